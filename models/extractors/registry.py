@@ -1,0 +1,79 @@
+"""The extractors by name. A new extractor is one file in this folder; nothing else changes."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Callable, Mapping
+from functools import cache
+from typing import Any, TypeVar
+
+import models.extractors
+from models.extractors.base import FaceExtractor, SoundExtractor
+from models.extractors.specs import ExtractorSpec, FaceExtractorSpec, SoundExtractorSpec
+from store.contract.errors import DuplicateNameError, UnknownNameError
+
+Extractor = FaceExtractor | SoundExtractor
+_Class = TypeVar("_Class", bound=type[Any])
+
+_CLASSES: dict[str, type[Any]] = {}
+_SPECS: dict[str, ExtractorSpec] = {}
+
+
+def register(*specs: ExtractorSpec) -> Callable[[_Class], _Class]:
+    """Class decorator: make the class available under each spec's name.
+
+    Raises:
+        DuplicateNameError: a name is taken.
+    """
+
+    def enter(extractor: _Class) -> _Class:
+        for spec in specs:
+            if spec.name in _SPECS:
+                raise DuplicateNameError(f"Two extractors are called '{spec.name}'. Rename one of them.")
+            _SPECS[spec.name], _CLASSES[spec.name] = spec, extractor
+        return extractor
+
+    return enter
+
+
+def names() -> tuple[str, ...]:
+    """Every extractor's name, sorted."""
+    _scan()
+    return tuple(sorted(_SPECS))
+
+
+def spec_of(name: str) -> ExtractorSpec:
+    """The registered spec; its weights are not resolved yet.
+
+    Raises:
+        UnknownNameError: there is no such extractor; the message suggests the nearest.
+    """
+    _scan()
+    if name not in _SPECS:
+        raise UnknownNameError.of("extractor", name, _SPECS)
+    return _SPECS[name]
+
+
+def build_face(spec: FaceExtractorSpec, parameters: Mapping[str, Any], device: str = "cpu") -> FaceExtractor:
+    """The face network `spec.name` with these parameters, on that device."""
+    extractor: FaceExtractor = _class_of(spec)(spec, parameters, device)
+    return extractor
+
+
+def build_sound(spec: SoundExtractorSpec, parameters: Mapping[str, Any], device: str = "cpu") -> SoundExtractor:
+    """The sound network `spec.name` with these parameters, on that device."""
+    extractor: SoundExtractor = _class_of(spec)(spec, parameters, device)
+    return extractor
+
+
+def _class_of(spec: ExtractorSpec) -> type[Any]:
+    spec_of(spec.name)
+    return _CLASSES[spec.name]
+
+
+@cache
+def _scan() -> None:
+    """Import every module of this folder, so that each one's specs are known. None of them imports torch at the top."""
+    for module in pkgutil.iter_modules(models.extractors.__path__):
+        importlib.import_module(f"models.extractors.{module.name}")

@@ -1,0 +1,1 @@
+"""What is trained on embeddings: heads, and what is done to their outputs."""

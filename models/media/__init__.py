@@ -1,0 +1,1 @@
+"""From files to frames on their own clock, and to mono sound."""

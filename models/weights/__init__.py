@@ -1,0 +1,1 @@
+"""Weight files: the registry, the restricted unpickler, and parameters kept by digest."""

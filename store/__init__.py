@@ -1,0 +1,1 @@
+"""What artifacts are called, where they live, and what they came from."""

@@ -1,0 +1,1 @@
+"""The words every layer shares; imports numpy and yaml and nothing of ours above it."""

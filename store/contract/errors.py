@@ -1,0 +1,134 @@
+"""One error tree, grouped by what the handler should do.
+
+::
+
+    AffstoreError                 `exit_code`, and `retryable`: the only thing a task's retry policy asks
+    ├── SpecError (ValueError)    a name, option or configuration is wrong: stop before any work      exit 2
+    │   ├── UnknownNameError      no such extractor, head, task …; suggests the nearest
+    │   └── DuplicateNameError    two things with one name; never overwritten
+    ├── SourceError               one input cannot be used: quarantine it, go on with the others      exit 3
+    │   ├── MediaError            a video or a sound is not what it claims to be
+    │   └── AnnotationError       an annotation file does not say what its task needs
+    ├── StoreError                the store cannot be read or written                                  exit 4
+    │   ├── NotFoundError (KeyError)
+    │   ├── SchemaError           an artifact breaks `store/schema.yaml`; the field is named
+    │   ├── NewerSchemaError      the store was written by a newer affstore
+    │   ├── ConflictError         another run replaced what this one was computed from; retryable
+    │   └── StoreUnavailableError read-only path, full disk, endpoint away
+    └── WeightsError              a weight file is missing, damaged, unsafe or of another model        exit 5
+        ├── WeightsMissingError
+        ├── WeightsDigestError
+        ├── UnsafePickleError
+        └── ArchitectureError
+
+Every message says what was asked, what was found, and what to do.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from typing import ClassVar
+
+
+class AffstoreError(Exception):
+    """Root of every error that affstore raises on purpose."""
+
+    exit_code: ClassVar[int] = 1
+    retryable: ClassVar[bool] = False
+
+    def __str__(self) -> str:
+        # KeyError quotes its message; a sentence for a person must not be quoted.
+        return str(self.args[0]) if self.args else type(self).__name__
+
+
+class SpecError(AffstoreError, ValueError):
+    """A name, an option or a configuration is wrong; nothing was started."""
+
+    exit_code = 2
+
+
+class UnknownNameError(SpecError):
+    """A name that is not registered."""
+
+    @classmethod
+    def of(cls, kind: str, name: str, known: Iterable[str]) -> UnknownNameError:
+        """Build the message, with the nearest known name as a suggestion.
+
+        Args:
+            kind: what the name should be the name of, e.g. `"extractor"`.
+            name: what was asked for.
+            known: every name that would have worked.
+        """
+        names = sorted(known)
+        near = difflib.get_close_matches(name, names, n=1, cutoff=0.4)
+        hint = f"Did you mean '{near[0]}'?" if near else f"Known: {', '.join(names) or 'none'}."
+        return cls(f"No {kind} is called '{name}'. {hint}")
+
+
+class DuplicateNameError(SpecError):
+    """Two different things were given one name."""
+
+
+class SourceError(AffstoreError):
+    """One input cannot be used. It is quarantined with this reason; the others go on."""
+
+    exit_code = 3
+
+
+class MediaError(SourceError):
+    """A video, image or sound file is not what it claims to be."""
+
+
+class AnnotationError(SourceError):
+    """An annotation file does not hold what its task needs."""
+
+
+class StoreError(AffstoreError):
+    """The store cannot be read or written."""
+
+    exit_code = 4
+
+
+class NotFoundError(StoreError, KeyError):
+    """Nothing is stored under that address."""
+
+
+class SchemaError(StoreError):
+    """An artifact breaks `store/schema.yaml`; the message names the field."""
+
+
+class NewerSchemaError(StoreError):
+    """The store was written by a newer affstore than this one."""
+
+
+class ConflictError(StoreError):
+    """Another run changed what this one was about to replace."""
+
+    retryable = True
+
+
+class StoreUnavailableError(StoreError):
+    """The place of the store does not answer, is read-only, or is full."""
+
+
+class WeightsError(AffstoreError):
+    """A weight file cannot be used."""
+
+    exit_code = 5
+
+
+class WeightsMissingError(WeightsError):
+    """The weights of a model are not on this machine."""
+
+
+class WeightsDigestError(WeightsError):
+    """A file's bytes are not those that were published."""
+
+
+class UnsafePickleError(WeightsError):
+    """A pickle asked for something that is not a parameter container. It was not executed."""
+
+
+class ArchitectureError(WeightsError):
+    """The parameters are those of another network."""

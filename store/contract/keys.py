@@ -1,0 +1,79 @@
+"""What a number depends on, as one digest: canonical recipes, keys and digests of arrays."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from store.contract.errors import SpecError
+
+_BLOCK_BYTES = 1 << 20
+
+
+def plain(value: Any) -> Any:
+    """The value as plain JSON types, with dataclasses as their fields; the form a recipe is stored in.
+
+    Raises:
+        SpecError: the value is something whose identity JSON cannot hold (an array, a path, NaN …).
+    """
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return {str(name): plain(item) for name, item in value.items()}
+    if isinstance(value, tuple | list):
+        return [plain(item) for item in value]
+    if isinstance(value, Fraction):
+        return f"{value.numerator}/{value.denominator}"
+    if value is None or isinstance(value, bool | int | str) or (isinstance(value, float) and np.isfinite(value)):
+        return value
+    raise SpecError(f"A recipe holds plain values only; found {type(value).__name__}: {value!r}.")
+
+
+def key_of(recipe: Any) -> str:
+    """The SHA-256 of a recipe's canonical JSON: sorted names, no spaces, floats in their shortest form."""
+    text = json.dumps(plain(recipe), sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+    return hashlib.sha256(text.encode("ascii")).hexdigest()
+
+
+def digest_arrays(arrays: Mapping[str, NDArray[Any]]) -> str:
+    """SHA-256 over name, dtype, shape and little-endian bytes of every array, in the order of their names."""
+    digest = hashlib.sha256()
+    for name in sorted(arrays):
+        array = np.ascontiguousarray(arrays[name])
+        array = array.astype(array.dtype.newbyteorder("<"), copy=False)
+        digest.update(f"{name}\0{array.dtype.str}\0{array.shape}\0".encode())
+        digest.update(array.data.cast("B") if array.size else b"")
+    return digest.hexdigest()
+
+
+def digest_file(path: Path) -> str:
+    """SHA-256 of a file's bytes, read in blocks."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(_BLOCK_BYTES):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def changes(old: Any, new: Any, at: str = "") -> list[str]:
+    """What differs between two recipes, one readable line a field: `extractor.precision: float32 → bfloat16`."""
+    if isinstance(old, Mapping) and isinstance(new, Mapping):
+        lines: list[str] = []
+        for name in sorted({*old, *new}):
+            lines += changes(old.get(name), new.get(name), f"{at}.{name}" if at else name)
+        return lines
+    return [] if old == new else [f"{at}: {_short(old)} → {_short(new)}"]
+
+
+def _short(value: Any) -> str:
+    """A value as a person wants to see it: digests by their first eight characters."""
+    text = "none" if value is None else value if isinstance(value, str) else json.dumps(value)
+    return text[:8] if len(text) == 64 and text.isalnum() else text

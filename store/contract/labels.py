@@ -1,0 +1,86 @@
+"""The label spaces of AffectNet and of the three ABAW tasks, and the maps between them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from store.contract.errors import SpecError, UnknownNameError
+
+
+@dataclass(frozen=True, slots=True)
+class LabelSpace:
+    """What the columns of a label, a logit or a prediction mean.
+
+    Attributes:
+        name: short name.
+        kind: `one_of` (one class a frame), `any_of` (independent yes/no a column), `scale` (real numbers).
+        names: the columns' names, in order.
+    """
+
+    name: str
+    kind: Literal["one_of", "any_of", "scale"]
+    names: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def order_of(self, other: LabelSpace) -> NDArray[np.int64]:
+        """Columns of `other` in our order: `theirs[:, ours.order_of(theirs_space)]` is in our order.
+
+        Raises:
+            SpecError: one of our names is not in `other`.
+        """
+        missing = sorted(set(self.names) - set(other.names))
+        if missing:
+            raise SpecError(f"'{other.name}' has no column for {', '.join(missing)} of '{self.name}'.")
+        return np.array([other.names.index(name) for name in self.names], np.int64)
+
+
+EXPR = LabelSpace(
+    "expr", "one_of", ("Neutral", "Anger", "Disgust", "Fear", "Happiness", "Sadness", "Surprise", "Other")
+)
+"""Expression of Aff-Wild2, ABAW 3 and later."""
+
+EXPR_7 = LabelSpace("expr_7", "one_of", EXPR.names[:7])
+"""Expression of ABAW 1 and 2, without Other."""
+
+AU = LabelSpace(
+    "au",
+    "any_of",
+    ("AU1", "AU2", "AU4", "AU6", "AU7", "AU10", "AU12", "AU15", "AU23", "AU24", "AU25", "AU26"),
+)
+"""Action units of Aff-Wild2, ABAW 2 and later."""
+
+AU_8 = LabelSpace("au_8", "any_of", ("AU1", "AU2", "AU4", "AU6", "AU12", "AU15", "AU20", "AU25"))
+"""Action units of ABAW 1."""
+
+VA = LabelSpace("va", "scale", ("valence", "arousal"))
+"""Valence and arousal, each in [-1, 1]."""
+
+AFFECTNET_8 = LabelSpace(
+    "affectnet_8",
+    "one_of",
+    ("Anger", "Contempt", "Disgust", "Fear", "Happiness", "Neutral", "Sadness", "Surprise"),
+)
+"""The alphabetical order of EmotiEffNet's logits."""
+
+AFFECTNET_7 = LabelSpace("affectnet_7", "one_of", tuple(n for n in AFFECTNET_8.names if n != "Contempt"))
+"""The same without Contempt."""
+
+TASKS: dict[str, LabelSpace] = {"expr": EXPR, "au": AU, "va": VA}
+"""The three ABAW tasks by name."""
+
+
+def task_space(task: str) -> LabelSpace:
+    """The label space of an ABAW task.
+
+    Raises:
+        UnknownNameError: there is no such task.
+    """
+    if task not in TASKS:
+        raise UnknownNameError.of("task", task, TASKS)
+    return TASKS[task]

@@ -1,0 +1,54 @@
+"""What videos and their subjects may be called; the only place that knows Aff-Wild2's suffixes."""
+
+from __future__ import annotations
+
+import unicodedata
+
+from store.contract.errors import SourceError
+
+MAIN = "main"
+"""The subject of a video whose annotation names no side."""
+
+SIDES = ("left", "right")
+"""Subjects named by their place in the picture, as Aff-Wild2's `_left` and `_right`."""
+
+_LONGEST = 200
+
+
+def check_name(name: str) -> str:
+    """The name itself, if it can be a video's name.
+
+    Raises:
+        SourceError: the name could escape its place in the store, hide, or be taken for an option.
+    """
+    reason = _fault(name)
+    if reason:
+        raise SourceError(f"A video cannot be called {name!r}: {reason}. Rename the file and add it again.")
+    return name
+
+
+def split_subject(name: str) -> tuple[str, str]:
+    """Split an annotation's or a crop folder's name into video and subject: `12_left` → (`12`, `left`)."""
+    for side in SIDES:
+        video = name.removesuffix(f"_{side}")
+        if video and video != name:
+            return video, side
+    return name, MAIN
+
+
+def join_subject(video: str, subject: str) -> str:
+    """The inverse of `split_subject`: how Aff-Wild2 writes a subject's name."""
+    return video if subject == MAIN else f"{video}_{subject}"
+
+
+def _fault(name: str) -> str | None:
+    """Why a name will not do, or None."""
+    if not name or name.strip() != name:
+        return "it is empty or begins or ends with a blank"
+    if "/" in name or "\\" in name or ".." in name:
+        return "it holds '/', '\\' or '..'"
+    if any(unicodedata.category(character).startswith("C") for character in name):
+        return "it holds a control character"
+    if name.startswith(("-", ".", "__")):
+        return f"it begins with '{name[0]}'"
+    return f"it is longer than {_LONGEST} characters" if len(name) > _LONGEST else None
