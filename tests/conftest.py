@@ -15,3 +15,35 @@ def shared() -> Path:
     if not SHARED.is_dir():
         pytest.skip(f"needs the reference media at {SHARED}, which is not on this machine")
     return SHARED
+
+
+@pytest.fixture(scope="session")
+def s3_server():
+    """A real S3-compatible server on this machine, and a bucket."""
+    pytest.importorskip("moto", reason="needs moto[server]")
+    import boto3
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer(port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    endpoint = f"http://{host}:{port}"
+    environment = {
+        "AWS_ENDPOINT_URL": endpoint,
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_REGION": "us-east-1",
+    }
+    patch = pytest.MonkeyPatch()
+    for name, value in environment.items():
+        patch.setenv(name, value)
+    boto3.client("s3", endpoint_url=endpoint, region_name="us-east-1").create_bucket(Bucket="affstore-test")
+    yield "s3://affstore-test"
+    patch.undo()
+    server.stop()
+
+
+@pytest.fixture
+def s3_url(s3_server, request) -> str:
+    """A fresh prefix in the bucket."""
+    return f"{s3_server}/{abs(hash(request.node.nodeid))}"

@@ -1,0 +1,169 @@
+"""Addresses, artifacts and their records: what is stored, where, and what it came from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from store.contract.errors import SchemaError
+from store.contract.keys import key_of
+
+Arrays = Mapping[str, NDArray[Any]]
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Address:
+    """Where an artifact lives.
+
+    Attributes:
+        family: one of `schema.yaml`'s families.
+        producer: detector, extractor, task or experiment; empty for a source.
+        video: the video's name; empty for a head.
+        subject: `main`, `left` or `right`; empty where the family has none.
+    """
+
+    family: str
+    producer: str = ""
+    video: str = ""
+    subject: str = ""
+
+    @property
+    def path(self) -> str:
+        """The group's path in the store, e.g. `visual/emotieffnet_b0/12-24-1920x1080/left`."""
+        return "/".join(part for part in (self.family, self.producer, self.video, self.subject) if part)
+
+    def __str__(self) -> str:
+        return self.path
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Parent:
+    """One artifact that another was computed from, as it was then."""
+
+    path: str
+    key: str
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class Artifact:
+    """What a task hands to the store.
+
+    Attributes:
+        address: where it will live.
+        recipe: everything its numbers depend on, as plain values; its digest is the key.
+        arrays: name to array, as `schema.yaml` states for the family.
+        attributes: what the family requires beside the record.
+        parents: the artifacts it was computed from.
+        made: how: extractor, weights, engine, precision, device.
+    """
+
+    address: Address
+    recipe: Mapping[str, Any]
+    arrays: Arrays
+    attributes: Mapping[str, Any]
+    parents: tuple[Parent, ...] = ()
+    made: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """An artifact's line of lineage, stored in its group's attributes and committed with its arrays.
+
+    Attributes:
+        address: where it lives.
+        key: digest of `recipe`; equal keys mean equal numbers.
+        recipe: everything the numbers depend on.
+        digest: of the arrays.
+        parents: what it was computed from, as it was then.
+        made: how: extractor, weights, engine, precision, device.
+        code: versions of the packages that had a part in it.
+        run_id: the run that made it; not part of any key.
+        made_at: when, ISO 8601 UTC; not part of any key.
+        attributes: what the family requires beside the record.
+    """
+
+    address: Address
+    key: str
+    recipe: Mapping[str, Any]
+    digest: str
+    parents: tuple[Parent, ...]
+    made: Mapping[str, Any]
+    code: Mapping[str, str]
+    run_id: str
+    made_at: str
+    attributes: Mapping[str, Any]
+
+    def as_parent(self) -> Parent:
+        """This artifact as a parent of another."""
+        return Parent(self.address.path, self.key, self.digest)
+
+    def to_attributes(self, family_version: int) -> dict[str, Any]:
+        """The group attributes that hold this record."""
+        return {
+            "affstore": {
+                "family": self.address.family,
+                "version": family_version,
+                "key": self.key,
+                "recipe": dict(self.recipe),
+                "digest": self.digest,
+                "parents": [[parent.path, parent.key, parent.digest] for parent in self.parents],
+                "made": dict(self.made),
+                "code": dict(self.code),
+                "run_id": self.run_id,
+                "made_at": self.made_at,
+            },
+            **self.attributes,
+        }
+
+    @classmethod
+    def from_attributes(cls, address: Address, attributes: Mapping[str, Any]) -> Record:
+        """Read a record back from a group's attributes.
+
+        Raises:
+            SchemaError: the group holds no record, or one that is damaged.
+        """
+        own = attributes.get("affstore")
+        try:
+            return cls(
+                address=address,
+                key=own["key"],  # type: ignore[index]
+                recipe=own["recipe"],  # type: ignore[index]
+                digest=own["digest"],  # type: ignore[index]
+                parents=tuple(Parent(*parent) for parent in own["parents"]),  # type: ignore[index]
+                made=own["made"],  # type: ignore[index]
+                code=own["code"],  # type: ignore[index]
+                run_id=own["run_id"],  # type: ignore[index]
+                made_at=own["made_at"],  # type: ignore[index]
+                attributes={name: value for name, value in attributes.items() if name != "affstore"},
+            )
+        except (KeyError, TypeError) as error:
+            raise SchemaError(
+                f"'{address}' has no complete record in its attributes (missing: {error}). "
+                "It was not written by affstore; remove the group or restore an earlier snapshot."
+            ) from error
+
+
+def record_of(artifact: Artifact, digest: str, code: Mapping[str, str], run_id: str, made_at: str) -> Record:
+    """The record that will be committed with `artifact`."""
+    return Record(
+        address=artifact.address,
+        key=key_of(artifact.recipe),
+        recipe=artifact.recipe,
+        digest=digest,
+        parents=tuple(sorted(artifact.parents)),
+        made=artifact.made,
+        code=code,
+        run_id=run_id,
+        made_at=made_at,
+        attributes=artifact.attributes,
+    )
+
+
+def rows(mask: NDArray[np.bool_]) -> int:
+    """How many rows of a `present` or `known` mask are real."""
+    return int(np.count_nonzero(mask))

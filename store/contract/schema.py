@@ -1,0 +1,194 @@
+"""`store/schema.yaml` as frozen values, and the checks that every write and read passes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from store.contract.errors import SchemaError, UnknownNameError
+from store.contract.records import Address, Arrays
+
+SCHEMA_FILE = Path(__file__).resolve().parents[1] / "schema.yaml"
+
+
+@dataclass(frozen=True, slots=True)
+class ArraySchema:
+    """What one array of a family must be."""
+
+    dims: tuple[str, ...]
+    dtypes: tuple[str, ...]
+    chunk: int
+    codec: str
+    optional: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class FamilySchema:
+    """What an artifact of a family must hold.
+
+    Attributes:
+        name: the family.
+        version: raised when its arrays change meaning.
+        path: template of the group's path.
+        arrays: by name.
+        sizes: axes of fixed length.
+        free_arrays: prefixes under which any array of the given type may stand, e.g. a head's parameters.
+        attributes: names that must be present beside the record.
+    """
+
+    name: str
+    version: int
+    path: str
+    arrays: Mapping[str, ArraySchema]
+    sizes: Mapping[str, int]
+    free_arrays: Mapping[str, str]
+    attributes: tuple[str, ...]
+
+    def array(self, name: str) -> ArraySchema:
+        """The schema of one array.
+
+        Raises:
+            SchemaError: the family has no such array.
+        """
+        if name in self.arrays:
+            return self.arrays[name]
+        for prefix, dtype in self.free_arrays.items():
+            if name.startswith(f"{prefix}_"):
+                return ArraySchema(("any",), (dtype,), 65536, "zstd")
+        raise SchemaError(f"'{self.name}' has no array '{name}'; schema.yaml knows {_list(self.arrays)}.")
+
+    def check_address(self, address: Address) -> None:
+        """See that an address has exactly the parts its family's path names.
+
+        Raises:
+            SchemaError: a part is missing or too many.
+        """
+        wanted = set(re.findall(r"{(\w+)}", self.path))
+        given = {part for part in ("producer", "video", "subject") if getattr(address, part)}
+        if wanted != given or any("/" in part for part in (address.producer, address.video, address.subject)):
+            raise SchemaError(f"'{address}' is no address of family '{self.name}', which is {self.path}.")
+
+    def check(self, arrays: Arrays, attributes: Mapping[str, Any]) -> None:
+        """See that an artifact is what its family promises.
+
+        Raises:
+            SchemaError: the message names the array or attribute, what it should be, and what it is.
+        """
+        self._check_attributes(attributes)
+        missing = [name for name, array in self.arrays.items() if not array.optional and name not in arrays]
+        if missing:
+            raise SchemaError(f"'{self.name}' needs the array '{missing[0]}'; found {_list(arrays)}.")
+        lengths = dict(self.sizes)
+        if "frames" in attributes:
+            lengths["frame"] = int(attributes["frames"])
+        for name in sorted(arrays):
+            self._check_array(name, arrays[name], lengths)
+
+    def _check_attributes(self, attributes: Mapping[str, Any]) -> None:
+        missing = [name for name in self.attributes if name not in attributes]
+        if missing:
+            raise SchemaError(f"'{self.name}' needs the attribute '{missing[0]}'; found {_list(attributes)}.")
+
+    def _check_array(self, name: str, array: Any, lengths: dict[str, int]) -> None:
+        """Check one array; `lengths` gathers the axes' lengths seen so far."""
+        schema = self.array(name)
+        if str(array.dtype) not in schema.dtypes:
+            wanted = " or ".join(schema.dtypes)
+            raise SchemaError(f"'{self.name}.{name}' must be {wanted}; found {array.dtype}.")
+        if schema.dims == ("any",):
+            return
+        if len(array.shape) != len(schema.dims):
+            raise SchemaError(f"'{self.name}.{name}' has the axes {schema.dims}; found shape {tuple(array.shape)}.")
+        for dim, length in zip(schema.dims, array.shape, strict=True):
+            if lengths.setdefault(dim, length) != length:
+                raise SchemaError(f"'{self.name}.{name}' must have {lengths[dim]} along '{dim}'; found {length}.")
+
+
+def check_finite(family: str, arrays: Arrays) -> None:
+    """See that no stored number is NaN or infinite: gaps are masks, never NaN.
+
+    Raises:
+        SchemaError: the message names the array and how many values are not finite.
+    """
+    for name, array in arrays.items():
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            bad = int(array.size - np.count_nonzero(np.isfinite(array)))
+            raise SchemaError(f"'{family}.{name}' has {bad} values that are not finite numbers; mask them instead.")
+
+
+def families() -> Mapping[str, FamilySchema]:
+    """Every family of `schema.yaml`, by name."""
+    return _schema()[1]
+
+
+def layout_version() -> int:
+    """The version of the tree of groups that this affstore writes and can read."""
+    return _schema()[0]
+
+
+def family(name: str) -> FamilySchema:
+    """One family's schema.
+
+    Raises:
+        UnknownNameError: there is no such family.
+    """
+    if name not in families():
+        raise UnknownNameError.of("family", name, families())
+    return families()[name]
+
+
+def address_of(path: str) -> Address:
+    """The address whose path this is.
+
+    Raises:
+        SchemaError: no family has such a path.
+    """
+    name, *parts = path.strip("/").split("/")
+    if name in families():
+        fields = re.findall(r"{(\w+)}", families()[name].path)
+        if len(fields) == len(parts) and all(parts):
+            return Address(name, **dict(zip(fields, parts, strict=True)))
+    paths = ", ".join(schema.path for schema in families().values())
+    raise SchemaError(f"'{path}' is no address of an artifact. Addresses are {paths}.")
+
+
+@cache
+def _schema() -> tuple[int, dict[str, FamilySchema]]:
+    """Read `schema.yaml` once."""
+    document = yaml.safe_load(SCHEMA_FILE.read_text(encoding="utf-8"))
+    return document["layout"], {name: _family(name, body) for name, body in document["families"].items()}
+
+
+def _family(name: str, body: Mapping[str, Any]) -> FamilySchema:
+    arrays = {array: _array(fields) for array, fields in body.get("arrays", {}).items()}
+    return FamilySchema(
+        name=name,
+        version=body["version"],
+        path=body["path"],
+        arrays=arrays,
+        sizes=body.get("sizes", {}),
+        free_arrays=body.get("free_arrays", {}),
+        attributes=tuple(body["attributes"]),
+    )
+
+
+def _array(fields: Mapping[str, Any]) -> ArraySchema:
+    dtype = fields["dtype"]
+    return ArraySchema(
+        dims=tuple(fields["dims"]),
+        dtypes=tuple(dtype) if isinstance(dtype, list) else (dtype,),
+        chunk=fields["chunk"],
+        codec=fields["codec"],
+        optional=fields.get("optional", False),
+    )
+
+
+def _list(names: Any) -> str:
+    return ", ".join(sorted(names)) or "nothing"

@@ -1,0 +1,69 @@
+"""The store as a polars frame, one row an artifact; and one digest over all that it holds."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from store.contract.keys import key_of
+from store.contract.records import Record
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from store.engine.feature_store import FeatureStore
+
+
+def catalogue(store: FeatureStore) -> pl.DataFrame:
+    """What is in a store.
+
+    Returns:
+        One row an artifact: family, producer, video, subject, frames, key, digest, trained, run_id, made_at, path.
+        `trained` is null where no weights were involved.
+    """
+    import polars as pl
+
+    schema = {
+        "family": pl.String,
+        "producer": pl.String,
+        "video": pl.String,
+        "subject": pl.String,
+        "frames": pl.Int64,
+        "key": pl.String,
+        "digest": pl.String,
+        "trained": pl.Boolean,
+        "run_id": pl.String,
+        "made_at": pl.String,
+        "path": pl.String,
+    }
+    return pl.DataFrame([_row(record) for record in store.records()], schema=schema, orient="row")
+
+
+def content_digest(store: FeatureStore) -> str:
+    """One digest over every artifact's address, key, digest and parents.
+
+    Two stores with equal content digests hold the same numbers made from the same inputs, whatever runs, machines,
+    dates and interruptions brought them there.
+    """
+    return key_of(
+        [
+            [record.address.path, record.key, record.digest, [[p.path, p.key, p.digest] for p in record.parents]]
+            for record in store.records()
+        ]
+    )
+
+
+def _row(record: Record) -> tuple[str | int | bool | None, ...]:
+    address = record.address
+    return (
+        address.family,
+        address.producer,
+        address.video,
+        address.subject,
+        record.attributes.get("frames"),
+        record.key,
+        record.digest,
+        record.made.get("trained"),
+        record.run_id,
+        record.made_at,
+        address.path,
+    )

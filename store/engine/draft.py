@@ -1,0 +1,117 @@
+"""Artifacts written but not yet committed: what a worker hands back to the one committer."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Mapping
+from typing import Any
+
+import icechunk
+import numpy as np
+import zarr
+from numpy.typing import NDArray
+from zarr.codecs import BloscCodec, ZstdCodec
+
+from store.contract.errors import SchemaError
+from store.contract.keys import digest_arrays
+from store.contract.records import Address, Artifact, Record, record_of
+from store.contract.schema import ArraySchema, FamilySchema, check_finite, family
+from store.engine.places import in_words
+
+_CODECS: dict[str, Any] = {
+    "blosc": BloscCodec(cname="zstd", clevel=3, shuffle="bitshuffle"),
+    "zstd": ZstdCodec(level=3),
+}
+
+
+class Draft:
+    """A fork of the store that holds finished artifacts nobody can read yet.
+
+    It can be pickled and handed to another process; only `FeatureStore.commit` makes it readable, whole.
+
+    Attributes:
+        base: the snapshot it was forked from.
+        records: what it holds.
+        removed: addresses it takes away.
+    """
+
+    def __init__(self, url: str, fork: Any, code: Mapping[str, str], run_id: str) -> None:
+        self.url = url
+        self.base: str = fork.snapshot_id
+        self.records: list[Record] = []
+        self.removed: list[Address] = []
+        self._fork = fork
+        self._code = dict(code)
+        self._run_id = run_id
+
+    @property
+    def fork(self) -> icechunk.ForkSession:
+        """The engine's fork, for the committer."""
+        return self._fork
+
+    def put(self, artifact: Artifact) -> Record:
+        """Write an artifact: check it against the schema, write its arrays, then its record.
+
+        Whatever stood at its address is replaced when the draft is committed.
+
+        Raises:
+            SchemaError: it breaks `schema.yaml`; nothing was written.
+            StoreUnavailableError: the place is full or read-only.
+        """
+        schema = family(artifact.address.family)
+        schema.check_address(artifact.address)
+        schema.check(artifact.arrays, artifact.attributes)
+        check_finite(schema.name, artifact.arrays)
+        made_at = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+        record = record_of(artifact, digest_arrays(artifact.arrays), self._code, self._run_id, made_at)
+        with in_words(self.url, "Writing to"):
+            self._check_frames(artifact)
+            self._write(schema, artifact, record)
+        self.records = [kept for kept in self.records if kept.address != record.address] + [record]
+        return record
+
+    def remove(self, address: Address) -> None:
+        """Take an artifact away when the draft is committed; earlier snapshots keep it."""
+        root = zarr.open_group(self._fork.store, mode="a")
+        if address.path in root:
+            del root[address.path]
+            self.removed.append(address)
+
+    def _write(self, schema: FamilySchema, artifact: Artifact, record: Record) -> None:
+        root = zarr.open_group(self._fork.store, mode="a")
+        group = root.create_group(
+            artifact.address.path, overwrite=True, attributes=record.to_attributes(schema.version)
+        )
+        for name in sorted(artifact.arrays):
+            _write_array(group, name, schema.array(name), artifact.arrays[name])
+
+    def _check_frames(self, artifact: Artifact) -> None:
+        """Frame-aligned is a property of the store: every array has as many rows as its video has frames."""
+        address = artifact.address
+        frames = artifact.attributes.get("frames")
+        if frames is None or address.family == "source":
+            return
+        source = Address("source", video=address.video).path
+        root = zarr.open_group(self._fork.store, mode="r")
+        if source not in root:
+            raise SchemaError(f"'{address}' belongs to no video: '{source}' is not in the store. Add the video first.")
+        expected = root[source].attrs["frames"]
+        if frames != expected:
+            raise SchemaError(f"'{address}' has {frames} rows, but its video has {expected} frames.")
+
+
+def _write_array(group: zarr.Group, name: str, schema: ArraySchema, values: NDArray[Any]) -> None:
+    """Write one array in the chunks and codec its schema states."""
+    chunks = (max(1, min(schema.chunk, values.shape[0])), *(max(1, length) for length in values.shape[1:]))
+    array = group.create_array(
+        name,
+        shape=values.shape,
+        dtype=values.dtype,
+        chunks=chunks if values.ndim else (),
+        compressors=_CODECS[schema.codec],
+        filters=None,
+        fill_value=np.zeros((), values.dtype).item(),
+        dimension_names=schema.dims if schema.dims != ("any",) else None,
+        config={"write_empty_chunks": True},
+    )
+    array[...] = values

@@ -1,0 +1,238 @@
+"""The feature store: one small class over an icechunk repository."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import Any, cast
+
+import icechunk
+import numpy as np
+import zarr
+from numpy.typing import NDArray
+
+from store.contract.errors import ConflictError, NewerSchemaError, NotFoundError, StoreError
+from store.contract.records import Address, Record
+from store.contract.schema import address_of, family, layout_version
+from store.engine.draft import Draft
+from store.engine.listing import artifact_paths, changed_paths, read_attributes
+from store.engine.places import check_writable, committer_lock, in_words, is_local, is_memory, local_folder, storage_of
+
+BRANCH = "main"
+
+
+class FeatureStore:
+    """A store at one snapshot: whoever holds it reads one consistent state, whatever others commit meanwhile.
+
+    Attributes:
+        url: a folder, `s3://bucket/prefix` or `memory:name`.
+        at: the tag or snapshot it was opened at; None for the newest.
+        snapshot: id of the snapshot it reads.
+    """
+
+    def __init__(self, url: str, at: str | None = None) -> None:
+        """Open an existing store.
+
+        Raises:
+            NotFoundError: there is no store there, or no such tag or snapshot.
+            NewerSchemaError: a newer affstore wrote it.
+        """
+        self.url, self.at = url, at
+        with in_words(url, "Opening"):
+            storage = storage_of(url)
+            # Asked first, because opening a local path creates its folder.
+            absent = is_local(url) and not local_folder(url).is_dir()
+            if absent or not icechunk.Repository.exists(storage):
+                raise NotFoundError(f"There is no store at '{url}'. `affstore add VIDEO --store {url}` makes one.")
+            self._repository = icechunk.Repository.open(storage)
+            self.snapshot = self._snapshot_of(at)
+        self._check_layout()
+
+    def __reduce__(self) -> tuple[Any, tuple[str, str | None]]:
+        # Handles do not travel, addresses do: a worker opens its own.
+        return FeatureStore, (self.url, self.at)
+
+    @classmethod
+    def create(cls, url: str) -> FeatureStore:
+        """Open the store, making an empty one first where there is none.
+
+        Raises:
+            StoreUnavailableError: the place cannot be written.
+        """
+        check_writable(url)
+        with in_words(url, "Creating"), committer_lock(url):
+            storage = storage_of(url)
+            if not icechunk.Repository.exists(storage):
+                session = icechunk.Repository.create(storage).writable_session(BRANCH)
+                zarr.create_group(session.store, attributes={"affstore": {"layout": layout_version()}})
+                session.commit("an empty affstore")
+        return cls(url)
+
+    def newest(self) -> FeatureStore:
+        """The same store as it is now."""
+        return FeatureStore(self.url)
+
+    # Reading
+
+    def find(self, address: Address) -> Record | None:
+        """The record at an address, or None."""
+        return self._records_by_address.get(address)
+
+    def get(self, address: Address) -> Record:
+        """The record at an address.
+
+        Raises:
+            NotFoundError: nothing is there.
+        """
+        record = self.find(address)
+        if record is None:
+            raise NotFoundError(f"The store at '{self.url}' has no '{address}'. `affstore status` lists what it has.")
+        return record
+
+    def records(self, *names: str) -> list[Record]:
+        """Every record, or those of the named families, in the order of their addresses."""
+        return [record for record in self._records_by_address.values() if not names or record.address.family in names]
+
+    def read(
+        self, address: Address, arrays: Sequence[str] | None = None, rows: slice = slice(None)
+    ) -> dict[str, NDArray[Any]]:
+        """Read an artifact's arrays, or some of them, or some of their rows.
+
+        Raises:
+            NotFoundError: nothing is there, or it has no such array.
+            SchemaError: what is there breaks `schema.yaml`.
+        """
+        record = self.get(address)
+        found: dict[str, NDArray[Any]] = {}
+        with in_words(self.url, "Reading"):
+            group = self.group(address)
+            present = set(group.array_keys()) if arrays is None else set(arrays)
+            unknown = [name for name in present if name not in group]
+            if unknown:
+                raise NotFoundError(f"'{address}' has no array '{unknown[0]}'; it has {sorted(group.array_keys())}.")
+            for name in sorted(present):
+                found[name] = np.asarray(cast(zarr.Array[Any], group[name])[rows])
+        if rows == slice(None) and arrays is None:
+            family(address.family).check(found, record.attributes)
+        return found
+
+    def group(self, address: Address) -> zarr.Group:
+        """The plain Zarr group of an artifact, for readers who want its arrays lazily."""
+        self.get(address)
+        return cast(zarr.Group, self._root[address.path])
+
+    # Writing
+
+    def draft(self, code: Mapping[str, str], run_id: str) -> Draft:
+        """A fork of the newest state to write finished artifacts into."""
+        with in_words(self.url, "Writing to"):
+            session = self._repository.writable_session(BRANCH)
+            # Forking copies the storage, which for one in memory would be another storage.
+            return Draft(self.url, session if is_memory(self.url) else session.fork(), code, run_id)
+
+    def commit(self, drafts: Sequence[Draft], message: str, metadata: Mapping[str, Any] | None = None) -> str:
+        """Make drafts readable, all at once, as one snapshot.
+
+        Raises:
+            ConflictError: another run changed an address of a draft since the draft was begun; nothing was committed.
+        """
+        if not drafts:
+            return self.snapshot
+        with in_words(self.url, "Committing to"), committer_lock(self.url):
+            session = self._repository.writable_session(BRANCH)
+            tip: str = session.snapshot_id
+            news = self._to_commit(drafts, tip)
+            if not news:
+                return tip
+            changed = [draft.fork for draft in news]
+            if not is_memory(self.url):
+                session.merge(*changed)
+                changed = [session]
+            for each in changed:
+                tip = each.commit(message, metadata=dict(metadata or {}), rebase_with=icechunk.ConflictDetector())
+            return tip
+
+    def tag(self, name: str) -> None:
+        """Name the snapshot this store reads, for ever.
+
+        Raises:
+            StoreError: the name stands for another snapshot.
+        """
+        if name in self._repository.list_tags():
+            if self._repository.lookup_tag(name) != self.snapshot:
+                raise StoreError(
+                    f"The tag '{name}' already names another snapshot; tags are never moved. Use a new one."
+                )
+            return
+        with in_words(self.url, "Tagging"), committer_lock(self.url):
+            self._repository.create_tag(name, snapshot_id=self.snapshot)
+
+    def tags(self) -> dict[str, str]:
+        """Every tag and the snapshot it names."""
+        return {name: self._repository.lookup_tag(name) for name in sorted(self._repository.list_tags())}
+
+    def history(self) -> list[icechunk.SnapshotInfo]:
+        """Every snapshot from this one back to the first."""
+        return list(self._repository.ancestry(snapshot_id=self.snapshot))
+
+    # Inside
+
+    @cached_property
+    def session(self) -> icechunk.Session:
+        """The engine's read-only session, for plain `zarr` and `xarray`."""
+        return self._repository.readonly_session(snapshot_id=self.snapshot)
+
+    @cached_property
+    def _root(self) -> zarr.Group:
+        return zarr.open_group(self.session.store, mode="r")
+
+    @cached_property
+    def _records_by_address(self) -> dict[Address, Record]:
+        with in_words(self.url, "Listing"):
+            attributes = read_attributes(self.session, artifact_paths(self._repository, self.snapshot))
+        addresses = {path: address_of(path) for path in sorted(attributes)}
+        return {address: Record.from_attributes(address, attributes[path]) for path, address in addresses.items()}
+
+    def _snapshot_of(self, at: str | None) -> str:
+        if at is None:
+            return self._repository.lookup_branch(BRANCH)
+        if at in self._repository.list_tags():
+            return self._repository.lookup_tag(at)
+        known = {info.id for info in self._repository.ancestry(branch=BRANCH)}
+        if at not in known:
+            raise NotFoundError(
+                f"The store at '{self.url}' has no tag or snapshot '{at}'. `affstore status` lists them."
+            )
+        return at
+
+    def _check_layout(self) -> None:
+        with in_words(self.url, "Opening"):
+            found = dict(self._root.attrs).get("affstore")
+        layout = found.get("layout") if isinstance(found, dict) else None
+        if not isinstance(layout, int):
+            raise StoreError(f"'{self.url}' is an icechunk repository, but not an affstore. Choose another place.")
+        if layout > layout_version():
+            raise NewerSchemaError(
+                f"The store at '{self.url}' has layout {layout}; this affstore knows up to {layout_version()}. "
+                "Update affstore."
+            )
+
+    def _to_commit(self, drafts: Sequence[Draft], tip: str) -> list[Draft]:
+        """The drafts that are still news: not what another run has stored with the same keys meanwhile."""
+        return [draft for draft in drafts if draft.base == tip or not self._overtaken(draft, tip)]
+
+    def _overtaken(self, draft: Draft, tip: str) -> bool:
+        """Whether another run stored the same artifacts first."""
+        changed = changed_paths(self._repository, draft.base, tip)
+        contested = [record for record in draft.records if record.address.path in changed]
+        removed = [address for address in draft.removed if address.path in changed]
+        if not contested and not removed:
+            return False
+        now = FeatureStore(self.url, tip)
+        for record in contested:
+            found = now.find(record.address)
+            if found is None or found.key != record.key:
+                raise ConflictError(
+                    f"Another run stored '{record.address}' while this one computed it. Run the command again."
+                )
+        return len(contested) == len(draft.records)

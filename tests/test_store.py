@@ -1,0 +1,317 @@
+"""The transactional store: what it accepts, what it gives back, and what nobody may ever see."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import pickle
+import subprocess
+
+import numpy as np
+import polars as pl
+import pytest
+import zarr
+
+from store import FeatureStore, FrameWindows, catalogue, content_digest, read_video
+from store.contract.errors import (
+    ConflictError,
+    NewerSchemaError,
+    NotFoundError,
+    SchemaError,
+    SpecError,
+    StoreError,
+    StoreUnavailableError,
+)
+from store.contract.records import Address
+from store.contract.windows import WindowSpec
+from store.engine.export import export
+from tests.factories import CODE, commit, source, visual
+
+
+@pytest.fixture(params=["folder", "memory", "s3"])
+def store(request, tmp_path):
+    if request.param == "s3":
+        return FeatureStore.create(request.getfixturevalue("s3_url"))
+    return FeatureStore.create(str(tmp_path / "store") if request.param == "folder" else f"memory:{tmp_path.name}")
+
+
+@pytest.fixture
+def folder_store(tmp_path):
+    return FeatureStore.create(str(tmp_path / "store"))
+
+
+def test_what_is_committed_is_read_back_whole(store):
+    artifact = visual("a")
+    store = commit(store, source("a"), artifact)
+    found = store.read(artifact.address)
+    assert set(found) == {"embedding", "present"}
+    np.testing.assert_array_equal(found["embedding"], artifact.arrays["embedding"])
+    assert store.get(artifact.address).recipe == artifact.recipe
+
+
+def test_a_reader_sees_nothing_of_a_draft_until_it_is_committed(store):
+    draft = store.draft(CODE, "run")
+    draft.put(source("a"))
+    assert store.newest().records() == []
+    store.commit([draft], "a")
+    assert [record.address.video for record in store.newest().records()] == ["a"]
+    assert store.records() == [], "an opened store stays at its snapshot"
+
+
+def test_a_draft_travels_to_another_process_and_back(store):
+    if store.url.startswith("memory:"):
+        pytest.skip("a store in memory lives in one process")
+    draft = pickle.loads(pickle.dumps(store.draft(CODE, "run")))
+    draft.put(source("a"))
+    store.commit([pickle.loads(pickle.dumps(draft))], "a")
+    assert store.newest().find(Address("source", video="a")) is not None
+
+
+def test_replacing_an_artifact_leaves_the_old_one_in_its_snapshot(store):
+    before = commit(store, source("a"), visual("a", seed=0))
+    before.tag("first")
+    after = commit(store, visual("a", seed=1))
+    address = visual("a").address
+    assert after.get(address).digest != before.get(address).digest
+    old = FeatureStore(store.url, at="first")
+    np.testing.assert_array_equal(old.read(address)["embedding"], visual("a", seed=0).arrays["embedding"])
+
+
+def test_two_runs_that_made_the_same_artifact_agree(store):
+    first, second = store.draft(CODE, "one"), store.draft(CODE, "two")
+    first.put(source("a"))
+    second.put(source("a"))
+    store.commit([first], "one")
+    store.commit([second], "two")
+    assert store.newest().get(Address("source", video="a")).run_id == "one"
+
+
+def test_two_runs_that_made_different_artifacts_at_one_address_do_not_overwrite_each_other(store):
+    store = commit(store, source("a"))
+    first, second = store.draft(CODE, "one"), store.draft(CODE, "two")
+    first.put(visual("a", seed=1))
+    second.put(visual("a", seed=2))
+    store.commit([first], "one")
+    with pytest.raises(ConflictError, match="Another run stored 'visual/toy/a/main'"):
+        store.commit([second], "two")
+
+
+def test_a_tag_is_never_moved(store):
+    store = commit(store, source("a"))
+    store.tag("v1")
+    store.tag("v1")
+    later = commit(store, source("b"))
+    with pytest.raises(StoreError, match="never moved"):
+        later.tag("v1")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"arrays": {"embedding": np.zeros((40, 8), np.float64)}}, "visual.embedding' must be float32; found float64"),
+        ({"arrays": {"present": np.ones(39, bool)}}, "visual.present' must have 40 along 'frame'; found 39"),
+        ({"arrays": {"embedding": np.zeros(40, np.float32)}}, "visual.embedding' has the axes"),
+        ({"arrays": {"smile": np.zeros(40, np.float32)}}, "'visual' has no array 'smile'"),
+        ({"arrays": {"embedding": np.full((40, 8), np.nan, np.float32)}}, "visual.embedding' has 320 values"),
+        ({"drop": "present"}, "'visual' needs the array 'present'"),
+        ({"attributes": {}}, "'visual' needs the attribute 'frames'"),
+        ({"address": Address("visual", "toy", "a")}, "is no address of family 'visual'"),
+    ],
+)
+def test_what_breaks_the_schema_is_refused_with_the_field_named(folder_store, change, message):
+    from dataclasses import replace
+
+    good = visual("a")
+    arrays = {**good.arrays, **change.get("arrays", {})}
+    arrays.pop(change.get("drop", ""), None)
+    bad = replace(
+        good,
+        arrays=arrays,
+        attributes=change.get("attributes", good.attributes),
+        address=change.get("address", good.address),
+    )
+    store = commit(folder_store, source("a"))
+    with pytest.raises(SchemaError, match=message.replace("(", r"\(")):
+        store.draft(CODE, "run").put(bad)
+
+
+def test_rows_that_are_not_the_videos_frames_are_refused(folder_store):
+    store = commit(folder_store, source("a", frames=41))
+    with pytest.raises(SchemaError, match="has 40 rows, but its video has 41 frames"):
+        store.draft(CODE, "run").put(visual("a", frames=40))
+    with pytest.raises(SchemaError, match="Add the video first"):
+        store.draft(CODE, "run").put(visual("b"))
+
+
+def test_a_group_that_affstore_did_not_write_is_named_on_reading(folder_store):
+    import icechunk
+
+    session = folder_store._repository.writable_session("main")
+    zarr.open_group(session.store, mode="a").create_group("source/stranger")
+    session.commit("by hand", rebase_with=icechunk.ConflictDetector())
+    with pytest.raises(SchemaError, match="'source/stranger' has no complete record"):
+        folder_store.newest().records()
+
+
+def test_a_store_of_a_newer_layout_is_refused(folder_store):
+    session = folder_store._repository.writable_session("main")
+    zarr.open_group(session.store, mode="a").attrs["affstore"] = {"layout": 99}
+    session.commit("from the future")
+    with pytest.raises(NewerSchemaError, match="layout 99"):
+        folder_store.newest()
+
+
+def test_no_store_is_said_so_and_not_made(tmp_path):
+    with pytest.raises(NotFoundError, match="There is no store at"):
+        FeatureStore(str(tmp_path / "nowhere"))
+    assert not (tmp_path / "nowhere").exists()
+    with pytest.raises(SpecError, match="A store cannot be at 'ftp://x/y'"):
+        FeatureStore("ftp://x/y")
+
+
+def test_a_place_that_cannot_be_written_is_said_so(tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(StoreUnavailableError, match="cannot be written"):
+        FeatureStore.create(str(tmp_path / "file" / "store"))
+    with pytest.raises(StoreUnavailableError, match="cannot be written"):
+        FeatureStore.create("/proc/affstore")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs to mount a small file system")
+def test_a_full_disk_loses_nothing_that_was_stored(tmp_path):
+    small = tmp_path / "small"
+    small.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", str(small)], check=False).returncode:
+        pytest.skip("mounting is not allowed here")
+    try:
+        store = commit(FeatureStore.create(str(small / "store")), source("a", 4000))
+        with pytest.raises(StoreUnavailableError, match="disk is full"):
+            commit(store, visual("a", frames=4000, width=1280))
+        assert [record.address.path for record in store.newest().records()] == ["source/a"]
+        np.testing.assert_array_equal(store.newest().read(Address("source", video="a"))["pts"][:2], [0, 40])
+    finally:
+        subprocess.run(["umount", str(small)], check=True)
+
+
+def _write_25(url, process, queue):
+    store = FeatureStore(url)
+    for number in range(25):
+        name = f"v{process}-{number}"
+        draft = store.draft(CODE, f"process {process}")
+        draft.put(source(name))
+        draft.put(visual(name))
+        queue.put(draft)
+
+
+def test_eight_processes_writing_25_videos_each_through_one_committer_lose_none(folder_store):
+    context = multiprocessing.get_context("spawn")
+    queue = context.Queue()
+    workers = [context.Process(target=_write_25, args=(folder_store.url, i, queue)) for i in range(8)]
+    for worker in workers:
+        worker.start()
+    waiting = []
+    for _ in range(200):
+        waiting.append(queue.get(timeout=120))
+        if len(waiting) == 8:
+            folder_store.commit(waiting, "eight videos")
+            waiting = []
+    for worker in workers:
+        worker.join()
+    assert not waiting
+    store = folder_store.newest()
+    assert len(store.records("source")) == len(store.records("visual")) == 200
+    assert all(store.read(record.address)["present"].all() for record in store.records("visual")[::20])
+
+
+def _commit_10(url, process):
+    store = FeatureStore(url)
+    for number in range(10):
+        commit(store, source(f"v{process}-{number}"))
+
+
+def test_four_processes_that_each_commit_to_one_folder_lose_none(folder_store):
+    context = multiprocessing.get_context("spawn")
+    workers = [context.Process(target=_commit_10, args=(folder_store.url, i)) for i in range(4)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert len(folder_store.newest().records("source")) == 40
+
+
+def test_the_content_digest_depends_on_what_is_stored_and_not_on_when_or_by_whom(tmp_path):
+    one = FeatureStore.create(str(tmp_path / "one"))
+    two = FeatureStore.create(str(tmp_path / "two"))
+    one = commit(one, source("a"), source("b"), visual("a"), run_id="x")
+    for artifact in (source("b"), source("a"), visual("a")):
+        two = commit(two, artifact, run_id="y")
+    assert content_digest(one) == content_digest(two)
+    assert content_digest(commit(two, visual("a", seed=3))) != content_digest(one)
+
+
+def test_the_catalogue_is_a_polars_frame_with_a_row_an_artifact(folder_store):
+    frame = catalogue(commit(folder_store, source("a"), visual("a")))
+    assert isinstance(frame, pl.DataFrame)
+    assert frame.select("family", "producer", "video", "frames", "trained").rows() == [
+        ("source", "", "a", 40, None),
+        ("visual", "toy", "a", 40, False),
+    ]
+
+
+def test_a_video_is_read_by_its_name_or_its_alias_with_its_clock_and_mask(folder_store):
+    store = commit(folder_store, source("a", aliases=["copy of a"]), visual("a"))
+    video = read_video(store, "copy of a", "toy")
+    assert video.embedding.shape == (40, 8)
+    assert video.present.all()
+    assert video.clock.starts_s[1] == 0.04
+    with pytest.raises(NotFoundError, match="no video 'b'"):
+        read_video(store, "b", "toy")
+    with pytest.raises(NotFoundError, match="It has: visual/toy/a/main"):
+        read_video(store, "a", "toys")
+
+
+def test_windows_cover_every_frame_of_every_video_and_pad_short_ones(folder_store):
+    import torch
+
+    store = commit(folder_store, source("a", 40), visual("a", 40), source("b", 7), visual("b", 7, seed=4))
+    windows = FrameWindows(store, store.records("visual"), WindowSpec(length=16, stride=10))
+    loaded = list(torch.utils.data.DataLoader(windows, batch_size=None, num_workers=0))
+    assert [(window.video, window.start) for window in loaded] == [(0, 0), (0, 10), (0, 20), (0, 24), (1, 0)]
+    np.testing.assert_array_equal(loaded[3].embedding, visual("a").arrays["embedding"][24:])
+    assert loaded[4].present.tolist() == [True] * 7 + [False] * 9
+    again = pickle.loads(pickle.dumps(windows))
+    assert torch.equal(again[4].embedding, loaded[4].embedding)
+
+
+def test_an_export_to_zarr_opens_with_plain_zarr(folder_store, tmp_path):
+    store = commit(folder_store, source("a"), visual("a"))
+    export(store, store.records(), tmp_path / "out.zarr", "zarr")
+    group = zarr.open_group(str(tmp_path / "out.zarr"), mode="r")
+    np.testing.assert_array_equal(group["visual/toy/a/main/embedding"][:], visual("a").arrays["embedding"])
+    assert group["visual/toy/a/main"].attrs["affstore"]["key"] == store.get(visual("a").address).key
+    with pytest.raises(SpecError, match="not empty"):
+        export(store, store.records(), tmp_path / "out.zarr", "zarr")
+
+
+def test_an_export_to_parquet_has_a_row_a_frame(folder_store, tmp_path):
+    store = commit(folder_store, source("a"), visual("a"), source("b", 7), visual("b", 7, seed=4))
+    files = export(store, store.records("visual"), tmp_path / "out", "parquet")
+    frame = pl.read_parquet(files[0])
+    assert frame.columns == ["video", "subject", "frame", "time_s", "embedding", "present"]
+    assert frame.height == 47
+    np.testing.assert_array_equal(
+        np.stack(frame.filter(pl.col("video") == "b")["embedding"].to_list()),
+        visual("b", 7, seed=4).arrays["embedding"],
+    )
+
+
+def test_the_store_opens_with_plain_zarr_and_xarray_through_icechunk(folder_store):
+    import icechunk
+    import xarray as xr
+
+    commit(folder_store, source("a"), visual("a"))
+    repository = icechunk.Repository.open(icechunk.local_filesystem_storage(folder_store.url))
+    session = repository.readonly_session("main")
+    dataset = xr.open_zarr(session.store, group="visual/toy/a/main", consolidated=False)
+    assert dataset["embedding"].dims == ("frame", "feature")
+    np.testing.assert_array_equal(dataset["embedding"].values, visual("a").arrays["embedding"])
