@@ -22,6 +22,10 @@ def source(video: str, frames: int = 40, **attributes) -> Artifact:
         "end_pts": frames * 40,
         "width": 64,
         "height": 48,
+        "rotation_deg": 0,
+        "sample_aspect": [1, 1],
+        "codec": "h264",
+        "declared_frames": frames,
         "sound": None,
         "complaint": None,
     }

@@ -67,6 +67,12 @@ def build_sound(spec: SoundExtractorSpec, parameters: Mapping[str, Any], device:
     return extractor
 
 
+def untrained(spec: ExtractorSpec, seed: int) -> dict[str, Any]:
+    """Seeded, untrained parameters for the network `spec.name`, by its class's `untrained(spec, seed)`."""
+    parameters: dict[str, Any] = _class_of(spec).untrained(spec, seed)
+    return parameters
+
+
 def _class_of(spec: ExtractorSpec) -> type[Any]:
     spec_of(spec.name)
     return _CLASSES[spec.name]

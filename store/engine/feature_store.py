@@ -93,6 +93,18 @@ class FeatureStore:
         """Every record, or those of the named families, in the order of their addresses."""
         return [record for record in self._records_by_address.values() if not names or record.address.family in names]
 
+    def producers(self, name: str) -> list[str]:
+        """The detectors, extractors, tasks or experiments that a family has artifacts of."""
+        return sorted({record.address.producer for record in self.records(name)})
+
+    def subjects(self, name: str, producer: str, video: str) -> list[str]:
+        """The subjects of a video that a producer has artifacts of."""
+        return self._subjects.get((name, producer, video), [])
+
+    def faces(self, video: str) -> list[Record]:
+        """The face tracks of a video."""
+        return [record for record in self.records("face") if record.address.video == video]
+
     def read(
         self, address: Address, arrays: Sequence[str] | None = None, rows: slice = slice(None)
     ) -> dict[str, NDArray[Any]]:
@@ -144,7 +156,7 @@ class FeatureStore:
             news = self._to_commit(drafts, tip)
             if not news:
                 return tip
-            changed = [draft.fork for draft in news]
+            changed: list[Any] = [draft.fork for draft in news]
             if not is_memory(self.url):
                 session.merge(*changed)
                 changed = [session]
@@ -216,6 +228,14 @@ class FeatureStore:
                 f"The store at '{self.url}' has layout {layout}; this affstore knows up to {layout_version()}. "
                 "Update affstore."
             )
+
+    @cached_property
+    def _subjects(self) -> dict[tuple[str, str, str], list[str]]:
+        found: dict[tuple[str, str, str], list[str]] = {}
+        for address in self._records_by_address:
+            if address.subject:
+                found.setdefault((address.family, address.producer, address.video), []).append(address.subject)
+        return found
 
     def _to_commit(self, drafts: Sequence[Draft], tip: str) -> list[Draft]:
         """The drafts that are still news: not what another run has stored with the same keys meanwhile."""

@@ -1,0 +1,1 @@
+"""One file a command. Each one's docstring is its help, with an example."""

@@ -1,0 +1,87 @@
+"""`affstore demo`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from flows.commands.options import DryRun, Json, Runner, print_json
+from flows.watch import to_terminal
+
+_HEADS = """\
+# The demo's run. `affstore run demo.yaml` does it again; what is in the store is not computed again.
+store: store
+sources: [corpus]
+extractors: [emotieffnet_b0, wav2vec2_base_960h]
+weights: untrained  # no published weights are needed; the numbers say nothing about the papers
+experiments:
+  - {name: expr-mlp, task: expr, inputs: [emotieffnet_b0], smooth_frames: 5}
+  - {name: expr-audiovisual, task: expr, inputs: [emotieffnet_b0, wav2vec2_base_960h], smooth_frames: 5}
+  - {name: au-mlp, task: au, inputs: [emotieffnet_b0], smooth_frames: 5, thresholds: tuned}
+  - {name: va-mlp, task: va, inputs: [emotieffnet_b0.logits], smooth_frames: 5}
+"""
+
+
+def demo(
+    folder: Path = Path("affstore-demo"),
+    /,
+    *,
+    runner: Runner = "threads",
+    workers: int = 0,
+    dry_run: DryRun = False,
+    json: Json = False,
+) -> int:
+    """Run the whole pipeline on a small generated corpus, offline: the first thing to try.
+
+    A corpus in Aff-Wild2's layout is made from a public-domain photograph, with labels that follow from how it was
+    warped. Faces and sound are embedded by untrained networks, heads are trained, predictions published. A second run
+    computes nothing again.
+
+    Example: affstore demo
+
+    Parameters
+    ----------
+    folder
+        Where corpus, store and publication go.
+    runner
+        `threads`, or `dask` for a cluster of worker processes on this machine.
+    workers
+        How many videos at once; 0 chooses by the machine.
+    dry_run
+        Say what would be done, and do nothing.
+    json
+        Print one JSON document.
+    """
+    if dry_run:
+        said = f"would write a corpus, a store and a publication under {folder.resolve()}"
+        print_json({"folder": str(folder.resolve())}) if json else to_terminal(said)
+        return 0
+    from flows.commands.running import run_and_tell
+    from flows.config import read_config
+    from models.demo.corpus import write_corpus
+    from store.contract.errors import StoreUnavailableError
+
+    try:
+        write_corpus(folder / "corpus")
+        configuration = folder / "demo.yaml"
+        if not configuration.exists():
+            configuration.write_text(_HEADS, encoding="utf-8")
+    except OSError as error:
+        raise StoreUnavailableError(f"The demo cannot be written to '{folder}': {error.strerror}.") from error
+    found = read_config(configuration)
+    runs_on = found.runner.model_copy(update={"kind": runner, "workers": workers})
+    result = run_and_tell(found.model_copy(update={"runner": runs_on}), json)
+    if not json:
+        to_terminal(_next(folder, found.store))
+    # The corpus holds a damaged film on purpose; that it is quarantined is the demo working.
+    return 0 if not result.count("failed") else result.exit_code
+
+
+def _next(folder: Path, store: str) -> str:
+    return (
+        "\nNext:\n"
+        f"  affstore status --store {store}\n"
+        f"  affstore show --store {store}\n"
+        f"  affstore plan {folder / 'demo.yaml'}\n"
+        f"  affstore add YOUR_VIDEOS --store affstore-data --weights untrained\n"
+        f"  affstore weights list        # the published networks"
+    )

@@ -1,0 +1,156 @@
+"""`affstore doctor`."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from flows.commands.options import DEFAULT_STORE, Json, Store, print_json, print_table
+from store.contract.errors import AffstoreError, NotFoundError
+
+
+class Finding(NamedTuple):
+    """What one check found; `healthy` None means worth knowing, not wrong."""
+
+    check: str
+    healthy: bool | None
+    said: str
+
+
+def doctor(*, store: Store = DEFAULT_STORE, json: Json = False) -> int:
+    """Say whether this machine, this store and the Prefect server are healthy, and what to do where they are not.
+
+    The exit code is 1 when something is wrong.
+
+    Example: affstore doctor --store affstore-data
+
+    Parameters
+    ----------
+    store
+        A folder, s3://bucket/prefix or memory:name.
+    json
+        Print one JSON document.
+    """
+    findings = [finding for check in _CHECKS for finding in check(store)]
+    if json:
+        print_json([finding._asdict() for finding in findings])
+    else:
+        marks = {True: "ok", False: "WRONG", None: "note"}
+        print_table(("", "check", "found"), [(marks[f.healthy], f.check, f.said) for f in findings])
+    return 1 if any(finding.healthy is False for finding in findings) else 0
+
+
+def _python(store: str) -> Iterator[Finding]:
+    version = ".".join(map(str, sys.version_info[:3]))
+    yield Finding("Python", (3, 11) <= sys.version_info < (3, 14), f"{version}, {os.cpu_count()} cores")
+
+
+def _packages(store: str) -> Iterator[Finding]:
+    """The pairs of releases that are known to break each other."""
+    fastapi, prefect = _version("fastapi"), _version("prefect")
+    broken = prefect[:2] == (3, 8) and fastapi >= (0, 151)
+    advice = "install 'fastapi<0.151': its newer releases break the server of prefect 3.8" if broken else "fit together"
+    yield Finding("prefect and fastapi", not broken, f"{_text(prefect)} and {_text(fastapi)}: {advice}")
+    zarr = _version("zarr")
+    yield Finding("zarr", zarr >= (3, 1, 3), f"{_text(zarr)}" + ("" if zarr >= (3, 1, 3) else ": install zarr>=3.1.6"))
+    torch, vision = _version("torch"), _version("torchvision")
+    yield Finding("torch and torchvision", torch >= (2, 11), f"{_text(torch)} and {_text(vision)}")
+
+
+def _gpu(store: str) -> Iterator[Finding]:
+    import torch
+
+    if torch.cuda.is_available():
+        yield Finding("GPU", True, torch.cuda.get_device_name())
+    else:
+        yield Finding("GPU", None, "none; networks run on the CPU")
+
+
+def _detector(store: str) -> Iterator[Finding]:
+    from models.faces.specs import DetectorSpec, resolve
+
+    yield _attempt("face detector", lambda: f"mtcnn weights {resolve(DetectorSpec()).weights_sha256[:12]}")
+
+
+def _weights(store: str) -> Iterator[Finding]:
+    from models.weights.folder import default_folder
+    from models.weights.registry import entries
+
+    folder = default_folder()
+    kept = [status.record for status in map(folder.status, sorted(entries())) if status.record]
+    trained = sum(record.trained for record in kept)
+    said = f"{trained} of {len(entries())} trained networks in {folder.root}"
+    yield Finding("weights", True if trained else None, said if trained else f"{said}; see `affstore weights list`")
+
+
+def _store(store: str) -> Iterator[Finding]:
+    from store import FeatureStore
+
+    try:
+        opened = FeatureStore(store)
+        yield Finding("store", True, f"{len(opened.records())} artifacts at snapshot {opened.snapshot}")
+    except NotFoundError as error:
+        yield Finding("store", None, str(error))
+    except AffstoreError as error:
+        yield Finding("store", False, str(error))
+
+
+def _disk(store: str) -> Iterator[Finding]:
+    from store.engine.places import is_local, local_folder
+
+    if is_local(store):
+        folder = _existing(local_folder(store))
+        free_gb = shutil.disk_usage(folder).free / 1e9
+        yield Finding("disk", free_gb > 1, f"{free_gb:.0f} GB free at {folder}")
+        yield Finding(
+            "writing",
+            os.access(folder, os.W_OK),
+            f"{folder} can{'' if os.access(folder, os.W_OK) else 'not'} be written",
+        )
+
+
+def _server(store: str) -> Iterator[Finding]:
+    import urllib.error
+    import urllib.request
+
+    url = os.environ.get("PREFECT_API_URL")
+    if not url:
+        yield Finding("Prefect server", None, "PREFECT_API_URL is not set: each run starts and stops its own")
+        return
+    try:
+        with urllib.request.urlopen(f"{url}/health", timeout=5):
+            yield Finding("Prefect server", True, f"{url} answers")
+    except (urllib.error.URLError, OSError, ValueError) as error:
+        yield Finding("Prefect server", False, f"{url} does not answer ({error}): start it, or unset PREFECT_API_URL")
+
+
+def _attempt(check: str, attempt: Callable[[], str]) -> Finding:
+    try:
+        return Finding(check, True, attempt())
+    except AffstoreError as error:
+        return Finding(check, False, str(error))
+
+
+def _existing(path: Path) -> Path:
+    """The path, or its nearest parent that exists."""
+    return path if path.exists() else _existing(path.parent)
+
+
+def _version(package: str) -> tuple[int, ...]:
+    try:
+        text = importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return (0,)
+    return tuple(int(part) for part in text.split("+")[0].split(".")[:3] if part.isdigit())
+
+
+def _text(version: tuple[int, ...]) -> str:
+    return ".".join(map(str, version)) if version != (0,) else "not installed"
+
+
+_CHECKS = (_python, _packages, _gpu, _detector, _weights, _store, _disk, _server)

@@ -1,0 +1,118 @@
+"""`affstore plan`."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from flows.commands.options import (
+    DEFAULT_STORE,
+    Extractors,
+    Flag,
+    Json,
+    Precision,
+    Store,
+    Weights,
+    print_json,
+    print_table,
+)
+from flows.config import DEFAULT_EXTRACTORS
+from flows.watch import to_terminal
+
+if TYPE_CHECKING:
+    from flows.config import RunConfig
+    from tasks.planning import PlanRow
+
+WORK_TO_DO = 10
+"""Exit code when something is missing or stale."""
+
+
+def plan(
+    config: Path | None = None,
+    /,
+    *,
+    store: Store = DEFAULT_STORE,
+    extractors: Extractors = DEFAULT_EXTRACTORS,
+    weights: Weights = "official",
+    precision: Precision = "float32",
+    everything: Flag = False,
+    json: Json = False,
+) -> int:
+    """Say of each artifact whether it is fresh, missing, stale and why, or quarantined, with the estimated cost.
+
+    The exit code is 0 when nothing is to be done and 10 when something is, for schedulers.
+
+    Example: affstore plan abaw6.yaml || affstore run abaw6.yaml
+
+    Parameters
+    ----------
+    config
+        A configuration; without it, what `affstore add` would extract.
+    store
+        A folder, s3://bucket/prefix or memory:name.
+    extractors
+        A face or sound network; may be given several times.
+    weights
+        `untrained` for seeded, untrained parameters.
+    precision
+        Of the forward passes.
+    everything
+        List what is fresh too.
+    json
+        Print one JSON document.
+    """
+    from flows.config import checked, read_config
+
+    if config is not None:
+        found = read_config(config)
+    else:
+        document = {"store": store, "extractors": extractors, "weights": weights, "precision": precision}
+        found = checked(document, "plan")
+    rows = show_plan(found, json, everything)
+    return WORK_TO_DO if any(row.due for row in rows) else 0
+
+
+def show_plan(config: RunConfig, as_json: bool, everything: bool = False) -> list[PlanRow]:
+    """Print the plan of a configuration, and give it back."""
+    from flows.config import profile_of
+    from models.weights.folder import default_folder
+    from store import FeatureStore
+    from tasks.planning import plan as plan_of
+
+    profile = profile_of(config, default_folder())
+    rows = plan_of(FeatureStore(config.store).records(), profile)
+    if as_json:
+        print_json([_document(row) for row in rows if everything or row.status != "fresh"])
+    else:
+        _print(rows, everything)
+    return rows
+
+
+def _print(rows: list[PlanRow], everything: bool) -> None:
+    shown = [row for row in rows if everything or row.status != "fresh"]
+    if shown:
+        cells = [(row.address.path, row.status, row.reason, str(row.frames or ""), _cost(row)) for row in shown]
+        print_table(("artifact", "status", "why", "frames", "cost"), cells)
+    counts = Counter(row.status for row in rows)
+    costs = [row.cost_s for row in rows if row.due]
+    known = sum(cost for cost in costs if cost is not None)
+    unknown = sum(cost is None for cost in costs)
+    said = ", ".join(f"{count} {status}" for status, count in sorted(counts.items())) or "the store is empty"
+    estimate = f"; about {known:.0f} s of work" if known else ""
+    estimate += f"; no estimate for {unknown} artifacts" if unknown else ""
+    to_terminal(f"{said}{estimate}")
+
+
+def _cost(row: PlanRow) -> str:
+    return "" if row.cost_s is None else f"{row.cost_s:.1f} s"
+
+
+def _document(row: PlanRow) -> dict[str, object]:
+    return {
+        "artifact": row.address.path,
+        "status": row.status,
+        "reason": row.reason,
+        "frames": row.frames,
+        "cost_s": row.cost_s,
+    }

@@ -1,0 +1,113 @@
+"""What the commands that run the DAG have in common: do it, then say what became of it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+from flows.commands.options import print_json, print_table
+from flows.watch import Screen, Watcher, to_terminal
+
+if TYPE_CHECKING:
+    from flows.config import RunConfig
+    from flows.run import Request, RunResult
+    from tasks.planning import PlanRow
+
+
+def run_and_tell(config: RunConfig, as_json: bool, replace_taken: bool = False) -> RunResult:
+    """Run a configuration and print what became of it."""
+    from flows.run import execute, request_of
+    from flows.runners import RunnerSpec
+
+    runner = RunnerSpec(config.runner.kind, config.runner.workers, config.runner.address)
+    request = request_of(config, replace_taken)
+    if as_json:
+        result = execute(request, runner, Watcher())
+        print_json(as_document(result))
+        return result
+    with Screen().showing() as screen:
+        result = execute(request, runner, screen)
+    tell(result)
+    return result
+
+
+def tell(result: RunResult) -> None:
+    """Print what a run did, for a person."""
+    from flows.report import untrained_networks
+
+    counts = Counter((outcome.stage, outcome.status) for outcome in result.outcomes)
+    for stage in dict.fromkeys(outcome.stage for outcome in result.outcomes):
+        said = ", ".join(f"{n} {status}" for (of, status), n in sorted(counts.items()) if of == stage)
+        to_terminal(f"{stage:9} {said}")
+    bad = [(o.stage, o.subject, o.reason) for o in result.outcomes if o.status in ("quarantined", "failed")]
+    if bad:
+        to_terminal("")
+        print_table(("stage", "what", "why it could not be used"), bad)
+    if result.evaluations:
+        to_terminal("")
+        print_table(*_scores(result))
+    untrained = untrained_networks(result)
+    if untrained:
+        to_terminal(
+            f"\nUNTRAINED parameters were used for {', '.join(untrained)}: the numbers say nothing about the papers."
+        )
+    to_terminal(f"\nstore     {result.request.bench.store_url}  (snapshot {result.snapshot})")
+    if result.published:
+        to_terminal(f"published {result.published[0].parent}  (tag {result.tag})")
+    to_terminal(f"report    {result.report}")
+
+
+def as_document(result: RunResult) -> dict[str, Any]:
+    """A run's result for other programs."""
+    from flows.report import untrained_networks
+
+    return {
+        "run_id": result.request.bench.run_id,
+        "store": result.request.bench.store_url,
+        "snapshot": result.snapshot,
+        "tag": result.tag,
+        "published": [str(path) for path in result.published],
+        "report": str(result.report),
+        "untrained": untrained_networks(result),
+        "exit_code": result.exit_code,
+        "scores": [
+            {
+                "experiment": e.experiment,
+                "measure": e.smoothed.headline,
+                "frame_by_frame": e.frame_by_frame.value,
+                "smoothed": e.smoothed.value,
+                "chance": e.by_chance.value,
+                "details": dict(e.smoothed.details),
+                "frames": e.smoothed.frames,
+            }
+            for e in result.evaluations
+        ],
+        "outcomes": [
+            {"stage": o.stage, "what": o.subject, "status": o.status, "reason": o.reason, "frames": o.frames}
+            for o in result.outcomes
+        ],
+    }
+
+
+def plan_rows(request: Request) -> list[PlanRow]:
+    """What the store has and lacks for a request's profile."""
+    from store import FeatureStore
+    from tasks.planning import plan
+
+    return plan(FeatureStore(request.bench.store_url).records(), request.profile)
+
+
+def _scores(result: RunResult) -> tuple[tuple[str, ...], list[tuple[str, ...]], str]:
+    head = ("experiment", "measure", "frame by frame", "smoothed", "by chance", "validation frames")
+    rows: list[tuple[str, ...]] = [
+        (
+            e.experiment,
+            e.smoothed.headline,
+            f"{e.frame_by_frame.value:.3f}",
+            f"{e.smoothed.value:.3f}",
+            f"{e.by_chance.value:.3f}",
+            str(e.smoothed.frames),
+        )
+        for e in result.evaluations
+    ]
+    return head, rows, ""

@@ -1,0 +1,85 @@
+"""`affstore show`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from flows.commands.options import DEFAULT_STORE, Json, Store, print_json, print_table
+from flows.watch import to_terminal
+
+if TYPE_CHECKING:
+    from store import FeatureStore
+    from store.contract.records import Record
+
+
+def show(what: str = "", /, *, store: Store = DEFAULT_STORE, at: str | None = None, json: Json = False) -> int:
+    """Show one artifact's record and arrays, all that there is of one video, or a list of all videos.
+
+    Example: affstore show visual/emotieffnet_b0/12-24-1920x1080/main
+
+    Parameters
+    ----------
+    what
+        An artifact's path, or a video's name or alias; every video without it.
+    store
+        A folder, s3://bucket/prefix or memory:name.
+    at
+        A tag or snapshot, instead of the newest state.
+    json
+        Print one JSON document.
+    """
+    from store import FeatureStore
+
+    opened = FeatureStore(store, at)
+    if "/" in what:
+        _one(opened, what, json)
+    else:
+        _several(opened, what, json)
+    return 0
+
+
+def _one(store: FeatureStore, path: str, as_json: bool) -> None:
+    from store.contract.schema import address_of, family
+
+    record = store.get(address_of(path))
+    document = {
+        "artifact": record.address.path,
+        **record.to_attributes(family(record.address.family).version),
+        "arrays": {
+            name: f"{array.dtype} {array.shape}" for name, array in sorted(store.group(record.address).arrays())
+        },
+    }
+    if as_json:
+        print_json(document)
+        return
+    for line in _lines(document):
+        to_terminal(line)
+
+
+def _lines(document: Any, at: str = "") -> list[str]:
+    """A nested document, one line a value."""
+    if isinstance(document, dict):
+        return [line for name, value in document.items() for line in _lines(value, f"{at}.{name}" if at else name)]
+    if isinstance(document, list) and document and isinstance(document[0], dict | list):
+        return [line for i, value in enumerate(document) for line in _lines(value, f"{at}[{i}]")]
+    return [f"{at:44} {document}"]
+
+
+def _several(store: FeatureStore, video: str, as_json: bool) -> None:
+    from store.engine.reading import find_source
+
+    name = find_source(store, video).address.video if video else ""
+    records = [r for r in store.records() if (r.address.video == name if name else r.address.family == "source")]
+    if as_json:
+        print_json([{"artifact": r.address.path, "frames": r.attributes.get("frames"), "key": r.key} for r in records])
+        return
+    print_table(
+        ("artifact", "frames", "key", "made"),
+        [(r.address.path, str(r.attributes.get("frames", "")), r.key[:12], _made(r)) for r in records],
+    )
+
+
+def _made(record: Record) -> str:
+    made = record.made
+    trained = "" if made.get("trained", True) else " UNTRAINED"
+    return f"{record.made_at} run {record.run_id}{trained}"

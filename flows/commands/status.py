@@ -1,0 +1,119 @@
+"""`affstore status`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from flows.commands.options import DEFAULT_STORE, Json, Store, print_json, print_table
+from flows.watch import to_terminal
+
+if TYPE_CHECKING:
+    from store import FeatureStore
+    from store.contract.records import Record
+
+
+def status(*, store: Store = DEFAULT_STORE, at: str | None = None, json: Json = False) -> int:
+    """Say what a store holds: every video with its outcome, the extractors, what is quarantined and why, the tags.
+
+    Example: affstore status --store affstore-data
+
+    Parameters
+    ----------
+    store
+        A folder, s3://bucket/prefix or memory:name.
+    at
+        A tag or snapshot, instead of the newest state.
+    json
+        Print one JSON document.
+    """
+    from store import FeatureStore
+
+    document = _document(FeatureStore(store, at))
+    if json:
+        print_json(document)
+    else:
+        _print(document)
+    return 0
+
+
+def _document(store: FeatureStore) -> dict[str, Any]:
+    from store import content_digest
+
+    records = store.records()
+    return {
+        "store": store.url,
+        "snapshot": store.snapshot,
+        "content_digest": content_digest(store),
+        "tags": store.tags(),
+        "videos": [_video(record, records) for record in records if record.address.family == "source"],
+        "producers": _producers(records),
+        "quarantined": [_quarantined(record) for record in records if record.address.family == "quarantine"],
+    }
+
+
+def _video(source: Record, records: list[Record]) -> dict[str, Any]:
+    own = [record for record in records if record.address.video == source.address.video]
+    return {
+        "video": source.address.video,
+        "frames": source.attributes["frames"],
+        "aliases": source.attributes["aliases"],
+        "complaint": source.attributes["complaint"],
+        "faces": {r.address.subject: r.made.get("faces") for r in own if r.address.family == "face"},
+        "features": sorted({r.address.producer for r in own if r.address.family in ("visual", "audio")}),
+        "heard_frames": max((r.made.get("frames_heard", 0) for r in own if r.address.family == "audio"), default=0),
+        "labels": sorted({r.address.producer for r in own if r.address.family == "label"}),
+        "predictions": sorted({r.address.producer for r in own if r.address.family == "prediction"}),
+    }
+
+
+def _producers(records: list[Record]) -> list[dict[str, Any]]:
+    found: dict[tuple[str, str], list[Record]] = {}
+    for record in records:
+        if record.address.family not in ("source", "quarantine"):
+            found.setdefault((record.address.family, record.address.producer), []).append(record)
+    return [
+        {
+            "family": family,
+            "producer": producer,
+            "artifacts": len(group),
+            "rows": sum(int(record.attributes.get("frames", 0)) for record in group),
+            "trained": all(record.made.get("trained", True) for record in group),
+        }
+        for (family, producer), group in sorted(found.items())
+    ]
+
+
+def _quarantined(record: Record) -> dict[str, Any]:
+    said = record.attributes
+    return {"stage": record.address.producer, "file": said["location"], "reason": said["reason"]}
+
+
+def _print(document: dict[str, Any]) -> None:
+    rows = [
+        (
+            video["video"],
+            str(video["frames"]),
+            ", ".join(f"{subject} {faces}" for subject, faces in video["faces"].items()) or "-",
+            str(video["heard_frames"]),
+            ", ".join(video["features"]) or "-",
+            ", ".join(video["labels"]) or "-",
+            video["complaint"] or "",
+        )
+        for video in document["videos"]
+    ]
+    print_table(("video", "frames", "with a face", "with sound", "features", "labels", "complaint"), rows)
+    if document["producers"]:
+        to_terminal("")
+        cells = [
+            (p["family"], p["producer"], str(p["artifacts"]), str(p["rows"]), "" if p["trained"] else "UNTRAINED")
+            for p in document["producers"]
+        ]
+        print_table(("family", "by", "artifacts", "rows", ""), cells)
+    if document["quarantined"]:
+        to_terminal("")
+        print_table(
+            ("quarantined in", "file", "why"), [(q["stage"], q["file"], q["reason"]) for q in document["quarantined"]]
+        )
+    to_terminal(f"\nsnapshot {document['snapshot']}, content {document['content_digest'][:16]}")
+    for tag, snapshot in document["tags"].items():
+        to_terminal(f"tag {tag} = {snapshot}")

@@ -1,0 +1,83 @@
+"""The one committer: drafts come back from the workers as they finish and are committed in small groups."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from prefect.futures import PrefectFuture, as_completed
+
+from flows.watch import Watcher
+from store import FeatureStore
+from store.contract.errors import AffstoreError
+from tasks.outcomes import Outcome
+from tasks.specs import Bench
+
+
+def commit_finished(
+    bench: Bench, stage: str, futures: Mapping[str, PrefectFuture[Any]], watcher: Watcher, group: int = 1
+) -> list[Outcome]:
+    """Wait for tasks and commit what they wrote.
+
+    A task that ends in an error of ours is an outcome like any other; one that breaks unexpectedly becomes an outcome
+    that failed. Either way the other videos go on.
+
+    Args:
+        bench: where the run works.
+        stage: what the tasks do; it names the commits.
+        futures: by what each is about, usually a video's name.
+        watcher: told of each outcome once it is committed.
+        group: how many drafts make a commit.
+    """
+    outcomes: list[Outcome] = []
+    for batch in _batches(_outcomes(stage, futures), group):
+        for outcome in _committed(bench, stage, batch):
+            watcher.outcome(outcome)
+            outcomes.append(outcome)
+    return outcomes
+
+
+def _outcomes(stage: str, futures: Mapping[str, PrefectFuture[Any]]) -> Iterator[Outcome]:
+    about = {future.task_run_id: name for name, future in futures.items()}
+    for future in as_completed(list(futures.values())):
+        found = future.result(raise_on_failure=False)
+        if not isinstance(found, Outcome):
+            found = Outcome(stage, about[future.task_run_id], "failed", _sentence(found))
+        yield found
+
+
+def _batches(outcomes: Iterable[Outcome], group: int) -> Iterator[list[Outcome]]:
+    """Gather outcomes until a commit is full; those that wrote nothing do not wait."""
+    batch: list[Outcome] = []
+    for outcome in outcomes:
+        if outcome.draft is None:
+            yield [outcome]
+            continue
+        batch.append(outcome)
+        if len(batch) == group:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+def _committed(bench: Bench, stage: str, batch: Sequence[Outcome]) -> list[Outcome]:
+    drafts = [outcome.draft for outcome in batch if outcome.draft is not None]
+    if not drafts:
+        return list(batch)
+    about = ", ".join(outcome.subject for outcome in batch)
+    try:
+        FeatureStore(bench.store_url).commit(drafts, f"{stage}: {about}", {"run_id": bench.run_id})
+    except AffstoreError as error:
+        if not error.retryable:
+            raise
+        return [Outcome(stage, outcome.subject, "failed", str(error)) for outcome in batch]
+    return [outcome.without_draft() for outcome in batch]
+
+
+def _sentence(found: Any) -> str:
+    if isinstance(found, AffstoreError):
+        return str(found)
+    if isinstance(found, BaseException):
+        return f"it broke unexpectedly ({type(found).__name__}: {' '.join(str(found).split())[:300]})"
+    return "it did not finish"

@@ -1,0 +1,213 @@
+"""`CONFIG.yaml` as checked values, and from there to the frozen specs that tasks take. Only `flows` sees YAML."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from models.extractors.registry import names, spec_of
+from models.extractors.specs import ExtractorSpec
+from models.faces.specs import DetectorSpec, TrackingSpec, resolve
+from models.heads.specs import PAPER_HEADS, MlpSpec
+from models.weights.folder import WeightsFolder
+from store.contract.errors import DuplicateNameError, SpecError, UnknownNameError
+from store.contract.labels import task_space
+from tasks.specs import ExperimentSpec, Finish, Input, Profile
+
+DEFAULT_EXTRACTORS = ("emotieffnet_b0", "wav2vec2_base_960h")
+"""What `affstore add` extracts when nothing else is said."""
+
+
+class _Strict(BaseModel):
+    """Unknown fields are mistakes."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ExperimentConfig(_Strict):
+    """A head on features, and what is done to its outputs.
+
+    Attributes:
+        name: how it is called in the store.
+        task: `expr`, `au` or `va`.
+        inputs: `extractor` or `extractor.array`, side by side.
+        head: changes to the papers' head of the task, e.g. `{epochs: 5}`.
+        smooth_frames: half a window of the box filter.
+        thresholds: of action units.
+    """
+
+    name: str
+    task: str
+    inputs: tuple[str, ...] = Field(min_length=1)
+    head: dict[str, Any] = {}
+    smooth_frames: int = Field(default=0, ge=0)
+    thresholds: Literal["half", "tuned"] = "half"
+
+    def spec(self) -> ExperimentSpec:
+        """The frozen spec.
+
+        Raises:
+            SpecError: a name or a value is wrong.
+        """
+        inputs = tuple(Input.parse(text) for text in self.inputs)
+        for part in inputs:
+            spec_of(part.extractor)
+        unknown = sorted(set(self.head) - set(MlpSpec.__dataclass_fields__))
+        if unknown:
+            raise UnknownNameError.of(f"field of the head of '{self.name}'", unknown[0], MlpSpec.__dataclass_fields__)
+        task_space(self.task)
+        mlp = replace(PAPER_HEADS[self.task], **{"name": self.name, **self.head})
+        return ExperimentSpec(self.name, inputs, mlp, Finish(self.smooth_frames, self.thresholds))
+
+
+class PublishConfig(_Strict):
+    """Where predictions are published.
+
+    Attributes:
+        folder: gets the challenge files, Parquet and the report.
+        samples: task to the official sample list that its file must follow; every frame of every video without one.
+        tag: name of the snapshot; made from what is published if empty.
+    """
+
+    folder: Path
+    samples: dict[str, Path] = {}
+    tag: str = ""
+
+
+class RunnerConfig(_Strict):
+    """How the run fans out; see `flows.runners.RunnerSpec`."""
+
+    kind: Literal["threads", "dask"] = "threads"
+    workers: int = Field(default=0, ge=0)
+    address: str = ""
+
+
+class RunConfig(_Strict):
+    """A whole run.
+
+    Attributes:
+        store: a folder, `s3://bucket/prefix` or `memory:name`.
+        sources: videos, folders, or Aff-Wild2's own root with its videos and annotations.
+        extractors: names of face and sound networks.
+        weights: `official`, or `untrained` seeded parameters, which every record and report then says.
+        precision: of every network's forward pass.
+        device: `cpu`, `cuda`, or `auto`.
+        experiments: heads to train and apply.
+        publish: where to; nothing is published without it.
+        runner: how the run fans out.
+    """
+
+    store: str = "affstore-data"
+    sources: tuple[str, ...] = ()
+    extractors: tuple[str, ...] = DEFAULT_EXTRACTORS
+    weights: Literal["official", "untrained"] = "official"
+    precision: Literal["float32", "bfloat16"] = "float32"
+    device: Literal["cpu", "cuda", "auto"] = "cpu"
+    experiments: tuple[ExperimentConfig, ...] = ()
+    publish: PublishConfig | None = None
+    runner: RunnerConfig = RunnerConfig()
+
+    @field_validator("extractors")
+    @classmethod
+    def _known(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(value)) < len(value):
+            raise DuplicateNameError("An extractor is named twice. Name each once.")
+        for name in value:
+            spec_of(name)
+        return value
+
+    @field_validator("experiments")
+    @classmethod
+    def _distinct(cls, value: tuple[ExperimentConfig, ...]) -> tuple[ExperimentConfig, ...]:
+        seen = [experiment.name for experiment in value]
+        twice = sorted({name for name in seen if seen.count(name) > 1})
+        if twice:
+            raise DuplicateNameError(f"Two experiments are called '{twice[0]}'. Rename one of them.")
+        return value
+
+    def specs(self) -> tuple[ExperimentSpec, ...]:
+        """The experiments as frozen specs.
+
+        Raises:
+            SpecError: a name or a value is wrong, or an input is not among the extractors.
+        """
+        specs = tuple(experiment.spec() for experiment in self.experiments)
+        for spec in specs:
+            for part in spec.inputs:
+                if part.extractor not in self.extractors:
+                    raise UnknownNameError.of(
+                        f"extractor of '{spec.name}' in this run", part.extractor, self.extractors
+                    )
+        return specs
+
+
+def read_config(path: Path) -> RunConfig:
+    """Read and check a configuration; relative paths in it are relative to its folder.
+
+    Raises:
+        SpecError: it cannot be read, or says something wrong; the message names the field.
+    """
+    try:
+        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise SpecError(f"'{path}' cannot be read as a configuration: {' '.join(str(error).split())}.") from error
+    if not isinstance(document, dict):
+        raise SpecError(f"'{path}' holds no configuration: it should name `sources`, `extractors`, `experiments` …")
+    return _rooted(checked(document, str(path)), path.resolve().parent)
+
+
+def checked(document: dict[str, Any], where: str) -> RunConfig:
+    """A configuration from plain values.
+
+    Raises:
+        SpecError: something in it is wrong; the message names the field.
+    """
+    try:
+        return RunConfig.model_validate(document)
+    except ValidationError as error:
+        first = error.errors()[0]
+        cause = first.get("ctx", {}).get("error")
+        if isinstance(cause, SpecError):
+            raise cause from error
+        field = ".".join(str(part) for part in first["loc"])
+        if first["type"] == "extra_forbidden":
+            known = ", ".join(sorted(RunConfig.model_fields))
+            raise SpecError(f"{where}: there is no field '{field}'. A configuration has: {known}.") from error
+        raise SpecError(f"{where}: '{field}' is wrong: {first['msg']} (found {first['input']!r}).") from error
+
+
+def profile_of(config: RunConfig, weights: WeightsFolder) -> Profile:
+    """What the run wants of every video, with all weights resolved.
+
+    Raises:
+        WeightsMissingError: weights are not on this machine; the message says what to type.
+    """
+    untrained = config.weights == "untrained"
+
+    def resolved(name: str) -> ExtractorSpec:
+        spec = replace(spec_of(name), precision=config.precision)
+        return replace(spec, weights=weights.resolve(spec.weights, untrained=untrained))
+
+    extractors = tuple(resolved(name) for name in sorted(config.extractors))
+    return Profile(resolve(DetectorSpec()), TrackingSpec(), extractors)
+
+
+def known_extractors() -> tuple[str, ...]:
+    """Every extractor that can be named."""
+    return names()
+
+
+def _rooted(config: RunConfig, folder: Path) -> RunConfig:
+    """Relative paths made absolute from the configuration's folder."""
+    sources = tuple(str(folder / source) for source in config.sources)
+    local = "://" not in config.store and not config.store.startswith("memory:")
+    store = str(folder / config.store) if local else config.store
+    publish = config.publish
+    if publish is not None:
+        samples = {task: folder / sample for task, sample in publish.samples.items()}
+        publish = publish.model_copy(update={"folder": folder / publish.folder, "samples": samples})
+    return config.model_copy(update={"sources": sources, "store": store, "publish": publish})

@@ -1,0 +1,26 @@
+"""Offline first: what must be set before Prefect, Hugging Face or TensorFlow are imported."""
+
+from __future__ import annotations
+
+import os
+
+_QUIET = {
+    "DO_NOT_TRACK": "1",
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "PREFECT_LOGGING_LEVEL": "WARNING",
+    "PREFECT_SERVER_LOGGING_LEVEL": "WARNING",
+    "PREFECT_CLI_PROMPT": "false",
+    "HF_HUB_OFFLINE": "1",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "TF_CPP_MIN_LOG_LEVEL": "3",
+    "TF_ENABLE_ONEDNN_OPTS": "0",
+    "DASK_LOGGING__DISTRIBUTED": "warning",
+    # Kernels of the same shape must not change with the machine's load.
+    "MKL_DYNAMIC": "FALSE",
+}
+
+
+def prepare() -> None:
+    """Set what the user has not set: no telemetry, no downloads by other libraries, quiet logs."""
+    for name, value in _QUIET.items():
+        os.environ.setdefault(name, value)

@@ -1,0 +1,63 @@
+"""Take in videos and their annotations."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+
+from prefect import flow
+
+from flows.commits import commit_finished
+from flows.inputs import Inputs
+from flows.watch import Watcher
+from models.annotations import FoundAnnotation
+from store import FeatureStore
+from store.contract.keys import digest_file, key_of
+from tasks.annotate import annotate
+from tasks.arrivals import Arrival, arrivals
+from tasks.ingest import ingest_video
+from tasks.outcomes import Outcome
+from tasks.specs import Bench
+
+_LABELS_A_COMMIT = 32
+
+
+@flow(name="ingest", flow_run_name="ingest {bench.run_id}", validate_parameters=False, persist_result=False)
+def ingest(bench: Bench, inputs: Inputs, replace_taken: bool, watcher: Watcher) -> list[Outcome]:
+    """Every video's bytes, clock and labels into the store, one task a video."""
+    files = [(path, _name_of(path), _digest(path)) for path in inputs.videos]
+    found = arrivals(FeatureStore(bench.store_url), files, replace_taken)
+    watcher.stage("ingest", len(found))
+    # An alias is noted on a source that must be there first.
+    first = [arrival for arrival in found if arrival.verdict not in ("alias", "moved")]
+    outcomes = _ingest(bench, first, watcher)
+    outcomes += _ingest(bench, [arrival for arrival in found if arrival not in first], watcher)
+    return outcomes + _annotate(bench, inputs.annotations, watcher)
+
+
+def _ingest(bench: Bench, found: Sequence[Arrival], watcher: Watcher) -> list[Outcome]:
+    futures = {str(arrival.path): ingest_video.submit(bench, arrival) for arrival in found}
+    return commit_finished(bench, "ingest", futures, watcher, group=4)
+
+
+def _annotate(bench: Bench, found: Sequence[FoundAnnotation], watcher: Watcher) -> list[Outcome]:
+    by_video: dict[str, list[FoundAnnotation]] = defaultdict(list)
+    for annotation in found:
+        by_video[annotation.video].append(annotation)
+    watcher.stage("annotate", len(by_video))
+    futures = {video: annotate.submit(bench, video, by_video[video]) for video in sorted(by_video)}
+    return commit_finished(bench, "annotate", futures, watcher, group=_LABELS_A_COMMIT)
+
+
+def _name_of(path: Path) -> str:
+    """A video is called as its file is; `_left` and `_right` are subjects of one video only in annotations."""
+    return path.stem
+
+
+def _digest(path: Path) -> str:
+    """The digest of a file's bytes; of its path, where it cannot be read (the task then says why)."""
+    try:
+        return digest_file(path)
+    except OSError:
+        return key_of(str(path))

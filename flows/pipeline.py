@@ -1,0 +1,92 @@
+"""The whole DAG: ingest, extract, train, predict, publish."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from prefect import flow
+from prefect.artifacts import (
+    create_link_artifact,
+    create_progress_artifact,
+    create_table_artifact,
+    update_progress_artifact,
+)
+
+from flows.extract import extract
+from flows.ingest import ingest
+from flows.predict import predict
+from flows.publish import publish
+from flows.report import write_report
+from flows.run import Request, RunResult
+from flows.train import train
+from flows.watch import Watcher
+from store import FeatureStore
+from tasks.evaluate import Evaluation, evaluate
+from tasks.outcomes import Outcome
+
+
+@flow(name="pipeline", flow_run_name="pipeline {request.bench.run_id}", validate_parameters=False, persist_result=False)
+def pipeline(request: Request, runs_on: Any, watcher: Watcher) -> RunResult:
+    """Run every stage that the request names; what the store has already is shown as Cached."""
+    stages = _Stages(request)
+    bench = request.bench
+    if request.inputs.videos or request.inputs.annotations:
+        stages.did(_on(ingest, runs_on)(bench, request.inputs, request.replace_taken, watcher))
+    stages.did(_on(extract, runs_on)(bench, request.profile, watcher))
+    if request.experiments:
+        stages.did(_on(train, runs_on)(bench, request.experiments, watcher))
+        stages.did(_on(predict, runs_on)(bench, request.experiments, watcher))
+    store = FeatureStore(bench.store_url)
+    published: tuple[Path, ...] = ()
+    tag = ""
+    if request.publish is not None and request.experiments:
+        outcomes, published, tag = _on(publish, runs_on)(bench, request.experiments, request.publish, watcher)
+        stages.did(outcomes)
+    result = RunResult(
+        request, tuple(stages.outcomes), _evaluations(store, request), store.snapshot, tag, tuple(published)
+    )
+    result = replace(result, report=write_report(result, request.runs_folder / bench.run_id))
+    stages.finish(result)
+    return result
+
+
+class _Stages:
+    """Gathers outcomes, and shows them in Prefect as artifacts that a person can read."""
+
+    def __init__(self, request: Request) -> None:
+        self.outcomes: list[Outcome] = []
+        self._done = 0
+        stages = [bool(request.inputs.videos), True, *[bool(request.experiments)] * 2, request.publish is not None]
+        self._stages = sum(stages)
+        self._progress = create_progress_artifact(0.0, key="progress", description="How far the run is.")
+
+    def did(self, outcomes: Sequence[Outcome]) -> None:
+        """A stage is over."""
+        self.outcomes += outcomes
+        self._done += 1
+        update_progress_artifact(self._progress, min(100.0, 100.0 * self._done / self._stages))  # type: ignore[arg-type]
+
+    def finish(self, result: RunResult) -> None:
+        """The table of the videos' outcomes, and a link to the report."""
+        rows = [{"stage": o.stage, "what": o.subject, "outcome": o.status, "reason": o.reason} for o in self.outcomes]
+        counts = Counter(outcome.status for outcome in self.outcomes)
+        said = ", ".join(f"{count} {status}" for status, count in sorted(counts.items()))
+        create_table_artifact(
+            rows or [{"stage": "-"}], key="outcomes", description=f"What became of each video: {said}."
+        )
+        if result.report is not None:
+            create_link_artifact(result.report.as_uri(), link_text="report of this run", key="report")
+
+
+def _on(stage: Any, runs_on: Any) -> Any:
+    """A flow on the run's task runner, so that one cluster serves all stages."""
+    return stage.with_options(task_runner=runs_on)
+
+
+def _evaluations(store: FeatureStore, request: Request) -> tuple[Evaluation, ...]:
+    found = (evaluate(store, experiment) for experiment in request.experiments)
+    return tuple(evaluation for evaluation in found if evaluation is not None)

@@ -1,0 +1,74 @@
+"""Where tasks run: threads of this process, or a Dask cluster."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from store.contract.errors import SpecError
+
+
+@dataclass(frozen=True, slots=True)
+class RunnerSpec:
+    """How a run fans out.
+
+    Attributes:
+        kind: `threads` of one process, with the networks loaded once; or `dask`.
+        workers: threads, or worker processes of an own LocalCluster; 0 to choose by the machine.
+        address: of a running Dask scheduler; empty for an own LocalCluster.
+    """
+
+    kind: Literal["threads", "dask"] = "threads"
+    workers: int = 0
+    address: str = ""
+
+    def __post_init__(self) -> None:
+        if self.kind not in ("threads", "dask"):
+            raise SpecError(f"There is no runner '{self.kind}': choose threads or dask.")
+        if self.workers < 0:
+            raise SpecError(f"A runner cannot have {self.workers} workers; 0 chooses by the machine.")
+        if self.address and self.kind != "dask":
+            raise SpecError("Only the runner dask takes the address of a scheduler.")
+
+    @property
+    def at_work(self) -> int:
+        """How many tasks run at once."""
+        return self.workers or max(1, (os.cpu_count() or 1) // 2)
+
+
+@contextmanager
+def task_runner(spec: RunnerSpec, device: str = "cpu") -> Iterator[Any]:
+    """A Prefect task runner that all flows of a run share; an own cluster is started once and stopped at the end."""
+    if spec.kind == "threads":
+        from prefect.task_runners import ThreadPoolTaskRunner
+
+        _share_cores(spec.at_work)
+        yield ThreadPoolTaskRunner(max_workers=spec.at_work)
+        return
+    from prefect_dask.task_runners import DaskTaskRunner
+
+    if spec.address:
+        yield DaskTaskRunner(address=spec.address)
+        return
+    from distributed import LocalCluster
+
+    # One thread a worker: a network fills a worker's cores by itself.
+    with LocalCluster(  # type: ignore[no-untyped-call]
+        n_workers=spec.at_work,
+        threads_per_worker=1,
+        processes=True,
+        dashboard_address=None,
+        preload=["flows.worker"],
+        preload_argv=[["--workers", str(spec.at_work)]],
+    ) as cluster:
+        yield DaskTaskRunner(address=cluster.scheduler_address)
+
+
+def _share_cores(workers: int) -> None:
+    """Give each of several concurrent forward passes its share of the cores."""
+    import torch
+
+    torch.set_num_threads(max(1, (os.cpu_count() or 1) // workers))

@@ -1,0 +1,124 @@
+"""What a person sees of a run: bars with frames/s and ETA on a terminal, plain lines elsewhere, nothing with --json."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from tasks.outcomes import Outcome
+from tasks.progress import listening
+
+
+class Watcher:
+    """Told what a run does. This one is silent; `Screen` shows it."""
+
+    def server(self, api: str) -> None:
+        """A Prefect server answers at `api`."""
+
+    def stage(self, name: str, units: int, frames: int = 0) -> None:
+        """A stage begins, with so many units of work and, where that is known, so many frames."""
+
+    def outcome(self, outcome: Outcome) -> None:
+        """A unit of work is over, and what it wrote is committed."""
+
+
+class Screen(Watcher):
+    """Shows a run on standard error, so that standard output stays for results."""
+
+    def __init__(self, verbose: bool = True) -> None:
+        from rich.console import Console
+
+        self._console = Console(stderr=True, highlight=False)
+        self._verbose = verbose
+        self._lock = threading.Lock()
+        self._progress: Any = None
+        self._bar: Any = None
+        self._counted = False
+        self._begun = time.monotonic()
+        self._units = self._units_done = self._frames = self._frames_done = 0
+
+    @contextmanager
+    def showing(self) -> Iterator[Screen]:
+        """Show the run while this lasts."""
+        if not self._console.is_terminal:
+            with listening(self._tick):
+                yield self
+            return
+        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+        columns = [
+            TextColumn("{task.description:9}"),
+            BarColumn(),
+            TextColumn("{task.fields[said]}"),
+            TimeRemainingColumn(),
+        ]
+        with Progress(*columns, console=self._console, transient=True) as self._progress, listening(self._tick):
+            yield self
+
+    def server(self, api: str) -> None:
+        """See `Watcher.server`."""
+        self._say(f"[dim]Prefect's pages of this run: {api.removesuffix('/api')}[/dim]")
+
+    def stage(self, name: str, units: int, frames: int = 0) -> None:
+        """See `Watcher.stage`."""
+        with self._lock:
+            self._units, self._frames, self._units_done, self._frames_done = units, frames, 0, 0
+            self._counted, self._begun = False, time.monotonic()
+        if self._progress is not None:
+            if self._bar is not None:
+                self._progress.remove_task(self._bar)
+            self._bar = self._progress.add_task(name, total=frames or units, said="")
+
+    def outcome(self, outcome: Outcome) -> None:
+        """See `Watcher.outcome`."""
+        with self._lock:
+            self._units_done += 1
+            if not self._counted:  # workers elsewhere count by finished videos
+                self._frames_done += outcome.frames
+        self._update()
+        if self._verbose and (outcome.status != "cached" or self._units <= 50):
+            self._line(outcome)
+
+    def _tick(self, frames: int) -> None:
+        with self._lock:
+            self._counted = True
+            self._frames_done += frames
+        self._update()
+
+    def _update(self) -> None:
+        if self._progress is not None and self._bar is not None:
+            done = min(self._frames_done, self._frames) if self._frames else self._units_done
+            self._progress.update(self._bar, completed=done, said=self._said())
+
+    def _said(self) -> str:
+        said = f"{self._units_done}/{self._units}"
+        rate = self._frames_done / max(1e-9, time.monotonic() - self._begun)
+        return f"{said}  {rate:.0f} frames/s" if self._frames and self._frames_done else said
+
+    def _line(self, outcome: Outcome) -> None:
+        from rich.markup import escape
+
+        colour = {"done": "green", "cached": "dim", "quarantined": "yellow", "failed": "red"}[outcome.status]
+        about = f"{outcome.stage:8} {self._said():>22}{self._eta()}"
+        self._say(
+            f"{about}  {escape(outcome.subject)}  [{colour}]{outcome.status}[/{colour}]  {escape(outcome.reason)}"
+        )
+
+    def _eta(self) -> str:
+        """Time left, for lines that are not on a terminal."""
+        if self._progress is not None or not self._frames_done or self._frames_done >= self._frames:
+            return ""
+        left_s = (time.monotonic() - self._begun) * (self._frames - self._frames_done) / self._frames_done
+        return f"  {left_s:.0f} s left"
+
+    def _say(self, text: str) -> None:
+        (self._progress.console if self._progress is not None else self._console).print(text, soft_wrap=True)
+
+
+def to_terminal(text: str) -> None:
+    """Write a result to standard output."""
+    sys.stdout.write(f"{text}\n")

@@ -1,0 +1,191 @@
+"""One decode of a video serves every face network: find or re-use faces, cut crops, fill batches, gather rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.extractors.base import FaceExtractor, FaceOutput
+from models.faces.crops import crop
+from models.faces.detector import FaceDetector
+from models.faces.finder import FaceFinder
+from models.faces.specs import TrackingSpec
+from models.faces.subjects import Subjects
+from models.faces.tracking import FaceTrack, FaceTracker
+
+Picture = NDArray[np.uint8]
+Box = NDArray[np.float32]
+
+_CROPS_A_BATCH = 64
+
+
+@dataclass(frozen=True, slots=True)
+class FaceInFrame:
+    """A face to embed.
+
+    Attributes:
+        who: a track's or a subject's name; rows are gathered by it.
+        frame: index into the video's clock.
+        box: `(4,)` px.
+    """
+
+    who: str
+    frame: int
+    box: Box
+
+
+class FaceSource(Protocol):
+    """Says which faces each frame holds; fed every frame of a video in order."""
+
+    def faces(self, frame: int, picture: Picture) -> Sequence[FaceInFrame]:
+        """The faces of one frame."""
+
+
+class StoredFaces:
+    """The faces of a video that were found before: one track a subject."""
+
+    def __init__(self, tracks: Mapping[str, FaceTrack]) -> None:
+        self._tracks = dict(sorted(tracks.items()))
+
+    def faces(self, frame: int, picture: Picture) -> Sequence[FaceInFrame]:
+        """See `FaceSource.faces`."""
+        return [
+            FaceInFrame(who, frame, track.box[frame]) for who, track in self._tracks.items() if track.present[frame]
+        ]
+
+    def names_of(self, subject: str) -> tuple[str, ...]:
+        """Under which names a subject's rows were gathered."""
+        return (subject,)
+
+
+class TrackedFaces:
+    """Faces found while the video passes by. Who they are is known at its end."""
+
+    def __init__(self, detector: FaceDetector, spec: TrackingSpec) -> None:
+        self._finder = FaceFinder(detector)
+        self._tracker = FaceTracker(spec)
+        self._frames = 0
+
+    def faces(self, frame: int, picture: Picture) -> Sequence[FaceInFrame]:
+        """See `FaceSource.faces`."""
+        self._frames = frame + 1
+        found = self._tracker.update(frame, self._finder.update(picture))
+        return [FaceInFrame(str(face.track), frame, face.box) for face in found]
+
+    @cached_property
+    def subjects(self) -> Subjects:
+        """Who was seen, once the video has passed."""
+        return self._tracker.subjects()
+
+    def tracks(self) -> dict[str, FaceTrack]:
+        """Each subject's face through the video."""
+        return {
+            subject: self._tracker.face_track(tracks, self._frames)
+            for subject, tracks in sorted(self.subjects.tracks.items())
+        }
+
+    def names_of(self, subject: str) -> tuple[str, ...]:
+        """Under which names a subject's rows were gathered."""
+        return tuple(str(track) for track in self.subjects.tracks[subject])
+
+
+@dataclass(slots=True)
+class FaceRows:
+    """A network's outputs for the faces of a video, in the order they were seen.
+
+    Attributes:
+        who: whose face each row is.
+        frame: the frame of each row.
+        outputs: pieces of outputs, in order.
+    """
+
+    who: list[str] = field(default_factory=list)
+    frame: list[int] = field(default_factory=list)
+    outputs: list[FaceOutput] = field(default_factory=list)
+
+    def of(self, names: Iterable[str], frames: int) -> dict[str, NDArray[np.generic]]:
+        """The rows of one subject on the video's frames; zeros, and `present` False, where it has no face.
+
+        Args:
+            names: the tracks, or the one subject, whose rows are the subject's.
+            frames: of the video.
+
+        Returns:
+            `embedding`, `logits` and `valence_arousal` where the network has them, and `present`.
+        """
+        chosen = np.flatnonzero(np.isin(np.array(self.who, dtype=str), list(names)))
+        at = np.array(self.frame, np.int64)[chosen]
+        present = np.zeros(frames, bool)
+        present[at] = True
+        arrays: dict[str, NDArray[np.generic]] = {"present": present}
+        for name in ("embedding", "logits", "valence_arousal"):
+            rows = self._rows(name)
+            if rows is not None:
+                arrays[name] = np.zeros((frames, rows.shape[1]), np.float32)
+                arrays[name][at] = rows[chosen]
+        return arrays
+
+    def _rows(self, name: str) -> NDArray[np.float32] | None:
+        pieces = [getattr(output, name) for output in self.outputs]
+        return None if not pieces or pieces[0] is None else np.concatenate(pieces)
+
+
+def extract_faces(
+    pictures: Iterator[Picture],
+    source: FaceSource,
+    extractors: Mapping[str, tuple[FaceExtractor, int]],
+    on_frame: Callable[[], None] = lambda: None,
+) -> dict[str, FaceRows]:
+    """Embed every face of a video by every network, in one pass over its pictures and in bounded memory.
+
+    Args:
+        pictures: RGB `(height, width, 3)`, in clock order.
+        source: says which faces each picture holds.
+        extractors: name to network and the side of its crops in px.
+        on_frame: called after each picture, to show progress.
+
+    Returns:
+        By network: its rows, in the order the faces were seen.
+    """
+    batches = {name: _Batch(network, side) for name, (network, side) in extractors.items()}
+    sides = sorted({side for _, side in extractors.values()})
+    for index, picture in enumerate(pictures):
+        for face in source.faces(index, picture):
+            crops = {side: crop(picture, face.box, side) for side in sides}
+            for batch in batches.values():
+                batch.add(face, crops[batch.side])
+        on_frame()
+    return {name: batch.finish() for name, batch in batches.items()}
+
+
+class _Batch:
+    """Crops that wait until there are enough of them for one forward pass."""
+
+    def __init__(self, network: FaceExtractor, side: int) -> None:
+        self.side = side
+        self._network = network
+        self._crops: list[Picture] = []
+        self._rows = FaceRows()
+
+    def add(self, face: FaceInFrame, picture: Picture) -> None:
+        self._rows.who.append(face.who)
+        self._rows.frame.append(face.frame)
+        self._crops.append(picture)
+        if len(self._crops) == _CROPS_A_BATCH:
+            self._embed()
+
+    def finish(self) -> FaceRows:
+        if self._crops or not self._rows.outputs:
+            self._embed()
+        return self._rows
+
+    def _embed(self) -> None:
+        shape = (len(self._crops), self.side, self.side, 3)
+        crops = np.stack(self._crops) if self._crops else np.empty(shape, np.uint8)
+        self._rows.outputs.append(self._network.embed(crops))
+        self._crops = []

@@ -1,0 +1,92 @@
+"""What networks on torch share: where they run, in which precision, and in batches of one shape."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.extractors.specs import ExtractorSpec, FaceExtractorSpec, Precision
+from store.contract.errors import SpecError
+
+if TYPE_CHECKING:
+    import torch
+
+
+def check_engine(spec: ExtractorSpec) -> None:
+    """See that this engine can run the spec.
+
+    Raises:
+        SpecError: it asks for another engine or an unknown precision.
+    """
+    if spec.engine != "torch":
+        raise SpecError(f"'{spec.name}' runs on the engine 'torch'; found '{spec.engine}'.")
+    if spec.precision not in ("float32", "bfloat16"):
+        raise SpecError(f"'{spec.name}' runs in float32 or bfloat16; found '{spec.precision}'.")
+
+
+def device_of(name: str) -> torch.device:
+    """The device of that name, with the settings that make its numbers repeatable.
+
+    Raises:
+        SpecError: there is no such device on this machine.
+    """
+    import torch
+
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise SpecError(f"'{name}' is not a device. Use 'cpu' or 'cuda', 'cuda:0' …") from error
+    if device.type == "cuda":
+        if not torch.cuda.is_available() or (device.index or 0) >= torch.cuda.device_count():
+            raise SpecError(f"There is no device '{name}' on this machine, which has {torch.cuda.device_count()} GPUs.")
+        torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
+        torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
+    elif device.type != "cpu":
+        raise SpecError(f"affstore runs networks on 'cpu' or 'cuda'; found '{name}'.")
+    return device
+
+
+@contextmanager
+def forward_pass(device: torch.device, precision: Precision) -> Iterator[None]:
+    """No gradients, and convolutions and products in `precision`."""
+    import torch
+
+    with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16"):
+        yield
+
+
+def in_padded_batches(
+    crops: NDArray[np.uint8], size: int, network: Callable[[NDArray[np.uint8]], NDArray[np.float32]]
+) -> NDArray[np.float32]:
+    """Run `network` over batches of exactly `size` crops, the last one filled up with its own last crop.
+
+    With one shape there is one choice of kernels, so that a row depends on its crop alone.
+
+    Args:
+        crops: `(n, size_px, size_px, 3)`, `n` ≥ 1.
+        size: crops a batch.
+        network: from `(size, size_px, size_px, 3)` to `(size, outputs)`.
+
+    Returns:
+        `(n, outputs)`.
+    """
+    parts = []
+    for start in range(0, len(crops), size):
+        batch = crops[start : start + size]
+        filled = np.pad(batch, ((0, size - len(batch)), (0, 0), (0, 0), (0, 0)), "edge")
+        parts.append(network(filled)[: len(batch)])
+    return np.concatenate(parts)
+
+
+def normalised(crops: NDArray[np.uint8], spec: FaceExtractorSpec, device: torch.device) -> torch.Tensor:
+    """Bytes `(n, height, width, 3)` as the network's input `(n, 3, height, width)`, channels last in memory."""
+    import torch
+
+    mean = torch.tensor(spec.mean, device=device).view(3, 1, 1)
+    std = torch.tensor(spec.std, device=device).view(3, 1, 1)
+    pixels = torch.from_numpy(crops).to(device).permute(0, 3, 1, 2)
+    return (pixels.float().div_(255).sub_(mean).div_(std)).contiguous(memory_format=torch.channels_last)

@@ -1,0 +1,140 @@
+"""What face detection and tracking are, as plain frozen values; imports neither torch nor OpenCV."""
+
+from __future__ import annotations
+
+import importlib.util
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from models.extractors.specs import Precision
+from store.contract.errors import SpecError, WeightsDigestError, WeightsMissingError
+from store.contract.keys import digest_file, key_of
+
+PUBLISHED_SHA256 = {
+    "pnet.lz4": "ea6b0c3e685ebee3165326ad6484acc95f2ef78f1c94fbf40a55704fa989f7b5",
+    "rnet.lz4": "cb00e6460f3c98b0bfafaba3c0a0ded4bdf6e62cee7174d969e8670d7e757fee",
+    "onet.lz4": "94f6ea2f4cf985275ee958cdd762d17b6009348a4fb9d8c6be39ba73ffd22ca3",
+}
+"""The three networks' parameters in the wheel of `mtcnn` 1.0.0 (MIT)."""
+
+
+@dataclass(frozen=True, slots=True)
+class DetectorSpec:
+    """MTCNN (Zhang et al. 2016): three networks in cascade, from a pyramid of the picture to boxes and landmarks.
+
+    Attributes:
+        name: the detector's name in the store.
+        version: raised whenever the same spec would give other numbers.
+        smallest_share: side of the smallest face to find, as a share of the picture's short side.
+        smallest_px: its absolute floor; smaller faces carry no expression.
+        pyramid_factor: ratio of one pyramid level to the one before.
+        thresholds: score that a box needs to pass P-Net, R-Net and O-Net.
+        redetect_frames: in a video the whole picture is searched every so many frames; between them the boxes of the
+            frame before are refined. 1 searches every frame.
+        weights_sha256: digest of the parameters; empty until `resolve`.
+        precision: of the forward pass.
+        engine: what runs it.
+    """
+
+    name: str = "mtcnn"
+    version: int = 1
+    smallest_share: float = 0.08
+    smallest_px: int = 20
+    pyramid_factor: float = 0.709
+    thresholds: tuple[float, float, float] = (0.6, 0.7, 0.9)
+    redetect_frames: int = 5
+    weights_sha256: str = ""
+    precision: Precision = "float32"
+    engine: str = "torch"
+
+    def __post_init__(self) -> None:
+        if not (0 < self.smallest_share <= 1 and self.smallest_px >= 12 and 0 < self.pyramid_factor < 1):
+            raise SpecError(
+                "A detector needs 0 < smallest_share <= 1, smallest_px >= 12 and 0 < pyramid_factor < 1; found "
+                f"{self.smallest_share}, {self.smallest_px} and {self.pyramid_factor}."
+            )
+        if len(self.thresholds) != 3 or not all(0 <= threshold < 1 for threshold in self.thresholds):
+            raise SpecError(f"A detector needs three thresholds in [0, 1); found {self.thresholds}.")
+        if self.redetect_frames < 1:
+            raise SpecError(f"A detector searches every redetect_frames >= 1 frames; found {self.redetect_frames}.")
+        if (self.name, self.precision, self.engine) != ("mtcnn", "float32", "torch"):
+            raise SpecError(
+                f"Faces are found by mtcnn in float32 on torch; found {self.name}, {self.precision}, {self.engine}."
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class TrackingSpec:
+    """How the faces of single frames become the subjects of a video.
+
+    Attributes:
+        version: raised whenever the same spec would give other subjects.
+        link_iou: overlap (intersection over union) at which a face continues a track.
+        longest_gap_frames: frames without its face that a track survives.
+        most_candidates: faces of a frame that are followed, the largest tracks first.
+        shortest_track_frames: shorter tracks are false boxes.
+        shortest_subject_frames: presence a subject needs; half of a video shorter than twice this.
+        smallest_subject_share: presence, and presence × area, that a second subject needs, as a share of the first's.
+        most_subjects: one, or two that are told apart by their side.
+    """
+
+    version: int = 1
+    link_iou: float = 0.3
+    longest_gap_frames: int = 25
+    most_candidates: int = 3
+    shortest_track_frames: int = 3
+    shortest_subject_frames: int = 12
+    smallest_subject_share: float = 0.25
+    most_subjects: int = 2
+
+    def __post_init__(self) -> None:
+        if not (0 < self.link_iou <= 1 and 0 <= self.smallest_subject_share <= 1):
+            raise SpecError(
+                "Tracking needs 0 < link_iou <= 1 and 0 <= smallest_subject_share <= 1; found "
+                f"{self.link_iou} and {self.smallest_subject_share}."
+            )
+        if self.longest_gap_frames < 0 or min(self.shortest_track_frames, self.shortest_subject_frames) < 1:
+            raise SpecError("Tracking needs longest_gap_frames >= 0 and shortest_…_frames >= 1.")
+        if not 1 <= self.most_subjects <= 2 or self.most_candidates < self.most_subjects:
+            raise SpecError(
+                "Tracking knows one or two subjects, and needs at least as many candidates; found "
+                f"{self.most_subjects} of {self.most_candidates}."
+            )
+
+
+def resolve(spec: DetectorSpec) -> DetectorSpec:
+    """The spec with the digest of the installed weights.
+
+    Raises:
+        WeightsMissingError: the `mtcnn` distribution is not installed.
+        WeightsDigestError: its files are not those that were published, or not those the spec names.
+    """
+    digest = key_of({path.name: digest_file(path) for path in weights_files()})
+    if digest != key_of(PUBLISHED_SHA256):
+        raise WeightsDigestError(
+            f"MTCNN's weights in {weights_files()[0].parent} are not those of mtcnn 1.0.0. Reinstall mtcnn==1.0.0."
+        )
+    if spec.weights_sha256 not in ("", digest):
+        raise WeightsDigestError(
+            f"The spec asks for MTCNN weights {spec.weights_sha256[:8]}, found {digest[:8]}. "
+            "Leave weights_sha256 empty, or install the mtcnn release it was made with."
+        )
+    return replace(spec, weights_sha256=digest)
+
+
+def weights_files() -> tuple[Path, ...]:
+    """The weight files of P-Net, R-Net and O-Net, found without importing `mtcnn` (which would load TensorFlow).
+
+    Raises:
+        WeightsMissingError: the `mtcnn` distribution is not installed.
+    """
+    package = importlib.util.find_spec("mtcnn")
+    if package is None or package.origin is None:
+        raise WeightsMissingError(
+            "MTCNN's weights come with the package mtcnn, which is not here: install mtcnn==1.0.0."
+        )
+    files = tuple(Path(package.origin).parent / "assets" / "weights" / name for name in PUBLISHED_SHA256)
+    missing = [file.name for file in files if not file.is_file()]
+    if missing:
+        raise WeightsMissingError(f"The package mtcnn has no {', '.join(missing)}: reinstall mtcnn==1.0.0.")
+    return files

@@ -1,0 +1,177 @@
+"""From the faces of single frames to tracks: which face of a frame continues which one of the frames before."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.faces.boxes import area, iou
+from models.faces.crops import whole_px
+from models.faces.detections import Detections
+from models.faces.specs import TrackingSpec
+from models.faces.subjects import Seen, Subjects, subjects_of
+from store.contract.errors import SpecError
+
+_ROW = 4 + 10 + 1
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TrackedFace:
+    """A face of one frame.
+
+    Attributes:
+        track: id of the track that it continues.
+        box: `(4,)` float32 x0, y0, x1, y1 in px; holds at least one whole pixel.
+        landmark: `(5, 2)` float32 x, y in px, as in `Detections`.
+        score: in [0, 1].
+    """
+
+    track: int
+    box: NDArray[np.float32]
+    landmark: NDArray[np.float32]
+    score: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FaceTrack:
+    """One subject's face along a video; zeros where it is not present.
+
+    Attributes:
+        box: `(frames, 4)` float32 x0, y0, x1, y1 in px.
+        landmark: `(frames, 5, 2)` float32 x, y in px, as in `Detections`.
+        score: `(frames,)` float32 in [0, 1].
+        present: `(frames,)` bool.
+    """
+
+    box: NDArray[np.float32]
+    landmark: NDArray[np.float32]
+    score: NDArray[np.float32]
+    present: NDArray[np.bool_]
+
+
+@dataclass(slots=True)
+class _Track:
+    """A track as it grows; rows are packed, because an hour of video has a hundred thousand."""
+
+    box: NDArray[np.float32]
+    last: int
+    area: float = 0.0
+    linked: int = 0
+    frames: array[int] = field(default_factory=lambda: array("q"))
+    rows: array[float] = field(default_factory=lambda: array("f"))
+
+    def link(self, frame: int, box: NDArray[np.float32]) -> None:
+        self.box, self.last = box, frame
+        self.area += float(area(box))
+        self.linked += 1
+
+    def keep(self, frame: int, row: NDArray[np.float32]) -> None:
+        self.frames.append(frame)
+        self.rows.frombytes(row.tobytes())
+
+
+class FaceTracker:
+    """Follows the faces of one video, frame after frame.
+
+    A face continues the track whose last box it overlaps most, by at least `link_iou`, if that track's last face is at
+    most `longest_gap_frames` missing frames away; the best overlaps are linked first, each face and each track once.
+    The order in which a frame's faces are listed does not matter.
+    """
+
+    def __init__(self, spec: TrackingSpec) -> None:
+        self.spec = spec
+        self._tracks: list[_Track] = []
+        self._alive: list[int] = []
+        self._next_frame = 0
+
+    def update(self, frame: int, detections: Detections) -> list[TrackedFace]:
+        """Link the faces of the next frame.
+
+        Args:
+            frame: 0-based; frames without faces may be left out.
+            detections: its faces.
+
+        Returns:
+            The faces to embed, at most `most_candidates`: those of the tracks whose faces are largest on average.
+
+        Raises:
+            SpecError: the frame is not later than the one before.
+        """
+        if frame < self._next_frame:
+            raise SpecError(f"Frames are tracked in order; found frame {frame} where {self._next_frame} was next.")
+        self._next_frame = frame + 1
+        faces = _in_order(detections)
+        linked = self._link(frame, faces.box)
+        foremost = sorted(linked, key=lambda face: (-self._mean_area(linked[face]), linked[face]))
+        return [self._keep(frame, linked[face], faces, face) for face in foremost[: self.spec.most_candidates]]
+
+    def subjects(self) -> Subjects:
+        """The one or two people of the frames seen so far, as sets of tracks; see `models.faces.subjects`."""
+        tracks = {index: Seen.of(track.frames, self._values(index)[:, :4]) for index, track in enumerate(self._tracks)}
+        return subjects_of({index: seen for index, seen in tracks.items() if len(seen)}, self._next_frame, self.spec)
+
+    def face_track(self, tracks: Iterable[int], frames: int) -> FaceTrack:
+        """The faces of a subject's tracks over a video of `frames` frames."""
+        values, present = np.zeros((frames, _ROW), np.float32), np.zeros(frames, np.bool_)
+        for index in tracks:
+            rows = np.array(self._tracks[index].frames, np.int64)
+            values[rows], present[rows] = self._values(index), True
+        return FaceTrack(
+            np.ascontiguousarray(values[:, :4]),
+            np.ascontiguousarray(values[:, 4:14]).reshape(frames, 5, 2),
+            np.ascontiguousarray(values[:, 14]),
+            present,
+        )
+
+    def _link(self, frame: int, box: NDArray[np.float32]) -> dict[int, int]:
+        """Each face's track; a face that continues none begins one."""
+        furthest = frame - self.spec.longest_gap_frames - 1
+        self._alive = [index for index in self._alive if self._tracks[index].last >= furthest]
+        track_of = _best_pairs(box, [self._tracks[index].box for index in self._alive], self.spec.link_iou)
+        linked = {face: self._alive[place] for face, place in track_of.items()}
+        for face in range(len(box)):
+            if face not in linked:
+                linked[face] = len(self._tracks)
+                self._alive.append(linked[face])
+                self._tracks.append(_Track(box[face], frame))
+            self._tracks[linked[face]].link(frame, box[face])
+        return linked
+
+    def _keep(self, frame: int, track: int, faces: Detections, face: int) -> TrackedFace:
+        box, landmark, score = faces.box[face], faces.landmark[face], faces.score[face]
+        self._tracks[track].keep(frame, np.concatenate([box, landmark.ravel(), [score]]).astype(np.float32))
+        return TrackedFace(track, box, landmark, float(score))
+
+    def _mean_area(self, track: int) -> float:
+        return self._tracks[track].area / self._tracks[track].linked
+
+    def _values(self, track: int) -> NDArray[np.float32]:
+        """`(rows, 15)`: box, landmark and score of a track's kept faces."""
+        return np.array(self._tracks[track].rows, np.float32).reshape(-1, _ROW)
+
+
+def _in_order(detections: Detections) -> Detections:
+    """The faces with at least a whole pixel, in an order that depends on nothing but themselves."""
+    keys = np.column_stack([-detections.score, detections.box, detections.landmark.reshape(len(detections), 10)])
+    order = np.lexsort(keys.T[::-1])
+    x0, y0, x1, y1 = whole_px(detections.box[order]).T
+    return detections.take(order[(x1 > x0) & (y1 > y0)])
+
+
+def _best_pairs(faces: NDArray[np.float32], tracks: list[NDArray[np.float32]], smallest_iou: float) -> dict[int, int]:
+    """Faces paired with tracks, greatest overlap first, each at most once; ties go to the older track."""
+    if not len(faces) or not tracks:
+        return {}
+    overlap = iou(np.stack(tracks), faces)
+    pairs: dict[int, int] = {}
+    for pair in np.argsort(-overlap, axis=None, kind="stable"):
+        track, face = divmod(int(pair), len(faces))
+        if overlap[track, face] < smallest_iou:
+            break
+        if face not in pairs and track not in pairs.values():
+            pairs[face] = track
+    return pairs

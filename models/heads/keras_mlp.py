@@ -1,0 +1,113 @@
+"""The papers' heads: a small perceptron trained by Keras, and read back as plain arrays."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.heads.examples import Examples, check, check_varied
+from models.heads.specs import MlpSpec
+from store.contract.errors import ArchitectureError, SpecError
+
+Parameters = dict[str, NDArray[np.float32]]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FittedHead:
+    """A trained head; holds nothing of Keras.
+
+    Attributes:
+        spec: what it was trained by.
+        parameters: `dense_<i>_kernel` `(inputs, outputs)` and `dense_<i>_bias` `(outputs,)`, from input to output.
+        curve: one value an epoch each: `loss`, `val_loss`, `accuracy`, `val_accuracy`; those that the task and the
+            presence of validation frames allow. Losses are Keras': means over batches, training loss while it moves.
+        best_epoch: 0-based, the epoch whose parameters these are.
+    """
+
+    spec: MlpSpec
+    parameters: Parameters
+    curve: dict[str, NDArray[np.float32]]
+    best_epoch: int
+
+
+def fit(spec: MlpSpec, train: Examples, validation: Examples | None = None) -> FittedHead:
+    """Train a head.
+
+    Initial kernels and the order of frames come from the spec's seed through a generator of this call's own, so no
+    global seed is touched, and threads do not disturb each other: the same examples give the same bits on a CPU.
+
+    Args:
+        spec: what to train.
+        train: at least two different labels. A class, or one side of an action unit, may be absent: it weighs 0.
+        validation: chooses the epoch; with `selection="last_epoch"` it is optional and only measured.
+
+    Raises:
+        SpecError: shapes do not fit, a feature is not finite, or validation frames are missing.
+        AnnotationError: there is no example, a label is outside the task's space, or all labels are the same.
+    """
+    check(spec.task, train, "training")
+    check_varied(spec.task, train)
+    if validation is not None:
+        check(spec.task, validation, "validation")
+        if validation.x.shape[1] != train.x.shape[1]:
+            widths = f"{train.x.shape[1]} and {validation.x.shape[1]}"
+            raise SpecError(f"Training and validation features must be of one width; found {widths}.")
+    elif spec.selection != "last_epoch":
+        raise SpecError(
+            f"Head '{spec.name}' keeps the epoch of {spec.selection.replace('_', ' ')} on validation frames, and there "
+            "are none. Give some, or train with `without_validation(spec)`."
+        )
+    # Read by TensorFlow when it is imported: its other kernels would sum in another order.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
+    from models.heads.training import train_mlp
+
+    parameters, curve, best_epoch = train_mlp(spec, train, validation)
+    return FittedHead(spec, parameters, curve, best_epoch)
+
+
+def predict(head: FittedHead, x: NDArray[np.float32]) -> NDArray[np.float32]:
+    """What the head says of each row, without TensorFlow.
+
+    Args:
+        head: trained.
+        x: `(rows, width)`.
+
+    Returns:
+        `(rows, outputs)` float32: probabilities that sum to 1 (expr), a probability each (au), or [-1, 1] (va).
+
+    Raises:
+        SpecError: the width is not the one it was trained on.
+        ArchitectureError: the parameters are not those of the head's spec.
+    """
+    layers = _layers(head)
+    if x.ndim != 2 or x.shape[1] != len(layers[0][0]):
+        raise SpecError(f"Head '{head.spec.name}' takes features (rows, {len(layers[0][0])}); found {x.shape}.")
+    values = x.astype(np.float32, copy=False)
+    for kernel, bias in layers[:-1]:
+        values = np.maximum(values @ kernel + bias, 0)
+    kernel, bias = layers[-1]
+    return _activate(values @ kernel + bias, head.spec.activation)
+
+
+def _layers(head: FittedHead) -> list[tuple[NDArray[np.float32], NDArray[np.float32]]]:
+    """Kernel and bias of each layer, checked against the spec."""
+    spec, held = head.spec, head.parameters
+    widths = [spec.hidden, spec.outputs] if spec.hidden else [spec.outputs]
+    names = {f"dense_{i}_{part}" for i in range(len(widths)) for part in ("kernel", "bias")}
+    if set(held) != names or any(held[f"dense_{i}_kernel"].shape[-1] != width for i, width in enumerate(widths)):
+        shapes = {name: array.shape for name, array in sorted(held.items())}
+        raise ArchitectureError(f"Head '{spec.name}' has layers of {widths} units; found parameters {shapes}.")
+    return [(held[f"dense_{i}_kernel"], held[f"dense_{i}_bias"]) for i in range(len(widths))]
+
+
+def _activate(values: NDArray[np.float32], activation: str) -> NDArray[np.float32]:
+    if activation == "tanh":
+        return np.tanh(values)
+    if activation == "sigmoid":
+        return np.exp(-np.logaddexp(0, -values))  # does not overflow
+    powers = np.exp(values - values.max(axis=1, keepdims=True))
+    return powers / powers.sum(axis=1, keepdims=True)

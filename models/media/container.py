@@ -1,0 +1,131 @@
+"""Opening a media file, choosing its best streams, and decoding one of them to the end whatever it holds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import av
+from av.audio.stream import AudioStream
+from av.container import InputContainer
+from av.stream import Disposition, Stream
+from av.video.stream import VideoStream
+
+from store.contract.errors import MediaError
+
+_TEXT_FORMATS = frozenset({"tty", "hls", "dash", "concat", "sdp", "rtsp", "webvtt", "srt", "ass"})
+"""What FFmpeg also opens as if it were media: terminal text, and lists that point at other files."""
+
+_NOT_A_VIDEO = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[InputContainer]:
+    """Open a local media file for reading.
+
+    Raises:
+        MediaError: it is not a file, is empty, is a text or a still picture, or FFmpeg cannot read it.
+    """
+    if not path.is_file():
+        raise MediaError(f"'{path}' is not a file. Give the path of a video or sound file.")
+    if not path.stat().st_size:
+        raise MediaError(f"'{path.name}' is empty: it has 0 bytes. Copy it again from its source.")
+    try:
+        # `file:` keeps a name such as `concat:a` from being read as a protocol; nothing but files is followed.
+        with av.open(f"file:{path.resolve()}", options={"protocol_whitelist": "file"}, metadata_errors="replace") as it:
+            _refuse_what_is_not_media(it, path.name)
+            yield it
+    except (av.FFmpegError, UnicodeError) as error:
+        raise MediaError(f"'{path.name}' cannot be read: {reason(error)}. Copy it again from its source.") from error
+
+
+def best_video(container: InputContainer, name: str) -> VideoStream:
+    """The video stream with the largest picture, then the most frames, then the lowest index; never a cover picture.
+
+    Raises:
+        MediaError: there is none that can be decoded.
+    """
+    films = [stream for stream in container.streams.video if not stream.disposition & _NOT_A_VIDEO]
+    decodable = [stream for stream in films if _has_decoder(stream)]
+    if decodable:
+        return max(decodable, key=_picture_rank)
+    if films:
+        raise MediaError(f"'{name}' has a video stream that this FFmpeg has no decoder for. Convert it to H.264 first.")
+    if container.streams.video:
+        raise MediaError(f"'{name}' has a cover picture or a still picture, but no video. Give a video file.")
+    found = "has sound but no video" if container.streams.audio else "has neither video nor sound"
+    raise MediaError(f"'{name}' {found}. Give a video file.")
+
+
+def best_sound(container: InputContainer) -> AudioStream | None:
+    """The audio stream with the most samples a second over all channels, then the lowest index; None without any."""
+    decodable = [stream for stream in container.streams.audio if _has_decoder(stream)]
+    return max(decodable, key=lambda stream: (stream.rate or 0) * stream.channels, default=None)
+
+
+def reason(error: Exception) -> str:
+    """Why FFmpeg gave up, in its own words."""
+    return str(getattr(error, "strerror", None) or error)
+
+
+def sentence(faults: list[str]) -> str | None:
+    """Several faults as one sentence; None without any."""
+    joined = "; ".join(faults)
+    return f"{joined[0].upper()}{joined[1:]}." if faults else None
+
+
+class Decoding:
+    """The frames of one stream in the order they play; after iterating, what went wrong on the way.
+
+    Attributes:
+        stopped: why decoding ended before the stream did; None when it reached its end.
+        failed: packets that could not be decoded.
+        discarded: packets that the container marks as not to be shown (edit lists).
+        damaged: frames the decoder itself calls corrupt.
+    """
+
+    def __init__(self, container: InputContainer, stream: VideoStream | AudioStream, skip_failed: bool = False) -> None:
+        """Prepare to decode `stream`; `skip_failed` goes on after a packet that fails, else decoding ends there."""
+        self._container, self._stream, self._skip_failed = container, stream, skip_failed
+        self.stopped: str | None = None
+        self.failed = self.discarded = self.damaged = 0
+        stream.codec_context.thread_type = "AUTO"
+
+    def __iter__(self) -> Iterator[Any]:
+        try:
+            for packet in self._container.demux(self._stream):
+                self.discarded += packet.is_discard
+                for frame in self._frames_of(packet):
+                    self.damaged += frame.is_corrupt
+                    yield frame
+        except av.FFmpegError as error:
+            self.stopped = reason(error)
+
+    def _frames_of(self, packet: Any) -> list[Any]:
+        try:
+            return list(packet.decode())
+        except av.FFmpegError:
+            self.failed += 1
+            if self._skip_failed:
+                return []
+            raise
+
+
+def _refuse_what_is_not_media(container: InputContainer, name: str) -> None:
+    formats = set(container.format.name.split(","))
+    if formats & _TEXT_FORMATS:
+        raise MediaError(f"'{name}' is a text or a list of files, not a video. Give the video file itself.")
+    if any(kind == "image2" or kind.endswith("_pipe") for kind in formats):
+        raise MediaError(f"'{name}' is a still picture, not a video. Give a video file.")
+
+
+def _has_decoder(stream: Stream) -> bool:
+    return stream.codec_context is not None
+
+
+def _picture_rank(stream: VideoStream) -> tuple[int, float]:
+    length_s = float(stream.duration * stream.time_base) if stream.duration and stream.time_base else 0.0
+    frames = stream.frames or length_s * float(stream.average_rate or 0)
+    return stream.width * stream.height, frames

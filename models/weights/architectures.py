@@ -1,0 +1,132 @@
+"""The networks that parameters may be of, and the names and shapes each one needs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING
+
+from store.contract.errors import ArchitectureError, UnknownNameError
+
+if TYPE_CHECKING:
+    import torch
+
+_FIRST_FEW = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """What a parameter has to be: its dtype's name and its shape."""
+
+    dtype: str
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Architecture:
+    """A network without parameters.
+
+    Attributes:
+        build: makes it with so many outputs.
+        rename: a published parameter's name to ours; None for a parameter that we do not use.
+    """
+
+    build: Callable[[int], torch.nn.Module]
+    rename: Callable[[str], str | None]
+
+
+def build(architecture: str, outputs: int) -> torch.nn.Module:
+    """The network in evaluation mode on torch's `meta` device: load parameters with `assign=True`.
+
+    Raises:
+        UnknownNameError: there is no such architecture.
+    """
+    import torch
+
+    with torch.device("meta"):
+        return _architecture(architecture).build(outputs).eval()
+
+
+def rename(architecture: str, parameters: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Published parameters under the names our network gives them."""
+    ours = _architecture(architecture).rename
+    return {new: tensor for old, tensor in parameters.items() if (new := ours(old)) is not None}
+
+
+@cache
+def layout(architecture: str, outputs: int) -> Mapping[str, Slot]:
+    """Every parameter and buffer of the network by name."""
+    return {
+        name: Slot(str(tensor.dtype).removeprefix("torch."), tuple(tensor.shape))
+        for name, tensor in build(architecture, outputs).state_dict().items()
+    }
+
+
+def check_layout(name: str, parameters: Mapping[str, torch.Tensor], architecture: str, outputs: int) -> None:
+    """See that `parameters` are all of this network's and nothing else.
+
+    Raises:
+        ArchitectureError: some are missing, superfluous or of another shape; the first few are named.
+    """
+    wanted = layout(architecture, outputs)
+    found = {n: Slot(str(t.dtype).removeprefix("torch."), tuple(t.shape)) for n, t in parameters.items()}
+    faults = [f"{n} is missing" for n in wanted if n not in found]
+    faults += [f"{n} is superfluous" for n in found if n not in wanted]
+    faults += [
+        f"{n} is {_say(found[n])}, not {_say(wanted[n])}" for n in wanted if found.get(n, wanted[n]) != wanted[n]
+    ]
+    if faults:
+        more = f" and {len(faults) - _FIRST_FEW} more" if len(faults) > _FIRST_FEW else ""
+        raise ArchitectureError(
+            f"'{name}' should be a {architecture} with {outputs} outputs, but {'; '.join(faults[:_FIRST_FEW])}{more}. "
+            "These are another network's parameters: check which file this is."
+        )
+
+
+def _say(slot: Slot) -> str:
+    return f"{slot.dtype} {list(slot.shape)}"
+
+
+def _architecture(name: str) -> Architecture:
+    if name not in _ARCHITECTURES:
+        raise UnknownNameError.of("architecture", name, _ARCHITECTURES)
+    return _ARCHITECTURES[name]
+
+
+def _timm(model: str) -> Architecture:
+    """A network of timm. The published classifier may lie in a Sequential; everything else has kept its name."""
+
+    def make(outputs: int) -> torch.nn.Module:
+        import timm
+
+        network: torch.nn.Module = timm.create_model(model, pretrained=False, num_classes=outputs)
+        return network
+
+    return Architecture(make, lambda name: name.replace("classifier.0.", "classifier."))
+
+
+def _wav2vec2(outputs: int) -> torch.nn.Module:
+    """wav2vec 2.0 base; its encoder alone has no outputs of its own."""
+    from transformers import Wav2Vec2Config, Wav2Vec2Model
+
+    network: torch.nn.Module = Wav2Vec2Model(Wav2Vec2Config())
+    return network
+
+
+def _rename_wav2vec2(name: str) -> str | None:
+    """The encoder without the recogniser's last layer, and weight normalisation under torch's present names."""
+    if name.startswith("lm_head."):
+        return None
+    name = name.removeprefix("wav2vec2.")
+    present = {"weight_g": "parametrizations.weight.original0", "weight_v": "parametrizations.weight.original1"}
+    stem, _, last = name.rpartition(".")
+    return f"{stem}.{present[last]}" if last in present else name
+
+
+_ARCHITECTURES: dict[str, Architecture] = {
+    "efficientnet_b0": _timm("tf_efficientnet_b0.ns_jft_in1k"),
+    "efficientnet_b2": _timm("tf_efficientnet_b2.ns_jft_in1k"),
+    "mobilevitv2_150": _timm("mobilevitv2_150"),
+    "wav2vec2_base": Architecture(_wav2vec2, _rename_wav2vec2),
+}

@@ -1,0 +1,130 @@
+"""What the weights folder writes down about each set of parameters, and how a file is put in place."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from models.weights.registry import WeightsEntry
+from store.contract.errors import WeightsError
+
+_BLOCK_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class WeightsRecord:
+    """One set of parameters in the folder.
+
+    Attributes:
+        name: the entry it was made for.
+        sha256: digest of the parameters themselves: names, dtypes, shapes and numbers, whatever file holds them.
+        trained: False for seeded, untrained parameters.
+        official: whether the file's digest was the published one.
+        source: the address, the file, or the untrained recipe.
+        file_sha256: digest of the file they were read from, empty for untrained parameters.
+    """
+
+    name: str
+    sha256: str
+    trained: bool
+    official: bool
+    source: str
+    file_sha256: str = ""
+
+
+def read_record(path: Path) -> WeightsRecord | None:
+    """The record in that file, or None where there is no file.
+
+    Raises:
+        WeightsError: the file is not a record.
+    """
+    try:
+        return WeightsRecord(**json.loads(path.read_text("utf-8")))
+    except FileNotFoundError:
+        return None
+    except (ValueError, TypeError) as error:
+        raise WeightsError(f"{path} is damaged ({error}). Delete it and fetch the weights again.") from error
+
+
+def write_record(path: Path, record: WeightsRecord) -> None:
+    """Put the record in place of whatever was there."""
+    text = json.dumps(dataclasses.asdict(record), indent=1)
+    with replacing(path) as new:
+        new.write_text(text, "utf-8")
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A file to fill, which takes the place of `path` in one step when it is whole; readers see the old or the new.
+
+    Raises:
+        WeightsError: the folder cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        os.close(handle)
+        new = Path(name)
+        try:
+            yield new
+            new.chmod(0o644)
+            _flush(new)
+            new.replace(path)
+        finally:
+            new.unlink(missing_ok=True)
+    except OSError as error:
+        raise WeightsError(
+            f"The weights folder {path.parent} cannot be written: {error}. Set AFFSTORE_WEIGHTS to one that can."
+        ) from error
+
+
+@dataclass(frozen=True, slots=True)
+class FileDigests:
+    """A file's digests: git's blob id and SHA-256."""
+
+    git_blob_sha1: str
+    sha256: str
+
+    def published(self, entry: WeightsEntry) -> bool:
+        """Whether they are all that were published for the entry, and at least one was."""
+        pairs = [(entry.git_blob_sha1, self.git_blob_sha1), (entry.sha256, self.sha256)]
+        known = [(wanted, found) for wanted, found in pairs if wanted]
+        return bool(known) and all(wanted == found for wanted, found in known)
+
+
+def digests_of(path: Path) -> FileDigests:
+    """Digests of a file's bytes, read in blocks."""
+    blob, sha256 = hashlib.sha1(b"blob %d\0" % path.stat().st_size, usedforsecurity=False), hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(_BLOCK_BYTES):
+            blob.update(block)
+            sha256.update(block)
+    return FileDigests(blob.hexdigest(), sha256.hexdigest())
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Be the only process at work on `path`; the lock goes with the process that holds it."""
+    import fcntl
+
+    lock = path.parent / f".{path.name}.lock"
+    try:
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        file = lock.open("w")
+    except OSError as error:
+        raise WeightsError(f"The weights folder cannot be written: {error}. Set AFFSTORE_WEIGHTS.") from error
+    with file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _flush(path: Path) -> None:
+    with path.open("rb") as file:
+        os.fsync(file.fileno())

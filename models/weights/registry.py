@@ -1,0 +1,74 @@
+"""The published weights that affstore knows, read from `registry.yaml`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from types import MappingProxyType
+from typing import Literal
+
+import yaml
+
+from store.contract.errors import SpecError, UnknownNameError
+
+Format = Literal["torch_module_pickle", "safetensors"]
+
+
+@dataclass(frozen=True, slots=True)
+class WeightsEntry:
+    """One published file of parameters.
+
+    Attributes:
+        name: what specs and commands call it.
+        file: its published file name.
+        url: where it is, pinned to a commit.
+        licence: SPDX name.
+        format: how the parameters lie in the file.
+        architecture: the network they are of; see `models.weights.architectures`.
+        outputs: columns of the classifier, 0 without one.
+        source: where these facts come from.
+        git_blob_sha1: git's own digest of the file, or empty.
+        sha256: digest of the file, or empty.
+    """
+
+    name: str
+    file: str
+    url: str
+    licence: str
+    format: Format
+    architecture: str
+    outputs: int
+    source: str
+    git_blob_sha1: str = ""
+    sha256: str = ""
+
+
+@cache
+def entries() -> Mapping[str, WeightsEntry]:
+    """Every entry by name.
+
+    Raises:
+        SpecError: `registry.yaml` does not say what an entry needs.
+    """
+    text = files("models.weights").joinpath("registry.yaml").read_text("utf-8")
+    return MappingProxyType({name: _entry(name, fields) for name, fields in yaml.safe_load(text).items()})
+
+
+def entry_of(name: str) -> WeightsEntry:
+    """The entry of that name.
+
+    Raises:
+        UnknownNameError: there is none; the message suggests the nearest.
+    """
+    if name not in entries():
+        raise UnknownNameError.of("weights entry", name, entries())
+    return entries()[name]
+
+
+def _entry(name: str, fields: dict[str, str | int]) -> WeightsEntry:
+    try:
+        return WeightsEntry(name=name, **fields)  # type: ignore[arg-type]
+    except TypeError as error:
+        raise SpecError(f"The entry '{name}' of registry.yaml is not complete: {error}.") from error

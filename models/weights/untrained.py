@@ -1,0 +1,96 @@
+"""Seeded, untrained parameters, so that everything can run before (and without) any download.
+
+They show nothing about faces or voices and every record says so; but they are the same numbers every time, and what
+they compute depends on the input as strongly as trained parameters do.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import prod, sqrt
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.weights.architectures import Slot
+from store.contract.errors import SpecError
+
+if TYPE_CHECKING:
+    import torch
+
+SEED = 0
+"""Seed of the untrained parameters that `--weights untrained` stands for."""
+
+_RECIPE = 1
+
+
+@dataclass(frozen=True, slots=True)
+class UntrainedRecipe:
+    """What untrained parameters depend on.
+
+    Attributes:
+        weights: the entry they stand in for.
+        extractor: whose `untrained(spec, seed)` makes them.
+        version: of that extractor's spec.
+        seed: of the draw.
+        recipe: raised whenever the same seed would give other numbers.
+    """
+
+    weights: str
+    extractor: str
+    version: int
+    seed: int
+    recipe: int = _RECIPE
+
+    def parameters(self) -> dict[str, torch.Tensor]:
+        """Make them, by the static method `untrained(spec, seed)` of the extractor's class."""
+        from models.extractors import registry
+
+        return registry.untrained(registry.spec_of(self.extractor), self.seed)
+
+
+def recipe_of(weights: str, seed: int) -> UntrainedRecipe:
+    """How the untrained parameters for an entry are made: by the first extractor, by name, that runs with it.
+
+    Raises:
+        SpecError: no extractor does.
+    """
+    from models.extractors import registry
+
+    users = [spec for spec in map(registry.spec_of, registry.names()) if spec.weights.name == weights]
+    if not users:
+        raise SpecError(f"No extractor runs with the weights '{weights}', so there is nothing to draw for them.")
+    return UntrainedRecipe(weights, users[0].name, users[0].version, seed)
+
+
+def draw(layout: Mapping[str, Slot], seed: int) -> dict[str, torch.Tensor]:
+    """Seeded parameters of a network: normal kernels, unit gains, zero biases, neutral statistics.
+
+    Convolutions keep the variance going backwards (He, fan out), as EfficientNets are initialised; linear layers keep
+    it going forwards.
+
+    Each tensor has a generator of its own, from the seed and its name, so nothing depends on order, threads or torch.
+    """
+    import torch
+
+    return {name: torch.from_numpy(_draw_one(name, slot, seed)) for name, slot in layout.items()}
+
+
+def _draw_one(name: str, slot: Slot, seed: int) -> NDArray[np.generic]:
+    if len(slot.shape) > 1:
+        words = np.frombuffer(hashlib.sha256(f"{seed}\0{name}".encode()).digest(), np.uint32)
+        values = np.random.Generator(np.random.PCG64(words)).standard_normal(slot.shape, np.float32)
+        return values * np.float32(_scale(slot.shape))
+    ones = name.endswith(("weight", "running_var"))
+    return np.full(slot.shape, 1 if ones else 0, slot.dtype)
+
+
+def _scale(shape: tuple[int, ...]) -> float:
+    """Standard deviation of a kernel's draw; a depthwise kernel `(channels, 1, h, w)` reaches its own channel only."""
+    if len(shape) == 2:
+        return 1 / sqrt(shape[1])
+    reached = 1 if shape[1] == 1 else shape[0]
+    return sqrt(2 / (reached * prod(shape[2:])))

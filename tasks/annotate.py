@@ -1,0 +1,95 @@
+"""Put annotation files on their videos' frames."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State
+
+from models.annotations import FoundAnnotation, fit_to_frames, read_annotation
+from store import FeatureStore
+from store.contract.errors import NotFoundError, SourceError
+from store.contract.keys import digest_file, key_of
+from store.contract.labels import task_space
+from store.contract.records import Address, Artifact, Record
+from store.engine.draft import Draft
+from store.engine.reading import find_source
+from tasks import recipes
+from tasks.outcomes import Outcome, as_state
+from tasks.sources import quarantine_artifact
+from tasks.specs import Bench
+
+
+@task(
+    name="annotate", task_run_name="annotate {name}", cache_policy=NO_CACHE, persist_result=False,
+    tags=["affstore", "annotate"],
+)  # fmt: skip
+def annotate(bench: Bench, name: str, found: Sequence[FoundAnnotation]) -> State[Any]:
+    """See to it that annotation files are in the store as labels.
+
+    The outcome's reason counts them; its draft holds those that were new, and those that cannot be used.
+    """
+    return as_state(store_labels(bench, name, found))
+
+
+def store_labels(bench: Bench, name: str, found: Sequence[FoundAnnotation]) -> Outcome:
+    """The body of `annotate`, for those without Prefect."""
+    store = FeatureStore(bench.store_url)
+    draft = store.draft(bench.code, bench.run_id)
+    reasons: list[str] = []
+    waiting = 0
+    for annotation in found:
+        try:
+            _store_label(store, draft, annotation)
+        except NotFoundError:
+            waiting += 1
+        except SourceError as error:
+            reasons.append(str(error))
+            _note_unusable(store, draft, annotation, str(error))
+    written = draft if draft.records else None
+    if reasons:
+        return Outcome("annotate", name, "quarantined", " ".join(reasons), draft=written)
+    if waiting == len(found):
+        return Outcome("annotate", name, "failed", f"there is no video '{name}' in the store to put its labels on")
+    if written is None:
+        return Outcome("annotate", name, "cached", "its labels are in the store")
+    return Outcome("annotate", name, "done", f"{len(draft.records)} label files", draft=written)
+
+
+def _store_label(store: FeatureStore, draft: Draft, found: FoundAnnotation) -> None:
+    source = find_source(store, found.video)
+    address = Address("label", found.task, source.address.video, found.subject)
+    sha256 = digest_file(found.path)
+    recipe = recipes.label(found.task, sha256, source.key)
+    held = store.find(address)
+    if held is not None and held.key == key_of(recipe):
+        return
+    draft.put(_label_artifact(address, recipe, found, source))
+    name = found.path.name
+    draft.remove(quarantine_artifact("annotate", name, found.path, sha256, "").address)
+
+
+def _note_unusable(store: FeatureStore, draft: Draft, found: FoundAnnotation, reason: str) -> None:
+    """Quarantine an annotation file, unless that is what the store says already."""
+    artifact = quarantine_artifact("annotate", found.path.name, found.path, digest_file(found.path), reason)
+    held = store.find(artifact.address)
+    if held is None or held.attributes["reason"] != reason:
+        draft.put(artifact)
+
+
+def _label_artifact(address: Address, recipe: dict[str, Any], found: FoundAnnotation, source: Record) -> Artifact:
+    labels = fit_to_frames(read_annotation(found.path, found.task), int(source.attributes["frames"]))
+    attributes = {
+        "frames": int(source.attributes["frames"]),
+        "task": found.task,
+        "labels": list(task_space(found.task).names),
+        "split": found.split,
+        "location": str(found.path.resolve()),
+        "complaint": labels.complaint,
+    }
+    value = np.where(labels.known, labels.value, 0).astype(labels.value.dtype)
+    return Artifact(address, recipe, {"value": value, "known": labels.known}, attributes, (source.as_parent(),))

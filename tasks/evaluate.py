@@ -1,0 +1,87 @@
+"""Score stored predictions against stored labels, beside what chance would score."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.metrics import Scores, chance, score
+from models.thresholds import decide
+from store import FeatureStore
+from store.contract.errors import AnnotationError
+from store.contract.records import Address, Record
+from tasks.examples import face_of, named_subjects
+from tasks.specs import ExperimentSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """How an experiment does on the validation videos.
+
+    Attributes:
+        experiment: its name.
+        frame_by_frame: without smoothing; `smoothed` is what is published.
+        smoothed: after the box filter.
+        by_chance: what a constant answer scores.
+        videos: validation subjects that were scored.
+        trained: False when any network on the way had untrained parameters.
+    """
+
+    experiment: str
+    frame_by_frame: Scores
+    smoothed: Scores
+    by_chance: Scores
+    videos: int
+    trained: bool
+
+
+def evaluate(store: FeatureStore, experiment: ExperimentSpec) -> Evaluation | None:
+    """Score an experiment on the validation frames that are labelled and have a face; None where there is none.
+
+    The papers report these frames, and choose the epoch and the thresholds on them too (ABAW5, ABAW6; both notebooks).
+    """
+    pairs = _pairs(store, experiment.task, "validation", experiment.name)
+    if not pairs:
+        return None
+    labels, predictions = zip(*pairs, strict=True)
+    value, known = _stacked(store, labels, "value"), _stacked(store, labels, "known")
+    known = known & _stacked(store, predictions, "present")[:, None]
+    head = store.read(Address("head", experiment.name))
+    thresholds = head.get("parameter_thresholds")
+    raw = decide(experiment.task, _stacked(store, predictions, "raw"), thresholds)
+    try:
+        return Evaluation(
+            experiment.name,
+            score(experiment.task, raw, value, known),
+            score(experiment.task, _stacked(store, predictions, "label"), value, known),
+            chance(experiment.task, value, known, *_training_labels(store, experiment.task)),
+            len(pairs),
+            bool(predictions[0].made.get("trained", True)),
+        )
+    except AnnotationError:
+        return None
+
+
+def _pairs(store: FeatureStore, task: str, split: str, experiment: str) -> list[tuple[Record, Record]]:
+    """Each label of a split with the prediction for the same face."""
+    found = []
+    for label in store.records("label"):
+        if label.address.producer == task and label.attributes["split"] == split:
+            video = label.address.video
+            face = face_of(store, video, label.address.subject, named_subjects(store, video))
+            prediction = store.find(Address("prediction", experiment, video, face)) if face else None
+            if prediction is not None:
+                found.append((label, prediction))
+    return found
+
+
+def _training_labels(store: FeatureStore, task: str) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+    labels = [r for r in store.records("label") if r.address.producer == task and r.attributes["split"] == "train"]
+    return _stacked(store, labels, "value"), _stacked(store, labels, "known")
+
+
+def _stacked(store: FeatureStore, records: Any, array: str) -> NDArray[Any]:
+    return np.concatenate([store.read(record.address, [array])[array] for record in records])

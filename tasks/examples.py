@@ -1,0 +1,133 @@
+"""From the store to arrays: which face a label speaks of, and the features of labelled frames."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.heads.examples import Examples
+from store import FeatureStore
+from store.contract.errors import AnnotationError, SpecError
+from store.contract.names import MAIN, SIDES
+from store.contract.records import Address, Record
+from tasks.specs import Input
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A labelled subject of a video with the features a head takes.
+
+    Attributes:
+        label: the label's record.
+        features: the records of the inputs, in order.
+    """
+
+    label: Record
+    features: tuple[Record, ...]
+
+
+def labelled(store: FeatureStore, task: str, split: str, inputs: Sequence[Input]) -> list[Seen]:
+    """Every labelled subject of a split that has all inputs; those whose face was never found are left out."""
+    labels = [r for r in store.records("label") if r.address.producer == task and r.attributes["split"] == split]
+    found = []
+    for label in labels:
+        video = label.address.video
+        face = face_of(store, video, label.address.subject, named_subjects(store, video))
+        features = features_of(store, video, face, inputs)
+        if features is not None:
+            found.append(Seen(label, features))
+    return found
+
+
+def features_of(
+    store: FeatureStore, video: str, face: str | None, inputs: Sequence[Input]
+) -> tuple[Record, ...] | None:
+    """The records of a face's inputs, or None when one is missing."""
+    found = []
+    for part in inputs:
+        sound = store.find(Address("audio", part.extractor, video))
+        record = sound or (store.find(Address("visual", part.extractor, video, face)) if face else None)
+        if record is None:
+            return None
+        found.append(record)
+    return tuple(found)
+
+
+def face_of(store: FeatureStore, video: str, subject: str, named: Iterable[str]) -> str | None:
+    """Which stored face is meant by a subject's name, or None when that person's face was never found.
+
+    In Aff-Wild2 a video of two people is named as `<video>` and `<video>_right` (or `_left`), or by both sides. So the
+    plain name means the side that nothing else names and, where that does not decide, the more prominent face.
+
+    Args:
+        store: an open store.
+        video: the video.
+        subject: `main`, `left` or `right`, as an annotation or a sample list names it.
+        named: every subject of that video that is named beside it.
+    """
+    faces = {record.address.subject: record for record in store.faces(video)}
+    if subject in faces:
+        return subject
+    if subject == MAIN and faces:
+        free = sorted(set(faces) - set(named))
+        prominent = [side for side in sorted(faces) if faces[side].attributes["prominent"]]
+        return free[0] if len(free) == 1 else prominent[0]
+    if subject in SIDES and set(faces) == {MAIN}:
+        return MAIN if _side_of(store, faces[MAIN]) == subject else None
+    return None
+
+
+def named_subjects(store: FeatureStore, video: str) -> set[str]:
+    """Every subject of a video that an annotation names."""
+    return {subject for task in store.producers("label") for subject in store.subjects("label", task, video)}
+
+
+def _side_of(store: FeatureStore, face: Record) -> str:
+    """On which side of the picture the only face of a video is."""
+    arrays = store.read(face.address, ["box", "present"])
+    boxes = arrays["box"][arrays["present"]]
+    width = store.get(Address("source", video=face.address.video)).attributes["width"]
+    return SIDES[0] if not len(boxes) or boxes[:, [0, 2]].mean() < width / 2 else SIDES[1]
+
+
+def read_features(
+    store: FeatureStore, features: Sequence[Record], inputs: Sequence[Input]
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """A subject's inputs side by side.
+
+    Returns:
+        `(frames, width)` float32, and `(frames,)` bool: frames where every input is present.
+
+    Raises:
+        SpecError: an extractor does not give the array that is asked for.
+    """
+    columns, masks = [], []
+    for record, part in zip(features, inputs, strict=True):
+        if part.array not in store.group(record.address):
+            raise SpecError(f"'{part.extractor}' gives no {part.array}. Choose another input for this head.")
+        arrays: dict[str, Any] = store.read(record.address, [part.array, "present"])
+        columns.append(arrays[part.array])
+        masks.append(arrays["present"])
+    return np.concatenate(columns, axis=1), np.logical_and.reduce(masks)
+
+
+def read_examples(store: FeatureStore, seen: Sequence[Seen], inputs: Sequence[Input], what: str) -> Examples:
+    """The labelled frames of a split that have all inputs and every label column.
+
+    Raises:
+        AnnotationError: there is none.
+    """
+    x, y = [], []
+    for subject in seen:
+        values, present = read_features(store, subject.features, inputs)
+        label = store.read(subject.label.address)
+        rows = present & label["known"].all(axis=1)
+        x.append(values[rows])
+        y.append(label["value"][rows])
+    if not sum(len(rows) for rows in x):
+        raise AnnotationError(f"No {what} frame has a face and a label. Add annotations, or videos that have them.")
+    return Examples(np.concatenate(x), np.concatenate(y))

@@ -1,0 +1,82 @@
+"""Take in videos: a source is its bytes, with the clock of a full decode."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State
+
+from store import FeatureStore
+from store.contract.errors import SourceError
+from store.contract.names import check_name
+from store.contract.records import Address, Artifact
+from tasks.arrivals import Arrival
+from tasks.outcomes import Outcome, as_state, may_retry
+from tasks.sources import quarantine_artifact, source_artifact
+from tasks.specs import Bench
+
+
+@task(
+    name="ingest", task_run_name="ingest {arrival.name}", cache_policy=NO_CACHE, persist_result=False, retries=2,
+    retry_delay_seconds=1, retry_condition_fn=may_retry, tags=["affstore", "ingest"],
+)  # fmt: skip
+def ingest_video(bench: Bench, arrival: Arrival) -> State[Any]:
+    """See to it that a video is in the store; say what became of it."""
+    return as_state(ingest(bench, arrival))
+
+
+def ingest(bench: Bench, arrival: Arrival) -> Outcome:
+    """The body of `ingest_video`, for those without Prefect."""
+    if arrival.verdict == "known":
+        return Outcome("ingest", arrival.name, "cached", "its bytes are in the store")
+    if arrival.verdict == "refused":
+        return Outcome("ingest", arrival.name, "quarantined", arrival.reason)
+    try:
+        return _take_in(bench, arrival)
+    except SourceError as error:
+        return _quarantine(bench, arrival, str(error))
+
+
+def _take_in(bench: Bench, arrival: Arrival) -> Outcome:
+    check_name(arrival.name)
+    if arrival.verdict in ("alias", "moved"):
+        return _note_alias(bench, arrival)
+    if arrival.verdict == "taken":
+        raise SourceError(
+            f"Another video is called '{arrival.name}' already. Rename this file, or give --replace if it is a "
+            "corrected version of the same video."
+        )
+    from models.media.video import probe
+
+    facts = probe(arrival.path)
+    artifact = source_artifact(arrival.name, arrival.path, arrival.sha256, facts)
+    said = facts.complaint or f"{len(facts.clock)} frames"
+    return _write(bench, arrival, artifact, Outcome("ingest", arrival.name, "done", said, len(facts.clock)))
+
+
+def _note_alias(bench: Bench, arrival: Arrival) -> Outcome:
+    """Write down another name or place of known bytes; nothing is decoded and nothing becomes stale."""
+    store = FeatureStore(bench.store_url)
+    address = Address("source", video=arrival.held_as)
+    held = store.get(address)
+    aliases = set(held.attributes["aliases"]) | ({arrival.name} if arrival.verdict == "alias" else set())
+    attributes = {**held.attributes, "location": str(arrival.path.resolve()), "aliases": sorted(aliases)}
+    artifact = Artifact(address, held.recipe, store.read(address), attributes, held.parents, held.made)
+    said = f"the same bytes as '{arrival.held_as}'" if arrival.verdict == "alias" else "the file has moved"
+    return _write(bench, arrival, artifact, Outcome("ingest", arrival.name, "cached", said))
+
+
+def _write(bench: Bench, arrival: Arrival, artifact: Artifact, outcome: Outcome) -> Outcome:
+    draft = FeatureStore(bench.store_url).draft(bench.code, bench.run_id)
+    draft.put(artifact)
+    draft.remove(quarantine_artifact("ingest", arrival.name, arrival.path, arrival.sha256, "").address)
+    return replace(outcome, draft=draft)
+
+
+def _quarantine(bench: Bench, arrival: Arrival, reason: str) -> Outcome:
+    draft = FeatureStore(bench.store_url).draft(bench.code, bench.run_id)
+    draft.put(quarantine_artifact("ingest", arrival.name, arrival.path, arrival.sha256, reason))
+    return Outcome("ingest", arrival.name, "quarantined", reason, draft=draft)

@@ -1,0 +1,49 @@
+"""Networks, built once a process and shared by its threads."""
+
+from __future__ import annotations
+
+import threading
+from functools import cache
+from pathlib import Path
+
+from models.extractors.base import FaceExtractor, SoundExtractor
+from models.extractors.registry import build_face, build_sound
+from models.extractors.specs import FaceExtractorSpec, SoundExtractorSpec
+from models.faces.detector import FaceDetector
+from models.faces.specs import DetectorSpec
+from models.weights.folder import WeightsFolder
+
+_BUILDING = threading.Lock()
+
+
+def face_network(spec: FaceExtractorSpec, weights: Path, device: str) -> FaceExtractor:
+    """The face network of a resolved spec."""
+    with _BUILDING:
+        return _face_network(spec, weights, device)
+
+
+def sound_network(spec: SoundExtractorSpec, weights: Path, device: str) -> SoundExtractor:
+    """The sound network of a resolved spec."""
+    with _BUILDING:
+        return _sound_network(spec, weights, device)
+
+
+def detector(spec: DetectorSpec, device: str) -> FaceDetector:
+    """The face detector of a resolved spec."""
+    with _BUILDING:
+        return _detector(spec, device)
+
+
+@cache
+def _face_network(spec: FaceExtractorSpec, weights: Path, device: str) -> FaceExtractor:
+    return build_face(spec, WeightsFolder(weights).load(spec.weights.sha256), device)
+
+
+@cache
+def _sound_network(spec: SoundExtractorSpec, weights: Path, device: str) -> SoundExtractor:
+    return build_sound(spec, WeightsFolder(weights).load(spec.weights.sha256), device)
+
+
+@cache
+def _detector(spec: DetectorSpec, device: str) -> FaceDetector:
+    return FaceDetector(spec, device)

@@ -1,0 +1,61 @@
+"""What became of one unit of work, small enough to travel."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from prefect.client.schemas.objects import State
+from prefect.states import Completed
+
+from store.contract.errors import AffstoreError
+from store.engine.draft import Draft
+
+Status = Literal["done", "cached", "quarantined", "failed"]
+
+_STATE_NAMES: dict[Status, str] = {
+    "done": "Completed",
+    "cached": "Cached",
+    "quarantined": "Quarantined",
+    "failed": "Not done",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of one video (or head, or file) in one stage.
+
+    Attributes:
+        stage: ingest, annotate, extract, train, predict or publish.
+        subject: what it was about, usually a video's name.
+        status: `cached` was in the store already; `quarantined` cannot be used as it is; `failed` may work later.
+        reason: why, in one sentence; or what was done.
+        frames: how many frames were worked on.
+        draft: what was written and waits for the committer.
+    """
+
+    stage: str
+    subject: str
+    status: Status
+    reason: str = ""
+    frames: int = 0
+    draft: Draft | None = None
+
+    def without_draft(self) -> Outcome:
+        """The outcome once its draft is committed."""
+        return replace(self, draft=None)
+
+
+def as_state(outcome: Outcome) -> State[Any]:
+    """The Prefect state that shows the outcome to a person: Completed, Cached, Quarantined or Not done."""
+    return Completed(name=_STATE_NAMES[outcome.status], message=outcome.reason or None, data=outcome)
+
+
+def refused(stage: str, subject: str, error: AffstoreError) -> Outcome:
+    """The outcome of an error that must not stop the other videos and leaves nothing in the store."""
+    return Outcome(stage, subject, "failed", str(error))
+
+
+def may_retry(task: Any, task_run: Any, state: State[Any]) -> bool:
+    """Let the error say whether another try can help. Prefect wants a plain function here."""
+    return isinstance(state.data, AffstoreError) and state.data.retryable

@@ -1,0 +1,86 @@
+"""Apply fitted heads to every face of a video, fill the gaps, smooth, and decide."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State
+
+from models.heads.keras_mlp import predict
+from models.smoothing import box_smooth, fill_gaps
+from models.thresholds import decide
+from store import FeatureStore
+from store.contract.errors import AffstoreError
+from store.contract.keys import key_of
+from store.contract.labels import task_space
+from store.contract.records import Address, Artifact, Record
+from store.engine.draft import Draft
+from tasks import recipes
+from tasks.examples import features_of, read_features
+from tasks.outcomes import Outcome, as_state, may_retry, refused
+from tasks.specs import Bench, ExperimentSpec
+from tasks.train import fitted
+
+
+@task(
+    name="predict", task_run_name="predict {video}", cache_policy=NO_CACHE, persist_result=False, retries=1,
+    retry_condition_fn=may_retry, tags=["affstore", "predict"],
+)  # fmt: skip
+def predict_video(bench: Bench, video: str, experiments: Sequence[ExperimentSpec]) -> State[Any]:
+    """See to it that every experiment's predictions for a video are in the store."""
+    return as_state(store_predictions(bench, video, experiments))
+
+
+def store_predictions(bench: Bench, video: str, experiments: Sequence[ExperimentSpec]) -> Outcome:
+    """The body of `predict_video`, for those without Prefect."""
+    store = FeatureStore(bench.store_url)
+    draft = store.draft(bench.code, bench.run_id)
+    try:
+        for experiment in experiments:
+            for face in store.faces(video):
+                _store_prediction(store, draft, experiment, face)
+    except AffstoreError as error:
+        return refused("predict", video, error)
+    if not draft.records:
+        return Outcome("predict", video, "cached", "its predictions are in the store")
+    frames = int(draft.records[0].attributes["frames"])
+    return Outcome("predict", video, "done", f"{len(draft.records)} predictions", frames, draft)
+
+
+def _store_prediction(store: FeatureStore, draft: Draft, experiment: ExperimentSpec, face: Record) -> None:
+    video, subject = face.address.video, face.address.subject
+    features = features_of(store, video, subject, experiment.inputs)
+    head = store.find(Address("head", experiment.name))
+    if features is None or head is None:
+        return
+    address = Address("prediction", experiment.name, video, subject)
+    recipe = recipes.prediction(experiment.finish, head.key, [record.key for record in features])
+    held = store.find(address)
+    if held is None or held.key != key_of(recipe):
+        draft.put(_prediction(store, experiment, address, recipe, (head, *features)))
+
+
+def _prediction(
+    store: FeatureStore, experiment: ExperimentSpec, address: Address, recipe: Any, parents: tuple[Record, ...]
+) -> Artifact:
+    head, others = fitted(store, experiment)
+    features, present = read_features(store, parents[1:], experiment.inputs)
+    outputs = np.zeros((len(features), head.spec.outputs), np.float32)
+    outputs[present] = predict(head, features[present])
+    raw = fill_gaps(outputs, present, fallback=others["prior"])
+    smoothed = box_smooth(raw, experiment.finish.smooth_frames)
+    thresholds = others.get("thresholds")
+    label = decide(experiment.task, smoothed, None if thresholds is None else thresholds.astype(np.float64))
+    space = task_space(experiment.task)
+    return Artifact(
+        address,
+        recipe,
+        {"raw": raw, "smoothed": smoothed, "label": label, "present": present},
+        {"frames": len(raw), "task": experiment.task, "labels": list(space.names)},
+        tuple(parent.as_parent() for parent in parents),
+        {"engine": "numpy", "precision": "float32", "device": "cpu", "trained": parents[0].made.get("trained", True)},
+    )

@@ -1,0 +1,83 @@
+"""Publish predictions: the official challenge file of each experiment, and a tag on the snapshot they come from."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State
+
+from models.submission import SampleList, every_frame, read_sample, write_submission
+from models.thresholds import decide
+from store import FeatureStore
+from store.contract.errors import AffstoreError, StoreUnavailableError
+from store.contract.names import join_subject, split_subject
+from store.contract.records import Address
+from store.engine.reading import find_source
+from tasks.examples import face_of
+from tasks.outcomes import Outcome, as_state, refused
+from tasks.specs import Bench, ExperimentSpec
+
+
+@task(
+    name="publish", task_run_name="publish {experiment.name}", cache_policy=NO_CACHE, persist_result=False,
+    tags=["affstore", "publish"],
+)  # fmt: skip
+def publish_experiment(bench: Bench, experiment: ExperimentSpec, folder: Path, sample: Path | None) -> State[Any]:
+    """Write an experiment's challenge file into `folder`."""
+    return as_state(publish(FeatureStore(bench.store_url), experiment, folder, sample))
+
+
+def publish(store: FeatureStore, experiment: ExperimentSpec, folder: Path, sample: Path | None) -> Outcome:
+    """The body of `publish_experiment`, for those without Prefect."""
+    try:
+        listed = read_sample(sample, experiment.task) if sample else _all_frames(store, experiment)
+        if not listed.videos:
+            return Outcome("publish", experiment.name, "failed", "there is no prediction to publish")
+        predictions = _predictions(store, experiment, listed)
+        folder.mkdir(parents=True, exist_ok=True)
+        written = write_submission(folder / f"{experiment.name}.txt", listed, predictions)
+    except AffstoreError as error:
+        return refused("publish", experiment.name, error)
+    except OSError as error:
+        full = StoreUnavailableError(f"'{folder}' cannot be written: {error.strerror}.")
+        return refused("publish", experiment.name, full)
+    said = f"{written.rows} rows of {written.videos} videos in {written.path.name}"
+    return Outcome("publish", experiment.name, "done", said, written.rows)
+
+
+def _all_frames(store: FeatureStore, experiment: ExperimentSpec) -> SampleList:
+    """Every frame of every face that has a prediction."""
+    found = [r for r in store.records("prediction") if r.address.producer == experiment.name]
+    return every_frame(
+        experiment.task,
+        {join_subject(r.address.video, r.address.subject): int(r.attributes["frames"]) for r in found},
+    )
+
+
+def _predictions(store: FeatureStore, experiment: ExperimentSpec, listed: SampleList) -> dict[str, NDArray[Any]]:
+    """The decisions for every listed video; a person whose face was never found gets the head's prior."""
+    named: dict[str, set[str]] = defaultdict(set)
+    for name in listed.videos:
+        video, subject = split_subject(name)
+        named[video].add(subject)
+    found = {}
+    for name in listed.videos:
+        video, subject = split_subject(name)
+        source = find_source(store, video)
+        face = face_of(store, source.address.video, subject, named[video])
+        record = store.find(Address("prediction", experiment.name, source.address.video, face)) if face else None
+        frames = int(source.attributes["frames"])
+        found[name] = store.read(record.address, ["label"])["label"] if record else _prior(store, experiment, frames)
+    return found
+
+
+def _prior(store: FeatureStore, experiment: ExperimentSpec, frames: int) -> NDArray[Any]:
+    head = store.read(Address("head", experiment.name))
+    outputs = np.broadcast_to(head["parameter_prior"], (frames, len(head["parameter_prior"])))
+    return decide(experiment.task, np.ascontiguousarray(outputs), head.get("parameter_thresholds"))

@@ -1,0 +1,52 @@
+"""What the numbers of each artifact depend on. A recipe's digest is the artifact's key; nothing else is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from models.extractors.specs import ExtractorSpec, FaceExtractorSpec
+from models.faces.specs import DetectorSpec, TrackingSpec
+from models.media.sound import SOUND
+from models.media.video import DECODE
+from store.contract.keys import key_of, plain
+
+ANNOTATION_VERSION = 1
+"""Raised whenever the same annotation file would give other labels."""
+
+
+def source(sha256: str) -> dict[str, Any]:
+    """A video: its bytes, and how they are decoded."""
+    return {"decode": plain(DECODE), "bytes": sha256}
+
+
+def face(detector: DetectorSpec, tracking: TrackingSpec, source_key: str, subject: str) -> dict[str, Any]:
+    """A subject's face through a video."""
+    return {"detector": plain(detector), "tracking": plain(tracking), "source": source_key, "subject": subject}
+
+
+def feature(extractor: ExtractorSpec, parent_key: str) -> dict[str, Any]:
+    """An embedding: of a face, or of a source's sound."""
+    if isinstance(extractor, FaceExtractorSpec):
+        return {"extractor": plain(extractor), "face": parent_key}
+    return {"extractor": plain(extractor), "sound": plain(SOUND), "source": parent_key}
+
+
+def label(task: str, sha256: str, source_key: str) -> dict[str, Any]:
+    """An annotation file on a video's frames."""
+    return {"task": task, "annotation": ANNOTATION_VERSION, "bytes": sha256, "source": source_key}
+
+
+def head(fit: Any, train: Sequence[str], validation: Sequence[str]) -> dict[str, Any]:
+    """A fitted head: how it is fitted, and the keys of every embedding and label it sees."""
+    return {"fit": plain(fit), "train": key_of(sorted(train)), "validation": key_of(sorted(validation))}
+
+
+def prediction(finish: Any, head_key: str, inputs: Sequence[str]) -> dict[str, Any]:
+    """A prediction: the head, its inputs, and what is done to its outputs."""
+    return {"finish": plain(finish), "head": head_key, "inputs": list(inputs)}
+
+
+def quarantine(stage: str, name: str, sha256: str) -> dict[str, Any]:
+    """An input that could not be used; tried again when its bytes, its name or the decoding change."""
+    return {"stage": stage, "name": name, "bytes": sha256, "decode": plain(DECODE)}

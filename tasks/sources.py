@@ -1,0 +1,79 @@
+"""Between a video's facts and its record in the store."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+from models.media.sound import SoundFacts
+from models.media.video import VideoFacts
+from store import FeatureStore, read_clock
+from store.contract.keys import key_of
+from store.contract.records import Address, Artifact, Record
+from tasks import recipes
+
+
+def source_artifact(name: str, path: Path, sha256: str, facts: VideoFacts, aliases: Sequence[str] = ()) -> Artifact:
+    """A video as it is stored: its clock, and what a full decode found."""
+    clock = facts.clock
+    attributes = {
+        "sha256": sha256,
+        "bytes": path.stat().st_size,
+        "location": str(path.resolve()),
+        "aliases": sorted(aliases),
+        "frames": len(clock),
+        "time_base": _pair(clock.time_base),
+        "end_pts": clock.end_pts,
+        "width": facts.width,
+        "height": facts.height,
+        "rotation_deg": facts.rotation_deg,
+        "sample_aspect": _pair(facts.sample_aspect),
+        "codec": facts.codec,
+        "declared_frames": facts.declared_frames,
+        "sound": _sound_attributes(facts.sound),
+        "complaint": facts.complaint,
+    }
+    arrays = {"pts": clock.pts, "time_s": clock.starts_s}
+    return Artifact(Address("source", video=name), recipes.source(sha256), arrays, attributes)
+
+
+def facts_of(store: FeatureStore, source: Record) -> VideoFacts:
+    """What `probe` said of a stored video, without decoding it again."""
+    said = source.attributes
+    return VideoFacts(
+        clock=read_clock(store, source.address.video),
+        width=said["width"],
+        height=said["height"],
+        rotation_deg=said["rotation_deg"],
+        sample_aspect=Fraction(*said["sample_aspect"]),
+        codec=said["codec"],
+        declared_frames=said["declared_frames"],
+        complaint=said["complaint"],
+        sound=_sound_facts(said["sound"]),
+    )
+
+
+def quarantine_artifact(stage: str, name: str, path: Path, sha256: str, reason: str) -> Artifact:
+    """An input that cannot be used, and why. Its address comes from its bytes and name, which may be unfit for one."""
+    recipe = recipes.quarantine(stage, name, sha256)
+    address = Address("quarantine", stage, key_of([name, sha256])[:16])
+    return Artifact(address, recipe, {}, {"name": name, "location": str(path.resolve()), "reason": reason})
+
+
+def _sound_attributes(sound: SoundFacts | None) -> dict[str, Any] | None:
+    if sound is None:
+        return None
+    start = _pair(sound.start_s)
+    return {"codec": sound.codec, "rate_hz": sound.rate_hz, "channels": sound.channels, "start_s": start}
+
+
+def _sound_facts(said: Mapping[str, Any] | None) -> SoundFacts | None:
+    if said is None:
+        return None
+    return SoundFacts(said["codec"], said["rate_hz"], said["channels"], Fraction(*said["start_s"]))
+
+
+def _pair(value: Fraction) -> list[int]:
+    return [value.numerator, value.denominator]

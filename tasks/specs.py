@@ -1,0 +1,137 @@
+"""What a run wants, as plain frozen values: the profile of features, and where and as whom to work."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Literal
+
+from models.extractors.specs import ExtractorSpec, FaceExtractorSpec, SoundExtractorSpec
+from models.faces.specs import DetectorSpec, TrackingSpec
+from models.heads.specs import MlpSpec
+from store.contract.errors import SpecError
+
+FEATURE_ARRAYS = ("embedding", "logits", "valence_arousal")
+"""What an extractor may give a head."""
+
+
+_PACKAGES = ("affstore", "av", "icechunk", "keras", "numpy", "timm", "torch", "transformers", "zarr")
+
+
+@cache
+def code_versions() -> dict[str, str]:
+    """Versions of Python and of the packages whose code can change a number."""
+    found = {"python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """What is extracted from every video; weights are resolved, so that every key can be made.
+
+    Attributes:
+        detector: how faces are found.
+        tracking: how they become subjects.
+        extractors: the networks, in any order.
+    """
+
+    detector: DetectorSpec
+    tracking: TrackingSpec
+    extractors: tuple[ExtractorSpec, ...]
+
+    @property
+    def faces(self) -> tuple[FaceExtractorSpec, ...]:
+        """The face networks."""
+        return tuple(spec for spec in self.extractors if isinstance(spec, FaceExtractorSpec))
+
+    @property
+    def sounds(self) -> tuple[SoundExtractorSpec, ...]:
+        """The sound networks."""
+        return tuple(spec for spec in self.extractors if isinstance(spec, SoundExtractorSpec))
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """Where a task works. It travels to every worker; handles are opened there.
+
+    Attributes:
+        store_url: address of the store.
+        run_id: this run; written into records, part of no key.
+        weights: the weights folder.
+        device: `cpu` or `cuda`.
+    """
+
+    store_url: str
+    run_id: str
+    weights: Path
+    device: str = "cpu"
+    code: dict[str, str] = field(default_factory=lambda: dict(code_versions()))
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """One part of a head's input: an extractor's embedding, logits or valence and arousal.
+
+    Attributes:
+        extractor: name of a face or sound extractor.
+        array: which of its arrays.
+    """
+
+    extractor: str
+    array: str = "embedding"
+
+    def __post_init__(self) -> None:
+        if self.array not in FEATURE_ARRAYS:
+            known = ", ".join(FEATURE_ARRAYS)
+            raise SpecError(f"A head's input is one of {known} of an extractor; found '{self.array}'.")
+
+    @classmethod
+    def parse(cls, text: str) -> Input:
+        """Read `extractor` or `extractor.array`."""
+        extractor, _, array = text.partition(".")
+        return cls(extractor, array or "embedding")
+
+
+@dataclass(frozen=True, slots=True)
+class Finish:
+    """What is done to a head's outputs: gaps are filled, neighbours averaged, then decided.
+
+    Attributes:
+        smooth_frames: half a window of the box filter; 50 means 101 frames (ABAW6 §3.4 and its notebook).
+        thresholds: of action units: `half` for .5 each, `tuned` for the best of each unit on validation frames.
+        version: raised whenever the same spec would give other numbers.
+    """
+
+    smooth_frames: int = 0
+    thresholds: Literal["half", "tuned"] = "half"
+    version: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class ExperimentSpec:
+    """A head on features, and what is done to its outputs.
+
+    Attributes:
+        name: the experiment's name in the store.
+        inputs: what the head sees, side by side.
+        mlp: the head; it knows its task.
+        finish: what is done to its outputs.
+    """
+
+    name: str
+    inputs: tuple[Input, ...]
+    mlp: MlpSpec
+    finish: Finish = Finish()
+
+    @property
+    def task(self) -> str:
+        """`expr`, `au` or `va`."""
+        return self.mlp.task
