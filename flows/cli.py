@@ -1,13 +1,23 @@
-"""The command `affstore`. Everything heavy is imported by the command that needs it, so that `--help` stays quick."""
+"""The command `affstore`. The commands' modules are light: each imports what is heavy when it is called."""
 
 from __future__ import annotations
 
 import importlib.metadata
 import os
 import sys
+from collections.abc import Callable
 
 from cyclopts import App, CycloptsError
 
+from flows.commands.add import add
+from flows.commands.demo import demo
+from flows.commands.doctor import doctor
+from flows.commands.export import export
+from flows.commands.plan import plan
+from flows.commands.run import run
+from flows.commands.show import show
+from flows.commands.status import status
+from flows.commands.weights import app as weights
 from flows.environment import prepare
 from store.contract.errors import AffstoreError
 
@@ -22,21 +32,10 @@ app = App(
     result_action="return_value",
 )
 
-# In the order in which a newcomer meets them; the modules are imported only when their command is called.
-_COMMANDS = {
-    "demo": "Run the whole pipeline on a small generated corpus, offline: the first thing to try.",
-    "add": "Take in videos and their annotations, and extract only what is missing.",
-    "plan": "Say what is fresh, missing, stale and why, with the estimated cost.",
-    "run": "Run the whole DAG of a configuration.",
-    "status": "Say what a store holds, and what is quarantined and why.",
-    "show": "Show one artifact's record and arrays, or all that there is of one video.",
-    "weights": "The networks' parameters: list, pull, import, verify.",
-    "export": "Copy the store as ordinary Zarr v3 or Parquet.",
-    "doctor": "Say whether this machine, this store and the server are healthy.",
-}
-for _name, _help in _COMMANDS.items():
-    _attribute = "app" if _name == "weights" else _name
-    app.command(f"flows.commands.{_name}:{_attribute}", name=_name, help=_help, sort_key=list(_COMMANDS).index(_name))
+_COMMANDS: tuple[Callable[..., int], ...] = (demo, add, plan, run, status, show, export, doctor)
+for _place, _command in enumerate(_COMMANDS):
+    app.command(_command, sort_key=_place)
+app.command(weights)
 
 
 def main() -> None:
@@ -69,3 +68,7 @@ def call(arguments: list[str]) -> int:
 def _refuse(message: str, code: int) -> int:
     sys.stderr.write(f"affstore: {message}\n")
     return code
+
+
+if __name__ == "__main__":
+    main()

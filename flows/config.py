@@ -9,6 +9,7 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from flows.commands.options import DEFAULT_EXTRACTORS
 from models.extractors.registry import names, spec_of
 from models.extractors.specs import ExtractorSpec
 from models.faces.specs import DetectorSpec, TrackingSpec, resolve
@@ -17,9 +18,6 @@ from models.weights.folder import WeightsFolder
 from store.contract.errors import DuplicateNameError, SpecError, UnknownNameError
 from store.contract.labels import task_space
 from tasks.specs import ExperimentSpec, Finish, Input, Profile
-
-DEFAULT_EXTRACTORS = ("emotieffnet_b0", "wav2vec2_base_960h")
-"""What `affstore add` extracts when nothing else is said."""
 
 
 class _Strict(BaseModel):

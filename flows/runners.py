@@ -10,6 +10,9 @@ from typing import Any, Literal
 
 from store.contract.errors import SpecError
 
+_VIDEO_BYTES = 3 << 30
+"""What one long video may need beside the networks' parameters, amply."""
+
 
 @dataclass(frozen=True, slots=True)
 class RunnerSpec:
@@ -35,17 +38,19 @@ class RunnerSpec:
 
     @property
     def at_work(self) -> int:
-        """How many tasks run at once."""
-        return self.workers or max(1, (os.cpu_count() or 1) // 2)
+        """How many tasks run at once: one a core, as far as memory goes."""
+        if self.workers:
+            return self.workers
+        memory_bytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        return max(1, min(os.cpu_count() or 1, memory_bytes // _VIDEO_BYTES))
 
 
 @contextmanager
-def task_runner(spec: RunnerSpec, device: str = "cpu") -> Iterator[Any]:
+def task_runner(spec: RunnerSpec) -> Iterator[Any]:
     """A Prefect task runner that all flows of a run share; an own cluster is started once and stopped at the end."""
     if spec.kind == "threads":
         from prefect.task_runners import ThreadPoolTaskRunner
 
-        _share_cores(spec.at_work)
         yield ThreadPoolTaskRunner(max_workers=spec.at_work)
         return
     from prefect_dask.task_runners import DaskTaskRunner
@@ -55,20 +60,11 @@ def task_runner(spec: RunnerSpec, device: str = "cpu") -> Iterator[Any]:
         return
     from distributed import LocalCluster
 
-    # One thread a worker: a network fills a worker's cores by itself.
     with LocalCluster(  # type: ignore[no-untyped-call]
         n_workers=spec.at_work,
         threads_per_worker=1,
         processes=True,
         dashboard_address=None,
         preload=["flows.worker"],
-        preload_argv=[["--workers", str(spec.at_work)]],
     ) as cluster:
         yield DaskTaskRunner(address=cluster.scheduler_address)
-
-
-def _share_cores(workers: int) -> None:
-    """Give each of several concurrent forward passes its share of the cores."""
-    import torch
-
-    torch.set_num_threads(max(1, (os.cpu_count() or 1) // workers))

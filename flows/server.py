@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -17,6 +19,7 @@ from store.contract.errors import AffstoreError
 
 _START_LIMIT_S = 180
 _STOP_LIMIT_S = 15
+_PR_SET_PDEATHSIG = 1
 
 
 class ServerError(AffstoreError):
@@ -57,9 +60,20 @@ def _start(home: Path) -> tuple[subprocess.Popen[bytes], str]:
     command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
     with (home / "server.log").open("ab") as log:
         process = subprocess.Popen(
-            command, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+            command,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+            preexec_fn=_end_with_parent if sys.platform == "linux" else None,
         )
     return process, url
+
+
+def _end_with_parent() -> None:
+    """Let Linux end the server when this process is killed in a way that leaves no time to stop it."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def _wait(process: subprocess.Popen[bytes], url: str, home: Path) -> None:

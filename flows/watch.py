@@ -7,10 +7,12 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from tasks.outcomes import Outcome
 from tasks.progress import listening
+
+if TYPE_CHECKING:
+    from tasks.outcomes import Outcome
 
 
 class Watcher:

@@ -52,7 +52,7 @@ def store_labels(bench: Bench, name: str, found: Sequence[FoundAnnotation]) -> O
             _note_unusable(store, draft, annotation, str(error))
     written = draft if draft.records else None
     if reasons:
-        return Outcome("annotate", name, "quarantined", " ".join(reasons), draft=written)
+        return Outcome("annotate", name, "quarantined", " ".join(dict.fromkeys(reasons)), draft=written)
     if waiting == len(found):
         return Outcome("annotate", name, "failed", f"there is no video '{name}' in the store to put its labels on")
     if written is None:

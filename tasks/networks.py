@@ -1,4 +1,8 @@
-"""Networks, built once a process and shared by its threads."""
+"""Networks, built once a process and shared by its threads.
+
+On a CPU every forward pass runs on one thread: the last bits of some kernels change with the number of threads, and
+one thread for each of several videos is faster than several threads for one.
+"""
 
 from __future__ import annotations
 
@@ -19,19 +23,29 @@ _BUILDING = threading.Lock()
 def face_network(spec: FaceExtractorSpec, weights: Path, device: str) -> FaceExtractor:
     """The face network of a resolved spec."""
     with _BUILDING:
+        _one_thread_a_pass()
         return _face_network(spec, weights, device)
 
 
 def sound_network(spec: SoundExtractorSpec, weights: Path, device: str) -> SoundExtractor:
     """The sound network of a resolved spec."""
     with _BUILDING:
+        _one_thread_a_pass()
         return _sound_network(spec, weights, device)
 
 
 def detector(spec: DetectorSpec, device: str) -> FaceDetector:
     """The face detector of a resolved spec."""
     with _BUILDING:
+        _one_thread_a_pass()
         return _detector(spec, device)
+
+
+@cache
+def _one_thread_a_pass() -> None:
+    import torch
+
+    torch.set_num_threads(1)
 
 
 @cache

@@ -190,7 +190,7 @@ def _parent_fault(parent: Parent, rows: dict[str, PlanRow], held: _Held) -> str 
         return "is gone"
     if row is not None and row.due:
         return f"is {row.status}"
-    return None if now.digest == parent.digest else "was computed anew"
+    return None if (now.key, now.digest) == (parent.key, parent.digest) else "was computed anew"
 
 
 def _seconds_per_frame(records: Iterable[Record]) -> dict[tuple[str, str], float]:

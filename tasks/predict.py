@@ -58,10 +58,15 @@ def _store_prediction(store: FeatureStore, draft: Draft, experiment: ExperimentS
     if features is None or head is None:
         return
     address = Address("prediction", experiment.name, video, subject)
-    recipe = recipes.prediction(experiment.finish, head.key, [record.key for record in features])
+    recipe = prediction_recipe(experiment, head, features)
     held = store.find(address)
     if held is None or held.key != key_of(recipe):
         draft.put(_prediction(store, experiment, address, recipe, (head, *features)))
+
+
+def prediction_recipe(experiment: ExperimentSpec, head: Record, features: Sequence[Record]) -> dict[str, Any]:
+    """What a prediction depends on."""
+    return recipes.prediction(experiment.finish, head.key, [record.key for record in features])
 
 
 def _prediction(

@@ -38,8 +38,8 @@ def train_head(bench: Bench, experiment: ExperimentSpec) -> State[Any]:
 def train(bench: Bench, experiment: ExperimentSpec) -> Outcome:
     """The body of `train_head`, for those without Prefect."""
     store = FeatureStore(bench.store_url)
-    seen = {split: labelled(store, experiment.task, split, experiment.inputs) for split in ("train", "validation")}
-    recipe = recipes.head(_fit_of(experiment), _keys(seen["train"]), _keys(seen["validation"]))
+    seen = _seen(store, experiment)
+    recipe = _recipe(experiment, seen)
     address = Address("head", experiment.name)
     held = store.find(address)
     if held is not None and held.key == key_of(recipe):
@@ -52,6 +52,19 @@ def train(bench: Bench, experiment: ExperimentSpec) -> Outcome:
     draft.put(artifact)
     said = f"{artifact.attributes['scores']['headline']} {artifact.attributes['scores']['value']:.3f} frame by frame"
     return Outcome("train", experiment.name, "done", said, draft=draft)
+
+
+def head_recipe(store: FeatureStore, experiment: ExperimentSpec) -> dict[str, Any]:
+    """What an experiment's head would depend on if it were fitted now."""
+    return _recipe(experiment, _seen(store, experiment))
+
+
+def _seen(store: FeatureStore, experiment: ExperimentSpec) -> dict[str, list[Seen]]:
+    return {split: labelled(store, experiment.task, split, experiment.inputs) for split in ("train", "validation")}
+
+
+def _recipe(experiment: ExperimentSpec, seen: dict[str, list[Seen]]) -> dict[str, Any]:
+    return recipes.head(_fit_of(experiment), _keys(seen["train"]), _keys(seen["validation"]))
 
 
 def _fit(store: FeatureStore, experiment: ExperimentSpec, seen: dict[str, list[Seen]], recipe: Any) -> Artifact:

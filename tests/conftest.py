@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+from flows.environment import prepare
+
+prepare()
+# A busy machine is slow, not wrong.
+settings.register_profile("affstore", deadline=None)
+settings.load_profile("affstore")
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
@@ -15,6 +24,14 @@ def shared() -> Path:
     if not SHARED.is_dir():
         pytest.skip(f"needs the reference media at {SHARED}, which is not on this machine")
     return SHARED
+
+
+@pytest.fixture(scope="session", autouse=True)
+def weights_folder(tmp_path_factory) -> Path:
+    """Weights of this session's own: untrained parameters are made once, and nothing of the user's is used."""
+    folder = tmp_path_factory.mktemp("weights")
+    os.environ["AFFSTORE_WEIGHTS"] = str(folder)
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -228,12 +228,11 @@ def test_a_subject_annotated_twice_for_a_task_is_refused(tmp_path):
         find_annotations(tmp_path)
 
 
-def test_a_folder_without_annotations_says_what_was_expected(tmp_path):
-    place(tmp_path, "notes.txt")
-    with pytest.raises(SpecError, match=r"1 other \.txt files.*EXPR_Recognition_Challenge/Train_Set"):
-        find_annotations(tmp_path)
-    with pytest.raises(SpecError, match="is none"):
-        find_annotations(tmp_path / "notes.txt")
+def test_a_folder_without_annotations_holds_none_and_a_file_is_no_folder(tmp_path):
+    notes = place(tmp_path, "Train_Set", "notes.txt")
+    assert find_annotations(tmp_path) == []
+    with pytest.raises(SpecError, match=r"notes\.txt' is none"):
+        find_annotations(notes)
 
 
 def test_the_longest_annotation_of_the_corpus_is_read_whole(read):

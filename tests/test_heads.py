@@ -13,7 +13,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from models.heads.examples import Examples, known_examples
+from models.heads.examples import Examples
 from models.heads.keras_mlp import FittedHead, fit, predict
 from models.heads.specs import AU_MLP, EXPR_MLP, PAPER_HEADS, VA_MLP, MlpSpec, without_validation
 from models.heads.weights import class_weights, unit_weights
@@ -294,18 +294,6 @@ def test_probabilities_of_extreme_scores_do_not_overflow():
         assert np.isfinite(output).all()
         assert output.dtype == np.float32
         assert output.max() == 1
-
-
-def test_a_frame_that_lacks_one_action_unit_is_dropped():
-    value = np.ones((3, 12), np.int8)
-    known = np.ones((3, 12), bool)
-    known[1, 7] = False
-    x = np.arange(6, dtype=np.float32).reshape(3, 2)
-    assert known_examples(x, value, known).x.tolist() == [[0, 1], [4, 5]]
-    with pytest.raises(AnnotationError, match="None of 3 frames"):
-        known_examples(x, value, known & False)
-    with pytest.raises(SpecError, match="of the same frames"):
-        known_examples(x[:2], value, known)
 
 
 def test_what_cannot_be_learnt_from_says_why():

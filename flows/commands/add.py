@@ -7,6 +7,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from flows.commands.options import (
+    DEFAULT_EXTRACTORS,
     DEFAULT_STORE,
     Device,
     DryRun,
@@ -20,7 +21,6 @@ from flows.commands.options import (
     print_json,
     print_table,
 )
-from flows.config import DEFAULT_EXTRACTORS
 
 
 def add(

@@ -32,6 +32,9 @@ Flag = Annotated[bool, Parameter(negative="")]
 
 DEFAULT_STORE = "affstore-data"
 
+DEFAULT_EXTRACTORS = ("emotieffnet_b0", "wav2vec2_base_960h")
+"""What `affstore add` extracts when nothing else is said."""
+
 
 def print_json(document: Any) -> None:
     """Print a document for other programs."""

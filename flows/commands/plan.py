@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flows.commands.options import (
+    DEFAULT_EXTRACTORS,
     DEFAULT_STORE,
     Extractors,
     Flag,
@@ -17,7 +18,6 @@ from flows.commands.options import (
     print_json,
     print_table,
 )
-from flows.config import DEFAULT_EXTRACTORS
 from flows.watch import to_terminal
 
 if TYPE_CHECKING:
@@ -78,10 +78,13 @@ def show_plan(config: RunConfig, as_json: bool, everything: bool = False) -> lis
     from flows.config import profile_of
     from models.weights.folder import default_folder
     from store import FeatureStore
+    from tasks.experiment_plan import plan_with
     from tasks.planning import plan as plan_of
 
+    experiments = config.specs()
     profile = profile_of(config, default_folder())
-    rows = plan_of(FeatureStore(config.store).records(), profile)
+    opened = FeatureStore(config.store)
+    rows = plan_with(opened, plan_of(opened.records(), profile), experiments)
     if as_json:
         print_json([_document(row) for row in rows if everything or row.status != "fresh"])
     else:

@@ -10,8 +10,7 @@ from flows.watch import Screen, Watcher, to_terminal
 
 if TYPE_CHECKING:
     from flows.config import RunConfig
-    from flows.run import Request, RunResult
-    from tasks.planning import PlanRow
+    from flows.run import RunResult
 
 
 def run_and_tell(config: RunConfig, as_json: bool, replace_taken: bool = False) -> RunResult:
@@ -87,14 +86,6 @@ def as_document(result: RunResult) -> dict[str, Any]:
             for o in result.outcomes
         ],
     }
-
-
-def plan_rows(request: Request) -> list[PlanRow]:
-    """What the store has and lacks for a request's profile."""
-    from store import FeatureStore
-    from tasks.planning import plan
-
-    return plan(FeatureStore(request.bench.store_url).records(), request.profile)
 
 
 def _scores(result: RunResult) -> tuple[tuple[str, ...], list[tuple[str, ...]], str]:

@@ -1,4 +1,4 @@
-"""The text files of the demonstration corpus: annotations and test lists, as Aff-Wild2 and its challenges write them."""
+"""The text files of the demonstration corpus, as Aff-Wild2 and its challenges write them."""
 
 from __future__ import annotations
 

@@ -109,7 +109,7 @@ def _write_text(path: Path, text: str) -> Path:
 
 
 def _manifest(folder: Path) -> dict[str, str]:
-    """Digest by place of what an earlier call wrote, with its recipe under the empty place; empty where there is none."""
+    """Digest by place of what an earlier call wrote, and its recipe under the empty place."""
     path = folder / MANIFEST
     if not path.is_file():
         return {}

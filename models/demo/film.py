@@ -6,25 +6,37 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias, cast
 
 import av
 import numpy as np
+from av.audio.stream import AudioStream
 from av.codec.context import Flags as CodecFlags
-from av.container import Flags as ContainerFlags
 from av.container import OutputContainer
-from av.packet import Packet
+from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from store.contract.clock import FrameClock
 
+if TYPE_CHECKING:
+    from av.packet import Packet
+
+    VideoPacket: TypeAlias = Packet[VideoStream]
+    SoundPacket: TypeAlias = Packet[AudioStream]
+
+# By suffix: video codec, layout of its pixels, its options, sound codec. H.264 goes without mbtree, whose
+# choices differ from run to run.
 _CODECS = {
     ".mp4": ("libx264", "yuv420p", {"crf": "20", "preset": "veryfast", "mbtree": "0"}, "aac"),
     ".avi": ("mpeg4", "yuv420p", {"qmin": "3", "qmax": "5", "bf": "0"}, "libmp3lame"),
 }
 
-# An .mp4 whose index comes first can be read after its tail is cut off. MP3 begins before time 0; an .avi cannot say so,
-# and must not move its pictures instead.
-_CONTAINERS = {".mp4": {"movflags": "+faststart"}, ".avi": {"avoid_negative_ts": "disabled"}}
+# An .mp4 whose index comes first can be read after its tail is cut off. MP3 begins before time 0; an .avi cannot say
+# so, and must not move its pictures instead.
+_CONTAINERS = {
+    ".mp4": {"fflags": "+bitexact", "movflags": "+faststart"},
+    ".avi": {"fflags": "+bitexact", "avoid_negative_ts": "disabled"},
+}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -66,25 +78,25 @@ def write_film(path: Path, pictures: Pictures, recording: Recording | None) -> N
         recording: the sound, or None for a silent file.
     """
     with av.open(str(path), "w", options=_CONTAINERS[path.suffix]) as container:
-        container.flags |= ContainerFlags.bitexact.value
-        packets = _picture(container, path.suffix, pictures)
+        packets: list[VideoPacket | SoundPacket] = [*_picture(container, path.suffix, pictures)]
         if recording is not None:
             packets += _sound(container, path.suffix, recording)
         for packet in sorted(packets, key=_instant):
             container.mux(packet)
 
 
-def _picture(container: OutputContainer, suffix: str, pictures: Pictures) -> list[Packet]:
+def _picture(container: OutputContainer, suffix: str, pictures: Pictures) -> list[VideoPacket]:
     """The video stream's packets."""
     clock = pictures.clock
     codec, layout, options, _ = _CODECS[suffix]
-    stream = container.add_stream(codec, rate=Fraction(clock.rate_hz).limit_denominator(1000), options=options)
+    rate = Fraction(clock.rate_hz).limit_denominator(1000)
+    stream = cast(VideoStream, container.add_stream(codec, rate=rate, options=options))
     stream.width, stream.height = pictures.size_px
     stream.pix_fmt = layout
     stream.codec_context.time_base = clock.time_base
     stream.codec_context.thread_count = 1
     stream.codec_context.flags |= CodecFlags.bitexact
-    packets: list[Packet] = []
+    packets: list[VideoPacket] = []
     for pixels, pts in zip(pictures.frames, clock.pts, strict=True):
         frame = av.VideoFrame.from_ndarray(pixels, "rgb24")
         frame.pts, frame.time_base = int(pts), clock.time_base
@@ -92,9 +104,9 @@ def _picture(container: OutputContainer, suffix: str, pictures: Pictures) -> lis
     return packets + stream.encode(None)
 
 
-def _sound(container: OutputContainer, suffix: str, recording: Recording) -> list[Packet]:
+def _sound(container: OutputContainer, suffix: str, recording: Recording) -> list[SoundPacket]:
     """The audio stream's packets."""
-    stream = container.add_stream(_CODECS[suffix][3], rate=recording.rate_hz, layout="mono")
+    stream = cast(AudioStream, container.add_stream(_CODECS[suffix][3], rate=recording.rate_hz, layout="mono"))
     stream.bit_rate = 64_000
     stream.codec_context.thread_count = 1
     stream.codec_context.flags |= CodecFlags.bitexact
@@ -104,7 +116,7 @@ def _sound(container: OutputContainer, suffix: str, recording: Recording) -> lis
     return [*stream.encode(frame), *stream.encode(None)]
 
 
-def _instant(packet: Packet) -> Fraction:
+def _instant(packet: VideoPacket | SoundPacket) -> Fraction:
     """When a packet must reach the decoder."""
     if packet.dts is None:
         return Fraction(0)

@@ -61,11 +61,11 @@ def mouth_shape(state: Pixels) -> Shape:
     """The mouth that a state `(units,)` of intensities in [0, 1] makes."""
     au = {unit: float(state[column]) for unit, column in COLUMN.items()}
     tight = max(au["AU23"], au["AU24"])
-    gap = max(0.0, 3.2 * au["AU25"] + 13.0 * au["AU26"] + 1.5 * au["AU10"])
+    gap = 4.2 * au["AU25"] + 13.0 * au["AU26"] + 1.5 * au["AU10"]
     return Shape(
-        half_width=17.0 + 5.0 * au["AU12"] + 5.0 * au["AU20"] - 3.0 * au["AU23"] - 3.0 * au["AU26"],
-        corner_y=142.6 - 4.5 * au["AU12"] + 5.0 * au["AU15"] + 2.5 * au["AU26"] + 1.5 * au["AU20"],
-        seam_y=143.0 - 1.5 * au["AU15"] + 0.8 * au["AU12"],
+        half_width=17.0 + 6.0 * au["AU12"] + 5.0 * au["AU20"] - 3.0 * au["AU23"] - 3.0 * au["AU26"],
+        corner_y=142.6 - 4.8 * au["AU12"] + 6.0 * au["AU15"] + 2.5 * au["AU26"] + 1.5 * au["AU20"],
+        seam_y=143.0 - 2.0 * au["AU15"] + 0.8 * au["AU12"],
         upper_lip=4.2 * (1.0 - 0.6 * tight - 0.2 * au["AU12"]),
         lower_lip=5.4 * (1.0 - 0.6 * tight - 0.15 * au["AU12"]),
         upper_gap=0.2 * gap + 3.5 * au["AU10"],

@@ -52,13 +52,13 @@ class Light:
     grain: NDArray[np.int16]
 
 
-def cast(random: np.random.Generator) -> Look:
-    """Somebody."""
-    reach = np.array([0.035, 0.03, 0.025, 3.0]) * random.uniform(0.5, 1.0, 4)
+def cast(random: np.random.Generator, mirrored: bool) -> Look:
+    """Somebody; the second of two is mirrored, so that they are not the same picture twice."""
+    reach = np.array([0.035, 0.03, 0.025, 1.8]) * random.uniform(0.5, 1.0, 4)
     return Look(
-        mirrored=bool(random.random() < 0.5),
+        mirrored=mirrored,
         size=random.uniform(0.94, 1.06),
-        aspect=random.uniform(0.95, 1.05),
+        aspect=random.uniform(0.98, 1.02),
         sway=np.stack([reach, random.uniform(0.0, 2 * np.pi, 4)], 1),
         periods_s=random.uniform(2.5, 5.0, 4),
     )
@@ -76,9 +76,13 @@ def light(size_px: tuple[int, int], random: np.random.Generator) -> Light:
     colour = random.uniform(120.0, 205.0) + random.uniform(-14.0, 14.0, 3)
     wall = cv2.resize((clouds + colour).astype(np.float32), (width, height), interpolation=cv2.INTER_CUBIC)
     levels = np.arange(256.0)[:, None] / 255.0
-    tones = 255.0 * random.uniform(0.94, 1.04) * random.uniform(0.97, 1.03, 3) * levels ** random.uniform(0.94, 1.08)
-    grain = random.normal(0.0, random.uniform(1.0, 2.5), (_GRAINS, height, width, 3))
-    return Light(wall, np.clip(tones + 0.5, 0, 255).astype(np.uint8)[:, None, :], np.round(grain).astype(np.int16))
+    tones = 255.0 * random.uniform(0.97, 1.02) * random.uniform(0.99, 1.01, 3) * levels ** random.uniform(0.98, 1.02)
+    grain = random.normal(0.0, random.uniform(1.0, 2.0), (_GRAINS, height, width, 3))
+    return Light(
+        np.asarray(wall, np.float32),
+        np.clip(tones + 0.5, 0, 255).astype(np.uint8)[:, None, :],
+        np.round(grain).astype(np.int16),
+    )
 
 
 def placement(look: Look, size_px: tuple[int, int], centre: float, time_s: float) -> NDArray[np.float64]:

@@ -1,4 +1,4 @@
-"""What a face does in a video: episodes of expressions, the action units they are made of, and the labels that follow."""
+"""What a face does in a video: episodes of expressions, their action units, and the labels that follow."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _PROTOTYPES: dict[str, dict[str, float]] = {
     "Fear": {"AU1": 1.0, "AU2": 0.7, "AU4": 0.6, "AU5": 1.0, "AU20": 1.0, "AU25": 0.9, "AU26": 0.25},
     "Happiness": {"AU6": 0.9, "AU7": 0.2, "AU12": 1.0, "AU25": 0.9},
     "Sadness": {"AU1": 0.9, "AU4": 0.6, "AU15": 1.0},
-    "Surprise": {"AU1": 1.0, "AU2": 1.0, "AU5": 0.9, "AU25": 0.8, "AU26": 1.0},
+    "Surprise": {"AU1": 1.0, "AU2": 1.0, "AU5": 0.6, "AU25": 0.8, "AU26": 1.0},
     "Other": {"AU2": 0.8, "AU12": 0.55, "AU24": 1.0},
 }
 _ACTIVE = 0.4  # intensity from which a unit is annotated as present
@@ -152,4 +152,5 @@ def va_labels(state: Series) -> NDArray[np.float64]:
     for column, of_unit in enumerate((_VALENCE, _AROUSAL)):
         for unit, weight in of_unit.items():
             weights[COLUMN[unit], column] = weight
-    return np.tanh((state[:, :, None] * weights).sum(1) + (0.05, -0.1))
+    resting = np.array([0.05, -0.1])
+    return np.tanh((state[:, :, None] * weights).sum(1) + resting)

@@ -62,7 +62,8 @@ def stage(take: Take, seed: int, episode_s: float) -> Stage:
 def frames(staged: Stage, face: Face) -> Iterator[NDArray[np.uint8]]:
     """The pictures of a take, `(height, width, 3)` uint8 RGB each."""
     take, times_s = staged.take, staged.clock.starts_s
-    looks = [cast(random_of(staged.seed, name, "look")) for name in take.annotation_names]
+    names = take.annotation_names
+    looks = [cast(random_of(staged.seed, name, "look"), mirrored=name != names[0]) for name in names]
     lit = light(take.size_px, random_of(staged.seed, take.name, "light"))
     acted = [states(script, times_s) for script in staged.scripts]
     for frame, time_s in enumerate(times_s):
@@ -85,7 +86,8 @@ def recording(staged: Stage) -> Recording | None:
     rate_hz = _SOUND_HZ[take.suffix]
     heard_s = control_times(length_s) + float(start)
     feeling = va_labels(states(script, heard_s))
-    wave = speak(feeling, syllables(script, heard_s), rate_hz, random_of(staged.seed, take.name, "voice"))
+    loudness = syllables(script, heard_s).astype(np.float64)
+    wave = speak(feeling, loudness, rate_hz, random_of(staged.seed, take.name, "voice"))
     return Recording(wave[: int(length_s * rate_hz)], rate_hz, start)
 
 

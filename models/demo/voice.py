@@ -14,7 +14,7 @@ Series = NDArray[np.float64]
 
 def control_times(length_s: float) -> Series:
     """The instants, `_HOP_S` apart, at which `speak` wants to know how the speaker feels."""
-    return np.arange(int(np.ceil(length_s / _HOP_S)) + _HOPS) * _HOP_S
+    return np.arange(int(np.ceil(length_s / _HOP_S)) + _HOPS, dtype=np.float64) * _HOP_S
 
 
 def speak(feeling: Series, loudness: Series, rate_hz: int, random: np.random.Generator) -> NDArray[np.float32]:

@@ -14,7 +14,7 @@ from store.contract.labels import task_space
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Examples:
-    """Labelled frames, every label known.
+    """Labelled frames, every label known: a frame that lacks one action unit is left out, as in the papers.
 
     Attributes:
         x: `(rows, width)` float32 features.
@@ -31,27 +31,6 @@ class Examples:
 
     def __len__(self) -> int:
         return len(self.x)
-
-
-def known_examples(x: NDArray[np.float32], value: NDArray[Any], known: NDArray[np.bool_]) -> Examples:
-    """The rows of which every column is known; a frame that lacks one action unit is dropped, as in the papers.
-
-    Args:
-        x: `(frames, width)`.
-        value: `(frames, columns)`.
-        known: the same shape as `value`.
-
-    Raises:
-        AnnotationError: no row is left.
-        SpecError: shapes do not fit.
-    """
-    if value.shape != known.shape or len(x) != len(value):
-        shapes = f"{x.shape}, {value.shape} and {known.shape}"
-        raise SpecError(f"Features, labels and known must be of the same frames; found {shapes}.")
-    rows = known.all(axis=1)
-    if not rows.any():
-        raise AnnotationError(f"None of {len(x)} frames has a known label in every column; nothing can be learnt.")
-    return Examples(x, value) if rows.all() else Examples(x[rows], value[rows])
 
 
 def check(task: str, examples: Examples, what: str) -> None:
@@ -77,7 +56,7 @@ def check(task: str, examples: Examples, what: str) -> None:
     low, high = {"one_of": (0, len(space) - 1), "any_of": (0, 1), "scale": (-1, 1)}[space.kind]
     if not np.all((examples.y >= low) & (examples.y <= high)):
         raise AnnotationError(
-            f"A {what} label of the task '{task}' is not in [{low}, {high}]. Drop unknown rows with `known_examples`."
+            f"A {what} label of the task '{task}' is not in [{low}, {high}]. Leave out frames that lack a label."
         )
     if not _finite(examples.x):
         row = int(np.argmin(np.isfinite(examples.x).all(axis=1)))

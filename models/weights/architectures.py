@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
 
-from store.contract.errors import ArchitectureError, UnknownNameError
+from store.contract.errors import ArchitectureError
 
 if TYPE_CHECKING:
     import torch
@@ -40,7 +40,7 @@ def build(architecture: str, outputs: int) -> torch.nn.Module:
     """The network in evaluation mode on torch's `meta` device: load parameters with `assign=True`.
 
     Raises:
-        UnknownNameError: there is no such architecture.
+        ArchitectureError: there is no such network.
     """
     import torch
 
@@ -90,7 +90,7 @@ def _say(slot: Slot) -> str:
 
 def _architecture(name: str) -> Architecture:
     if name not in _ARCHITECTURES:
-        raise UnknownNameError.of("architecture", name, _ARCHITECTURES)
+        raise ArchitectureError(f"affstore has no network '{name}' yet; it has {', '.join(sorted(_ARCHITECTURES))}.")
     return _ARCHITECTURES[name]
 
 
@@ -107,21 +107,16 @@ def _timm(model: str) -> Architecture:
 
 
 def _wav2vec2(outputs: int) -> torch.nn.Module:
-    """wav2vec 2.0 base; its encoder alone has no outputs of its own."""
-    from transformers import Wav2Vec2Config, Wav2Vec2Model
+    """The encoder of wav2vec 2.0 base, which has no outputs of its own."""
+    from models.extractors import wav2vec2
 
-    network: torch.nn.Module = Wav2Vec2Model(Wav2Vec2Config())
-    return network
+    return wav2vec2.network()
 
 
 def _rename_wav2vec2(name: str) -> str | None:
-    """The encoder without the recogniser's last layer, and weight normalisation under torch's present names."""
-    if name.startswith("lm_head."):
-        return None
-    name = name.removeprefix("wav2vec2.")
-    present = {"weight_g": "parametrizations.weight.original0", "weight_v": "parametrizations.weight.original1"}
-    stem, _, last = name.rpartition(".")
-    return f"{stem}.{present[last]}" if last in present else name
+    from models.extractors import wav2vec2
+
+    return wav2vec2.rename(name)
 
 
 _ARCHITECTURES: dict[str, Architecture] = {

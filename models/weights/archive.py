@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import struct
 import zipfile
 from collections.abc import Iterator
 from math import prod
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
 _ENTRY = re.compile(
     r"data\.pkl|data/\d+|version|byteorder|\.format_version|\.storage_alignment|\.data/serialization_id"
 )
+_DAMAGED = (zipfile.BadZipFile, EOFError, NotImplementedError, OSError, ValueError, struct.error)
+"""What zipfile may raise over a damaged archive."""
+
 _MOST_ENTRIES = 20_000
 _MOST_MODULES = 20_000
 _LARGEST_PICKLE_BYTES = 2 << 20
@@ -50,7 +54,7 @@ def read_torch_file(path: Path) -> dict[str, torch.Tensor]:
             records = _flatten(read_pickle(file.read(entries["data.pkl"])))
             _check_sizes(records, entries, path.stat().st_size)
             return {name: _tensor(record, file, entries) for name, record in records.items()}
-    except (zipfile.BadZipFile, EOFError, NotImplementedError) as error:
+    except _DAMAGED as error:
         raise WeightsError(
             f"'{path.name}' is not a whole torch archive: {error}. It was cut short or is something else; "
             f"fetch it again."

@@ -75,6 +75,7 @@ class WeightsFolder:
         Raises:
             WeightsMissingError: the mirror does not have the file.
             WeightsDigestError: what came is not what was published.
+            ArchitectureError: affstore has no network for it yet, or it is another network's.
             WeightsError: it cannot be fetched, read or written.
         """
         if mirror:
@@ -170,7 +171,10 @@ class WeightsFolder:
 
     def _fetch(self, entry: WeightsEntry, on_progress: Progress | None) -> None:
         """Download into a part that outlives this process, so that the next attempt goes on from it."""
+        from models.weights.architectures import layout
+
         path, part = self._record_path(entry.name), self.root / "downloads" / f"{entry.name}.part"
+        layout(entry.architecture, entry.outputs)  # nothing is fetched that no network can use
         with locked(path), locked(part):
             record = self._record(path)
             if record and record.official:
@@ -191,7 +195,7 @@ class WeightsFolder:
         if not (official or any_digest):
             wanted = entry.git_blob_sha1 or entry.sha256
             raise WeightsDigestError(
-                f"{path} ({path.stat().st_size} bytes, SHA-256 {digests.sha256[:12]}, git blob {digests.git_blob_sha1}) "
+                f"{path} ({path.stat().st_size} bytes, SHA-256 {digests.sha256[:8]}, git blob {digests.git_blob_sha1}) "
                 f"is not the published file of '{entry.name}' ({wanted}). It was cut short or is another file: "
                 f"fetch it from {entry.url}."
             )

@@ -1,0 +1,48 @@
+"""What of an experiment is fresh, missing or stale: its head, and its prediction for every face."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from store import FeatureStore
+from store.contract.keys import changes, key_of
+from store.contract.records import Address, Record
+from tasks.examples import features_of
+from tasks.planning import PlanRow
+from tasks.predict import prediction_recipe
+from tasks.specs import ExperimentSpec
+from tasks.train import head_recipe
+
+
+def plan_with(store: FeatureStore, rows: Iterable[PlanRow], experiments: Iterable[ExperimentSpec]) -> list[PlanRow]:
+    """The plan of a store's artifacts, with what the experiments want in it.
+
+    Where a row says already that an artifact is stale because of what it came from, that reason stays.
+    """
+    found = {row.address.path: row for row in rows}
+    for experiment in experiments:
+        head = Address("head", experiment.name)
+        _want(found, store, head, head_recipe(store, experiment))
+        for face in store.records("face"):
+            _want_prediction(found, store, experiment, face)
+    return list(found.values())
+
+
+def _want_prediction(found: dict[str, PlanRow], store: FeatureStore, experiment: ExperimentSpec, face: Record) -> None:
+    address = Address("prediction", experiment.name, face.address.video, face.address.subject)
+    head = store.find(Address("head", experiment.name))
+    features = features_of(store, address.video, address.subject, experiment.inputs)
+    frames = int(face.attributes["frames"])
+    if head is None or features is None:
+        found[address.path] = PlanRow(address, "missing", "not computed yet", frames)
+        return
+    _want(found, store, address, prediction_recipe(experiment, head, features), frames)
+
+
+def _want(found: dict[str, PlanRow], store: FeatureStore, address: Address, recipe: Any, frames: int = 0) -> None:
+    held = store.find(address)
+    if held is None:
+        found[address.path] = PlanRow(address, "missing", "not computed yet", frames)
+    elif held.key != key_of(recipe) and not found[address.path].due:
+        found[address.path] = PlanRow(address, "stale", "; ".join(changes(held.recipe, recipe)), frames)

@@ -1,0 +1,165 @@
+"""The command line: documented exit codes, one sentence where something is wrong, and never a traceback."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from flows.cli import app, call
+from store import FeatureStore
+from store.contract.keys import key_of
+from tests.factories import commit, source, visual
+
+COMMANDS = ("add", "demo", "doctor", "export", "plan", "run", "show", "status", "weights")
+
+
+@pytest.fixture
+def url(tmp_path):
+    url = str(tmp_path / "store")
+    commit(FeatureStore.create(url), source("a", aliases=["copy"]), visual("a"))
+    return url
+
+
+def output(capsys, *arguments, code=0):
+    assert call([str(argument) for argument in arguments]) == code
+    return capsys.readouterr()
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help_with_an_example(command, capsys):
+    said = output(capsys, command, "--help").out
+    assert "Usage: affstore" in said
+    assert "Example: affstore" in " ".join(said.split())
+
+
+def test_help_names_every_command_and_the_exit_codes(capsys):
+    said = output(capsys, "--help").out
+    assert all(command in said for command in COMMANDS)
+    assert "Exit codes" in said
+    assert set(COMMANDS) <= set(app)
+
+
+def test_help_imports_nothing_heavy():
+    heavy = ["torch", "tensorflow", "prefect", "av", "cv2", "zarr", "icechunk", "polars", "numpy", "timm", "dask"]
+    code = f"import sys, flows.cli; flows.cli.call(['--help']); sys.exit(any(m in sys.modules for m in {heavy}))"
+    assert subprocess.run([sys.executable, "-c", code], stdout=subprocess.DEVNULL, check=False).returncode == 0
+    loaded = code.replace("flows.cli.call", "import numpy; flows.cli.call").replace(
+        "; import numpy;", "\nimport numpy\n"
+    )
+    assert subprocess.run([sys.executable, "-c", loaded], stdout=subprocess.DEVNULL, check=False).returncode == 1
+
+
+def test_status_lists_videos_producers_and_tags(url, capsys):
+    FeatureStore(url).tag("v1")
+    document = json.loads(output(capsys, "status", "--store", url, "--json").out)
+    assert [(video["video"], video["frames"]) for video in document["videos"]] == [("a", 40)]
+    assert document["producers"][0]["trained"] is False
+    assert set(document["tags"]) == {"v1"}
+    assert "UNTRAINED" in output(capsys, "status", "--store", url).out
+
+
+def test_show_finds_an_artifact_a_video_and_its_alias(url, capsys):
+    document = json.loads(output(capsys, "show", "visual/toy/a/main", "--store", url, "--json").out)
+    assert document["arrays"] == {"embedding": "float32 (40, 8)", "present": "bool (40,)"}
+    assert document["affstore"]["key"] == key_of(visual("a").recipe)
+    assert "visual/toy/a/main" in output(capsys, "show", "copy", "--store", url).out
+
+
+def test_export_writes_and_refuses_to_overwrite(url, tmp_path, capsys):
+    output(capsys, "export", tmp_path / "out", "--store", url, "--form", "parquet", "--family", "visual")
+    assert (tmp_path / "out" / "visual" / "toy.parquet").is_file()
+    assert "not empty" in output(capsys, "export", tmp_path / "out", "--store", url, code=2).err
+
+
+def test_a_dry_run_writes_nothing(url, tmp_path, capsys):
+    before = FeatureStore(url).snapshot
+    output(capsys, "export", tmp_path / "out", "--store", url, "--dry-run")
+    output(capsys, "demo", tmp_path / "demo", "--dry-run")
+    (tmp_path / "v.mp4").write_bytes(b"")
+    assert "v.mp4" in output(capsys, "add", tmp_path / "v.mp4", "--store", url, "--dry-run").out
+    assert not (tmp_path / "out").exists()
+    assert not (tmp_path / "demo").exists()
+    assert FeatureStore(url).snapshot == before
+
+
+def test_plan_says_what_is_missing_by_its_exit_code(url, capsys):
+    said = output(capsys, "plan", "--store", url, "--weights", "untrained", "-e", "emotieffnet_b0", code=10)
+    assert "missing" in said.out
+    assert "fresh" in said.out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "sentence"),
+    [
+        (["add", "/nowhere", "--store", "{url}"], 2, "There is no file or folder '/nowhere'"),
+        (["add", "{empty}", "--store", "{url}"], 2, "holds no video and no annotation"),
+        (["add", "{video}", "-e", "emotiefnet_b0"], 2, "Did you mean 'emotieffnet_b0'?"),
+        (
+            ["add", "{video}", "--store", "{url}", "-e", "emotieffnet_b0"],
+            5,
+            "affstore weights pull enet_b0_8_best_vgaf",
+        ),
+        (["add", "{video}", "--store", "/proc/x", "--weights", "untrained"], 4, "cannot be written"),
+        (["add", "{video}", "--store", "{url}", "--workers", "-1", "--weights", "untrained"], 2, "workers"),
+        (["add"], 2, "PATHS requires"),
+        (["add", "{video}", "--colour", "red"], 2, "--colour"),
+        (["status", "--store", "{empty}/none"], 4, "There is no store"),
+        (["status", "--store", "{url}", "--at", "v9"], 4, "no tag or snapshot 'v9'"),
+        (["show", "visual/toy/b/main", "--store", "{url}"], 4, "has no 'visual/toy/b/main'"),
+        (["show", "visual/toy", "--store", "{url}"], 4, "is no address of an artifact"),
+        (["show", "b", "--store", "{url}"], 4, "has no video 'b'"),
+        (["export", "{empty}", "--store", "{url}", "--family", "visuals"], 2, "Did you mean 'visual'?"),
+        (["weights", "import", "enet_b0_8_best_vgaff", "{video}"], 2, "Did you mean 'enet_b0_8_best_vgaf'?"),
+        (["weights", "import", "enet_b0_8_best_vgaf", "/nowhere.pt"], 5, "no file '/nowhere.pt'"),
+        (["weights", "import", "enet_b0_8_best_vgaf", "{video}"], 5, "not the published file"),
+        (["run", "/nowhere.yaml"], 2, "cannot be read as a configuration"),
+        (["run", "{config}"], 2, "there is no field 'extractor'"),
+        (["frobnicate"], 2, "frobnicate"),
+    ],
+)
+def test_what_is_wrong_is_said_in_one_sentence(arguments, code, sentence, url, tmp_path, capsys):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "v.mp4").write_bytes(b"not a video")
+    (tmp_path / "c.yaml").write_text("extractor: [emotieffnet_b0]\n")
+    places = {
+        "url": url,
+        "empty": str(tmp_path / "empty"),
+        "video": str(tmp_path / "v.mp4"),
+        "config": str(tmp_path / "c.yaml"),
+    }
+    said = output(capsys, *(argument.format(**places) for argument in arguments), code=code).err
+    assert said.startswith("affstore: ")
+    assert sentence in said
+    assert "Traceback" not in said
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("experiments: [{name: a, task: exr, inputs: [emotieffnet_b0]}]", "Did you mean 'expr'?"),
+        ("experiments: [{name: a, task: expr, inputs: [mt_emotieffnet_b0]}]", "No extractor of 'a' in this run"),
+        ("experiments: [{name: a, task: expr, inputs: [emotieffnet_b0.smile]}]", "found 'smile'"),
+        ("experiments: [{name: a, task: expr, inputs: [emotieffnet_b0], head: {epoch: 3}}]", "Did you mean 'epochs'?"),
+        (
+            "experiments: [{name: a, task: au, inputs: [emotieffnet_b0]}, {name: a, task: va, inputs: [x]}]",
+            "Two experiments are called 'a'",
+        ),
+        ("extractors: [emotieffnet_b0, emotieffnet_b0]", "named twice"),
+        ("runner: {kind: slurm}", "'runner.kind' is wrong"),
+        ("- just\n- a list", "holds no configuration"),
+        ("a: [", "cannot be read"),
+    ],
+)
+def test_a_wrong_configuration_is_refused_before_any_work(text, sentence, url, tmp_path, capsys):
+    path = tmp_path / "run.yaml"
+    path.write_text(f"{text}\n" + ("" if text.startswith(("-", "a:")) else f"store: {url}\n"))
+    assert sentence in output(capsys, "run", path, "--dry-run", code=2).err
+
+
+def test_doctor_finds_this_machine_fit(url, capsys):
+    findings = json.loads(output(capsys, "doctor", "--store", url, "--json").out)
+    assert {finding["check"] for finding in findings} >= {"Python", "store", "face detector", "prefect and fastapi"}
+    assert not [finding for finding in findings if finding["healthy"] is False]

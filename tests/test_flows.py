@@ -1,0 +1,313 @@
+"""The flows on a real Prefect server, real media and real networks (untrained): what a user sees of a run."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+from flows.config import checked
+from flows.run import execute, request_of
+from flows.runners import RunnerSpec
+from flows.server import prefect_server
+from flows.watch import Watcher
+from models.submission import read_submission
+from store import FeatureStore, content_digest, read_video
+from store.contract.records import Address
+
+FACE = ("emotieffnet_b0",)
+BOTH = ("emotieffnet_b0", "wav2vec2_base_960h")
+THREADS = RunnerSpec()
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    """One Prefect server for all runs of this module, as a user has who sets PREFECT_API_URL."""
+    with prefect_server(tmp_path_factory.mktemp("prefect")) as url:
+        yield url
+
+
+def run(store, *sources, runner=THREADS, **document):
+    document = {"store": str(store), "sources": [str(s) for s in sources], "weights": "untrained"} | document
+    return execute(request_of(checked(document, "test")), runner, Watcher())
+
+
+def statuses(result, stage="extract"):
+    return {outcome.subject: outcome.status for outcome in result.outcomes if outcome.stage == stage}
+
+
+def faces(store, video):
+    return {record.address.subject: store.read(record.address)["present"] for record in store.faces(video)}
+
+
+@pytest.fixture(scope="module")
+def clips(server, shared, tmp_path_factory):
+    """A store with real clips: no face, a face in the first part, two without sound."""
+    url = tmp_path_factory.mktemp("clips") / "store"
+    folder = shared / "media" / "face_video"
+    names = ("no_face.mp4", "face_noface.mov", "carphone_pristine.mp4", "yes.mkv")
+    result = run(url, *(folder / name for name in names), extractors=BOTH)
+    return FeatureStore(str(url)), result
+
+
+def test_every_file_has_an_outcome_and_as_many_rows_as_frames(clips):
+    store, result = clips
+    assert result.exit_code == 0
+    frames = {"no_face": 95, "face_noface": 169, "carphone_pristine": 120, "yes": 65}
+    assert {r.address.video: r.attributes["frames"] for r in store.records("source")} == frames
+    assert statuses(result) == dict.fromkeys(frames, "done")
+    for record in store.records("visual", "audio"):
+        assert len(store.read(record.address)["embedding"]) == frames[record.address.video]
+
+
+def test_a_video_without_a_face_has_no_present_row(clips):
+    store, _ = clips
+    assert not any(present.any() for present in faces(store, "no_face").values())
+    assert not read_video(store, "no_face", "emotieffnet_b0").present.any()
+
+
+def test_a_face_is_present_only_while_it_is_there_and_sound_starts_when_its_pts_say(clips):
+    store, _ = clips
+    video = read_video(store, "face_noface", "emotieffnet_b0")
+    seen_s = video.clock.starts_s[video.present]
+    assert video.present.sum() > 40
+    assert seen_s.max() < 3.0
+    sound = read_video(store, "face_noface", "wav2vec2_base_960h")
+    heard_s = sound.clock.starts_s[sound.present]
+    assert heard_s.min() == pytest.approx(2.43, abs=0.06)
+    assert not sound.embedding[~sound.present].any()
+
+
+def test_a_video_without_sound_has_no_audio_row(clips):
+    store, _ = clips
+    for name in ("carphone_pristine", "yes"):
+        sound = read_video(store, name, "wav2vec2_base_960h")
+        assert not sound.present.any()
+        assert read_video(store, name, "emotieffnet_b0").present.mean() > 0.9
+
+
+def test_every_record_says_that_the_networks_are_untrained(clips):
+    store, result = clips
+    for record in store.records("visual", "audio"):
+        assert record.made["trained"] is False
+        assert len(record.made["weights"]) == 64
+    assert "Untrained parameters were used" in result.report.read_text()
+
+
+def test_a_second_run_does_nothing_and_prefect_shows_its_tasks_as_cached(clips, server, shared):
+    from prefect.client.orchestration import get_client
+    from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterName
+
+    store, _ = clips
+    result = run(store.url, shared / "media" / "face_video" / "yes.mkv", extractors=BOTH)
+    assert set(statuses(result).values()) == {"cached"}
+    assert store.newest().snapshot == store.snapshot
+    with get_client(sync_client=True) as client:
+        name = FlowRunFilterName(like_=f"extract {result.request.bench.run_id}")
+        (flow_run,) = client.read_flow_runs(flow_run_filter=FlowRunFilter(name=name))
+        from prefect.client.schemas.filters import TaskRunFilter, TaskRunFilterFlowRunId
+
+        of_run = TaskRunFilter(flow_run_id=TaskRunFilterFlowRunId(any_=[flow_run.id]))
+        task_runs = _until_final(lambda: client.read_task_runs(task_run_filter=of_run))
+    assert {task_run.name for task_run in task_runs} >= {"extract yes", "extract no_face"}
+    assert {task_run.state.name for task_run in task_runs} == {"Cached"}
+
+
+def _until_final(read, limit_s=20):
+    """Task states reach the server through events, a moment after the run."""
+    deadline = time.monotonic() + limit_s
+    while True:
+        task_runs = read()
+        if (task_runs and all(t.state and t.state.is_final() for t in task_runs)) or time.monotonic() > deadline:
+            return task_runs
+        time.sleep(0.3)
+
+
+def test_a_renamed_copy_is_an_alias_and_costs_nothing(clips, shared, tmp_path):
+    store, _ = clips
+    shutil.copy(shared / "media" / "face_video" / "yes.mkv", tmp_path / "another name.mkv")
+    result = run(store.url, tmp_path / "another name.mkv", extractors=BOTH)
+    assert statuses(result, "ingest") == {"another name": "cached"}
+    assert set(statuses(result).values()) == {"cached"}
+    newest = store.newest()
+    assert newest.get(Address("source", video="yes")).attributes["aliases"] == ["another name"]
+    assert content_digest(newest) == content_digest(store)
+
+
+def test_a_new_extractor_uses_the_stored_faces_and_gives_what_it_would_have_given_with_them(
+    clips, server, shared, tmp_path
+):
+    store, _ = clips
+    clip = shared / "media" / "face_video" / "carphone_pristine.mp4"
+    run(store.url, extractors=("mt_emotieffnet_b0",))
+    fresh = tmp_path / "fresh"
+    run(fresh, clip, extractors=("emotieffnet_b0", "mt_emotieffnet_b0"))
+    address = Address("visual", "mt_emotieffnet_b0", "carphone_pristine", "main")
+    assert store.newest().get(address).digest == FeatureStore(str(fresh)).get(address).digest
+    assert store.newest().get(address).key == FeatureStore(str(fresh)).get(address).key
+
+
+@pytest.fixture(scope="module")
+def odd(server, shared, tmp_path_factory):
+    url = tmp_path_factory.mktemp("odd") / "store"
+    media = shared / "media"
+    return run(url, media / "odd", media / "photo" / "truncated.jpg", extractors=FACE), FeatureStore(str(url))
+
+
+def test_odd_media_give_features_or_a_reason_a_person_understands(odd, shared):
+    result, store = odd
+    assert result.exit_code == 3
+    files = {path.stem for path in (shared / "media" / "odd").iterdir()} | {"truncated"}
+    ingested = statuses(result, "ingest")
+    assert set(ingested) == files
+    assert set(ingested.values()) == {"done", "quarantined"}
+    extracted = statuses(result)
+    assert {name for name, status in ingested.items() if status == "done"} == set(extracted)
+    assert set(extracted.values()) == {"done"}
+    for outcome in result.outcomes:
+        assert "Error" not in outcome.reason
+        assert "Traceback" not in outcome.reason
+        if outcome.status == "quarantined":
+            assert outcome.reason.endswith((".", "again."))
+    assert len(store.records("quarantine")) == list(ingested.values()).count("quarantined")
+
+
+def test_a_video_of_which_fewer_frames_decode_than_it_declares_is_marked(odd):
+    _, store = odd
+    corrupted = store.get(Address("source", video="corrupted"))
+    assert corrupted.attributes["frames"] == 28
+    assert "28 of 50" in corrupted.attributes["complaint"]
+
+
+def test_what_was_quarantined_is_not_tried_again_and_its_reason_stays(odd, shared):
+    first, store = odd
+    again = run(store.url, shared / "media" / "odd", extractors=FACE)
+    reasons = {o.subject: o.reason for o in first.outcomes if o.status == "quarantined" and o.subject != "truncated"}
+    assert {o.subject: o.reason for o in again.outcomes if o.status == "quarantined"} == reasons
+    assert store.newest().snapshot == store.snapshot
+
+
+# The whole DAG on a part of the demo's corpus
+
+
+TAKES = ("4-30-384x288", "video58", "1-24-320x240", "112", "6-20-480x240")
+PIPELINE = {
+    "extractors": FACE,
+    "experiments": [
+        {"name": "expr-mlp", "task": "expr", "inputs": ["emotieffnet_b0"], "smooth_frames": 5, "head": {"epochs": 3}},
+        {"name": "au-mlp", "task": "au", "inputs": ["emotieffnet_b0"], "thresholds": "tuned"},
+        {"name": "va-mlp", "task": "va", "inputs": ["emotieffnet_b0.logits"]},
+    ],
+}
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    from models.demo.corpus import CorpusSpec, write_corpus
+
+    folder = tmp_path_factory.mktemp("demo") / "corpus"
+    write_corpus(folder, CorpusSpec(only=TAKES))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def pipeline(server, corpus):
+    url = corpus.parent / "store"
+    return run(url, corpus, publish={"folder": str(corpus.parent / "published")}, **PIPELINE), FeatureStore(str(url))
+
+
+def test_the_pipeline_ends_with_published_predictions_and_a_tag(pipeline):
+    result, store = pipeline
+    assert result.exit_code == 0
+    assert {evaluation.experiment for evaluation in result.evaluations} == {"expr-mlp", "au-mlp", "va-mlp"}
+    assert store.tags() == {result.tag: store.snapshot}
+    names = {path.name for path in result.published}
+    assert names == {"expr-mlp.txt", "au-mlp.txt", "va-mlp.txt", "expr-mlp.parquet", "au-mlp.parquet", "va-mlp.parquet"}
+
+
+def test_the_challenge_file_says_what_the_store_says(pipeline):
+    result, store = pipeline
+    path = next(path for path in result.published if path.name == "expr-mlp.txt")
+    sample, values = read_submission(path, "expr")
+    frames = sum(record.attributes["frames"] for record in store.records("prediction") if "expr" in record.address.path)
+    assert len(sample) == frames
+    prediction = store.read(Address("prediction", "expr-mlp", "112", "main"))
+    rows = [i for i, image in enumerate(sample.images) if image.startswith("112/")]
+    np.testing.assert_array_equal(values[rows], prediction["label"])
+    table = pl.read_parquet(next(path for path in result.published if path.name == "expr-mlp.parquet"))
+    assert table.height == frames
+
+
+def test_both_people_of_a_video_are_subjects_with_labels_of_their_own(pipeline):
+    _, store = pipeline
+    assert set(store.subjects("visual", "emotieffnet_b0", "6-20-480x240")) == {"left", "right"}
+    assert set(store.subjects("label", "expr", "6-20-480x240")) == {"left", "right"}
+
+
+def test_a_fitted_head_names_every_embedding_and_label_it_saw(pipeline):
+    _, store = pipeline
+    head = store.get(Address("head", "expr-mlp"))
+    paths = {parent.path for parent in head.parents}
+    assert "label/expr/112/main" in paths or "visual/emotieffnet_b0/112/main" in paths
+    assert all(store.get(_address(path)).digest == digest for path, _, digest in _parents(head))
+
+
+def _address(path):
+    from store.contract.schema import address_of
+
+    return address_of(path)
+
+
+def _parents(record):
+    return [(parent.path, parent.key, parent.digest) for parent in record.parents]
+
+
+@pytest.mark.cluster
+def test_a_dask_cluster_gives_the_same_store_as_threads(pipeline, corpus):
+    _, store = pipeline
+    url = corpus.parent / "on-dask"
+    result = run(url, corpus, runner=RunnerSpec("dask", workers=2), **PIPELINE)
+    assert result.exit_code == 0
+    assert content_digest(FeatureStore(str(url))) == content_digest(store)
+
+
+def test_a_run_killed_at_any_moment_leaves_nothing_half_written_and_is_completed_by_the_next(pipeline, corpus, server):
+    _, store = pipeline
+    url = corpus.parent / "killed"
+    command = [sys.executable, "-m", "flows.cli", "add", str(corpus), "--store", str(url)]
+    command += ["--weights", "untrained", "-e", "emotieffnet_b0"]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and not _has_an_embedding(url):
+        time.sleep(0.2)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    halfway = FeatureStore(str(url))
+    finished = {record.address.video: record.run_id for record in halfway.records("visual")}
+    assert finished
+    for record in halfway.records():
+        halfway.read(record.address)
+    result = run(url, corpus, extractors=FACE)
+    assert result.exit_code == 0
+    for record in FeatureStore(str(url)).records("visual"):
+        assert finished.get(record.address.video, record.run_id) == record.run_id, "finished videos are not recomputed"
+    undisturbed = {r.address.path: (r.key, r.digest) for r in store.records() if r.address.family in ("face", "visual")}
+    found = FeatureStore(str(url)).records("face", "visual")
+    assert {record.address.path: (record.key, record.digest) for record in found} == undisturbed
+
+
+def _has_an_embedding(url: Path) -> bool:
+    from store.contract.errors import AffstoreError
+
+    try:
+        return bool(FeatureStore(str(url)).records("visual"))
+    except AffstoreError:
+        return False
