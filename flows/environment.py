@@ -15,7 +15,8 @@ _QUIET = {
     "TF_CPP_MIN_LOG_LEVEL": "3",
     "TF_ENABLE_ONEDNN_OPTS": "0",
     "DASK_LOGGING__DISTRIBUTED": "warning",
-    # Kernels of the same shape must not change with the machine's load.
+    # The order of summation must not depend on how many cores a machine or a worker has.
+    "OPENBLAS_NUM_THREADS": "1",
     "MKL_DYNAMIC": "FALSE",
 }
 

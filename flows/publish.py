@@ -24,6 +24,7 @@ def publish(
     """Challenge files and Parquet in `to.folder/<tag>`, and the tag on the snapshot; a published tag never changes."""
     store = FeatureStore(bench.store_url)
     tag = to.tag or f"published-{content_digest(store)[:12]}"
+    store.tag(tag)
     folder = to.folder / tag
     watcher.stage("publish", len(experiments))
     futures = {
@@ -31,7 +32,6 @@ def publish(
         for experiment in experiments
     }
     outcomes = commit_finished(bench, "publish", futures, watcher)
-    store.tag(tag)
     names = {experiment.name for experiment in experiments}
     predictions = [record for record in store.records("prediction") if record.address.producer in names]
     tables = folder / "parquet"

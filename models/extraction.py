@@ -5,18 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from models.extractors.base import FaceExtractor, FaceOutput
 from models.faces.crops import crop
-from models.faces.detector import FaceDetector
 from models.faces.finder import FaceFinder
 from models.faces.specs import TrackingSpec
 from models.faces.subjects import Subjects
 from models.faces.tracking import FaceTrack, FaceTracker
+
+if TYPE_CHECKING:
+    from models.faces.detector import FaceDetector
 
 Picture = NDArray[np.uint8]
 Box = NDArray[np.float32]

@@ -9,13 +9,16 @@ from __future__ import annotations
 import threading
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from models.extractors.base import FaceExtractor, SoundExtractor
 from models.extractors.registry import build_face, build_sound
 from models.extractors.specs import FaceExtractorSpec, SoundExtractorSpec
-from models.faces.detector import FaceDetector
 from models.faces.specs import DetectorSpec
 from models.weights.folder import WeightsFolder
+
+if TYPE_CHECKING:
+    from models.faces.detector import FaceDetector
 
 _BUILDING = threading.Lock()
 
@@ -60,4 +63,6 @@ def _sound_network(spec: SoundExtractorSpec, weights: Path, device: str) -> Soun
 
 @cache
 def _detector(spec: DetectorSpec, device: str) -> FaceDetector:
+    from models.faces.detector import FaceDetector
+
     return FaceDetector(spec, device)

@@ -12,10 +12,11 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 
-from models.submission import SampleList, every_frame, read_sample, write_submission
+from models.submission import SampleList, Submission, every_frame, read_sample, write_submission
 from models.thresholds import decide
 from store import FeatureStore
 from store.contract.errors import AffstoreError, StoreUnavailableError
+from store.contract.keys import digest_file
 from store.contract.names import join_subject, split_subject
 from store.contract.records import Address
 from store.engine.reading import find_source
@@ -41,14 +42,24 @@ def publish(store: FeatureStore, experiment: ExperimentSpec, folder: Path, sampl
             return Outcome("publish", experiment.name, "failed", "there is no prediction to publish")
         predictions = _predictions(store, experiment, listed)
         folder.mkdir(parents=True, exist_ok=True)
-        written = write_submission(folder / f"{experiment.name}.txt", listed, predictions)
+        path = folder / f"{experiment.name}.txt"
+        written, news = _write(path, listed, predictions)
     except AffstoreError as error:
         return refused("publish", experiment.name, error)
     except OSError as error:
         full = StoreUnavailableError(f"'{folder}' cannot be written: {error.strerror}.")
         return refused("publish", experiment.name, full)
-    said = f"{written.rows} rows of {written.videos} videos in {written.path.name}"
-    return Outcome("publish", experiment.name, "done", said, written.rows)
+    said = f"{written.rows} rows of {written.videos} videos in {path.name}"
+    return Outcome("publish", experiment.name, "done" if news else "cached", said)
+
+
+def _write(path: Path, listed: SampleList, predictions: dict[str, NDArray[Any]]) -> tuple[Submission, bool]:
+    """Write a challenge file, and say whether it is other than what was there."""
+    new = path.with_name(f"{path.name}.new")
+    written = write_submission(new, listed, predictions)
+    news = not path.exists() or digest_file(path) != digest_file(new)
+    new.replace(path)
+    return written, news
 
 
 def _all_frames(store: FeatureStore, experiment: ExperimentSpec) -> SampleList:

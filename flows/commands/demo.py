@@ -7,17 +7,26 @@ from pathlib import Path
 from flows.commands.options import DryRun, Json, Runner, print_json
 from flows.watch import to_terminal
 
-_HEADS = """\
+_RUN = """\
 # The demo's run. `affstore run demo.yaml` does it again; what is in the store is not computed again.
 store: store
 sources: [corpus]
 extractors: [emotieffnet_b0, wav2vec2_base_960h]
 weights: untrained  # no published weights are needed; the numbers say nothing about the papers
+
+# The papers' heads. The corpus is small, so windows are shorter, and VA is given more and smaller steps.
 experiments:
   - {name: expr-mlp, task: expr, inputs: [emotieffnet_b0], smooth_frames: 5}
   - {name: expr-audiovisual, task: expr, inputs: [emotieffnet_b0, wav2vec2_base_960h], smooth_frames: 5}
-  - {name: au-mlp, task: au, inputs: [emotieffnet_b0], smooth_frames: 5, thresholds: tuned}
-  - {name: va-mlp, task: va, inputs: [emotieffnet_b0.logits], smooth_frames: 5}
+  - {name: au-mlp, task: au, inputs: [emotieffnet_b0], smooth_frames: 2, thresholds: tuned}
+  - {name: va-mlp, task: va, inputs: [emotieffnet_b0], smooth_frames: 5, head: {epochs: 60, batch: 128}}
+
+publish:
+  folder: published
+  samples:
+    expr: corpus/test_set/CVPR_5th_ABAW_EXPR_test_set_sample.txt
+    au: corpus/test_set/CVPR_5th_ABAW_AU_test_set_sample.txt
+    va: corpus/test_set/CVPR_5th_ABAW_VA_test_set_sample.txt
 """
 
 
@@ -64,7 +73,7 @@ def demo(
         write_corpus(folder / "corpus")
         configuration = folder / "demo.yaml"
         if not configuration.exists():
-            configuration.write_text(_HEADS, encoding="utf-8")
+            configuration.write_text(_RUN, encoding="utf-8")
     except OSError as error:
         raise StoreUnavailableError(f"The demo cannot be written to '{folder}': {error.strerror}.") from error
     found = read_config(configuration)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 from numpy.typing import NDArray
 
 from models.faces.detections import Detections
-from models.faces.detector import FaceDetector
+
+if TYPE_CHECKING:
+    from models.faces.detector import FaceDetector
 
 
 class FaceFinder:

@@ -14,6 +14,8 @@ from store.contract.errors import ArchitectureError, SpecError
 
 Parameters = dict[str, NDArray[np.float32]]
 
+_ROWS = 8192
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FittedHead:
@@ -86,11 +88,19 @@ def predict(head: FittedHead, x: NDArray[np.float32]) -> NDArray[np.float32]:
     layers = _layers(head)
     if x.ndim != 2 or x.shape[1] != len(layers[0][0]):
         raise SpecError(f"Head '{head.spec.name}' takes features (rows, {len(layers[0][0])}); found {x.shape}.")
-    values = x.astype(np.float32, copy=False)
+    blocks = [_outputs(head, layers, x[begin : begin + _ROWS]) for begin in range(0, len(x), _ROWS)]
+    return np.concatenate(blocks) if blocks else np.empty((0, head.spec.outputs), np.float32)
+
+
+def _outputs(
+    head: FittedHead, layers: list[tuple[NDArray[np.float32], NDArray[np.float32]]], x: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    # In float64, so that the order in which a BLAS sums, which its threads decide, is lost in rounding to float32.
+    values = x.astype(np.float64)
     for kernel, bias in layers[:-1]:
         values = np.maximum(values @ kernel + bias, 0)
     kernel, bias = layers[-1]
-    return _activate(values @ kernel + bias, head.spec.activation)
+    return _activate(values @ kernel + bias, head.spec.activation).astype(np.float32)
 
 
 def _layers(head: FittedHead) -> list[tuple[NDArray[np.float32], NDArray[np.float32]]]:
@@ -104,7 +114,7 @@ def _layers(head: FittedHead) -> list[tuple[NDArray[np.float32], NDArray[np.floa
     return [(held[f"dense_{i}_kernel"], held[f"dense_{i}_bias"]) for i in range(len(widths))]
 
 
-def _activate(values: NDArray[np.float32], activation: str) -> NDArray[np.float32]:
+def _activate(values: NDArray[np.float64], activation: str) -> NDArray[np.float64]:
     if activation == "tanh":
         return np.tanh(values)
     if activation == "sigmoid":

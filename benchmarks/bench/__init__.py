@@ -1,0 +1,1 @@
+"""What the benchmarks share: clocks, and a store to work on."""

@@ -1,0 +1,70 @@
+"""A store with videos on it and untrained networks, worked on by the bodies of the tasks: all but Prefect."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from flows.config import checked, profile_of
+from models.weights.folder import default_folder
+from store import FeatureStore
+from store.contract.keys import digest_file
+from store.contract.records import Record
+from tasks.arrivals import Arrival
+from tasks.extract import extract
+from tasks.ingest import ingest
+from tasks.outcomes import Outcome
+from tasks.planning import VideoJob, jobs, plan
+from tasks.specs import Bench, Profile
+
+
+@dataclass(frozen=True, slots=True)
+class Workplace:
+    """Where a benchmark works.
+
+    Attributes:
+        bench: as every task gets it.
+        profile: the extractors, with their untrained parameters resolved.
+    """
+
+    bench: Bench
+    profile: Profile
+
+    @classmethod
+    def at(cls, folder: Path, extractors: Sequence[str]) -> Workplace:
+        """An empty store in `folder`; the weights are kept there too, unless `AFFSTORE_WEIGHTS` names a place."""
+        os.environ.setdefault("AFFSTORE_WEIGHTS", str(folder / "weights"))
+        weights = default_folder()
+        wanted = checked({"extractors": tuple(extractors), "weights": "untrained"}, "benchmark")
+        url = FeatureStore.create(str(folder / "store")).url
+        return cls(Bench(url, "benchmark", weights.root), profile_of(wanted, weights))
+
+    def store(self) -> FeatureStore:
+        """The store as it is now."""
+        return FeatureStore(self.bench.store_url)
+
+    def add(self, path: Path, name: str = "") -> Record:
+        """Take a video in."""
+        arrival = Arrival(path, name or path.stem, digest_file(path), "new")
+        self.commit(ingest(self.bench, arrival))
+        return next(record for record in self.store().records("source") if record.address.video == arrival.name)
+
+    def commit(self, *outcomes: Outcome) -> None:
+        """Make what was written readable."""
+        drafts = [outcome.draft for outcome in outcomes if outcome.draft is not None]
+        self.store().commit(drafts, "benchmark")
+
+    def job(self, video: str) -> VideoJob:
+        """What a video lacks."""
+        records = self.store().records()
+        return next(job for job in jobs(records, self.profile, plan(records, self.profile)) if job.video == video)
+
+    def again(self, video: str) -> VideoJob:
+        """The job of embedding a video anew with the faces that are stored."""
+        return replace(self.job(video), find_faces=False, extractors=self.profile.extractors)
+
+    def extract(self, job: VideoJob) -> Outcome:
+        """Do a job; nothing is committed."""
+        return extract(self.bench, job, self.profile)
