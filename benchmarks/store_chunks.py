@@ -1,16 +1,16 @@
 """Chunk rows and codec of `(frames, 1280)` float32 embeddings, chosen by measurement (docs/adr/0003).
 
-For every pair of chunk rows and codec a store is made, and three uses of it are timed, each beside `np.memmap` of the
-same numbers in the same round:
+For every pair of chunk rows and codec a store is made and used as runs and training use it; each use is timed beside
+`np.memmap` of the same numbers in the same round:
 
-- write: whole videos, one draft and one commit each, as a run does;
-- windows: 300 frames at random places, by `FrameWindows`, as training does; `cold` asks the kernel first to forget the
-  files, so that both sides read the disk;
+- write: whole videos, one draft and one commit each;
+- windows: every window of 300 frames once, in random order, by `FrameWindows`: an epoch. `first` is a new reader's first
+  epoch, `next` its second one, `disk` that of a new reader after the kernel was asked to forget the files;
 - all: every video from its first row to its last, as a head's training set is read.
 
 The numbers are embeddings by an untrained EmotiEffNet of the faces of real pictures (the demonstration corpus, or the
-videos given), played to and fro with 0.1 % of noise until they are as long as wanted. Ratios compare; seconds depend on
-the machine and on what else it does.
+videos given), played to and fro with 0.1 % of noise until they are as long as wanted. Ratios are to be compared:
+seconds depend on the machine and on what else it does.
 """
 
 from __future__ import annotations
@@ -18,18 +18,21 @@ from __future__ import annotations
 import argparse
 import os
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from itertools import product
 from pathlib import Path
 from statistics import median
 from typing import Any
 from unittest.mock import patch
 
 import numpy as np
-from bench.clocks import Spent, spent
+from bench.clocks import Spent, spent, typical
 from bench.workplace import Workplace
 from numpy.typing import NDArray
+from rich.progress import track
 from zarr.codecs import BloscCodec, ZstdCodec
 
 from flows.commands.options import print_table
@@ -37,11 +40,12 @@ from models.demo.corpus import CorpusSpec, write_corpus
 from store import FeatureStore, FrameWindows
 from store.contract import schema
 from store.contract.records import Address, Artifact
-from store.contract.windows import WindowSpec
+from store.contract.windows import WindowSpec, window_starts
 from store.engine import draft
 
 EXTRACTOR = "emotieffnet_b0"
 WHOLE = 1 << 30
+"""More rows than any video has."""
 CHUNKS = (128, 256, 512, 1024, 2048, WHOLE)
 CODECS: dict[str, Any] = {
     "none": None,
@@ -56,14 +60,40 @@ Rows = NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True)
 class Round:
-    """One candidate in one round: what each use took, in the store and in a memory map."""
+    """One candidate in one round.
+
+    Attributes:
+        stored_bytes: of the chunks.
+        objects: files written for the embeddings and their records.
+        store: what each use took.
+        memmap: the same uses of memory maps, without the write.
+    """
 
     stored_bytes: int
     objects: int
-    write: Spent
-    windows: tuple[Spent, Spent]
-    cold: tuple[Spent, Spent]
-    everything: tuple[Spent, Spent]
+    store: Mapping[str, Spent]
+    memmap: Mapping[str, Spent]
+
+
+class Maps:
+    """The same numbers as plain files: what a window costs when nothing is done but copying it."""
+
+    def __init__(self, paths: Sequence[Path], width: int, spec: WindowSpec) -> None:
+        self._rows = [np.memmap(path, np.float32, "r").reshape(-1, width) for path in paths]
+        self._length = spec.length
+        self._starts = [
+            (video, int(start)) for video, rows in enumerate(self._rows) for start in window_starts(spec, len(rows))
+        ]
+
+    def __len__(self) -> int:
+        return len(self._starts)
+
+    def __getitem__(self, index: int) -> Rows:
+        video, start = self._starts[index]
+        return np.array(self._rows[video][start : start + self._length])
+
+    def everything(self) -> list[Rows]:
+        return [np.array(rows) for rows in self._rows]
 
 
 @contextmanager
@@ -107,42 +137,39 @@ def source(name: str, frames: int) -> Artifact:
     return Artifact(Address("source", video=name), {"of": name}, {"pts": pts, "time_s": pts / 25}, attributes)
 
 
-def measured(folder: Path, films: Sequence[Rows], maps: Sequence[Path], windows: int) -> Round:
+def measured(folder: Path, films: Sequence[Rows], maps: Sequence[Path]) -> Round:
     """Write the films into a new store at `folder`, and read them back in every way."""
     url = FeatureStore.create(str(folder)).url
     put(url, [source(f"v{place}", len(film)) for place, film in enumerate(films)])
-    before = sum(1 for _ in files_of(folder))
+    before = len(files_of(folder))
     write = spent(lambda: [put(url, [artifact(f"v{place}", film)]) for place, film in enumerate(films)])
-    chunks = [path.stat().st_size for path in files_of(folder / "chunks")]
+    written = [path.stat().st_size for path in files_of(folder / "chunks")]
+    objects = len(files_of(folder)) - before
     store = FeatureStore(url)
     records = store.records("visual")
-    reader = FrameWindows(store, records, WindowSpec())
-    mapped = [np.memmap(path, np.float32, "r").reshape(-1, films[0].shape[1]) for path in maps]
-    drawn = np.random.default_rng(0).integers(0, len(reader), windows)
-    # What `reader` would give, from the maps: as many starts a video, in the same order.
-    starts = [(video, int(start)) for video, found in enumerate(reader._starts) for start in found]
+    spec = WindowSpec()
 
-    def from_store() -> None:
-        for index in drawn:
-            reader[int(index)]
+    def windows() -> FrameWindows:
+        return FrameWindows(FeatureStore(url), records, spec)
 
-    def from_maps() -> None:
-        for index in drawn:
-            video, start = starts[index]
-            np.array(mapped[video][start : start + reader.spec.length])
+    def mapped() -> Maps:
+        return Maps(maps, films[0].shape[1], spec)
 
-    from_store(), from_maps()
-    warm = spent(from_store), spent(from_maps)
-    cold = []
-    for read, places in ((from_store, files_of(folder)), (from_maps, maps)):
-        forget(places)
-        cold.append(spent(read))
-    everything = (
-        spent(lambda: [store.read(record.address, ["embedding"]) for record in records]),
-        spent(lambda: [np.array(rows) for rows in mapped]),
-    )
-    objects = sum(1 for _ in files_of(folder)) - before
-    return Round(sum(chunks), objects, write, warm, (cold[0], cold[1]), everything)
+    forget(files_of(folder))
+    disk = epoch(windows())
+    reader = windows()
+    everything = spent(lambda: [store.read(record.address, ["embedding"]) for record in records])
+    of_store = {"write": write, "disk": disk, "first": epoch(reader), "next": epoch(reader), "all": everything}
+    forget(maps)
+    disk, plain = epoch(mapped()), mapped()
+    of_maps = {"disk": disk, "first": epoch(plain), "next": epoch(plain), "all": spent(plain.everything)}
+    return Round(sum(written), objects, of_store, of_maps)
+
+
+def epoch(windows: FrameWindows | Maps) -> Spent:
+    """Read every window once, in one random order."""
+    order = np.random.default_rng(0).permutation(len(windows)).tolist()
+    return spent(lambda: [windows[index] for index in order])
 
 
 def put(url: str, artifacts: Sequence[Artifact]) -> None:
@@ -153,38 +180,45 @@ def put(url: str, artifacts: Sequence[Artifact]) -> None:
     store.commit([written], "benchmark")
 
 
-def files_of(folder: Path) -> Iterator[Path]:
-    return (path for path in folder.rglob("*") if path.is_file())
+def files_of(folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*") if path.is_file()]
 
 
-def forget(paths: Iterator[Path] | Sequence[Path]) -> None:
-    """Ask the kernel to drop these files from its cache."""
+def forget(paths: Sequence[Path]) -> None:
+    """Ask the kernel to drop these files from its cache; nothing may have them mapped."""
     for path in paths:
         with path.open("rb") as file:
             os.fsync(file.fileno())
             os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
-def row_of(chunk: int, codec: str, rounds: Sequence[Round], films: Sequence[Rows], windows: int) -> tuple[str, ...]:
+def row_of(chunk: int, codec: str, rounds: Sequence[Round], films: Sequence[Rows]) -> tuple[str, ...]:
     megabytes = sum(film.nbytes for film in films) / 1e6
-    chunks_of_a_film = -(-len(films[0]) // min(chunk, len(films[0])))
     stored_mb = rounds[0].stored_bytes / 1e6
+    chunks = sum(-(-len(film) // chunk) for film in films)
+    windows = sum(len(window_starts(WindowSpec(), len(film))) for film in films)
 
-    def ratio(name: str) -> str:
-        return f"{median(getattr(one, name)[1].wall_s / getattr(one, name)[0].wall_s for one in rounds):.2f}"
+    def window_ms(use: str) -> str:
+        took = typical(one.store[use] for one in rounds)
+        ratio = median(one.memmap[use].wall_s / one.store[use].wall_s for one in rounds)
+        return f"{1000 * took.wall_s / windows:.1f} ({1000 * took.cpu_s / windows:.1f}) {ratio:.2f}"
+
+    def rate(use: str) -> str:
+        took = typical(one.store[use] for one in rounds)
+        return f"{megabytes / took.wall_s:.0f} ({megabytes / took.cpu_s:.0f})"
 
     return (
         "whole" if chunk == WHOLE else str(chunk),
         codec,
         f"{stored_mb / megabytes:.2f}",
-        f"{stored_mb / len(films) / chunks_of_a_film:.1f}",
+        f"{stored_mb / chunks:.1f}",
         f"{rounds[0].objects / len(films):.0f}",
-        f"{megabytes / median(one.write.wall_s for one in rounds):.0f}",
-        f"{1000 * median(one.windows[0].wall_s for one in rounds) / windows:.1f}",
-        ratio("windows"),
-        ratio("cold"),
-        f"{megabytes / median(one.everything[0].wall_s for one in rounds):.0f}",
-        ratio("everything"),
+        rate("write"),
+        window_ms("disk"),
+        window_ms("first"),
+        window_ms("next"),
+        rate("all"),
+        f"{median(one.memmap['all'].wall_s / one.store['all'].wall_s for one in rounds):.2f}",
     )
 
 
@@ -193,7 +227,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--video", type=Path, action="append", default=[], help="a real video with a face")
     parser.add_argument("--videos", type=int, default=4, help="how many videos a store gets")
     parser.add_argument("--frames", type=int, default=5200, help="of each; the mean of Aff-Wild2")
-    parser.add_argument("--windows", type=int, default=200, help="how many are read at random")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--chunk", type=int, action="append", help="rows; several may be given")
     asked = parser.parse_args(arguments)
@@ -204,17 +237,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
         maps = [folder / f"{place}.f32" for place in range(asked.videos)]
         for path, film in zip(maps, films, strict=True):
             film.tofile(path)
-        candidates = [(chunk, codec) for chunk in asked.chunk or CHUNKS for codec in CODECS]
-        found: dict[tuple[int, str], list[Round]] = {candidate: [] for candidate in candidates}
-        for each in range(asked.rounds):
-            for place, (chunk, codec) in enumerate(candidates):
-                with schema_with(chunk, codec), tempfile.TemporaryDirectory(dir=folder) as store:
-                    found[chunk, codec].append(measured(Path(store) / "s", films, maps, asked.windows))
-                print(f"round {each + 1} of {asked.rounds}, {place + 1} of {len(candidates)}", end="\r", flush=True)
-    print(f"{len(rows)} real rows played on as {asked.videos} videos of {asked.frames} frames; medians of {asked.rounds}")
-    head = ("chunk", "codec", "size / raw", "chunk MB", "objects a video", "write MB/s", "window ms")
-    head += ("windows / memmap", "cold / memmap", "all MB/s", "all / memmap")
-    print_table(head, [row_of(chunk, codec, rounds, films, asked.windows) for (chunk, codec), rounds in found.items()])
+        found: dict[tuple[int, str], list[Round]] = defaultdict(list)
+        todo = product(range(asked.rounds), asked.chunk or CHUNKS, CODECS)
+        for _, chunk, codec in track(list(todo), "stores", transient=True):
+            with schema_with(chunk, codec), tempfile.TemporaryDirectory(dir=folder) as store:
+                found[chunk, codec].append(measured(Path(store) / "store", films, maps))
+    print(
+        f"{len(rows)} real rows played on as {asked.videos} videos of {asked.frames} frames; medians of {asked.rounds}."
+    )
+    print("Rates and windows: wall (processor); the third figure of a window is memmap's wall time / the store's.")
+    head = ("chunk", "codec", "size/raw", "chunk MB", "objects/video", "write MB/s")
+    head += ("disk: ms", "first: ms", "next: ms", "all MB/s", "all: memmap/store")
+    print_table(head, [row_of(chunk, codec, rounds, films) for (chunk, codec), rounds in found.items()])
 
 
 if __name__ == "__main__":

@@ -96,6 +96,16 @@ def test_a_folder_that_holds_the_corpus_is_left_alone_and_a_changed_file_is_writ
     assert digest_file(video) == good
 
 
+@pytest.mark.parametrize("text", ["{", "[]", '{"spec": "x", "files": {"../mine.txt": ""}}', '{"spec": "x"}'])
+def test_a_manifest_of_somebody_else_stops_the_writing(tmp_path: Path, text: str) -> None:
+    (tmp_path / "corpus").mkdir()
+    (tmp_path / "mine.txt").write_text("kept")
+    (tmp_path / "corpus" / MANIFEST).write_text(text)
+    with pytest.raises(SpecError, match="choose another folder"):
+        write_corpus(tmp_path / "corpus", FEW)
+    assert (tmp_path / "mine.txt").exists()
+
+
 def test_a_spec_refuses_what_it_cannot_make() -> None:
     with pytest.raises(UnknownNameError, match="video91"):
         CorpusSpec(only=("video71",))

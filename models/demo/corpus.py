@@ -20,7 +20,8 @@ from models.demo.takes import TAKES, Take
 from store.contract.errors import SpecError, UnknownNameError
 from store.contract.keys import digest_file, key_of
 
-MANIFEST = "manifest.json"
+FOLDERS = ("videos", "annotations", "test_set")
+MANIFEST = "demo_corpus.json"
 _KEPT_OF_DAMAGED = 0.6
 
 
@@ -66,6 +67,9 @@ def write_corpus(folder: Path, spec: CorpusSpec = CorpusSpec()) -> list[Path]:
 
     Returns:
         The videos, in the order of `models.demo.takes.TAKES`.
+
+    Raises:
+        SpecError: the folder holds a manifest that is not this program's.
     """
     videos = [folder / "videos" / take.file_name for take in spec.takes]
     if _holds(folder, spec):
@@ -113,8 +117,19 @@ def _manifest(folder: Path) -> dict[str, str]:
     path = folder / MANIFEST
     if not path.is_file():
         return {}
-    content = json.loads(path.read_text(encoding="ascii"))
-    return {"": str(content["spec"]), **content["files"]}
+    try:
+        content = json.loads(path.read_text(encoding="ascii"))
+        places = {str(place): str(digest) for place, digest in content["files"].items()}
+        recipe = str(content["spec"])
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise _foreign(path) from error
+    if any(place.split("/")[0] not in FOLDERS or ".." in place for place in places):
+        raise _foreign(path)
+    return {"": recipe, **places}
+
+
+def _foreign(path: Path) -> SpecError:
+    return SpecError(f"{path} was not written by this program. Remove it, or choose another folder for the corpus.")
 
 
 def _holds(folder: Path, spec: CorpusSpec) -> bool:

@@ -1,0 +1,82 @@
+"""The documentation says what is there."""
+
+from __future__ import annotations
+
+import importlib
+import subprocess
+import sys
+from importlib.metadata import packages_distributions
+from pathlib import Path
+
+import pytest
+import yaml
+
+from flows.cli import app
+from flows.config import read_config
+from models.extractors.registry import names
+from store.contract.errors import AffstoreError
+
+ROOT = Path(__file__).resolve().parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_four_packages_are_ours():
+    for package in ("flows", "tasks", "models", "store"):
+        assert set(packages_distributions()[package]) == {"affstore"}
+
+
+@pytest.mark.parametrize("command", sorted(name for name in app if not name.startswith("-")))
+def test_every_command_is_in_the_readme(command):
+    assert f"`affstore {command}`" in README
+
+
+@pytest.mark.parametrize("extractor", names())
+def test_every_extractor_has_a_row_in_the_readme(extractor):
+    assert f"| `{extractor}` |" in README
+
+
+def test_architecture_fits_on_a_page():
+    assert len((ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8").splitlines()) <= 120
+
+
+def test_every_error_is_drawn_in_the_tree():
+    import store.contract.errors as errors
+
+    def below(kind):
+        return {kind.__name__, *(name for sub in kind.__subclasses__() for name in below(sub))}
+
+    ours = {name for name in below(AffstoreError) if hasattr(errors, name)}
+    assert all(name in errors.__doc__ for name in ours)
+
+
+def test_shipped_configurations_are_valid():
+    for path in sorted((ROOT / "deploy" / "configs").glob("*.yaml")):
+        assert read_config(path).specs()
+
+
+def test_the_deployment_names_a_flow_that_exists():
+    document = yaml.safe_load((ROOT / "deploy" / "prefect.yaml").read_text(encoding="utf-8"))
+    for deployment in document["deployments"]:
+        path, attribute = deployment["entrypoint"].split(":")
+        module = importlib.import_module(path.removesuffix(".py").replace("/", "."))
+        assert getattr(module, attribute).name == attribute
+        assert (ROOT / deployment["parameters"]["config"]).is_file()
+
+
+@pytest.mark.parametrize("example", sorted(path.name for path in (ROOT / "examples").glob("*.py")))
+def test_every_example_runs(example, example_store):
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "examples" / example), example_store], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "embedding" in done.stdout
+
+
+@pytest.fixture(scope="module")
+def example_store(tmp_path_factory):
+    from store import FeatureStore
+    from tests.factories import commit, source, visual
+
+    url = str(tmp_path_factory.mktemp("examples") / "store")
+    commit(FeatureStore.create(url), source("a"), visual("a", extractor="emotieffnet_b0", width=1280))
+    return url
