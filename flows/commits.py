@@ -7,7 +7,7 @@ from typing import Any
 
 from prefect.futures import PrefectFuture, as_completed
 
-from flows.watch import Watcher
+from flows.watch import watching
 from store import FeatureStore
 from store.contract.errors import AffstoreError
 from tasks.outcomes import Outcome
@@ -15,7 +15,7 @@ from tasks.specs import Bench
 
 
 def commit_finished(
-    bench: Bench, stage: str, futures: Mapping[str, PrefectFuture[Any]], watcher: Watcher, group: int = 1
+    bench: Bench, stage: str, futures: Mapping[str, PrefectFuture[Any]], group: int = 1
 ) -> list[Outcome]:
     """Wait for tasks and commit what they wrote.
 
@@ -26,13 +26,12 @@ def commit_finished(
         bench: where the run works.
         stage: what the tasks do; it names the commits.
         futures: by what each is about, usually a video's name.
-        watcher: told of each outcome once it is committed.
         group: how many drafts make a commit.
     """
     outcomes: list[Outcome] = []
     for batch in _batches(_outcomes(stage, futures), group):
         for outcome in _committed(bench, stage, batch):
-            watcher.outcome(outcome)
+            watching().outcome(outcome)
             outcomes.append(outcome)
     return outcomes
 

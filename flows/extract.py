@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from prefect import flow
 
 from flows.commits import commit_finished
-from flows.watch import Watcher
+from flows.watch import watching
 from store import FeatureStore
 from tasks.extract import extract_video
 from tasks.outcomes import Outcome
@@ -16,12 +16,12 @@ from tasks.specs import Bench, Profile
 
 
 @flow(name="extract", flow_run_name="extract {bench.run_id}", validate_parameters=False, persist_result=False)
-def extract(bench: Bench, profile: Profile, watcher: Watcher) -> list[Outcome]:
+def extract(bench: Bench, profile: Profile) -> list[Outcome]:
     """Faces and embeddings of every video in the store; what is there already is shown as Cached."""
     due = due_jobs(bench, profile)
-    watcher.stage("extract", len(due), sum(job.frames for job in due if job.due and not job.refused))
+    watching().stage("extract", len(due), sum(job.frames for job in due if job.due and not job.refused))
     futures = {job.video: extract_video.submit(bench, job, profile) for job in due}
-    return commit_finished(bench, "extract", futures, watcher)
+    return commit_finished(bench, "extract", futures)
 
 
 def due_jobs(bench: Bench, profile: Profile) -> Sequence[VideoJob]:

@@ -10,7 +10,7 @@ from prefect import flow
 
 from flows.commits import commit_finished
 from flows.inputs import Inputs
-from flows.watch import Watcher
+from flows.watch import watching
 from models.annotations import FoundAnnotation
 from store import FeatureStore
 from store.contract.keys import digest_file, key_of
@@ -24,30 +24,30 @@ _LABELS_A_COMMIT = 32
 
 
 @flow(name="ingest", flow_run_name="ingest {bench.run_id}", validate_parameters=False, persist_result=False)
-def ingest(bench: Bench, inputs: Inputs, replace_taken: bool, watcher: Watcher) -> list[Outcome]:
+def ingest(bench: Bench, inputs: Inputs, replace_taken: bool) -> list[Outcome]:
     """Every video's bytes, clock and labels into the store, one task a video."""
     files = [(path, _name_of(path), _digest(path)) for path in inputs.videos]
     found = arrivals(FeatureStore(bench.store_url), files, replace_taken)
-    watcher.stage("ingest", len(found))
+    watching().stage("ingest", len(found))
     # An alias is noted on a source that must be there first.
     first = [arrival for arrival in found if arrival.verdict not in ("alias", "moved")]
-    outcomes = _ingest(bench, first, watcher)
-    outcomes += _ingest(bench, [arrival for arrival in found if arrival not in first], watcher)
-    return outcomes + _annotate(bench, inputs.annotations, watcher)
+    outcomes = _ingest(bench, first)
+    outcomes += _ingest(bench, [arrival for arrival in found if arrival not in first])
+    return outcomes + _annotate(bench, inputs.annotations)
 
 
-def _ingest(bench: Bench, found: Sequence[Arrival], watcher: Watcher) -> list[Outcome]:
+def _ingest(bench: Bench, found: Sequence[Arrival]) -> list[Outcome]:
     futures = {str(arrival.path): ingest_video.submit(bench, arrival) for arrival in found}
-    return commit_finished(bench, "ingest", futures, watcher, group=4)
+    return commit_finished(bench, "ingest", futures, group=4)
 
 
-def _annotate(bench: Bench, found: Sequence[FoundAnnotation], watcher: Watcher) -> list[Outcome]:
+def _annotate(bench: Bench, found: Sequence[FoundAnnotation]) -> list[Outcome]:
     by_video: dict[str, list[FoundAnnotation]] = defaultdict(list)
     for annotation in found:
         by_video[annotation.video].append(annotation)
-    watcher.stage("annotate", len(by_video))
+    watching().stage("annotate", len(by_video))
     futures = {video: annotate.submit(bench, video, by_video[video]) for video in sorted(by_video)}
-    return commit_finished(bench, "annotate", futures, watcher, group=_LABELS_A_COMMIT)
+    return commit_finished(bench, "annotate", futures, group=_LABELS_A_COMMIT)
 
 
 def _name_of(path: Path) -> str:

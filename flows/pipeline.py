@@ -23,28 +23,27 @@ from flows.publish import publish
 from flows.report import write_report
 from flows.run import Request, RunResult
 from flows.train import train
-from flows.watch import Watcher
 from store import FeatureStore
 from tasks.evaluate import Evaluation, evaluate
 from tasks.outcomes import Outcome
 
 
 @flow(name="pipeline", flow_run_name="pipeline {request.bench.run_id}", validate_parameters=False, persist_result=False)
-def pipeline(request: Request, runs_on: Any, watcher: Watcher) -> RunResult:
+def pipeline(request: Request, runs_on: Any) -> RunResult:
     """Run every stage that the request names; what the store has already is shown as Cached."""
     stages = _Stages(request)
     bench = request.bench
     if request.inputs.videos or request.inputs.annotations:
-        stages.did(_on(ingest, runs_on)(bench, request.inputs, request.replace_taken, watcher))
-    stages.did(_on(extract, runs_on)(bench, request.profile, watcher))
+        stages.did(_on(ingest, runs_on)(bench, request.inputs, request.replace_taken))
+    stages.did(_on(extract, runs_on)(bench, request.profile))
     if request.experiments:
-        stages.did(_on(train, runs_on)(bench, request.experiments, watcher))
-        stages.did(_on(predict, runs_on)(bench, request.experiments, watcher))
+        stages.did(_on(train, runs_on)(bench, request.experiments))
+        stages.did(_on(predict, runs_on)(bench, request.experiments))
     store = FeatureStore(bench.store_url)
     published: tuple[Path, ...] = ()
     tag = ""
     if request.publish is not None and request.experiments:
-        outcomes, published, tag = _on(publish, runs_on)(bench, request.experiments, request.publish, watcher)
+        outcomes, published, tag = _on(publish, runs_on)(bench, request.experiments, request.publish)
         stages.did(outcomes)
     result = RunResult(
         request, tuple(stages.outcomes), _evaluations(store, request), store.snapshot, tag, tuple(published)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from prefect import flow
 
 from flows.commits import commit_finished
-from flows.watch import Watcher
+from flows.watch import watching
 from store import FeatureStore
 from tasks.outcomes import Outcome
 from tasks.predict import predict_video
@@ -17,9 +17,9 @@ _VIDEOS_A_COMMIT = 16
 
 
 @flow(name="predict", flow_run_name="predict {bench.run_id}", validate_parameters=False, persist_result=False)
-def predict(bench: Bench, experiments: Sequence[ExperimentSpec], watcher: Watcher) -> list[Outcome]:
+def predict(bench: Bench, experiments: Sequence[ExperimentSpec]) -> list[Outcome]:
     """One task a video, for all experiments."""
-    videos = [record.address.video for record in FeatureStore(bench.store_url).records("source")]
-    watcher.stage("predict", len(videos))
+    videos = [address.video for address in FeatureStore(bench.store_url).addresses("source")]
+    watching().stage("predict", len(videos))
     futures = {video: predict_video.submit(bench, video, tuple(experiments)) for video in videos}
-    return commit_finished(bench, "predict", futures, watcher, group=_VIDEOS_A_COMMIT)
+    return commit_finished(bench, "predict", futures, group=_VIDEOS_A_COMMIT)

@@ -9,7 +9,7 @@ from prefect import flow
 
 from flows.commits import commit_finished
 from flows.config import PublishConfig
-from flows.watch import Watcher
+from flows.watch import watching
 from store import FeatureStore, content_digest
 from store.engine.export import export
 from tasks.outcomes import Outcome
@@ -19,19 +19,19 @@ from tasks.specs import Bench, ExperimentSpec
 
 @flow(name="publish", flow_run_name="publish {bench.run_id}", validate_parameters=False, persist_result=False)
 def publish(
-    bench: Bench, experiments: Sequence[ExperimentSpec], to: PublishConfig, watcher: Watcher
+    bench: Bench, experiments: Sequence[ExperimentSpec], to: PublishConfig
 ) -> tuple[list[Outcome], tuple[Path, ...], str]:
     """Challenge files and Parquet in `to.folder/<tag>`, and the tag on the snapshot; a published tag never changes."""
     store = FeatureStore(bench.store_url)
     tag = to.tag or f"published-{content_digest(store)[:12]}"
     store.tag(tag)
     folder = to.folder / tag
-    watcher.stage("publish", len(experiments))
+    watching().stage("publish", len(experiments))
     futures = {
         experiment.name: publish_experiment.submit(bench, experiment, folder, to.samples.get(experiment.task))
         for experiment in experiments
     }
-    outcomes = commit_finished(bench, "publish", futures, watcher)
+    outcomes = commit_finished(bench, "publish", futures)
     names = {experiment.name for experiment in experiments}
     predictions = [record for record in store.records("prediction") if record.address.producer in names]
     tables = folder / "parquet"

@@ -11,7 +11,7 @@ from flows.config import PublishConfig, RunConfig, profile_of
 from flows.inputs import Inputs, gather
 from flows.runners import RunnerSpec, task_runner
 from flows.server import prefect_server
-from flows.watch import Watcher
+from flows.watch import Watcher, shown_by
 from models.weights.folder import default_folder
 from store import FeatureStore
 from store.contract.errors import SpecError
@@ -105,8 +105,8 @@ def execute(request: Request, runner: RunnerSpec, watcher: Watcher) -> RunResult
         watcher.server(api)
         from flows.pipeline import pipeline
 
-        with task_runner(runner) as runs_on:
-            return pipeline.with_options(task_runner=runs_on)(request, runs_on, watcher)
+        with task_runner(runner) as runs_on, shown_by(watcher):
+            return pipeline.with_options(task_runner=runs_on)(request, runs_on)
 
 
 def runs_folder(store_url: str) -> Path:

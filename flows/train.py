@@ -7,15 +7,15 @@ from collections.abc import Sequence
 from prefect import flow
 
 from flows.commits import commit_finished
-from flows.watch import Watcher
+from flows.watch import watching
 from tasks.outcomes import Outcome
 from tasks.specs import Bench, ExperimentSpec
 from tasks.train import train_head
 
 
 @flow(name="train", flow_run_name="train {bench.run_id}", validate_parameters=False, persist_result=False)
-def train(bench: Bench, experiments: Sequence[ExperimentSpec], watcher: Watcher) -> list[Outcome]:
+def train(bench: Bench, experiments: Sequence[ExperimentSpec]) -> list[Outcome]:
     """One task a head; a head whose embeddings and labels are as they were is shown as Cached."""
-    watcher.stage("train", len(experiments))
+    watching().stage("train", len(experiments))
     futures = {experiment.name: train_head.submit(bench, experiment) for experiment in experiments}
-    return commit_finished(bench, "train", futures, watcher)
+    return commit_finished(bench, "train", futures)

@@ -121,6 +121,27 @@ class Screen(Watcher):
         (self._progress.console if self._progress is not None else self._console).print(text, soft_wrap=True)
 
 
+_watchers: list[Watcher] = [Watcher()]
+
+
+def watching() -> Watcher:
+    """Who is shown the run of this process.
+
+    It is no parameter of the flows: Prefect sends those along with every task, and a screen cannot travel.
+    """
+    return _watchers[-1]
+
+
+@contextmanager
+def shown_by(watcher: Watcher) -> Iterator[None]:
+    """Show what this process runs to `watcher` while this lasts."""
+    _watchers.append(watcher)
+    try:
+        yield
+    finally:
+        _watchers.remove(watcher)
+
+
 def to_terminal(text: str) -> None:
     """Write a result to standard output."""
     sys.stdout.write(f"{text}\n")

@@ -69,7 +69,7 @@ def face_of(store: FeatureStore, video: str, subject: str, named: Iterable[str])
         subject: `main`, `left` or `right`, as an annotation or a sample list names it.
         named: every subject of that video that is named beside it.
     """
-    faces = {record.address.subject: record for record in store.faces(video)}
+    faces = {record.address.subject: record for record in store.records("face", video=video)}
     if subject in faces:
         return subject
     if subject == MAIN and faces:
@@ -83,7 +83,7 @@ def face_of(store: FeatureStore, video: str, subject: str, named: Iterable[str])
 
 def named_subjects(store: FeatureStore, video: str) -> set[str]:
     """Every subject of a video that an annotation names."""
-    return {subject for task in store.producers("label") for subject in store.subjects("label", task, video)}
+    return {address.subject for address in store.addresses("label", video=video)}
 
 
 def _side_of(store: FeatureStore, face: Record) -> str:

@@ -117,7 +117,8 @@ class _Work:
     def _tracks(self) -> dict[str, Record]:
         """The stored face tracks, by subject."""
         name = self.profile.detector.name
-        return {r.address.subject: r for r in self.store.faces(self.job.video) if r.address.producer == name}
+        found = self.store.records("face", video=self.job.video)
+        return {record.address.subject: record for record in found if record.address.producer == name}
 
     def _read_track(self, record: Record) -> FaceTrack:
         return FaceTrack(**self.store.read(record.address))
@@ -132,7 +133,7 @@ class _Work:
 
     def _remove_subject(self, draft: Draft, face: Record) -> None:
         draft.remove(face.address)
-        for record in self.store.records("visual"):
+        for record in self.store.records("visual", video=self.job.video):
             if face.address.path in {parent.path for parent in record.parents}:
                 draft.remove(record.address)
 

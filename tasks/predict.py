@@ -41,7 +41,7 @@ def store_predictions(bench: Bench, video: str, experiments: Sequence[Experiment
     draft = store.draft(bench.code, bench.run_id)
     try:
         for experiment in experiments:
-            for face in store.faces(video):
+            for face in store.records("face", video=video):
                 _store_prediction(store, draft, experiment, face)
     except AffstoreError as error:
         return refused("predict", video, error)

@@ -18,7 +18,7 @@ from flows.config import checked
 from flows.run import execute, request_of
 from flows.runners import RunnerSpec
 from flows.server import prefect_server
-from flows.watch import Watcher
+from flows.watch import Screen
 from models.submission import read_submission
 from store import FeatureStore, content_digest, read_video
 from store.contract.records import Address
@@ -37,7 +37,7 @@ def server(tmp_path_factory):
 
 def run(store, *sources, runner=THREADS, **document):
     document = {"store": str(store), "sources": [str(s) for s in sources], "weights": "untrained"} | document
-    return execute(request_of(checked(document, "test")), runner, Watcher())
+    return execute(request_of(checked(document, "test")), runner, Screen())
 
 
 def statuses(result, stage="extract"):
@@ -45,7 +45,9 @@ def statuses(result, stage="extract"):
 
 
 def faces(store, video):
-    return {record.address.subject: store.read(record.address)["present"] for record in store.faces(video)}
+    return {
+        record.address.subject: store.read(record.address)["present"] for record in store.records("face", video=video)
+    }
 
 
 @pytest.fixture(scope="module")
@@ -248,8 +250,8 @@ def test_the_challenge_file_says_what_the_store_says(pipeline):
 
 def test_both_people_of_a_video_are_subjects_with_labels_of_their_own(pipeline):
     _, store = pipeline
-    assert set(store.subjects("visual", "emotieffnet_b0", "6-20-480x240")) == {"left", "right"}
-    assert set(store.subjects("label", "expr", "6-20-480x240")) == {"left", "right"}
+    for family in ("face", "visual", "label"):
+        assert {address.subject for address in store.addresses(family, video="6-20-480x240")} == {"left", "right"}
 
 
 def test_a_fitted_head_names_every_embedding_and_label_it_saw(pipeline):

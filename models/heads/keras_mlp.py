@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -65,7 +68,8 @@ def fit(spec: MlpSpec, train: Examples, validation: Examples | None = None) -> F
     # Read by TensorFlow when it is imported: its other kernels would sum in another order.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
-    from models.heads.training import train_mlp
+    with _hushed():
+        from models.heads.training import train_mlp
 
     parameters, curve, best_epoch = train_mlp(spec, train, validation)
     return FittedHead(spec, parameters, curve, best_epoch)
@@ -101,6 +105,23 @@ def _outputs(
         values = np.maximum(values @ kernel + bias, 0)
     kernel, bias = layers[-1]
     return _activate(values @ kernel + bias, head.spec.activation).astype(np.float32)
+
+
+@contextmanager
+def _hushed() -> Iterator[None]:
+    """Keep what TensorFlow's libraries print on import, before any log level is read, off a person's screen."""
+    if "tensorflow" in sys.modules:
+        yield
+        return
+    screen = os.dup(2)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(screen, 2)
+        os.close(screen)
+        os.close(nowhere)
 
 
 def _layers(head: FittedHead) -> list[tuple[NDArray[np.float32], NDArray[np.float32]]]:

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from store.contract.errors import ConflictError, NewerSchemaError, NotFoundError, StoreError
 from store.contract.records import Address, Record
-from store.contract.schema import address_of, family, layout_version
+from store.contract.schema import family, layout_version
 from store.engine.draft import Draft
-from store.engine.listing import artifact_paths, changed_paths, read_attributes
+from store.engine.listing import Listing, changed_paths
 from store.engine.places import check_writable, committer_lock, in_words, is_local, is_memory, local_folder, storage_of
 
 BRANCH = "main"
@@ -76,7 +76,10 @@ class FeatureStore:
 
     def find(self, address: Address) -> Record | None:
         """The record at an address, or None."""
-        return self._records_by_address.get(address)
+        if address not in self._listing.addresses:
+            return None
+        with in_words(self.url, "Reading"):
+            return self._listing.records([address])[0]
 
     def get(self, address: Address) -> Record:
         """The record at an address.
@@ -89,21 +92,18 @@ class FeatureStore:
             raise NotFoundError(f"The store at '{self.url}' has no '{address}'. `affstore status` lists what it has.")
         return record
 
-    def records(self, *names: str) -> list[Record]:
-        """Every record, or those of the named families, in the order of their addresses."""
-        return [record for record in self._records_by_address.values() if not names or record.address.family in names]
+    def addresses(self, *names: str, video: str = "") -> list[Address]:
+        """Every artifact's address, or those of the named families, or of one video, in order; records are not read."""
+        return [
+            address
+            for address in self._listing.addresses
+            if (not names or address.family in names) and (not video or address.video == video)
+        ]
 
-    def producers(self, name: str) -> list[str]:
-        """The detectors, extractors, tasks or experiments that a family has artifacts of."""
-        return sorted({record.address.producer for record in self.records(name)})
-
-    def subjects(self, name: str, producer: str, video: str) -> list[str]:
-        """The subjects of a video that a producer has artifacts of."""
-        return self._subjects.get((name, producer, video), [])
-
-    def faces(self, video: str) -> list[Record]:
-        """The face tracks of a video."""
-        return [record for record in self.records("face") if record.address.video == video]
+    def records(self, *names: str, video: str = "") -> list[Record]:
+        """Every record, or those of the named families, or of one video, in the order of their addresses."""
+        with in_words(self.url, "Listing"):
+            return self._listing.records(self.addresses(*names, video=video))
 
     def read(
         self, address: Address, arrays: Sequence[str] | None = None, rows: slice = slice(None)
@@ -199,11 +199,8 @@ class FeatureStore:
         return zarr.open_group(self.session.store, mode="r")
 
     @cached_property
-    def _records_by_address(self) -> dict[Address, Record]:
-        with in_words(self.url, "Listing"):
-            attributes = read_attributes(self.session, artifact_paths(self._repository, self.snapshot))
-        addresses = {path: address_of(path) for path in sorted(attributes)}
-        return {address: Record.from_attributes(address, attributes[path]) for path, address in addresses.items()}
+    def _listing(self) -> Listing:
+        return Listing(self._repository, self.session)
 
     def _snapshot_of(self, at: str | None) -> str:
         if at is None:
@@ -228,14 +225,6 @@ class FeatureStore:
                 f"The store at '{self.url}' has layout {layout}; this affstore knows up to {layout_version()}. "
                 "Update affstore."
             )
-
-    @cached_property
-    def _subjects(self) -> dict[tuple[str, str, str], list[str]]:
-        found: dict[tuple[str, str, str], list[str]] = {}
-        for address in self._records_by_address:
-            if address.subject:
-                found.setdefault((address.family, address.producer, address.video), []).append(address.subject)
-        return found
 
     def _to_commit(self, drafts: Sequence[Draft], tip: str) -> list[Draft]:
         """The drafts that are still news: not what another run has stored with the same keys meanwhile."""

@@ -88,7 +88,7 @@ def _feature(store: FeatureStore, video: str, extractor: str, subject: str) -> R
         record = store.find(address)
         if record is not None:
             return record
-    there = [r.address.path for r in store.records("visual", "audio") if r.address.video == video]
+    there = [address.path for address in store.addresses("visual", "audio", video=video)]
     raise NotFoundError(
         f"'{video}' has no embedding by '{extractor}' for subject '{subject}'. It has: {', '.join(there) or 'none'}."
     )

@@ -1,0 +1,150 @@
+"""How long `affstore plan` takes on a large store: 600 videos with eleven artifacts each, all of them fresh.
+
+Every video has its source, a face, four embeddings, three labels and two predictions, with the records that real ones
+have and arrays of a few rows, because planning reads no array. A process of its own plans it, as a user types it; then
+the parts of that are timed in this process. Building the store takes minutes: `--keep FOLDER` keeps it for next time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+from bench.clocks import Spent, spent, typical
+from bench.workplace import Workplace
+from rich.progress import track
+
+from flows.commands.options import print_table
+from models.extractors.specs import ExtractorSpec, FaceExtractorSpec
+from store import FeatureStore
+from store.contract.keys import key_of
+from store.contract.labels import TASKS
+from store.contract.records import Address, Artifact, record_of
+from store.contract.schema import family
+from store.engine.listing import artifact_paths, read_attributes
+from tasks import recipes
+from tasks.planning import plan
+from tasks.specs import Profile
+
+EXTRACTORS = ("emotieffnet_b0", "emotieffnet_b0_afew", "mt_emotieffnet_b0", "wav2vec2_base_960h")
+EXPERIMENTS = ("expr-mlp", "au-mlp")
+FRAMES = 8
+BAR_S = 3.0
+
+
+def artifacts_of(video: str, profile: Profile) -> Iterator[Artifact]:
+    """Everything a video can have, with the recipes that the plan wants."""
+    source = artifact(Address("source", video=video), recipes.source(key_of(video)), sha256=key_of(video), aliases=[])
+    key = key_of(source.recipe)
+    detector = profile.detector
+    recipe = recipes.face(detector, profile.tracking, key, "main")
+    face = artifact(Address("face", detector.name, video, "main"), recipe, source)
+    features = [feature(spec, video, source, face) for spec in profile.extractors]
+    yield from (source, face, *features)
+    for task in TASKS:
+        yield artifact(Address("label", task, video, "main"), recipes.label(task, key_of([task, video]), key), source)
+    for experiment in EXPERIMENTS:
+        recipe = recipes.prediction({"of": experiment}, key, [key_of(each.recipe) for each in features])
+        yield artifact(Address("prediction", experiment, video, "main"), recipe, *features)
+
+
+def feature(spec: ExtractorSpec, video: str, source: Artifact, face: Artifact) -> Artifact:
+    if isinstance(spec, FaceExtractorSpec):
+        recipe = recipes.feature(spec, key_of(face.recipe))
+        return artifact(Address("visual", spec.name, video, "main"), recipe, source, face)
+    return artifact(Address("audio", spec.name, video), recipes.feature(spec, key_of(source.recipe)), source)
+
+
+def artifact(address: Address, recipe: dict[str, object], *parents: Artifact, **attributes: object) -> Artifact:
+    """An artifact of zeros that its family accepts."""
+    schema = family(address.family)
+    arrays = {
+        name: np.zeros([schema.sizes.get(dim, FRAMES) for dim in array.dims], array.dtypes[0])
+        for name, array in schema.arrays.items()
+    }
+    digest = "0" * 64  # of a parent: it is compared with nothing here but itself
+    known = dict.fromkeys(schema.attributes) | {"frames": FRAMES, "location": f"/videos/{address.video}.mp4"}
+    lines = tuple(record_of(parent, digest, {}, "", "").as_parent() for parent in parents)
+    made = {"extractor": address.producer, "engine": "torch", "precision": "float32", "elapsed_s": 1.5}
+    return Artifact(address, recipe, arrays, known | attributes, lines, made)
+
+
+def build(place: Workplace, videos: int, a_commit: int = 50) -> None:
+    """Fill the store, in few commits."""
+    have = len(place.store().records("source"))
+    for first in track(range(have, videos, a_commit), "building the store", transient=True):
+        draft = place.store().draft(place.bench.code, place.bench.run_id)
+        for number in range(first, min(first + a_commit, videos)):
+            for each in artifacts_of(f"{number:03}-30-1280x720", place.profile):
+                draft.put(each)
+        place.store().commit([draft], "benchmark")
+
+
+def command(place: Workplace, extractors: Sequence[str]) -> None:
+    """A process of its own: what a user waits for."""
+    named = [word for name in extractors for word in ("-e", name)]
+    words = ["plan", "--store", place.bench.store_url, "--weights", "untrained", *named]
+    done = subprocess.run([sys.executable, "-m", "flows.cli", *words], capture_output=True, text=True, check=False)
+    if done.returncode not in (0, 10):
+        raise SystemExit(f"affstore {' '.join(words)} ended with {done.returncode}: {done.stderr}")
+
+
+def parts(place: Workplace) -> dict[str, Spent]:
+    """The steps of the same in this process, which has imported everything."""
+    took: dict[str, Spent] = {}
+    store = place.store()
+    took["open the store"] = spent(place.store)
+    took["list its groups"] = spent(lambda: artifact_paths(store._repository, store.snapshot))
+    paths = artifact_paths(store._repository, store.snapshot)
+    took["read their attributes"] = spent(lambda: read_attributes(store.session, paths))
+    took["all records, from the start"] = spent(lambda: FeatureStore(store.url).records())
+    records = store.records()
+    took["plan"] = spent(lambda: plan(records, place.profile))
+    return took
+
+
+def imports() -> dict[str, Spent]:
+    """What a process needs before it can begin."""
+
+    def python(code: str) -> Spent:
+        return spent(lambda: subprocess.run([sys.executable, "-c", code], check=True))
+
+    return {
+        "python by itself": python("pass"),
+        "… with the command line": python("import flows.cli"),
+        "… with the store": python("import flows.cli, store.engine.feature_store"),
+        "… with all that planning imports": python(
+            "import flows.cli, flows.config, store.engine.feature_store, tasks.planning, tasks.experiment_plan"
+        ),
+    }
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--videos", type=int, default=600)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--extractor", action="append", help="all four if none is named")
+    parser.add_argument("--keep", type=Path, help="where the store is built, and found again next time")
+    asked = parser.parse_args(arguments)
+    extractors = asked.extractor or EXTRACTORS
+    with tempfile.TemporaryDirectory() as temporary:
+        place = Workplace.at(asked.keep or Path(temporary), extractors)
+        build(place, asked.videos)
+        rounds = [
+            {"affstore plan": spent(lambda: command(place, extractors)), **imports(), **parts(place)}
+            for _ in range(asked.rounds)
+        ]
+        artifacts = len(place.store().records())
+    took = {name: typical(one[name] for one in rounds) for name in rounds[0]}
+    print(f"{asked.videos} videos, {artifacts} artifacts; median of {asked.rounds} rounds; the bar is {BAR_S:.0f} s.")
+    rows = [(name, f"{one.wall_s:.2f} s", f"{one.cpu_s:.2f} s") for name, one in took.items()]
+    print_table(("step", "wall", "processor"), rows)
+
+
+if __name__ == "__main__":
+    main()
