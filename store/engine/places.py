@@ -101,7 +101,8 @@ def in_words(url: str, doing: str) -> Iterator[None]:
     try:
         yield
     except (icechunk.IcechunkError, OSError) as error:
-        text = " ".join(str(error).split())
+        # The engine's words come with a trace of its own functions, which tells a user nothing.
+        text = " ".join(str(error).split("|")[0].split()).removeprefix("x ")
         reason = _reason(error, text)
         if reason:
             raise StoreUnavailableError(f"{doing} the store at '{url}' failed: {reason}.") from error
@@ -129,6 +130,8 @@ def _reason(error: Exception, text: str) -> str | None:
         return "the place is not empty and holds no store; name another one"
     if "dispatch failure" in text or "error sending request" in text or "onnect" in text:
         return f"the server does not answer ({_short(text)})"
+    if "service error" in text:
+        return "the bucket does not exist, or these credentials may not use it"
     return None
 
 

@@ -1,0 +1,203 @@
+"""The memory that a long video needs beside its networks: peak resident size while extracting 47,434 frames.
+
+That is the longest video of Aff-Wild2; here it lasts 31 minutes at 25 frames/s, with sound. What is measured is rows,
+arrays, decoding and writing, not arithmetic, so STAND-INS do the embedding: the real classes with their batches, widths
+and outputs, in which a small matrix takes the place of the forward pass. Every frame has a face, which is in the store;
+`--find-faces` finds them anew. The real networks are measured by themselves, on 64 crops and on two minutes of sound.
+
+Each row is a process of its own. `before` is its resident size when its imports are done and, for the stand-ins, when
+they have run once; `above` is by how much the peak until the commit exceeds that. Linux only: peaks come from /proc.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from itertools import cycle, islice
+from pathlib import Path
+
+import numpy as np
+from bench.clocks import spent
+from bench.workplace import Workplace
+from numpy.typing import NDArray
+from rich.progress import track
+
+from flows.commands.options import print_table
+from models.demo.corpus import CorpusSpec, write_corpus
+from models.demo.film import Pictures, Recording, write_film
+from models.extractors.emotieffnet import EmotiEffNet
+from models.extractors.registry import register, spec_of
+from models.extractors.specs import FaceExtractorSpec, SoundExtractorSpec
+from models.extractors.wav2vec2 import Wav2Vec2
+from models.media.video import frames, probe
+from store.contract.clock import FrameClock
+from store.contract.records import Address, Artifact, Record
+from tasks import recipes
+from tasks.networks import face_network, sound_network
+
+LONGEST_FRAMES = 47_434
+RATE_HZ = 25
+SOUND_HZ = 16_000
+HELD_FRAMES = 25
+"""How long each picture stays: what does not move is coded and decoded fast."""
+BAR_MIB = 2048
+FACE, SOUND = "emotieffnet_b0", "wav2vec2_base_960h"
+STAND_INS: dict[str, tuple[str, ...]] = {
+    "one face network": ("quick_face_1",),
+    "the sound network": ("quick_sound",),
+    "one of each, in one job": ("quick_face_1", "quick_sound"),
+    "three face networks and the sound network": ("quick_face_1", "quick_face_2", "quick_face_3", "quick_sound"),
+}
+
+
+class QuickFace(EmotiEffNet):
+    """EmotiEffNet without its network: every 16th pixel times a matrix."""
+
+    def __init__(self, spec: FaceExtractorSpec, parameters: object, device: str = "cpu") -> None:
+        self.spec, self._classes, self._scales = spec, len(spec.logits or ()), 2 * spec.valence_arousal
+        self._matrix = matrix(3 * (spec.size_px // 16) ** 2, spec.width + self._classes + self._scales)
+
+    def _forward(self, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
+        return crops[:, ::16, ::16].reshape(len(crops), -1).astype(np.float32) @ self._matrix
+
+
+class QuickSound(Wav2Vec2):
+    """wav2vec 2.0 without its network: the samples of a vector's own 20 ms times a matrix."""
+
+    def __init__(self, spec: SoundExtractorSpec, parameters: object, device: str = "cpu") -> None:
+        self.spec, self._step = spec, int(spec.rate_hz / spec.vectors_hz)
+        self._matrix = matrix(self._step, spec.width)
+
+    def _forward(self, segment: NDArray[np.float32]) -> NDArray[np.float32]:
+        vectors = len(segment) // self._step
+        return segment[: vectors * self._step].reshape(vectors, self._step) @ self._matrix
+
+
+def matrix(rows: int, columns: int) -> NDArray[np.float32]:
+    return np.random.default_rng(0).standard_normal((rows, columns), np.float32)
+
+
+def add_stand_ins(place: Workplace) -> Workplace:
+    """The same place with the stand-ins registered, under parameters that are there and that they do not look at."""
+    names = sorted({name for names in STAND_INS.values() for name in names})
+    face, sound = spec_of(FACE), spec_of(SOUND)
+    weights = place.profile.faces[0].weights
+    faces = [replace(face, name=name, weights=weights) for name in names if "face" in name]
+    sounds = [replace(sound, name=name, weights=weights) for name in names if "sound" in name]
+    register(*faces)(QuickFace)
+    register(*sounds)(QuickSound)
+    return replace(place, profile=replace(place.profile, extractors=(*faces, *sounds)))
+
+
+def long_film(folder: Path, length: int) -> Path:
+    """A small film of a face, with noise for a sound."""
+    (take,) = write_corpus(folder / "corpus", CorpusSpec(only=("130-25-320x240",)))
+    small = [np.ascontiguousarray(picture[::2, ::2]) for picture in frames(take, probe(take))]
+    held = cycle(picture for picture in small for _ in range(HELD_FRAMES))
+    pictures = Pictures(islice(held, length), small[0].shape[1::-1], FrameClock.uniform(RATE_HZ, length))
+    wave = 0.1 * np.random.default_rng(0).standard_normal(length * SOUND_HZ // RATE_HZ, np.float32)
+    write_film(folder / "long.mp4", pictures, Recording(wave, SOUND_HZ))
+    return folder / "long.mp4"
+
+
+def put_faces(place: Workplace, source: Record) -> None:
+    """A face in every frame, as if it had been found: its box is the picture."""
+    said, length = source.attributes, source.attributes["frames"]
+    box = np.tile(np.array([0, 0, said["width"], said["height"]], np.float32), (length, 1))
+    ones = np.ones(length, np.float32)
+    arrays = {"box": box, "landmark": np.zeros((length, 5, 2), np.float32), "score": ones, "present": ones > 0}
+    profile = place.profile
+    recipe = recipes.face(profile.detector, profile.tracking, source.key, "main")
+    address = Address("face", profile.detector.name, source.address.video, "main")
+    draft = place.store().draft(place.bench.code, place.bench.run_id)
+    draft.put(Artifact(address, recipe, arrays, {"frames": length, "prominent": True}, (source.as_parent(),)))
+    place.store().commit([draft], "benchmark")
+
+
+def extraction(place: Workplace, names: Sequence[str], find_faces: bool) -> Callable[[], None]:
+    """The work of one row, with its networks built and warm."""
+    found = add_stand_ins(place)
+    specs = tuple(spec for spec in found.profile.extractors if spec.name in names)
+    for spec in specs:
+        if isinstance(spec, FaceExtractorSpec):
+            side = spec.size_px
+            face_network(spec, found.bench.weights, "cpu").embed(np.zeros((64, side, side, 3), np.uint8))
+        else:
+            sound_network(spec, found.bench.weights, "cpu").embed(np.zeros(2 * spec.rate_hz, np.float32))
+    job = replace(found.job("long"), extractors=specs, find_faces=find_faces)
+
+    def work() -> None:
+        outcome = found.extract(job)
+        if outcome.status != "done":
+            raise SystemExit(f"The job is {outcome.status}: {outcome.reason}")
+        found.commit(outcome)
+
+    return work
+
+
+def real(place: Workplace, name: str) -> Callable[[], object]:
+    """Load a real network and run it."""
+    (spec,) = (spec for spec in place.profile.extractors if spec.name == name)
+    if isinstance(spec, FaceExtractorSpec):
+        crops = np.zeros((64, spec.size_px, spec.size_px, 3), np.uint8)
+        return lambda: face_network(spec, place.bench.weights, "cpu").embed(crops)
+    wave = np.random.default_rng(0).standard_normal(120 * spec.rate_hz, np.float32)
+    return lambda: sound_network(spec, place.bench.weights, "cpu").embed(wave)
+
+
+def measure(asked: argparse.Namespace) -> dict[str, float]:
+    """In a process of its own: one row."""
+    name = asked.measure
+    place = Workplace.at(asked.folder, [name if name in (FACE, SOUND) else FACE])
+    work = real(place, name) if name in (FACE, SOUND) else extraction(place, STAND_INS[name], asked.find_faces)
+    before = resident_mib("VmRSS")
+    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # forget the peak so far
+    took = spent(work)
+    return {"before": before, "peak": resident_mib("VmHWM"), "cpu_s": took.cpu_s}
+
+
+def resident_mib(field: str) -> float:
+    found = re.search(rf"{field}:\s+(\d+) kB", Path("/proc/self/status").read_text(encoding="ascii"))
+    if found is None:
+        raise SystemExit("This benchmark reads the peak of its memory from /proc, which Linux has.")
+    return int(found[1]) / 1024
+
+
+def row(name: str, folder: Path, find_faces: bool) -> tuple[str, ...]:
+    """Measure a row in a process of its own."""
+    words = [sys.executable, __file__, "--measure", name, "--folder", str(folder)]
+    done = subprocess.run(words + ["--find-faces"] * find_faces, stdout=subprocess.PIPE, text=True, check=True)
+    found = json.loads(done.stdout)
+    above = found["peak"] - found["before"]
+    return (name, f"{found['before']:.0f}", f"{found['peak']:.0f}", f"{above:.0f}", f"{found['cpu_s']:.0f} s")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--frames", type=int, default=LONGEST_FRAMES)
+    parser.add_argument("--find-faces", action="store_true", help="in every row of stand-ins; takes minutes more")
+    parser.add_argument("--without-real", action="store_true", help="leave out the real networks")
+    parser.add_argument("--measure", help=argparse.SUPPRESS)
+    parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
+    asked = parser.parse_args(arguments)
+    if asked.measure:
+        print(json.dumps(measure(asked)))
+        return
+    names = [*STAND_INS, *([] if asked.without_real else [FACE, SOUND])]
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        place = Workplace.at(folder, [FACE] if asked.without_real else [FACE, SOUND])
+        put_faces(place, place.add(long_film(folder, asked.frames)))
+        rows = [row(name, folder, asked.find_faces) for name in track(names, "processes", transient=True)]
+    print(f"{asked.frames} frames; stand-ins embed them, the last rows excepted. The bar is {BAR_MIB} MiB above.")
+    print_table(("what runs", "before, MiB", "peak, MiB", "above, MiB", "processor"), rows)
+
+
+if __name__ == "__main__":
+    main()
