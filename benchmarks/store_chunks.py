@@ -212,7 +212,7 @@ def row_of(chunk: int, codec: str, rounds: Sequence[Round], films: Sequence[Rows
     return (
         "whole" if chunk == WHOLE else str(chunk),
         codec,
-        f"{stored_mb / megabytes:.2f}",
+        f"{stored_mb / megabytes:.3f}",
         f"{stored_mb / chunks:.1f}",
         f"{rounds[0].objects / len(films):.0f}",
         rate("write"),

@@ -57,12 +57,16 @@ def call(arguments: list[str]) -> int:
         return _refuse(str(error), error.exit_code)
     except CycloptsError as error:
         return _refuse(" ".join(str(error).split()), 2)
-    except KeyboardInterrupt:
-        return _refuse("Interrupted. What was finished is kept; run the command again to go on.", 130)
     except BrokenPipeError:
         # The reader of our output went away, as `head` does.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:
+        return _refuse(
+            f"{error.strerror or error}: {error.filename or 'a file of this run'}. Check room and rights.", 4
+        )
+    except KeyboardInterrupt:
+        return _refuse("Interrupted. What was finished is kept; run the command again to go on.", 130)
 
 
 def _refuse(message: str, code: int) -> int:

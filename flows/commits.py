@@ -9,8 +9,9 @@ from prefect.futures import PrefectFuture, as_completed
 
 from flows.watch import watching
 from store import FeatureStore
-from store.contract.errors import AffstoreError
+from store.contract.errors import AffstoreError, ConflictError
 from tasks.outcomes import Outcome
+from tasks.progress import stop
 from tasks.specs import Bench
 
 
@@ -29,20 +30,31 @@ def commit_finished(
         group: how many drafts make a commit.
     """
     outcomes: list[Outcome] = []
-    for batch in _batches(_outcomes(stage, futures), group):
-        for outcome in _committed(bench, stage, batch):
-            watching().outcome(outcome)
-            outcomes.append(outcome)
+    try:
+        for batch in _batches(_outcomes(stage, futures), group):
+            for outcome in _committed(bench, stage, batch):
+                watching().outcome(outcome)
+                outcomes.append(outcome)
+    except BaseException:  # also Ctrl-C: the threads at work must not first finish their videos
+        stop()
+        raise
     return outcomes
 
 
 def _outcomes(stage: str, futures: Mapping[str, PrefectFuture[Any]]) -> Iterator[Outcome]:
     about = {future.task_run_id: name for name, future in futures.items()}
     for future in as_completed(list(futures.values())):
-        found = future.result(raise_on_failure=False)
+        found = _result(future)
         if not isinstance(found, Outcome):
             found = Outcome(stage, about[future.task_run_id], "failed", _sentence(found))
         yield found
+
+
+def _result(future: PrefectFuture[Any]) -> Any:
+    try:
+        return future.result(raise_on_failure=False)
+    except Exception as error:  # noqa: BLE001 - a worker that died (KilledWorker, CommClosedError …) stops no other video
+        return error
 
 
 def _batches(outcomes: Iterable[Outcome], group: int) -> Iterator[list[Outcome]]:
@@ -67,10 +79,12 @@ def _committed(bench: Bench, stage: str, batch: Sequence[Outcome]) -> list[Outco
     about = ", ".join(outcome.subject for outcome in batch)
     try:
         FeatureStore(bench.store_url).commit(drafts, f"{stage}: {about}", {"run_id": bench.run_id})
-    except AffstoreError as error:
-        if not error.retryable:
-            raise
-        return [Outcome(stage, outcome.subject, "failed", str(error)) for outcome in batch]
+    except ConflictError as error:
+        if len(batch) > 1:  # one of them; the others are none the worse
+            return [committed for outcome in batch for committed in _committed(bench, stage, [outcome])]
+        return [Outcome(stage, batch[0].subject, "failed", str(error))]
+    for draft in drafts:
+        draft.release()
     return [outcome.without_draft() for outcome in batch]
 
 

@@ -10,13 +10,14 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from flows.commands.options import DEFAULT_EXTRACTORS
-from models.extractors.registry import names, spec_of
+from models.extractors.registry import spec_of
 from models.extractors.specs import ExtractorSpec
 from models.faces.specs import DetectorSpec, TrackingSpec, resolve
 from models.heads.specs import PAPER_HEADS, MlpSpec
 from models.weights.folder import WeightsFolder
 from store.contract.errors import DuplicateNameError, SpecError, UnknownNameError
 from store.contract.labels import task_space
+from store.contract.names import name_fault
 from tasks.specs import ExperimentSpec, Finish, Input, Profile
 
 
@@ -51,6 +52,9 @@ class ExperimentConfig(_Strict):
         Raises:
             SpecError: a name or a value is wrong.
         """
+        fault = name_fault(self.name)
+        if fault:
+            raise SpecError(f"An experiment cannot be called {self.name!r}: {fault}.")
         inputs = tuple(Input.parse(text) for text in self.inputs)
         for part in inputs:
             spec_of(part.extractor)
@@ -58,8 +62,19 @@ class ExperimentConfig(_Strict):
         if unknown:
             raise UnknownNameError.of(f"field of the head of '{self.name}'", unknown[0], MlpSpec.__dataclass_fields__)
         task_space(self.task)
-        mlp = replace(PAPER_HEADS[self.task], **{"name": self.name, **self.head})
+        papers = PAPER_HEADS[self.task]
+        for name, value in self.head.items():
+            _check_kind(self.name, name, value, getattr(papers, name))
+        mlp = replace(papers, **{"name": self.name, **self.head})
         return ExperimentSpec(self.name, inputs, mlp, Finish(self.smooth_frames, self.thresholds))
+
+
+def _check_kind(head: str, name: str, value: Any, papers: Any) -> None:
+    """See that a head's field is of the kind the papers' value has."""
+    kinds = (int, float) if isinstance(papers, float) else (type(papers),)
+    if not isinstance(value, kinds) or isinstance(value, bool):
+        wanted = " or ".join(kind.__name__ for kind in kinds)
+        raise SpecError(f"Head '{head}': '{name}' must be {wanted}, as {papers!r}; found {value!r}.")
 
 
 class PublishConfig(_Strict):
@@ -74,6 +89,13 @@ class PublishConfig(_Strict):
     folder: Path
     samples: dict[str, Path] = {}
     tag: str = ""
+
+    @field_validator("samples")
+    @classmethod
+    def _of_tasks(cls, value: dict[str, Path]) -> dict[str, Path]:
+        for task in value:
+            task_space(task)
+        return value
 
 
 class RunnerConfig(_Strict):
@@ -192,11 +214,6 @@ def profile_of(config: RunConfig, weights: WeightsFolder) -> Profile:
 
     extractors = tuple(resolved(name) for name in sorted(config.extractors))
     return Profile(resolve(DetectorSpec()), TrackingSpec(), extractors)
-
-
-def known_extractors() -> tuple[str, ...]:
-    """Every extractor that can be named."""
-    return names()
 
 
 def _rooted(config: RunConfig, folder: Path) -> RunConfig:

@@ -16,16 +16,18 @@ from tasks.specs import Bench, Profile
 
 
 @flow(name="extract", flow_run_name="extract {bench.run_id}", validate_parameters=False, persist_result=False)
-def extract(bench: Bench, profile: Profile) -> list[Outcome]:
+def extract(bench: Bench, profile: Profile, retry: bool = False) -> list[Outcome]:
     """Faces and embeddings of every video in the store; what is there already is shown as Cached."""
-    due = due_jobs(bench, profile)
+    due = due_jobs(bench, profile, retry)
     watching().stage("extract", len(due), sum(job.frames for job in due if job.due and not job.refused))
     futures = {job.video: extract_video.submit(bench, job, profile) for job in due}
     return commit_finished(bench, "extract", futures)
 
 
-def due_jobs(bench: Bench, profile: Profile) -> Sequence[VideoJob]:
+def due_jobs(bench: Bench, profile: Profile, retry: bool) -> Sequence[VideoJob]:
     """Every video's job, the longest first, so that no long video is left to run alone at the end."""
     records = FeatureStore(bench.store_url).records()
+    if retry:
+        records = [record for record in records if record.address.family != "quarantine"]
     found = jobs(records, profile, plan(records, profile))
     return sorted(found, key=lambda job: (not job.due, -job.frames, job.video))

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from pathlib import Path
 
 from prefect import flow
 
 from flows.commits import commit_finished
 from flows.inputs import Inputs
+from flows.run import Tries
 from flows.watch import watching
 from models.annotations import FoundAnnotation
 from store import FeatureStore
-from store.contract.keys import digest_file, key_of
 from tasks.annotate import annotate
 from tasks.arrivals import Arrival, arrivals
 from tasks.ingest import ingest_video
@@ -24,15 +23,16 @@ _LABELS_A_COMMIT = 32
 
 
 @flow(name="ingest", flow_run_name="ingest {bench.run_id}", validate_parameters=False, persist_result=False)
-def ingest(bench: Bench, inputs: Inputs, replace_taken: bool) -> list[Outcome]:
+def ingest(bench: Bench, inputs: Inputs, tries: Tries) -> list[Outcome]:
     """Every video's bytes, clock and labels into the store, one task a video."""
-    files = [(path, _name_of(path), _digest(path)) for path in inputs.videos]
-    found = arrivals(FeatureStore(bench.store_url), files, replace_taken)
+    found = arrivals(FeatureStore(bench.store_url), inputs.digests(), tries.replace_taken, tries.retry)
     watching().stage("ingest", len(found))
     # An alias is noted on a source that must be there first.
     first = [arrival for arrival in found if arrival.verdict not in ("alias", "moved")]
     outcomes = _ingest(bench, first)
-    outcomes += _ingest(bench, [arrival for arrival in found if arrival not in first])
+    for arrival in found:
+        if arrival not in first:  # one after the other: several may be of one source
+            outcomes += _ingest(bench, [arrival])
     return outcomes + _annotate(bench, inputs.annotations)
 
 
@@ -48,16 +48,3 @@ def _annotate(bench: Bench, found: Sequence[FoundAnnotation]) -> list[Outcome]:
     watching().stage("annotate", len(by_video))
     futures = {video: annotate.submit(bench, video, by_video[video]) for video in sorted(by_video)}
     return commit_finished(bench, "annotate", futures, group=_LABELS_A_COMMIT)
-
-
-def _name_of(path: Path) -> str:
-    """A video is called as its file is; `_left` and `_right` are subjects of one video only in annotations."""
-    return path.stem
-
-
-def _digest(path: Path) -> str:
-    """The digest of a file's bytes; of its path, where it cannot be read (the task then says why)."""
-    try:
-        return digest_file(path)
-    except OSError:
-        return key_of(str(path))

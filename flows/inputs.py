@@ -9,6 +9,7 @@ from pathlib import Path
 
 from models.annotations import FoundAnnotation, find_annotations
 from store.contract.errors import SpecError
+from store.contract.keys import digest_file, key_of
 
 VIDEO_SUFFIXES = (
     ".3gp", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".ogv", ".ts", ".webm",
@@ -33,6 +34,17 @@ class Inputs:
     videos: tuple[Path, ...]
     annotations: tuple[FoundAnnotation, ...]
     left_alone: int = 0
+
+    def digests(self) -> list[tuple[Path, str, str]]:
+        """Each video's path, name and the digest of its bytes; of its path where it cannot be read: a task says why."""
+        return [(path, path.stem, _digest(path)) for path in self.videos]
+
+
+def _digest(path: Path) -> str:
+    try:
+        return digest_file(path)
+    except OSError:
+        return key_of(str(path))
 
 
 def gather(named: Iterable[str]) -> Inputs:
@@ -59,9 +71,19 @@ def gather(named: Iterable[str]) -> Inputs:
                 f"'{path}' holds no video and no annotation ({len(files)} other files). Name another folder."
             )
         videos |= dict.fromkeys(media)
+        for annotation in found.values():
+            _check_once(annotation, annotations.values())
         annotations |= found
         left_alone += len(files) - len(media) - len(found)
     return Inputs(tuple(videos), tuple(annotations.values()), left_alone)
+
+
+def _check_once(new: FoundAnnotation, known: Iterable[FoundAnnotation]) -> None:
+    """Two editions of the annotations would take turns in the store, run by run."""
+    for old in known:
+        same = (old.task, old.video, old.subject) == (new.task, new.video, new.subject)
+        if same and old.path != new.path:
+            raise SpecError(f"'{old.path}' and '{new.path}' annotate the same for one task. Name one edition only.")
 
 
 def _paths(named: Iterable[str]) -> Iterator[Path]:

@@ -32,19 +32,22 @@ from tasks.outcomes import Outcome
 def pipeline(request: Request, runs_on: Any) -> RunResult:
     """Run every stage that the request names; what the store has already is shown as Cached."""
     stages = _Stages(request)
-    bench = request.bench
+    bench, experiments = request.bench, request.experiments
     if request.inputs.videos or request.inputs.annotations:
-        stages.did(_on(ingest, runs_on)(bench, request.inputs, request.replace_taken))
-    stages.did(_on(extract, runs_on)(bench, request.profile))
+        stages.did(_on(ingest, runs_on)(bench, request.inputs, request.tries))
+    stages.did(_on(extract, runs_on)(bench, request.profile, request.tries.retry))
     if request.experiments:
-        stages.did(_on(train, runs_on)(bench, request.experiments))
-        stages.did(_on(predict, runs_on)(bench, request.experiments))
-    store = FeatureStore(bench.store_url)
+        trained = _on(train, runs_on)(bench, request.experiments)
+        stages.did(trained)
+        failed = {outcome.subject for outcome in trained if outcome.status == "failed"}
+        experiments = tuple(experiment for experiment in request.experiments if experiment.name not in failed)
+        stages.did(_on(predict, runs_on)(bench, experiments))
     published: tuple[Path, ...] = ()
     tag = ""
-    if request.publish is not None and request.experiments:
-        outcomes, published, tag = _on(publish, runs_on)(bench, request.experiments, request.publish)
+    if request.publish is not None and experiments:
+        outcomes, published, tag = _on(publish, runs_on)(bench, experiments, request.publish)
         stages.did(outcomes)
+    store = FeatureStore(bench.store_url)
     result = RunResult(
         request, tuple(stages.outcomes), _evaluations(store, request), store.snapshot, tag, tuple(published)
     )

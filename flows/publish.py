@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,8 +12,10 @@ from flows.commits import commit_finished
 from flows.config import PublishConfig
 from flows.watch import watching
 from store import FeatureStore, content_digest
+from store.contract.errors import StoreError
+from store.contract.records import Record
 from store.engine.export import export
-from tasks.outcomes import Outcome
+from tasks.outcomes import Outcome, refused
 from tasks.publish import publish_experiment
 from tasks.specs import Bench, ExperimentSpec
 
@@ -23,18 +26,38 @@ def publish(
 ) -> tuple[list[Outcome], tuple[Path, ...], str]:
     """Challenge files and Parquet in `to.folder/<tag>`, and the tag on the snapshot; a published tag never changes."""
     store = FeatureStore(bench.store_url)
-    tag = to.tag or f"published-{content_digest(store)[:12]}"
-    store.tag(tag)
+    try:
+        tag = to.tag or _tag_of_content(store)
+        store.tag(tag)
+    except StoreError as error:
+        return [refused("publish", to.tag or "tag", error)], (), ""
     folder = to.folder / tag
     watching().stage("publish", len(experiments))
     futures = {
-        experiment.name: publish_experiment.submit(bench, experiment, folder, to.samples.get(experiment.task))
+        experiment.name: publish_experiment.submit(bench, tag, experiment, folder, to.samples.get(experiment.task))
         for experiment in experiments
     }
     outcomes = commit_finished(bench, "publish", futures)
     names = {experiment.name for experiment in experiments}
-    predictions = [record for record in store.records("prediction") if record.address.producer in names]
+    tagged = FeatureStore(bench.store_url, tag)
+    predictions = [record for record in tagged.records("prediction") if record.address.producer in names]
     tables = folder / "parquet"
     if predictions and not tables.exists():
-        export(store, predictions, tables, "parquet")
+        _export_whole(tagged, predictions, tables)
     return outcomes, tuple(sorted(path for path in folder.rglob("*") if path.is_file())), tag
+
+
+def _tag_of_content(store: FeatureStore) -> str:
+    """A tag made of what is published; where that was published before under it, that tag again."""
+    tag = f"published-{content_digest(store)[:12]}"
+    known = store.tags()
+    # The same content under another snapshot: a video was renamed, or given again.
+    return tag if known.get(tag, store.snapshot) == store.snapshot else f"{tag}-{store.snapshot[:8].lower()}"
+
+
+def _export_whole(store: FeatureStore, predictions: Sequence[Record], to: Path) -> None:
+    """Write the tables beside their place first, so that a killed run leaves no half of them in it."""
+    new = to.with_name(f"{to.name}.new")
+    shutil.rmtree(new, ignore_errors=True)
+    export(store, predictions, new, "parquet")
+    new.rename(to)

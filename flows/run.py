@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import secrets
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from flows.config import PublishConfig, RunConfig, profile_of
@@ -12,13 +13,29 @@ from flows.inputs import Inputs, gather
 from flows.runners import RunnerSpec, task_runner
 from flows.server import prefect_server
 from flows.watch import Watcher, shown_by
+from models.submission import read_sample
 from models.weights.folder import default_folder
 from store import FeatureStore
 from store.contract.errors import SpecError
+from store.contract.labels import TASKS
 from store.engine.places import is_local, local_folder
 from tasks.evaluate import Evaluation
 from tasks.outcomes import Outcome
+from tasks.progress import begin
 from tasks.specs import Bench, ExperimentSpec, Profile
+
+
+@dataclass(frozen=True, slots=True)
+class Tries:
+    """What is tried although the store knows better.
+
+    Attributes:
+        replace_taken: a known name with other bytes is a new version of its video.
+        retry: what is in quarantine with the same name and bytes is tried again.
+    """
+
+    replace_taken: bool = False
+    retry: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +48,7 @@ class Request:
         profile: what is extracted from every video of the store.
         experiments: heads to train and apply.
         publish: where to, or None.
-        replace_taken: whether a known name with other bytes is a new version of its video.
+        tries: what is tried although the store knows better.
         runs_folder: gets Prefect's database and the reports.
     """
 
@@ -40,7 +57,7 @@ class Request:
     profile: Profile
     experiments: tuple[ExperimentSpec, ...] = ()
     publish: PublishConfig | None = None
-    replace_taken: bool = False
+    tries: Tries = Tries()
     runs_folder: Path = Path()
 
 
@@ -76,7 +93,7 @@ class RunResult:
         return sum(o.status in statuses and (not stages or o.stage in stages) for o in self.outcomes)
 
 
-def request_of(config: RunConfig, replace_taken: bool = False) -> Request:
+def request_of(config: RunConfig, replace_taken: bool = False, retry: bool = False) -> Request:
     """Check a configuration against this machine: inputs, names, weights, store, device.
 
     Raises:
@@ -86,9 +103,12 @@ def request_of(config: RunConfig, replace_taken: bool = False) -> Request:
     inputs = gather(config.sources) if config.sources else Inputs((), ())
     weights = default_folder()
     profile = profile_of(config, weights)
-    FeatureStore.create(config.store)
+    experiments = tuple(replace(experiment, extractors=profile.extractors) for experiment in experiments)
+    _check_samples(config.publish)
+    FeatureStore.create(config.store).prepare(_producers(profile, experiments))
     bench = Bench(config.store, _run_id(), weights.root, _device(config.device))
-    return Request(bench, inputs, profile, experiments, config.publish, replace_taken, runs_folder(config.store))
+    tries = Tries(replace_taken, retry)
+    return Request(bench, inputs, profile, experiments, config.publish, tries, runs_folder(config.store))
 
 
 def execute(request: Request, runner: RunnerSpec, watcher: Watcher) -> RunResult:
@@ -99,12 +119,18 @@ def execute(request: Request, runner: RunnerSpec, watcher: Watcher) -> RunResult
         runner: how to fan out.
         watcher: told what happens.
     """
+    if runner.address and "127.0.0.1" not in runner.address and not os.environ.get("PREFECT_API_URL"):
+        raise SpecError(
+            "Workers of a scheduler elsewhere cannot reach a Prefect server that this command starts for itself. "
+            "Start one that they can reach, and set PREFECT_API_URL to it here."
+        )
     if runner.kind == "dask" and request.bench.store_url.startswith("memory:"):
         raise SpecError("A store in memory lives in one process; Dask's workers need a folder or s3://bucket/prefix.")
     with prefect_server(request.runs_folder / "prefect") as api:
         watcher.server(api)
         from flows.pipeline import pipeline
 
+        begin()
         with task_runner(runner) as runs_on, shown_by(watcher):
             return pipeline.with_options(task_runner=runs_on)(request, runs_on)
 
@@ -116,6 +142,22 @@ def runs_folder(store_url: str) -> Path:
         return folder.with_name(f"{folder.name}.runs")
     name = "".join(character if character.isalnum() else "-" for character in store_url).strip("-")
     return Path("~/.cache/affstore").expanduser() / f"{name}.runs"
+
+
+def _producers(profile: Profile, experiments: Sequence[ExperimentSpec]) -> Iterator[tuple[str, str]]:
+    """The groups that the run's artifacts will be in."""
+    yield from (("quarantine", stage) for stage in ("ingest", "annotate", "pictures", "sound"))
+    yield from (("label", task) for task in TASKS)
+    yield "face", profile.detector.name
+    yield from (("visual", spec.name) for spec in profile.faces)
+    yield from (("audio", spec.name) for spec in profile.sounds)
+    yield from (("prediction", experiment.name) for experiment in experiments)
+
+
+def _check_samples(publish: PublishConfig | None) -> None:
+    """See that the sample lists can be read, before the work whose end they are."""
+    for task, sample in publish.samples.items() if publish else ():
+        read_sample(sample, task)
 
 
 def _run_id() -> str:

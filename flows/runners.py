@@ -42,7 +42,7 @@ class RunnerSpec:
         if self.workers:
             return self.workers
         memory_bytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-        return max(1, min(os.cpu_count() or 1, memory_bytes // _VIDEO_BYTES))
+        return max(1, min(len(os.sched_getaffinity(0)), memory_bytes // _VIDEO_BYTES))
 
 
 @contextmanager

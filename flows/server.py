@@ -38,6 +38,7 @@ def prefect_server(home: Path) -> Iterator[str]:
     """
     given = os.environ.get("PREFECT_API_URL")
     if given:
+        _check_answers(given)
         with _used(given):
             yield given
         return
@@ -48,6 +49,17 @@ def prefect_server(home: Path) -> Iterator[str]:
             yield url
     finally:
         _stop(process)
+
+
+def _check_answers(url: str) -> None:
+    try:
+        with urllib.request.urlopen(f"{url}/health", timeout=10):
+            return
+    except (OSError, ValueError) as error:
+        raise ServerError(
+            f"PREFECT_API_URL names {url}, where no Prefect server answers ({error}). "
+            "Start it, or unset PREFECT_API_URL."
+        ) from error
 
 
 def _start(home: Path) -> tuple[subprocess.Popen[bytes], str]:

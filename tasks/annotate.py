@@ -20,7 +20,7 @@ from store.engine.draft import Draft
 from store.engine.reading import find_source
 from tasks import recipes
 from tasks.outcomes import Outcome, as_state
-from tasks.sources import quarantine_artifact
+from tasks.sources import lift_quarantine, quarantine_artifact
 from tasks.specs import Bench
 
 
@@ -64,13 +64,12 @@ def _store_label(store: FeatureStore, draft: Draft, found: FoundAnnotation) -> N
     source = find_source(store, found.video)
     address = Address("label", found.task, source.address.video, found.subject)
     sha256 = digest_file(found.path)
-    recipe = recipes.label(found.task, sha256, source.key)
+    recipe = recipes.label(found.task, found.split, sha256, source.key)
     held = store.find(address)
     if held is not None and held.key == key_of(recipe):
         return
     draft.put(_label_artifact(address, recipe, found, source))
-    name = found.path.name
-    draft.remove(quarantine_artifact("annotate", name, found.path, sha256, "").address)
+    lift_quarantine(store, draft, "annotate", found.path.name)
 
 
 def _note_unusable(store: FeatureStore, draft: Draft, found: FoundAnnotation, reason: str) -> None:

@@ -38,7 +38,9 @@ class Arrival:
     reason: str = ""
 
 
-def arrivals(store: FeatureStore, files: Iterable[tuple[Path, str, str]], replace_taken: bool) -> list[Arrival]:
+def arrivals(
+    store: FeatureStore, files: Iterable[tuple[Path, str, str]], replace_taken: bool = False, retry: bool = False
+) -> list[Arrival]:
     """Compare files `(path, name, sha256)` with the store, and with each other.
 
     Of two files of one call with the same bytes the second is an alias of the first; of two with the same name and
@@ -48,8 +50,9 @@ def arrivals(store: FeatureStore, files: Iterable[tuple[Path, str, str]], replac
         store: the store as it is now.
         files: what arrives, in order.
         replace_taken: take a known name with other bytes as a new version of that video.
+        retry: try again what was quarantined with the same name and bytes.
     """
-    known = _Known(store)
+    known = _Known(store, retry)
     found = []
     for path, name, sha256 in files:
         arrival = known.judge(Arrival(path, name, sha256, "new"))
@@ -63,13 +66,13 @@ def arrivals(store: FeatureStore, files: Iterable[tuple[Path, str, str]], replac
 class _Known:
     """The bytes and names of a store, and of the files before this one."""
 
-    def __init__(self, store: FeatureStore) -> None:
+    def __init__(self, store: FeatureStore, retry: bool) -> None:
         sources = store.records("source")
         self.stored = {record.address.video: record for record in sources}
         self._by_sha = {record.attributes["sha256"]: record for record in sources}
         self._name_of = {sha: record.address.video for sha, record in self._by_sha.items()}
         self._names = {name for record in sources for name in (record.address.video, *record.attributes["aliases"])}
-        self._refused = {record.key: record for record in store.records("quarantine")}
+        self._refused = {} if retry else {record.key: record for record in store.records("quarantine")}
 
     def judge(self, arrival: Arrival) -> Arrival:
         """The arrival with its verdict."""
@@ -91,7 +94,7 @@ class _Known:
         held = self._by_sha.get(arrival.sha256)
         if held is None or arrival.name not in (held.address.video, *held.attributes["aliases"]):
             return "taken" if arrival.name in self._names else "alias"
-        if held.key != key_of(recipes.source(arrival.sha256)):
+        if held.key != key_of(recipes.source(arrival.sha256)) and arrival.name == held.address.video:
             return "new"  # the same file, decoded in another way than today
         return "known" if _still_there(held, arrival.path) else "moved"
 

@@ -14,7 +14,7 @@ from store import FeatureStore
 from store.contract.errors import AnnotationError, SpecError
 from store.contract.names import MAIN, SIDES
 from store.contract.records import Address, Record
-from tasks.specs import Input
+from tasks.specs import ExperimentSpec, Input
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,28 +30,29 @@ class Seen:
     features: tuple[Record, ...]
 
 
-def labelled(store: FeatureStore, task: str, split: str, inputs: Sequence[Input]) -> list[Seen]:
+def labelled(store: FeatureStore, experiment: ExperimentSpec, split: str) -> list[Seen]:
     """Every labelled subject of a split that has all inputs; those whose face was never found are left out."""
+    task = experiment.task
     labels = [r for r in store.records("label") if r.address.producer == task and r.attributes["split"] == split]
     found = []
     for label in labels:
         video = label.address.video
         face = face_of(store, video, label.address.subject, named_subjects(store, video))
-        features = features_of(store, video, face, inputs)
+        features = features_of(store, video, face, experiment)
         if features is not None:
             found.append(Seen(label, features))
     return found
 
 
 def features_of(
-    store: FeatureStore, video: str, face: str | None, inputs: Sequence[Input]
+    store: FeatureStore, video: str, face: str | None, experiment: ExperimentSpec
 ) -> tuple[Record, ...] | None:
-    """The records of a face's inputs, or None when one is missing."""
+    """The records of an experiment's inputs for a face; None when one is missing, or made by another network."""
     found = []
-    for part in inputs:
+    for part in experiment.inputs:
         sound = store.find(Address("audio", part.extractor, video))
         record = sound or (store.find(Address("visual", part.extractor, video, face)) if face else None)
-        if record is None:
+        if record is None or not experiment.made_by(part, record.recipe):
             return None
         found.append(record)
     return tuple(found)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 from store import FeatureStore
@@ -32,7 +33,7 @@ def plan_with(store: FeatureStore, rows: Iterable[PlanRow], experiments: Iterabl
 def _want_prediction(found: dict[str, PlanRow], store: FeatureStore, experiment: ExperimentSpec, face: Record) -> None:
     address = Address("prediction", experiment.name, face.address.video, face.address.subject)
     head = store.find(Address("head", experiment.name))
-    features = features_of(store, address.video, address.subject, experiment.inputs)
+    features = features_of(store, address.video, address.subject, experiment)
     frames = int(face.attributes["frames"])
     if head is None or features is None:
         found[address.path] = PlanRow(address, "missing", "not computed yet", frames)
@@ -44,5 +45,7 @@ def _want(found: dict[str, PlanRow], store: FeatureStore, address: Address, reci
     held = store.find(address)
     if held is None:
         found[address.path] = PlanRow(address, "missing", "not computed yet", frames)
-    elif held.key != key_of(recipe) and not found[address.path].due:
+    elif found[address.path].due:
+        found[address.path] = replace(found[address.path], asked=True)
+    elif held.key != key_of(recipe):
         found[address.path] = PlanRow(address, "stale", "; ".join(changes(held.recipe, recipe)), frames)

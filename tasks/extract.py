@@ -27,18 +27,18 @@ from store.contract.records import Address, Artifact, Record, rows
 from store.engine.draft import Draft
 from tasks import recipes
 from tasks.networks import detector, face_network, sound_network
-from tasks.outcomes import Outcome, as_state, may_retry, refused
+from tasks.outcomes import Outcome, Status, as_state, refused
 from tasks.planning import VideoJob
 from tasks.progress import tick
-from tasks.sources import facts_of, quarantine_artifact
+from tasks.sources import facts_of, lift_quarantine, quarantine_artifact
 from tasks.specs import Bench, Profile
 
 _NO_SOUND = np.empty(0, np.float32)
 
 
 @task(
-    name="extract", task_run_name="extract {job.video}", cache_policy=NO_CACHE, persist_result=False, retries=2,
-    retry_delay_seconds=1, retry_condition_fn=may_retry, tags=["affstore", "extract"],
+    name="extract", task_run_name="extract {job.video}", cache_policy=NO_CACHE, persist_result=False,
+    tags=["affstore", "extract"],
 )  # fmt: skip
 def extract_video(bench: Bench, job: VideoJob, profile: Profile) -> State[Any]:
     """See to it that a video's faces and embeddings are in the store."""
@@ -48,26 +48,22 @@ def extract_video(bench: Bench, job: VideoJob, profile: Profile) -> State[Any]:
 def extract(bench: Bench, job: VideoJob, profile: Profile) -> Outcome:
     """The body of `extract_video`, for those without Prefect."""
     if not job.due:
-        return Outcome("extract", job.video, "cached", "all it should have is in the store")
-    if job.refused:
-        return Outcome("extract", job.video, "quarantined", job.refused)
-    store = FeatureStore(bench.store_url)
-    draft = store.draft(bench.code, bench.run_id)
+        status: Status = "quarantined" if job.refused else "cached"
+        return Outcome("extract", job.video, status, job.refused or "all it should have is in the store")
     path = Path(job.location)
     if not path.is_file():
         gone = MediaError(f"'{path}' is not there any more. Add the video again from where it is now.")
         return refused("extract", job.video, gone)
-    try:
-        work = _Work.begin(bench, job, profile, store)
-        work.write_faces(draft)
-        work.write_sounds(draft)
-    except SourceError as error:
-        draft = store.draft(bench.code, bench.run_id)
-        draft.put(quarantine_artifact("extract", job.video, path, job.sha256, str(error)))
-        return Outcome("extract", job.video, "quarantined", str(error), draft=draft)
-    draft.remove(quarantine_artifact("extract", job.video, path, job.sha256, "").address)
-    said = ", ".join(sorted({record.address.producer for record in draft.records}))
-    return Outcome("extract", job.video, "done", said, job.frames, draft)
+    if digest_file(path) != job.sha256:
+        changed = MediaError(f"'{path}' is not the file that was added. Restore it, or add it again with --replace.")
+        return refused("extract", job.video, changed)
+    store = FeatureStore(bench.store_url)
+    draft = store.draft(bench.code, bench.run_id)
+    source = store.get(Address("source", video=job.video))
+    work = _Work(bench, job, profile, store, source, facts_of(store, source))
+    reasons = [reason for reason in (job.refused, *work.write(draft)) if reason]
+    said = " ".join(reasons) or ", ".join(sorted({record.address.producer for record in draft.records}))
+    return Outcome("extract", job.video, "quarantined" if reasons else "done", said, job.frames, draft)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,12 +77,24 @@ class _Work:
     source: Record
     facts: VideoFacts
 
-    @classmethod
-    def begin(cls, bench: Bench, job: VideoJob, profile: Profile, store: FeatureStore) -> _Work:
-        if digest_file(Path(job.location)) != job.sha256:
-            raise MediaError(f"'{job.location}' has changed since it was added. Add it again.")
-        source = store.get(Address("source", video=job.video))
-        return cls(bench, job, profile, store, source, facts_of(store, source))
+    def write(self, draft: Draft) -> list[str]:
+        """Write what the job asks for; pictures that cannot be used do not cost the sound, nor the other way round.
+
+        Returns:
+            Why something could not be used; it is in quarantine.
+        """
+        reasons = []
+        for stage, write_part in (("pictures", self.write_faces), ("sound", self.write_sounds)):
+            before = len(draft.records)
+            try:
+                write_part(draft)
+            except SourceError as error:
+                path = Path(self.job.location)
+                draft.put(quarantine_artifact(stage, self.job.video, path, self.job.sha256, str(error)))
+                reasons.append(str(error))
+            if len(draft.records) > before and not reasons:
+                lift_quarantine(self.store, draft, stage, self.job.video)
+        return reasons
 
     # Faces
 
@@ -132,10 +140,9 @@ class _Work:
         return {subject: draft.put(self._face(subject, track, faces, elapsed_s)) for subject, track in found.items()}
 
     def _remove_subject(self, draft: Draft, face: Record) -> None:
-        draft.remove(face.address)
-        for record in self.store.records("visual", video=self.job.video):
-            if face.address.path in {parent.path for parent in record.parents}:
-                draft.remove(record.address)
+        for address in self.store.addresses("face", "visual", "prediction", video=self.job.video):
+            if address.subject == face.address.subject:
+                draft.remove(address)
 
     def _face(self, subject: str, track: FaceTrack, faces: TrackedFaces, elapsed_s: float) -> Artifact:
         spec = self.profile.detector

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from prefect import task
@@ -14,14 +15,14 @@ from store.contract.errors import SourceError
 from store.contract.names import check_name
 from store.contract.records import Address, Artifact
 from tasks.arrivals import Arrival
-from tasks.outcomes import Outcome, as_state, may_retry
-from tasks.sources import quarantine_artifact, source_artifact
+from tasks.outcomes import Outcome, as_state
+from tasks.sources import lift_quarantine, quarantine_artifact, source_artifact
 from tasks.specs import Bench
 
 
 @task(
-    name="ingest", task_run_name="ingest {arrival.name}", cache_policy=NO_CACHE, persist_result=False, retries=2,
-    retry_delay_seconds=1, retry_condition_fn=may_retry, tags=["affstore", "ingest"],
+    name="ingest", task_run_name="ingest {arrival.name}", cache_policy=NO_CACHE, persist_result=False,
+    tags=["affstore", "ingest"],
 )  # fmt: skip
 def ingest_video(bench: Bench, arrival: Arrival) -> State[Any]:
     """See to it that a video is in the store; say what became of it."""
@@ -34,6 +35,12 @@ def ingest(bench: Bench, arrival: Arrival) -> Outcome:
         return Outcome("ingest", arrival.name, "cached", "its bytes are in the store")
     if arrival.verdict == "refused":
         return Outcome("ingest", arrival.name, "quarantined", arrival.reason)
+    if arrival.verdict == "taken":
+        said = (
+            f"Another video is called '{arrival.name}' already. Rename this file, or give --replace if it is a "
+            "corrected version of the same video."
+        )
+        return Outcome("ingest", arrival.name, "failed", said)
     try:
         return _take_in(bench, arrival)
     except SourceError as error:
@@ -44,15 +51,13 @@ def _take_in(bench: Bench, arrival: Arrival) -> Outcome:
     check_name(arrival.name)
     if arrival.verdict in ("alias", "moved"):
         return _note_alias(bench, arrival)
-    if arrival.verdict == "taken":
-        raise SourceError(
-            f"Another video is called '{arrival.name}' already. Rename this file, or give --replace if it is a "
-            "corrected version of the same video."
-        )
     from models.media.video import probe
 
     facts = probe(arrival.path)
-    artifact = source_artifact(arrival.name, arrival.path, arrival.sha256, facts)
+    held = FeatureStore(bench.store_url).find(Address("source", video=arrival.name))
+    same = held is not None and held.attributes["sha256"] == arrival.sha256
+    aliases = held.attributes["aliases"] if held is not None and same else ()
+    artifact = source_artifact(arrival.name, arrival.path, arrival.sha256, facts, aliases)
     said = facts.complaint or f"{len(facts.clock)} frames"
     return _write(bench, arrival, artifact, Outcome("ingest", arrival.name, "done", said, len(facts.clock)))
 
@@ -63,16 +68,24 @@ def _note_alias(bench: Bench, arrival: Arrival) -> Outcome:
     address = Address("source", video=arrival.held_as)
     held = store.get(address)
     aliases = set(held.attributes["aliases"]) | ({arrival.name} if arrival.verdict == "alias" else set())
-    attributes = {**held.attributes, "location": str(arrival.path.resolve()), "aliases": sorted(aliases)}
+    gone = not Path(held.attributes["location"]).is_file()
+    location = str(arrival.path.resolve()) if gone else held.attributes["location"]
+    attributes = {**held.attributes, "location": location, "aliases": sorted(aliases)}
     artifact = Artifact(address, held.recipe, store.read(address), attributes, held.parents, held.made)
     said = f"the same bytes as '{arrival.held_as}'" if arrival.verdict == "alias" else "the file has moved"
     return _write(bench, arrival, artifact, Outcome("ingest", arrival.name, "cached", said))
 
 
 def _write(bench: Bench, arrival: Arrival, artifact: Artifact, outcome: Outcome) -> Outcome:
-    draft = FeatureStore(bench.store_url).draft(bench.code, bench.run_id)
+    store = FeatureStore(bench.store_url)
+    draft = store.draft(bench.code, bench.run_id)
+    held = store.find(artifact.address)
+    if held is not None and held.attributes["sha256"] != arrival.sha256:
+        # What was made of the old version would not fit the new one's frames; earlier snapshots keep it.
+        for address in store.addresses(video=arrival.name):
+            draft.remove(address)
     draft.put(artifact)
-    draft.remove(quarantine_artifact("ingest", arrival.name, arrival.path, arrival.sha256, "").address)
+    lift_quarantine(store, draft, "ingest", arrival.name)
     return replace(outcome, draft=draft)
 
 

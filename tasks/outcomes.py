@@ -54,8 +54,3 @@ def as_state(outcome: Outcome) -> State[Any]:
 def refused(stage: str, subject: str, error: AffstoreError) -> Outcome:
     """The outcome of an error that must not stop the other videos and leaves nothing in the store."""
     return Outcome(stage, subject, "failed", str(error))
-
-
-def may_retry(task: Any, task_run: Any, state: State[Any]) -> bool:
-    """Let the error say whether another try can help. Prefect wants a plain function here."""
-    return isinstance(state.data, AffstoreError) and state.data.retryable

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median
 from typing import Any, Literal
 
@@ -28,6 +28,7 @@ class PlanRow:
         reason: why, one line.
         frames: rows to compute, 0 when fresh.
         cost_s: estimated seconds, from how long the same producer took on this store; None where nothing is known.
+        asked: whether this plan's run would compute it; the rest is only told about.
     """
 
     address: Address
@@ -35,6 +36,7 @@ class PlanRow:
     reason: str = ""
     frames: int = 0
     cost_s: float | None = None
+    asked: bool = True
 
     @property
     def due(self) -> bool:
@@ -53,7 +55,7 @@ class VideoJob:
         find_faces: detect and track; otherwise the stored boxes are used.
         extractors: the networks that are due.
         frames: of the video.
-        refused: why these bytes could not be extracted from before; they are not tried again.
+        refused: why the pictures or the sound of these bytes could not be used; they are not tried again.
     """
 
     video: str
@@ -91,7 +93,8 @@ def plan(records: Sequence[Record], profile: Profile) -> list[PlanRow]:
 class _Held:
     """The records of a store, by path, and each video's subjects."""
 
-    def __init__(self, records: Iterable[Record]) -> None:
+    def __init__(self, records: Sequence[Record]) -> None:
+        self.refused = refusals(records)
         self.by_path: dict[str, Record] = {}
         self._subjects: dict[tuple[str, str], list[str]] = {}
         for record in records:
@@ -112,24 +115,40 @@ def jobs(records: Sequence[Record], profile: Profile, rows: Iterable[PlanRow]) -
     """One job a video, also for those that lack nothing (their tasks are shown as cached)."""
     due: dict[str, list[Address]] = {}
     for row in rows:
-        if row.due and row.address.family in ("face", "visual", "audio"):
+        if row.due and row.address.family in ("source", "face", "visual", "audio"):
             due.setdefault(row.address.video, []).append(row.address)
-    refused = {r.key: str(r.attributes["reason"]) for r in records if r.address.family == "quarantine"}
+    refused = refusals(records)
     sources = [record for record in records if record.address.family == "source"]
     return [_job(source, due.get(source.address.video, []), profile, refused) for source in sources]
 
 
+def refusals(records: Iterable[Record]) -> dict[str, str]:
+    """Why inputs are in quarantine, by the key of what was refused."""
+    return {r.key: str(r.attributes["reason"]) for r in records if r.address.family == "quarantine"}
+
+
+def why_refused(source: Record, family: str, refused: Mapping[str, str]) -> str:
+    """Why a video's pictures or sound cannot be used, or an empty text."""
+    stage = "sound" if family == "audio" else "pictures"
+    recipe = recipes.quarantine(stage, source.address.video, source.attributes["sha256"])
+    return refused.get(key_of(recipe), "")
+
+
 def _job(source: Record, due: Sequence[Address], profile: Profile, refused: Mapping[str, str]) -> VideoJob:
-    producers = {address.producer for address in due}
-    as_quarantined = recipes.quarantine("extract", source.address.video, source.attributes["sha256"])
+    """What a video lacks and can have; one whose clock is out of date must be taken in again first."""
+    possible = {address.family for address in due} - {"source"}
+    reasons = sorted({why_refused(source, family, refused) for family in ("visual", "audio")} - {""})
+    if source.address in due:
+        reasons, possible = ["It is decoded in another way today. Add it again."], set()
+    wanted = {address.producer for address in due if address.family in possible}
     return VideoJob(
         video=source.address.video,
         location=source.attributes["location"],
         sha256=source.attributes["sha256"],
-        find_faces=any(address.family == "face" for address in due),
-        extractors=tuple(spec for spec in profile.extractors if spec.name in producers),
+        find_faces="face" in possible,
+        extractors=tuple(spec for spec in profile.extractors if spec.name in wanted),
         frames=int(source.attributes["frames"]),
-        refused=refused.get(key_of(as_quarantined), ""),
+        refused=" ".join(reasons),
     )
 
 
@@ -164,6 +183,9 @@ def _subject_rows(source: Record, subject: str, held: _Held, profile: Profile) -
 def _row(address: Address, held: _Held, recipe: Any, source: Record) -> PlanRow:
     """Compare what is stored with what is wanted."""
     frames, record = int(source.attributes["frames"]), held.at(address)
+    refused = why_refused(source, address.family, held.refused) if address.family != "source" else ""
+    if refused:
+        return PlanRow(address, "quarantined", refused)
     if record is None:
         return PlanRow(address, "missing", "not computed yet", frames)
     if record.key == key_of(recipe):
@@ -179,7 +201,7 @@ def _by_parents(record: Record, rows: dict[str, PlanRow], held: _Held) -> PlanRo
     for parent in record.parents:
         reason = _parent_fault(parent, rows, held)
         if reason:
-            return PlanRow(record.address, "stale", f"its {parent.path} {reason}", frames)
+            return PlanRow(record.address, "stale", f"its {parent.path} {reason}", frames, asked=False)
     return PlanRow(record.address, "fresh")
 
 
@@ -207,4 +229,4 @@ def _costed(row: PlanRow, speeds: dict[tuple[str, str], float]) -> PlanRow:
     speed = speeds.get((row.address.family, row.address.producer))
     if not row.due or speed is None:
         return row
-    return PlanRow(row.address, row.status, row.reason, row.frames, speed * row.frames)
+    return replace(row, cost_s=speed * row.frames)

@@ -21,14 +21,14 @@ from store.contract.records import Address, Artifact, Record
 from store.engine.draft import Draft
 from tasks import recipes
 from tasks.examples import features_of, read_features
-from tasks.outcomes import Outcome, as_state, may_retry, refused
+from tasks.outcomes import Outcome, as_state, refused
 from tasks.specs import Bench, ExperimentSpec
 from tasks.train import fitted
 
 
 @task(
-    name="predict", task_run_name="predict {video}", cache_policy=NO_CACHE, persist_result=False, retries=1,
-    retry_condition_fn=may_retry, tags=["affstore", "predict"],
+    name="predict", task_run_name="predict {video}", cache_policy=NO_CACHE, persist_result=False,
+    tags=["affstore", "predict"],
 )  # fmt: skip
 def predict_video(bench: Bench, video: str, experiments: Sequence[ExperimentSpec]) -> State[Any]:
     """See to it that every experiment's predictions for a video are in the store."""
@@ -53,7 +53,7 @@ def store_predictions(bench: Bench, video: str, experiments: Sequence[Experiment
 
 def _store_prediction(store: FeatureStore, draft: Draft, experiment: ExperimentSpec, face: Record) -> None:
     video, subject = face.address.video, face.address.subject
-    features = features_of(store, video, subject, experiment.inputs)
+    features = features_of(store, video, subject, experiment)
     head = store.find(Address("head", experiment.name))
     if features is None or head is None:
         return

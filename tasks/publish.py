@@ -29,9 +29,11 @@ from tasks.specs import Bench, ExperimentSpec
     name="publish", task_run_name="publish {experiment.name}", cache_policy=NO_CACHE, persist_result=False,
     tags=["affstore", "publish"],
 )  # fmt: skip
-def publish_experiment(bench: Bench, experiment: ExperimentSpec, folder: Path, sample: Path | None) -> State[Any]:
-    """Write an experiment's challenge file into `folder`."""
-    return as_state(publish(FeatureStore(bench.store_url), experiment, folder, sample))
+def publish_experiment(
+    bench: Bench, tag: str, experiment: ExperimentSpec, folder: Path, sample: Path | None
+) -> State[Any]:
+    """Write an experiment's challenge file into `folder`, from the tagged snapshot."""
+    return as_state(publish(FeatureStore(bench.store_url, tag), experiment, folder, sample))
 
 
 def publish(store: FeatureStore, experiment: ExperimentSpec, folder: Path, sample: Path | None) -> Outcome:

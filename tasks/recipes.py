@@ -32,9 +32,9 @@ def feature(extractor: ExtractorSpec, parent_key: str) -> dict[str, Any]:
     return {"extractor": plain(extractor), "sound": plain(SOUND), "source": parent_key}
 
 
-def label(task: str, sha256: str, source_key: str) -> dict[str, Any]:
-    """An annotation file on a video's frames."""
-    return {"task": task, "annotation": ANNOTATION_VERSION, "bytes": sha256, "source": source_key}
+def label(task: str, split: str, sha256: str, source_key: str) -> dict[str, Any]:
+    """An annotation file on a video's frames, and what its frames are for."""
+    return {"task": task, "split": split, "annotation": ANNOTATION_VERSION, "bytes": sha256, "source": source_key}
 
 
 def head(fit: Any, train: Sequence[str], validation: Sequence[str]) -> dict[str, Any]:

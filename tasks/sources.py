@@ -12,6 +12,7 @@ from models.media.video import VideoFacts
 from store import FeatureStore, read_clock
 from store.contract.keys import key_of
 from store.contract.records import Address, Artifact, Record
+from store.engine.draft import Draft
 from tasks import recipes
 
 
@@ -60,6 +61,13 @@ def quarantine_artifact(stage: str, name: str, path: Path, sha256: str, reason: 
     recipe = recipes.quarantine(stage, name, sha256)
     address = Address("quarantine", stage, key_of([name, sha256])[:16])
     return Artifact(address, recipe, {}, {"name": name, "location": str(path.resolve()), "reason": reason})
+
+
+def lift_quarantine(store: FeatureStore, draft: Draft, stage: str, name: str) -> None:
+    """Forget why inputs of that name were refused: one of them was of use after all."""
+    for record in store.records("quarantine"):
+        if record.address.producer == stage and record.attributes["name"] == name:
+            draft.remove(record.address)
 
 
 def _sound_attributes(sound: SoundFacts | None) -> dict[str, Any] | None:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import importlib.metadata
 import platform
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from models.extractors.specs import ExtractorSpec, FaceExtractorSpec, SoundExtractorSpec
 from models.faces.specs import DetectorSpec, TrackingSpec
 from models.heads.specs import MlpSpec
 from store.contract.errors import SpecError
+from store.contract.keys import plain
 
 FEATURE_ARRAYS = ("embedding", "logits", "valence_arousal")
 """What an extractor may give a head."""
@@ -124,12 +126,19 @@ class ExperimentSpec:
         inputs: what the head sees, side by side.
         mlp: the head; it knows its task.
         finish: what is done to its outputs.
+        extractors: the resolved networks of the inputs; embeddings that others made are not taken for theirs.
     """
 
     name: str
     inputs: tuple[Input, ...]
     mlp: MlpSpec
     finish: Finish = Finish()
+    extractors: tuple[ExtractorSpec, ...] = ()
+
+    def made_by(self, part: Input, recipe: Mapping[str, Any]) -> bool:
+        """Whether a stored embedding was made by the network that this experiment means."""
+        meant = [spec for spec in self.extractors if spec.name == part.extractor]
+        return not meant or recipe["extractor"] == plain(meant[0])
 
     @property
     def task(self) -> str:

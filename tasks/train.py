@@ -22,13 +22,13 @@ from store.contract.labels import task_space
 from store.contract.records import Address, Artifact, Record
 from tasks import recipes
 from tasks.examples import Seen, labelled, read_examples
-from tasks.outcomes import Outcome, as_state, may_retry, refused
+from tasks.outcomes import Outcome, as_state, refused
 from tasks.specs import Bench, ExperimentSpec
 
 
 @task(
-    name="train", task_run_name="train {experiment.name}", cache_policy=NO_CACHE, persist_result=False, retries=1,
-    retry_condition_fn=may_retry, tags=["affstore", "train"],
+    name="train", task_run_name="train {experiment.name}", cache_policy=NO_CACHE, persist_result=False,
+    tags=["affstore", "train"],
 )  # fmt: skip
 def train_head(bench: Bench, experiment: ExperimentSpec) -> State[Any]:
     """See to it that an experiment's head is fitted on today's embeddings and labels."""
@@ -60,7 +60,7 @@ def head_recipe(store: FeatureStore, experiment: ExperimentSpec) -> dict[str, An
 
 
 def _seen(store: FeatureStore, experiment: ExperimentSpec) -> dict[str, list[Seen]]:
-    return {split: labelled(store, experiment.task, split, experiment.inputs) for split in ("train", "validation")}
+    return {split: labelled(store, experiment, split) for split in ("train", "validation")}
 
 
 def _recipe(experiment: ExperimentSpec, seen: dict[str, list[Seen]]) -> dict[str, Any]:

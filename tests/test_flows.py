@@ -258,7 +258,8 @@ def test_a_fitted_head_names_every_embedding_and_label_it_saw(pipeline):
     _, store = pipeline
     head = store.get(Address("head", "expr-mlp"))
     paths = {parent.path for parent in head.parents}
-    assert "label/expr/112/main" in paths or "visual/emotieffnet_b0/112/main" in paths
+    assert {f"label/expr/{name}/main" for name in TAKES if name != "6-20-480x240"} <= paths
+    assert {f"visual/emotieffnet_b0/{name}/main" for name in TAKES if name != "6-20-480x240"} <= paths
     assert all(store.get(_address(path)).digest == digest for path, _, digest in _parents(head))
 
 
@@ -313,3 +314,56 @@ def _has_an_embedding(url: Path) -> bool:
         return bool(FeatureStore(str(url)).records("visual"))
     except AffstoreError:
         return False
+
+
+def test_a_replaced_video_keeps_nothing_of_the_old_one_in_its_newest_state(server, shared, tmp_path):
+    folder = shared / "media" / "face_video"
+    shutil.copy(folder / "bbaf2n.mpg", tmp_path / "clip.mpg")
+    url = tmp_path / "store"
+    run(url, tmp_path / "clip.mpg", extractors=FACE)
+    before = FeatureStore(str(url))
+    shutil.copy(folder / "yes.mkv", tmp_path / "clip.mpg")
+    refused = run(url, tmp_path / "clip.mpg", extractors=FACE)
+    assert statuses(refused, "ingest") == {"clip": "failed"}
+    document = {"store": str(url), "sources": [str(tmp_path / "clip.mpg")], "weights": "untrained", "extractors": FACE}
+    replaced = execute(request_of(checked(document, "test"), replace_taken=True), THREADS, Screen())
+    assert replaced.exit_code == 0
+    video = read_video(FeatureStore(str(url)), "clip", "emotieffnet_b0")
+    assert len(video.embedding) == len(video.clock) == 65
+    assert len(read_video(FeatureStore(str(url), before.snapshot), "clip", "emotieffnet_b0").embedding) == 75
+
+
+def test_plan_of_a_configuration_sees_videos_that_were_never_taken_in(corpus, tmp_path, capsys):
+    from flows.cli import call
+
+    path = tmp_path / "run.yaml"
+    path.write_text(
+        f"store: {tmp_path / 'none'}\nsources: [{corpus}]\nweights: untrained\nextractors: [emotieffnet_b0]\n"
+    )
+    assert call(["plan", str(path)]) == 10
+    said = capsys.readouterr().out
+    assert all(f"source/{name}" in said for name in TAKES)
+    assert not (tmp_path / "none").exists()
+
+
+def test_an_annotation_that_moves_to_another_split_is_read_again(tmp_path):
+    from models.annotations import find_annotations
+    from tasks.annotate import store_labels
+    from tasks.specs import Bench
+    from tests.factories import commit, source
+
+    store = commit(FeatureStore.create(str(tmp_path / "store")), source("v", 3))
+    bench = Bench(store.url, "run", tmp_path)
+    splits = []
+    for split in ("Train_Set", "Validation_Set"):
+        folder = tmp_path / "EXPR_Recognition_Challenge" / split
+        folder.mkdir(parents=True)
+        (folder / "v.txt").write_text("Neutral,Anger,Disgust,Fear,Happiness,Sadness,Surprise,Other\n0\n1\n-1\n")
+        outcome = store_labels(bench, "v", find_annotations(tmp_path))
+        assert outcome.status == "done"
+        store.commit([outcome.draft], "labels")
+        label = store.newest().get(Address("label", "expr", "v", "main"))
+        assert store.newest().read(label.address)["known"].ravel().tolist() == [True, True, False]
+        splits.append(label.attributes["split"])
+        (folder / "v.txt").unlink()
+    assert splits == ["train", "validation"]

@@ -48,7 +48,9 @@ def video(name, sha="c" * 64, profile=PROFILE):
         record(Address("audio", spec.name, name), recipes.feature(spec, source.key), [source])
         for spec in profile.sounds
     ]
-    label = record(Address("label", "expr", name, "main"), recipes.label("expr", "e" * 64, source.key), [source])
+    label = record(
+        Address("label", "expr", name, "main"), recipes.label("expr", "train", "e" * 64, source.key), [source]
+    )
     head = record(Address("head", "expr-mlp"), {"fit": 1}, [found[2], label])
     prediction = record(Address("prediction", "expr-mlp", name, "main"), {"finish": 1}, [head, found[2]])
     return [*found, label, head, prediction]
@@ -140,11 +142,13 @@ def test_costs_are_estimated_from_what_the_store_knows():
 
 def test_quarantined_bytes_are_not_tried_again_until_they_change():
     source = video("v")[0]
-    recipe = recipes.quarantine("extract", "v", "c" * 64)
-    refused = record(Address("quarantine", "extract", "x"), recipe, reason="broken", location="/v.mp4")
+    recipe = recipes.quarantine("pictures", "v", "c" * 64)
+    refused = record(Address("quarantine", "pictures", "x"), recipe, reason="broken", location="/v.mp4")
     records = [source, refused]
     (job,) = jobs(records, PROFILE, plan(records, PROFILE))
     assert job.refused == "broken"
+    assert not job.find_faces
+    assert [spec.name for spec in job.extractors] == ["wav"], "its sound is not refused"
     other = video("v", sha="8" * 64)[0]
     (job,) = jobs([other, refused], PROFILE, plan([other, refused], PROFILE))
     assert job.refused == ""

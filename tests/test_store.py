@@ -92,7 +92,7 @@ def test_two_runs_that_made_different_artifacts_at_one_address_do_not_overwrite_
     first.put(visual("a", seed=1))
     second.put(visual("a", seed=2))
     store.commit([first], "one")
-    with pytest.raises(ConflictError, match="Another run stored 'visual/toy/a/main'"):
+    with pytest.raises(ConflictError, match="Another run changed 'visual/toy/a/main'"):
         store.commit([second], "two")
 
 

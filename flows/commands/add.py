@@ -36,6 +36,7 @@ def add(
     workers: int = 0,
     scheduler: str = "",
     replace: Flag = False,
+    retry: Flag = False,
     dry_run: DryRun = False,
     json: Json = False,
 ) -> int:
@@ -68,6 +69,8 @@ def add(
         Address of a running Dask scheduler, for --runner dask.
     replace
         A known name with other bytes is a new version of that video.
+    retry
+        Try again what is in quarantine.
     dry_run
         Say what would be taken in, and do nothing.
     json
@@ -88,7 +91,7 @@ def add(
     config = checked(document, "add")
     if dry_run:
         return _dry(paths, json)
-    return run_and_tell(config, json, replace).exit_code
+    return run_and_tell(config, json, replace, retry).exit_code
 
 
 def _dry(paths: tuple[str, ...], as_json: bool) -> int:

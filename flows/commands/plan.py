@@ -22,6 +22,7 @@ from flows.watch import to_terminal
 
 if TYPE_CHECKING:
     from flows.config import RunConfig
+    from store import FeatureStore
     from tasks.planning import PlanRow
 
 WORK_TO_DO = 10
@@ -70,26 +71,54 @@ def plan(
         document = {"store": store, "extractors": extractors, "weights": weights, "precision": precision}
         found = checked(document, "plan")
     rows = show_plan(found, json, everything)
-    return WORK_TO_DO if any(row.due for row in rows) else 0
+    return WORK_TO_DO if any(row.due and row.asked for row in rows) else 0
 
 
 def show_plan(config: RunConfig, as_json: bool, everything: bool = False) -> list[PlanRow]:
     """Print the plan of a configuration, and give it back."""
+    from dataclasses import replace
+
     from flows.config import profile_of
     from models.weights.folder import default_folder
-    from store import FeatureStore
     from tasks.experiment_plan import plan_with
     from tasks.planning import plan as plan_of
 
     experiments = config.specs()
     profile = profile_of(config, default_folder())
-    opened = FeatureStore(config.store)
+    experiments = tuple(replace(experiment, extractors=profile.extractors) for experiment in experiments)
+    opened = _store_or_empty(config)
     rows = plan_with(opened, plan_of(opened.records(), profile), experiments)
+    rows = [*_arrivals(opened, config), *rows]
     if as_json:
         print_json([_document(row) for row in rows if everything or row.status != "fresh"])
     else:
         _print(rows, everything)
     return rows
+
+
+def _store_or_empty(config: RunConfig) -> FeatureStore:
+    """The store of a configuration; before its first run, an empty one."""
+    from store import FeatureStore
+    from store.contract.errors import NotFoundError
+
+    try:
+        return FeatureStore(config.store)
+    except NotFoundError:
+        if not config.sources:
+            raise
+        return FeatureStore.create("memory:before the first run")
+
+
+def _arrivals(store: FeatureStore, config: RunConfig) -> list[PlanRow]:
+    """The videos and annotations of a configuration that the store does not have yet; every video's bytes are read."""
+    if not config.sources:
+        return []
+    from flows.inputs import gather
+    from tasks.arrival_plan import arrival_rows
+    from tasks.arrivals import arrivals
+
+    inputs = gather(config.sources)
+    return arrival_rows(store, arrivals(store, inputs.digests()), inputs.annotations)
 
 
 def _print(rows: list[PlanRow], everything: bool) -> None:
@@ -98,7 +127,7 @@ def _print(rows: list[PlanRow], everything: bool) -> None:
         cells = [(row.address.path, row.status, row.reason, str(row.frames or ""), _cost(row)) for row in shown]
         print_table(("artifact", "status", "why", "frames", "cost"), cells)
     counts = Counter(row.status for row in rows)
-    costs = [row.cost_s for row in rows if row.due]
+    costs = [row.cost_s for row in rows if row.due and row.asked]
     known = sum(cost for cost in costs if cost is not None)
     unknown = sum(cost is None for cost in costs)
     said = ", ".join(f"{count} {status}" for status, count in sorted(counts.items())) or "the store is empty"
@@ -118,4 +147,5 @@ def _document(row: PlanRow) -> dict[str, object]:
         "reason": row.reason,
         "frames": row.frames,
         "cost_s": row.cost_s,
+        "asked": row.asked,
     }

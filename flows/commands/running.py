@@ -13,13 +13,13 @@ if TYPE_CHECKING:
     from flows.run import RunResult
 
 
-def run_and_tell(config: RunConfig, as_json: bool, replace_taken: bool = False) -> RunResult:
+def run_and_tell(config: RunConfig, as_json: bool, replace_taken: bool = False, retry: bool = False) -> RunResult:
     """Run a configuration and print what became of it."""
     from flows.run import execute, request_of
     from flows.runners import RunnerSpec
 
     runner = RunnerSpec(config.runner.kind, config.runner.workers, config.runner.address)
-    request = request_of(config, replace_taken)
+    request = request_of(config, replace_taken, retry)
     if as_json:
         result = execute(request, runner, Watcher())
         print_json(as_document(result))

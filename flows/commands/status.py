@@ -45,14 +45,14 @@ def _document(store: FeatureStore) -> dict[str, Any]:
         "snapshot": store.snapshot,
         "content_digest": content_digest(store),
         "tags": store.tags(),
-        "videos": [_video(record, records) for record in records if record.address.family == "source"],
+        "videos": [_video(store, record) for record in records if record.address.family == "source"],
         "producers": _producers(records),
         "quarantined": [_quarantined(record) for record in records if record.address.family == "quarantine"],
     }
 
 
-def _video(source: Record, records: list[Record]) -> dict[str, Any]:
-    own = [record for record in records if record.address.video == source.address.video]
+def _video(store: FeatureStore, source: Record) -> dict[str, Any]:
+    own = store.records(video=source.address.video)
     return {
         "video": source.address.video,
         "frames": source.attributes["frames"],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from store.contract.errors import ArchitectureError, SpecError
 Parameters = dict[str, NDArray[np.float32]]
 
 _ROWS = 8192
+_IMPORTING = threading.Lock()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -110,9 +112,16 @@ def _outputs(
 @contextmanager
 def _hushed() -> Iterator[None]:
     """Keep what TensorFlow's libraries print on import, before any log level is read, off a person's screen."""
-    if "tensorflow" in sys.modules:
-        yield
-        return
+    with _IMPORTING:
+        if "tensorflow" in sys.modules:
+            yield
+            return
+        with _to_nowhere():
+            yield
+
+
+@contextmanager
+def _to_nowhere() -> Iterator[None]:
     screen = os.dup(2)
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 2)

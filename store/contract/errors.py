@@ -2,7 +2,7 @@
 
 ::
 
-    AffstoreError                 `exit_code`, and `retryable`: the only thing a task's retry policy asks
+    AffstoreError                 `exit_code`: what the command ends with
     ├── SpecError (ValueError)    a name, option or configuration is wrong: stop before any work      exit 2
     │   ├── UnknownNameError      no such extractor, head, task …; suggests the nearest
     │   └── DuplicateNameError    two things with one name; never overwritten
@@ -13,7 +13,7 @@
     │   ├── NotFoundError (KeyError)
     │   ├── SchemaError           an artifact breaks `store/schema.yaml`; the field is named
     │   ├── NewerSchemaError      the store was written by a newer affstore
-    │   ├── ConflictError         another run replaced what this one was computed from; retryable
+    │   ├── ConflictError         another run changed what this one worked with
     │   └── StoreUnavailableError read-only path, full disk, endpoint away
     └── WeightsError              a weight file is missing, damaged, unsafe or of another model        exit 5
         ├── WeightsMissingError
@@ -35,7 +35,6 @@ class AffstoreError(Exception):
     """Root of every error that affstore raises on purpose."""
 
     exit_code: ClassVar[int] = 1
-    retryable: ClassVar[bool] = False
 
     def __str__(self) -> str:
         # KeyError quotes its message; a sentence for a person must not be quoted.
@@ -103,9 +102,7 @@ class NewerSchemaError(StoreError):
 
 
 class ConflictError(StoreError):
-    """Another run changed what this one was about to replace."""
-
-    retryable = True
+    """Another run changed what this one worked with; running the command again resolves it."""
 
 
 class StoreUnavailableError(StoreError):

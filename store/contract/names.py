@@ -21,7 +21,7 @@ def check_name(name: str) -> str:
     Raises:
         SourceError: the name could escape its place in the store, hide, or be taken for an option.
     """
-    reason = _fault(name)
+    reason = name_fault(name)
     if reason:
         raise SourceError(f"A video cannot be called {name!r}: {reason}. Rename the file and add it again.")
     return name
@@ -41,7 +41,7 @@ def join_subject(video: str, subject: str) -> str:
     return video if subject == MAIN else f"{video}_{subject}"
 
 
-def _fault(name: str) -> str | None:
+def name_fault(name: str) -> str | None:
     """Why a name will not do, or None."""
     if not name or name.strip() != name:
         return "it is empty or begins or ends with a blank"

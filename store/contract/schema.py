@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import yaml
 
-from store.contract.errors import SchemaError, UnknownNameError
+from store.contract.errors import NewerSchemaError, SchemaError, UnknownNameError
 from store.contract.records import Address, Arrays
 
 SCHEMA_FILE = Path(__file__).resolve().parents[1] / "schema.yaml"
@@ -91,6 +91,15 @@ class FamilySchema:
         for name in sorted(arrays):
             self._check_array(name, arrays[name], lengths)
 
+    def check_kinds(self, arrays: Arrays) -> None:
+        """See that arrays, or parts of them, are of the family's types and axes, whatever their lengths.
+
+        Raises:
+            SchemaError: the message names the array.
+        """
+        for name, array in arrays.items():
+            self._check_array(name, array, {})
+
     def _check_attributes(self, attributes: Mapping[str, Any]) -> None:
         missing = [name for name in self.attributes if name not in attributes]
         if missing:
@@ -109,6 +118,19 @@ class FamilySchema:
         for dim, length in zip(schema.dims, array.shape, strict=True):
             if lengths.setdefault(dim, length) != length:
                 raise SchemaError(f"'{self.name}.{name}' must have {lengths[dim]} along '{dim}'; found {length}.")
+
+
+def check_version(address: Address, version: int) -> None:
+    """See that this affstore knows the version an artifact was written in.
+
+    Raises:
+        NewerSchemaError: it is newer.
+    """
+    known = family(address.family).version
+    if version > known:
+        raise NewerSchemaError(
+            f"'{address}' is of version {version} of its family; this affstore knows up to {known}. Update affstore."
+        )
 
 
 def check_finite(family: str, arrays: Arrays) -> None:

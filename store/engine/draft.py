@@ -72,10 +72,15 @@ class Draft:
 
     def remove(self, address: Address) -> None:
         """Take an artifact away when the draft is committed; earlier snapshots keep it."""
-        root = zarr.open_group(self._fork.store, mode="a")
-        if address.path in root:
-            del root[address.path]
-            self.removed.append(address)
+        with in_words(self.url, "Writing to"):
+            root = zarr.open_group(self._fork.store, mode="a")
+            if address.path in root:
+                del root[address.path]
+                self.removed.append(address)
+
+    def release(self) -> None:
+        """Let go of the engine's session once the draft is committed."""
+        self._fork = None
 
     def _write(self, schema: FamilySchema, artifact: Artifact, record: Record) -> None:
         root = zarr.open_group(self._fork.store, mode="a")

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import zarr
 from numpy.typing import NDArray
 
-from store.contract.errors import SpecError, StoreUnavailableError
+from store.contract.errors import SpecError
 from store.contract.records import Record
 from store.engine.feature_store import FeatureStore
 from store.engine.places import in_words
@@ -109,7 +109,4 @@ def _source_of(record: Record, store: FeatureStore) -> Record:
 
     if record.address.family == "source":
         return record
-    try:
-        return find_source(store, record.address.video)
-    except KeyError as error:
-        raise StoreUnavailableError(f"'{record.address}' has lost its video's clock: {error}") from error
+    return find_source(store, record.address.video)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import Any, cast
 
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from store.contract.errors import ConflictError, NewerSchemaError, NotFoundError, StoreError
 from store.contract.records import Address, Record
-from store.contract.schema import family, layout_version
+from store.contract.schema import address_of, families, family, layout_version
 from store.engine.draft import Draft
 from store.engine.listing import Listing, changed_paths
 from store.engine.places import check_writable, committer_lock, in_words, is_local, is_memory, local_folder, storage_of
@@ -64,9 +64,25 @@ class FeatureStore:
             storage = storage_of(url)
             if not icechunk.Repository.exists(storage):
                 session = icechunk.Repository.create(storage).writable_session(BRANCH)
-                zarr.create_group(session.store, attributes={"affstore": {"layout": layout_version()}})
+                root = zarr.create_group(session.store, attributes={"affstore": {"layout": layout_version()}})
+                for name in families():
+                    root.create_group(name)
                 session.commit("an empty affstore")
         return cls(url)
+
+    def prepare(self, producers: Iterable[tuple[str, str]]) -> None:
+        """Make the groups of producers, `(family, name)`, before several drafts would each make them.
+
+        Two forks that make the same group would leave it in the snapshot twice.
+        """
+        with in_words(self.url, "Writing to"), committer_lock(self.url):
+            session = self._repository.writable_session(BRANCH)
+            root = zarr.open_group(session.store, mode="a")
+            missing = [path for path in ("/".join(producer) for producer in producers) if path not in root]
+            for path in missing:
+                root.create_group(path)
+            if missing:
+                session.commit(f"groups: {', '.join(missing)}", rebase_with=icechunk.ConflictDetector())
 
     def newest(self) -> FeatureStore:
         """The same store as it is now."""
@@ -94,11 +110,8 @@ class FeatureStore:
 
     def addresses(self, *names: str, video: str = "") -> list[Address]:
         """Every artifact's address, or those of the named families, or of one video, in order; records are not read."""
-        return [
-            address
-            for address in self._listing.addresses
-            if (not names or address.family in names) and (not video or address.video == video)
-        ]
+        among = self._listing.of_video.get(video, []) if video else self._listing.addresses
+        return [address for address in among if not names or address.family in names]
 
     def records(self, *names: str, video: str = "") -> list[Record]:
         """Every record, or those of the named families, or of one video, in the order of their addresses."""
@@ -126,6 +139,8 @@ class FeatureStore:
                 found[name] = np.asarray(cast(zarr.Array[Any], group[name])[rows])
         if rows == slice(None) and arrays is None:
             family(address.family).check(found, record.attributes)
+        else:
+            family(address.family).check_kinds(found)
         return found
 
     def group(self, address: Address) -> zarr.Group:
@@ -233,15 +248,18 @@ class FeatureStore:
     def _overtaken(self, draft: Draft, tip: str) -> bool:
         """Whether another run stored the same artifacts first."""
         changed = changed_paths(self._repository, draft.base, tip)
-        contested = [record for record in draft.records if record.address.path in changed]
-        removed = [address for address in draft.removed if address.path in changed]
-        if not contested and not removed:
-            return False
+        own = {record.address.path: record.key for record in draft.records}
+        read = {parent.path: parent.key for record in draft.records for parent in record.parents}
+        touched = {**read, **own, **{address.path: "" for address in draft.removed if address.path not in own}}
+        contested = {path: key for path, key in touched.items() if path in changed}
         now = FeatureStore(self.url, tip)
-        for record in contested:
-            found = now.find(record.address)
-            if found is None or found.key != record.key:
+        for path, key in contested.items():
+            found = now.find(address_of(path))
+            if (found.key if found else "") != key:
                 raise ConflictError(
-                    f"Another run stored '{record.address}' while this one computed it. Run the command again."
+                    f"Another run changed '{path}' while this one worked with it. Run the command again."
                 )
-        return len(contested) == len(draft.records)
+        done = own.keys() & contested.keys()
+        if done and len(done) < len(own):
+            raise ConflictError(f"Another run stored '{min(done)}' while this one computed it. Run the command again.")
+        return bool(done)

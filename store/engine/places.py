@@ -131,7 +131,7 @@ def _reason(error: Exception, text: str) -> str | None:
     if "dispatch failure" in text or "error sending request" in text or "onnect" in text:
         return f"the server does not answer ({_short(text)})"
     if "service error" in text:
-        return "the bucket does not exist, or these credentials may not use it"
+        return "the server refuses; see that the bucket exists and that these credentials may use it"
     return None
 
 

@@ -1,0 +1,40 @@
+"""What of a configuration's videos and annotation files the store does not have yet."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from models.annotations import FoundAnnotation
+from store import FeatureStore
+from store.contract.keys import digest_file, key_of
+from store.contract.records import Address
+from tasks import recipes
+from tasks.arrivals import Arrival
+from tasks.planning import PlanRow
+
+
+def arrival_rows(
+    store: FeatureStore, arriving: Iterable[Arrival], annotations: Iterable[FoundAnnotation]
+) -> list[PlanRow]:
+    """Rows for videos and annotation files that a run would take in."""
+    rows = []
+    for arrival in arriving:
+        if arrival.verdict in ("new", "alias", "moved"):
+            rows.append(PlanRow(Address("source", video=arrival.name), "missing", f"to take in: {arrival.path}"))
+        elif arrival.verdict in ("refused", "taken"):
+            reason = arrival.reason or "its name is taken by other bytes"
+            rows.append(PlanRow(Address("source", video=arrival.name), "quarantined", reason))
+    for found in annotations:
+        source = store.find(Address("source", video=found.video))
+        address = Address("label", found.task, found.video, found.subject)
+        held = store.find(address)
+        key = source and key_of(recipes.label(found.task, found.split, digest_file(found.path), source.key))
+        if source is not None and (held is None or held.key != key) and not _unusable(store, found):
+            rows.append(PlanRow(address, "missing" if held is None else "stale", f"to read: {found.path}"))
+    return rows
+
+
+def _unusable(store: FeatureStore, found: FoundAnnotation) -> bool:
+    """Whether an annotation file is in quarantine."""
+    sha256 = digest_file(found.path)
+    return store.find(Address("quarantine", "annotate", key_of([found.path.name, sha256])[:16])) is not None
