@@ -24,6 +24,7 @@ Picture = NDArray[np.uint8]
 Box = NDArray[np.float32]
 
 _CROPS_A_BATCH = 64
+_NOBODY = -1
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,21 +121,26 @@ class FaceRows:
         Returns:
             `embedding`, `logits` and `valence_arousal` where the network has them, and `present`.
         """
-        chosen = np.flatnonzero(np.isin(np.array(self.who, dtype=str), list(names)))
-        at = np.array(self.frame, np.int64)[chosen]
+        mine = np.isin(np.array(self.who, dtype=str), list(names))
+        at = np.array(self.frame, np.int64)
         present = np.zeros(frames, bool)
-        present[at] = True
+        present[at[mine]] = True
         arrays: dict[str, NDArray[np.generic]] = {"present": present}
         for name in ("embedding", "logits", "valence_arousal"):
-            rows = self._rows(name)
-            if rows is not None:
-                arrays[name] = np.zeros((frames, rows.shape[1]), np.float32)
-                arrays[name][at] = rows[chosen]
+            pieces = [getattr(output, name) for output in self.outputs]
+            if pieces and pieces[0] is not None:
+                arrays[name] = _placed(pieces, np.where(mine, at, _NOBODY), frames)
         return arrays
 
-    def _rows(self, name: str) -> NDArray[np.float32] | None:
-        pieces = [getattr(output, name) for output in self.outputs]
-        return None if not pieces or pieces[0] is None else np.concatenate(pieces)
+
+def _placed(pieces: Sequence[NDArray[np.float32]], at: NDArray[np.int64], frames: int) -> NDArray[np.float32]:
+    """Rows on the frames they belong to, piece by piece: those of a long video are in memory twice, not four times."""
+    placed = np.zeros((frames, pieces[0].shape[1]), np.float32)
+    ends = np.cumsum([len(piece) for piece in pieces])
+    for piece, frame in zip(pieces, np.split(at, ends[:-1]), strict=True):
+        mine = frame != _NOBODY
+        placed[frame[mine]] = piece[mine]
+    return placed
 
 
 def extract_faces(
