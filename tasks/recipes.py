@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
+from functools import cache
 from typing import Any
 
 from models.extractors.specs import ExtractorSpec, FaceExtractorSpec
@@ -17,19 +18,19 @@ ANNOTATION_VERSION = 1
 
 def source(sha256: str) -> dict[str, Any]:
     """A video: its bytes, and how they are decoded."""
-    return {"decode": plain(DECODE), "bytes": sha256}
+    return {"decode": _plain(DECODE), "bytes": sha256}
 
 
 def face(detector: DetectorSpec, tracking: TrackingSpec, source_key: str, subject: str) -> dict[str, Any]:
     """A subject's face through a video."""
-    return {"detector": plain(detector), "tracking": plain(tracking), "source": source_key, "subject": subject}
+    return {"detector": _plain(detector), "tracking": _plain(tracking), "source": source_key, "subject": subject}
 
 
 def feature(extractor: ExtractorSpec, parent_key: str) -> dict[str, Any]:
     """An embedding: of a face, or of a source's sound."""
     if isinstance(extractor, FaceExtractorSpec):
-        return {"extractor": plain(extractor), "face": parent_key}
-    return {"extractor": plain(extractor), "sound": plain(SOUND), "source": parent_key}
+        return {"extractor": _plain(extractor), "face": parent_key}
+    return {"extractor": _plain(extractor), "sound": _plain(SOUND), "source": parent_key}
 
 
 def label(task: str, split: str, sha256: str, source_key: str) -> dict[str, Any]:
@@ -49,4 +50,10 @@ def prediction(finish: Any, head_key: str, inputs: Sequence[str]) -> dict[str, A
 
 def quarantine(stage: str, name: str, sha256: str) -> dict[str, Any]:
     """An input that could not be used; tried again when its bytes, its name or the decoding change."""
-    return {"stage": stage, "name": name, "bytes": sha256, "decode": plain(DECODE)}
+    return {"stage": stage, "name": name, "bytes": sha256, "decode": _plain(DECODE)}
+
+
+@cache
+def _plain(spec: Hashable) -> Any:
+    """A frozen spec as plain values, made once: a plan asks for it thousands of times. Nobody changes it."""
+    return plain(spec)

@@ -80,14 +80,17 @@ def show_plan(config: RunConfig, as_json: bool, everything: bool = False) -> lis
 
     from flows.config import profile_of
     from models.weights.folder import default_folder
-    from tasks.experiment_plan import plan_with
     from tasks.planning import plan as plan_of
 
     experiments = config.specs()
     profile = profile_of(config, default_folder())
     experiments = tuple(replace(experiment, extractors=profile.extractors) for experiment in experiments)
     opened = _store_or_empty(config)
-    rows = plan_with(opened, plan_of(opened.records(), profile), experiments)
+    rows = plan_of(opened.records(), profile)
+    if experiments:
+        from tasks.experiment_plan import plan_with
+
+        rows = plan_with(opened, rows, experiments)
     rows = [*_arrivals(opened, config), *rows]
     if as_json:
         print_json([_document(row) for row in rows if everything or row.status != "fresh"])

@@ -19,7 +19,7 @@ from store.contract.schema import ArraySchema, FamilySchema, check_finite, famil
 from store.engine.places import in_words
 
 _CODECS: dict[str, Any] = {
-    "blosc": BloscCodec(cname="zstd", clevel=3, shuffle="bitshuffle"),
+    "blosc": BloscCodec(cname="lz4", shuffle="bitshuffle"),
     "zstd": ZstdCodec(level=3),
 }
 
