@@ -146,7 +146,8 @@ def cases(shop: Shop, folder: Path, videos: Sequence[Path], length: int) -> list
     crops = [shop.crops_of(path) for path in films]
     again = [shop.place.again(path.stem) for path in films]
     found = [Case("crops, one worker", (again[0],), (crops[0],))]
-    found += [Case("crops, two workers", tuple(again), tuple(crops))]
+    if len(again) > 1:
+        found.append(Case(f"crops, {len(again)} workers", tuple(again), tuple(crops)))
     for path in videos:
         job = replace(shop.place.again(path.stem), find_faces=True)
         found.append(Case(f"raw, {path.stem}", (job,), (shop.crops_of(path),)))

@@ -95,9 +95,9 @@ def add_stand_ins(place: Workplace) -> Workplace:
     return replace(place, profile=replace(place.profile, extractors=(*faces, *sounds)))
 
 
-def long_film(folder: Path, length: int) -> Path:
+def long_film(folder: Path, video: Path | None, length: int) -> Path:
     """A small film of a face, with noise for a sound."""
-    (take,) = write_corpus(folder / "corpus", CorpusSpec(only=("130-25-320x240",)))
+    take = video or write_corpus(folder / "corpus", CorpusSpec(only=("130-25-320x240",)))[0]
     small = [np.ascontiguousarray(picture[::2, ::2]) for picture in frames(take, probe(take))]
     held = cycle(picture for picture in small for _ in range(HELD_FRAMES))
     pictures = Pictures(islice(held, length), small[0].shape[1::-1], FrameClock.uniform(RATE_HZ, length))
@@ -182,18 +182,21 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--frames", type=int, default=LONGEST_FRAMES)
     parser.add_argument("--find-faces", action="store_true", help="in every row of stand-ins; takes minutes more")
-    parser.add_argument("--without-real", action="store_true", help="leave out the real networks")
+    parser.add_argument(
+        "--row", action="append", choices=(*STAND_INS, FACE, SOUND), help="all of them if none is named"
+    )
+    parser.add_argument("--video", type=Path, help="whose pictures are shown; one of the demonstration corpus else")
     parser.add_argument("--measure", help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     asked = parser.parse_args(arguments)
     if asked.measure:
         print(json.dumps(measure(asked)))
         return
-    names = [*STAND_INS, *([] if asked.without_real else [FACE, SOUND])]
+    names = asked.row or [*STAND_INS, FACE, SOUND]
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        place = Workplace.at(folder, [FACE] if asked.without_real else [FACE, SOUND])
-        put_faces(place, place.add(long_film(folder, asked.frames)))
+        place = Workplace.at(folder, [FACE])
+        put_faces(place, place.add(long_film(folder, asked.video, asked.frames)))
         rows = [row(name, folder, asked.find_faces) for name in track(names, "processes", transient=True)]
     print(f"{asked.frames} frames; stand-ins embed them, the last rows excepted. The bar is {BAR_MIB} MiB above.")
     print_table(("what runs", "before, MiB", "peak, MiB", "above, MiB", "processor"), rows)

@@ -45,7 +45,7 @@ def put_video(draft: Draft, video: str, profile: Profile) -> None:
     face = put(draft, Address("face", detector.name, video, "main"), recipe, source)
     features = [put_feature(draft, spec, source, face) for spec in profile.extractors]
     for task in TASKS:
-        recipe = recipes.label(task, key_of([task, video]), source.key)
+        recipe = recipes.label(task, "train", key_of([task, video]), source.key)
         put(draft, Address("label", task, video, "main"), recipe, source)
     for experiment in EXPERIMENTS:
         recipe = recipes.prediction({"of": experiment}, "", [record.key for record in features])
