@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from models.networks import efficientnet
+from models.networks.staged import Staged
 from store.contract.errors import ArchitectureError
 
 if TYPE_CHECKING:
@@ -30,10 +32,12 @@ class Architecture:
     Attributes:
         build: makes it with so many outputs.
         rename: a published parameter's name to ours; None for a parameter that we do not use.
+        staged: cuts a face network into stages; None for a sound network.
     """
 
     build: Callable[[int], torch.nn.Module]
     rename: Callable[[str], str | None]
+    staged: Callable[[Any], Staged] | None = None
 
 
 def build(architecture: str, outputs: int) -> torch.nn.Module:
@@ -52,6 +56,18 @@ def rename(architecture: str, parameters: Mapping[str, torch.Tensor]) -> dict[st
     """Published parameters under the names our network gives them."""
     ours = _architecture(architecture).rename
     return {new: tensor for old, tensor in parameters.items() if (new := ours(old)) is not None}
+
+
+def staged(architecture: str, network: torch.nn.Module) -> Staged:
+    """A face network that `build` made, cut into stages.
+
+    Raises:
+        ArchitectureError: it is no face network.
+    """
+    cut = _architecture(architecture).staged
+    if cut is None:
+        raise ArchitectureError(f"'{architecture}' is no face network: it cannot embed faces.")
+    return cut(network)
 
 
 @cache
@@ -94,7 +110,7 @@ def _architecture(name: str) -> Architecture:
     return _ARCHITECTURES[name]
 
 
-def _timm(model: str) -> Architecture:
+def _timm(model: str, staged: Callable[[Any], Staged] | None = None) -> Architecture:
     """A network of timm. The published classifier may lie in a Sequential; everything else has kept its name."""
 
     def make(outputs: int) -> torch.nn.Module:
@@ -103,7 +119,7 @@ def _timm(model: str) -> Architecture:
         network: torch.nn.Module = timm.create_model(model, pretrained=False, num_classes=outputs)
         return network
 
-    return Architecture(make, lambda name: name.replace("classifier.0.", "classifier."))
+    return Architecture(make, lambda name: name.replace("classifier.0.", "classifier."), staged)
 
 
 def _wav2vec2(outputs: int) -> torch.nn.Module:
@@ -120,8 +136,8 @@ def _rename_wav2vec2(name: str) -> str | None:
 
 
 _ARCHITECTURES: dict[str, Architecture] = {
-    "efficientnet_b0": _timm("tf_efficientnet_b0.ns_jft_in1k"),
-    "efficientnet_b2": _timm("tf_efficientnet_b2.ns_jft_in1k"),
+    "efficientnet_b0": _timm("tf_efficientnet_b0.ns_jft_in1k", efficientnet.staged),
+    "efficientnet_b2": _timm("tf_efficientnet_b2.ns_jft_in1k", efficientnet.staged),
     "mobilevitv2_150": _timm("mobilevitv2_150"),
     "wav2vec2_base": Architecture(_wav2vec2, _rename_wav2vec2),
 }

@@ -1,0 +1,98 @@
+"""What all face networks share: crops go in, embedding, logits and valence/arousal come out, in batches of one shape.
+
+A new face network is a spec in a module of this folder, an entry in `models/weights/registry.yaml` and, where timm does
+not have it, an architecture in `models/networks`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.extractors.base import FaceExtractor, FaceOutput
+from models.extractors.specs import FaceExtractorSpec
+from models.extractors.torch_network import check_engine, device_of, forward_pass, in_padded_batches, normalised
+from models.weights.registry import entry_of
+from store.contract.errors import SpecError
+
+if TYPE_CHECKING:
+    import torch
+
+_BATCH = 32
+"""Below 16 crops, oneDNN's float32 kernels depend on a crop's place in the batch."""
+
+_CALIBRATION_PICTURES = 32
+
+
+class FaceNetwork(FaceExtractor):
+    """A convolutional network with one linear classifier. Any number of threads may call one instance."""
+
+    def __init__(self, spec: FaceExtractorSpec, parameters: Mapping[str, Any], device: str = "cpu") -> None:
+        import torch
+
+        from models.weights import architectures
+
+        check_engine(spec)
+        entry = entry_of(spec.weights.name)
+        architectures.check_layout(entry.name, parameters, entry.architecture, entry.outputs)
+        network = architectures.build(entry.architecture, entry.outputs)
+        staged = architectures.staged(entry.architecture, network)
+        self._classes, self._scales = len(spec.logits or ()), 2 if spec.valence_arousal else 0
+        asked, found = (spec.width, self._classes + self._scales), (staged.width, entry.outputs)
+        if asked != found:
+            raise SpecError(
+                f"'{spec.name}' asks for (width, outputs) {asked}; the network of '{entry.name}' has {found}."
+            )
+        network.load_state_dict(dict(parameters), assign=True)
+        self.spec, self._device = spec, device_of(device)
+        network = network.to(self._device).to(memory_format=torch.channels_last)
+        self._staged = architectures.staged(entry.architecture, network)
+
+    def embed(self, crops: NDArray[np.uint8]) -> FaceOutput:
+        """See `FaceExtractor.embed`.
+
+        Raises:
+            SpecError: the crops are not what the spec says.
+        """
+        side = self.spec.size_px
+        if crops.dtype != np.uint8 or crops.shape[1:] != (side, side, 3):
+            raise SpecError(f"'{self.spec.name}' sees uint8 (n, {side}, {side}, 3); found {crops.dtype} {crops.shape}.")
+        width, middle = self.spec.width, self.spec.width + self._classes
+        both = np.empty((0, middle + self._scales), np.float32)
+        if len(crops):
+            both = in_padded_batches(crops, _BATCH, self._forward)
+        return FaceOutput(
+            embedding=both[:, :width],
+            logits=both[:, width:middle] if self._classes else None,
+            valence_arousal=both[:, middle:] if self._scales else None,
+        )
+
+    @staticmethod
+    def untrained(spec: FaceExtractorSpec, seed: int) -> dict[str, torch.Tensor]:
+        """Seeded parameters whose batch norms know natural pictures, so that embeddings depend on the pixels."""
+        from models.weights import architectures
+        from models.weights.calibration import pictures, settle_batch_norms
+        from models.weights.untrained import draw
+
+        entry = entry_of(spec.weights.name)
+        network = architectures.build(entry.architecture, entry.outputs)
+        drawn = draw(architectures.layout(entry.architecture, entry.outputs), seed)
+        network.load_state_dict(drawn, assign=True)
+        batch = pictures(_CALIBRATION_PICTURES, spec.size_px, seed)
+        settle_batch_norms(network, normalised(batch, spec, device_of("cpu")))
+        return dict(network.state_dict())
+
+    def _forward(self, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Embedding and classifier outputs side by side; the classifier always in float32."""
+        import torch
+
+        batch = normalised(crops, self.spec, self._device)
+        with forward_pass(self._device, self.spec.precision):
+            embedding = self._staged.run(batch).float()
+        with torch.inference_mode():
+            both = torch.cat([embedding, self._staged.classifier(embedding)], 1)
+        array: NDArray[np.float32] = both.cpu().numpy()
+        return array
