@@ -179,7 +179,7 @@ class _Work:
     def _audio(self, spec: SoundExtractorSpec, sound: Sound | None) -> Artifact:
         started = time.perf_counter()
         network = sound_network(spec, self.bench.weights, self.bench.device)
-        vectors = network.embed(sound.samples) if sound else network.embed(_NO_SOUND)
+        vectors = network.embed(sound.samples if sound else _NO_SOUND).embedding
         clock = vectors_clock(spec, sound.start_s if sound else Fraction(0), len(vectors))
         embedding, present = to_frames(vectors, clock, self.facts.clock)
         elapsed_s = round(time.perf_counter() - started, 3)

@@ -30,7 +30,7 @@ def parameters():
 
 @pytest.fixture(scope="module")
 def extractor(parameters):
-    return registry.build_sound(replace(SPEC, block_s=1), parameters)
+    return registry.build_sound(replace(SPEC, segments=blocks(1)), parameters)
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +83,7 @@ def test_each_block_equals_transformers_to_the_bit_and_no_vector_is_lost_at_a_se
 
 @given(st.integers(0, 400 * RATE), st.integers(1, 90))
 def test_blocks_hold_every_vector_once(samples, block_s):
-    blocks = _blocks(samples, replace(SPEC, block_s=block_s))
+    cut = _blocks(samples, replace(SPEC, segments=blocks(block_s)))
     counts = [(end - begin - 80) // 320 for begin, end in blocks]
     assert sum(counts) == max(0, (samples - 80) // 320)
     assert [begin for begin, _ in blocks] == [320 * sum(counts[:i]) for i in range(len(blocks))]
@@ -171,7 +171,10 @@ def test_only_mono_float32_is_heard(extractor, wave):
         extractor.embed(wave)
 
 
-@pytest.mark.parametrize("change", [{"width": 1024}, {"rate_hz": 8000}, {"vectors_hz": Fraction(25)}, {"block_s": 0}])
+@pytest.mark.parametrize(
+    "change",
+    [{"width": 1024}, {"rate_hz": 8000}, {"vectors_hz": Fraction(25)}, {"segments": Segmenting("windows", 20, 10)}],
+)
 def test_a_spec_it_cannot_honour_is_refused(parameters, change):
     with pytest.raises(SpecError, match="gives 768 numbers at 50 Hz"):
         registry.build_sound(replace(SPEC, **change), parameters)

@@ -28,6 +28,22 @@ class FaceOutput:
     valence_arousal: NDArray[np.float32] | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class SoundOutput:
+    """What a sound network says, one row a vector of its own clock.
+
+    Attributes:
+        embedding: `(vectors, width)` float32.
+        logits: `(vectors, classes)` float32, of the segment that each vector was computed in; None without a
+            classifier.
+        affect: `(vectors, 3)` float32, arousal, dominance and valence of that segment; None without such a head.
+    """
+
+    embedding: NDArray[np.float32]
+    logits: NDArray[np.float32] | None = None
+    affect: NDArray[np.float32] | None = None
+
+
 class FaceExtractor(ABC):
     """A face network with its parameters, ready to run. Built by `models.extractors.registry.build`."""
 
@@ -56,10 +72,10 @@ class SoundExtractor(ABC):
         """See `FaceExtractor.__init__`."""
 
     @abstractmethod
-    def embed(self, wave: NDArray[np.float32]) -> NDArray[np.float32]:
+    def embed(self, wave: NDArray[np.float32]) -> SoundOutput:
         """Embed a mono waveform `(samples,)` at `spec.rate_hz`.
 
         Returns:
-            `(vectors, width)` float32; vector `i` stands for `[i, i + 1) / vectors_hz` seconds after the first sample.
-            Sound shorter than one window gives `(0, width)`.
+            Vector `i` stands for `[i, i + 1) / vectors_hz` seconds after the first sample. Sound shorter than one
+            window gives no vector.
         """

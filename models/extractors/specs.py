@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Literal
 
+from store.contract.errors import SpecError
 from store.contract.labels import LabelSpace
 
 Precision = Literal["float32", "bfloat16"]
@@ -46,6 +47,8 @@ class FaceExtractorSpec:
         precision: of the forward pass.
         engine: what runs it.
         resize: how a face of any size becomes `size_px`; `pil_bilinear` is antialiased, aspect ratio not kept.
+        float32_stages: first stages that stay in float32 whatever the precision: rounding does its harm there.
+        faces: where the faces come from: the name of a detector, or of a kind of crop folder.
     """
 
     name: str
@@ -60,6 +63,37 @@ class FaceExtractorSpec:
     precision: Precision = "float32"
     engine: str = "torch"
     resize: Literal["pil_bilinear"] = "pil_bilinear"
+    float32_stages: int = 0
+    faces: str = "mtcnn"
+
+
+@dataclass(frozen=True, slots=True)
+class Segmenting:
+    """How a sound is cut into what one forward pass hears; each piece is normalised by itself.
+
+    Attributes:
+        mode: `blocks` follow each other without overlap, as in the papers' notebooks: a vector depends on the block it
+            lies in. `windows` overlap, and each vector is taken from the window in whose middle it lies.
+        length_s: of a block or window.
+        step_s: from the beginning of one window to that of the next; equal to `length_s` for blocks.
+    """
+
+    mode: Literal["blocks", "windows"]
+    length_s: int
+    step_s: int
+
+    def __post_init__(self) -> None:
+        whole = self.mode == "blocks" and self.step_s == self.length_s >= 1
+        if not (whole or (self.mode == "windows" and 1 <= self.step_s < self.length_s)):
+            raise SpecError(
+                "Sound is cut into `blocks` of at least 1 s, or `windows` with a step of at least 1 s that is shorter "
+                f"than they are; found {self.mode} of {self.length_s} s every {self.step_s} s."
+            )
+
+
+def blocks(length_s: int) -> Segmenting:
+    """Blocks of that length."""
+    return Segmenting("blocks", length_s, length_s)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,9 +107,10 @@ class SoundExtractorSpec:
         rate_hz: sample rate the network hears.
         vectors_hz: embeddings a second, exact.
         weights: the parameters.
-        block_s: seconds embedded in one forward pass; blocks do not overlap, each is normalised by itself.
-        normalise: zero mean and unit variance a block, as the model's own processor does.
-        align: `time` gives each video frame the embedding playing when the frame starts.
+        segments: how the sound is cut.
+        normalise: zero mean and unit variance a segment, as the model's own processor does.
+        align: `time` gives each video frame the embedding playing when the frame starts; `notebook` gives frame `f` of
+            `F` the embedding `int(f * L / F)` of `L`, as the papers' notebooks do.
         precision: of the forward pass.
         engine: what runs it.
     """
@@ -86,9 +121,9 @@ class SoundExtractorSpec:
     rate_hz: int
     vectors_hz: Fraction
     weights: WeightsRef
-    block_s: int
+    segments: Segmenting
     normalise: bool
-    align: Literal["time"] = "time"
+    align: Literal["time", "notebook"] = "time"
     precision: Precision = "float32"
     engine: str = "torch"
 

@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models.extractors.base import SoundExtractor
+from models.extractors.base import SoundExtractor, SoundOutput
 from models.extractors.registry import register
-from models.extractors.specs import SoundExtractorSpec, WeightsRef
+from models.extractors.specs import SoundExtractorSpec, WeightsRef, blocks
 from models.extractors.torch_network import check_engine, device_of, forward_pass
 from store.contract.errors import ArchitectureError, SpecError
 
@@ -34,7 +34,7 @@ WAV2VEC2_BASE_960H = SoundExtractorSpec(
     rate_hz=16_000,
     vectors_hz=Fraction(50),
     weights=WeightsRef("wav2vec2_base_960h"),
-    block_s=60,
+    segments=blocks(60),
     normalise=True,
 )
 """The notebooks hear 300 or 360 s at once; 60 s is what fits in 1 GiB (16 MB a second of sound in float32)."""
@@ -76,17 +76,17 @@ class Wav2Vec2(SoundExtractor):
 
     def __init__(self, spec: SoundExtractorSpec, parameters: Mapping[str, Any], device: str = "cpu") -> None:
         check_engine(spec)
-        if (spec.width, spec.rate_hz, spec.vectors_hz) != (768, 16_000, Fraction(50)) or spec.block_s < 1:
+        if (spec.width, spec.rate_hz, spec.vectors_hz) != (768, 16_000, Fraction(50)) or spec.segments.mode != "blocks":
             raise SpecError(
                 f"'{spec.name}' hears blocks of at least 1 s at 16000 Hz and gives 768 numbers at 50 Hz; found "
-                f"{spec.block_s} s, {spec.rate_hz} Hz, {spec.width} numbers, {spec.vectors_hz} Hz."
+                f"{spec.segments}, {spec.rate_hz} Hz, {spec.width} numbers, {spec.vectors_hz} Hz."
             )
         encoder = network()
         encoder.load_state_dict(_checked(spec.weights.name, parameters, encoder), assign=True)
         self.spec, self._device = spec, device_of(device)
         self._network: Any = encoder.to(self._device).requires_grad_(False)
 
-    def embed(self, wave: NDArray[np.float32]) -> NDArray[np.float32]:
+    def embed(self, wave: NDArray[np.float32]) -> SoundOutput:
         """See `SoundExtractor.embed`. A remainder shorter than a second is embedded with the block before it.
 
         Raises:
@@ -95,7 +95,7 @@ class Wav2Vec2(SoundExtractor):
         if wave.dtype != np.float32 or wave.ndim != 1:
             raise SpecError(f"'{self.spec.name}' hears float32 (samples,); found {wave.dtype} {wave.shape}.")
         blocks = [self._forward(wave[begin:end]) for begin, end in _blocks(len(wave), self.spec)]
-        return np.concatenate(blocks) if blocks else np.empty((0, self.spec.width), np.float32)
+        return SoundOutput(np.concatenate(blocks) if blocks else np.empty((0, self.spec.width), np.float32))
 
     @staticmethod
     def untrained(spec: SoundExtractorSpec, seed: int) -> dict[str, torch.Tensor]:
@@ -175,7 +175,7 @@ def _checked(weights: str, parameters: Mapping[str, Any], encoder: torch.nn.Modu
 def _blocks(samples: int, spec: SoundExtractorSpec) -> list[tuple[int, int]]:
     """Where each block's samples begin and end, with the few after it that its last vector needs."""
     vectors = max(0, (samples - _FIELD) // _STRIDE + 1)
-    starts = list(range(0, vectors, int(spec.block_s * spec.vectors_hz)))
+    starts = list(range(0, vectors, int(spec.segments.length_s * spec.vectors_hz)))
     if len(starts) > 1 and vectors - starts[-1] < _SHORTEST_TAIL:
         starts.pop()
     overhang = _FIELD - _STRIDE
