@@ -1,4 +1,4 @@
-"""One decode of a video serves every face network: find or re-use faces, cut crops, fill batches, gather rows."""
+"""One decode of a video serves every face network: find or re-use faces, cut them out, fill batches, gather rows."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.extractors.base import FaceExtractor, FaceOutput
-from models.faces.crops import crop
+from models.faces.crops import cut, resized
 from models.faces.finder import FaceFinder
 from models.faces.specs import TrackingSpec
 from models.faces.subjects import Subjects
@@ -143,47 +143,69 @@ def _placed(pieces: Sequence[NDArray[np.float32]], at: NDArray[np.int64], frames
     return placed
 
 
-def extract_faces(
-    pictures: Iterator[Picture],
-    source: FaceSource,
-    extractors: Mapping[str, tuple[FaceExtractor, int]],
-    on_frame: Callable[[], None] = lambda: None,
-) -> dict[str, FaceRows]:
-    """Embed every face of a video by every network, in one pass over its pictures and in bounded memory.
+@dataclass(frozen=True, slots=True)
+class Face:
+    """What a face network will see of one frame, before it is resized.
+
+    Attributes:
+        who: a track's or a subject's name; rows are gathered by it.
+        frame: index into the video's clock.
+        picture: RGB `(height, width, 3)`, any size; the face fills it.
+    """
+
+    who: str
+    frame: int
+    picture: Picture
+
+
+def faces_in_video(
+    pictures: Iterable[Picture], source: FaceSource, on_frame: Callable[[], None] = lambda: None
+) -> Iterator[Face]:
+    """Every face of a video, cut out of its pictures.
 
     Args:
         pictures: RGB `(height, width, 3)`, in clock order.
         source: says which faces each picture holds.
-        extractors: name to network and the side of its crops in px.
         on_frame: called after each picture, to show progress.
-
-    Returns:
-        By network: its rows, in the order the faces were seen.
     """
-    batches = {name: _Batch(network, side) for name, (network, side) in extractors.items()}
-    sides = sorted({side for _, side in extractors.values()})
     for index, picture in enumerate(pictures):
         for face in source.faces(index, picture):
-            crops = {side: crop(picture, face.box, side) for side in sides}
-            for batch in batches.values():
-                batch.add(face, crops[batch.side])
+            yield Face(face.who, index, cut(picture, face.box))
         on_frame()
+
+
+def embed_faces(faces: Iterable[Face], extractors: Mapping[str, FaceExtractor]) -> dict[str, FaceRows]:
+    """Embed every face by every network, in one pass over the faces and in bounded memory.
+
+    Args:
+        faces: in any order.
+        extractors: the networks by name.
+
+    Returns:
+        By network: its rows, in the order the faces came.
+    """
+    batches = {name: _Batch(network) for name, network in extractors.items()}
+    sides = sorted({batch.side for batch in batches.values()})
+    for face in faces:
+        crops = {side: resized(face.picture, side) for side in sides}
+        for batch in batches.values():
+            batch.add(face, crops[batch.side])
     return {name: batch.finish() for name, batch in batches.items()}
 
 
 class _Batch:
     """Crops that wait until there are enough of them for one forward pass."""
 
-    def __init__(self, network: FaceExtractor, side: int) -> None:
-        self.side = side
+    def __init__(self, network: FaceExtractor) -> None:
+        self.side = network.spec.size_px
         self._network = network
         self._crops: list[Picture] = []
         self._rows = FaceRows()
 
-    def add(self, face: FaceInFrame, picture: Picture) -> None:
+    def add(self, face: Face, crop: Picture) -> None:
         self._rows.who.append(face.who)
         self._rows.frame.append(face.frame)
-        self._crops.append(picture)
+        self._crops.append(crop)
         if len(self._crops) == _CROPS_A_BATCH:
             self._embed()
 

@@ -14,7 +14,7 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 
-from models.extraction import StoredFaces, TrackedFaces, extract_faces
+from models.extraction import StoredFaces, TrackedFaces, embed_faces, faces_in_video
 from models.extractors.align import to_frames, vectors_clock
 from models.extractors.specs import ExtractorSpec, FaceExtractorSpec, SoundExtractorSpec
 from models.faces.tracking import FaceTrack
@@ -105,11 +105,9 @@ class _Work:
             return
         started = time.perf_counter()
         faces = self._face_source()
-        networks = {
-            spec.name: (face_network(spec, self.bench.weights, self.bench.device), spec.size_px) for spec in specs
-        }
+        networks = {spec.name: face_network(spec, self.bench.weights, self.bench.device) for spec in specs}
         pictures = frames(Path(self.job.location), self.facts)
-        embedded = extract_faces(pictures, faces, networks, tick)
+        embedded = embed_faces(faces_in_video(pictures, faces, tick), networks)
         elapsed_s = round(time.perf_counter() - started, 3)
         records = self._write_tracks(draft, faces, elapsed_s) if isinstance(faces, TrackedFaces) else self._tracks()
         for subject, record in records.items():

@@ -45,7 +45,15 @@ class SoundOutput:
 
 
 class FaceExtractor(ABC):
-    """A face network with its parameters, ready to run. Built by `models.extractors.registry.build`."""
+    """A face network with its parameters, ready to run. Built by `models.extractors.registry.build_face`.
+
+    Attributes:
+        spec: what it is.
+        batch: crops that one forward pass takes.
+    """
+
+    spec: FaceExtractorSpec
+    batch: int
 
     @abstractmethod
     def __init__(self, spec: FaceExtractorSpec, parameters: Mapping[str, Any], device: str) -> None:

@@ -12,17 +12,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from models.engines.base import forward_of
 from models.extractors.base import FaceExtractor, FaceOutput
 from models.extractors.specs import FaceExtractorSpec
-from models.extractors.torch_network import check_engine, device_of, forward_pass, in_padded_batches, normalised
+from models.extractors.torch_network import device_of, in_padded_batches, normalised
 from models.weights.registry import entry_of
 from store.contract.errors import SpecError
 
 if TYPE_CHECKING:
     import torch
-
-_BATCH = 32
-"""Below 16 crops, oneDNN's float32 kernels depend on a crop's place in the batch."""
 
 _CALIBRATION_PICTURES = 32
 
@@ -35,7 +33,6 @@ class FaceNetwork(FaceExtractor):
 
         from models.weights import architectures
 
-        check_engine(spec)
         entry = entry_of(spec.weights.name)
         architectures.check_layout(entry.name, parameters, entry.architecture, entry.outputs)
         network = architectures.build(entry.architecture, entry.outputs)
@@ -47,9 +44,10 @@ class FaceNetwork(FaceExtractor):
                 f"'{spec.name}' asks for (width, outputs) {asked}; the network of '{entry.name}' has {found}."
             )
         network.load_state_dict(dict(parameters), assign=True)
-        self.spec, self._device = spec, device_of(device)
-        network = network.to(self._device).to(memory_format=torch.channels_last)
-        self._staged = architectures.staged(entry.architecture, network)
+        self.spec = spec
+        network = network.requires_grad_(False).to(device_of(device)).to(memory_format=torch.channels_last)
+        self._forward = forward_of(architectures.staged(entry.architecture, network), spec, device)
+        self.batch = self._forward.batch
 
     def embed(self, crops: NDArray[np.uint8]) -> FaceOutput:
         """See `FaceExtractor.embed`.
@@ -63,7 +61,7 @@ class FaceNetwork(FaceExtractor):
         width, middle = self.spec.width, self.spec.width + self._classes
         both = np.empty((0, middle + self._scales), np.float32)
         if len(crops):
-            both = in_padded_batches(crops, _BATCH, self._forward)
+            both = in_padded_batches(crops, self._forward.batch, self._forward)
         return FaceOutput(
             embedding=both[:, :width],
             logits=both[:, width:middle] if self._classes else None,
@@ -84,15 +82,3 @@ class FaceNetwork(FaceExtractor):
         batch = pictures(_CALIBRATION_PICTURES, spec.size_px, seed)
         settle_batch_norms(network, normalised(batch, spec, device_of("cpu")))
         return dict(network.state_dict())
-
-    def _forward(self, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Embedding and classifier outputs side by side; the classifier always in float32."""
-        import torch
-
-        batch = normalised(crops, self.spec, self._device)
-        with forward_pass(self._device, self.spec.precision):
-            embedding = self._staged.run(batch).float()
-        with torch.inference_mode():
-            both = torch.cat([embedding, self._staged.classifier(embedding)], 1)
-        array: NDArray[np.float32] = both.cpu().numpy()
-        return array

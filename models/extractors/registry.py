@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import models.extractors
 from models.extractors.base import FaceExtractor, SoundExtractor
 from models.extractors.specs import ExtractorSpec, FaceExtractorSpec, SoundExtractorSpec
+from models.extractors.variants import split_variant, variant_of
 from store.contract.errors import DuplicateNameError, UnknownNameError
 
 Extractor = FaceExtractor | SoundExtractor
@@ -44,15 +45,19 @@ def names() -> tuple[str, ...]:
 
 
 def spec_of(name: str) -> ExtractorSpec:
-    """The registered spec; its weights are not resolved yet.
+    """The registered spec, or the variant of it that a name like `emotieffnet_b0@cropped` asks for.
+
+    Its weights are not resolved yet.
 
     Raises:
         UnknownNameError: there is no such extractor; the message suggests the nearest.
+        SpecError: there is no such variant.
     """
     _scan()
-    if name not in _SPECS:
-        raise UnknownNameError.of("extractor", name, _SPECS)
-    return _SPECS[name]
+    registered, variant = split_variant(name)
+    if registered not in _SPECS:
+        raise UnknownNameError.of("extractor", registered, _SPECS)
+    return variant_of(_SPECS[registered], variant) if variant else _SPECS[registered]
 
 
 def build_face(spec: FaceExtractorSpec, parameters: Mapping[str, Any], device: str = "cpu") -> FaceExtractor:
@@ -75,7 +80,7 @@ def untrained(spec: ExtractorSpec, seed: int) -> dict[str, Any]:
 
 def _class_of(spec: ExtractorSpec) -> type[Any]:
     spec_of(spec.name)
-    return _CLASSES[spec.name]
+    return _CLASSES[split_variant(spec.name)[0]]
 
 
 @cache

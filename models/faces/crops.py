@@ -13,25 +13,35 @@ def whole_px(box: NDArray[np.float32]) -> NDArray[np.int64]:
     return np.maximum(np.trunc(box), 0).astype(np.int64)
 
 
-def crop(image: NDArray[np.uint8], box: NDArray[np.float32], size_px: int) -> NDArray[np.uint8]:
-    """Cut a face out and make it square, as EmotiEffLib does: bilinear, antialiased, aspect ratio not kept.
+def cut(image: NDArray[np.uint8], box: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """The part of a picture `(h, w, 3)` in a box, as EmotiEffLib cuts it: no margin, no alignment.
 
     Args:
         image: `(h, w, 3)`.
         box: `(4,)` x0, y0, x1, y1 in px; its whole-pixel part is cut, as far as it lies in the picture.
-        size_px: side of the crop.
 
     Returns:
-        `(size_px, size_px, 3)` uint8.
+        A copy, so that the picture itself need not be kept.
 
     Raises:
         SpecError: the box holds no pixel of the picture.
     """
-    from PIL import Image
-
     x0, y0, x1, y1 = whole_px(np.asarray(box))
     face = image[y0:y1, x0:x1]
     if not face.size:
         raise SpecError(f"Box {box} holds no whole pixel of a picture of {image.shape[1]}×{image.shape[0]} px.")
-    resized = Image.fromarray(np.ascontiguousarray(face)).resize((size_px, size_px), Image.Resampling.BILINEAR)
-    return np.asarray(resized, np.uint8)
+    return np.ascontiguousarray(face)
+
+
+def resized(face: NDArray[np.uint8], size_px: int) -> NDArray[np.uint8]:
+    """A face `(h, w, 3)` made square, as EmotiEffLib does: bilinear, antialiased, aspect ratio not kept."""
+    from PIL import Image
+
+    if face.shape[:2] == (size_px, size_px):
+        return face
+    return np.asarray(Image.fromarray(face).resize((size_px, size_px), Image.Resampling.BILINEAR), np.uint8)
+
+
+def crop(image: NDArray[np.uint8], box: NDArray[np.float32], size_px: int) -> NDArray[np.uint8]:
+    """`cut`, then `resized`: `(size_px, size_px, 3)`."""
+    return resized(cut(image, box), size_px)

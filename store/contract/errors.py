@@ -15,6 +15,7 @@
     │   ├── NewerSchemaError      the store was written by a newer affstore
     │   ├── ConflictError         another run changed what this one worked with
     │   └── StoreUnavailableError read-only path, full disk, endpoint away
+    ├── DeviceMemoryError         the GPU has no memory for even the smallest batch                   exit 6
     └── WeightsError              a weight file is missing, damaged, unsafe or of another model        exit 5
         ├── WeightsMissingError
         ├── WeightsDigestError
@@ -107,6 +108,12 @@ class ConflictError(StoreError):
 
 class StoreUnavailableError(StoreError):
     """The place of the store does not answer, is read-only, or is full."""
+
+
+class DeviceMemoryError(AffstoreError):
+    """A device has no memory for even the smallest batch; what is in the store already stays."""
+
+    exit_code = 6
 
 
 class WeightsError(AffstoreError):

@@ -1,0 +1,61 @@
+"""What every engine owes a face network."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.extractors.specs import FaceExtractorSpec, Precision
+from store.contract.errors import SpecError
+
+if TYPE_CHECKING:
+    from models.networks.staged import Staged
+
+EngineName = Literal["torch", "openvino"]
+ENGINES: tuple[EngineName, ...] = ("torch", "openvino")
+
+
+class Forward(Protocol):
+    """A network ready to run on batches of one shape. Any number of threads may call it at once.
+
+    Attributes:
+        batch: crops a pass: a row's bits depend on its crop alone because the shape never changes.
+    """
+
+    batch: int
+
+    def __call__(self, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """From RGB crops `(batch, size_px, size_px, 3)` to embedding and outputs side by side, `(batch, width + n)`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """An engine and the precision it runs in."""
+
+    engine: EngineName
+    precision: Precision
+
+    def __str__(self) -> str:
+        return f"{self.engine} {self.precision}"
+
+
+def forward_of(staged: Staged, spec: FaceExtractorSpec, device: str) -> Forward:
+    """The spec's network on the spec's engine.
+
+    Raises:
+        SpecError: there is no such engine or precision, or it cannot run on this device.
+    """
+    if spec.precision not in ("float32", "bfloat16"):
+        raise SpecError(f"'{spec.name}' runs in float32 or bfloat16; found '{spec.precision}'.")
+    if spec.engine == "torch":
+        from models.engines.torch_engine import TorchForward
+
+        return TorchForward(staged, spec, device)
+    if spec.engine == "openvino":
+        from models.engines.openvino_engine import OpenVinoForward
+
+        return OpenVinoForward(staged, spec, device)
+    raise SpecError(f"'{spec.name}' runs on the engines {', '.join(ENGINES)}; found '{spec.engine}'.")
