@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from flows.config import PublishConfig, RunConfig, profile_of
+from flows.engines import device_of
 from flows.inputs import Inputs, gather
 from flows.runners import RunnerSpec, task_runner
 from flows.server import prefect_server
@@ -102,11 +103,12 @@ def request_of(config: RunConfig, replace_taken: bool = False, retry: bool = Fal
     experiments = config.specs()
     inputs = gather(config.sources) if config.sources else Inputs((), ())
     weights = default_folder()
-    profile = profile_of(config, weights)
-    experiments = tuple(replace(experiment, extractors=profile.extractors) for experiment in experiments)
     _check_samples(config.publish)
-    FeatureStore.create(config.store).prepare(_producers(profile, experiments))
-    bench = Bench(config.store, _run_id(), weights.root, _device(config.device))
+    store = FeatureStore.create(config.store)
+    profile = profile_of(config, weights, store)
+    experiments = tuple(replace(experiment, extractors=profile.extractors) for experiment in experiments)
+    store.prepare(_producers(profile, experiments))
+    bench = Bench(config.store, _run_id(), weights.root, device_of(config.device))
     tries = Tries(replace_taken, retry)
     return Request(bench, inputs, profile, experiments, config.publish, tries, runs_folder(config.store))
 
@@ -162,19 +164,3 @@ def _check_samples(publish: PublishConfig | None) -> None:
 
 def _run_id() -> str:
     return secrets.token_hex(4)
-
-
-def _device(wanted: str) -> str:
-    """The device to work on.
-
-    Raises:
-        SpecError: CUDA was asked for and there is none.
-    """
-    if wanted == "cpu":
-        return "cpu"
-    import torch
-
-    available = torch.cuda.is_available()
-    if wanted == "cuda" and not available:
-        raise SpecError("The device cuda was asked for, but torch finds no GPU here. Use --device cpu or auto.")
-    return "cuda" if available else "cpu"

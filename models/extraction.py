@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from models.extractors.base import FaceExtractor, FaceOutput
+from models.batches import Piece, SharedNetwork
 from models.faces.crops import cut, resized
 from models.faces.finder import FaceFinder
 from models.faces.specs import TrackingSpec
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 Picture = NDArray[np.uint8]
 Box = NDArray[np.float32]
 
-_CROPS_A_BATCH = 64
 _NOBODY = -1
 
 
@@ -104,12 +104,12 @@ class FaceRows:
     Attributes:
         who: whose face each row is.
         frame: the frame of each row.
-        outputs: pieces of outputs, in order.
+        pieces: the rows, as they came out of the network's batches.
     """
 
     who: list[str] = field(default_factory=list)
     frame: list[int] = field(default_factory=list)
-    outputs: list[FaceOutput] = field(default_factory=list)
+    pieces: list[Piece] = field(default_factory=list)
 
     def of(self, names: Iterable[str], frames: int) -> dict[str, NDArray[np.generic]]:
         """The rows of one subject on the video's frames; zeros, and `present` False, where it has no face.
@@ -127,20 +127,18 @@ class FaceRows:
         present[at[mine]] = True
         arrays: dict[str, NDArray[np.generic]] = {"present": present}
         for name in ("embedding", "logits", "valence_arousal"):
-            pieces = [getattr(output, name) for output in self.outputs]
-            if pieces and pieces[0] is not None:
-                arrays[name] = _placed(pieces, np.where(mine, at, _NOBODY), frames)
+            if self.pieces and getattr(self.pieces[0].output, name) is not None:
+                arrays[name] = self._placed(name, np.where(mine, at, _NOBODY), frames)
         return arrays
 
-
-def _placed(pieces: Sequence[NDArray[np.float32]], at: NDArray[np.int64], frames: int) -> NDArray[np.float32]:
-    """Rows on the frames they belong to, piece by piece: those of a long video are in memory twice, not four times."""
-    placed = np.zeros((frames, pieces[0].shape[1]), np.float32)
-    ends = np.cumsum([len(piece) for piece in pieces])
-    for piece, frame in zip(pieces, np.split(at, ends[:-1]), strict=True):
-        mine = frame != _NOBODY
-        placed[frame[mine]] = piece[mine]
-    return placed
+    def _placed(self, name: str, at: NDArray[np.int64], frames: int) -> NDArray[np.float32]:
+        """Rows on their frames, piece by piece: those of a long video are in memory twice, not four times."""
+        placed = np.zeros((frames, getattr(self.pieces[0].output, name).shape[1]), np.float32)
+        for piece in self.pieces:
+            frame = at[piece.rows]
+            mine = frame != _NOBODY
+            placed[frame[mine]] = getattr(piece.output, name)[mine]
+        return placed
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,48 +172,24 @@ def faces_in_video(
         on_frame()
 
 
-def embed_faces(faces: Iterable[Face], extractors: Mapping[str, FaceExtractor]) -> dict[str, FaceRows]:
+def embed_faces(faces: Iterable[Face], networks: Mapping[str, SharedNetwork]) -> dict[str, FaceRows]:
     """Embed every face by every network, in one pass over the faces and in bounded memory.
 
     Args:
         faces: in any order.
-        extractors: the networks by name.
+        networks: by name; other videos may be using them too.
 
     Returns:
         By network: its rows, in the order the faces came.
     """
-    batches = {name: _Batch(network) for name, network in extractors.items()}
-    sides = sorted({batch.side for batch in batches.values()})
-    for face in faces:
-        crops = {side: resized(face.picture, side) for side in sides}
-        for batch in batches.values():
-            batch.add(face, crops[batch.side])
-    return {name: batch.finish() for name, batch in batches.items()}
-
-
-class _Batch:
-    """Crops that wait until there are enough of them for one forward pass."""
-
-    def __init__(self, network: FaceExtractor) -> None:
-        self.side = network.spec.size_px
-        self._network = network
-        self._crops: list[Picture] = []
-        self._rows = FaceRows()
-
-    def add(self, face: Face, crop: Picture) -> None:
-        self._rows.who.append(face.who)
-        self._rows.frame.append(face.frame)
-        self._crops.append(crop)
-        if len(self._crops) == _CROPS_A_BATCH:
-            self._embed()
-
-    def finish(self) -> FaceRows:
-        if self._crops or not self._rows.outputs:
-            self._embed()
-        return self._rows
-
-    def _embed(self) -> None:
-        shape = (len(self._crops), self.side, self.side, 3)
-        crops = np.stack(self._crops) if self._crops else np.empty(shape, np.uint8)
-        self._rows.outputs.append(self._network.embed(crops))
-        self._crops = []
+    with ExitStack() as stack:
+        feeds = {name: stack.enter_context(network.feed()) for name, network in networks.items()}
+        sides = {name: network.spec.size_px for name, network in networks.items()}
+        rows = FaceRows()
+        for face in faces:
+            rows.who.append(face.who)
+            rows.frame.append(face.frame)
+            crops = {side: resized(face.picture, side) for side in set(sides.values())}
+            for name, feed in feeds.items():
+                feed.add(crops[sides[name]])
+        return {name: replace(rows, pieces=feed.finish()) for name, feed in feeds.items()}

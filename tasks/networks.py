@@ -1,17 +1,21 @@
 """Networks, built once a process and shared by its threads.
 
-On a CPU every forward pass runs on one thread: the last bits of some kernels change with the number of threads, and
-one thread for each of several videos is faster than several threads for one.
+On a CPU every forward pass runs on one thread: the last bits of some kernels change with the number of threads. Face
+networks run in threads of their own, beside those that decode videos and find faces; a sound network runs in its
+video's thread.
 """
 
 from __future__ import annotations
 
+import os
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from models.extractors.base import FaceExtractor, SoundExtractor
+from models.batches import SharedNetwork
+from models.extractors.base import SoundExtractor
 from models.extractors.registry import build_face, build_sound
 from models.extractors.specs import FaceExtractorSpec, SoundExtractorSpec
 from models.faces.specs import DetectorSpec
@@ -23,8 +27,8 @@ if TYPE_CHECKING:
 _BUILDING = threading.Lock()
 
 
-def face_network(spec: FaceExtractorSpec, weights: Path, device: str) -> FaceExtractor:
-    """The face network of a resolved spec."""
+def face_network(spec: FaceExtractorSpec, weights: Path, device: str) -> SharedNetwork:
+    """The face network of a resolved spec, for all videos of this process."""
     with _BUILDING:
         _one_thread_a_pass()
         return _face_network(spec, weights, device)
@@ -52,8 +56,16 @@ def _one_thread_a_pass() -> None:
 
 
 @cache
-def _face_network(spec: FaceExtractorSpec, weights: Path, device: str) -> FaceExtractor:
-    return build_face(spec, WeightsFolder(weights).load(spec.weights.sha256), device)
+def _forward_threads() -> tuple[ThreadPoolExecutor, int]:
+    """The threads of all face networks: one a core, or as many as `AFFSTORE_THREADS` says."""
+    count = int(os.environ.get("AFFSTORE_THREADS") or len(os.sched_getaffinity(0)))
+    return ThreadPoolExecutor(count, "forward"), count
+
+
+@cache
+def _face_network(spec: FaceExtractorSpec, weights: Path, device: str) -> SharedNetwork:
+    network = build_face(spec, WeightsFolder(weights).load(spec.weights.sha256), device)
+    return SharedNetwork(network, *_forward_threads())
 
 
 @cache

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import threading
+import warnings
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -94,7 +95,8 @@ def _convert(part: nn.Module, example: Tensor) -> Any:
     from openvino.frontend import FrontEndManager
     from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
 
-    with torch.inference_mode():
+    with torch.inference_mode(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # tracing is deprecated in torch, but what OpenVINO's front end is best at
         traced = torch.jit.trace(part, example, check_trace=False)  # type: ignore[no-untyped-call]
     front_end = FrontEndManager().load_by_framework("pytorch")
     decoder = TorchScriptPythonDecoder(traced, example_input=example)  # the front end calls it but does not own it

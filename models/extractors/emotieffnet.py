@@ -12,27 +12,40 @@ from models.extractors.specs import FaceExtractorSpec, WeightsRef
 from store.contract.labels import AFFECTNET_7, AFFECTNET_8
 
 EMOTIEFFNET_B0 = FaceExtractorSpec(
-    "emotieffnet_b0", 1, 1280, 224, WeightsRef("enet_b0_8_best_vgaf"), logits=AFFECTNET_8
+    "emotieffnet_b0", 1, 1280, 224, WeightsRef("enet_b0_8_best_vgaf"), float32_stages=3, logits=AFFECTNET_8
 )
 """The papers' EmotiEffNet-B0."""
 
 EMOTIEFFNET_B0_AFEW = FaceExtractorSpec(
-    "emotieffnet_b0_afew", 1, 1280, 224, WeightsRef("enet_b0_8_best_afew"), logits=AFFECTNET_8
+    "emotieffnet_b0_afew", 1, 1280, 224, WeightsRef("enet_b0_8_best_afew"), float32_stages=3, logits=AFFECTNET_8
 )
 """The same network, chosen on AFEW."""
 
 MT_EMOTIEFFNET_B0 = FaceExtractorSpec(
-    "mt_emotieffnet_b0", 1, 1280, 224, WeightsRef("enet_b0_8_va_mtl"), logits=AFFECTNET_8, valence_arousal=True
+    "mt_emotieffnet_b0",
+    1,
+    1280,
+    224,
+    WeightsRef("enet_b0_8_va_mtl"),
+    float32_stages=3,
+    logits=AFFECTNET_8,
+    valence_arousal=True,
 )
 """The papers' MT-EmotiEffNet: expressions, valence and arousal."""
 
-EMOTIEFFNET_B2 = FaceExtractorSpec("emotieffnet_b2", 1, 1408, 260, WeightsRef("enet_b2_8_best"), logits=AFFECTNET_8)
+EMOTIEFFNET_B2 = FaceExtractorSpec(
+    "emotieffnet_b2", 1, 1408, 260, WeightsRef("enet_b2_8_best"), float32_stages=3, logits=AFFECTNET_8
+)
 """EmotiEffNet-B2 of the ABAW6 paper."""
 
-EMOTIEFFNET_B2_8 = FaceExtractorSpec("emotieffnet_b2_8", 1, 1408, 260, WeightsRef("enet_b2_8"), logits=AFFECTNET_8)
+EMOTIEFFNET_B2_8 = FaceExtractorSpec(
+    "emotieffnet_b2_8", 1, 1408, 260, WeightsRef("enet_b2_8"), float32_stages=3, logits=AFFECTNET_8
+)
 """The same network as EmotiEffLib ships it."""
 
-EMOTIEFFNET_B2_7 = FaceExtractorSpec("emotieffnet_b2_7", 1, 1408, 260, WeightsRef("enet_b2_7"), logits=AFFECTNET_7)
+EMOTIEFFNET_B2_7 = FaceExtractorSpec(
+    "emotieffnet_b2_7", 1, 1408, 260, WeightsRef("enet_b2_7"), float32_stages=3, logits=AFFECTNET_7
+)
 """The same network for seven expressions, without Contempt."""
 
 register(EMOTIEFFNET_B0, EMOTIEFFNET_B0_AFEW, MT_EMOTIEFFNET_B0, EMOTIEFFNET_B2, EMOTIEFFNET_B2_8, EMOTIEFFNET_B2_7)(

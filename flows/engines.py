@@ -1,0 +1,106 @@
+"""Which engine runs each network, in which precision: both are part of every key."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal
+
+from models.engines.base import Choice, EngineName
+from models.extractors.specs import ExtractorSpec, FaceExtractorSpec, Precision
+from models.weights.folder import WeightsFolder
+from store import FeatureStore
+from store.contract.errors import SpecError
+
+if TYPE_CHECKING:
+    from store.contract.records import Record
+
+
+@dataclass(frozen=True, slots=True)
+class AskedEngine:
+    """What the user said about engines.
+
+    Attributes:
+        engine: by name, or `auto`.
+        precision: of the forward passes, or `auto`.
+        device: `cpu` or `cuda`.
+    """
+
+    engine: Literal["auto"] | EngineName = "auto"
+    precision: Literal["auto"] | Precision = "auto"
+    device: str = "cpu"
+
+    def admits(self, choice: Choice) -> bool:
+        """Whether a choice is within what was asked."""
+        return self.engine in ("auto", choice.engine) and self.precision in ("auto", choice.precision)
+
+
+def settled(
+    spec: ExtractorSpec, asked: AskedEngine, weights: WeightsFolder, store: FeatureStore | None
+) -> ExtractorSpec:
+    """The spec on an engine.
+
+    A face network keeps the engine that its embeddings in the store were made with, if this machine has it, so that one
+    video more does not mean all videos again; otherwise it gets the fastest that is faithful with its parameters here.
+    A sound network runs on torch, in float32 unless bfloat16 was asked for.
+
+    Args:
+        spec: its weights resolved.
+        asked: what the user said.
+        weights: where the parameters are, and notes on engines.
+        store: holds earlier embeddings, or None.
+
+    Raises:
+        SpecError: the engine that was asked for cannot run on this device.
+    """
+    if not isinstance(spec, FaceExtractorSpec):
+        return replace(spec, precision="float32" if asked.precision == "auto" else asked.precision)
+    choice = _choice(spec, asked, weights, store)
+    return replace(spec, engine=choice.engine, precision=choice.precision)
+
+
+def _choice(spec: FaceExtractorSpec, asked: AskedEngine, weights: WeightsFolder, store: FeatureStore | None) -> Choice:
+    if asked.engine != "auto" and asked.precision != "auto":
+        return Choice(asked.engine, asked.precision)
+    from models.engines.fidelity import best_choice, candidates
+
+    offered = [choice for choice in candidates(asked.device) if asked.admits(choice)]
+    if not offered:
+        raise SpecError(
+            f"No engine runs '{spec.name}' on {asked.device} as asked (engine {asked.engine}, precision "
+            f"{asked.precision}). Leave both to be chosen, or name both."
+        )
+    held = _held(spec, store) if store is not None else None
+    if held in offered:
+        return held
+    return best_choice(spec, lambda: weights.load(spec.weights.sha256), asked.device, weights.root / "engines", offered)
+
+
+def _held(spec: FaceExtractorSpec, store: FeatureStore) -> Choice | None:
+    """How an embedding in the store was made by this network with these parameters."""
+    for address in store.addresses("visual"):
+        if address.producer == spec.name:
+            return _made_with(store.get(address), spec)
+    return None
+
+
+def _made_with(record: Record, spec: FaceExtractorSpec) -> Choice | None:
+    made = record.recipe["extractor"]
+    if made["weights"]["sha256"] != spec.weights.sha256:
+        return None
+    return Choice(made["engine"], made["precision"])
+
+
+def device_of(wanted: str) -> str:
+    """The device to work on.
+
+    Raises:
+        SpecError: CUDA was asked for and there is none.
+    """
+    if wanted == "cpu":
+        return "cpu"
+    import torch
+
+    available = torch.cuda.is_available()
+    if wanted == "cuda" and not available:
+        raise SpecError("The device cuda was asked for, but torch finds no GPU here. Use --device cpu or auto.")
+    return "cuda" if available else "cpu"

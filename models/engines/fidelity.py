@@ -1,0 +1,153 @@
+"""How close an engine comes to torch in float32, and which engine is therefore taken on a machine.
+
+An engine is offered when every embedding points the same way as the reference's and nearly every expression is the
+same. That depends on the parameters as well as on the machine, so it is measured with the very parameters, once, on
+faces that need no download (benchmarks/engines.py does the same on real clips).
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.engines.base import Choice
+from models.extractors.base import FaceOutput
+from models.extractors.specs import FaceExtractorSpec
+from models.weights.records import replacing
+from store.contract.keys import key_of, plain
+
+if TYPE_CHECKING:
+    import torch
+
+LEAST_COSINE = 0.9999
+LEAST_SAME_CLASS = 0.995
+
+_FACES = 100
+_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Fidelity:
+    """How close an engine comes to the reference.
+
+    Attributes:
+        cosine: the least, over all rows, between its embedding and the reference's.
+        same_class: share of rows with the reference's expression; 1 for a network without classifier.
+    """
+
+    cosine: float
+    same_class: float
+
+    @property
+    def enough(self) -> bool:
+        """Whether the engine may be offered."""
+        return self.cosine >= LEAST_COSINE and self.same_class >= LEAST_SAME_CLASS
+
+
+def fidelity(found: FaceOutput, reference: FaceOutput) -> Fidelity:
+    """Compare the rows of two outputs of the same crops."""
+    a, b = (output.embedding.astype(np.float64) for output in (found, reference))
+    lengths = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
+    cosine = np.divide((a * b).sum(1), lengths, out=np.zeros(len(a)), where=lengths > 0)
+    if found.logits is None or reference.logits is None:
+        return Fidelity(float(cosine.min()), 1.0)
+    return Fidelity(float(cosine.min()), float(np.mean(found.logits.argmax(1) == reference.logits.argmax(1))))
+
+
+def candidates(device: str) -> tuple[Choice, ...]:
+    """What can run on a device of this machine, the fastest first (docs/performance.md); the reference is the last."""
+    if device != "cpu":
+        return (Choice("torch", "bfloat16"), Choice("torch", "float32"))
+    native = ("bfloat16",) if _computes_in_bfloat16() else ()
+    return (
+        *(Choice("openvino", "bfloat16") for _ in native),
+        Choice("openvino", "float32"),
+        Choice("torch", "float32"),
+    )
+
+
+Parameters = Callable[[], Mapping[str, "torch.Tensor"]]
+"""Loads a network's parameters; not called where the notes say all."""
+
+
+def best_choice(
+    spec: FaceExtractorSpec, parameters: Parameters, device: str, notes: Path, offered: Sequence[Choice]
+) -> Choice:
+    """The first engine that is faithful with these parameters; the last one if none is.
+
+    Args:
+        spec: the network, its weights resolved.
+        parameters: gives its parameters.
+        device: `cpu` or `cuda`.
+        notes: folder that remembers what was measured; nothing is measured twice on one machine.
+        offered: what to choose from, the fastest first, as `candidates` gives it.
+    """
+    for choice in offered[:-1]:
+        if measured(spec, parameters, device, notes, choice).enough:
+            return choice
+    return offered[-1]
+
+
+def measured(spec: FaceExtractorSpec, parameters: Parameters, device: str, notes: Path, choice: Choice) -> Fidelity:
+    """How faithful an engine is with these parameters on this machine, from the notes where it is known."""
+    question = _question(spec, device, choice)
+    note = notes / f"{key_of(question)[:24]}.json"
+    if note.is_file():
+        return Fidelity(**json.loads(note.read_text())["fidelity"])
+    loaded = parameters()
+    reference = _run(spec, loaded, device, Choice("torch", "float32"))
+    found = fidelity(_run(spec, loaded, device, choice), reference)
+    with replacing(note) as new:
+        new.write_text(json.dumps({**question, "fidelity": asdict(found)}, indent=2))
+    return found
+
+
+def _question(spec: FaceExtractorSpec, device: str, choice: Choice) -> dict[str, Any]:
+    import openvino
+    import torch
+
+    asked = replace(spec, name=spec.name.partition("@")[0], faces="", engine=choice.engine, precision=choice.precision)
+    return {
+        "version": _VERSION,
+        "spec": plain(asked),
+        "device": torch.cuda.get_device_name() if device != "cpu" else _processor(),
+        "torch": torch.__version__,
+        "openvino": openvino.__version__,
+    }
+
+
+def _run(spec: FaceExtractorSpec, parameters: Mapping[str, Any], device: str, choice: Choice) -> FaceOutput:
+    from models.extractors.registry import build_face
+
+    asked = replace(spec, engine=choice.engine, precision=choice.precision)
+    return build_face(asked, parameters, device).embed(_faces(spec.size_px))
+
+
+def _faces(size_px: int) -> NDArray[np.uint8]:
+    """A hundred faces of Labeled Faces in the Wild, small and grey (CC0, part of the scikit-image distribution)."""
+    from skimage import data
+
+    from models.faces.crops import resized
+
+    grey = np.rint(255 * data.lfw_subset()[:_FACES]).astype(np.uint8)  # type: ignore[no-untyped-call]
+    return np.stack([resized(face, size_px) for face in np.repeat(grey[..., None], 3, axis=3)])
+
+
+def _computes_in_bfloat16() -> bool:
+    """Whether the processor does, rather than emulate it."""
+    import openvino
+
+    return "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+
+
+def _processor() -> str:
+    import openvino
+
+    return f"{platform.machine()} {openvino.Core().get_property('CPU', 'FULL_DEVICE_NAME')}"

@@ -1,0 +1,187 @@
+"""Engines: how close they come to torch in float32, which one is taken, and what a GPU without memory does."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from flows.engines import AskedEngine, settled
+from models.engines import fidelity as fidelities
+from models.engines.base import Choice
+from models.engines.fidelity import Fidelity, best_choice, candidates, fidelity, measured
+from models.engines.openvino_engine import OpenVinoForward
+from models.engines.torch_engine import TorchForward
+from models.extractors import registry
+from models.extractors.base import FaceOutput
+from models.extractors.emotieffnet import EMOTIEFFNET_B0
+from models.extractors.wav2vec2 import WAV2VEC2_BASE_960H
+from models.networks.staged import Staged
+from models.weights.folder import WeightsFolder
+from models.weights.untrained import SEED
+from store.contract.errors import DeviceMemoryError, SpecError
+from store.contract.keys import plain
+from store.contract.records import Address, Artifact
+from store.engine.feature_store import FeatureStore
+from tests.factories import commit, source
+
+REFERENCE = Choice("torch", "float32")
+CHOICES = candidates("cpu")[:-1]
+
+
+@pytest.fixture(scope="module")
+def parameters():
+    return registry.untrained(EMOTIEFFNET_B0, SEED)
+
+
+@pytest.fixture(scope="module")
+def faces():
+    return fidelities._faces(EMOTIEFFNET_B0.size_px)[:37]
+
+
+@pytest.fixture(scope="module", params=CHOICES, ids=str)
+def engine(request, parameters):
+    spec = replace(EMOTIEFFNET_B0, engine=request.param.engine, precision=request.param.precision)
+    return registry.build_face(spec, parameters)
+
+
+@pytest.fixture(scope="module")
+def whole(engine, faces):
+    return engine.embed(faces)
+
+
+@pytest.fixture(scope="module")
+def reference(parameters, faces):
+    return registry.build_face(EMOTIEFFNET_B0, parameters).embed(faces)
+
+
+def test_an_engine_computes_the_same_network(engine, whole, reference):
+    exact = engine.spec.precision == "float32"
+    assert fidelity(whole, reference).cosine > (0.999999 if exact else 0.999)
+    if exact:
+        np.testing.assert_allclose(whole.embedding, reference.embedding, atol=1e-4)
+        np.testing.assert_allclose(whole.logits, reference.logits, atol=1e-4)
+
+
+@pytest.mark.parametrize("count", [1, 2, 15, 16, 17])
+def test_a_row_depends_on_its_crop_alone_to_the_bit(engine, whole, faces, count):
+    found = engine.embed(faces[-count:])
+    np.testing.assert_array_equal(found.embedding, whole.embedding[-count:])
+    np.testing.assert_array_equal(found.logits, whole.logits[-count:])
+
+
+def test_threads_that_share_an_engine_get_their_own_rows(engine, whole, faces):
+    with ThreadPoolExecutor(4) as threads:
+        found = list(threads.map(lambda row: engine.embed(faces[row : row + 1]).embedding[0], range(len(faces))))
+    np.testing.assert_array_equal(np.stack(found), whole.embedding)
+
+
+def test_fidelity_is_the_least_cosine_and_the_share_of_equal_expressions():
+    rows = np.eye(3, dtype=np.float32)
+    tilted = rows.copy()
+    tilted[2] = [0.6, 0, 0.8]
+    found = fidelity(FaceOutput(tilted, logits=tilted[:, ::-1]), FaceOutput(rows, logits=rows))
+    assert found.cosine == pytest.approx(0.8)
+    assert found.same_class == pytest.approx(1 / 3)
+    assert fidelity(FaceOutput(rows), FaceOutput(3 * rows)) == Fidelity(pytest.approx(1.0), 1.0)
+    assert fidelity(FaceOutput(0 * rows), FaceOutput(rows)).cosine == 0
+
+
+@pytest.mark.parametrize(("cosine", "same", "enough"), [(0.9999, 0.995, True), (0.99989, 1, False), (1, 0.994, False)])
+def test_an_engine_is_offered_only_when_it_is_faithful(cosine, same, enough):
+    assert Fidelity(cosine, same).enough is enough
+
+
+def test_the_first_faithful_engine_is_taken_and_measured_once(parameters, tmp_path):
+    loads = []
+
+    def load():
+        loads.append(1)
+        return parameters
+
+    taken = best_choice(EMOTIEFFNET_B0, load, "cpu", tmp_path, candidates("cpu"))
+    known = {c: measured(EMOTIEFFNET_B0, load, "cpu", tmp_path, c) for c in CHOICES[: CHOICES.index(taken) + 1]}
+    assert [found.enough for found in known.values()] == [choice == taken for choice in known]
+    assert len(loads) == len(known)
+    assert best_choice(EMOTIEFFNET_B0, pytest.fail, "cpu", tmp_path, candidates("cpu")) == taken
+
+
+def test_where_no_engine_is_faithful_the_reference_is_taken(tmp_path, monkeypatch):
+    monkeypatch.setattr(fidelities, "measured", lambda *_: Fidelity(0.5, 1))
+    assert best_choice(EMOTIEFFNET_B0, pytest.fail, "cpu", tmp_path, candidates("cpu")) == REFERENCE
+
+
+def test_a_gpu_is_never_offered_an_engine_of_processors():
+    assert {choice.engine for choice in candidates("cuda")} == {"torch"}
+    with pytest.raises(SpecError, match="Choose torch"):
+        OpenVinoForward(Staged((), torch.nn.Linear(1, 1), 1), EMOTIEFFNET_B0, "cuda")
+
+
+def test_what_is_named_is_taken_and_what_is_left_open_is_chosen_within_it(tmp_path):
+    weights = WeightsFolder(tmp_path)
+    named = settled(EMOTIEFFNET_B0, AskedEngine("torch", "bfloat16"), weights, None)
+    assert (named.engine, named.precision) == ("torch", "bfloat16")
+    open_ = settled(EMOTIEFFNET_B0, AskedEngine("torch"), weights, None)
+    assert (open_.engine, open_.precision) == ("torch", "float32")
+    assert settled(WAV2VEC2_BASE_960H, AskedEngine(), weights, None) == WAV2VEC2_BASE_960H
+
+
+@pytest.mark.parametrize("engine", ["torch", "openvino"])
+def test_a_store_keeps_the_engine_its_embeddings_were_made_with(tmp_path, engine):
+    made = replace(EMOTIEFFNET_B0, engine=engine)
+    artifact = Artifact(
+        Address("visual", made.name, "v", "main"),
+        {"extractor": plain(made), "face": "f"},
+        {"embedding": np.zeros((2, 1280), np.float32), "present": np.ones(2, bool)},
+        {"frames": 2, "classes": None},
+    )
+    store = commit(FeatureStore.create(f"memory:{tmp_path.name}-{engine}"), source("v", frames=2), artifact)
+    assert settled(EMOTIEFFNET_B0, AskedEngine(), WeightsFolder(tmp_path), store).engine == engine
+
+
+def test_a_gpu_that_runs_out_of_memory_gets_half_the_batch_and_goes_on():
+    """The GPU is a stage that refuses large batches, as a GPU does; the rest is what a real one runs through."""
+    asked = []
+
+    def stage(pictures):
+        asked.append(len(pictures))
+        if len(pictures) > 64:
+            raise torch.cuda.OutOfMemoryError("no memory")
+        return pictures.mean((2, 3))
+
+    forward = TorchForward(Staged((stage,), torch.nn.Linear(3, 2), 3), replace(EMOTIEFFNET_B0, size_px=4), "cpu")
+    forward._piece = 256
+    crops = np.random.default_rng(0).integers(0, 256, (256, 4, 4, 3), np.uint8)
+    first = forward._in_pieces(crops)
+    assert asked == [256, 128, 64, 64, 64, 64]
+    np.testing.assert_array_equal(forward._in_pieces(crops), first)
+    assert asked[6:] == [64] * 4
+
+
+def test_a_gpu_without_memory_for_the_smallest_batch_is_a_clear_error():
+    def stage(_):
+        raise torch.cuda.OutOfMemoryError("no memory")
+
+    forward = TorchForward(Staged((stage,), torch.nn.Linear(3, 2), 3), replace(EMOTIEFFNET_B0, size_px=4), "cpu")
+    with pytest.raises(DeviceMemoryError, match="not even for 16 crops"):
+        forward._in_pieces(np.zeros((32, 4, 4, 3), np.uint8))
+
+
+def test_converting_a_network_opens_no_connection():
+    code = """
+import sys
+def watch(event, _):
+    assert not event.startswith("socket.connect"), event
+sys.addaudithook(watch)
+from dataclasses import replace
+from models.extractors import registry
+from models.extractors.emotieffnet import EMOTIEFFNET_B0
+spec = replace(EMOTIEFFNET_B0, engine="openvino")
+registry.build_face(spec, registry.untrained(spec, 0))
+"""
+    subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True, timeout=120)
