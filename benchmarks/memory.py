@@ -34,7 +34,7 @@ from models.demo.film import Pictures, Recording, write_film
 from models.extractors.emotieffnet import EmotiEffNet
 from models.extractors.registry import register, spec_of
 from models.extractors.specs import FaceExtractorSpec, SoundExtractorSpec
-from models.extractors.wav2vec2 import Wav2Vec2
+from models.extractors.speech_network import Outputs, SpeechNetwork
 from models.media.video import frames, probe
 from store.contract.clock import FrameClock
 from store.contract.records import Address, Artifact, Record
@@ -67,16 +67,18 @@ class QuickFace(EmotiEffNet):
         return crops[:, ::16, ::16].reshape(len(crops), -1).astype(np.float32) @ self._matrix
 
 
-class QuickSound(Wav2Vec2):
+class QuickSound(SpeechNetwork):
     """wav2vec 2.0 without its network: the samples of a vector's own 20 ms times a matrix."""
 
     def __init__(self, spec: SoundExtractorSpec, parameters: object, device: str = "cpu") -> None:
         self.spec, self._step = spec, int(spec.rate_hz / spec.vectors_hz)
+        self._classes, self._scales, self._batch = 0, 0, 1
         self._matrix = matrix(self._step, spec.width)
 
-    def _forward(self, segment: NDArray[np.float32]) -> NDArray[np.float32]:
-        vectors = len(segment) // self._step
-        return segment[: vectors * self._step].reshape(vectors, self._step) @ self._matrix
+    def _forward(self, waves: Sequence[NDArray[np.float32]]) -> Outputs:
+        vectors = len(waves[0]) // self._step
+        steps = np.stack([wave[: vectors * self._step].reshape(vectors, self._step) for wave in waves])
+        return steps @ self._matrix, np.empty((len(waves), 0), np.float32)
 
 
 def matrix(rows: int, columns: int) -> NDArray[np.float32]:

@@ -10,11 +10,14 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from flows.commands.options import DEFAULT_EXTRACTORS
+from flows.engines import AskedEngine, device_of, settled
 from models.extractors.registry import spec_of
 from models.extractors.specs import ExtractorSpec
+from models.extractors.variants import check_kind
 from models.faces.specs import DetectorSpec, TrackingSpec, resolve
 from models.heads.specs import PAPER_HEADS, MlpSpec
 from models.weights.folder import WeightsFolder
+from store import FeatureStore
 from store.contract.errors import DuplicateNameError, SpecError, UnknownNameError
 from store.contract.labels import task_space
 from store.contract.names import name_fault
@@ -112,6 +115,7 @@ class RunConfig(_Strict):
     Attributes:
         store: a folder, `s3://bucket/prefix` or `memory:name`.
         sources: videos, folders, or Aff-Wild2's own root with its videos and annotations.
+        crops: kind of crop folder, as in `emotieffnet_b0@cropped`, to the folders that hold one for each video.
         extractors: names of face and sound networks.
         weights: `official`, or `untrained` seeded parameters, which every record and report then says.
         precision: of every network's forward pass.
@@ -123,13 +127,22 @@ class RunConfig(_Strict):
 
     store: str = "affstore-data"
     sources: tuple[str, ...] = ()
+    crops: dict[str, tuple[str, ...]] = {}
     extractors: tuple[str, ...] = DEFAULT_EXTRACTORS
     weights: Literal["official", "untrained"] = "official"
-    precision: Literal["float32", "bfloat16"] = "float32"
+    engine: Literal["auto", "torch", "openvino"] = "auto"
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
     device: Literal["cpu", "cuda", "auto"] = "cpu"
     experiments: tuple[ExperimentConfig, ...] = ()
     publish: PublishConfig | None = None
     runner: RunnerConfig = RunnerConfig()
+
+    @field_validator("crops")
+    @classmethod
+    def _kinds(cls, value: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
+        for kind in value:
+            check_kind(kind)
+        return value
 
     @field_validator("extractors")
     @classmethod
@@ -200,17 +213,25 @@ def checked(document: dict[str, Any], where: str) -> RunConfig:
         raise SpecError(f"{where}: '{field}' is wrong: {first['msg']} (found {first['input']!r}).") from error
 
 
-def profile_of(config: RunConfig, weights: WeightsFolder) -> Profile:
-    """What the run wants of every video, with all weights resolved.
+def profile_of(config: RunConfig, weights: WeightsFolder, store: FeatureStore | None = None) -> Profile:
+    """What the run wants of every video, with all weights resolved and engines chosen.
+
+    Args:
+        config: what was asked.
+        weights: the parameters on this machine.
+        store: whose embeddings keep their engines, or None.
 
     Raises:
         WeightsMissingError: weights are not on this machine; the message says what to type.
+        SpecError: an engine that was asked for cannot run.
     """
     untrained = config.weights == "untrained"
+    asked = AskedEngine(config.engine, config.precision, device_of(config.device))
 
     def resolved(name: str) -> ExtractorSpec:
-        spec = replace(spec_of(name), precision=config.precision)
-        return replace(spec, weights=weights.resolve(spec.weights, untrained=untrained))
+        spec = spec_of(name)
+        spec = replace(spec, weights=weights.resolve(spec.weights, untrained=untrained))
+        return settled(spec, asked, weights, store)
 
     extractors = tuple(resolved(name) for name in sorted(config.extractors))
     return Profile(resolve(DetectorSpec()), TrackingSpec(), extractors)
@@ -219,10 +240,11 @@ def profile_of(config: RunConfig, weights: WeightsFolder) -> Profile:
 def _rooted(config: RunConfig, folder: Path) -> RunConfig:
     """Relative paths made absolute from the configuration's folder."""
     sources = tuple(str(folder / source) for source in config.sources)
+    crops = {kind: tuple(str(folder / root) for root in roots) for kind, roots in config.crops.items()}
     local = "://" not in config.store and not config.store.startswith("memory:")
     store = str(folder / config.store) if local else config.store
     publish = config.publish
     if publish is not None:
         samples = {task: folder / sample for task, sample in publish.samples.items()}
         publish = publish.model_copy(update={"folder": folder / publish.folder, "samples": samples})
-    return config.model_copy(update={"sources": sources, "store": store, "publish": publish})
+    return config.model_copy(update={"sources": sources, "crops": crops, "store": store, "publish": publish})

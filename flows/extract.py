@@ -8,26 +8,42 @@ from prefect import flow
 
 from flows.commits import commit_finished
 from flows.watch import watching
+from models.faces.crop_folder import CropFolder
 from store import FeatureStore
+from tasks.crop_plan import put_to_videos
 from tasks.extract import extract_video
+from tasks.jobs import VideoJob, jobs
 from tasks.outcomes import Outcome
-from tasks.planning import VideoJob, jobs, plan
+from tasks.planning import plan
 from tasks.specs import Bench, Profile
 
 
 @flow(name="extract", flow_run_name="extract {bench.run_id}", validate_parameters=False, persist_result=False)
-def extract(bench: Bench, profile: Profile, retry: bool = False) -> list[Outcome]:
+def extract(bench: Bench, profile: Profile, retry: bool = False, crops: Sequence[CropFolder] = ()) -> list[Outcome]:
     """Faces and embeddings of every video in the store; what is there already is shown as Cached."""
-    due = due_jobs(bench, profile, retry)
-    watching().stage("extract", len(due), sum(job.frames for job in due if job.due and not job.refused))
+    due, strangers = due_jobs(bench, profile, retry, crops)
+    units = len(due) + len(strangers)
+    watching().stage("extract", units, sum(job.passing_frames for job in due if job.due and not job.refused))
+    for outcome in strangers:
+        watching().outcome(outcome)
     futures = {job.video: extract_video.submit(bench, job, profile) for job in due}
-    return commit_finished(bench, "extract", futures)
+    return [*strangers, *commit_finished(bench, "extract", futures)]
 
 
-def due_jobs(bench: Bench, profile: Profile, retry: bool) -> Sequence[VideoJob]:
-    """Every video's job, the longest first, so that no long video is left to run alone at the end."""
+def due_jobs(
+    bench: Bench, profile: Profile, retry: bool, crops: Sequence[CropFolder] = ()
+) -> tuple[Sequence[VideoJob], list[Outcome]]:
+    """Every video's job, the longest first, so that no long video is left to run alone at the end.
+
+    Returns:
+        The jobs; and an outcome for each crop folder that belongs to no video.
+    """
     records = FeatureStore(bench.store_url).records()
     if retry:
         records = [record for record in records if record.address.family != "quarantine"]
-    found = jobs(records, profile, plan(records, profile))
-    return sorted(found, key=lambda job: (not job.due, -job.frames, job.video))
+    given = put_to_videos(records, crops)
+    found = jobs(records, profile, plan(records, profile, given), given)
+    strangers = [
+        Outcome("extract", f"{folder.kind}/{folder.name}", "failed", reason) for folder, reason in given.strangers
+    ]
+    return sorted(found, key=lambda job: (not job.due, -job.passing_frames, job.video)), strangers

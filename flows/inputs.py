@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import glob
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from models.annotations import FoundAnnotation, find_annotations
-from store.contract.errors import SpecError
+from models.faces.crop_folder import CropFolder, find_crops
+from store import FeatureStore
+from store.contract.errors import SpecError, UnknownNameError
 from store.contract.keys import digest_file, key_of
+from tasks.specs import Profile
 
 VIDEO_SUFFIXES = (
     ".3gp", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".ogv", ".ts", ".webm",
@@ -29,11 +32,13 @@ class Inputs:
         videos: files to ingest, in order, each once.
         annotations: ABAW annotation files.
         left_alone: how many other files the folders held.
+        crops: folders of face pictures.
     """
 
     videos: tuple[Path, ...]
     annotations: tuple[FoundAnnotation, ...]
     left_alone: int = 0
+    crops: tuple[CropFolder, ...] = ()
 
     def digests(self) -> list[tuple[Path, str, str]]:
         """Each video's path, name and the digest of its bytes; of its path where it cannot be read: a task says why."""
@@ -47,11 +52,15 @@ def _digest(path: Path) -> str:
         return key_of(str(path))
 
 
-def gather(named: Iterable[str]) -> Inputs:
-    """Find videos and annotations.
+def gather(named: Iterable[str], crops: Mapping[str, Iterable[str]] | None = None) -> Inputs:
+    """Find videos, annotations and crop folders.
 
     A file that is named is always taken. In a folder, whatever its name says is a video or a sound is taken, and
     annotation files by the folders of Aff-Wild2 that they are in.
+
+    Args:
+        named: files, folders or globs.
+        crops: by kind, the folders in which each video has a folder of face pictures.
 
     Raises:
         SpecError: a path does not exist, or nothing was found in it.
@@ -75,7 +84,48 @@ def gather(named: Iterable[str]) -> Inputs:
             _check_once(annotation, annotations.values())
         annotations |= found
         left_alone += len(files) - len(media) - len(found)
-    return Inputs(tuple(videos), tuple(annotations.values()), left_alone)
+    folders = tuple(folder for kind, roots in (crops or {}).items() for folder in _crop_folders(kind, roots))
+    return Inputs(tuple(videos), tuple(annotations.values()), left_alone, folders)
+
+
+def _crop_folders(kind: str, roots: Iterable[str]) -> list[CropFolder]:
+    """The crop folders of one kind, each name once: of two, nobody could say which is meant."""
+    found: dict[str, CropFolder] = {}
+    for root in _paths(roots):
+        try:
+            folders = list(find_crops(kind, root))
+        except OSError as error:
+            raise SpecError(f"The crop folders in '{root}' cannot be read: {error.strerror}.") from error
+        if not folders:
+            raise SpecError(f"'{root}' holds no folder of face pictures. Name the folder that has one for each video.")
+        for folder in folders:
+            first = found.setdefault(folder.name, folder)
+            if first.path.resolve() != folder.path.resolve():
+                raise SpecError(
+                    f"'{first.path}' and '{folder.path}' are both {kind} faces of '{folder.name}'. Name one."
+                )
+    return list(found.values())
+
+
+def check_kinds(profile: Profile, given: Iterable[str], store: FeatureStore) -> None:
+    """See that every kind of crop folder that a network takes its faces from is there for some video at least.
+
+    Args:
+        profile: what is wanted.
+        given: the kinds of which this run brings folders.
+        store: where others may be known.
+
+    Raises:
+        UnknownNameError: one is neither given nor in the store.
+    """
+    known = {*given, *(address.producer for address in store.addresses("face"))} - {profile.detector.name}
+    for spec in profile.faces:
+        if spec.faces not in {*known, profile.detector.name}:
+            here = f"Known: {', '.join(sorted(known))}." if known else "Neither this run nor the store has any."
+            raise UnknownNameError(
+                f"'{spec.name}' takes faces from crop folders of the kind '{spec.faces}'. {here} "
+                f"Give them with --crops {spec.faces}=FOLDER, or as `crops` in a configuration."
+            )
 
 
 def _check_once(new: FoundAnnotation, known: Iterable[FoundAnnotation]) -> None:

@@ -35,7 +35,7 @@ def pipeline(request: Request, runs_on: Any) -> RunResult:
     bench, experiments = request.bench, request.experiments
     if request.inputs.videos or request.inputs.annotations:
         stages.did(_on(ingest, runs_on)(bench, request.inputs, request.tries))
-    stages.did(_on(extract, runs_on)(bench, request.profile, request.tries.retry))
+    stages.did(_on(extract, runs_on)(bench, request.profile, request.tries.retry, request.inputs.crops))
     if request.experiments:
         trained = _on(train, runs_on)(bench, request.experiments)
         stages.did(trained)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from flows.config import PublishConfig, RunConfig, profile_of
 from flows.engines import device_of
-from flows.inputs import Inputs, gather
+from flows.inputs import Inputs, check_kinds, gather
 from flows.runners import RunnerSpec, task_runner
 from flows.server import prefect_server
 from flows.watch import Watcher, shown_by
@@ -23,6 +23,7 @@ from store.engine.places import is_local, local_folder
 from tasks.evaluate import Evaluation
 from tasks.outcomes import Outcome
 from tasks.progress import begin
+from tasks.recipes import crop_stage
 from tasks.specs import Bench, ExperimentSpec, Profile
 
 
@@ -101,13 +102,14 @@ def request_of(config: RunConfig, replace_taken: bool = False, retry: bool = Fal
         AffstoreError: something is wrong; nothing was started.
     """
     experiments = config.specs()
-    inputs = gather(config.sources) if config.sources else Inputs((), ())
+    inputs = gather(config.sources, config.crops)
     weights = default_folder()
     _check_samples(config.publish)
     store = FeatureStore.create(config.store)
     profile = profile_of(config, weights, store)
     experiments = tuple(replace(experiment, extractors=profile.extractors) for experiment in experiments)
-    store.prepare(_producers(profile, experiments))
+    check_kinds(profile, config.crops, store)
+    store.prepare(_producers(profile, config.crops, experiments))
     bench = Bench(config.store, _run_id(), weights.root, device_of(config.device))
     tries = Tries(replace_taken, retry)
     return Request(bench, inputs, profile, experiments, config.publish, tries, runs_folder(config.store))
@@ -146,11 +148,15 @@ def runs_folder(store_url: str) -> Path:
     return Path("~/.cache/affstore").expanduser() / f"{name}.runs"
 
 
-def _producers(profile: Profile, experiments: Sequence[ExperimentSpec]) -> Iterator[tuple[str, str]]:
-    """The groups that the run's artifacts will be in."""
-    yield from (("quarantine", stage) for stage in ("ingest", "annotate", "pictures", "sound"))
+def _producers(
+    profile: Profile, kinds: Iterable[str], experiments: Sequence[ExperimentSpec]
+) -> Iterator[tuple[str, str]]:
+    """The groups that the run's artifacts will be in; `kinds` are those of crop folders."""
+    kinds = sorted({*kinds, *profile.crop_kinds})
+    stages = ("ingest", "annotate", "pictures", "sound", *(crop_stage(kind) for kind in kinds))
+    yield from (("quarantine", stage) for stage in stages)
     yield from (("label", task) for task in TASKS)
-    yield "face", profile.detector.name
+    yield from (("face", producer) for producer in (profile.detector.name, *kinds))
     yield from (("visual", spec.name) for spec in profile.faces)
     yield from (("audio", spec.name) for spec in profile.sounds)
     yield from (("prediction", experiment.name) for experiment in experiments)

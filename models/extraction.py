@@ -17,6 +17,7 @@ from models.faces.finder import FaceFinder
 from models.faces.specs import TrackingSpec
 from models.faces.subjects import Subjects
 from models.faces.tracking import FaceTrack, FaceTracker
+from models.media.ahead import ahead
 
 if TYPE_CHECKING:
     from models.faces.detector import FaceDetector
@@ -25,6 +26,7 @@ Picture = NDArray[np.uint8]
 Box = NDArray[np.float32]
 
 _NOBODY = -1
+_PICTURES_AHEAD = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +168,7 @@ def faces_in_video(
         source: says which faces each picture holds.
         on_frame: called after each picture, to show progress.
     """
-    for index, picture in enumerate(pictures):
+    for index, picture in enumerate(ahead(pictures, _PICTURES_AHEAD)):
         for face in source.faces(index, picture):
             yield Face(face.who, index, cut(picture, face.box))
         on_frame()

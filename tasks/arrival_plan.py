@@ -10,7 +10,8 @@ from store.contract.keys import digest_file, key_of
 from store.contract.records import Address
 from tasks import recipes
 from tasks.arrivals import Arrival
-from tasks.planning import PlanRow
+from tasks.crop_plan import GivenCrops
+from tasks.plan_rows import PlanRow
 
 
 def arrival_rows(
@@ -31,6 +32,17 @@ def arrival_rows(
         key = source and key_of(recipes.label(found.task, found.split, digest_file(found.path), source.key))
         if source is not None and (held is None or held.key != key) and not _unusable(store, found):
             rows.append(PlanRow(address, "missing" if held is None else "stale", f"to read: {found.path}"))
+    return rows
+
+
+def stranger_rows(given: GivenCrops, arriving: Iterable[Arrival]) -> list[PlanRow]:
+    """Rows for crop folders of videos that the store does not have: some arrive in the same run."""
+    names = {arrival.name for arrival in arriving if arrival.verdict in ("new", "alias", "moved")}
+    rows = []
+    for folder, reason in given.strangers:
+        comes = folder.video in names
+        address = Address("face", folder.kind, folder.video, folder.subject)
+        rows.append(PlanRow(address, "missing", f"to read: {folder.path}" if comes else reason, asked=comes))
     return rows
 
 

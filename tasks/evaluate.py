@@ -13,7 +13,7 @@ from models.thresholds import decide
 from store import FeatureStore
 from store.contract.errors import AnnotationError
 from store.contract.records import Address, Record
-from tasks.examples import face_of, named_subjects
+from tasks.examples import named_subjects, subject_of
 from tasks.specs import ExperimentSpec
 
 
@@ -43,7 +43,7 @@ def evaluate(store: FeatureStore, experiment: ExperimentSpec) -> Evaluation | No
 
     The papers report these frames, and choose the epoch and the thresholds on them too (ABAW5, ABAW6; both notebooks).
     """
-    pairs = _pairs(store, experiment.task, "validation", experiment.name)
+    pairs = _pairs(store, experiment, "validation")
     if not pairs:
         return None
     labels, predictions = zip(*pairs, strict=True)
@@ -65,14 +65,14 @@ def evaluate(store: FeatureStore, experiment: ExperimentSpec) -> Evaluation | No
         return None
 
 
-def _pairs(store: FeatureStore, task: str, split: str, experiment: str) -> list[tuple[Record, Record]]:
-    """Each label of a split with the prediction for the same face."""
+def _pairs(store: FeatureStore, experiment: ExperimentSpec, split: str) -> list[tuple[Record, Record]]:
+    """Each label of a split with the prediction for the same subject."""
     found = []
     for label in store.records("label"):
-        if label.address.producer == task and label.attributes["split"] == split:
+        if label.address.producer == experiment.task and label.attributes["split"] == split:
             video = label.address.video
-            face = face_of(store, video, label.address.subject, named_subjects(store, video))
-            prediction = store.find(Address("prediction", experiment, video, face)) if face else None
+            subject = subject_of(store, experiment, label.address, named_subjects(store, video))
+            prediction = store.find(Address("prediction", experiment.name, video, subject)) if subject else None
             if prediction is not None:
                 found.append((label, prediction))
     return found

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,28 +37,46 @@ def labelled(store: FeatureStore, experiment: ExperimentSpec, split: str) -> lis
     found = []
     for label in labels:
         video = label.address.video
-        face = face_of(store, video, label.address.subject, named_subjects(store, video))
-        features = features_of(store, video, face, experiment)
+        subject = subject_of(store, experiment, label.address, named_subjects(store, video))
+        features = features_of(store, video, subject, experiment) if subject else None
         if features is not None:
             found.append(Seen(label, features))
     return found
 
 
-def features_of(
-    store: FeatureStore, video: str, face: str | None, experiment: ExperimentSpec
-) -> tuple[Record, ...] | None:
-    """The records of an experiment's inputs for a face; None when one is missing, or made by another network."""
+def subjects_of(store: FeatureStore, video: str, experiment: ExperimentSpec) -> list[str]:
+    """The people of a video that an experiment speaks of; of sound alone there is one prediction."""
+    if not experiment.faces:
+        return [MAIN]
+    return [at.subject for at in store.addresses("face", video=video) if at.producer == experiment.faces]
+
+
+def subject_of(store: FeatureStore, experiment: ExperimentSpec, meant: Address, named: Iterable[str]) -> str | None:
+    """Which of an experiment's subjects is meant by the video and subject of an address; see `face_of`."""
+    if not experiment.faces:
+        return MAIN
+    return face_of(store, Address("face", experiment.faces, meant.video, meant.subject), named)
+
+
+def features_of(store: FeatureStore, video: str, subject: str, experiment: ExperimentSpec) -> tuple[Record, ...] | None:
+    """The records of an experiment's inputs for one of its subjects; None when one is missing, or of another network.
+
+    Where its inputs take their faces from several places, the subject is looked for in each.
+    """
+    people = subjects_of(store, video, experiment)
     found = []
     for part in experiment.inputs:
-        sound = store.find(Address("audio", part.extractor, video))
-        record = sound or (store.find(Address("visual", part.extractor, video, face)) if face else None)
+        producer = experiment.faces_of(part)
+        face = face_of(store, Address("face", producer, video, subject), people) if producer else None
+        family, at = ("visual", face) if producer else ("audio", "")
+        record = None if at is None else store.find(Address(family, part.extractor, video, at))
         if record is None or not experiment.made_by(part, record.recipe):
             return None
         found.append(record)
     return tuple(found)
 
 
-def face_of(store: FeatureStore, video: str, subject: str, named: Iterable[str]) -> str | None:
+def face_of(store: FeatureStore, meant: Address, named: Iterable[str]) -> str | None:
     """Which stored face is meant by a subject's name, or None when that person's face was never found.
 
     In Aff-Wild2 a video of two people is named as `<video>` and `<video>_right` (or `_left`), or by both sides. So the
@@ -66,20 +84,27 @@ def face_of(store: FeatureStore, video: str, subject: str, named: Iterable[str])
 
     Args:
         store: an open store.
-        video: the video.
-        subject: `main`, `left` or `right`, as an annotation or a sample list names it.
+        meant: a face by its producer, its video and its subject: `main`, `left` or `right`, as an annotation, a sample
+            list or another producer names it.
         named: every subject of that video that is named beside it.
     """
-    faces = {record.address.subject: record for record in store.records("face", video=video)}
-    if subject in faces:
-        return subject
-    if subject == MAIN and faces:
+    found = store.records("face", video=meant.video)
+    faces = {record.address.subject: record for record in found if record.address.producer == meant.producer}
+    if meant.subject in faces or not faces:
+        return meant.subject if faces else None
+    if meant.subject == MAIN:
         free = sorted(set(faces) - set(named))
-        prominent = [side for side in sorted(faces) if faces[side].attributes["prominent"]]
-        return free[0] if len(free) == 1 else prominent[0]
-    if subject in SIDES and set(faces) == {MAIN}:
-        return MAIN if _side_of(store, faces[MAIN]) == subject else None
-    return None
+        if not free and len(faces) == 1:
+            return None  # the only face is the one that its side names
+        return free[0] if len(free) == 1 else _foremost(faces)
+    if set(faces) == {MAIN}:
+        return MAIN if _side_of(store, faces[MAIN]) == meant.subject else None
+    return MAIN if MAIN in faces else None  # the other side is named, so this one goes by the plain name
+
+
+def _foremost(faces: Mapping[str, Record]) -> str:
+    """The more prominent of two faces; that seen in more frames where none is called so."""
+    return max(sorted(faces), key=lambda side: (faces[side].attributes["prominent"], faces[side].made.get("faces", 0)))
 
 
 def named_subjects(store: FeatureStore, video: str) -> set[str]:
@@ -87,8 +112,10 @@ def named_subjects(store: FeatureStore, video: str) -> set[str]:
     return {address.subject for address in store.addresses("label", video=video)}
 
 
-def _side_of(store: FeatureStore, face: Record) -> str:
-    """On which side of the picture the only face of a video is."""
+def _side_of(store: FeatureStore, face: Record) -> str | None:
+    """On which side of the picture the only face of a video is; None for a crop folder, which does not say."""
+    if "box" not in store.group(face.address):
+        return None
     arrays = store.read(face.address, ["box", "present"])
     boxes = arrays["box"][arrays["present"]]
     width = store.get(Address("source", video=face.address.video)).attributes["width"]

@@ -1,4 +1,4 @@
-"""What of an experiment is fresh, missing or stale: its head, and its prediction for every face."""
+"""What of an experiment is fresh, missing or stale: its head, and its prediction for every subject."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Any
 from store import FeatureStore
 from store.contract.keys import changes, key_of
 from store.contract.records import Address, Record
-from tasks.examples import features_of
-from tasks.planning import PlanRow
+from tasks.examples import features_of, subjects_of
+from tasks.plan_rows import PlanRow
 from tasks.predict import prediction_recipe
 from tasks.specs import ExperimentSpec
 from tasks.train import head_recipe
@@ -25,16 +25,19 @@ def plan_with(store: FeatureStore, rows: Iterable[PlanRow], experiments: Iterabl
     for experiment in experiments:
         head = Address("head", experiment.name)
         _want(found, store, head, head_recipe(store, experiment))
-        for face in store.records("face"):
-            _want_prediction(found, store, experiment, face)
+        for source in store.records("source"):
+            for subject in subjects_of(store, source.address.video, experiment):
+                _want_prediction(found, store, experiment, source, subject)
     return list(found.values())
 
 
-def _want_prediction(found: dict[str, PlanRow], store: FeatureStore, experiment: ExperimentSpec, face: Record) -> None:
-    address = Address("prediction", experiment.name, face.address.video, face.address.subject)
+def _want_prediction(
+    found: dict[str, PlanRow], store: FeatureStore, experiment: ExperimentSpec, source: Record, subject: str
+) -> None:
+    address = Address("prediction", experiment.name, source.address.video, subject)
     head = store.find(Address("head", experiment.name))
     features = features_of(store, address.video, address.subject, experiment)
-    frames = int(face.attributes["frames"])
+    frames = int(source.attributes["frames"])
     if head is None or features is None:
         found[address.path] = PlanRow(address, "missing", "not computed yet", frames)
         return

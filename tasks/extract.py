@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -15,20 +13,22 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 
 from models.extraction import StoredFaces, TrackedFaces, embed_faces, faces_in_video
-from models.extractors.align import to_frames, vectors_clock
-from models.extractors.specs import ExtractorSpec, FaceExtractorSpec, SoundExtractorSpec
+from models.extractors.specs import FaceExtractorSpec, SoundExtractorSpec
 from models.faces.tracking import FaceTrack
-from models.media.sound import Sound, read_sounds
+from models.hearing import on_frames, read_tuned, tuning
+from models.media.sound import Sound
 from models.media.video import VideoFacts, frames
 from store import FeatureStore
-from store.contract.errors import MediaError, SourceError
+from store.contract.errors import SourceError
 from store.contract.keys import digest_file
 from store.contract.records import Address, Artifact, Record, rows
 from store.engine.draft import Draft
 from tasks import recipes
+from tasks.crop_faces import write_crops
+from tasks.features import made, visual_artifact, weights_of
+from tasks.jobs import VideoJob
 from tasks.networks import detector, face_network, sound_network
-from tasks.outcomes import Outcome, Status, as_state, refused
-from tasks.planning import VideoJob
+from tasks.outcomes import Outcome, Part, as_state
 from tasks.progress import tick
 from tasks.sources import facts_of, lift_quarantine, quarantine_artifact
 from tasks.specs import Bench, Profile
@@ -47,23 +47,31 @@ def extract_video(bench: Bench, job: VideoJob, profile: Profile) -> State[Any]:
 
 def extract(bench: Bench, job: VideoJob, profile: Profile) -> Outcome:
     """The body of `extract_video`, for those without Prefect."""
+    parts = [Part("quarantined", job.refused)] if job.refused else []
+    parts += [Part("failed", f"{job.lacking}.")] if job.lacking else []
     if not job.due:
-        status: Status = "quarantined" if job.refused else "cached"
-        return Outcome("extract", job.video, status, job.refused or "all it should have is in the store")
-    path = Path(job.location)
-    if not path.is_file():
-        gone = MediaError(f"'{path}' is not there any more. Add the video again from where it is now.")
-        return refused("extract", job.video, gone)
-    if digest_file(path) != job.sha256:
-        changed = MediaError(f"'{path}' is not the file that was added. Restore it, or add it again with --replace.")
-        return refused("extract", job.video, changed)
+        said = " ".join(part.said for part in parts) or "all it should have is in the store"
+        return Outcome("extract", job.video, parts[0].status if parts else "cached", said)
     store = FeatureStore(bench.store_url)
     draft = store.draft(bench.code, bench.run_id)
     source = store.get(Address("source", video=job.video))
-    work = _Work(bench, job, profile, store, source, facts_of(store, source))
-    reasons = [reason for reason in (job.refused, *work.write(draft)) if reason]
-    said = " ".join(reasons) or ", ".join(sorted({record.address.producer for record in draft.records}))
-    return Outcome("extract", job.video, "quarantined" if reasons else "done", said, job.frames, draft)
+    fault = _file_fault(job) if job.reads_video else ""
+    if fault:
+        parts.append(Part("failed", fault))
+    elif job.reads_video:
+        parts += _Work(bench, job, profile, store, source, facts_of(store, source)).write(draft)
+    parts += [write_crops(bench, store, crop, source, draft) for crop in job.crops]
+    return Outcome.of_parts("extract", job.video, parts, job.passing_frames, draft)
+
+
+def _file_fault(job: VideoJob) -> str:
+    """Why a video's file cannot be read today, or an empty text."""
+    path = Path(job.location)
+    if not path.is_file():
+        return f"'{path}' is not there any more. Add the video again from where it is now."
+    if digest_file(path) != job.sha256:
+        return f"'{path}' is not the file that was added. Restore it, or add it again with --replace."
+    return ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,13 +85,13 @@ class _Work:
     source: Record
     facts: VideoFacts
 
-    def write(self, draft: Draft) -> list[str]:
+    def write(self, draft: Draft) -> list[Part]:
         """Write what the job asks for; pictures that cannot be used do not cost the sound, nor the other way round.
 
         Returns:
-            Why something could not be used; it is in quarantine.
+            What could not be used; it is in quarantine.
         """
-        reasons = []
+        refused = []
         for stage, write_part in (("pictures", self.write_faces), ("sound", self.write_sounds)):
             before = len(draft.records)
             try:
@@ -91,10 +99,10 @@ class _Work:
             except SourceError as error:
                 path = Path(self.job.location)
                 draft.put(quarantine_artifact(stage, self.job.video, path, self.job.sha256, str(error)))
-                reasons.append(str(error))
-            if len(draft.records) > before and not reasons:
+                refused.append(Part("quarantined", str(error)))
+            if len(draft.records) > before and not refused:
                 lift_quarantine(self.store, draft, stage, self.job.video)
-        return reasons
+        return refused
 
     # Faces
 
@@ -113,7 +121,9 @@ class _Work:
         for subject, record in records.items():
             names = faces.names_of(subject)
             for spec in specs:
-                draft.put(self._visual(spec, record, embedded[spec.name].of(names, self.job.frames), elapsed_s))
+                arrays = embedded[spec.name].of(names, self.job.frames)
+                how = made(spec, self.bench.device, elapsed_s)
+                draft.put(visual_artifact(spec, self.source, record, arrays, how))
 
     def _face_source(self) -> TrackedFaces | StoredFaces:
         if self.job.find_faces:
@@ -138,9 +148,14 @@ class _Work:
         return {subject: draft.put(self._face(subject, track, faces, elapsed_s)) for subject, track in found.items()}
 
     def _remove_subject(self, draft: Draft, face: Record) -> None:
-        for address in self.store.addresses("face", "visual", "prediction", video=self.job.video):
-            if address.subject == face.address.subject:
-                draft.remove(address)
+        """Take away a face and all that was made of it; the same subject's crop folders stay."""
+        draft.remove(face.address)
+        gone = {face.address.path}
+        for family in ("visual", "prediction"):
+            for record in self.store.records(family, video=self.job.video):
+                if gone & {parent.path for parent in record.parents}:
+                    gone.add(record.address.path)
+                    draft.remove(record.address)
 
     def _face(self, subject: str, track: FaceTrack, faces: TrackedFaces, elapsed_s: float) -> Artifact:
         spec = self.profile.detector
@@ -150,17 +165,7 @@ class _Work:
             {"box": track.box, "landmark": track.landmark, "score": track.score, "present": track.present},
             {"frames": self.job.frames, "prominent": subject == faces.subjects.foremost},
             (self.source.as_parent(),),
-            self._made(spec, elapsed_s) | {"weights": spec.weights_sha256, "faces": rows(track.present)},
-        )
-
-    def _visual(self, spec: FaceExtractorSpec, face: Record, arrays: Mapping[str, Any], elapsed_s: float) -> Artifact:
-        return Artifact(
-            Address("visual", spec.name, self.job.video, face.address.subject),
-            recipes.feature(spec, face.key),
-            arrays,
-            {"frames": self.job.frames, "classes": list(spec.logits.names) if spec.logits else None},
-            (self.source.as_parent(), face.as_parent()),
-            self._made(spec, elapsed_s) | _weights(spec) | {"faces": rows(arrays["present"])},
+            made(spec, self.bench.device, elapsed_s) | {"weights": spec.weights_sha256, "faces": rows(track.present)},
         )
 
     # Sound
@@ -170,37 +175,26 @@ class _Work:
         specs = [spec for spec in self.job.extractors if isinstance(spec, SoundExtractorSpec)]
         if not specs:
             return
-        sounds = read_sounds(Path(self.job.location), sorted({spec.rate_hz for spec in specs}))
+        sounds = read_tuned(Path(self.job.location), specs, self.facts)
         for spec in specs:
-            draft.put(self._audio(spec, sounds.get(spec.rate_hz)))
+            draft.put(self._audio(spec, sounds.get(tuning(spec))))
 
     def _audio(self, spec: SoundExtractorSpec, sound: Sound | None) -> Artifact:
         started = time.perf_counter()
         network = sound_network(spec, self.bench.weights, self.bench.device)
-        vectors = network.embed(sound.samples if sound else _NO_SOUND).embedding
-        clock = vectors_clock(spec, sound.start_s if sound else Fraction(0), len(vectors))
-        embedding, present = to_frames(vectors, clock, self.facts.clock)
+        output = network.embed(sound.samples if sound else _NO_SOUND)
+        arrays = on_frames(spec, output, sound, self.facts)
         elapsed_s = round(time.perf_counter() - started, 3)
-        complaint = sound.complaint if sound else "the video has no sound"
         return Artifact(
             Address("audio", spec.name, self.job.video),
             recipes.feature(spec, self.source.key),
-            {"embedding": embedding, "present": present},
-            {"frames": self.job.frames, "vectors": len(vectors), "complaint": complaint},
+            arrays,
+            {
+                "frames": self.job.frames,
+                "vectors": len(output.embedding),
+                "classes": list(spec.logits.names) if spec.logits else None,
+                "complaint": sound.complaint if sound else "the video has no sound",
+            },
             (self.source.as_parent(),),
-            self._made(spec, elapsed_s) | _weights(spec) | {"frames_heard": rows(present)},
+            made(spec, self.bench.device, elapsed_s) | weights_of(spec) | {"frames_heard": rows(arrays["present"])},
         )
-
-    def _made(self, spec: Any, elapsed_s: float) -> dict[str, Any]:
-        """How it was made; nothing of it is part of a key that is not part of the spec."""
-        return {
-            "extractor": spec.name,
-            "engine": spec.engine,
-            "precision": spec.precision,
-            "device": self.bench.device,
-            "elapsed_s": elapsed_s,
-        }
-
-
-def _weights(spec: ExtractorSpec) -> dict[str, Any]:
-    return {"weights": spec.weights.sha256, "weights_name": spec.weights.name, "trained": spec.weights.trained}

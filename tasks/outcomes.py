@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -19,6 +20,19 @@ _STATE_NAMES: dict[Status, str] = {
     "quarantined": "Quarantined",
     "failed": "Not done",
 }
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What became of a part of a unit of work.
+
+    Attributes:
+        status: as of an `Outcome`.
+        said: why, or what is remarkable.
+    """
+
+    status: Status
+    said: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +54,18 @@ class Outcome:
     reason: str = ""
     frames: int = 0
     draft: Draft | None = None
+
+    @classmethod
+    def of_parts(cls, stage: str, subject: str, parts: Sequence[Part], frames: int, draft: Draft) -> Outcome:
+        """The outcome of work that could be done in some of its parts; what is wrong is said first."""
+        bad = [part for part in parts if part.status in ("quarantined", "failed")]
+        status: Status = "done"
+        if bad:
+            status = "quarantined" if "quarantined" in {part.status for part in bad} else "failed"
+        made = ", ".join(sorted({record.address.producer for record in draft.records}))
+        said = " ".join(part.said for part in bad) or ". ".join([made, *(part.said for part in parts if part.said)])
+        changed = draft.records or draft.removed
+        return cls(stage, subject, status, said, frames, draft if changed else None)
 
     def without_draft(self) -> Outcome:
         """The outcome once its draft is committed."""

@@ -1,4 +1,4 @@
-"""Apply fitted heads to every face of a video, fill the gaps, smooth, and decide."""
+"""Apply fitted heads to every subject of a video, fill the gaps, smooth, and decide."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from store.contract.labels import task_space
 from store.contract.records import Address, Artifact, Record
 from store.engine.draft import Draft
 from tasks import recipes
-from tasks.examples import features_of, read_features
+from tasks.examples import features_of, read_features, subjects_of
 from tasks.outcomes import Outcome, as_state, refused
 from tasks.specs import Bench, ExperimentSpec
 from tasks.train import fitted
@@ -41,8 +41,8 @@ def store_predictions(bench: Bench, video: str, experiments: Sequence[Experiment
     draft = store.draft(bench.code, bench.run_id)
     try:
         for experiment in experiments:
-            for face in store.records("face", video=video):
-                _store_prediction(store, draft, experiment, face)
+            for subject in subjects_of(store, video, experiment):
+                _store_prediction(store, draft, experiment, Address("prediction", experiment.name, video, subject))
     except AffstoreError as error:
         return refused("predict", video, error)
     if not draft.records:
@@ -51,13 +51,11 @@ def store_predictions(bench: Bench, video: str, experiments: Sequence[Experiment
     return Outcome("predict", video, "done", f"{len(draft.records)} predictions", frames, draft)
 
 
-def _store_prediction(store: FeatureStore, draft: Draft, experiment: ExperimentSpec, face: Record) -> None:
-    video, subject = face.address.video, face.address.subject
-    features = features_of(store, video, subject, experiment)
+def _store_prediction(store: FeatureStore, draft: Draft, experiment: ExperimentSpec, address: Address) -> None:
+    features = features_of(store, address.video, address.subject, experiment)
     head = store.find(Address("head", experiment.name))
     if features is None or head is None:
         return
-    address = Address("prediction", experiment.name, video, subject)
     recipe = prediction_recipe(experiment, head, features)
     held = store.find(address)
     if held is None or held.key != key_of(recipe):

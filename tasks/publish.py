@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from store.contract.keys import digest_file
 from store.contract.names import join_subject, split_subject
 from store.contract.records import Address
 from store.engine.reading import find_source
-from tasks.examples import face_of
+from tasks.examples import subject_of
 from tasks.outcomes import Outcome, as_state, refused
 from tasks.specs import Bench, ExperimentSpec
 
@@ -83,8 +84,9 @@ def _predictions(store: FeatureStore, experiment: ExperimentSpec, listed: Sample
     for name in listed.videos:
         video, subject = split_subject(name)
         source = find_source(store, video)
-        face = face_of(store, source.address.video, subject, named[video])
-        record = store.find(Address("prediction", experiment.name, source.address.video, face)) if face else None
+        meant = Address("prediction", experiment.name, source.address.video, subject)
+        shown = subject_of(store, experiment, meant, named[video])
+        record = store.find(replace(meant, subject=shown)) if shown else None
         frames = int(source.attributes["frames"])
         found[name] = store.read(record.address, ["label"])["label"] if record else _prior(store, experiment, frames)
     return found

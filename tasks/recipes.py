@@ -8,9 +8,12 @@ from typing import Any
 
 from models.extractors.specs import ExtractorSpec, FaceExtractorSpec
 from models.faces.specs import DetectorSpec, TrackingSpec
+from models.media.pictures import PICTURES
 from models.media.sound import SOUND
 from models.media.video import DECODE
 from store.contract.keys import key_of, plain
+
+_CROPS = "crops-"
 
 ANNOTATION_VERSION = 1
 """Raised whenever the same annotation file would give other labels."""
@@ -24,6 +27,11 @@ def source(sha256: str) -> dict[str, Any]:
 def face(detector: DetectorSpec, tracking: TrackingSpec, source_key: str, subject: str) -> dict[str, Any]:
     """A subject's face through a video."""
     return {"detector": _plain(detector), "tracking": _plain(tracking), "source": source_key, "subject": subject}
+
+
+def cropped_face(digest: str, source_key: str, subject: str) -> dict[str, Any]:
+    """A subject's face in a crop folder: the bytes of its numbered pictures, and how they are decoded."""
+    return {"crops": digest, "pictures": _plain(PICTURES), "source": source_key, "subject": subject}
 
 
 def feature(extractor: ExtractorSpec, parent_key: str) -> dict[str, Any]:
@@ -49,8 +57,17 @@ def prediction(finish: Any, head_key: str, inputs: Sequence[str]) -> dict[str, A
 
 
 def quarantine(stage: str, name: str, sha256: str) -> dict[str, Any]:
-    """An input that could not be used; tried again when its bytes, its name or the decoding change."""
-    return {"stage": stage, "name": name, "bytes": sha256, "decode": _plain(DECODE)}
+    """An input that could not be used; tried again when its bytes, its name or the decoding change.
+
+    What stands for the bytes of a crop folder is its signature, so that a plan need not read them.
+    """
+    decode = PICTURES if stage.startswith(_CROPS) else DECODE
+    return {"stage": stage, "name": name, "bytes": sha256, "decode": _plain(decode)}
+
+
+def crop_stage(kind: str) -> str:
+    """How a kind of crop folder is called in quarantine."""
+    return f"{_CROPS}{kind}"
 
 
 @cache

@@ -10,17 +10,18 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
+from models.extractors.registry import spec_of
 from models.extractors.specs import ExtractorSpec, FaceExtractorSpec, SoundExtractorSpec
 from models.faces.specs import DetectorSpec, TrackingSpec
 from models.heads.specs import MlpSpec
 from store.contract.errors import SpecError
 from store.contract.keys import plain
 
-FEATURE_ARRAYS = ("embedding", "logits", "valence_arousal")
+FEATURE_ARRAYS = ("embedding", "logits", "valence_arousal", "affect")
 """What an extractor may give a head."""
 
 
-_PACKAGES = ("affstore", "av", "icechunk", "keras", "numpy", "timm", "torch", "transformers", "zarr")
+_PACKAGES = ("affstore", "av", "icechunk", "keras", "numpy", "pillow", "timm", "torch", "transformers", "zarr")
 
 
 @cache
@@ -54,6 +55,25 @@ class Profile:
         """The face networks."""
         return tuple(spec for spec in self.extractors if isinstance(spec, FaceExtractorSpec))
 
+    def faces_from(self, producer: str) -> tuple[FaceExtractorSpec, ...]:
+        """The face networks that take their faces from a detector, or from a kind of crop folder."""
+        return tuple(spec for spec in self.faces if spec.faces == producer)
+
+    @property
+    def finds_faces(self) -> bool:
+        """Whether any face network needs the detector."""
+        return bool(self.faces_from(self.detector.name))
+
+    @property
+    def crop_kinds(self) -> set[str]:
+        """The kinds of crop folder that face networks take their faces from."""
+        return {spec.faces for spec in self.faces} - {self.detector.name}
+
+    @property
+    def on_video(self) -> tuple[ExtractorSpec, ...]:
+        """The networks that need the video's own pictures or sound."""
+        return (*self.faces_from(self.detector.name), *self.sounds)
+
     @property
     def sounds(self) -> tuple[SoundExtractorSpec, ...]:
         """The sound networks."""
@@ -80,7 +100,7 @@ class Bench:
 
 @dataclass(frozen=True, slots=True)
 class Input:
-    """One part of a head's input: an extractor's embedding, logits or valence and arousal.
+    """One part of a head's input: an extractor's embedding, logits, or valence and arousal, or arousal, dominance and valence (`affect`).
 
     Attributes:
         extractor: name of a face or sound extractor.
@@ -139,6 +159,17 @@ class ExperimentSpec:
         """Whether a stored embedding was made by the network that this experiment means."""
         meant = [spec for spec in self.extractors if spec.name == part.extractor]
         return not meant or recipe["extractor"] == plain(meant[0])
+
+    def faces_of(self, part: Input) -> str:
+        """Where the faces of an input come from: a detector or a kind of crop folder; empty for sound."""
+        meant = next((spec for spec in self.extractors if spec.name == part.extractor), None)
+        spec = meant or spec_of(part.extractor)
+        return spec.faces if isinstance(spec, FaceExtractorSpec) else ""
+
+    @property
+    def faces(self) -> str:
+        """Where the faces come from that its predictions are for: those of its first face input; empty for sound."""
+        return next((faces for faces in map(self.faces_of, self.inputs) if faces), "")
 
     @property
     def task(self) -> str:

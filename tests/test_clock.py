@@ -9,8 +9,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.extractors.align import to_frames, vectors_clock
-from models.extractors.wav2vec2 import WAV2VEC2_BASE_960H
 from store.contract.clock import SILENT, FrameClock, align
 from store.contract.errors import SpecError
 
@@ -91,44 +89,3 @@ def test_clocks_that_cannot_be_are_refused():
     for pts, base, end in (([0, 0], 1, 5), ([0, 3], 1, 3), ([2, 1], 1, 5), ([0], 0, 5)):
         with pytest.raises(SpecError):
             FrameClock(np.array(pts, np.int64), Fraction(base), end)
-
-
-# Embeddings on the clock of the video
-
-
-def vectors(count, width=3):
-    return 1 + np.arange(count * width, dtype=np.float32).reshape(count, width)
-
-
-@given(clocks(), st.integers(0, 120), SHIFTS)
-def test_a_frame_is_present_exactly_where_sound_plays(frames, count, start):
-    values = vectors(count)
-    clock = vectors_clock(WAV2VEC2_BASE_960H, start, count)
-    embedding, present = to_frames(values, clock, frames)
-    plays = [start <= instant < start + Fraction(count, 50) for instant in instants(frames)]
-    assert present.tolist() == plays
-    heard = [int((instant - start) * 50) for instant, on in zip(instants(frames), plays, strict=True) if on]
-    np.testing.assert_array_equal(embedding[present], values[heard])
-    assert not embedding[~present].any()
-    assert embedding.dtype == np.float32
-    assert embedding.shape == (len(frames), 3)
-
-
-def test_sound_that_starts_late_leaves_the_first_frames_without():
-    clock = vectors_clock(WAV2VEC2_BASE_960H, Fraction(107_164, 44_100), 50)
-    embedding, present = to_frames(vectors(50), clock, FrameClock.uniform(25, 100))
-    assert np.flatnonzero(present).tolist() == list(range(61, 86))
-    np.testing.assert_array_equal(embedding[61], vectors(50)[0])
-
-
-def test_a_video_without_sound_is_silent_throughout():
-    clock = vectors_clock(WAV2VEC2_BASE_960H, Fraction(0), 0)
-    embedding, present = to_frames(np.empty((0, 768), np.float32), clock, FrameClock.uniform(25, 10))
-    assert embedding.shape == (10, 768)
-    assert not present.any()
-    assert not embedding.any()
-
-
-def test_every_vector_needs_an_instant():
-    with pytest.raises(SpecError, match="4 vectors cannot play at the 5 instants"):
-        to_frames(vectors(4), FrameClock.uniform(50, 5), FrameClock.uniform(25, 10))

@@ -30,26 +30,26 @@ def empty(tmp_path):
 
 def test_the_only_person_is_the_plain_name(empty):
     store = commit(empty, face("v", "main"))
-    assert face_of(store, "v", "main", set()) == "main"
+    assert face_of(store, Address("face", "mtcnn", "v", "main"), set()) == "main"
 
 
 def test_of_two_people_the_plain_name_is_the_side_that_nothing_else_names(empty):
     store = commit(empty, face("v", "left"), face("v", "right", 50, prominent=True))
-    assert face_of(store, "v", "main", {"main", "right"}) == "left"
-    assert face_of(store, "v", "main", {"main", "left"}) == "right"
-    assert face_of(store, "v", "right", {"main", "right"}) == "right"
+    assert face_of(store, Address("face", "mtcnn", "v", "main"), {"main", "right"}) == "left"
+    assert face_of(store, Address("face", "mtcnn", "v", "main"), {"main", "left"}) == "right"
+    assert face_of(store, Address("face", "mtcnn", "v", "right"), {"main", "right"}) == "right"
 
 
 def test_of_two_people_of_whom_none_is_named_by_side_the_plain_name_is_the_more_prominent(empty):
     store = commit(empty, face("v", "left"), face("v", "right", 50, prominent=True))
-    assert face_of(store, "v", "main", {"main"}) == "right"
+    assert face_of(store, Address("face", "mtcnn", "v", "main"), {"main"}) == "right"
 
 
 def test_a_side_is_the_only_face_where_it_is_on_that_side_and_nobody_otherwise(empty):
     store = commit(empty, face("v", "main", x=2))
-    assert face_of(store, "v", "left", {"left", "right"}) == "main"
-    assert face_of(store, "v", "right", {"left", "right"}) is None
+    assert face_of(store, Address("face", "mtcnn", "v", "left"), {"left", "right"}) == "main"
+    assert face_of(store, Address("face", "mtcnn", "v", "right"), {"left", "right"}) is None
 
 
 def test_a_video_without_faces_has_nobody(empty):
-    assert face_of(empty, "v", "main", set()) is None
+    assert face_of(empty, Address("face", "mtcnn", "v", "main"), set()) is None

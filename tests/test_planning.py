@@ -13,7 +13,8 @@ from models.faces.specs import DetectorSpec, TrackingSpec
 from store.contract.keys import digest_arrays, key_of
 from store.contract.records import Address, Record
 from tasks import recipes
-from tasks.planning import jobs, plan
+from tasks.jobs import jobs
+from tasks.planning import plan
 from tasks.specs import Profile
 
 FACE = FaceExtractorSpec("enet", 1, 8, 224, WeightsRef("w", "a" * 64))

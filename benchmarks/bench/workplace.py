@@ -7,7 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from bench.real_clips import take_in_reference_weights
 from flows.config import checked, profile_of
+from models.extractors.registry import spec_of
 from models.weights.folder import default_folder
 from store import FeatureStore
 from store.contract.keys import digest_file
@@ -15,8 +17,9 @@ from store.contract.records import Record
 from tasks.arrivals import Arrival
 from tasks.extract import extract
 from tasks.ingest import ingest
+from tasks.jobs import VideoJob, jobs
 from tasks.outcomes import Outcome
-from tasks.planning import VideoJob, jobs, plan
+from tasks.planning import plan
 from tasks.specs import Bench, Profile
 
 
@@ -33,13 +36,45 @@ class Workplace:
     profile: Profile
 
     @classmethod
-    def at(cls, folder: Path, extractors: Sequence[str]) -> Workplace:
-        """An empty store in `folder`; the weights are kept there too, unless `AFFSTORE_WEIGHTS` names a place."""
+    def at(
+        cls,
+        folder: Path,
+        extractors: Sequence[str],
+        reference: Path | None = None,
+        engine: str = "auto",
+        precision: str = "auto",
+    ) -> Workplace:
+        """An empty store in `folder`; the weights are kept there too, unless `AFFSTORE_WEIGHTS` names a place.
+
+        Args:
+            folder: for all of it.
+            extractors: by name.
+            reference: folder with published weight files, used where there are some; others are untrained.
+            engine: of the face networks.
+            precision: of the forward passes.
+        """
         os.environ.setdefault("AFFSTORE_WEIGHTS", str(folder / "weights"))
         weights = default_folder()
-        wanted = checked({"extractors": tuple(extractors), "weights": "untrained"}, "benchmark")
+        known = take_in_reference_weights(weights, reference) if reference else []
+        specs = {name: spec_of(name).weights.name in known for name in extractors}
+        profiles = [
+            profile_of(
+                checked(
+                    {
+                        "extractors": tuple(name for name in specs if specs[name] is official),
+                        "weights": "official" if official else "untrained",
+                        "engine": engine,
+                        "precision": precision,
+                    },
+                    "benchmark",
+                ),
+                weights,
+            )
+            for official in (True, False)
+        ]
+        both = tuple(sorted((spec for one in profiles for spec in one.extractors), key=lambda spec: spec.name))
         url = FeatureStore.create(str(folder / "store")).url
-        return cls(Bench(url, "benchmark", weights.root), profile_of(wanted, weights))
+        return cls(Bench(url, "benchmark", weights.root), replace(profiles[0], extractors=both))
 
     def store(self) -> FeatureStore:
         """The store as it is now."""

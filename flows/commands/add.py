@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
 from flows.commands.options import (
     DEFAULT_EXTRACTORS,
     DEFAULT_STORE,
+    Crops,
     Device,
     DryRun,
+    Engine,
     Extractors,
     Flag,
     Json,
@@ -18,19 +20,26 @@ from flows.commands.options import (
     Runner,
     Store,
     Weights,
+    crops_by_kind,
     print_json,
     print_table,
 )
+from store.contract.errors import SpecError
+
+if TYPE_CHECKING:
+    from flows.config import RunConfig
 
 
 def add(
-    paths: Annotated[tuple[str, ...], Parameter(negative="", allow_leading_hyphen=False)],
+    paths: Annotated[tuple[str, ...], Parameter(negative="", allow_leading_hyphen=False)] = (),
     /,
     *,
     store: Store = DEFAULT_STORE,
+    crops: Crops = (),
     extractors: Extractors = DEFAULT_EXTRACTORS,
     weights: Weights = "official",
-    precision: Precision = "float32",
+    engine: Engine = "auto",
+    precision: Precision = "auto",
     device: Device = "cpu",
     runner: Runner = "threads",
     workers: int = 0,
@@ -43,20 +52,26 @@ def add(
     """Take in videos and their annotations, and extract only what is missing.
 
     A folder may be Aff-Wild2's own root: videos and annotation files are found in it. Bad files are quarantined with
-    their reason and never stop the others; the exit code is then 3.
+    their reason and never stop the others; the exit code is then 3. Faces are found in the videos, or taken from crop
+    folders: --crops cropped=FOLDER brings them, and -e emotieffnet_b0@cropped runs a network on them.
 
     Example: affstore add batch1/ batch2/ annotations/ --store affstore-data
 
     Parameters
     ----------
     paths
-        Videos, folders or globs.
+        Videos, folders or globs; none are needed where --crops brings more of known videos.
     store
         A folder, s3://bucket/prefix or memory:name.
+    crops
+        KIND=FOLDER: a folder that holds `VIDEO[_left|_right]/00001.jpg …`, one picture a frame; may be given several
+        times, also for one kind.
     extractors
         A face or sound network; may be given several times.
     weights
         `untrained` runs seeded, untrained parameters; every record then says so.
+    engine
+        What runs the face networks; `auto` takes the fastest that is faithful on this machine. Part of every key.
     precision
         Of the forward passes; part of every key.
     device
@@ -79,30 +94,36 @@ def add(
     from flows.commands.running import run_and_tell
     from flows.config import checked
 
+    if not (paths or crops):
+        raise SpecError("PATHS requires at least one video, folder or glob, unless --crops is given.")
     document = {
         "store": store,
         "sources": paths,
+        "crops": crops_by_kind(crops),
         "extractors": extractors,
         "weights": weights,
+        "engine": engine,
         "precision": precision,
         "device": device,
         "runner": {"kind": runner, "workers": workers, "address": scheduler},
     }
     config = checked(document, "add")
     if dry_run:
-        return _dry(paths, json)
+        return _dry(config, json)
     return run_and_tell(config, json, replace, retry).exit_code
 
 
-def _dry(paths: tuple[str, ...], as_json: bool) -> int:
+def _dry(config: RunConfig, as_json: bool) -> int:
     from flows.inputs import gather
 
-    inputs = gather(paths)
+    inputs = gather(config.sources, config.crops)
     if as_json:
         annotations = [str(found.path) for found in inputs.annotations]
-        print_json({"videos": [str(path) for path in inputs.videos], "annotations": annotations})
+        crops = [{"kind": found.kind, "folder": str(found.path)} for found in inputs.crops]
+        print_json({"videos": [str(path) for path in inputs.videos], "annotations": annotations, "crops": crops})
     else:
         rows = [("video", str(path)) for path in inputs.videos]
         rows += [(f"{found.task} labels, {found.split}", str(found.path)) for found in inputs.annotations]
+        rows += [(f"{found.kind} faces", str(found.path)) for found in inputs.crops]
         print_table(("what", "file"), rows, f"Would take in; {inputs.left_alone} other files left alone")
     return 0

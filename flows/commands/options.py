@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from cyclopts import Parameter
 
 from flows.watch import to_terminal
+from store.contract.errors import SpecError
 
 Store = Annotated[str, Parameter(name=["--store", "-s"], env_var="AFFSTORE_STORE")]
 """A folder, s3://bucket/prefix or memory:name."""
@@ -16,8 +17,12 @@ Store = Annotated[str, Parameter(name=["--store", "-s"], env_var="AFFSTORE_STORE
 Extractors = Annotated[tuple[str, ...], Parameter(name=["--extractor", "-e"], negative="")]
 """Names of face and sound networks."""
 
+Crops = Annotated[tuple[str, ...], Parameter(name="--crops", negative="")]
+"""Folders of face pictures, as KIND=FOLDER."""
+
 Weights = Literal["official", "untrained"]
-Precision = Literal["float32", "bfloat16"]
+Engine = Literal["auto", "torch", "openvino"]
+Precision = Literal["auto", "float32", "bfloat16"]
 Device = Literal["cpu", "cuda", "auto"]
 Runner = Literal["threads", "dask"]
 
@@ -34,6 +39,21 @@ DEFAULT_STORE = "affstore-data"
 
 DEFAULT_EXTRACTORS = ("emotieffnet_b0", "wav2vec2_base_960h")
 """What `affstore add` extracts when nothing else is said."""
+
+
+def crops_by_kind(given: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """What `--crops` says: the folders of each kind.
+
+    Raises:
+        SpecError: one is not KIND=FOLDER.
+    """
+    found: dict[str, tuple[str, ...]] = {}
+    for text in given:
+        kind, equals, folder = text.partition("=")
+        if not (kind and equals and folder):
+            raise SpecError(f"--crops takes KIND=FOLDER, as --crops cropped=/data/cropped; found '{text}'.")
+        found[kind] = (*found.get(kind, ()), folder)
+    return found
 
 
 def print_json(document: Any) -> None:

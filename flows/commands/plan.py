@@ -9,12 +9,15 @@ from typing import TYPE_CHECKING
 from flows.commands.options import (
     DEFAULT_EXTRACTORS,
     DEFAULT_STORE,
+    Crops,
+    Engine,
     Extractors,
     Flag,
     Json,
     Precision,
     Store,
     Weights,
+    crops_by_kind,
     print_json,
     print_table,
 )
@@ -22,8 +25,10 @@ from flows.watch import to_terminal
 
 if TYPE_CHECKING:
     from flows.config import RunConfig
+    from flows.inputs import Inputs
     from store import FeatureStore
-    from tasks.planning import PlanRow
+    from tasks.crop_plan import GivenCrops
+    from tasks.plan_rows import PlanRow
 
 WORK_TO_DO = 10
 """Exit code when something is missing or stale."""
@@ -35,8 +40,10 @@ def plan(
     *,
     store: Store = DEFAULT_STORE,
     extractors: Extractors = DEFAULT_EXTRACTORS,
+    crops: Crops = (),
     weights: Weights = "official",
-    precision: Precision = "float32",
+    engine: Engine = "auto",
+    precision: Precision = "auto",
     everything: Flag = False,
     json: Json = False,
 ) -> int:
@@ -54,8 +61,12 @@ def plan(
         A folder, s3://bucket/prefix or memory:name.
     extractors
         A face or sound network; may be given several times.
+    crops
+        KIND=FOLDER of face pictures, as for `affstore add`.
     weights
         `untrained` for seeded, untrained parameters.
+    engine
+        What runs the face networks.
     precision
         Of the forward passes.
     everything
@@ -68,7 +79,14 @@ def plan(
     if config is not None:
         found = read_config(config)
     else:
-        document = {"store": store, "extractors": extractors, "weights": weights, "precision": precision}
+        document = {
+            "store": store,
+            "crops": crops_by_kind(crops),
+            "extractors": extractors,
+            "weights": weights,
+            "engine": engine,
+            "precision": precision,
+        }
         found = checked(document, "plan")
     rows = show_plan(found, json, everything)
     return WORK_TO_DO if any(row.due and row.asked for row in rows) else 0
@@ -79,19 +97,24 @@ def show_plan(config: RunConfig, as_json: bool, everything: bool = False) -> lis
     from dataclasses import replace
 
     from flows.config import profile_of
+    from flows.inputs import check_kinds, gather
     from models.weights.folder import default_folder
+    from tasks.crop_plan import put_to_videos
     from tasks.planning import plan as plan_of
 
     experiments = config.specs()
-    profile = profile_of(config, default_folder())
-    experiments = tuple(replace(experiment, extractors=profile.extractors) for experiment in experiments)
     opened = _store_or_empty(config)
-    rows = plan_of(opened.records(), profile)
+    profile = profile_of(config, default_folder(), opened)
+    experiments = tuple(replace(experiment, extractors=profile.extractors) for experiment in experiments)
+    check_kinds(profile, config.crops, opened)
+    inputs, records = gather(config.sources, config.crops), opened.records()
+    given = put_to_videos(records, inputs.crops)
+    rows = plan_of(records, profile, given)
     if experiments:
         from tasks.experiment_plan import plan_with
 
         rows = plan_with(opened, rows, experiments)
-    rows = [*_arrivals(opened, config), *rows]
+    rows = [*_arrivals(opened, inputs, given), *rows]
     if as_json:
         print_json([_document(row) for row in rows if everything or row.status != "fresh"])
     else:
@@ -112,16 +135,13 @@ def _store_or_empty(config: RunConfig) -> FeatureStore:
         return FeatureStore.create("memory:before the first run")
 
 
-def _arrivals(store: FeatureStore, config: RunConfig) -> list[PlanRow]:
-    """The videos and annotations of a configuration that the store does not have yet; every video's bytes are read."""
-    if not config.sources:
-        return []
-    from flows.inputs import gather
-    from tasks.arrival_plan import arrival_rows
+def _arrivals(store: FeatureStore, inputs: Inputs, given: GivenCrops) -> list[PlanRow]:
+    """The inputs that the store does not have yet; every video's bytes are read."""
+    from tasks.arrival_plan import arrival_rows, stranger_rows
     from tasks.arrivals import arrivals
 
-    inputs = gather(config.sources)
-    return arrival_rows(store, arrivals(store, inputs.digests()), inputs.annotations)
+    arriving = arrivals(store, inputs.digests())
+    return [*arrival_rows(store, arriving, inputs.annotations), *stranger_rows(given, arriving)]
 
 
 def _print(rows: list[PlanRow], everything: bool) -> None:

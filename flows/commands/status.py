@@ -9,7 +9,7 @@ from flows.watch import to_terminal
 
 if TYPE_CHECKING:
     from store import FeatureStore
-    from store.contract.records import Record
+    from store.contract.records import Address, Record
 
 
 def status(*, store: Store = DEFAULT_STORE, at: str | None = None, json: Json = False) -> int:
@@ -57,13 +57,29 @@ def _video(store: FeatureStore, source: Record) -> dict[str, Any]:
         "video": source.address.video,
         "frames": source.attributes["frames"],
         "aliases": source.attributes["aliases"],
-        "complaint": source.attributes["complaint"],
-        "faces": {r.address.subject: r.made.get("faces") for r in own if r.address.family == "face"},
+        "complaint": _complaint(source, own),
+        "faces": {_seen(r.address): r.made.get("faces") for r in own if r.address.family == "face"},
         "features": sorted({r.address.producer for r in own if r.address.family in ("visual", "audio")}),
         "heard_frames": max((r.made.get("frames_heard", 0) for r in own if r.address.family == "audio"), default=0),
         "labels": sorted({r.address.producer for r in own if r.address.family == "label"}),
         "predictions": sorted({r.address.producer for r in own if r.address.family == "prediction"}),
     }
+
+
+def _seen(face: Address) -> str:
+    """A subject as it is listed: those of crop folders with their kind, as networks on them are named."""
+    from models.faces.specs import DetectorSpec
+
+    return face.subject if face.producer == DetectorSpec().name else f"{face.subject}@{face.producer}"
+
+
+def _complaint(source: Record, own: list[Record]) -> str | None:
+    """What is wrong with a video, and with its crop folders."""
+    said = [source.attributes["complaint"]]
+    for record in own:
+        complaint = record.attributes.get("complaint") if record.address.family == "face" else None
+        said.append(f"{_seen(record.address)}: {complaint}" if complaint else None)
+    return " ".join(text for text in said if text) or None
 
 
 def _producers(records: list[Record]) -> list[dict[str, Any]]:

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from cyclopts import App
+from cyclopts import App, Parameter
 
 from flows.commands.options import DryRun, Flag, Json, print_json, print_table
+from flows.commands.weights_shown import agree, bar, complain, document, licence, listed, origin, sentence, state
 from flows.watch import to_terminal
+from store.contract.errors import SpecError, WeightsError, WeightsMissingError
 
 if TYPE_CHECKING:
-    from models.weights.folder import WeightsStatus
+    from models.weights.registry import WeightsEntry
+
+Mirror = Annotated[Path | None, Parameter(env_var="AFFSTORE_MIRROR")]
+"""A folder with the published files, as `<name>/<file>` or `<file>`, instead of the network."""
 
 app = App(
     name="weights",
@@ -34,18 +40,25 @@ def list_(*, json: Json = False) -> int:
     from models.weights.folder import default_folder
     from models.weights.registry import entries
 
-    folder = default_folder()
-    found = [(entry, folder.status(name)) for name, entry in sorted(entries().items())]
+    folder, known = default_folder(), [entry for _, entry in sorted(entries().items())]
     if json:
-        print_json([{**_document(status), "url": entry.url, "licence": entry.licence} for entry, status in found])
+        print_json([listed(entry, folder) for entry in known])
     else:
-        rows = [(entry.name, _state(status), entry.licence, entry.url) for entry, status in found]
+        rows = [(e.name, state(folder.status(e.name)), licence(e, folder), origin(e)) for e in known]
         print_table(("weights", "here", "licence", "from"), rows, f"Kept in {folder.root}")
     return 0
 
 
 @app.command
-def pull(*names: str, mirror: Path | None = None, dry_run: DryRun = False, json: Json = False) -> int:
+def pull(
+    *names: str,
+    mirror: Mirror = None,
+    accept_licence: Flag = False,
+    any_digest: Flag = False,
+    sha256: str = "",
+    dry_run: DryRun = False,
+    json: Json = False,
+) -> int:
     """Fetch published weights, check their digests while they come, and convert them; a broken download goes on.
 
     Example: affstore weights pull enet_b0_8_best_vgaf
@@ -53,33 +66,52 @@ def pull(*names: str, mirror: Path | None = None, dry_run: DryRun = False, json:
     Parameters
     ----------
     names
-        Names from `affstore weights list`; all without them.
+        Names from `affstore weights list`; all that are public without them.
     mirror
-        A folder with the published files, instead of the network.
+        A folder with the published files, as NAME/FILE or FILE, instead of the network.
+    accept_licence
+        Accept licences that limit the use of the weights; without it you are asked, once for each.
+    any_digest
+        Take what comes where it is not, or cannot be known to be, the published file; every record then says so.
+    sha256
+        Take the one file with this digest.
     dry_run
         Say what would be fetched, and do nothing.
     json
         Print one JSON document.
     """
+    from models.weights.digests import Trust
     from models.weights.folder import default_folder
     from models.weights.registry import entries, entry_of
 
-    folder, done = default_folder(), []
-    for name in names or sorted(entries()):
-        entry = entry_of(name)
+    wanted = [entry_of(name) for name in names or sorted(n for n, entry in entries().items() if entry.url)]
+    if sha256 and len(wanted) != 1:
+        raise SpecError(f"--sha256 is the digest of one file, but {len(wanted)} are asked for. Name one.")
+    folder, trust = default_folder(), Trust(any_digest, sha256)
+
+    def fetch(entry: WeightsEntry) -> dict[str, Any]:
         if dry_run:
-            to_terminal(f"{name}: {mirror / entry.file if mirror else entry.url}")
-            continue
-        done.append(folder.pull(entry, mirror))
-        if not json:
-            to_terminal(f"{name}: {_state(done[-1])}")
-    if json:
-        print_json([_document(status) for status in done])
-    return 0
+            return {"from": str(mirror or origin(entry)), "licence": licence(entry, folder)}
+        agree(entry, folder, accept_licence)
+        with bar(entry.name) as on_progress:
+            status = folder.pull(entry, mirror, on_progress, trust)
+        return {**document(status), "licence": entry.licence}
+
+    return _each(wanted, fetch, json)
 
 
 @app.command(name="import")
-def import_(name: str, file: Path, /, *, any_digest: Flag = False, dry_run: DryRun = False, json: Json = False) -> int:
+def import_(
+    name: str,
+    file: Path,
+    /,
+    *,
+    accept_licence: Flag = False,
+    any_digest: Flag = False,
+    sha256: str = "",
+    dry_run: DryRun = False,
+    json: Json = False,
+) -> int:
     """Take in a weight file that was fetched by other means.
 
     Example: affstore weights import enet_b0_8_best_vgaf ~/Downloads/enet_b0_8_best_vgaf.pt
@@ -90,8 +122,12 @@ def import_(name: str, file: Path, /, *, any_digest: Flag = False, dry_run: DryR
         The name from `affstore weights list`.
     file
         The published file.
+    accept_licence
+        Accept a licence that limits the use of the weights; without it you are asked, once.
     any_digest
         Take a file of the same layout with other numbers; every record then says that it is not official.
+    sha256
+        Take the one file with this digest.
     dry_run
         Check the name and the file's presence only.
     json
@@ -99,16 +135,18 @@ def import_(name: str, file: Path, /, *, any_digest: Flag = False, dry_run: DryR
     """
     from models.weights.folder import default_folder
     from models.weights.registry import entry_of
-    from store.contract.errors import WeightsMissingError
 
-    entry_of(name)
+    entry, folder = entry_of(name), default_folder()
     if not file.is_file():
         raise WeightsMissingError(f"There is no file '{file}' to import '{name}' from. Check the path.")
-    if dry_run:
-        to_terminal(f"{name}: would be taken from {file}")
-        return 0
-    _tell(default_folder().import_file(name, file, any_digest=any_digest), json)
-    return 0
+
+    def take(entry: WeightsEntry) -> dict[str, Any]:
+        if dry_run:
+            return {"from": str(file), "licence": licence(entry, folder)}
+        agree(entry, folder, accept_licence)
+        return {**document(folder.import_file(name, file, any_digest, sha256)), "licence": entry.licence}
+
+    return _each([entry], take, json)
 
 
 @app.command
@@ -125,38 +163,35 @@ def verify(*names: str, json: Json = False) -> int:
         Print one JSON document.
     """
     from models.weights.folder import default_folder
-    from models.weights.registry import entries
+    from models.weights.registry import entries, entry_of
 
     folder = default_folder()
-    for name in names or [name for name in sorted(entries()) if folder.status(name).present]:
-        _tell(folder.verify(name), json)
-    return 0
+    wanted = [entry_of(name) for name in names or sorted(n for n in entries() if folder.status(n).present)]
+    if not (wanted or json):
+        to_terminal(f"There are no weights in {folder.root}.")
+    return _each(wanted, lambda entry: {**document(folder.verify(entry.name)), "intact": True}, json)
 
 
-def _tell(status: WeightsStatus, as_json: bool) -> None:
+def _each(wanted: Sequence[WeightsEntry], act: Callable[[WeightsEntry], dict[str, Any]], as_json: bool) -> int:
+    """Act on every entry and show what came of it; where one of several fails, go on with the others.
+
+    Returns:
+        The exit code.
+    """
+    done: list[dict[str, Any]] = []
+    code = 0
+    for entry in wanted:
+        try:
+            done.append({"name": entry.name, **act(entry)})
+        except WeightsError as error:
+            if len(wanted) == 1:
+                raise
+            complain(error)
+            done.append({"name": entry.name, "error": str(error)})
+            code = error.exit_code
+        else:
+            if not as_json:
+                to_terminal(sentence(done[-1]))
     if as_json:
-        print_json(_document(status))
-    else:
-        to_terminal(f"{status.name}: {_state(status)}")
-
-
-def _state(status: WeightsStatus) -> str:
-    record = status.record
-    if record is None:
-        return "no"
-    kind = "untrained" if not record.trained else "official" if record.official else "not the published bytes"
-    return f"{record.sha256[:12]} ({kind})"
-
-
-def _document(status: WeightsStatus) -> dict[str, Any]:
-    record = status.record
-    if record is None:
-        return {"name": status.name, "present": False}
-    return {
-        "name": status.name,
-        "present": True,
-        "sha256": record.sha256,
-        "trained": record.trained,
-        "official": record.official,
-        "source": record.source,
-    }
+        print_json(done)
+    return code

@@ -1,4 +1,4 @@
-"""From the clock of a sound network to the clock of a video: by time, never by stretching."""
+"""Which vector of a sound each video frame is given."""
 
 from __future__ import annotations
 
@@ -9,41 +9,50 @@ from numpy.typing import NDArray
 
 from models.extractors.specs import SoundExtractorSpec
 from store.contract.clock import SILENT, FrameClock, align
-from store.contract.errors import SpecError
 
 
-def vectors_clock(spec: SoundExtractorSpec, start_s: Fraction, vectors: int) -> FrameClock:
-    """When each vector of a sound plays: vector `i` in `start_s + [i, i + 1) / vectors_hz`.
+def heard_by_time(spec: SoundExtractorSpec, start_s: Fraction, vectors: int, frames: FrameClock) -> NDArray[np.int64]:
+    """The vector that plays when each frame begins.
 
     Args:
         spec: the sound network.
         start_s: when the first sample of the sound plays, on the video's clock.
         vectors: how many vectors the network gave.
-    """
-    return FrameClock.uniform(spec.vectors_hz, vectors, start_s)
-
-
-def to_frames(
-    vectors: NDArray[np.float32], clock: FrameClock, frames: FrameClock
-) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """Give each video frame the vector that plays when the frame begins.
-
-    Args:
-        vectors: `(vectors, width)`.
-        clock: of the vectors; empty for a video without sound.
         frames: of the video.
 
     Returns:
-        `embedding (frames, width)` float32 and `present (frames,)`: zeros and False before the sound begins, after it
-        ends, and everywhere in a video without sound.
-
-    Raises:
-        SpecError: there is not one instant a vector.
+        `(frames,)` int64; `SILENT` (-1) before the sound begins and after it ends.
     """
-    if len(vectors) != len(clock):
-        raise SpecError(f"{len(vectors)} vectors cannot play at the {len(clock)} instants of a clock; give one each.")
-    playing = align(clock, frames)
-    present = playing != SILENT
-    embedding = np.zeros((len(frames), vectors.shape[1]), np.float32)
-    embedding[present] = vectors[playing[present]]
-    return embedding, present
+    return align(vectors_clock(spec, start_s, vectors), frames)
+
+
+def heard_in_notebook(vectors: int, frames: int, declared_frames: int | None) -> NDArray[np.int64]:
+    """The vectors stretched over the frames: frame `f` of `F` is given vector `int(f · vectors / F)`.
+
+    That is how the papers' notebooks do it, whenever the sound begins. Their `F` is one more than OpenCV's frame count,
+    which is what the container claims.
+
+    Args:
+        vectors: how many vectors the network gave.
+        frames: how many frames the video has.
+        declared_frames: how many its container claims; None where it claims nothing, and `frames` is taken.
+
+    Returns:
+        `(frames,)` int64; `SILENT` (-1) without vectors, and from frame `F` on where a container claims too few.
+    """
+    claimed = (frames if declared_frames is None else declared_frames) + 1
+    numbers = np.arange(frames, dtype=np.int64)
+    return np.where((numbers < claimed) & (vectors > 0), numbers * vectors // claimed, SILENT)
+
+
+def vectors_clock(spec: SoundExtractorSpec, start_s: Fraction, vectors: int) -> FrameClock:
+    """When each vector of a sound plays: vector `i` in `start_s + first_s + [i, i + 1) / vectors_hz`."""
+    return FrameClock.uniform(spec.vectors_hz, vectors, start_s + spec.first_s)
+
+
+def to_frames(values: NDArray[np.float32], heard: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Rows of `values` `(vectors, n)` for each frame, `(frames, n)`; zeros where a frame is given none."""
+    rows = np.zeros((len(heard), values.shape[1]), np.float32)
+    given = heard != SILENT
+    rows[given] = values[heard[given]]
+    return rows

@@ -80,10 +80,10 @@ class SoundExtractor(ABC):
         """See `FaceExtractor.__init__`."""
 
     @abstractmethod
-    def embed(self, wave: NDArray[np.float32]) -> SoundOutput:
-        """Embed a mono waveform `(samples,)` at `spec.rate_hz`.
+    def embed(self, wave: NDArray[np.floating[Any]]) -> SoundOutput:
+        """Embed a mono waveform `(samples,)` at `spec.rate_hz`, float32 unless `spec.resampler` gives float64.
 
         Returns:
-            Vector `i` stands for `[i, i + 1) / vectors_hz` seconds after the first sample. Sound shorter than one
-            window gives no vector.
+            Vector `i` stands for `first_s + [i, i + 1) / vectors_hz` seconds after the first sample. No sound gives no
+            vector; what comes of a sound shorter than one window, the network says.
         """

@@ -73,27 +73,35 @@ class Segmenting:
 
     Attributes:
         mode: `blocks` follow each other without overlap, as in the papers' notebooks: a vector depends on the block it
-            lies in. `windows` overlap, and each vector is taken from the window in whose middle it lies.
-        length_s: of a block or window.
-        step_s: from the beginning of one window to that of the next; equal to `length_s` for blocks.
+            lies in. `windows` overlap, and each vector is taken from the window in whose middle it lies. `whole` is
+            not cut, for networks whose own windows are short.
+        length_s: of a block or window; 0 for the whole.
+        step_s: from the beginning of one window to that of the next; equal to `length_s` for blocks and the whole.
     """
 
-    mode: Literal["blocks", "windows"]
+    mode: Literal["blocks", "windows", "whole"]
     length_s: int
     step_s: int
 
     def __post_init__(self) -> None:
-        whole = self.mode == "blocks" and self.step_s == self.length_s >= 1
-        if not (whole or (self.mode == "windows" and 1 <= self.step_s < self.length_s)):
+        uncut = self.mode == "whole" and self.step_s == self.length_s == 0
+        side_by_side = self.mode == "blocks" and self.step_s == self.length_s >= 1
+        overlapping = self.mode == "windows" and 1 <= self.step_s < self.length_s
+        if not (uncut or side_by_side or overlapping):
             raise SpecError(
-                "Sound is cut into `blocks` of at least 1 s, or `windows` with a step of at least 1 s that is shorter "
-                f"than they are; found {self.mode} of {self.length_s} s every {self.step_s} s."
+                "Sound is heard `whole`, or cut into `blocks` of at least 1 s, or `windows` with a step of at least "
+                f"1 s that is shorter than they are; found {self.mode} of {self.length_s} s every {self.step_s} s."
             )
 
 
 def blocks(length_s: int) -> Segmenting:
     """Blocks of that length."""
     return Segmenting("blocks", length_s, length_s)
+
+
+def whole() -> Segmenting:
+    """All of the sound, uncut."""
+    return Segmenting("whole", 0, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,8 +119,14 @@ class SoundExtractorSpec:
         normalise: zero mean and unit variance a segment, as the model's own processor does.
         align: `time` gives each video frame the embedding playing when the frame starts; `notebook` gives frame `f` of
             `F` the embedding `int(f * L / F)` of `L`, as the papers' notebooks do.
+        first_s: where the time that vector 0 stands for begins, from the first sample on; negative where it begins
+            before, as it does for a network whose vector stands around an instant.
+        logits: meaning of the classifier's columns, or None.
+        affect: whether the network also gives arousal, dominance and valence.
         precision: of the forward pass.
         engine: what runs it.
+        resampler: how the file's sample rate becomes `rate_hz`: as `models.media.sound` does it for every network, or
+            by a filter of `models.media.resample`, for a network whose numbers depend on it.
     """
 
     name: str
@@ -124,8 +138,12 @@ class SoundExtractorSpec:
     segments: Segmenting
     normalise: bool
     align: Literal["time", "notebook"] = "time"
+    first_s: Fraction = Fraction(0)
+    logits: LabelSpace | None = None
+    affect: bool = False
     precision: Precision = "float32"
     engine: str = "torch"
+    resampler: Literal["swresample", "resampy", "resampy_0.2"] = "swresample"
 
 
 ExtractorSpec = FaceExtractorSpec | SoundExtractorSpec

@@ -9,6 +9,7 @@ import re
 from dataclasses import replace
 
 from models.extractors.specs import ExtractorSpec, FaceExtractorSpec, Segmenting, SoundExtractorSpec
+from models.faces.specs import DetectorSpec
 from store.contract.errors import SpecError
 
 _BLOCKS = re.compile(r"blocks(\d+)")
@@ -20,6 +21,19 @@ def split_variant(name: str) -> tuple[str, str]:
     """An extractor's name and its variant, empty for the extractor as it is registered."""
     plain, _, variant = name.partition("@")
     return plain, variant
+
+
+def check_kind(kind: str) -> str:
+    """The name of a kind of crop folder itself, if it can be one.
+
+    Raises:
+        SpecError: it could not be written behind an extractor's name, or is the face detector's.
+    """
+    if not _CROPS.fullmatch(kind):
+        raise SpecError(f"A kind of crop folder is named in small letters, as 'cropped_aligned'; found '{kind}'.")
+    if kind == DetectorSpec().name:
+        raise SpecError(f"'{kind}' is the face detector's name. Give this kind of crop folder another one.")
+    return kind
 
 
 def variant_of(spec: ExtractorSpec, variant: str) -> ExtractorSpec:

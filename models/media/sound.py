@@ -19,6 +19,9 @@ from store.contract.clock import FrameClock
 from store.contract.errors import MediaError
 
 _FULL_SCALE = {"u8": 2.0**7, "s16": 2.0**15, "s32": 2.0**31, "flt": 1.0, "dbl": 1.0}
+_LOUDEST = 1e6
+"""Times full scale. Beyond it squares and their sums leave float32: no sound, whatever a file of floats may say."""
+
 _LONGEST_GAP_S = 3600
 _UNSAFE_PLANES = 8  # from here on PyAV 18 reads outside the frame; packed samples are one plane
 
@@ -36,7 +39,7 @@ class SoundSpec:
             an overlap is cut; containers round timestamps to a millisecond or worse.
     """
 
-    version: int = field(default=1, init=False)
+    version: int = field(default=2, init=False)
     stream: str = field(default="most samples a second over all channels", init=False)
     channels: str = field(default="mean", init=False)
     resampler: str = field(default="swresample, 64 taps", init=False)
@@ -69,13 +72,13 @@ class Sound:
     """A mono waveform on the clock of the file it came from.
 
     Attributes:
-        samples: `(samples,)` float32, full scale ±1.
+        samples: `(samples,)`, full scale ±1; float32, or float64 where a network's own resampler gives that.
         rate_hz: samples a second.
         start_s: when the first sample plays; late sound starts late, it is not moved.
         complaint: one sentence on what is wrong with it; None when all of it decoded.
     """
 
-    samples: NDArray[np.float32]
+    samples: NDArray[np.floating[Any]]
     rate_hz: int
     start_s: Fraction
     complaint: str | None = None
@@ -112,7 +115,7 @@ def read_sounds(path: Path, rates_hz: Sequence[int]) -> dict[int, Sound]:
 
     Channels are averaged. The waveform begins at the first timestamp (an encoder's priming is left out where the
     container says so); gaps in the timestamps are silence and overlaps are cut. A packet that cannot be decoded, or
-    samples that are not finite, are silence, and the complaint says so.
+    samples that are no finite numbers or absurdly large, are silence, and the complaint says so.
 
     Args:
         path: a video or sound file.
@@ -160,7 +163,7 @@ class _Track:
         self._decoding, self._name = decoding, name
         self.rate_hz = 0
         self.start_s = Fraction(0)
-        self._written = self._cut = self._not_finite = 0
+        self._written = self._cut = self._unreal = 0
 
     def __iter__(self) -> Iterator[NDArray[np.float32]]:
         for frame in self._decoding:
@@ -182,8 +185,8 @@ class _Track:
             faults.append(f"the sound stops after {at_s:.2f} s ({self._decoding.stopped})")
         if self._decoding.failed:
             faults.append(f"packets of sound that cannot be decoded are silent: {self._decoding.failed}")
-        if self._not_finite:
-            faults.append(f"samples that are not finite are silent: {self._not_finite}")
+        if self._unreal:
+            faults.append(f"samples that are not finite, or absurdly loud, are silent: {self._unreal}")
         if self._cut > self.rate_hz:
             faults.append(f"{self._cut / self.rate_hz:.2f} s of sound overlap other sound and are cut")
         return sentence(faults)
@@ -210,9 +213,9 @@ class _Track:
         values = frame.to_ndarray().astype(np.float64)
         waves = values if frame.format.is_planar else values.reshape(-1, channels).T
         mono = (waves.mean(axis=0) - (_FULL_SCALE[kind] if kind == "u8" else 0.0)) / _FULL_SCALE[kind]
-        finite = np.isfinite(mono)
-        self._not_finite += int(np.count_nonzero(~finite))
-        return np.where(finite, mono, 0.0).astype(np.float32)
+        real = np.abs(mono) <= _LOUDEST  # not so for NaN
+        self._unreal += int(np.count_nonzero(~real))
+        return np.where(real, mono, 0.0).astype(np.float32)
 
 
 class _Tape:

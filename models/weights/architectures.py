@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from models.networks import efficientnet
+from models.networks import efficientnet, mobilevit
 from models.networks.staged import Staged
 from store.contract.errors import ArchitectureError
 
@@ -122,22 +123,40 @@ def _timm(model: str, staged: Callable[[Any], Staged] | None = None) -> Architec
     return Architecture(make, lambda name: name.replace("classifier.0.", "classifier."), staged)
 
 
-def _wav2vec2(outputs: int) -> torch.nn.Module:
-    """The encoder of wav2vec 2.0 base, which has no outputs of its own."""
-    from models.extractors import wav2vec2
+def _own(module: str, face: bool = True) -> Architecture:
+    """The `network`, `rename` and, of a face network, `staged` of a module of `models.networks`.
 
-    return wav2vec2.network()
+    The module imports torch, so it is imported when it is needed.
+    """
+
+    def part(name: str) -> Any:
+        return getattr(importlib.import_module(f"models.networks.{module}"), name)
+
+    return Architecture(
+        lambda outputs: part("network")(outputs),
+        lambda name: part("rename")(name),
+        (lambda network: part("staged")(network)) if face else None,
+    )
 
 
-def _rename_wav2vec2(name: str) -> str | None:
-    from models.extractors import wav2vec2
+def _speech(name: str) -> Architecture:
+    """A network of `models.networks.speech`, which imports torch and transformers: when it is needed."""
 
-    return wav2vec2.rename(name)
+    def found() -> Any:
+        return importlib.import_module("models.networks.speech").speech(name)
+
+    return Architecture(lambda outputs: found().build(outputs), lambda published: found().rename(published))
 
 
 _ARCHITECTURES: dict[str, Architecture] = {
     "efficientnet_b0": _timm("tf_efficientnet_b0.ns_jft_in1k", efficientnet.staged),
     "efficientnet_b2": _timm("tf_efficientnet_b2.ns_jft_in1k", efficientnet.staged),
-    "mobilevitv2_150": _timm("mobilevitv2_150"),
-    "wav2vec2_base": Architecture(_wav2vec2, _rename_wav2vec2),
+    "mobilevitv2_150": _timm("mobilevitv2_150", mobilevit.staged),
+    "mobilefacenet": _own("mobilefacenet"),
+    "ddamfn": _own("ddamfn"),
+    "openl3": _own("openl3", face=False),
+    "wav2vec2_base": _speech("wav2vec2_base"),
+    "wav2vec2_large_12_affect": _speech("wav2vec2_large_12_affect"),
+    "hubert_base_emotion": _speech("hubert_base_emotion"),
+    "hubert_large": _speech("hubert_large"),
 }

@@ -26,6 +26,9 @@ _BIAS = 0.7
 """Of all batch norms but the last, in standard deviations. With 0, a picture of noise has a 100 times longer embedding
 than a face; with 2, all pictures' embeddings are nearly parallel."""
 
+_SLOPE = 0.25
+"""Of PReLU for negative numbers, as torch initialises it. With 1 the network would be linear."""
+
 
 def pictures(count: int, size_px: int, seed: int) -> NDArray[np.uint8]:
     """Seeded RGB pictures `(count, size_px, size_px, 3)`: crops of photographs under other light, with noise."""
@@ -48,18 +51,22 @@ def _crop(photograph: Image.Image, size_px: int, random: np.random.Generator) ->
 
 
 def settle_batch_norms(network: torch.nn.Module, batch: torch.Tensor) -> None:
-    """Set every batch norm's statistics to those its own input has on `batch`, and all biases but the last.
+    """Set every batch norm's statistics to those of its own input on `batch`, all biases but the last, PReLU's slopes.
 
     On one thread: sums over a batch would otherwise depend on how many there are.
     """
     import torch
 
-    norms = [module for module in network.modules() if isinstance(module, torch.nn.BatchNorm2d)]
+    kinds = (torch.nn.BatchNorm1d, torch.nn.BatchNorm2d)
+    norms = [module for module in network.modules() if isinstance(module, kinds)]
     for norm in norms:
         norm.train()
         norm.momentum = 1.0  # the running statistics become those of this one batch
     for norm in norms[:-1]:
         torch.nn.init.constant_(norm.bias, _BIAS)
+    for module in network.modules():
+        if isinstance(module, torch.nn.PReLU):
+            torch.nn.init.constant_(module.weight, _SLOPE)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from models.weights.architectures import check_layout, rename
 from models.weights.archive import read_torch_file
-from models.weights.registry import WeightsEntry
-from store.contract.errors import WeightsError
+from models.weights.keras_files import read_gzipped_keras
+from models.weights.registry import Format, WeightsEntry
+from models.weights.safetensors_file import read_safetensors
+from store.contract.errors import ArchitectureError, WeightsError
 
 if TYPE_CHECKING:
     import torch
@@ -22,8 +25,7 @@ def read_published(path: Path, entry: WeightsEntry) -> dict[str, torch.Tensor]:
         ArchitectureError: its parameters are another network's.
         WeightsError: it is damaged or holds numbers that are not finite.
     """
-    published = read_torch_file(path) if entry.format == "torch_module_pickle" else _read_safetensors(path)
-    parameters = rename(entry.architecture, published)
+    parameters = _renamed(entry, _READERS[entry.format](path))
     check_layout(entry.name, parameters, entry.architecture, entry.outputs)
     odd = [n for n, tensor in parameters.items() if tensor.is_floating_point() and not tensor.isfinite().all()]
     if odd:
@@ -31,12 +33,19 @@ def read_published(path: Path, entry: WeightsEntry) -> dict[str, torch.Tensor]:
     return parameters
 
 
-def _read_safetensors(path: Path) -> dict[str, torch.Tensor]:
-    import safetensors
-    import safetensors.torch
-
-    try:
-        parameters: dict[str, torch.Tensor] = safetensors.torch.load(path.read_bytes())
-    except safetensors.SafetensorError as error:
-        raise WeightsError(f"'{path.name}' is not a whole safetensors file: {error}. Fetch it again.") from error
+def _renamed(entry: WeightsEntry, published: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The parameters under our names, each of which may come from one of theirs only."""
+    parameters: dict[str, torch.Tensor] = {}
+    for name in published:
+        ours = rename(entry.architecture, {name: published[name]})
+        if twice := parameters.keys() & ours.keys():
+            raise ArchitectureError(f"'{entry.name}' would have two parameters '{min(twice)}', one of them '{name}'.")
+        parameters.update(ours)
     return parameters
+
+
+_READERS: Mapping[Format, Callable[[Path], dict[str, torch.Tensor]]] = {
+    "torch_module_pickle": read_torch_file,
+    "safetensors": read_safetensors,
+    "keras_h5_gz": read_gzipped_keras,
+}

@@ -9,12 +9,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from models.extractors.specs import WeightsRef
+from models.weights.digests import PUBLISHED, Trust, digests_of
 from models.weights.download import Progress, download
-from models.weights.records import WeightsRecord, digests_of, locked, read_record, replacing, write_record
+from models.weights.licences import require_acceptance
+from models.weights.parameters import digest_parameters, read_parameters, write_parameters
+from models.weights.records import WeightsRecord, locked, read_record, write_record
 from models.weights.registry import WeightsEntry, entry_of
 from models.weights.untrained import SEED, recipe_of
-from store.contract.errors import WeightsDigestError, WeightsMissingError
-from store.contract.keys import digest_arrays, key_of
+from store.contract.errors import WeightsError, WeightsMissingError
+from store.contract.keys import key_of
 
 if TYPE_CHECKING:
     import torch
@@ -63,42 +66,57 @@ class WeightsFolder:
         return WeightsStatus(name, next(filter(None, map(self._record, kept)), None))
 
     def pull(
-        self, entry: WeightsEntry, mirror: Path | None = None, on_progress: Progress | None = None
+        self,
+        entry: WeightsEntry,
+        mirror: Path | None = None,
+        on_progress: Progress | None = None,
+        trust: Trust = PUBLISHED,
     ) -> WeightsStatus:
         """Fetch, check and convert an entry's published file; nothing is fetched twice.
 
         Args:
             entry: what to fetch.
-            mirror: a folder that holds the published files, used instead of the network.
+            mirror: a folder that holds the published files, `<name>/<file>` or `<file>`, used instead of the network.
             on_progress: told the bytes so far and in all.
+            trust: what is taken beside the published bytes; its record then says that it is not official.
 
         Raises:
-            WeightsMissingError: the mirror does not have the file.
-            WeightsDigestError: what came is not what was published.
+            WeightsMissingError: the mirror does not have the file, or it is not public.
+            WeightsDigestError: what came is not what was published, or nobody can say.
             ArchitectureError: affstore has no network for it yet, or it is another network's.
-            WeightsError: it cannot be fetched, read or written.
+            WeightsError: its licence is not accepted, or it cannot be fetched, read or written.
         """
-        if mirror:
-            self._keep(entry, mirror / entry.file, source=entry.url, any_digest=False)
+        require_acceptance(self.root, entry)
+        if not (mirror or entry.url):
+            raise WeightsMissingError(entry.advice)
+        trust.require_digest(entry)
+        if trust.satisfied_by(self._record(self._record_path(entry.name))):
+            pass
+        elif mirror:
+            places = (mirror / entry.name / entry.file, mirror / entry.file)
+            self._take(entry, next(filter(Path.is_file, places), places[1]), trust)
         else:
-            self._fetch(entry, on_progress)
+            self._fetch(entry, on_progress, trust)
         return WeightsStatus(entry.name, self._record(self._record_path(entry.name)))
 
-    def import_file(self, name: str, path: Path, any_digest: bool = False) -> WeightsStatus:
+    def import_file(self, name: str, path: Path, any_digest: bool = False, sha256: str = "") -> WeightsStatus:
         """Check and convert a file that was fetched by other means, in place of what the entry had.
 
         Args:
             name: the entry it belongs to.
             path: the published file.
             any_digest: take a file of the same layout but other numbers; its record says that it is not official.
+            sha256: take the file of this digest, and no other; its record says whether it is official.
 
         Raises:
             UnknownNameError: there is no such entry.
             WeightsMissingError: there is no such file.
-            WeightsDigestError: it is not the published file, and `any_digest` is not set.
-            WeightsError: it cannot be read or is another network's.
+            WeightsDigestError: it is not the published file, and the user does not vouch for it either; a file that is
+                not public has no digest to be checked by.
+            WeightsError: its licence is not accepted, or it cannot be read or is another network's.
         """
-        self._keep(entry_of(name), path, source=str(path), any_digest=any_digest)
+        require_acceptance(self.root, entry_of(name))
+        self._take(entry_of(name), path, Trust(any_digest, sha256))
         return self.status(name)
 
     def verify(self, name: str) -> WeightsStatus:
@@ -121,21 +139,12 @@ class WeightsFolder:
             WeightsMissingError: they are not here.
             WeightsDigestError: the file is damaged.
         """
-        import safetensors
-        import safetensors.torch
-
         path = self._parameters_path(sha256)
         if not path.exists():
             raise WeightsMissingError(
                 f"No parameters {sha256[:12]} in {self.root}; `affstore weights list` shows what is."
             )
-        try:
-            parameters: dict[str, torch.Tensor] = safetensors.torch.load(path.read_bytes())
-        except safetensors.SafetensorError as error:
-            raise WeightsDigestError(f"{path} is damaged ({error}). Delete it and fetch the weights again.") from error
-        if (found := digest_parameters(parameters)) != sha256:
-            raise WeightsDigestError(f"{path} now has the digest {found[:12]}. Delete it and fetch the weights again.")
-        return parameters
+        return read_parameters(path, sha256)
 
     def resolve(self, ref: WeightsRef, untrained: bool = False) -> WeightsRef:
         """Fill in which parameters a name stands for on this machine; torch is imported only to make untrained ones.
@@ -146,7 +155,10 @@ class WeightsFolder:
 
         Raises:
             WeightsMissingError: they are not here; the message says what to type.
+            WeightsError: nobody accepted their licence.
         """
+        if ref.trained and not untrained:
+            require_acceptance(self.root, entry_of(ref.name))
         if ref.sha256:
             if not self._parameters_path(ref.sha256).exists():
                 raise self._missing(ref.name)
@@ -169,39 +181,39 @@ class WeightsFolder:
                     write_record(path, WeightsRecord(name, sha256, trained=False, official=False, source=source))
         return self._record(path)
 
-    def _fetch(self, entry: WeightsEntry, on_progress: Progress | None) -> None:
+    def _fetch(self, entry: WeightsEntry, on_progress: Progress | None, trust: Trust) -> None:
         """Download into a part that outlives this process, so that the next attempt goes on from it."""
         from models.weights.architectures import layout
+        from models.weights.convert import read_published
 
         path, part = self._record_path(entry.name), self.root / "downloads" / f"{entry.name}.part"
         layout(entry.architecture, entry.outputs)  # nothing is fetched that no network can use
         with locked(path), locked(part):
-            record = self._record(path)
-            if record and record.official:
+            if trust.satisfied_by(self._record(path)):
                 return
-            download(entry.url, part, on_progress)
+            digests = download(entry.url, part, on_progress)
             try:
-                self._keep(entry, part, source=entry.url, any_digest=False)
-            finally:
+                official = trust.vouch(entry, digests, f"What {entry.url} sent")
+                parameters = read_published(part, entry)
+            except WeightsError:
                 part.unlink()
+                raise
+            self._keep(parameters, WeightsRecord(entry.name, "", True, official, entry.url, digests.sha256))
+            part.unlink()
 
-    def _keep(self, entry: WeightsEntry, path: Path, source: str, any_digest: bool) -> None:
+    def _take(self, entry: WeightsEntry, path: Path, trust: Trust) -> None:
         from models.weights.convert import read_published
 
         if not path.is_file():
-            raise WeightsMissingError(f"There is no file {path} to take '{entry.name}' from.")
+            raise WeightsMissingError(f"There is no file {path} to take '{entry.name}' from. {entry.advice}")
         digests = digests_of(path)
-        official = digests.published(entry)
-        if not (official or any_digest):
-            wanted = entry.git_blob_sha1 or entry.sha256
-            raise WeightsDigestError(
-                f"{path} ({path.stat().st_size} bytes, SHA-256 {digests.sha256[:8]}, git blob {digests.git_blob_sha1}) "
-                f"is not the published file of '{entry.name}' ({wanted}). It was cut short or is another file: "
-                f"fetch it from {entry.url}."
-            )
-        sha256 = self._store(read_published(path, entry))
-        record = WeightsRecord(entry.name, sha256, True, official, source, digests.sha256)
-        write_record(self._record_path(entry.name), record)
+        official = trust.vouch(entry, digests, str(path))
+        parameters = read_published(path, entry)
+        self._keep(parameters, WeightsRecord(entry.name, "", True, official, str(path), digests.sha256))
+
+    def _keep(self, parameters: dict[str, torch.Tensor], record: WeightsRecord) -> None:
+        record = dataclasses.replace(record, sha256=self._store(parameters))
+        write_record(self._record_path(record.name), record)
 
     def _record(self, path: Path) -> WeightsRecord | None:
         """The record in that file, if the parameters it speaks of are here."""
@@ -210,11 +222,8 @@ class WeightsFolder:
 
     def _store(self, parameters: dict[str, torch.Tensor]) -> str:
         """Write parameters under their own digest, once."""
-        import safetensors.torch
-
         sha256 = digest_parameters(parameters)
-        with replacing(self._parameters_path(sha256)) as new:
-            safetensors.torch.save_file(parameters, new)
+        write_parameters(self._parameters_path(sha256), parameters)
         return sha256
 
     def _record_path(self, name: str) -> Path:
@@ -224,13 +233,6 @@ class WeightsFolder:
         return self.root / "parameters" / f"{sha256}.safetensors"
 
     def _missing(self, name: str) -> WeightsMissingError:
-        entry = entry_of(name)
         return WeightsMissingError(
-            f"The weights '{name}' are not in {self.root}. Type `affstore weights pull {name}`, or "
-            f"`affstore weights import {name} FILE` with {entry.file}, or use `--weights untrained`."
+            f"The weights '{name}' are not in {self.root}. {entry_of(name).advice} Or use `--weights untrained`."
         )
-
-
-def digest_parameters(parameters: dict[str, torch.Tensor]) -> str:
-    """SHA-256 of the parameters themselves: names, dtypes, shapes and numbers, in the order of the names."""
-    return digest_arrays({name: tensor.numpy() for name, tensor in parameters.items()})

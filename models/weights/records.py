@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 import os
 import tempfile
@@ -12,10 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from models.weights.registry import WeightsEntry
 from store.contract.errors import WeightsError
-
-_BLOCK_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,30 +79,6 @@ def replacing(path: Path) -> Iterator[Path]:
         raise WeightsError(
             f"The weights folder {path.parent} cannot be written: {error}. Set AFFSTORE_WEIGHTS to one that can."
         ) from error
-
-
-@dataclass(frozen=True, slots=True)
-class FileDigests:
-    """A file's digests: git's blob id and SHA-256."""
-
-    git_blob_sha1: str
-    sha256: str
-
-    def published(self, entry: WeightsEntry) -> bool:
-        """Whether they are all that were published for the entry, and at least one was."""
-        pairs = [(entry.git_blob_sha1, self.git_blob_sha1), (entry.sha256, self.sha256)]
-        known = [(wanted, found) for wanted, found in pairs if wanted]
-        return bool(known) and all(wanted == found for wanted, found in known)
-
-
-def digests_of(path: Path) -> FileDigests:
-    """Digests of a file's bytes, read in blocks."""
-    blob, sha256 = hashlib.sha1(b"blob %d\0" % path.stat().st_size, usedforsecurity=False), hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(_BLOCK_BYTES):
-            blob.update(block)
-            sha256.update(block)
-    return FileDigests(blob.hexdigest(), sha256.hexdigest())
 
 
 @contextmanager

@@ -13,7 +13,7 @@ import yaml
 
 from store.contract.errors import SpecError, UnknownNameError
 
-Format = Literal["torch_module_pickle", "safetensors"]
+Format = Literal["torch_module_pickle", "safetensors", "keras_h5_gz"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,14 +23,15 @@ class WeightsEntry:
     Attributes:
         name: what specs and commands call it.
         file: its published file name.
-        url: where it is, pinned to a commit.
-        licence: SPDX name.
+        url: where it is, pinned to a commit; empty for a file that is not public.
+        licence: SPDX name, or `none stated`.
         format: how the parameters lie in the file.
         architecture: the network they are of; see `models.weights.architectures`.
         outputs: columns of the classifier, 0 without one.
         source: where these facts come from.
         git_blob_sha1: git's own digest of the file, or empty.
         sha256: digest of the file, or empty.
+        where: of a file that is not public, who has it.
     """
 
     name: str
@@ -43,6 +44,19 @@ class WeightsEntry:
     source: str
     git_blob_sha1: str = ""
     sha256: str = ""
+    where: str = ""
+
+    @property
+    def advice(self) -> str:
+        """How a person gets the file, as a sentence."""
+        if not self.url:
+            return (
+                f"The file of '{self.name}', {self.file}, is not public ({self.where}): with a copy of it, type "
+                f"`affstore weights import {self.name} FILE`."
+            )
+        return (
+            f"Type `affstore weights pull {self.name}`, or `affstore weights import {self.name} FILE` with {self.file}."
+        )
 
 
 @cache

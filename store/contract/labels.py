@@ -71,6 +71,19 @@ AFFECTNET_8 = LabelSpace(
 AFFECTNET_7 = LabelSpace("affectnet_7", "one_of", tuple(n for n in AFFECTNET_8.names if n != "Contempt"))
 """The same without Contempt."""
 
+AFFECTNET_8_NUMBERED = LabelSpace(
+    "affectnet_8_numbered",
+    "one_of",
+    ("Neutral", "Happiness", "Sadness", "Surprise", "Fear", "Disgust", "Anger", "Contempt"),
+)
+"""The order of AffectNet's own numbers, and of the logits of DDAMFN's author."""
+
+AFFECTNET_7_NUMBERED = LabelSpace("affectnet_7_numbered", "one_of", AFFECTNET_8_NUMBERED.names[:7])
+"""The same without Contempt."""
+
+IEMOCAP_4 = LabelSpace("iemocap_4", "one_of", ("Neutral", "Happiness", "Anger", "Sadness"))
+"""The order of the logits of SUPERB's models for emotion: neu, hap, ang, sad of IEMOCAP."""
+
 TASKS: dict[str, LabelSpace] = {"expr": EXPR, "au": AU, "va": VA}
 """The three ABAW tasks by name."""
 

@@ -1,0 +1,251 @@
+"""What extracting faces costs beside the bare networks, and beside EmotiEffLib, on faces of real clips.
+
+- files: from JPEG files of 224 px to a committed store, as a run does it: read, resized where needed, embedded,
+  written, committed; two videos at a time. Beside it the bare forward pass of the same engine on the same crops in memory, with
+  all cores; and EmotiEffLib's two engines from the same files to features in memory, when `--peer` names the Python of
+  an environment that has `emotiefflib==1.1.1 timm==0.9.7 onnx onnxruntime`.
+- seven networks: the same files through the seven face networks of the papers in one pass, beside the sum of their bare
+  forward passes.
+- raw: a 1280x720 video whose faces have to be found first, with the default settings, beside real time at 25 frames/s;
+  the clip is enlarged where it is smaller.
+
+Sides of one table are timed in turn, several times; a ratio is the median of the rounds' ratios. The weights are the
+reference files' where there are some, else untrained; engines are chosen as a run chooses them, unless named.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from itertools import cycle, islice
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+import torch
+from bench.clocks import spent
+from bench.real_clips import Pixels, clips, faces
+from bench.workplace import Workplace
+from PIL import Image
+
+from flows.commands.options import print_table
+from models.demo.film import Pictures, write_film
+from models.extractors.base import FaceExtractor
+from models.extractors.registry import build_face
+from models.faces.crops import resized
+from models.media.video import frames, probe
+from models.weights.folder import WeightsFolder
+from store.contract.clock import FrameClock
+from tasks.jobs import CropJob, VideoJob
+
+SEVEN = (
+    "emotieffnet_b0",
+    "emotieffnet_b2",
+    "mt_emotieffnet_b0",
+    "mt_emotimobilefacenet",
+    "mt_emotimobilevit",
+    "ddamfn",
+    "mt_ddamfn",
+)
+KIND = "cropped"
+SIDE_PX = 224
+FILM = (1280, 720)
+REAL_TIME_HZ = 25
+VIDEOS = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Folders:
+    """Crop folders of two videos that are in a store.
+
+    Attributes:
+        place: where they are extracted.
+        jobs: one a video.
+        crops: all of them in memory, as `(faces, 224, 224, 3)`.
+        root: the JPEG files of all in one folder, for the peer.
+    """
+
+    place: Workplace
+    jobs: tuple[VideoJob, ...]
+    crops: Pixels
+    root: Path
+
+    def extract(self) -> None:
+        """Do the jobs side by side, and commit what they wrote."""
+        with ThreadPoolExecutor(len(self.jobs)) as videos:
+            for outcome in videos.map(self.place.extract, self.jobs):
+                if outcome.status != "done":
+                    raise SystemExit(f"'{outcome.subject}' is {outcome.status}: {outcome.reason}")
+                self.place.commit(outcome)
+
+
+def write_folders(folder: Path, place: Workplace, seen: Sequence[Pixels]) -> Folders:
+    """JPEG crops of 224 px for two small videos."""
+    (folder / "all").mkdir()
+    jobs = []
+    for number in range(VIDEOS):
+        mine = seen[number::VIDEOS]
+        crops = folder / KIND / f"video{number}"
+        crops.mkdir(parents=True)
+        for index, face in enumerate(mine, 1):
+            picture = Image.fromarray(resized(face, SIDE_PX))
+            picture.save(crops / f"{index:05d}.jpg", quality=95)
+            os.link(crops / f"{index:05d}.jpg", folder / "all" / f"{number}-{index:05d}.jpg")
+        film = folder / f"video{number}.mp4"
+        black = np.zeros((48, 64, 3), np.uint8)
+        write_film(film, Pictures(iter([black] * len(mine)), (64, 48), FrameClock.uniform(25, len(mine))), None)
+        place.add(film)
+        job = replace(place.job(film.stem), find_faces=False, extractors=(), lacking="")
+        jobs.append(replace(job, crops=(CropJob(KIND, "main", crops, place.profile.faces),)))
+    files = sorted((folder / "all").glob("*.jpg"))
+    crops_px = np.stack([np.asarray(Image.open(file)) for file in files])
+    return Folders(place, tuple(jobs), crops_px, folder / "all")
+
+
+def networks(place: Workplace) -> list[FaceExtractor]:
+    """The bare networks of a place."""
+    weights = WeightsFolder(place.bench.weights)
+    return [build_face(spec, weights.load(spec.weights.sha256)) for spec in place.profile.faces]
+
+
+def bare(network: FaceExtractor, crops: Pixels) -> None:
+    """The forward pass alone, on all cores."""
+    pieces = [crops[first : first + network.batch] for first in range(0, len(crops), network.batch)]
+    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as threads:
+        list(threads.map(network.embed, pieces))
+
+
+def peer_s(asked: argparse.Namespace, folder: Path, files: Path, engine: str) -> list[float]:
+    """Seconds a round of EmotiEffLib's engine over the files."""
+    weights = asked.reference / "enet_b0_8_best_vgaf.pt"
+    home = folder / "peer"
+    home.mkdir(exist_ok=True)
+    environment = {**os.environ, "HOME": str(home), "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD": "1"}
+    words = [asked.peer, Path(__file__).with_name("bench") / "peer.py", files, weights, engine, str(asked.rounds)]
+    found = subprocess.run(words, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=True)
+    return list(json.loads(found.stdout.splitlines()[-1])["rounds_s"])
+
+
+def against_files(asked: argparse.Namespace, folder: Path, seen: Sequence[Pixels]) -> list[tuple[str, ...]]:
+    """B0 from JPEG files to the store, beside its forward pass and its peer."""
+    place = Workplace.at(folder, [f"{SEVEN[0]}@{KIND}"], asked.reference, asked.engine, asked.precision)
+    made = write_folders(folder, place, seen)
+    (network,) = networks(place)
+    made.extract()
+    bare(network, made.crops)
+    pairs = [(spent(made.extract), spent(lambda: bare(network, made.crops))) for _ in range(asked.rounds)]
+    whole = median(pair[0].wall_s for pair in pairs)
+    spec, count = place.profile.faces[0], len(made.crops)
+    ratio = median(bare_side.wall_s / whole_side.wall_s for whole_side, bare_side in pairs)
+    rows = [
+        (f"affstore, {spec.engine} {spec.precision}: files to store", f"{count / whole:.1f}", ""),
+        ("its bare forward pass", f"{count / median(pair[1].wall_s for pair in pairs):.1f}", f"{ratio:.2f} of it"),
+    ]
+    for engine in ("onnx", "torch") if asked.peer else ():
+        took = median(peer_s(asked, folder, made.root, engine))
+        rows.append((f"EmotiEffLib, {engine}: files to memory", f"{count / took:.1f}", f"{took / whole:.2f} x it"))
+    return rows
+
+
+def all_seven(asked: argparse.Namespace, folder: Path, seen: Sequence[Pixels]) -> list[tuple[str, ...]]:
+    """Seven networks in one pass over the files, beside each alone."""
+    names = [f"{name}@{KIND}" for name in SEVEN]
+    place = Workplace.at(folder, names, asked.reference, asked.engine, asked.precision)
+    made = write_folders(folder, place, seen)
+    made.extract()
+    whole = [spent(made.extract).wall_s for _ in range(asked.rounds)]
+    rows, alone = [], np.zeros(asked.rounds)
+    for network in networks(place):
+        crops = np.stack([resized(crop, network.spec.size_px) for crop in made.crops])
+        bare(network, crops[: 2 * network.batch])
+        took = [spent(lambda: bare(network, crops)).wall_s for _ in range(asked.rounds)]  # noqa: B023
+        alone += took
+        label = f"{network.spec.name.partition('@')[0]}, {network.spec.engine} {network.spec.precision}"
+        rows.append((label, f"{len(crops) / median(took):.1f}", ""))
+    rows.append(("sum of the bare passes", f"{len(made.crops) / median(alone):.1f}", ""))
+    ratio = median(np.array(whole) / alone)
+    rows.append(
+        (
+            "affstore: files to store, one pass",
+            f"{len(made.crops) / median(whole):.1f}",
+            f"{ratio:.2f} x the sum's time",
+        )
+    )
+    return rows
+
+
+def raw(asked: argparse.Namespace, folder: Path, video: Path) -> list[tuple[str, ...]]:
+    """A video of 1280x720 through detection and B0."""
+    place = Workplace.at(folder, [SEVEN[0]], asked.reference, asked.engine, asked.precision)
+    rows = []
+    for copies in (1, VIDEOS):
+        films = [film_of(folder / f"film{copies}{number}.mp4", video, asked.frames) for number in range(copies)]
+        for film in films:
+            place.add(film)
+        jobs = [place.job(film.stem) for film in films]
+        for job in jobs:
+            if not job.find_faces:
+                raise SystemExit(f"The faces of '{job.video}' are known already.")
+        with ThreadPoolExecutor(copies) as videos:
+            took = [spent(lambda: list(videos.map(place.extract, jobs))).wall_s for _ in range(asked.rounds)]  # noqa: B023
+        rate = copies * asked.frames / median(took)
+        rows.append((f"{copies} at a time", f"{rate:.1f}", f"{rate / REAL_TIME_HZ:.2f} x real time"))
+    return rows
+
+
+def film_of(path: Path, video: Path, length: int) -> Path:
+    """A clip at 1280x720, played to and fro until it is long enough; every copy has bytes of its own."""
+    shown = list(frames(video, probe(video)))
+    reel = islice(cycle([*shown, *shown[-2:0:-1]]), int(path.stem[-1]), length + int(path.stem[-1]))
+    large = (np.asarray(Image.fromarray(picture).resize(FILM, Image.Resampling.BICUBIC)) for picture in reel)
+    write_film(path, Pictures(large, FILM, FrameClock.uniform(REAL_TIME_HZ, length)), None)
+    return path
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--media", type=Path, default=Path("../shared/media"))
+    parser.add_argument("--reference", type=Path, default=Path("../shared/reference_outputs"))
+    parser.add_argument("--peer", help="Python of an environment that has EmotiEffLib")
+    parser.add_argument("--clip", default="WolfgangLanger_Pexels.mp4", help="of the media, for the raw table")
+    parser.add_argument("--engine", default="auto")
+    parser.add_argument("--precision", default="auto")
+    parser.add_argument("--faces", type=int, default=1024, help="files of the first table")
+    parser.add_argument("--faces-of-seven", type=int, default=384)
+    parser.add_argument("--frames", type=int, default=500, help="of a raw video")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--table", action="append", choices=("files", "seven", "raw"), help="all if none is named")
+    asked = parser.parse_args(arguments)
+    torch.set_num_threads(1)
+    tables = asked.table or ["files", "seven", "raw"]
+    found = list(faces(clips(asked.media))) if {"files", "seven"} & set(tables) else []
+    with tempfile.TemporaryDirectory() as temporary:
+        for name in tables:
+            folder = Path(temporary) / name
+            folder.mkdir()
+            if name == "files":
+                rows, title = (
+                    against_files(asked, folder, list(islice(cycle(found), asked.faces))),
+                    "B0 from 224-px JPEG files",
+                )
+            elif name == "seven":
+                rows, title = (
+                    all_seven(asked, folder, found[:: max(1, len(found) // asked.faces_of_seven)]),
+                    "Seven face networks",
+                )
+            else:
+                rows, title = raw(asked, folder, asked.media / "face_video" / asked.clip), "Raw 1280x720 video, B0"
+            unit = "frames/s" if name == "raw" else "faces/s"
+            print_table(
+                ("side", unit, "ratio"), rows, f"\n{title}; {len(os.sched_getaffinity(0))} cores, {asked.rounds} rounds"
+            )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,115 @@
+"""What `affstore weights` shows of the networks' parameters, and what it asks."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from store.contract.errors import WeightsError
+
+if TYPE_CHECKING:
+    from models.weights.download import Progress
+    from models.weights.folder import WeightsFolder, WeightsStatus
+    from models.weights.registry import WeightsEntry
+
+
+def state(status: WeightsStatus) -> str:
+    """Which parameters are here, in a few words."""
+    return _state(document(status)) if status.present else "no"
+
+
+def sentence(done: dict[str, Any]) -> str:
+    """What was done, or would be, of one entry."""
+    said = [f"would be taken from {done['from']}" if "from" in done else _state(done)]
+    said += ["intact"] if "intact" in done else []
+    said += [f"licence {done['licence']}"] if "licence" in done else []
+    return f"{done['name']}: {', '.join(said)}"
+
+
+def _state(here: dict[str, Any]) -> str:
+    kind = "untrained" if not here["trained"] else "official" if here["official"] else "not the published bytes"
+    return f"{here['sha256'][:12]} ({kind})"
+
+
+def origin(entry: WeightsEntry) -> str:
+    """Where the published file is."""
+    return entry.url or f"not public: {entry.where}"
+
+
+def licence(entry: WeightsEntry, folder: WeightsFolder) -> str:
+    """The entry's licence, and whether it still has to be accepted."""
+    from models.weights.licences import accepted, needs_acceptance
+
+    if not needs_acceptance(entry):
+        return entry.licence
+    return f"{entry.licence} ({'accepted' if accepted(folder.root, entry) else 'to be accepted'})"
+
+
+def document(status: WeightsStatus) -> dict[str, Any]:
+    """What is here of an entry, for other programs."""
+    record = status.record
+    if record is None:
+        return {"name": status.name, "present": False}
+    return {
+        "name": status.name,
+        "present": True,
+        "sha256": record.sha256,
+        "trained": record.trained,
+        "official": record.official,
+        "source": record.source,
+        "file_sha256": record.file_sha256,
+    }
+
+
+def listed(entry: WeightsEntry, folder: WeightsFolder) -> dict[str, Any]:
+    """Everything that is known of an entry, for other programs."""
+    from models.weights.licences import accepted
+
+    return {
+        **document(folder.status(entry.name)),
+        "file": entry.file,
+        "url": entry.url,
+        "where": entry.where,
+        "licence": entry.licence,
+        "licence_accepted": accepted(folder.root, entry),
+    }
+
+
+def agree(entry: WeightsEntry, folder: WeightsFolder, accepts: bool) -> None:
+    """Have the entry's licence accepted: by the option, or by a person at the terminal.
+
+    Raises:
+        WeightsError: the person says no, or the folder cannot be written.
+    """
+    from models.weights.licences import accept, accepted, terms
+
+    if accepted(folder.root, entry):
+        return
+    if not accepts and sys.stdin.isatty() and sys.stderr.isatty():
+        sys.stderr.write(f"{terms(entry)}\nDo you accept that? [y/N] ")
+        sys.stderr.flush()
+        if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+            raise WeightsError(f"The licence of '{entry.name}' was not accepted. Nothing was fetched.")
+        accepts = True
+    if accepts:
+        accept(folder.root, entry)
+
+
+@contextmanager
+def bar(name: str) -> Iterator[Progress]:
+    """A bar for a download on a terminal, and nothing elsewhere."""
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn, TransferSpeedColumn
+
+    columns = ("{task.description}", BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        task = progress.add_task(name, total=None)
+        yield lambda done, total: progress.update(task, completed=done, total=total)
+
+
+def complain(error: WeightsError) -> None:
+    """Say on standard error why one of several could not be done."""
+    sys.stderr.write(f"affstore: {error}\n")

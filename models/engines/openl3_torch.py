@@ -1,0 +1,91 @@
+"""OpenL3 on torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from models.extractors.torch_network import device_of, forward_pass
+from models.networks.openl3 import folded, pooled
+from models.networks.spectrogram import Samples, openl3_spectrogram, spectrogram
+from models.weights.architectures import build, check_layout
+from models.weights.calibration import settle_batch_norms
+from store.contract.errors import DeviceMemoryError
+
+if TYPE_CHECKING:
+    from models.extractors.openl3 import OpenL3Spec
+
+
+_BATCH_ON_GPU = 64
+_SMALLER = 512
+
+
+class OpenL3Torch:
+    """Spectrogram, network and pooling; any number of threads may call one.
+
+    Attributes:
+        batch: windows a pass. On a CPU one by one: together they are no faster and take more memory.
+    """
+
+    def __init__(self, spec: OpenL3Spec, parameters: Mapping[str, Any], device: str) -> None:
+        check_layout(spec.weights.name, parameters, "openl3", 0)
+        self._spec, self._device = spec, device_of(device)
+        network: Any = build("openl3", 0)
+        # The layout is checked; torch itself would add a count of batches to what is loaded.
+        network.load_state_dict(dict(parameters), strict=False, assign=True)
+        network = folded(network).requires_grad_(False)
+        self._network = network.to(self._device, memory_format=torch.channels_last)
+        self._seen = openl3_spectrogram(spec.representation, spec.front_end, spec.rate_hz)
+        self.batch = 1 if self._device.type == "cpu" else _BATCH_ON_GPU
+
+    def __call__(self, windows: Samples) -> NDArray[np.float32]:
+        """Windows `(batch, 48000)` to embeddings `(batch, width)`.
+
+        Raises:
+            DeviceMemoryError: the GPU has no memory for even one window.
+        """
+        # One at a time: in one product for all, rounding would depend on where in the batch a window lies.
+        return self._in_halves(np.stack([spectrogram(window, self._seen) for window in windows])[:, None])
+
+    def _in_halves(self, seen: NDArray[np.float32]) -> NDArray[np.float32]:
+        """One pass, or two of half the windows where the GPU has no memory for one."""
+        try:
+            return self._pass(seen)
+        except torch.cuda.OutOfMemoryError as error:
+            torch.cuda.empty_cache()
+            if len(seen) == 1:
+                raise DeviceMemoryError(
+                    f"The GPU has no memory for one second of sound in '{self._spec.name}'. Stop what else runs on it."
+                ) from error
+        half = len(seen) // 2
+        return np.concatenate([self._in_halves(seen[:half]), self._in_halves(seen[half:])])
+
+    def _pass(self, seen: NDArray[np.float32]) -> NDArray[np.float32]:
+        with forward_pass(self._device, self._spec.precision):
+            features = self._network(torch.from_numpy(seen).to(self._device, memory_format=torch.channels_last))
+            embedding: NDArray[np.float32] = pooled(features, self._spec.width).float().cpu().numpy()
+        return embedding
+
+
+def settled(drawn: Mapping[str, torch.Tensor], heard: Samples, representation: str) -> dict[str, torch.Tensor]:
+    """Drawn parameters with the statistics of seconds of sound, and embeddings that are 0 for them on average.
+
+    Without, every embedding would be nearly parallel to every other.
+
+    Args:
+        drawn: by name.
+        heard: `(n, 48000)`.
+        representation: of the network.
+    """
+    seen = openl3_spectrogram(representation, "kapre", heard.shape[1])
+    network: Any = build("openl3", 0)
+    network.load_state_dict(dict(drawn), strict=False, assign=True)
+    spectrograms = torch.from_numpy(np.stack([spectrogram(second, seen) for second in heard])[:, None])
+    features: list[torch.Tensor] = []
+    network.register_forward_hook(lambda *call: features.append(call[-1]))
+    settle_batch_norms(network, spectrograms)
+    return {**network.state_dict(), "audio_embedding_layer.bias": -pooled(features[0], _SMALLER).mean(0)}

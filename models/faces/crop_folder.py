@@ -1,0 +1,121 @@
+"""Folders of face pictures, as Aff-Wild2's `cropped` and `cropped_aligned`: `<root>/<video>[_left|_right]/00001.jpg`.
+
+Picture `i + 1` shows frame `i`. Where no face was found there is no file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from store.contract.names import split_subject
+
+_NUMBERED = re.compile(r"([0-9]+)\.(jpg|jpeg|png)", re.IGNORECASE)
+_DEEPEST = 2
+
+
+@dataclass(frozen=True, slots=True)
+class CropFolder:
+    """A folder with one subject's face, as it lies on the disk.
+
+    Attributes:
+        kind: how its pictures were cut, e.g. `cropped_aligned`.
+        path: the folder.
+        signature: digest of its files' names, sizes and times of change, from the directory alone. While it is the
+            same, not one file need be read to know that nothing has changed. It is in no key: what the numbers depend
+            on are the files' bytes.
+    """
+
+    kind: str
+    path: Path
+    signature: str
+
+    @property
+    def name(self) -> str:
+        """The video's name, with the side of its subject."""
+        return self.path.name
+
+    @property
+    def subject(self) -> str:
+        """`main`, `left` or `right`."""
+        return split_subject(self.name)[1]
+
+    @property
+    def video(self) -> str:
+        """What the video is called, by the folder."""
+        return split_subject(self.name)[0]
+
+
+def find_crops(kind: str, root: Path) -> Iterator[CropFolder]:
+    """Every crop folder in `root`, at most two levels down, or `root` itself; each directory is read once.
+
+    Raises:
+        OSError: a directory cannot be read.
+    """
+    yield from _found(kind, root, 0)
+
+
+def _found(kind: str, folder: Path, depth: int) -> Iterator[CropFolder]:
+    listing = Listing.of(folder)
+    if listing.pictures or depth == _DEEPEST or (depth and not listing.folders):
+        yield CropFolder(kind, folder, listing.signature)
+        return
+    for name in listing.folders:
+        yield from _found(kind, folder / name, depth + 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """What one directory says it holds; hidden files are not looked at.
+
+    Attributes:
+        pictures: by number, the files that are named so, by name: `(name, bytes)`.
+        others: how many further files there are.
+        folders: names of the directories in it.
+        signature: see `CropFolder`.
+    """
+
+    pictures: dict[int, list[tuple[str, int]]]
+    others: int
+    folders: tuple[str, ...]
+    signature: str
+
+    @classmethod
+    def of(cls, folder: Path) -> Listing:
+        """List a directory, by one look at it.
+
+        Raises:
+            OSError: it cannot be read.
+        """
+        files, folders = _entries(folder)
+        pictures: dict[int, list[tuple[str, int]]] = {}
+        for name, size, _ in files:
+            if found := _NUMBERED.fullmatch(name):
+                pictures.setdefault(int(found[1]), []).append((name, size))
+        numbered = sum(len(named) for named in pictures.values())
+        text = "".join(f"{name}\0{size}\0{changed_ns}\n" for name, size, changed_ns in files)
+        signature = hashlib.sha256(os.fsencode(text)).hexdigest()
+        return cls(pictures, len(files) - numbered, tuple(sorted(folders)), signature)
+
+
+def _entries(folder: Path) -> tuple[list[tuple[str, int, int]], list[str]]:
+    """A directory's files, by name, with size and time of change; and its directories."""
+    files, folders = [], []
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name.startswith((".", "__")):
+                continue
+            try:
+                about = entry.stat()
+            except OSError:  # a link to nowhere
+                about = entry.stat(follow_symlinks=False)
+            if stat.S_ISDIR(about.st_mode):
+                folders.append(entry.name)
+            elif stat.S_ISREG(about.st_mode):
+                files.append((entry.name, about.st_size, about.st_mtime_ns))
+    return sorted(files), folders

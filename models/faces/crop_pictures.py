@@ -1,0 +1,156 @@
+"""The pictures of one crop folder, read once: the frames they show, the digest of their bytes, and what is wrong."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.faces.crop_folder import Listing
+from models.media.container import sentence
+from models.media.pictures import Decoded, decode
+from store.contract.errors import MediaError
+from store.contract.keys import digest_file
+
+_MOST_BYTES = 1 << 26
+_NAMED = 3
+_Content = TypeVar("_Content")
+
+
+class CropPictures:
+    """The pictures of one crop folder on a video's frames, read once in the order of their numbers.
+
+    Of several files with one number, the one that Aff-Wild2 would name so (`00001.jpg`) is used, without it the first
+    by name. Numbers that are no frame of the video are left out, and so is what cannot be decoded.
+
+    Attributes:
+        signature: see `CropFolder`.
+        present: `(frames,)` bool: the frames that have a picture, once iterated to the end.
+    """
+
+    def __init__(self, folder: Path, frames: int) -> None:
+        """List the folder; no file is read yet.
+
+        Raises:
+            MediaError: it cannot be listed.
+        """
+        try:
+            self._listing = Listing.of(folder)
+        except OSError as error:
+            raise MediaError(f"'{folder}' cannot be read: {error.strerror}. Give the folder again.") from error
+        self.signature = self._listing.signature
+        self.present = np.zeros(frames, bool)
+        self._folder, self._frames = folder, frames
+        self._faults = _Faults()
+        self._digest = hashlib.sha256()
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 over `(number, SHA-256 of the file)` of the files in use, once iterated to the end."""
+        return self._digest.hexdigest()
+
+    @property
+    def complaint(self) -> str | None:
+        """One sentence on what is wrong with the folder, or None; once iterated to the end."""
+        return self._faults.sentence(self._listing, self._frames)
+
+    def __iter__(self) -> Iterator[tuple[int, NDArray[np.uint8]]]:
+        """Each frame that has a picture, and the picture: RGB `(height, width, 3)`, any size.
+
+        Raises:
+            MediaError: a file cannot be read, or there is not one picture to use.
+        """
+        for number, path, size in self._in_use():
+            decoded = self._picture(number, path, size)
+            if decoded is not None:
+                self.present[number - 1] = True
+                yield number - 1, decoded.rgb
+        if not self.present.any():
+            said = f" {self.complaint}" if self.complaint else ""
+            raise MediaError(f"'{self._folder}' holds no picture of a frame of this video.{said}")
+
+    def digest_alone(self) -> str:
+        """The same as `digest`, by reading every file without decoding any."""
+        digest = hashlib.sha256()
+        for number, path, _ in self._in_use():
+            digest.update(_line(number, _read(digest_file, path)))
+        return digest.hexdigest()
+
+    def _in_use(self) -> Iterator[tuple[int, Path, int]]:
+        """Number, file and bytes of what is read, by number."""
+        for number, named in sorted(self._listing.pictures.items()):
+            if 1 <= number <= self._frames:
+                name, size = _in_order(number, named)[0]
+                yield number, self._folder / name, size
+
+    def _picture(self, number: int, path: Path, size: int) -> Decoded | None:
+        """A file's picture; None where it holds none."""
+        if size > _MOST_BYTES:
+            self._digest.update(_line(number, _read(digest_file, path)))
+            self._faults.unusable.append((path.name, f"{size} bytes are too many for a picture"))
+            return None
+        content = _read(Path.read_bytes, path)
+        self._digest.update(_line(number, hashlib.sha256(content).hexdigest()))
+        try:
+            decoded = decode(content)
+        except MediaError as error:
+            self._faults.unusable.append((path.name, str(error)))
+            return None
+        if decoded.turned:
+            self._faults.turned.append(path.name)
+        return decoded
+
+
+def _line(number: int, sha256: str) -> bytes:
+    return f"{number}\0{sha256}\n".encode()
+
+
+def _read(reader: Callable[[Path], _Content], path: Path) -> _Content:
+    try:
+        return reader(path)
+    except OSError as error:
+        raise MediaError(
+            f"'{path}' cannot be read: {error.strerror}. Mend that, and add the folder again with --retry."
+        ) from error
+
+
+@dataclass(slots=True)
+class _Faults:
+    """What was found wrong while a folder's pictures were read: files, and why each cannot be used."""
+
+    unusable: list[tuple[str, str]] = field(default_factory=list)
+    turned: list[str] = field(default_factory=list)
+
+    def sentence(self, listing: Listing, frames: int) -> str | None:
+        """All that is wrong with a folder, or None; names the first few files of each fault."""
+        named = listing.pictures
+        several = [
+            " and ".join(file[0] for file in _in_order(number, named[number]))
+            for number in sorted(named)
+            if len(named[number]) > 1
+        ]
+        outside = [file[0] for number in sorted(named) if not 1 <= number <= frames for file in sorted(named[number])]
+        faults = [
+            _fault("files that hold no usable picture", [f"{name}: {reason}" for name, reason in self.unusable]),
+            _fault("frames with several files, of which the first is used", several),
+            _fault("files whose number is no frame of the video", outside),
+            _fault("pictures turned upright, as their EXIF asks", self.turned),
+            f"files that are no numbered pictures: {listing.others}" if listing.others else "",
+        ]
+        return sentence([fault for fault in faults if fault])
+
+
+def _in_order(number: int, named: list[tuple[str, int]]) -> list[tuple[str, int]]:
+    """Files of one number, the one in use first."""
+    official = f"{number:05d}.jpg"
+    return sorted(named, key=lambda file: (file[0] != official, file[0]))
+
+
+def _fault(what: str, files: list[str]) -> str:
+    more = ", …" if len(files) > _NAMED else ""
+    return f"{what}: {len(files)} ({', '.join(files[:_NAMED])}{more})" if files else ""

@@ -1,0 +1,108 @@
+"""Labelled videos to train on or to score: checked, with all labels in memory and features read window by window."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.heads.sequences import Labels, Sequences, Streams, check_finite, check_widths
+from store.contract.errors import AnnotationError, SpecError
+from store.contract.labels import task_space
+from store.contract.windows import WindowSpec, window_starts
+
+
+class Window(NamedTuple):
+    """Where a window begins.
+
+    Attributes:
+        video: index of the video in its source.
+        start: first frame.
+    """
+
+    video: int
+    start: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LabelledVideos:
+    """Videos to read, with their labels, which are held in memory."""
+
+    source: Sequences
+    labels: tuple[Labels, ...]
+
+    @classmethod
+    def of(cls, task: str, source: Sequences, what: str) -> LabelledVideos:
+        """Read all labels and check them.
+
+        Args:
+            task: `expr`, `au` or `va`.
+            source: the videos.
+            what: what they are for, as a message should say, e.g. `"training"`.
+
+        Raises:
+            SpecError: labels have other columns than the task.
+            AnnotationError: no label is known, or one is outside the task's space.
+        """
+        labels = tuple(source.labels(video) for video in range(len(source.names)))
+        for name, one in zip(source.names, labels, strict=True):
+            check_labels(task, name, one)
+        if not any(one.known.any() for one in labels):
+            raise AnnotationError(f"No frame of {len(labels)} {what} videos has a known label of the task '{task}'.")
+        return cls(source, labels)
+
+    @property
+    def known_values(self) -> NDArray[Any]:
+        """The known labels of all videos, one after the other, `(frames, columns)`."""
+        return np.concatenate([labels.value[labels.known] for labels in self.labels])
+
+    def windows(self, spec: WindowSpec) -> list[Window]:
+        """Every window that holds a known label."""
+        return [
+            Window(video, int(start))
+            for video, labels in enumerate(self.labels)
+            for start in window_starts(spec, len(labels.known))
+            if labels.known[start : start + spec.length].any()
+        ]
+
+    def truth(self, window: Window, length: int) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+        """The labels of a window's frames that exist, and which of them are known."""
+        labels, frames = self.labels[window.video], slice(window.start, window.start + length)
+        return labels.value[frames], labels.known[frames]
+
+    def read(self, window: Window, length: int) -> Streams:
+        """The features of a window's frames that exist.
+
+        Raises:
+            SpecError: they have other widths than the source says, or are no numbers where present.
+        """
+        name, frames = self.source.names[window.video], len(self.labels[window.video].known)
+        streams = self.source.read(window.video, window.start, min(window.start + length, frames))
+        check_widths(f"Video '{name}'", streams.widths, self.source.widths)
+        check_finite(name, window.start, streams)
+        return streams
+
+
+def check_labels(task: str, name: str, labels: Labels) -> None:
+    """See that a video's labels are of the task.
+
+    Raises:
+        SpecError: they have other columns.
+        AnnotationError: a known label is outside the task's space.
+    """
+    space = task_space(task)
+    columns = 1 if space.kind == "one_of" else len(space)
+    if labels.value.shape[1] != columns:
+        raise SpecError(
+            f"The task '{task}' has {columns} label columns; those of video '{name}' have {labels.value.shape[1]}."
+        )
+    low, high = {"one_of": (0, len(space) - 1), "any_of": (0, 1), "scale": (-1, 1)}[space.kind]
+    inside = ((labels.value >= low) & (labels.value <= high)).all(axis=1)
+    if not np.all(inside | ~labels.known):
+        frame = int(np.argmin(inside | ~labels.known))
+        raise AnnotationError(
+            f"Frame {frame} of video '{name}' has the label {labels.value[frame].tolist()}, not in [{low}, {high}]. "
+            "Mark it as unknown or correct it."
+        )

@@ -1,0 +1,93 @@
+"""Licences that limit what may be done with weights are accepted once by a person, before the weights are used."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from models.weights.records import replacing
+from models.weights.registry import WeightsEntry
+from store.contract.errors import WeightsError
+
+_FREE = ("Apache-2.0", "BSD-2-Clause", "BSD-3-Clause", "CC-BY-4.0", "CC0-1.0", "MIT")
+"""SPDX names of licences that allow every use, if only the authors are named."""
+
+
+@dataclass(frozen=True, slots=True)
+class Acceptance:
+    """What a person agreed to.
+
+    Attributes:
+        name: the entry.
+        licence: the SPDX name of the licence; under another one the entry has to be accepted again.
+        source: where the file and its terms are.
+    """
+
+    name: str
+    licence: str
+    source: str
+
+
+def needs_acceptance(entry: WeightsEntry) -> bool:
+    """Whether the entry's licence limits the use of a file that anyone may fetch, or none is stated for it.
+
+    Who has a file that is not public has it from its authors, on the terms they agreed on.
+    """
+    return bool(entry.url) and entry.licence not in _FREE
+
+
+def accepted(root: Path, entry: WeightsEntry) -> bool:
+    """Whether the entry may be used as far as the weights folder at `root` knows.
+
+    Raises:
+        WeightsError: the record cannot be read.
+    """
+    if not needs_acceptance(entry):
+        return True
+    path = _path(root, entry)
+    try:
+        return bool(json.loads(path.read_text("utf-8")) == dataclasses.asdict(_acceptance(entry)))
+    except FileNotFoundError:
+        return False
+    except (OSError, ValueError) as error:
+        raise WeightsError(f"{path} is damaged ({error}). Delete it and accept the licence again.") from error
+
+
+def accept(root: Path, entry: WeightsEntry) -> None:
+    """Remember in the weights folder that a person accepted the entry's licence.
+
+    Raises:
+        WeightsError: the folder cannot be written.
+    """
+    with replacing(_path(root, entry)) as new:
+        new.write_text(json.dumps(dataclasses.asdict(_acceptance(entry)), indent=1), "utf-8")
+
+
+def require_acceptance(root: Path, entry: WeightsEntry) -> None:
+    """See that nothing is fetched or used whose licence nobody accepted.
+
+    Raises:
+        WeightsError: it was not; the message says what to type.
+    """
+    if not accepted(root, entry):
+        raise WeightsError(
+            f"{terms(entry)} To accept that, type `affstore weights pull {entry.name} --accept-licence` "
+            f"(or `import`, with a file of your own)."
+        )
+
+
+def terms(entry: WeightsEntry) -> str:
+    """What a person has to know of the licence, as a sentence."""
+    if entry.licence == "none stated":
+        return f"The authors of '{entry.name}' state no licence, so you may need their leave to use it ({entry.url})."
+    return f"'{entry.name}' is licensed {entry.licence}, which limits what it may be used for ({entry.url})."
+
+
+def _acceptance(entry: WeightsEntry) -> Acceptance:
+    return Acceptance(entry.name, entry.licence, entry.url)
+
+
+def _path(root: Path, entry: WeightsEntry) -> Path:
+    return root / "licences" / f"{entry.name}.json"

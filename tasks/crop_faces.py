@@ -1,0 +1,136 @@
+"""Take in a crop folder and embed it by every network that is due on it, in one reading."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from models.extraction import Face, embed_faces
+from models.extractors.specs import FaceExtractorSpec
+from models.faces.crop_pictures import CropPictures
+from store import FeatureStore
+from store.contract.errors import MediaError, SourceError
+from store.contract.keys import key_of
+from store.contract.names import MAIN
+from store.contract.records import Address, Artifact, Record, rows
+from store.engine.draft import Draft
+from tasks import recipes
+from tasks.features import made, visual_artifact
+from tasks.jobs import CropJob
+from tasks.networks import face_network
+from tasks.outcomes import Part
+from tasks.progress import tick
+from tasks.sources import lift_quarantine, quarantine_artifact
+from tasks.specs import Bench
+
+
+def write_crops(bench: Bench, store: FeatureStore, crop: CropJob, source: Record, draft: Draft) -> Part:
+    """See to it that a crop folder's face, and the embeddings that are due on it, are in a draft.
+
+    A folder that cannot be used is quarantined as it is; it is tried again when a file in it changes.
+    """
+    stage, name = recipes.crop_stage(crop.kind), crop.folder.name
+    try:
+        pictures = CropPictures(crop.folder, int(source.attributes["frames"]))
+    except MediaError as error:
+        return Part("failed", str(error))
+    try:
+        said = _Reading(bench, store, crop, source, pictures).write(draft)
+    except SourceError as error:
+        draft.put(quarantine_artifact(stage, name, crop.folder, pictures.signature, str(error)))
+        return Part("quarantined", str(error))
+    lift_quarantine(store, draft, stage, name)
+    return Part("done", said)
+
+
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    """One crop folder being read."""
+
+    bench: Bench
+    store: FeatureStore
+    crop: CropJob
+    source: Record
+    pictures: CropPictures
+
+    def write(self, draft: Draft) -> str:
+        """Read the folder if anything in it is due.
+
+        Returns:
+            What is wrong with the folder, or an empty text.
+        """
+        held = self.store.find(self._address)
+        unchanged = held is not None and self._unchanged(held)
+        specs = [spec for spec in self.crop.extractors if not (unchanged and held and self._has(spec, held))]
+        if unchanged and held and not specs:
+            # Only its files' times or its place are others: numbers, key and descendants stay.
+            noted = {**held.attributes, **self._noted}
+            draft.put(
+                Artifact(held.address, held.recipe, self.store.read(held.address), noted, held.parents, held.made)
+            )
+            return ""
+        self._embed(draft, specs)
+        return f"{self.crop.kind}: {self.pictures.complaint}" if self.pictures.complaint else ""
+
+    @property
+    def _address(self) -> Address:
+        return Address("face", self.crop.kind, self.source.address.video, self.crop.subject)
+
+    @property
+    def _noted(self) -> dict[str, str]:
+        return {"location": str(self.crop.folder.resolve()), "signature": self.pictures.signature}
+
+    def _recipe(self, digest: str) -> dict[str, Any]:
+        return recipes.cropped_face(digest, self.source.key, self.crop.subject)
+
+    def _unchanged(self, held: Record) -> bool:
+        """Whether the folder's bytes are those that the stored face was read from."""
+        digest = str(held.recipe["crops"])
+        if held.key != key_of(self._recipe(digest)):
+            return False
+        return held.attributes["signature"] == self.pictures.signature or self.pictures.digest_alone() == digest
+
+    def _has(self, spec: FaceExtractorSpec, face: Record) -> bool:
+        held = self.store.find(Address("visual", spec.name, face.address.video, face.address.subject))
+        return held is not None and held.key == key_of(recipes.feature(spec, face.key))
+
+    def _embed(self, draft: Draft, specs: Sequence[FaceExtractorSpec]) -> None:
+        started = time.perf_counter()
+        networks = {spec.name: face_network(spec, self.bench.weights, self.bench.device) for spec in specs}
+        embedded = embed_faces(self._faces(), networks)
+        elapsed_s = round(time.perf_counter() - started, 3)
+        face = self._face(elapsed_s)
+        held = self.store.find(face.address)
+        kept = held is not None and held.key == key_of(face.recipe) and self._noted.items() <= held.attributes.items()
+        record = held if held is not None and kept else draft.put(face)
+        for spec in specs:
+            arrays = embedded[spec.name].of((self.crop.subject,), len(self.pictures.present))
+            draft.put(visual_artifact(spec, self.source, record, arrays, made(spec, self.bench.device, elapsed_s)))
+
+    def _faces(self) -> Iterator[Face]:
+        """The folder's faces; frames without one count as done, too."""
+        passed = 0
+        for frame, picture in self.pictures:
+            tick(frame + 1 - passed)
+            passed = frame + 1
+            yield Face(self.crop.subject, frame, picture)
+        tick(len(self.pictures.present) - passed)
+
+    def _face(self, elapsed_s: float) -> Artifact:
+        """The folder's face. How prominent it is beside another one no box says: the plain name stands for it."""
+        present = self.pictures.present
+        return Artifact(
+            self._address,
+            self._recipe(self.pictures.digest),
+            {"present": present},
+            {
+                "frames": len(present),
+                "prominent": self.crop.subject == MAIN,
+                "complaint": self.pictures.complaint,
+                **self._noted,
+            },
+            (self.source.as_parent(),),
+            {"engine": "pillow", "device": "cpu", "elapsed_s": elapsed_s, "faces": rows(present)},
+        )

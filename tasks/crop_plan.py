@@ -1,0 +1,120 @@
+"""What of the faces in crop folders, and of the networks on them, is fresh, missing or stale."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from models.faces.crop_folder import CropFolder
+from store.contract.keys import changes, key_of
+from store.contract.records import Address, Record
+from tasks import recipes
+from tasks.plan_rows import Held, PlanRow, compared
+from tasks.specs import Profile
+
+
+@dataclass(frozen=True, slots=True)
+class GivenCrops:
+    """The crop folders of a run, put to the store's videos.
+
+    Attributes:
+        folders: by kind and video, and in there by subject.
+        strangers: folders of no video of the store, and why they are left.
+    """
+
+    folders: Mapping[tuple[str, str], Mapping[str, CropFolder]] = field(default_factory=dict)
+    strangers: tuple[tuple[CropFolder, str], ...] = ()
+
+    def of(self, kind: str, video: str) -> Mapping[str, CropFolder]:
+        """A video's folders of one kind, by subject."""
+        return self.folders.get((kind, video), {})
+
+    def kinds(self, video: str) -> set[str]:
+        """The kinds of which a video has a folder."""
+        return {kind for kind, shown in self.folders if shown == video}
+
+
+def put_to_videos(records: Iterable[Record], crops: Iterable[CropFolder]) -> GivenCrops:
+    """Put crop folders to the videos that they are named after, also by an alias."""
+    video_of = {
+        name: record.address.video
+        for record in records
+        if record.address.family == "source"
+        for name in (*record.attributes["aliases"], record.address.video)
+    }
+    folders: dict[tuple[str, str], dict[str, CropFolder]] = {}
+    strangers: list[tuple[CropFolder, str]] = []
+    for folder in crops:
+        video = video_of.get(folder.video)
+        if video is None:
+            strangers.append((folder, f"There is no video called '{folder.video}' in the store. Add the video too."))
+            continue
+        first = folders.setdefault((folder.kind, video), {}).setdefault(folder.subject, folder)
+        if first is not folder:
+            strangers.append((folder, f"'{first.path}' shows the same face of '{video}'. Give one of the two."))
+    return GivenCrops(folders, tuple(strangers))
+
+
+def crop_rows(source: Record, held: Held, profile: Profile, given: GivenCrops) -> list[PlanRow]:
+    """The rows of one video's crop folders: those that are given, and those that the profile takes faces from."""
+    rows: list[PlanRow] = []
+    for kind in sorted(profile.crop_kinds | given.kinds(source.address.video)):
+        rows += _kind_rows(source, kind, held, profile, given)
+    return rows
+
+
+def _kind_rows(source: Record, kind: str, held: Held, profile: Profile, given: GivenCrops) -> list[PlanRow]:
+    video, frames = source.address.video, int(source.attributes["frames"])
+    folders = given.of(kind, video)
+    subjects = sorted({*folders, *held.subjects(kind, video)})
+    if not subjects:
+        reason = f"'{video}' has no folder of {kind} faces; give it with --crops {kind}=FOLDER"
+        networks = profile.faces_from(kind)
+        return [PlanRow(Address("visual", n.name, video), "missing", reason, frames, asked=False) for n in networks]
+    rows = []
+    for subject in subjects:
+        address = Address("face", kind, video, subject)
+        rows += _subject_rows(source, address, held, profile, folders.get(subject))
+    return rows
+
+
+def _subject_rows(
+    source: Record, address: Address, held: Held, profile: Profile, folder: CropFolder | None
+) -> list[PlanRow]:
+    """A subject's face, and every face network on it."""
+    networks = profile.faces_from(address.producer)
+    visual = {spec: Address("visual", spec.name, address.video, address.subject) for spec in networks}
+    refused = _refused(folder, held)
+    if refused:
+        return [PlanRow(at, "quarantined", refused) for at in (address, *visual.values())]
+    face, key = _face_row(source, address, held, folder)
+    if key:
+        return [face, *(compared(at, held, recipes.feature(spec, key), source) for spec, at in visual.items())]
+    rows = [face]
+    for at in visual.values():
+        stale = held.at(at) is not None
+        reason = f"its {face.address} is {face.status}" if stale else "not computed yet"
+        rows.append(PlanRow(at, "stale" if stale else "missing", reason, face.frames))
+    return rows
+
+
+def _refused(folder: CropFolder | None, held: Held) -> str:
+    """Why a folder is in quarantine, as it is now, or an empty text."""
+    if folder is None:
+        return ""
+    recipe = recipes.quarantine(recipes.crop_stage(folder.kind), folder.name, folder.signature)
+    return held.refused.get(key_of(recipe), "")
+
+
+def _face_row(source: Record, address: Address, held: Held, folder: CropFolder | None) -> tuple[PlanRow, str]:
+    """The row of a face, and its key; without one while the folder's bytes are not known."""
+    record, frames = held.at(address), int(source.attributes["frames"])
+    if record is None:
+        return PlanRow(address, "missing", f"to read: {folder.path}" if folder else "not computed yet", frames), ""
+    source_key = key_of(recipes.source(source.attributes["sha256"]))
+    wanted = recipes.cropped_face(record.recipe["crops"], source_key, address.subject)
+    if record.key != key_of(wanted):
+        return PlanRow(address, "stale", "; ".join(changes(record.recipe, wanted)), frames), ""
+    if folder is not None and folder.signature != record.attributes["signature"]:
+        return PlanRow(address, "stale", f"its folder was changed: {folder.path}", frames), ""
+    return PlanRow(address, "fresh"), record.key

@@ -1,0 +1,75 @@
+"""What a plan says of one artifact, and what the store holds to say it from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from store.contract.keys import changes, key_of
+from store.contract.records import Address, Record
+
+Freshness = Literal["fresh", "missing", "stale", "quarantined"]
+
+
+@dataclass(frozen=True, slots=True)
+class PlanRow:
+    """What the plan says of one artifact.
+
+    Attributes:
+        address: where it is or will be; without a subject while the subjects are not known yet.
+        status: fresh, missing, stale or quarantined.
+        reason: why, one line.
+        frames: rows to compute, 0 when fresh.
+        cost_s: estimated seconds, from how long the same producer took on this store; None where nothing is known.
+        asked: whether this plan's run would compute it; the rest is only told about.
+    """
+
+    address: Address
+    status: Freshness
+    reason: str = ""
+    frames: int = 0
+    cost_s: float | None = None
+    asked: bool = True
+
+    @property
+    def due(self) -> bool:
+        """Whether there is work to do."""
+        return self.status in ("missing", "stale")
+
+
+class Held:
+    """The records of a store, by path, and each video's subjects.
+
+    Attributes:
+        by_path: the records.
+        refused: why inputs are in quarantine, by the key of what was refused.
+    """
+
+    def __init__(self, records: Sequence[Record]) -> None:
+        self.refused = {r.key: str(r.attributes["reason"]) for r in records if r.address.family == "quarantine"}
+        self.by_path: dict[str, Record] = {}
+        self._subjects: dict[tuple[str, str], list[str]] = {}
+        for record in records:
+            address = record.address
+            self.by_path[address.path] = record
+            if address.family == "face":
+                self._subjects.setdefault((address.producer, address.video), []).append(address.subject)
+
+    def at(self, address: Address) -> Record | None:
+        """The record at an address."""
+        return self.by_path.get(address.path)
+
+    def subjects(self, producer: str, video: str) -> list[str]:
+        """The subjects whose faces a detector found, or a kind of crop folder shows."""
+        return sorted(self._subjects.get((producer, video), []))
+
+
+def compared(address: Address, held: Held, recipe: Any, source: Record) -> PlanRow:
+    """The row of an artifact, by comparing what is stored with what is wanted."""
+    frames, record = int(source.attributes["frames"]), held.at(address)
+    if record is None:
+        return PlanRow(address, "missing", "not computed yet", frames)
+    if record.key == key_of(recipe):
+        return PlanRow(address, "fresh")
+    return PlanRow(address, "stale", "; ".join(changes(record.recipe, recipe)), frames)

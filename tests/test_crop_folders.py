@@ -1,0 +1,435 @@
+"""Crop folders: which file is which frame, what a picture may be, and the same embeddings as by the detector."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import shutil
+from contextlib import suppress
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from flows.cli import call
+from flows.config import ExperimentConfig, checked
+from flows.extract import due_jobs
+from flows.run import request_of
+from models.faces.crop_folder import find_crops
+from models.faces.crop_pictures import CropPictures
+from models.faces.crops import cut
+from models.media.pictures import decode
+from models.media.video import frames
+from store import FeatureStore, content_digest, read_video
+from store.contract.errors import MediaError
+from store.contract.keys import digest_file
+from store.contract.names import SIDES
+from store.contract.records import Address, Artifact
+from tasks import recipes
+from tasks.arrivals import Arrival
+from tasks.examples import face_of, features_of, subject_of, subjects_of
+from tasks.extract import extract
+from tasks.ingest import ingest
+from tasks.sources import facts_of
+from tests.factories import commit, source, visual
+
+RGB = np.random.default_rng(0).integers(0, 256, (24, 16, 3), np.uint8)
+TURN_RIGHT = 6
+
+
+def encoded(picture=RGB, form="PNG", mode="RGB", turn=None):
+    exif = Image.Exif()
+    if turn is not None:
+        exif[0x0112] = turn
+    file = io.BytesIO()
+    Image.fromarray(picture).convert(mode).save(file, form, exif=exif)
+    return file.getvalue()
+
+
+def write(folder, **files):
+    """Files by name, without their dots: `_00001png` is `00001.png`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, content in files.items():
+        (folder / name).write_bytes(content)
+    return folder
+
+
+def read(folder, frames=10):
+    """The folder's pictures by frame, and the folder after it was read."""
+    pictures = CropPictures(folder, frames)
+    return dict(pictures), pictures
+
+
+# One picture
+
+
+def test_a_lossless_picture_is_its_pixels():
+    decoded = decode(encoded())
+    np.testing.assert_array_equal(decoded.rgb, RGB)
+    assert not decoded.turned
+
+
+@pytest.mark.parametrize(
+    ("form", "mode"),
+    [("PNG", mode) for mode in ("L", "1", "P", "LA", "RGBA")] + [("JPEG", mode) for mode in ("RGB", "L", "CMYK")],
+)
+def test_every_kind_of_picture_becomes_rgb_as_pillow_says(form, mode):
+    content = encoded(form=form, mode=mode)
+    expected = np.asarray(Image.open(io.BytesIO(content)).convert("RGB"))
+    np.testing.assert_array_equal(decode(content).rgb, expected)
+
+
+def test_of_16_bits_the_upper_8_are_taken():
+    grey = np.arange(0, 60_000, 100, dtype=np.uint16).reshape(24, 25)
+    file = io.BytesIO()
+    Image.fromarray(grey).save(file, "PNG")
+    np.testing.assert_array_equal(decode(file.getvalue()).rgb, np.repeat((grey >> 8)[..., None], 3, axis=2))
+
+
+def test_exif_rotation_is_applied_and_said():
+    decoded = decode(encoded(turn=TURN_RIGHT))
+    assert decoded.turned
+    np.testing.assert_array_equal(decoded.rgb, np.rot90(RGB, -1))
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"", "empty"),
+        (b"not a picture", "no JPEG or PNG"),
+        (encoded(form="GIF"), "no JPEG or PNG"),
+        (encoded(form="JPEG")[:200], "(?i)truncated"),
+        (encoded()[:200], "(?i)truncated"),
+        (encoded(np.zeros((6000, 6000, 3), np.uint8)), "6000x6000 px are too many"),
+        (encoded(np.zeros((15_000, 15_000), np.uint8), mode="L"), "too many pixels"),
+    ],
+)
+def test_what_is_no_whole_picture_is_refused_with_its_reason(content, reason):
+    with pytest.raises(MediaError, match=reason):
+        decode(content)
+
+
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF data")
+@given(st.data())
+def test_damaged_pictures_are_refused_or_decoded_and_nothing_else(data):
+    content = bytearray(data.draw(st.sampled_from(DAMAGED)))
+    for _ in range(data.draw(st.integers(1, 4))):
+        at = data.draw(st.integers(0, len(content) - 1))
+        content[at : at + data.draw(st.integers(0, 3))] = data.draw(st.binary(max_size=3))
+    with suppress(MediaError):
+        assert decode(bytes(content)).rgb.shape[2] == 3
+
+
+DAMAGED = [encoded(form="JPEG", turn=TURN_RIGHT), encoded(form="JPEG", mode="CMYK"), encoded(), encoded(mode="P")]
+
+
+# One folder
+
+
+@given(st.dictionaries(st.integers(0, 14), st.sets(st.sampled_from(("05d", "d", "03d")), min_size=1), max_size=12))
+def test_picture_i_plus_1_is_frame_i_whatever_is_missing_or_there_twice(tmp_path_factory, named):
+    folder = tmp_path_factory.mktemp("crops")
+    for number, forms in named.items():
+        for form in forms:
+            (folder / f"{number:{form}}.jpg").write_bytes(encoded(np.full((4, 4, 3), number * 10, np.uint8)))
+    inside = sorted(number - 1 for number in named if 1 <= number <= 10)
+    if not inside:
+        with pytest.raises(MediaError, match="no picture of a frame"):
+            read(folder)
+        return
+    pictures, after = read(folder)
+    assert list(pictures) == inside == np.flatnonzero(after.present).tolist()
+    assert all(picture[0, 0, 0] == (frame + 1) * 10 for frame, picture in pictures.items())
+    assert ("number is no frame" in (after.complaint or "")) == any(not 1 <= number <= 10 for number in named)
+    several = any(len({f"{number:{form}}" for form in forms}) > 1 for number, forms in named.items())
+    assert ("several files" in (after.complaint or "")) == several
+
+
+def test_of_two_files_for_one_frame_the_official_name_is_used_and_both_are_named(tmp_path):
+    write(tmp_path, **{"1.jpg": encoded(np.zeros_like(RGB)), "00001.jpg": encoded(), "2.png": encoded()})
+    pictures, after = read(tmp_path)
+    np.testing.assert_array_equal(pictures[0], RGB)
+    assert "00001.jpg and 1.jpg" in after.complaint
+
+
+def test_bad_files_cost_their_own_frame_only_and_are_named(tmp_path):
+    write(tmp_path, **{f"{number:05d}.png": encoded() for number in range(1, 6)})
+    write(tmp_path, **{"00002.png": b"", "00004.png": encoded()[:150], "00012.png": encoded(), "cover.png": encoded()})
+    write(tmp_path, **{"00005.png": encoded(turn=TURN_RIGHT), ".00001.png": b"", "notes.txt": b""})
+    (tmp_path / "00006.png").mkdir()
+    (tmp_path / "00007.png").symlink_to(tmp_path / "nowhere")
+    pictures, after = read(tmp_path)
+    assert list(pictures) == [0, 2, 4]
+    assert "no usable picture: 2 (00002.png: it is empty, 00004.png: " in after.complaint
+    assert "no frame of the video: 1 (00012.png)" in after.complaint
+    assert "turned upright, as their EXIF asks: 1 (00005.png)" in after.complaint
+    assert "no numbered pictures: 2" in after.complaint
+
+
+def test_numbers_above_99999_simply_grow(tmp_path):
+    write(tmp_path, **{"100001.jpg": encoded(), "99999.jpg": encoded()})
+    pictures, _ = read(tmp_path, 100_001)
+    assert list(pictures) == [99_998, 100_000]
+
+
+def test_the_digest_is_of_numbers_and_bytes_and_can_be_had_without_decoding(tmp_path):
+    write(tmp_path / "a", **{"00001.png": encoded(), "00003.png": b"broken"})
+    write(tmp_path / "b", **{"1.png": encoded(), "03.jpg": b"broken", "other.txt": b"x"})
+    write(tmp_path / "c", **{"00002.png": encoded(), "00003.png": b"broken"})
+    digests = [read(tmp_path / name)[1].digest for name in "abc"]
+    assert digests[0] == digests[1] != digests[2]
+    lines = (
+        f"{number}\0{hashlib.sha256(content).hexdigest()}\n" for number, content in ((1, encoded()), (3, b"broken"))
+    )
+    assert digests[0] == hashlib.sha256("".join(lines).encode()).hexdigest()
+    assert CropPictures(tmp_path / "a", 10).digest_alone() == digests[0]
+
+
+def test_a_folder_without_a_picture_says_why(tmp_path):
+    write(tmp_path, **{"00001.jpg": b"", "00011.jpg": encoded()})
+    with pytest.raises(MediaError, match=r"holds no picture of a frame.*00001.jpg: it is empty.*00011.jpg"):
+        read(tmp_path)
+
+
+def test_the_signature_changes_with_the_files(tmp_path):
+    folder = write(tmp_path / "v_left", **{"00001.png": encoded()})
+    (found,) = find_crops("cropped", tmp_path)
+    assert (found.video, found.subject, found.path) == ("v", "left", folder)
+    assert [found] == list(find_crops("cropped", tmp_path))
+    os.utime(folder / "00001.png", ns=(1, 1))
+    assert [found] != list(find_crops("cropped", tmp_path))
+
+
+def test_crop_folders_are_found_in_their_root_one_level_deeper_and_alone(tmp_path):
+    for name in ("cropped_aligned/1", "cropped_aligned/2_right", "new/3"):
+        write(tmp_path / name, **{"00001.jpg": b"x"})
+    (tmp_path / "new" / "4").mkdir()
+    (tmp_path / "new" / "list.txt").touch()
+    assert [found.name for found in find_crops("c", tmp_path)] == ["1", "2_right", "3", "4"]
+    assert [found.name for found in find_crops("c", tmp_path / "new")] == ["3", "4"]
+    assert [found.name for found in find_crops("c", tmp_path / "new" / "3")] == ["3"]
+
+
+# Whose face
+
+
+def crop_face(subject, faces, prominent=False):
+    present = np.arange(40) < faces
+    attributes = {"frames": 40, "prominent": prominent}
+    return Artifact(
+        Address("face", "cropped", "v", subject),
+        {"s": subject},
+        {"present": present},
+        attributes,
+        made={"faces": faces},
+    )
+
+
+@pytest.mark.parametrize(
+    ("held", "meant", "named", "found"),
+    [
+        (("main", "right"), "main", {"main", "right"}, "main"),
+        (("main", "right"), "left", {"left", "right"}, "main"),
+        (("left", "right"), "main", {"main", "right"}, "left"),
+        (("left", "right"), "main", {"main"}, "right"),
+        (("right",), "main", {"main", "right"}, None),
+        (("main",), "right", {"main", "right"}, None),
+    ],
+)
+def test_a_crop_folder_is_meant_by_its_name_or_by_the_side_that_it_leaves(tmp_path, held, meant, named, found):
+    faces = [crop_face(subject, 10 + len(subject)) for subject in held]
+    store = commit(FeatureStore.create(f"memory:{tmp_path.name}"), source("v"), *faces)
+    assert face_of(store, Address("face", "cropped", "v", meant), named) == found
+    assert face_of(store, Address("face", "mtcnn", "v", meant), named) is None
+
+
+def experiment(*inputs):
+    return ExperimentConfig(name="e", task="expr", inputs=inputs).spec()
+
+
+def embedding(extractor, subject, seed):
+    artifact = visual("v", seed=seed, extractor=extractor)
+    return replace(artifact, address=replace(artifact.address, subject=subject))
+
+
+def test_an_experiment_speaks_of_the_people_of_its_own_faces(tmp_path):
+    by_detector = [replace(crop_face(side, 20), address=Address("face", "mtcnn", "v", side)) for side in SIDES]
+    by_folder = [crop_face("main", 20), crop_face("right", 20)]
+    features = [embedding(DETECTED, side, 1) for side in SIDES]
+    features += [embedding(CROPPED, subject, 2) for subject in ("main", "right")]
+    store = commit(FeatureStore.create(f"memory:{tmp_path.name}"), source("v"), *by_detector, *by_folder, *features)
+    label = Address("label", "expr", "v", "main")
+    people = {"main", "right"}
+    found = {}
+    for inputs in ((DETECTED,), (CROPPED,), (CROPPED, DETECTED), ("wav2vec2_base_960h",)):
+        spec = experiment(*inputs)
+        subject = subject_of(store, spec, label, people)
+        records = features_of(store, "v", subject, spec) or ()
+        found[inputs] = subjects_of(store, "v", spec), [record.address.path for record in records]
+    assert found == {
+        (DETECTED,): (["left", "right"], [f"visual/{DETECTED}/v/left"]),
+        (CROPPED,): (["main", "right"], [f"visual/{CROPPED}/v/main"]),
+        (CROPPED, DETECTED): (["main", "right"], [f"visual/{CROPPED}/v/main", f"visual/{DETECTED}/v/left"]),
+        ("wav2vec2_base_960h",): (["main"], []),
+    }
+
+
+# From files to the store
+
+
+CLIP = "yes"
+DETECTED, CROPPED = "emotieffnet_b0", "emotieffnet_b0@cropped"
+
+
+def request(url, *sources, crops=None, extractors=(CROPPED,)):
+    document = {"store": str(url), "sources": [str(path) for path in sources], "weights": "untrained"}
+    document |= {"extractors": extractors, "engine": "torch", "crops": crops or {}}
+    return request_of(checked(document, "test"))
+
+
+def extracted(url, **document):
+    """What becomes of every video, without the DAG around it."""
+    asked = request(url, **document)
+    due, strangers = due_jobs(asked.bench, asked.profile, False, asked.inputs.crops)
+    outcomes = [*strangers, *(extract(asked.bench, job, asked.profile) for job in due)]
+    FeatureStore(str(url)).commit([outcome.draft for outcome in outcomes if outcome.draft], "test")
+    return {outcome.subject: (outcome.status, outcome.reason) for outcome in outcomes}
+
+
+@pytest.fixture(scope="module")
+def both(shared, tmp_path_factory):
+    """A store whose faces were found by the detector and then taken from a folder of the same, as lossless pictures."""
+    folder = tmp_path_factory.mktemp("crops")
+    url = folder / "store"
+    clip = shared / "media" / "face_video" / f"{CLIP}.mkv"
+    bench = request(url, extractors=()).bench
+    taken = ingest(bench, Arrival(clip, CLIP, digest_file(clip), "new"))
+    FeatureStore(str(url)).commit([taken.draft], "test")
+    assert extracted(url, extractors=(DETECTED,))[CLIP][0] == "done"
+    store = FeatureStore(str(url))
+    face = store.read(Address("face", "mtcnn", CLIP, "main"))
+    (folder / "cropped" / CLIP).mkdir(parents=True)
+    for i, picture in enumerate(frames(clip, facts_of(store, store.get(Address("source", video=CLIP))))):
+        if face["present"][i]:
+            Image.fromarray(cut(picture, face["box"][i])).save(folder / "cropped" / CLIP / f"{i + 1:05d}.png")
+    outcome = extracted(url, crops={"cropped": [str(folder / "cropped")]})
+    assert outcome == {CLIP: ("done", f"cropped, {CROPPED}")}
+    return url, folder / "cropped"
+
+
+@pytest.fixture
+def own(both, tmp_path):
+    """A store and crops of a test's own."""
+    url, crops = both
+    shutil.copytree(url, tmp_path / "store")
+    shutil.copytree(crops, tmp_path / "cropped")
+    return tmp_path / "store", tmp_path / "cropped"
+
+
+def test_lossless_crops_cut_by_stored_boxes_embed_to_the_same_bits(both):
+    store = FeatureStore(str(both[0]))
+    by_detector, by_folder = (read_video(store, CLIP, name) for name in (DETECTED, CROPPED))
+    for name in ("embedding", "logits", "present"):
+        np.testing.assert_array_equal(getattr(by_folder, name), getattr(by_detector, name))
+    paths = [parent.path for parent in by_folder.record.parents]
+    assert paths == [f"face/cropped/{CLIP}/main", f"source/{CLIP}"]
+
+
+def test_the_same_folder_again_is_known_without_reading_a_file(own):
+    url, crops = own
+    picture = crops / CLIP / "00001.png"
+    about = picture.stat()
+    picture.write_bytes(bytes(about.st_size))  # whoever read it would see other bytes
+    os.utime(picture, ns=(about.st_atime_ns, about.st_mtime_ns))
+    cached = {CLIP: ("cached", "all it should have is in the store")}
+    assert extracted(url, crops={"cropped": [str(crops)]}) == cached
+    assert extracted(url) == cached
+
+
+def test_new_dates_are_noted_and_nothing_is_computed_anew(own):
+    url, crops = own
+    given = {"cropped": [str(crops)]}
+    before = FeatureStore(str(url))
+    os.utime(crops / CLIP / "00001.png", ns=(1, 1))
+    extracted(url, crops=given)
+    assert content_digest(before.newest()) == content_digest(before)
+    visual_at = Address("visual", CROPPED, CLIP, "main")
+    assert before.newest().get(visual_at).run_id == before.get(visual_at).run_id
+    assert extracted(url, crops=given)[CLIP][0] == "cached"
+
+
+def test_a_changed_folder_is_computed_anew_and_bad_files_cost_their_own_frame(own):
+    url, crops = own
+    given = {"cropped": [str(crops)]}
+    before = FeatureStore(str(url))
+    write(crops / CLIP, **{"00001.png": encoded(), "00002.png": b"", "00003.png": encoded(mode="L", turn=TURN_RIGHT)})
+    shutil.copy(crops / CLIP / "00004.png", crops / CLIP / "4.png")
+    shutil.copy(crops / CLIP / "00004.png", crops / CLIP / "00066.png")
+    (crops / CLIP / "00005.png").unlink()
+    status, reason = extracted(url, crops=given)[CLIP]
+    assert status == "done"
+    assert all(name in reason for name in ("00002.png: it is empty", "00003.png", "00004.png and 4.png", "00066.png"))
+    old, new = (read_video(store, CLIP, CROPPED) for store in (before, before.newest()))
+    assert np.flatnonzero(old.present != new.present).tolist() == [1, 4]
+    differs = (old.embedding != new.embedding).any(axis=1)
+    assert np.flatnonzero(differs).tolist() == [0, 1, 2, 4]
+    assert read_video(before.newest(), CLIP, DETECTED).record == read_video(before, CLIP, DETECTED).record
+
+
+def test_crops_alone_find_no_faces_and_need_no_video_file(own, tmp_path):
+    url, crops = own
+    store = FeatureStore(str(url))
+    record = store.get(Address("source", video=CLIP))
+    arrays, attributes = store.read(record.address), {**record.attributes, "location": str(tmp_path / "gone.mkv")}
+    fresh = tmp_path / "fresh"
+    commit(FeatureStore.create(str(fresh)), Artifact(record.address, record.recipe, arrays, attributes))
+    assert extracted(fresh, crops={"cropped": [str(crops)]}, extractors=()) == {CLIP: ("done", "cropped")}
+    assert extracted(fresh)[CLIP] == ("done", CROPPED), "the folder is known from the run before"
+    store = FeatureStore(str(fresh))
+    assert {address.producer for address in store.addresses("face", "visual")} == {"cropped", CROPPED}
+    assert extracted(fresh, extractors=(DETECTED, CROPPED))[CLIP][0] == "failed", "this one needs the video"
+
+
+def test_a_video_without_a_folder_is_not_done_and_a_kind_that_nobody_knows_is_refused(own, capsys):
+    url, crops = own
+    other = source("other", sha256="a" * 64)
+    commit(FeatureStore(str(url)), replace(other, recipe=recipes.source("a" * 64)))
+    outcome = extracted(url, crops={"cropped": [str(crops)]})["other"]
+    assert outcome == ("failed", "'other' has no folder of cropped faces; give it with --crops cropped=FOLDER.")
+    options = ["--store", str(url), "--weights", "untrained", "--engine", "torch"]
+    assert call(["plan", *options, "-e", CROPPED]) == 0, "there is nothing that a run could do"
+    assert "has no folder" in capsys.readouterr().out
+    assert call(["add", str(crops), *options, "-e", "emotieffnet_b0@croped"]) == 2
+    assert call(["add", "--crops", f"cropped={crops}", *options, "-e", "emotieffnet_b0@croped"]) == 2
+    assert "Known: cropped." in capsys.readouterr().err
+    assert call(["add", *options, "--crops", "cropped"]) == 2
+    assert call(["add", *options, "--crops", f"mtcnn={crops}"]) == 2
+    assert call(["add", *options, "--crops", f"cropped={crops.parent / 'none'}"]) == 2
+
+
+def test_what_cannot_be_used_is_said_and_does_not_cost_the_rest(own, capsys):
+    url, crops = own
+    shutil.copytree(crops / CLIP, crops / "stranger")
+    write(crops.parent / "bad" / CLIP, **{"00001.jpg": b"broken"})
+    arguments = ["--crops", f"cropped={crops}", "--crops", f"bad={crops.parent / 'bad'}", "--store", str(url)]
+    arguments += ["--weights", "untrained", "--engine", "torch", "-e", CROPPED, "-e", "emotieffnet_b0@bad"]
+    assert call(["add", *arguments, "--dry-run"]) == 0
+    assert "stranger" in capsys.readouterr().out
+    assert call(["add", *arguments]) == 3
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "There is no video called 'stranger'" in shown
+    assert "holds no picture of a frame of this video" in shown
+    store = FeatureStore(str(url))
+    assert read_video(store, CLIP, CROPPED).present.any()
+    assert [record.address.producer for record in store.records("quarantine")] == ["crops-bad"]
+    assert call(["plan", *arguments]) == 0, "what is refused or belongs to nothing is no work to do"
+    assert "quarantined" in capsys.readouterr().out
+    write(crops.parent / "bad" / CLIP, **{"00001.jpg": encoded()})
+    assert call(["plan", *arguments]) == 10, "another file in it: it is tried again"
+    capsys.readouterr()
+    assert call(["status", "--store", str(url)]) == 0
+    assert "main@cropped 65" in capsys.readouterr().out
