@@ -9,7 +9,7 @@ demo: install
 	$(BIN)/affstore demo
 
 test: install-test check
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist loadfile
 
 install: $(BIN)/python
 	$(BIN)/pip install --quiet --disable-pip-version-check -c requirements.lock -e .

@@ -1,9 +1,9 @@
 """What extracting faces costs beside the bare networks, and beside EmotiEffLib, on faces of real clips.
 
 - files: from JPEG files of 224 px to a committed store, as a run does it: read, resized where needed, embedded,
-  written, committed; two videos at a time. Beside it the bare forward pass of the same engine on the same crops in memory, with
-  all cores; and EmotiEffLib's two engines from the same files to features in memory, when `--peer` names the Python of
-  an environment that has `emotiefflib==1.1.1 timm==0.9.7 onnx onnxruntime`.
+  written, committed; two videos at a time. Beside it the bare forward pass of the same engine on the same crops in
+  memory, with all cores; and EmotiEffLib's two engines from the same files to features in memory, when `--peer` names
+  the Python of an environment that has `emotiefflib==1.1.1 timm==0.9.7 onnx onnxruntime`.
 - seven networks: the same files through the seven face networks of the papers in one pass, beside the sum of their bare
   forward passes.
 - raw: a 1280x720 video whose faces have to be found first, with the default settings, beside real time at 25 frames/s;

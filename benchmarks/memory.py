@@ -31,11 +31,12 @@ from rich.progress import track
 from flows.commands.options import print_table
 from models.demo.corpus import CorpusSpec, write_corpus
 from models.demo.film import Pictures, Recording, write_film
-from models.extractors.emotieffnet import EmotiEffNet
-from models.extractors.registry import register, spec_of
+from models.extractors.face_network import FaceNetwork
+from models.extractors.registry import build_face, register, spec_of
 from models.extractors.specs import FaceExtractorSpec, SoundExtractorSpec
 from models.extractors.speech_network import Outputs, SpeechNetwork
 from models.media.video import frames, probe
+from models.weights.folder import WeightsFolder
 from store.contract.clock import FrameClock
 from store.contract.records import Address, Artifact, Record
 from tasks import recipes
@@ -56,15 +57,26 @@ STAND_INS: dict[str, tuple[str, ...]] = {
 }
 
 
-class QuickFace(EmotiEffNet):
+class QuickForward:
+    """An engine without a network."""
+
+    batch = 32
+
+    def __init__(self, spec: FaceExtractorSpec, outputs: int) -> None:
+        self._matrix = matrix(3 * (spec.size_px // 16) ** 2, spec.width + outputs)
+
+    def __call__(self, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """See `models.engines.base.Forward`."""
+        return crops[:, ::16, ::16].reshape(len(crops), -1).astype(np.float32) @ self._matrix
+
+
+class QuickFace(FaceNetwork):
     """EmotiEffNet without its network: every 16th pixel times a matrix."""
 
     def __init__(self, spec: FaceExtractorSpec, parameters: object, device: str = "cpu") -> None:
         self.spec, self._classes, self._scales = spec, len(spec.logits or ()), 2 * spec.valence_arousal
-        self._matrix = matrix(3 * (spec.size_px // 16) ** 2, spec.width + self._classes + self._scales)
-
-    def _forward(self, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
-        return crops[:, ::16, ::16].reshape(len(crops), -1).astype(np.float32) @ self._matrix
+        self._forward = QuickForward(spec, self._classes + self._scales)
+        self.batch = self._forward.batch
 
 
 class QuickSound(SpeechNetwork):
@@ -128,8 +140,9 @@ def extraction(place: Workplace, names: Sequence[str], find_faces: bool) -> Call
     specs = tuple(spec for spec in found.profile.extractors if spec.name in names)
     for spec in specs:
         if isinstance(spec, FaceExtractorSpec):
-            side = spec.size_px
-            face_network(spec, found.bench.weights, "cpu").embed(np.zeros((64, side, side, 3), np.uint8))
+            with face_network(spec, found.bench.weights, "cpu").feed() as feed:
+                feed.add(np.zeros((spec.size_px, spec.size_px, 3), np.uint8))
+                feed.finish()
         else:
             sound_network(spec, found.bench.weights, "cpu").embed(np.zeros(2 * spec.rate_hz, np.float32))
     job = replace(found.job("long"), extractors=specs, find_faces=find_faces)
@@ -148,7 +161,7 @@ def real(place: Workplace, name: str) -> Callable[[], object]:
     (spec,) = (spec for spec in place.profile.extractors if spec.name == name)
     if isinstance(spec, FaceExtractorSpec):
         crops = np.zeros((64, spec.size_px, spec.size_px, 3), np.uint8)
-        return lambda: face_network(spec, place.bench.weights, "cpu").embed(crops)
+        return lambda: build_face(spec, WeightsFolder(place.bench.weights).load(spec.weights.sha256)).embed(crops)
     wave = np.random.default_rng(0).standard_normal(120 * spec.rate_hz, np.float32)
     return lambda: sound_network(spec, place.bench.weights, "cpu").embed(wave)
 

@@ -100,7 +100,9 @@ class Bench:
 
 @dataclass(frozen=True, slots=True)
 class Input:
-    """One part of a head's input: an extractor's embedding, logits, or valence and arousal, or arousal, dominance and valence (`affect`).
+    """One part of a head's input: an array of an extractor.
+
+    `affect` is a sound network's arousal, dominance and valence; `valence_arousal` a face network's.
 
     Attributes:
         extractor: name of a face or sound extractor.

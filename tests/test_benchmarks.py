@@ -56,10 +56,27 @@ def test_planning_a_large_store_is_timed_and_all_of_it_is_fresh(printed):
     assert "read their records" in said
 
 
-def test_extraction_is_compared_with_its_bare_network(printed, clip):
-    said = printed("extract", "--video", clip, "--frames", "13", "--rounds", "1")
-    for case in ("crops, one worker", "raw, clip", "find faces"):
-        assert case in said
+def test_faces_are_compared_with_bare_networks_and_real_time(printed, shared):
+    said = printed("faces", "--media", str(shared / "media"), "--frames", "8", "--rounds", "1", "--table", "raw")
+    assert "2 at a time" in said
+    assert "x real time" in said
+
+
+def test_files_to_store_are_compared_with_the_bare_network(printed, shared, tmp_path):
+    (tmp_path / "face_video").mkdir()
+    (tmp_path / "face_video/yes.mkv").symlink_to(shared / "media/face_video/yes.mkv")
+    said = printed("faces", "--media", str(tmp_path), "--faces", "12", "--rounds", "1", "--table", "files")
+    assert "files to store" in said
+    assert "its bare forward pass" in said
+
+
+def test_engines_are_compared_on_real_faces(printed, shared, tmp_path):
+    (tmp_path / "face_video").mkdir()
+    (tmp_path / "face_video/yes.mkv").symlink_to(shared / "media/face_video/yes.mkv")
+    size = ("--faces", "6", "--rounds", "1", "--network", "mt_emotimobilefacenet")
+    said = printed("engines", "--media", str(tmp_path), *size)
+    assert said.count("mt_emotimobilefacenet") == 4
+    assert "openvino float32" in said
 
 
 def test_the_memory_of_a_long_video_is_measured(printed, clip):
