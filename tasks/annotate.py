@@ -26,7 +26,6 @@ from tasks.specs import Bench
 
 @task(
     name="annotate", task_run_name="annotate {name}", cache_policy=NO_CACHE, persist_result=False,
-    tags=["affstore", "annotate"],
 )  # fmt: skip
 def annotate(bench: Bench, name: str, found: Sequence[FoundAnnotation]) -> State[Any]:
     """See to it that annotation files are in the store as labels.

@@ -38,7 +38,6 @@ _NO_SOUND = np.empty(0, np.float32)
 
 @task(
     name="extract", task_run_name="extract {job.video}", cache_policy=NO_CACHE, persist_result=False,
-    tags=["affstore", "extract"],
 )  # fmt: skip
 def extract_video(bench: Bench, job: VideoJob, profile: Profile) -> State[Any]:
     """See to it that a video's faces and embeddings are in the store."""

@@ -22,7 +22,6 @@ from tasks.specs import Bench
 
 @task(
     name="ingest", task_run_name="ingest {arrival.name}", cache_policy=NO_CACHE, persist_result=False,
-    tags=["affstore", "ingest"],
 )  # fmt: skip
 def ingest_video(bench: Bench, arrival: Arrival) -> State[Any]:
     """See to it that a video is in the store; say what became of it."""

@@ -28,7 +28,6 @@ from tasks.train import fitted
 
 @task(
     name="predict", task_run_name="predict {video}", cache_policy=NO_CACHE, persist_result=False,
-    tags=["affstore", "predict"],
 )  # fmt: skip
 def predict_video(bench: Bench, video: str, experiments: Sequence[ExperimentSpec]) -> State[Any]:
     """See to it that every experiment's predictions for a video are in the store."""

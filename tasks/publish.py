@@ -28,7 +28,6 @@ from tasks.specs import Bench, ExperimentSpec
 
 @task(
     name="publish", task_run_name="publish {experiment.name}", cache_policy=NO_CACHE, persist_result=False,
-    tags=["affstore", "publish"],
 )  # fmt: skip
 def publish_experiment(
     bench: Bench, tag: str, experiment: ExperimentSpec, folder: Path, sample: Path | None

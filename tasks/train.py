@@ -28,7 +28,6 @@ from tasks.specs import Bench, ExperimentSpec
 
 @task(
     name="train", task_run_name="train {experiment.name}", cache_policy=NO_CACHE, persist_result=False,
-    tags=["affstore", "train"],
 )  # fmt: skip
 def train_head(bench: Bench, experiment: ExperimentSpec) -> State[Any]:
     """See to it that an experiment's head is fitted on today's embeddings and labels."""
