@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 import subprocess
 import sys
 from importlib.metadata import packages_distributions
@@ -32,7 +33,10 @@ def test_every_command_is_in_the_readme(command):
 
 @pytest.mark.parametrize("extractor", names())
 def test_every_extractor_has_a_row_in_the_readme(extractor):
-    assert f"| `{extractor}` |" in README
+    row = re.sub(
+        r"openl3_(env|music)_(linear|mel128|mel256)_(512|6144)(_librosa)?", "openl3_CONTENT_INPUT_WIDTH", extractor
+    )
+    assert f"| `{row}` |" in README
 
 
 def test_architecture_fits_on_a_page():
