@@ -18,6 +18,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import subprocess
 import tempfile
 from collections.abc import Sequence
@@ -77,12 +78,15 @@ class Folders:
     root: Path
 
     def extract(self) -> None:
-        """Do the jobs side by side, and commit what they wrote."""
+        """Do the jobs side by side in a copy of the store that knows nothing of them, and commit what they wrote."""
+        url = tempfile.mkdtemp(dir=self.root.parent)
+        shutil.copytree(self.place.bench.store_url, url, dirs_exist_ok=True)
+        place = replace(self.place, bench=replace(self.place.bench, store_url=url))
         with ThreadPoolExecutor(len(self.jobs)) as videos:
-            for outcome in videos.map(self.place.extract, self.jobs):
+            for outcome in videos.map(place.extract, self.jobs):
                 if outcome.status != "done":
                     raise SystemExit(f"'{outcome.subject}' is {outcome.status}: {outcome.reason}")
-                self.place.commit(outcome)
+                place.commit(outcome)
 
 
 def write_folders(folder: Path, place: Workplace, seen: Sequence[Pixels]) -> Folders:
