@@ -10,7 +10,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from flows.commands.options import DEFAULT_EXTRACTORS
-from flows.engines import AskedEngine, device_of, settled
+from flows.engines import AskedEngine, chosen_device, settled
 from models.extractors.registry import spec_of
 from models.extractors.specs import ExtractorSpec
 from models.extractors.variants import check_kind
@@ -226,7 +226,7 @@ def profile_of(config: RunConfig, weights: WeightsFolder, store: FeatureStore | 
         SpecError: an engine that was asked for cannot run.
     """
     untrained = config.weights == "untrained"
-    asked = AskedEngine(config.engine, config.precision, device_of(config.device))
+    asked = AskedEngine(config.engine, config.precision, chosen_device(config.device))
 
     def resolved(name: str) -> ExtractorSpec:
         spec = spec_of(name)

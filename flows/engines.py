@@ -90,7 +90,7 @@ def _made_with(record: Record, spec: FaceExtractorSpec) -> Choice | None:
     return Choice(made["engine"], made["precision"])
 
 
-def device_of(wanted: str) -> str:
+def chosen_device(wanted: str) -> str:
     """The device to work on.
 
     Raises:

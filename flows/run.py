@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from flows.config import PublishConfig, RunConfig, profile_of
-from flows.engines import device_of
+from flows.engines import chosen_device
 from flows.inputs import Inputs, check_kinds, gather
 from flows.runners import RunnerSpec, task_runner
 from flows.server import prefect_server
@@ -110,7 +110,7 @@ def request_of(config: RunConfig, replace_taken: bool = False, retry: bool = Fal
     experiments = tuple(replace(experiment, extractors=profile.extractors) for experiment in experiments)
     check_kinds(profile, config.crops, store)
     store.prepare(_producers(profile, config.crops, experiments))
-    bench = Bench(config.store, _run_id(), weights.root, device_of(config.device))
+    bench = Bench(config.store, _run_id(), weights.root, chosen_device(config.device))
     tries = Tries(replace_taken, retry)
     return Request(bench, inputs, profile, experiments, config.publish, tries, runs_folder(config.store))
 

@@ -155,11 +155,11 @@ def test_a_gpu_that_runs_out_of_memory_gets_half_the_batch_and_goes_on():
         return pictures.mean((2, 3))
 
     forward = TorchForward(Staged((stage,), torch.nn.Linear(3, 2), 3), replace(EMOTIEFFNET_B0, size_px=4), "cpu")
-    forward._piece = 256
     crops = np.random.default_rng(0).integers(0, 256, (256, 4, 4, 3), np.uint8)
-    first = forward._in_pieces(crops)
+    first = forward._pieces.run(lambda piece: (forward._pass(piece),), crops)[0]
     assert asked == [256, 128, 64, 64, 64, 64]
-    np.testing.assert_array_equal(forward._in_pieces(crops), first)
+    again = forward._pieces.run(lambda piece: (forward._pass(piece),), crops)[0]
+    np.testing.assert_array_equal(again, first)
     assert asked[6:] == [64] * 4
 
 
@@ -169,7 +169,7 @@ def test_a_gpu_without_memory_for_the_smallest_batch_is_a_clear_error():
 
     forward = TorchForward(Staged((stage,), torch.nn.Linear(3, 2), 3), replace(EMOTIEFFNET_B0, size_px=4), "cpu")
     with pytest.raises(DeviceMemoryError, match="not even for 16 crops"):
-        forward._in_pieces(np.zeros((32, 4, 4, 3), np.uint8))
+        forward._pieces.run(lambda piece: (forward._pass(piece),), np.zeros((32, 4, 4, 3), np.uint8))
 
 
 def test_converting_a_network_opens_no_connection():

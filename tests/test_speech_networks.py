@@ -258,6 +258,8 @@ def test_a_gpu_without_memory_for_a_batch_gets_half_of_it(base, monkeypatch):
     waves = np.stack([noise(RATE // 10, seed) for seed in range(5)])
     wanted, whole_pass, sizes = base.extractor._pass(waves)[0], base.extractor._pass, []
 
+    pieces = base.extractor._pieces
+
     def short_of_memory(waves, room):
         sizes.append(len(waves))
         if len(waves) > room:
@@ -265,11 +267,11 @@ def test_a_gpu_without_memory_for_a_batch_gets_half_of_it(base, monkeypatch):
         return whole_pass(waves)
 
     monkeypatch.setattr(base.extractor, "_pass", lambda waves: short_of_memory(waves, 2))
-    np.testing.assert_allclose(base.extractor._in_halves(waves)[0], wanted, atol=1e-5)
-    assert sizes == [5, 2, 3, 1, 2]
+    np.testing.assert_allclose(pieces.run(base.extractor._pass, waves)[0], wanted, atol=1e-5)
+    assert sizes == [5, 2, 2, 1]
     monkeypatch.setattr(base.extractor, "_pass", lambda waves: short_of_memory(waves, 0))
-    with pytest.raises(DeviceMemoryError, match="no memory for 0 s of sound"):
-        base.extractor._in_halves(waves)
+    with pytest.raises(DeviceMemoryError, match="no memory for one segment"):
+        pieces.run(base.extractor._pass, waves)
 
 
 # What is particular to one

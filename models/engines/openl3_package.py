@@ -62,13 +62,15 @@ class OpenL3Package:
 
 
 def _package() -> Any:
+    from models.extractors.openl3 import HOW_TO_INSTALL
+
     try:
         import openl3
         import openl3.models
     except ImportError as error:
         raise SpecError(
-            f"The engine 'openl3' is the package of that name, and it cannot be imported ({error}). Install it with "
-            "`pip install \"affstore[openl3]\"`, which needs the internet to build, or use the engine 'torch'."
+            f"The engine 'openl3' is the package of that name, and it cannot be imported ({error}). {HOW_TO_INSTALL} "
+            "Or use the engine 'torch'."
         ) from error
     return openl3
 

@@ -9,12 +9,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from models.extractors.torch_network import device_of, forward_pass
+from models.extractors.torch_network import Pieces, device_of, forward_pass
 from models.networks.openl3 import folded, pooled
 from models.networks.spectrogram import Samples, openl3_spectrogram, spectrogram
 from models.weights.architectures import build, check_layout
 from models.weights.calibration import settle_batch_norms
-from store.contract.errors import DeviceMemoryError
 
 if TYPE_CHECKING:
     from models.extractors.openl3 import OpenL3Spec
@@ -40,6 +39,8 @@ class OpenL3Torch:
         network = folded(network).requires_grad_(False)
         self._network = network.to(self._device, memory_format=torch.channels_last)
         self._seen = openl3_spectrogram(spec.representation, spec.front_end, spec.rate_hz)
+        fault = f"The GPU has no memory for one second of sound in '{spec.name}'. Stop what else runs on it."
+        self._pieces = Pieces(1, fault)
         self.batch = 1 if self._device.type == "cpu" else _BATCH_ON_GPU
 
     def __call__(self, windows: Samples) -> NDArray[np.float32]:
@@ -49,20 +50,8 @@ class OpenL3Torch:
             DeviceMemoryError: the GPU has no memory for even one window.
         """
         # One at a time: in one product for all, rounding would depend on where in the batch a window lies.
-        return self._in_halves(np.stack([spectrogram(window, self._seen) for window in windows])[:, None])
-
-    def _in_halves(self, seen: NDArray[np.float32]) -> NDArray[np.float32]:
-        """One pass, or two of half the windows where the GPU has no memory for one."""
-        try:
-            return self._pass(seen)
-        except torch.cuda.OutOfMemoryError as error:
-            torch.cuda.empty_cache()
-            if len(seen) == 1:
-                raise DeviceMemoryError(
-                    f"The GPU has no memory for one second of sound in '{self._spec.name}'. Stop what else runs on it."
-                ) from error
-        half = len(seen) // 2
-        return np.concatenate([self._in_halves(seen[:half]), self._in_halves(seen[half:])])
+        seen = np.stack([spectrogram(window, self._seen) for window in windows])[:, None]
+        return self._pieces.run(lambda piece: (self._pass(piece),), seen)[0]
 
     def _pass(self, seen: NDArray[np.float32]) -> NDArray[np.float32]:
         with forward_pass(self._device, self._spec.precision):

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.extractors.specs import FaceExtractorSpec
-from models.extractors.torch_network import device_of, forward_pass, normalised
+from models.extractors.torch_network import Pieces, device_of, forward_pass, normalised
 
 if TYPE_CHECKING:
     from models.networks.staged import Staged
@@ -27,7 +27,11 @@ class TorchForward:
     def __init__(self, staged: Staged, spec: FaceExtractorSpec, device: str) -> None:
         self._staged, self._spec, self._device = staged, spec, device_of(device)
         self.batch = _CPU_BATCH if self._device.type == "cpu" else _GPU_BATCH
-        self._piece = self.batch
+        self._pieces = Pieces(
+            _SMALLEST_BATCH,
+            f"The GPU has no memory left for '{spec.name}', not even for {_SMALLEST_BATCH} crops. "
+            "Stop what else runs on it, or choose fewer extractors a run.",
+        )
         self._alone = threading.Lock()
 
     def __call__(self, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -39,20 +43,7 @@ class TorchForward:
         if self._device.type == "cpu":
             return self._pass(crops)
         with self._alone:  # two threads' activations at once would need twice the memory and win no time
-            return self._in_pieces(crops)
-
-    def _in_pieces(self, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
-        import torch
-
-        while True:
-            try:
-                starts = range(0, len(crops), self._piece)
-                return np.concatenate([self._pass(crops[start : start + self._piece]) for start in starts])
-            except torch.cuda.OutOfMemoryError as error:
-                torch.cuda.empty_cache()
-                if self._piece // 2 < _SMALLEST_BATCH:
-                    raise _no_memory(self._spec.name, self._piece) from error
-                self._piece //= 2
+            return self._pieces.run(lambda piece: (self._pass(piece),), crops)[0]
 
     def _pass(self, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
         """The classifier always runs in float32, and so do the spec's first stages."""
@@ -68,12 +59,3 @@ class TorchForward:
             both = torch.cat([embedding, self._staged.classifier(embedding)], 1)
         array: NDArray[np.float32] = both.cpu().numpy()
         return array
-
-
-def _no_memory(name: str, batch: int) -> Exception:
-    from store.contract.errors import DeviceMemoryError
-
-    return DeviceMemoryError(
-        f"The GPU has no memory left for '{name}', not even for {batch} crops. "
-        "Stop what else runs on it, or choose fewer extractors a run."
-    )

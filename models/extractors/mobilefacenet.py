@@ -19,6 +19,7 @@ MT_EMOTIMOBILEFACENET = FaceExtractorSpec(
     std=_HALF,
     logits=AFFECTNET_8,
     valence_arousal=True,
+    float32_stages=6,
 )
 """It sees pixels in [-1, 1], not ImageNet's statistics as the others do."""
 

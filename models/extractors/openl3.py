@@ -9,6 +9,8 @@ stands for the time from half a hop before its window's middle to half a hop aft
 
 from __future__ import annotations
 
+import importlib.util
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -45,6 +47,9 @@ class Forward(Protocol):
         """One pass."""
 
 
+HOW_TO_INSTALL = 'Install it with `pip install "affstore[openl3]"`, which needs the internet to build.'
+
+_HOP = re.compile(r"hop(\d+(?:\.\d+)?)")
 _RATE_HZ = 48_000
 _WINDOW = _RATE_HZ
 _WIDTHS = (512, 6144)
@@ -86,6 +91,22 @@ class OpenL3Spec(SoundExtractorSpec):
         if hop_s <= 0:
             raise SpecError(f"'{self.name}': windows follow each other after a positive time; found {hop_s} s.")
         return replace(self, vectors_hz=1 / hop_s, centre=centre, first_s=_first_s(hop_s, centre))
+
+    def varied(self, word: str) -> SoundExtractorSpec:
+        """See `SoundExtractorSpec.varied`; also `hop0.5`, `uncentred`, and `package`: run by the package `openl3`.
+
+        Raises:
+            SpecError: the word says something else, or the package is not installed.
+        """
+        if word == "package":
+            if importlib.util.find_spec("openl3") is None:
+                raise SpecError(f"'{self.name}' needs the package openl3, which is not here. {HOW_TO_INSTALL}")
+            return replace(self, engine="openl3")
+        if word == "uncentred":
+            return self.windowed(self.hop_s, centre=False)
+        if found := _HOP.fullmatch(word):
+            return self.windowed(Fraction(found[1]), self.centre)
+        return super(OpenL3Spec, self).varied(word)
 
     def __post_init__(self) -> None:
         known = [(self.content, Content), (self.representation, Representation), (self.front_end, FrontEnd)]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Literal
 
@@ -10,6 +11,9 @@ from store.contract.errors import SpecError
 from store.contract.labels import LabelSpace
 
 Precision = Literal["float32", "bfloat16"]
+
+_BLOCKS = re.compile(r"blocks(\d+)")
+_WINDOWS = re.compile(r"windows(\d+)-(\d+)")
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -144,6 +148,26 @@ class SoundExtractorSpec:
     precision: Precision = "float32"
     engine: str = "torch"
     resampler: Literal["swresample", "resampy", "resampy_0.2"] = "swresample"
+
+    def varied(self, word: str) -> SoundExtractorSpec:
+        """The spec changed by one word of a variant's name.
+
+        Args:
+            word: `blocks90`, cut every 90 s; `windows20-10`, heard in windows of 20 s every 10 s; `notebook`, how
+                vectors meet frames.
+
+        Raises:
+            SpecError: the word says something else.
+        """
+        if word == "notebook":
+            return replace(self, align="notebook")
+        if found := _BLOCKS.fullmatch(word):
+            return replace(self, segments=blocks(int(found[1])))
+        if found := _WINDOWS.fullmatch(word):
+            return replace(self, segments=Segmenting("windows", int(found[1]), int(found[2])))
+        raise SpecError(
+            f"'{self.name}': '{word}' is no variant of this sound network; blocks90, windows20-10 and notebook are."
+        )
 
 
 ExtractorSpec = FaceExtractorSpec | SoundExtractorSpec

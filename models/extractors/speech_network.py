@@ -22,9 +22,9 @@ from numpy.typing import NDArray
 from models.extractors.base import SoundExtractor, SoundOutput
 from models.extractors.segments import Segment, cut
 from models.extractors.specs import SoundExtractorSpec
-from models.extractors.torch_network import check_engine, device_of, forward_pass
+from models.extractors.torch_network import Pieces, check_engine, device_of, forward_pass
 from models.weights.registry import entry_of
-from store.contract.errors import DeviceMemoryError, SpecError
+from store.contract.errors import SpecError
 
 if TYPE_CHECKING:
     import torch
@@ -65,6 +65,11 @@ class SpeechNetwork(SoundExtractor):
         # On a CPU a batch is no faster than its segments one by one, takes more memory, and may have other last bits.
         on_cpu = self._device.type == "cpu"
         self._batch = 1 if on_cpu else max(1, _SECONDS_A_PASS // max(1, spec.segments.length_s))
+        self._pieces = Pieces(
+            1,
+            f"The GPU has no memory for one segment of sound in '{spec.name}'. Stop what else runs on it, or cut the "
+            "sound into shorter segments.",
+        )
         self._alone = threading.Lock()
 
     def embed(self, wave: NDArray[np.floating[Any]]) -> SoundOutput:
@@ -136,25 +141,8 @@ class SpeechNetwork(SoundExtractor):
         usual = len(waves[0]) == _STRIDE * self.spec.segments.length_s * self.spec.vectors_hz + _FIELD - _STRIDE
         padding = [waves[-1]] * (self._batch - len(waves)) if usual else []
         with self._alone:  # two threads' activations at once would need twice the memory and win no time
-            states, scores = self._in_halves(np.stack([*waves, *padding]))
+            states, scores = self._pieces.run(self._pass, np.stack([*waves, *padding]))
         return states[: len(waves)], scores[: len(waves)]
-
-    def _in_halves(self, waves: Waves) -> Outputs:
-        """One pass, or two of half the segments where the GPU has no memory for one."""
-        import torch
-
-        try:
-            return self._pass(waves)
-        except torch.cuda.OutOfMemoryError as error:
-            torch.cuda.empty_cache()
-            if len(waves) == 1:
-                raise DeviceMemoryError(
-                    f"The GPU has no memory for {waves.shape[1] // RATE_HZ} s of sound in '{self.spec.name}'. "
-                    "Stop what else runs on it, or cut the sound into shorter segments."
-                ) from error
-        half = len(waves) // 2
-        first, second = self._in_halves(waves[:half]), self._in_halves(waves[half:])
-        return np.concatenate([first[0], second[0]]), np.concatenate([first[1], second[1]])
 
     def _pass(self, waves: Waves) -> Outputs:
         import torch

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from models.extractors.specs import ExtractorSpec, FaceExtractorSpec, Precision
-from store.contract.errors import SpecError
+from store.contract.errors import DeviceMemoryError, SpecError
 
 if TYPE_CHECKING:
     import torch
@@ -57,6 +57,41 @@ def forward_pass(device: torch.device, precision: Precision) -> Iterator[None]:
 
     with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16"):
         yield
+
+
+class Pieces:
+    """Passes in pieces that a GPU has memory for: after one that it has none for, in half as many rows from then on.
+
+    Args:
+        least: rows that are not halved any more.
+        fault: what cannot be done then, and what to do; the message of the error.
+    """
+
+    def __init__(self, least: int, fault: str) -> None:
+        self._least, self._fault = least, fault
+        self._most: int | None = None
+
+    def run(
+        self, step: Callable[[NDArray[Any]], tuple[NDArray[np.float32], ...]], rows: NDArray[Any]
+    ) -> tuple[NDArray[np.float32], ...]:
+        """Give `rows` to `step`, all at once or in pieces, and join what it gives.
+
+        Raises:
+            DeviceMemoryError: there is no memory for even the smallest piece.
+        """
+        import torch
+
+        while True:
+            size = min(self._most or len(rows), len(rows))
+            try:
+                outputs = [step(rows[start : start + size]) for start in range(0, len(rows), size)]
+            except torch.cuda.OutOfMemoryError as error:
+                torch.cuda.empty_cache()
+                if size // 2 < self._least:
+                    raise DeviceMemoryError(self._fault) from error
+                self._most = size // 2
+            else:
+                return tuple(np.concatenate(parts) for parts in zip(*outputs, strict=True))
 
 
 def in_padded_batches(

@@ -8,12 +8,10 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
-from models.extractors.specs import ExtractorSpec, FaceExtractorSpec, Segmenting, SoundExtractorSpec
+from models.extractors.specs import ExtractorSpec, FaceExtractorSpec
 from models.faces.specs import DetectorSpec
 from store.contract.errors import SpecError
 
-_BLOCKS = re.compile(r"blocks(\d+)")
-_WINDOWS = re.compile(r"windows(\d+)-(\d+)")
 _CROPS = re.compile(r"[a-z][a-z0-9_]*")
 
 
@@ -42,8 +40,7 @@ def variant_of(spec: ExtractorSpec, variant: str) -> ExtractorSpec:
     Args:
         spec: as registered.
         variant: of a face network, the kind of crop folder its faces come from, as in `--crops KIND=FOLDER`. Of a sound
-            network, how sound is cut (`blocks90`: every 90 s; `windows20-10`: windows of 20 s every 10 s) and how
-            vectors meet frames (`notebook`), joined by `+`.
+            network, words that its spec knows (see `SoundExtractorSpec.varied`), joined by `+`.
 
     Raises:
         SpecError: the variant says something else.
@@ -57,17 +54,5 @@ def variant_of(spec: ExtractorSpec, variant: str) -> ExtractorSpec:
         return replace(spec, name=f"{spec.name}@{variant}", faces=variant)
     varied = replace(spec, name=f"{spec.name}@{variant}")
     for word in variant.split("+"):
-        varied = _sound_word(varied, word)
+        varied = varied.varied(word)
     return varied
-
-
-def _sound_word(spec: SoundExtractorSpec, word: str) -> SoundExtractorSpec:
-    if word == "notebook":
-        return replace(spec, align="notebook")
-    if found := _BLOCKS.fullmatch(word):
-        return replace(spec, segments=Segmenting("blocks", int(found[1]), int(found[1])))
-    if found := _WINDOWS.fullmatch(word):
-        return replace(spec, segments=Segmenting("windows", int(found[1]), int(found[2])))
-    raise SpecError(
-        f"'{spec.name}': '{word}' is not a variant of a sound network; blocks90, windows20-10 and notebook are."
-    )
