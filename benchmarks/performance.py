@@ -1,79 +1,140 @@
-"""Write docs/performance.md: every table of the benchmarks that has a bar, with the machine they were taken on.
+"""Write docs/performance.md: every table of the benchmarks, with the machine it was taken on.
 
-    python benchmarks/performance.py --peer PYTHON_WITH_EMOTIEFFLIB > docs/performance.md
+    python benchmarks/performance.py --peer PYTHON_WITH_EMOTIEFFLIB
 
-Takes some twenty minutes on two quiet cores. What could not be measured is named at the end.
+Takes an hour or more on two quiet cores. The document is written anew after each table, and tables that are not asked
+for stay as they are, so that it can be made table by table: `--table seven --table raw`. What could not be measured is
+named with its reason, and what the document still lacks at its end.
 """
 
 from __future__ import annotations
 
 import argparse
+import datetime
 import os
 import platform
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from tasks.specs import code_versions
 
 HERE = Path(__file__).parent
-FIXED = ("--engine", "openvino", "--precision", "bfloat16")
-TABLES: tuple[tuple[str, tuple[str, ...]], ...] = (
-    ("B0 from files, the engine that a run chooses", ("faces.py", "--table", "files")),
-    ("B0 from files, in bfloat16", ("faces.py", "--table", "files", *FIXED)),
-    ("Seven face networks in one pass", ("faces.py", "--table", "seven")),
-    ("Raw video", ("faces.py", "--table", "raw")),
-    ("Engines, and how faithful they are", ("engines.py",)),
-    ("Memory of a long video", ("memory.py",)),
-    ("Planning a large store", ("plan.py",)),
-)
+DOCUMENT = HERE.parent / "docs/performance.md"
+FAILED = "It could not be measured: "
+MISSING = "## Missing"
+NO_GPU = "There is no GPU"
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """One section of the document.
+
+    Attributes:
+        title: its heading.
+        words: script and arguments.
+        peer: whether it compares with EmotiEffLib.
+        rounds: whether it takes `--rounds`.
+    """
+
+    title: str
+    words: tuple[str, ...]
+    peer: bool = False
+    rounds: bool = True
+
+
+_BFLOAT16 = ("--engine", "openvino", "--precision", "bfloat16")
+TABLES: Mapping[str, Table] = {
+    "files": Table("B0 from files to the store, the engine that a run chooses", ("faces.py", "--table", "files"), True),
+    "bf16": Table("B0 from files to the store, in bfloat16", ("faces.py", "--table", "files", *_BFLOAT16), True),
+    "seven": Table("Seven face networks in one pass", ("faces.py", "--table", "seven")),
+    "raw": Table("Raw video of 1280x720: detection and B0", ("faces.py", "--table", "raw")),
+    "engines": Table("Engines, and how faithful they are", ("engines.py",)),
+    "sound": Table("Sound: wav2vec2 base, and five networks in one pass", ("sound.py",)),
+    "memory": Table("Memory of a 26-minute video", ("memory.py",), rounds=False),
+    "plan": Table("Planning a large store", ("plan.py",)),
+    "gpu": Table("On a GPU", ("gpu.py",)),
+    "heads": Table("Heads", ("heads.py",), rounds=False),
+    "scoring": Table("Scoring", ("scoring.py",), rounds=False),
+}
 
 
 def machine() -> str:
-    """The processor, its cores and the versions that matter."""
+    """The processor and its cores."""
     lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     model = next(
         (line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine()
     )
-    versions = ", ".join(f"{name} {version}" for name, version in sorted(code_versions().items()))
-    return f"Machine: {len(os.sched_getaffinity(0))} cores of {model}, {platform.system()}.\n\nVersions: {versions}."
+    return f"{len(os.sched_getaffinity(0))} cores of {model}, {platform.system()}"
 
 
-def measured(words: Sequence[str], more: Sequence[str]) -> str:
-    """What a benchmark prints."""
-    command = [sys.executable, "-W", "ignore", str(HERE / words[0]), *words[1:], *more]
-    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, check=False)
+def measured(table: Table, more: Sequence[str]) -> str:
+    """What a benchmark prints, or why it does not."""
+    if not (HERE / table.words[0]).is_file():
+        return f"{FAILED}there is no benchmarks/{table.words[0]}."
+    command = [sys.executable, "-W", "ignore", str(HERE / table.words[0]), *table.words[1:], *more]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
-        return f"It could not be measured: {done.stderr.strip().splitlines()[-1]}"
+        return FAILED + ((done.stderr.strip().splitlines() or [f"it ended with {done.returncode}"])[-1])
     return "\n".join(line.rstrip() for line in done.stdout.strip().splitlines() if line.strip())
 
 
-def gpu() -> str:
-    import torch
+def section(table: Table, asked: argparse.Namespace) -> str:
+    """Measure a table and put it into words."""
+    more = ["--peer", asked.peer] if asked.peer and table.peer else []
+    more += ["--rounds", asked.rounds] if asked.rounds and table.rounds else []
+    today = datetime.datetime.now(datetime.UTC).date().isoformat()
+    said = measured(table, more)
+    where = f"`python benchmarks/{' '.join(table.words)}`, {today}, {machine()}:"
+    return f"{where}\n\n{said}" if said.startswith((FAILED, NO_GPU)) else f"{where}\n\n```\n{said}\n```"
 
-    if torch.cuda.is_available():
-        return "There is a GPU here, but no benchmark of it yet."
-    return (
-        "There is no GPU on this machine. Missing: faces/s of each network from crops and from JPEG files beside the bare "
-        "pass in bfloat16, the agreement of CPU and GPU, and a projection for the 3.09 million frames of Aff-Wild2."
-    )
+
+def sections(document: Path) -> dict[str, str]:
+    """What a document holds, by its headings."""
+    text = document.read_text(encoding="utf-8") if document.is_file() else ""
+    parts = [part.partition("\n") for part in text.split("\n## ")[1:]]
+    return {title.strip(): body.strip() for title, _, body in parts}
+
+
+def lacking(held: Mapping[str, str]) -> list[str]:
+    """What the document does not show, each with its reason."""
+    found = []
+    for name, table in TABLES.items():
+        body = held.get(table.title, f"{FAILED}nobody has run `python benchmarks/performance.py --table {name}` yet.")
+        said = body.partition("\n\n")[2] or body
+        if said.startswith((FAILED, NO_GPU)):
+            found.append(f"- {table.title}: {said.removeprefix(FAILED)}")
+    return found
+
+
+def write(document: Path, held: Mapping[str, str]) -> None:
+    """The document, its tables in their order; sections of other names stay between them and what is missing."""
+    versions = ", ".join(f"{name} {version}" for name, version in sorted(code_versions().items()))
+    titles = [table.title for table in TABLES.values()]
+    others = [title for title in held if title not in titles and f"## {title}" != MISSING]
+    parts = [
+        "# Performance",
+        f"Made by `python benchmarks/performance.py`, each table as dated. Read the ratios. Versions now: {versions}.",
+        *(f"## {title}\n\n{held[title]}" for title in [*titles, *others] if title in held),
+        f"{MISSING}\n\n" + ("\n".join(lacking(held)) or "Nothing."),
+    ]
+    document.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--peer", help="Python of an environment that has EmotiEffLib")
-    parser.add_argument("--table", type=int, action="append", help="by its place in the list; all if none is named")
-    parser.add_argument("--rounds", help="of each table of faces")
+    parser.add_argument("--table", choices=TABLES, action="append", help="all of them if none is named")
+    parser.add_argument("--rounds", help="of each table")
+    parser.add_argument("--document", type=Path, default=DOCUMENT)
     asked = parser.parse_args(arguments)
-    chosen = [TABLES[index] for index in asked.table or range(len(TABLES))]
-    print(f"# Performance\n\nMade by `python benchmarks/performance.py`. Read the ratios.\n\n{machine()}\n")
-    for title, words in chosen:
-        more = ["--peer", asked.peer] if asked.peer and "files" in words else []
-        more += ["--rounds", asked.rounds] if asked.rounds and words[0] in ("faces.py", "engines.py") else []
-        said = measured(words, more)
-        print(f"## {title}\n\n`python benchmarks/{' '.join(words)}`\n\n```\n{said}\n```\n", flush=True)
-    print(f"## On a GPU\n\n{gpu()}")
+    for name in asked.table or TABLES:
+        table = TABLES[name]
+        said = section(table, asked)
+        write(asked.document, sections(asked.document) | {table.title: said})
+        print(f"{table.title}: {said.partition(chr(10))[0] if FAILED in said else 'written'}", flush=True)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from cyclopts import App, CycloptsError
 from flows.commands.add import add
 from flows.commands.demo import demo
 from flows.commands.doctor import doctor
+from flows.commands.experiment import app as experiment
 from flows.commands.export import export
 from flows.commands.plan import plan
 from flows.commands.run import run
@@ -35,6 +36,7 @@ app = App(
 _COMMANDS: tuple[Callable[..., int], ...] = (demo, add, plan, run, status, show, export, doctor)
 for _place, _command in enumerate(_COMMANDS):
     app.command(_command, sort_key=_place)
+app.command(experiment)
 app.command(weights)
 
 

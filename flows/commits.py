@@ -32,7 +32,7 @@ def commit_finished(
     outcomes: list[Outcome] = []
     try:
         for batch in _batches(_outcomes(stage, futures), group):
-            for outcome in _committed(bench, stage, batch):
+            for outcome in committed(bench, stage, batch):
                 watching().outcome(outcome)
                 outcomes.append(outcome)
     except BaseException:  # also Ctrl-C: the threads at work must not first finish their videos
@@ -72,7 +72,8 @@ def _batches(outcomes: Iterable[Outcome], group: int) -> Iterator[list[Outcome]]
         yield batch
 
 
-def _committed(bench: Bench, stage: str, batch: Sequence[Outcome]) -> list[Outcome]:
+def committed(bench: Bench, stage: str, batch: Sequence[Outcome]) -> list[Outcome]:
+    """Commit what some units of work wrote, as one snapshot; one that conflicts fails alone."""
     drafts = [outcome.draft for outcome in batch if outcome.draft is not None]
     if not drafts:
         return list(batch)
@@ -81,7 +82,7 @@ def _committed(bench: Bench, stage: str, batch: Sequence[Outcome]) -> list[Outco
         FeatureStore(bench.store_url).commit(drafts, f"{stage}: {about}", {"run_id": bench.run_id})
     except ConflictError as error:
         if len(batch) > 1:  # one of them; the others are none the worse
-            return [committed for outcome in batch for committed in _committed(bench, stage, [outcome])]
+            return [one for outcome in batch for one in committed(bench, stage, [outcome])]
         return [Outcome(stage, batch[0].subject, "failed", str(error))]
     for draft in drafts:
         draft.release()

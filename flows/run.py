@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any, TypeVar
 
 from flows.config import PublishConfig, RunConfig, profile_of
 from flows.engines import chosen_device
@@ -25,6 +26,8 @@ from tasks.outcomes import Outcome
 from tasks.progress import begin
 from tasks.recipes import crop_stage
 from tasks.specs import Bench, ExperimentSpec, Profile
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,18 +113,34 @@ def request_of(config: RunConfig, replace_taken: bool = False, retry: bool = Fal
     experiments = tuple(replace(experiment, extractors=profile.extractors) for experiment in experiments)
     check_kinds(profile, config.crops, store)
     store.prepare(_producers(profile, config.crops, experiments))
-    bench = Bench(config.store, _run_id(), weights.root, chosen_device(config.device))
+    runs = runs_folder(config.store)
+    bench = Bench(config.store, _run_id(), weights.root, chosen_device(config.device), runs / "trainings")
     tries = Tries(replace_taken, retry)
-    return Request(bench, inputs, profile, experiments, config.publish, tries, runs_folder(config.store))
+    return Request(bench, inputs, profile, experiments, config.publish, tries, runs)
 
 
 def execute(request: Request, runner: RunnerSpec, watcher: Watcher) -> RunResult:
-    """Run the DAG, on a Prefect server of its own unless `PREFECT_API_URL` names one.
+    """Run the DAG; see `carry_out`."""
+
+    def work(runs_on: Any) -> RunResult:
+        from flows.pipeline import pipeline
+
+        return pipeline.with_options(task_runner=runs_on)(request, runs_on)
+
+    return carry_out(request, runner, watcher, work)
+
+
+def carry_out(request: Request, runner: RunnerSpec, watcher: Watcher, work: Callable[[Any], T]) -> T:
+    """Call `work` with a task runner, on a Prefect server of its own unless `PREFECT_API_URL` names one.
 
     Args:
-        request: what to do.
+        request: what the flows that `work` calls do.
         runner: how to fan out.
         watcher: told what happens.
+        work: calls a flow; Prefect is not to be imported before it is called.
+
+    Raises:
+        SpecError: the runner cannot reach the store or the server.
     """
     if runner.address and "127.0.0.1" not in runner.address and not os.environ.get("PREFECT_API_URL"):
         raise SpecError(
@@ -132,11 +151,9 @@ def execute(request: Request, runner: RunnerSpec, watcher: Watcher) -> RunResult
         raise SpecError("A store in memory lives in one process; Dask's workers need a folder or s3://bucket/prefix.")
     with prefect_server(request.runs_folder / "prefect") as api:
         watcher.server(api)
-        from flows.pipeline import pipeline
-
         begin()
         with task_runner(runner) as runs_on, shown_by(watcher):
-            return pipeline.with_options(task_runner=runs_on)(request, runs_on)
+            return work(runs_on)
 
 
 def runs_folder(store_url: str) -> Path:

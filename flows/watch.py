@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from tasks.progress import listening
 
 if TYPE_CHECKING:
+    from tasks.memory import MemoryNeed
     from tasks.outcomes import Outcome
 
 
@@ -20,6 +21,9 @@ class Watcher:
 
     def server(self, api: str) -> None:
         """A Prefect server answers at `api`."""
+
+    def memory(self, need: MemoryNeed) -> None:
+        """What the run will need, before it begins."""
 
     def stage(self, name: str, units: int, frames: int = 0) -> None:
         """A stage begins, with so many units of work and, where that is known, so many frames."""
@@ -64,6 +68,13 @@ class Screen(Watcher):
     def server(self, api: str) -> None:
         """See `Watcher.server`."""
         self._say(f"[dim]Prefect's pages of this run: {api.removesuffix('/api')}[/dim]")
+
+    def memory(self, need: MemoryNeed) -> None:
+        """See `Watcher.memory`; nothing is said of a run that has nothing to extract."""
+        from rich.markup import escape
+
+        if need.at_once:
+            self._say(f"[dim]{escape(str(need))}[/dim]")
 
     def stage(self, name: str, units: int, frames: int = 0) -> None:
         """See `Watcher.stage`."""

@@ -8,15 +8,15 @@ for that).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from store.contract.errors import AnnotationError, SpecError
-from store.contract.labels import EXPR, LabelSpace, task_space
+from store.contract.errors import AnnotationError, SpecError, UnknownNameError
+from store.contract.labels import EXPR, task_space
 
 Known = NDArray[np.bool_] | None
 
@@ -38,7 +38,9 @@ class Scores:
     frames: int
 
 
-def score(task: str, prediction: NDArray[Any], value: NDArray[Any], known: Known = None) -> Scores:
+def score(
+    task: str, prediction: NDArray[Any], value: NDArray[Any], known: Known = None, without: tuple[str, ...] = ()
+) -> Scores:
     """The challenge's measure of a task.
 
     Args:
@@ -46,25 +48,31 @@ def score(task: str, prediction: NDArray[Any], value: NDArray[Any], known: Known
         prediction: decisions as `models.thresholds.decide` gives them, of the shape of `value`.
         value: `(frames, 1)` class, `(frames, 12)` 0 or 1, or `(frames, 2)` valence and arousal.
         known: of the same shape; everything is known if None.
+        without: classes of `expr` that do not count: frames labelled with one are left out, and every mean is over the
+            others (ABAW6 Table 4, "w/o Other").
 
     Raises:
-        SpecError: shapes differ, or a prediction is no number.
+        SpecError: shapes differ, a prediction is no number, or `without` names what is no class of the task.
         AnnotationError: no frame is known.
     """
     space = task_space(task)
+    kept = kept_classes(task, without)
     mask = _mask(prediction, value, known)
+    if without:
+        mask = mask & np.isin(value, kept)
     if not mask.any():
         raise AnnotationError(f"There is no frame to score the task '{task}' on: every label is unknown.")
     frames = int(mask.any(axis=1).sum())
     if space.kind == "one_of":
-        by_class = per_class_f1(prediction, value, mask, len(space))
-        details = {"accuracy": accuracy(prediction, value, mask), **_named("F1", space, by_class)}
+        by_class = per_class_f1(prediction, value, mask, len(space))[kept]
+        names = [space.names[index] for index in kept]
+        details = {"accuracy": accuracy(prediction, value, mask), **_named("F1", names, by_class)}
         return Scores("macro F1", float(by_class.mean()), details, frames)
     if space.kind == "any_of":
         by_unit = au_f1(prediction, value, mask)
-        return Scores("mean F1", float(by_unit.mean()), _named("F1", space, by_unit), frames)
+        return Scores("mean F1", float(by_unit.mean()), _named("F1", space.names, by_unit), frames)
     by_axis = np.array([ccc(prediction[:, k], value[:, k], mask[:, k]) for k in range(len(space))])
-    return Scores("mean CCC", float(by_axis.mean()), _named("CCC", space, by_axis), frames)
+    return Scores("mean CCC", float(by_axis.mean()), _named("CCC", space.names, by_axis), frames)
 
 
 def chance(
@@ -114,9 +122,37 @@ def per_class_f1(
         SpecError: shapes differ, or there is a known label or prediction that is no class.
     """
     mask = _mask(prediction, value, known)
-    truth, guess = _classes(value[mask], classes), _classes(prediction[mask], classes)
-    confusion = np.bincount(truth * classes + guess, minlength=classes**2).reshape(classes, classes)
-    return _f1(np.diag(confusion), confusion.sum(axis=0), confusion.sum(axis=1))
+    return f1(class_counts(confusion_matrix(prediction[mask], value[mask], classes)))
+
+
+def confusion_matrix(prediction: NDArray[Any], value: NDArray[Any], classes: int = len(EXPR)) -> NDArray[np.int64]:
+    """How often each class (row) is said to be each (column), `(classes, classes)`.
+
+    Raises:
+        SpecError: shapes differ, or there is a label or prediction that is no class.
+    """
+    _mask(prediction, value, None)
+    truth, guess = _classes(value.ravel(), classes), _classes(prediction.ravel(), classes)
+    return np.bincount(truth * classes + guess, minlength=classes**2).reshape(classes, classes)
+
+
+def class_counts(confusion: NDArray[np.int64]) -> NDArray[np.int64]:
+    """How often each class is said rightly, said, and annotated, `(3, classes)`."""
+    return np.stack([np.diag(confusion), confusion.sum(axis=0), confusion.sum(axis=1)])
+
+
+def unit_counts(prediction: NDArray[Any], value: NDArray[Any], known: Known = None) -> NDArray[np.int64]:
+    """How often each action unit is said rightly, said, and annotated, `(3, units)`; arguments as of `au_f1`."""
+    mask = _mask(prediction, value, known)
+    if not all(np.all(((cells == 0) | (cells == 1)) | ~mask) for cells in (prediction, value)):
+        raise SpecError("Action units are scored on 0 and 1; found other numbers. Apply thresholds to scores first.")
+    guess, truth = prediction.astype(bool) & mask, value.astype(bool) & mask
+    return np.stack([np.count_nonzero(cells, axis=0) for cells in (guess & truth, guess, truth)])
+
+
+def f1(counts: NDArray[Any]) -> NDArray[np.float64]:
+    """F1 of each column of `(…, 3, columns)` counts: `2 rightly said / (said + annotated)`, 0 where both are none."""
+    return 2 * counts[..., 0, :] / np.maximum(counts[..., 1, :] + counts[..., 2, :], 1)
 
 
 def accuracy(prediction: NDArray[Any], value: NDArray[Any], known: Known = None) -> float:
@@ -136,11 +172,7 @@ def au_f1(prediction: NDArray[Any], value: NDArray[Any], known: Known = None) ->
     Raises:
         SpecError: shapes differ, or a known label or prediction is neither 0 nor 1.
     """
-    mask = _mask(prediction, value, known)
-    if not all(np.all(((cells == 0) | (cells == 1)) | ~mask) for cells in (prediction, value)):
-        raise SpecError("Action units are scored on 0 and 1; found other numbers. Apply thresholds to scores first.")
-    guess, truth = prediction.astype(bool) & mask, value.astype(bool) & mask
-    return _f1((guess & truth).sum(axis=0), guess.sum(axis=0), truth.sum(axis=0))
+    return f1(unit_counts(prediction, value, known))
 
 
 def ccc(prediction: NDArray[Any], value: NDArray[Any], known: Known = None) -> float:
@@ -176,9 +208,22 @@ def mean_ccc(prediction: NDArray[Any], value: NDArray[Any], known: Known = None)
     return float(np.mean([ccc(prediction[:, k], value[:, k], mask[:, k]) for k in range(value.shape[1])]))
 
 
-def _f1(hits: NDArray[Any], guessed: NDArray[Any], true: NDArray[Any]) -> NDArray[np.float64]:
-    """`2 tp / (guessed + true)`, 0 where both are none."""
-    return 2 * hits / np.maximum(guessed + true, 1)
+def kept_classes(task: str, without: tuple[str, ...]) -> list[int]:
+    """The classes of a task that count, by index.
+
+    Raises:
+        SpecError: `without` names what is no class of the task, or leaves none.
+    """
+    space = task_space(task)
+    if without and space.kind != "one_of":
+        raise SpecError(f"Only classes of expressions can be left out; found {', '.join(without)} for '{task}'.")
+    for name in without:
+        if name not in space.names:
+            raise UnknownNameError.of("class", name, space.names)
+    kept = [index for index, name in enumerate(space.names) if name not in without]
+    if not kept:
+        raise SpecError(f"Every class of the task '{task}' is left out, so that nothing can be said.")
+    return kept
 
 
 def _classes(cells: NDArray[Any], classes: int) -> NDArray[np.int64]:
@@ -198,5 +243,5 @@ def _mask(prediction: NDArray[Any], value: NDArray[Any], known: Known) -> NDArra
     return mask
 
 
-def _named(measure: str, space: LabelSpace, values: NDArray[np.float64]) -> dict[str, float]:
-    return {f"{measure} {name}": float(value) for name, value in zip(space.names, values, strict=True)}
+def _named(measure: str, names: Sequence[str], values: NDArray[np.float64]) -> dict[str, float]:
+    return {f"{measure} {name}": float(value) for name, value in zip(names, values, strict=True)}

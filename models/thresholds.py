@@ -42,9 +42,12 @@ def best_thresholds(
         raise SpecError("Thresholds are searched on labels 0 and 1; found other numbers where known.")
     units, bins = probability.shape[1], len(GRID) + 1
     # How many thresholds a score reaches says all; comparisons are made in the scores' own precision.
-    reached = np.searchsorted(GRID.astype(probability.dtype), probability, side="right")
-    cell = (np.arange(units) * bins + reached) * 2 + (value == 1)
-    counts = np.bincount(cell[known], minlength=units * bins * 2).reshape(units, bins, 2)
+    reached = np.zeros(probability.shape, np.uint8)
+    for threshold in GRID.astype(probability.dtype):
+        reached += probability >= threshold
+    cell = reached * np.uint8(2) + (value == 1)
+    cell[~known] = bins * 2  # counted, and not looked at
+    counts = np.stack([np.bincount(column, minlength=bins * 2 + 1)[:-1] for column in cell.T]).reshape(units, bins, 2)
     positive = counts[:, ::-1].cumsum(axis=1)[:, ::-1][:, 1:]  # (units, thresholds, truth): said to be present
     true = counts[..., 1].sum(axis=1, keepdims=True)
     f1 = 2 * positive[..., 1] / np.maximum(positive.sum(axis=2) + true, 1)

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from models.heads.divisions import fold_of
 from models.heads.examples import Examples
 from store import FeatureStore
 from store.contract.errors import AnnotationError, SpecError
 from store.contract.names import MAIN, SIDES
 from store.contract.records import Address, Record
 from tasks.specs import ExperimentSpec, Input
+
+Part = Literal["train", "validation"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,10 +33,27 @@ class Seen:
     features: tuple[Record, ...]
 
 
-def labelled(store: FeatureStore, experiment: ExperimentSpec, split: str) -> list[Seen]:
-    """Every labelled subject of a split that has all inputs; those whose face was never found are left out."""
-    task = experiment.task
-    labels = [r for r in store.records("label") if r.address.producer == task and r.attributes["split"] == split]
+def labelled(store: FeatureStore, experiment: ExperimentSpec, part: Part) -> list[Seen]:
+    """Every labelled subject that an experiment's head is fitted on, or that chooses its epoch.
+
+    Those that lack an input, as a face that was never found, are left out.
+
+    Args:
+        store: an open store.
+        experiment: its division says which videos are meant.
+        part: `train` or `validation`.
+    """
+    division = experiment.division
+    splits = division.train if part == "train" or division.folds else division.validation
+    labels = labels_of(store, experiment.task, splits)
+    if division.folds:
+        held_out = held_out_videos(store, experiment)
+        labels = [label for label in labels if (label.address.video in held_out) == (part == "validation")]
+    return seen_of(store, experiment, labels)
+
+
+def seen_of(store: FeatureStore, experiment: ExperimentSpec, labels: Iterable[Record]) -> list[Seen]:
+    """Labels with the features of their subjects; those that lack an input are left out."""
     found = []
     for label in labels:
         video = label.address.video
@@ -42,6 +62,25 @@ def labelled(store: FeatureStore, experiment: ExperimentSpec, split: str) -> lis
         if features is not None:
             found.append(Seen(label, features))
     return found
+
+
+def labels_of(store: FeatureStore, task: str, splits: Collection[str]) -> list[Record]:
+    """The labels of a task in some splits."""
+    return [r for r in store.records("label") if r.address.producer == task and r.attributes["split"] in splits]
+
+
+def held_out_videos(store: FeatureStore, experiment: ExperimentSpec) -> set[str]:
+    """The videos of the part that an experiment's fold holds out; none without folds.
+
+    Raises:
+        AnnotationError: there are fewer labelled videos than folds.
+    """
+    division = experiment.division
+    if not division.folds:
+        return set()
+    videos = sorted({label.address.video for label in labels_of(store, experiment.task, division.train)})
+    folds = fold_of(videos, division.folds, division.seed)
+    return {video for video in videos if folds[video] == division.held_out}
 
 
 def subjects_of(store: FeatureStore, video: str, experiment: ExperimentSpec) -> list[str]:

@@ -14,7 +14,7 @@ from tasks.crop_plan import GivenCrops, crop_rows
 from tasks.plan_rows import Held, PlanRow, compared
 from tasks.specs import Profile
 
-_ORDER = ("source", "face", "visual", "audio", "label", "head", "prediction", "quarantine")
+_ORDER = ("source", "face", "visual", "audio", "label", "head", "prediction", "result", "quarantine")
 
 
 def plan(records: Sequence[Record], profile: Profile, given: GivenCrops | None = None) -> list[PlanRow]:

@@ -10,7 +10,6 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 
-from models.heads.keras_mlp import predict
 from models.smoothing import box_smooth, fill_gaps
 from models.thresholds import decide
 from store import FeatureStore
@@ -20,7 +19,8 @@ from store.contract.labels import task_space
 from store.contract.records import Address, Artifact, Record
 from store.engine.draft import Draft
 from tasks import recipes
-from tasks.examples import features_of, read_features, subjects_of
+from tasks.examples import features_of, held_out_videos, subjects_of
+from tasks.head_kinds import Work, kind_of
 from tasks.outcomes import Outcome, as_state, refused
 from tasks.specs import Bench, ExperimentSpec
 from tasks.train import fitted
@@ -40,8 +40,11 @@ def store_predictions(bench: Bench, video: str, experiments: Sequence[Experiment
     draft = store.draft(bench.code, bench.run_id)
     try:
         for experiment in experiments:
+            if experiment.division.folds and video not in held_out_videos(store, experiment):
+                continue  # a fold's head judges the videos that it was not fitted on, and no others
             for subject in subjects_of(store, video, experiment):
-                _store_prediction(store, draft, experiment, Address("prediction", experiment.name, video, subject))
+                address = Address("prediction", experiment.name, video, subject)
+                _store_prediction(Work(store, bench, experiment), draft, address)
     except AffstoreError as error:
         return refused("predict", video, error)
     if not draft.records:
@@ -50,7 +53,8 @@ def store_predictions(bench: Bench, video: str, experiments: Sequence[Experiment
     return Outcome("predict", video, "done", f"{len(draft.records)} predictions", frames, draft)
 
 
-def _store_prediction(store: FeatureStore, draft: Draft, experiment: ExperimentSpec, address: Address) -> None:
+def _store_prediction(work: Work, draft: Draft, address: Address) -> None:
+    store, experiment = work.store, work.experiment
     features = features_of(store, address.video, address.subject, experiment)
     head = store.find(Address("head", experiment.name))
     if features is None or head is None:
@@ -58,7 +62,7 @@ def _store_prediction(store: FeatureStore, draft: Draft, experiment: ExperimentS
     recipe = prediction_recipe(experiment, head, features)
     held = store.find(address)
     if held is None or held.key != key_of(recipe):
-        draft.put(_prediction(store, experiment, address, recipe, (head, *features)))
+        draft.put(_prediction(work, address, recipe, (head, *features)))
 
 
 def prediction_recipe(experiment: ExperimentSpec, head: Record, features: Sequence[Record]) -> dict[str, Any]:
@@ -66,13 +70,10 @@ def prediction_recipe(experiment: ExperimentSpec, head: Record, features: Sequen
     return recipes.prediction(experiment.finish, head.key, [record.key for record in features])
 
 
-def _prediction(
-    store: FeatureStore, experiment: ExperimentSpec, address: Address, recipe: Any, parents: tuple[Record, ...]
-) -> Artifact:
-    head, others = fitted(store, experiment)
-    features, present = read_features(store, parents[1:], experiment.inputs)
-    outputs = np.zeros((len(features), head.spec.outputs), np.float32)
-    outputs[present] = predict(head, features[present])
+def _prediction(work: Work, address: Address, recipe: Any, parents: tuple[Record, ...]) -> Artifact:
+    experiment = work.experiment
+    head, others = fitted(work.store, experiment)
+    outputs, present = kind_of(experiment.head).say(work, experiment.head, head, parents[1:])
     raw = fill_gaps(outputs, present, fallback=others["prior"])
     smoothed = box_smooth(raw, experiment.finish.smooth_frames)
     thresholds = others.get("thresholds")

@@ -56,6 +56,11 @@ def prediction(finish: Any, head_key: str, inputs: Sequence[str]) -> dict[str, A
     return {"finish": plain(finish), "head": head_key, "inputs": list(inputs)}
 
 
+def result(asked: Any, inputs: Sequence[str]) -> dict[str, Any]:
+    """A row's result: how it is judged, and the keys of every prediction and label that it looks at."""
+    return {"asked": plain(asked), "inputs": key_of(sorted(inputs))}
+
+
 def quarantine(stage: str, name: str, sha256: str) -> dict[str, Any]:
     """An input that could not be used; tried again when its bytes, its name or the decoding change.
 

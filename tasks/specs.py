@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import platform
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
@@ -13,7 +14,8 @@ from typing import Any, Literal
 from models.extractors.registry import spec_of
 from models.extractors.specs import ExtractorSpec, FaceExtractorSpec, SoundExtractorSpec
 from models.faces.specs import DetectorSpec, TrackingSpec
-from models.heads.specs import MlpSpec
+from models.heads.divisions import Division
+from models.heads.kinds import HeadSpec
 from store.contract.errors import SpecError
 from store.contract.keys import plain
 
@@ -75,6 +77,11 @@ class Profile:
         return (*self.faces_from(self.detector.name), *self.sounds)
 
     @property
+    def untrained(self) -> list[str]:
+        """The networks that have untrained parameters."""
+        return [spec.name for spec in self.extractors if not spec.weights.trained]
+
+    @property
     def sounds(self) -> tuple[SoundExtractorSpec, ...]:
         """The sound networks."""
         return tuple(spec for spec in self.extractors if isinstance(spec, SoundExtractorSpec))
@@ -89,13 +96,20 @@ class Bench:
         run_id: this run; written into records, part of no key.
         weights: the weights folder.
         device: `cpu` or `cuda`.
+        trainings: gets a folder for each training, with its checkpoints and logs; none are kept if None.
     """
 
     store_url: str
     run_id: str
     weights: Path
     device: str = "cpu"
+    trainings: Path | None = None
     code: dict[str, str] = field(default_factory=lambda: dict(code_versions()))
+
+    @property
+    def scratch(self) -> Path:
+        """Where large things are put down for a while."""
+        return self.trainings or Path(tempfile.gettempdir())
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,16 +159,18 @@ class ExperimentSpec:
 
     Attributes:
         name: the experiment's name in the store.
-        inputs: what the head sees, side by side.
-        mlp: the head; it knows its task.
+        inputs: what the head sees, side by side (or as streams).
+        head: what is fitted; it knows its task.
         finish: what is done to its outputs.
+        division: the videos it is fitted on, and those that choose its epoch.
         extractors: the resolved networks of the inputs; embeddings that others made are not taken for theirs.
     """
 
     name: str
     inputs: tuple[Input, ...]
-    mlp: MlpSpec
+    head: HeadSpec
     finish: Finish = Finish()
+    division: Division = field(default_factory=Division)
     extractors: tuple[ExtractorSpec, ...] = ()
 
     def made_by(self, part: Input, recipe: Mapping[str, Any]) -> bool:
@@ -176,4 +192,4 @@ class ExperimentSpec:
     @property
     def task(self) -> str:
         """`expr`, `au` or `va`."""
-        return self.mlp.task
+        return self.head.task

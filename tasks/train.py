@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,17 +12,17 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 
-from models.heads.examples import Examples
-from models.heads.keras_mlp import FittedHead, fit, predict
+from models.heads.divisions import check_leak
 from models.metrics import score
 from models.thresholds import best_thresholds, decide
 from store import FeatureStore
-from store.contract.errors import AffstoreError
+from store.contract.errors import AffstoreError, AnnotationError
 from store.contract.keys import key_of, plain
 from store.contract.labels import task_space
 from store.contract.records import Address, Artifact, Record
 from tasks import recipes
-from tasks.examples import Seen, labelled, read_examples
+from tasks.examples import Part, Seen, labelled
+from tasks.head_kinds import Arrays, Fitted, Work, kind_of
 from tasks.outcomes import Outcome, as_state, refused
 from tasks.specs import Bench, ExperimentSpec
 
@@ -37,19 +38,20 @@ def train_head(bench: Bench, experiment: ExperimentSpec) -> State[Any]:
 def train(bench: Bench, experiment: ExperimentSpec) -> Outcome:
     """The body of `train_head`, for those without Prefect."""
     store = FeatureStore(bench.store_url)
-    seen = _seen(store, experiment)
-    recipe = _recipe(experiment, seen)
-    address = Address("head", experiment.name)
-    held = store.find(address)
-    if held is not None and held.key == key_of(recipe):
-        return Outcome("train", experiment.name, "cached", "its head is in the store")
     try:
-        artifact = _fit(store, experiment, seen, recipe)
+        seen = _seen(store, experiment)
+        recipe = _recipe(experiment, seen)
+        address = Address("head", experiment.name)
+        held = store.find(address)
+        if held is not None and held.key == key_of(recipe):
+            return Outcome("train", experiment.name, "cached", "its head is in the store")
+        artifact = _fit(Work(store, bench, experiment, key_of(recipe)), seen, recipe)
     except AffstoreError as error:
         return refused("train", experiment.name, error)
     draft = store.draft(bench.code, bench.run_id)
     draft.put(artifact)
-    said = f"{artifact.attributes['scores']['headline']} {artifact.attributes['scores']['value']:.3f} frame by frame"
+    scores = artifact.attributes["scores"]
+    said = f"{scores['headline']} {scores['value']:.3f} frame by frame" if scores else "nothing to choose its epoch on"
     return Outcome("train", experiment.name, "done", said, draft=draft)
 
 
@@ -58,31 +60,46 @@ def head_recipe(store: FeatureStore, experiment: ExperimentSpec) -> dict[str, An
     return _recipe(experiment, _seen(store, experiment))
 
 
-def _seen(store: FeatureStore, experiment: ExperimentSpec) -> dict[str, list[Seen]]:
-    return {split: labelled(store, experiment, split) for split in ("train", "validation")}
+def _seen(store: FeatureStore, experiment: ExperimentSpec) -> dict[Part, list[Seen]]:
+    """The subjects that fit a head, and those that choose its epoch; no video is among both."""
+    seen: dict[Part, list[Seen]] = {part: labelled(store, experiment, part) for part in get_args(Part)}
+    check_leak({part: [_bytes_of(store, subject.label) for subject in subjects] for part, subjects in seen.items()})
+    return seen
 
 
-def _recipe(experiment: ExperimentSpec, seen: dict[str, list[Seen]]) -> dict[str, Any]:
+def _bytes_of(store: FeatureStore, label: Record) -> tuple[str, str]:
+    """The name of a label's video, and the SHA-256 of its bytes."""
+    video = label.address.video
+    return video, str(store.get(Address("source", video=video)).attributes["sha256"])
+
+
+def _recipe(experiment: ExperimentSpec, seen: Mapping[Part, list[Seen]]) -> dict[str, Any]:
     return recipes.head(_fit_of(experiment), _keys(seen["train"]), _keys(seen["validation"]))
 
 
-def _fit(store: FeatureStore, experiment: ExperimentSpec, seen: dict[str, list[Seen]], recipe: Any) -> Artifact:
+def _fit(work: Work, seen: Mapping[Part, list[Seen]], recipe: Any) -> Artifact:
     started = time.perf_counter()
-    examples = {split: read_examples(store, seen[split], experiment.inputs, split) for split in seen}
-    head = fit(experiment.mlp, examples["train"], examples["validation"])
-    thresholds = _thresholds(experiment, head, examples["validation"])
+    experiment = work.experiment
+    if not seen["train"]:
+        raise AnnotationError(
+            f"No video of {' or '.join(experiment.division.train)} has labels of the task '{experiment.task}' and all "
+            f"inputs of '{experiment.name}'. Add annotations, or videos that have them."
+        )
+    head = kind_of(experiment.head).fit(work, experiment.head, seen["train"], seen["validation"])
+    outputs, value = _judged(work, head, seen["validation"] or seen["train"])
+    thresholds = _thresholds(experiment, outputs, value) if seen["validation"] else None
     arrays = {f"parameter_{name}": array for name, array in head.parameters.items()}
     arrays |= {f"curve_{name}": array for name, array in head.curve.items()}
-    arrays["parameter_prior"] = predict(head, examples["train"].x).mean(axis=0)
+    arrays |= {"blob_model": head.blob} if len(head.blob) else {}
+    arrays["parameter_prior"] = outputs.mean(axis=0, dtype=np.float64).astype(np.float32)
     if thresholds is not None:
         arrays["parameter_thresholds"] = thresholds.astype(np.float32)
-    made = {
-        "engine": "keras",
-        "device": "cpu",
-        "precision": "float32",
-        "trained": all(feature.made.get("trained", True) for part in seen["train"] for feature in part.features),
+    made = dict(head.made) | {
+        "trained": all(
+            feature.made.get("trained", True) for part in seen.values() for s in part for feature in s.features
+        ),
         "elapsed_s": round(time.perf_counter() - started, 3),
-        "rows": {split: len(rows) for split, rows in examples.items()},
+        "subjects": {part: len(subjects) for part, subjects in seen.items()},
     }
     return Artifact(
         Address("head", experiment.name),
@@ -91,16 +108,33 @@ def _fit(store: FeatureStore, experiment: ExperimentSpec, seen: dict[str, list[S
         {
             "task": experiment.task,
             "labels": list(task_space(experiment.task).names),
-            "head": plain(_fit_of(experiment)) | {"best_epoch": head.best_epoch},
-            "scores": _scores(experiment, head, thresholds, examples["validation"]),
+            "head": plain(_fit_of(experiment)) | {"best_epoch": head.best_epoch, "report": dict(head.report)},
+            "scores": _scores(experiment, outputs, value, thresholds) if seen["validation"] else None,
         },
         tuple(sorted({parent.as_parent() for split in seen.values() for part in split for parent in _all(part)})),
         made,
     )
 
 
-def fitted(store: FeatureStore, experiment: ExperimentSpec) -> tuple[FittedHead, dict[str, NDArray[np.float32]]]:
-    """A stored head, and its other parameters: the prior and, for action units, thresholds.
+def _judged(work: Work, head: Fitted, seen: Sequence[Seen]) -> tuple[NDArray[np.float32], NDArray[Any]]:
+    """What a head says of the labelled frames of some subjects, and their labels."""
+    outputs, values = [], []
+    kind = kind_of(work.experiment.head)
+    for subject in seen:
+        said, present = kind.say(work, work.experiment.head, head, subject.features)
+        label = work.store.read(subject.label.address)
+        rows = present & label["known"].all(axis=1)
+        outputs.append(said[rows])
+        values.append(label["value"][rows])
+    if not sum(map(len, values)):
+        raise AnnotationError(
+            f"No frame that could judge '{work.experiment.name}' has a label and all inputs. Add annotations."
+        )
+    return np.concatenate(outputs), np.concatenate(values)
+
+
+def fitted(store: FeatureStore, experiment: ExperimentSpec) -> tuple[Fitted, Arrays]:
+    """A stored head, and what belongs to it: the prior and, for action units, thresholds.
 
     Raises:
         NotFoundError: it was never fitted.
@@ -111,30 +145,37 @@ def fitted(store: FeatureStore, experiment: ExperimentSpec) -> tuple[FittedHead,
     parameters = {name.removeprefix("parameter_"): a for name, a in arrays.items() if name.startswith("parameter_")}
     curve = {name.removeprefix("curve_"): array for name, array in arrays.items() if name.startswith("curve_")}
     others = {name: parameters.pop(name) for name in sorted({"prior", "thresholds"} & set(parameters))}
-    return FittedHead(experiment.mlp, parameters, curve, record.attributes["head"]["best_epoch"]), others
+    said = record.attributes["head"]
+    blob = arrays.get("blob_model", np.empty(0, np.uint8))
+    return Fitted(parameters, curve, said["best_epoch"], blob, said.get("report", {}), record.made), others
 
 
 def _fit_of(experiment: ExperimentSpec) -> dict[str, Any]:
     """What decides a head's numbers, beside its data."""
     return {
-        "mlp": plain(experiment.mlp),
+        "kind": type(experiment.head).__name__,
+        "head": plain(experiment.head),
         "inputs": plain(experiment.inputs),
         "thresholds": experiment.finish.thresholds,
     }
 
 
-def _thresholds(experiment: ExperimentSpec, head: FittedHead, examples: Examples) -> NDArray[np.float64] | None:
+def _thresholds(
+    experiment: ExperimentSpec, outputs: NDArray[np.float32], value: NDArray[Any]
+) -> NDArray[np.float64] | None:
     """The papers' thresholds: tuned on unsmoothed validation frames, then used on smoothed ones (notebooks)."""
     if experiment.task != "au" or experiment.finish.thresholds == "half":
         return None
-    known = np.ones(examples.y.shape, bool)
-    return best_thresholds(predict(head, examples.x), examples.y, known)
+    return best_thresholds(outputs, value, np.ones(value.shape, bool))
 
 
 def _scores(
-    experiment: ExperimentSpec, head: FittedHead, thresholds: NDArray[np.float64] | None, examples: Examples
+    experiment: ExperimentSpec,
+    outputs: NDArray[np.float32],
+    value: NDArray[Any],
+    thresholds: NDArray[np.float64] | None,
 ) -> dict[str, Any]:
-    scores = score(experiment.task, decide(experiment.task, predict(head, examples.x), thresholds), examples.y)
+    scores = score(experiment.task, decide(experiment.task, outputs, thresholds), value)
     return {"headline": scores.headline, "value": scores.value, "frames": scores.frames} | dict(scores.details)
 
 

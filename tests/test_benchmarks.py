@@ -33,14 +33,18 @@ def printed(monkeypatch, capfd):
     monkeypatch.syspath_prepend(str(BENCHMARKS))
 
     def run(name, *words):
-        spec = importlib.util.spec_from_file_location(f"benchmark_{name}", BENCHMARKS / f"{name}.py")
-        module = importlib.util.module_from_spec(spec)
-        monkeypatch.setitem(sys.modules, spec.name, module)
-        spec.loader.exec_module(module)
-        module.main(words)
+        loaded(name, monkeypatch).main(words)
         return capfd.readouterr().out
 
     return run
+
+
+def loaded(name, monkeypatch):
+    spec = importlib.util.spec_from_file_location(f"benchmark_{name}", BENCHMARKS / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, spec.name, module)
+    spec.loader.exec_module(module)
+    return module
 
 
 def test_chunks_and_codecs_are_compared(printed, clip):
@@ -87,3 +91,74 @@ def test_the_memory_of_a_long_video_is_measured(printed, clip):
     )
     assert peak - before == pytest.approx(above, abs=1)
     assert before > 100
+
+
+def test_sound_is_decoded_once_and_resampled_once_a_rate(printed):
+    networks = ("--network", "openl3_env_mel128_512", "--network", "openl3_env_linear_512")
+    said = printed("sound", "--seconds", "1", "--rounds", "1", "--table", "five", *networks)
+    assert "1 decode, 1 resamplings" in said
+    assert said.count("openl3_env") == 2
+    assert "of the sum" in said
+
+
+def test_wav2vec_is_compared_with_its_bare_passes(printed):
+    said = printed("sound", "--seconds", "2", "--rounds", "1", "--table", "wav2vec")
+    assert "file to store" in said
+    assert "of it" in said
+
+
+def test_without_a_gpu_what_is_missing_is_said_in_a_sentence(printed, monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    said = printed("gpu")
+    assert said.startswith("There is no GPU on this machine. Missing: faces/s")
+    assert said.count("\n") == 1
+
+
+def test_what_a_gpu_would_do_runs_on_a_cpu(printed, shared, tmp_path):
+    (tmp_path / "face_video").mkdir()
+    (tmp_path / "face_video/yes.mkv").symlink_to(shared / "media/face_video/yes.mkv")
+    size = ("--faces", "8", "--faces-compared", "4", "--rounds", "1", "--videos", "2", "--network", "ddamfn")
+    said = printed("gpu", "--media", str(tmp_path), "--device", "cpu", *size)
+    assert "no GPU, 8 faces" in said
+    assert "3.09 M frames" in said
+    exact = next(line for line in said.splitlines() if line.startswith("ddamfn") and "float32" in line)
+    assert exact.split()[2:] == ["0.00e+00", "1.000000", "1.0000"], "the CPU agrees with itself"
+
+
+def test_the_document_is_written_table_by_table_and_names_what_it_lacks(monkeypatch, tmp_path):
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    performance = loaded("performance", monkeypatch)
+    monkeypatch.setattr(performance, "HERE", tmp_path)
+    tables = {
+        "good": performance.Table("Good", ("good.py",)),
+        "bad": performance.Table("Bad", ("bad.py",)),
+        "later": performance.Table("Later", ("later.py",)),
+    }
+    monkeypatch.setattr(performance, "TABLES", tables)
+    (tmp_path / "good.py").write_text("import sys; print('figures', *sys.argv[1:])", encoding="ascii")
+    (tmp_path / "bad.py").write_text("raise SystemExit('no such disk')", encoding="ascii")
+    document = tmp_path / "performance.md"
+    document.write_text("# Performance\n\n## By hand\n\nKept.\n", encoding="ascii")
+    performance.main(["--document", str(document), "--table", "bad"])
+    performance.main(["--document", str(document), "--table", "good", "--rounds", "7"])
+    said = document.read_text(encoding="utf-8")
+    assert said.index("## Good") < said.index("## Bad") < said.index("## By hand") < said.index("## Missing")
+    assert "figures --rounds 7" in said
+    assert performance.machine() in said
+    assert "- Bad: no such disk" in said
+    assert "- Later: nobody has run `python benchmarks/performance.py --table later` yet." in said
+    assert "- Good" not in said
+    (tmp_path / "bad.py").write_text("print('mended')", encoding="ascii")
+    performance.main(["--document", str(document), "--table", "bad"])
+    said = document.read_text(encoding="utf-8")
+    assert said.count("## Bad") == said.count("mended") == 1
+    assert "figures --rounds 7" in said, "what was not asked for stays"
+
+
+def test_every_table_of_the_document_has_a_benchmark_or_says_so(monkeypatch):
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    performance = loaded("performance", monkeypatch)
+    scripts = {table.words[0] for table in performance.TABLES.values()}
+    assert {"faces.py", "engines.py", "sound.py", "memory.py", "plan.py", "gpu.py"} <= scripts
+    here = {path.name for path in BENCHMARKS.glob("*.py")}
+    assert scripts - here <= {"heads.py", "scoring.py"}

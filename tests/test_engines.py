@@ -14,6 +14,7 @@ import torch
 from flows.engines import AskedEngine, settled
 from models.engines import fidelity as fidelities
 from models.engines.base import Choice
+from models.engines.cuda_graph import Tape
 from models.engines.fidelity import Fidelity, best_choice, candidates, fidelity, measured
 from models.engines.openvino_engine import OpenVinoForward
 from models.engines.torch_engine import TorchForward
@@ -32,6 +33,7 @@ from tests.factories import commit, source
 
 REFERENCE = Choice("torch", "float32")
 CHOICES = candidates("cpu")[:-1]
+TINY = replace(EMOTIEFFNET_B0, size_px=4, float32_stages=0)
 
 
 @pytest.fixture(scope="module")
@@ -170,6 +172,101 @@ def test_a_gpu_without_memory_for_the_smallest_batch_is_a_clear_error():
     forward = TorchForward(Staged((stage,), torch.nn.Linear(3, 2), 3), replace(EMOTIEFFNET_B0, size_px=4), "cpu")
     with pytest.raises(DeviceMemoryError, match="not even for 16 crops"):
         forward._pieces.run(lambda piece: (forward._pass(piece),), np.zeros((32, 4, 4, 3), np.uint8))
+
+
+# A GPU's passes are recorded once and played back. Here the recorder is one that a CPU can play.
+
+
+def mean_colour(pictures):
+    return pictures.mean((2, 3))
+
+
+def recorder(log, room=1000, broken=False):
+    """Records as a GPU would: one input, one output; `room` is how many rows it has memory for."""
+
+    def record(step, seen):
+        log.append(len(seen))
+        if len(seen) > room:
+            raise torch.cuda.OutOfMemoryError("no memory")
+        if broken:
+            raise RuntimeError("operation not permitted when stream is capturing")
+        said = step(seen).clone()
+        return Tape(seen, said, lambda: said.copy_(step(seen)))
+
+    return record
+
+
+def forward_with(record):
+    return TorchForward(Staged((mean_colour,), torch.nn.Linear(3, 2), 3), TINY, "cpu", record)
+
+
+@pytest.fixture(scope="module")
+def tiny_batches():
+    return np.random.default_rng(0).integers(0, 256, (6, 32, 4, 4, 3), np.uint8)
+
+
+def colours(batch):
+    scaled = batch.astype(np.float32) / 255
+    return ((scaled - np.float32(TINY.mean)) / np.float32(TINY.std)).mean((1, 2))
+
+
+def test_a_pass_is_recorded_once_and_played_for_every_batch(tiny_batches):
+    log = []
+    forward = forward_with(recorder(log))
+    found = [forward(batch) for batch in tiny_batches]
+    assert log == [32]
+    for batch, rows in zip(tiny_batches, found, strict=True):
+        np.testing.assert_allclose(rows[:, :3], colours(batch), atol=1e-5)  # not those of the batch played last
+
+
+def test_threads_that_share_a_recorded_pass_get_their_own_rows(tiny_batches):
+    forward = forward_with(recorder([]))
+    alone = [forward(batch) for batch in tiny_batches]
+    with ThreadPoolExecutor(4) as threads:
+        for _ in range(5):
+            for rows, mine in zip(threads.map(forward, tiny_batches), alone, strict=True):
+                np.testing.assert_array_equal(rows, mine)
+
+
+def test_a_recording_without_memory_is_made_anew_for_half_the_batch(tiny_batches):
+    log = []
+    forward = forward_with(recorder(log, room=16))
+    found = [forward(batch) for batch in tiny_batches]
+    assert log == [32, 16]
+    for batch, rows in zip(tiny_batches, found, strict=True):
+        np.testing.assert_allclose(rows[:, :3], colours(batch), atol=1e-5)
+    with pytest.raises(DeviceMemoryError, match="not even for 16 crops"):
+        forward_with(recorder([], room=8))(tiny_batches[0])
+
+
+def test_what_cannot_be_recorded_runs_kernel_by_kernel(tiny_batches):
+    log = []
+    forward = forward_with(recorder(log, broken=True))
+    with pytest.warns(UserWarning, match="cannot be recorded .*stream is capturing"):
+        first = forward(tiny_batches[0])
+    np.testing.assert_allclose(first[:, :3], colours(tiny_batches[0]), atol=1e-5)
+    forward(tiny_batches[1])
+    assert log == [32], "it is tried once"
+
+
+def test_a_recorded_step_says_what_the_step_itself_says(parameters, faces):
+    """With the real network: nothing in its step reads the host's memory or depends on the last batch."""
+    reference = registry.build_face(EMOTIEFFNET_B0, parameters)._forward
+    record = recorder([])
+    forward = TorchForward(reference._staged, EMOTIEFFNET_B0, "cpu", record)
+    for batch in (faces[:32], faces[5:37]):
+        np.testing.assert_array_equal(forward(batch), reference(batch))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU on this machine")
+def test_on_a_gpu_a_graph_says_what_its_kernels_say_and_both_are_near_the_cpu(parameters, faces, reference):
+    """What the recorder above stands in for."""
+    on_gpu = registry.build_face(EMOTIEFFNET_B0, parameters, "cuda")
+    played = on_gpu.embed(faces)
+    assert on_gpu._forward._recorded._tape is not None, "it was recorded"
+    on_gpu._forward._recorded._tape, on_gpu._forward._recorded._recordable = None, False
+    np.testing.assert_array_equal(on_gpu.embed(faces).embedding, played.embedding)
+    assert fidelity(played, reference).cosine > 0.99999
 
 
 def test_converting_a_network_opens_no_connection():

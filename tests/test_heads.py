@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random as python_random
+import signal
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -12,14 +13,19 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from models.heads.examples import Examples
+from models.heads.conduct import Conduct
+from models.heads.examples import Examples, check
 from models.heads.keras_mlp import FittedHead, fit, predict
+from models.heads.rows import in_batches
+from models.heads.shuffling import Shuffled
 from models.heads.specs import AU_MLP, EXPR_MLP, PAPER_HEADS, VA_MLP, MlpSpec, without_validation
 from models.heads.weights import class_weights, unit_weights
 from models.metrics import accuracy, au_f1, mean_ccc
 from models.thresholds import decide
-from store.contract.errors import AnnotationError, ArchitectureError, SpecError
+from store.contract.errors import AnnotationError, ArchitectureError, SpecError, WeightsError
 from store.contract.keys import digest_arrays, key_of
 
 WIDTH = 10
@@ -135,7 +141,7 @@ def test_training_is_what_keras_fit_does(task):
     )
     model.set_weights(initial_parameters(widths, generator))
     model.compile(keras.optimizers.Adam(spec.learning_rate), reference_losses(spec, train))
-    order = generator.permutation(len(train))
+    order = np.random.default_rng([spec.seed, 1]).permutation(len(train))
     weights = dict(enumerate(class_weights(np.bincount(train.y[:, 0], minlength=8)))) if task == "expr" else None
     y, held_out_y = train.y.astype(np.float32), held_out.y.astype(np.float32)
     history = model.fit(
@@ -330,3 +336,205 @@ def test_a_head_takes_only_its_own_width_and_parameters():
     assert predict(head, np.zeros((0, 10), np.float32)).shape == (0, 2)
     with pytest.raises(ArchitectureError, match=r"layers of \[128, 8\] units"):
         predict(replace(head, spec=EXPR_MLP), np.zeros((3, 10), np.float32))
+
+
+class Pieces:
+    """Examples in blocks of their own sizes, that count their reads, and break off at one if asked to."""
+
+    def __init__(self, examples: Examples, sizes, last: int = -1, stop=None) -> None:
+        self.examples, self.blocks, self.reads, self.last, self.stop = examples, list(sizes), 0, last, stop
+        assert sum(self.blocks) == len(examples)
+        self.y, self.width = examples.y, examples.width
+
+    def __len__(self) -> int:
+        return len(self.examples)
+
+    def read(self, block: int):
+        if self.reads == self.last:
+            self.stop()
+        self.reads += 1
+        first = sum(self.blocks[:block])
+        return self.examples.x[first : first + self.blocks[block]]
+
+    def name_of(self, row: int) -> str:
+        return f"frame {row % 100} of video 'v{row // 100}'"
+
+
+def numbered(sizes) -> Pieces:
+    """Rows that hold their own numbers."""
+    rows = sum(sizes)
+    return Pieces(Examples(np.arange(rows, dtype=np.float32)[:, None], np.zeros((rows, 1), np.int8)), sizes)
+
+
+@settings(max_examples=200)
+@given(
+    st.lists(st.integers(1, 40), min_size=1, max_size=12), st.integers(1, 30), st.integers(1, 300), st.integers(0, 3)
+)
+def test_every_row_is_seen_exactly_once_an_epoch_whatever_the_blocks(sizes, batch, most, epoch):
+    shuffled = Shuffled(numbered(sizes), batch, most)
+    for _ in range(2):  # the second time, with what is held from the first
+        taken = [(x.copy(), rows.copy()) for x, rows in shuffled.epoch(5, epoch)]
+        rows = np.concatenate([rows for _, rows in taken])
+        assert sorted(rows) == list(range(sum(sizes)))
+        np.testing.assert_array_equal(np.concatenate([x[:, 0] for x, _ in taken]), rows)
+        assert {len(part) for _, part in taken[:-1]} <= {batch}
+    again = np.concatenate([rows for _, rows in Shuffled(numbered(sizes), batch, most).epoch(5, epoch)])
+    assert again.tolist() == rows.tolist()  # the order of an epoch does not depend on those before it
+
+
+@given(st.lists(st.integers(1, 40), min_size=1, max_size=12), st.integers(1, 30))
+def test_batches_in_order_do_not_care_where_blocks_end(sizes, batch):
+    taken = [rows for _, rows in in_batches(numbered(sizes), range(len(sizes)), batch, "validation")]
+    assert np.concatenate(taken).tolist() == list(range(sum(sizes)))
+    assert {len(rows) for rows in taken[:-1]} <= {batch}
+
+
+def test_rows_are_mixed_far_beyond_their_blocks_and_in_another_order_each_epoch():
+    shuffled = Shuffled(numbered([100] * 100), 50, 1000)
+    orders = [np.concatenate([rows for _, rows in shuffled.epoch(0, epoch)]) for epoch in range(2)]
+    assert (orders[0] != orders[1]).mean() > 0.99
+    blocks = [len(set(batch // 100)) for batch in np.split(orders[0], 200)]
+    assert np.median(blocks) > 15  # of 50 rows; were blocks not mixed it would be 1
+
+
+def test_any_row_may_come_first():
+    first = [next(iter(Shuffled(numbered([4] * 5), 1, 20).epoch(seed, 0)))[1][0] for seed in range(2000)]
+    counts = np.bincount(first, minlength=20)
+    assert ((counts - 100) ** 2 / 100).sum() < 43.8  # chi squared, 19 degrees of freedom, one in a thousand
+
+
+@pytest.mark.parametrize("task", ["expr", "au", "va"])
+def test_rows_read_in_blocks_give_the_bits_of_rows_in_memory(task):
+    train, held_out = planted(task, 300), planted(task, 150, seed=1)
+    pieces = Pieces(train, [1, 99, 64, 130, 6]), Pieces(held_out, [140, 10])
+    assert bits(fit(quick(task, epochs=3), *pieces)) == bits(fit(quick(task, epochs=3), train, held_out))
+    assert pieces[0].reads == 5  # they fit, so they are read once
+
+
+def test_rows_that_do_not_fit_are_read_anew_and_a_rule_is_learnt_all_the_same():
+    train, held_out = planted("expr", 6400), planted("expr", 800, seed=1)
+    train = Examples(train.x[np.argsort(train.y[:, 0])], np.sort(train.y, axis=0))  # class after class
+    pieces = Pieces(train, [100] * 64)
+    head = fit(quick("expr", shuffle_rows=1000), pieces, held_out)
+    assert pieces.reads == 2 * 64
+    assert accuracy(decide("expr", predict(head, held_out.x)), held_out.y) > 0.99
+    assert bits(fit(quick("expr", shuffle_rows=1000), Pieces(train, [100] * 64), held_out)) == bits(head)
+
+
+def test_the_concordance_of_noisy_labels_reaches_what_no_squared_error_can():
+    random = np.random.default_rng(0)
+    weights = random.normal(size=(WIDTH, 2)) * 0.1 / np.sqrt(WIDTH)
+    parts = []
+    for rows in (20480, 4096, 20480):
+        x = random.normal(size=(rows, WIDTH))
+        noise = random.normal(size=(rows, 2)) * 4 / 3 * np.linalg.norm(weights, axis=0)
+        parts.append(Examples(x.astype(np.float32), (x @ weights + noise).clip(-1, 1).astype(np.float32)))
+    train, held_out, fresh = parts
+    head = fit(quick("va", epochs=8, l2=0.0, batch=256, learning_rate=3e-3), train, held_out)
+    said = predict(head, fresh.x)
+    # The best concordance is the correlation, .6, by outputs as spread as the labels. The best squared error has
+    # outputs that are .6 times as spread, and a concordance of 2 x .36 / 1.36.
+    assert mean_ccc(said, fresh.y) == pytest.approx(0.6, abs=0.015)
+    np.testing.assert_allclose(said.std(axis=0) / fresh.y.std(axis=0), 1, atol=0.05)
+
+
+@pytest.mark.parametrize("most", [1000, 100])
+def test_a_feature_that_is_no_number_is_named_by_its_video_and_frame(most):
+    train, held_out = planted("expr", 300), planted("expr", 300, seed=1)
+    spoiled = Examples(train.x.copy(), train.y)
+    spoiled.x[234, 3] = np.nan
+    spec = quick("expr", shuffle_rows=most)
+    with pytest.raises(SpecError, match=r"features of training frame 34 of video 'v2' hold NaN or infinity"):
+        fit(spec, Pieces(spoiled, [100, 100, 100]), held_out)
+    with pytest.raises(SpecError, match=r"features of validation frame 34 of video 'v2' hold NaN"):
+        fit(spec, held_out, Pieces(spoiled, [150, 150]))
+    with pytest.raises(SpecError, match="training example 234 hold NaN"):
+        check("expr", spoiled, "training")
+    fine = Examples(np.full((8192, 4), 2e38, np.float32), np.zeros((8192, 1), np.int8))
+    check("expr", fine, "training")  # their sum is not finite, they are
+
+
+def test_blocks_of_another_width_are_refused():
+    class Wider(Pieces):
+        def read(self, block):
+            return np.hstack([super().read(block)] * (1 + block))
+
+    with pytest.raises(SpecError, match=r"from frame 50 of video 'v0' on should be \(50, 10\); found \(50, 20\)"):
+        fit(quick("va"), Wider(planted("va", 100), [50, 50]), planted("va", 50))
+
+
+class Interrupted(Exception):
+    pass
+
+
+def interrupt() -> None:
+    raise Interrupted
+
+
+LONG = {"epochs": 6, "shuffle_rows": 100}
+
+
+def test_a_training_that_broke_off_anywhere_ends_with_the_same_bits(tmp_path):
+    train, held_out, spec = planted("expr", 320), planted("expr", 100, seed=1), quick("expr", **LONG)
+    whole = bits(fit(spec, Pieces(train, [32] * 10), held_out))
+    for last in (3, 17, 59):
+        conduct = Conduct(checkpoints=tmp_path / str(last))
+        with pytest.raises(Interrupted):
+            fit(spec, Pieces(train, [32] * 10, last, interrupt), held_out, conduct)
+        assert bits(fit(spec, Pieces(train, [32] * 10), held_out, conduct)) == whole
+    done = Pieces(train, [32] * 10, 0, interrupt)
+    assert bits(fit(spec, done, held_out, conduct)) == whole  # a training that is done is not done again
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from tests.test_heads import LONG, Conduct, Pieces, fit, planted, quick
+train = Pieces(planted("va", 320), [32] * 10, 35, lambda: os.kill(os.getpid(), signal.SIGKILL))
+fit(quick("va", **LONG), train, planted("va", 100, seed=1), Conduct(checkpoints=Path(sys.argv[1])))
+"""
+
+
+def test_a_killed_process_that_is_started_again_ends_with_the_same_bits(tmp_path):
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, "-c", KILLED, str(tmp_path)]
+    assert subprocess.run(command, env=environment, check=False).returncode == -signal.SIGKILL
+    train, held_out, spec = planted("va", 320), planted("va", 100, seed=1), quick("va", **LONG)
+    again = Pieces(train, [32] * 10)
+    head = fit(spec, again, held_out, Conduct(checkpoints=tmp_path))
+    assert again.reads == 30  # three epochs of six were done
+    assert bits(head) == bits(fit(spec, Pieces(train, [32] * 10), held_out))
+
+
+def test_a_checkpoint_of_another_training_or_a_damaged_one_is_refused(tmp_path):
+    conduct, train = Conduct(checkpoints=tmp_path), planted("va", 100)
+    fit(quick("va"), train, train, conduct)
+    assert [path.name for path in tmp_path.iterdir()] == ["training.safetensors"]
+    for spec, rows in ((quick("va", seed=4), train), (quick("va"), planted("va", 100, seed=4))):
+        with pytest.raises(SpecError, match="is of another head, other labels"):
+            fit(spec, rows, train, conduct)
+    path = tmp_path / "training.safetensors"
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(WeightsError, match="is damaged"):
+        fit(quick("va"), train, train, conduct)
+
+
+def test_tensorflow_reads_the_log_of_a_training_that_went_on(tmp_path):
+    import tensorflow as tf
+
+    train, held_out = planted("expr", 320), planted("expr", 100, seed=1)
+    conduct = Conduct(checkpoints=tmp_path / "held", events=tmp_path / "log")
+    with pytest.raises(Interrupted):
+        fit(quick("expr", **LONG), Pieces(train, [32] * 10, 25, interrupt), held_out, conduct)
+    head = fit(quick("expr", **LONG), Pieces(train, [32] * 10), held_out, conduct)
+    (path,) = (tmp_path / "log").iterdir()
+    found: dict[str, list[float]] = {}
+    for event in tf.compat.v1.train.summary_iterator(str(path)):
+        for value in event.summary.value:
+            found.setdefault(value.tag, []).append(value.simple_value)
+    assert {name: pytest.approx(values.tolist()) for name, values in head.curve.items()} == found
+
+
+def test_a_gpu_that_is_not_there_is_done_without():
+    train = planted("va", 100)
+    assert bits(fit(quick("va"), train, train, Conduct("cuda:7"))) == bits(fit(quick("va"), train, train))

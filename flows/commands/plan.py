@@ -28,7 +28,9 @@ if TYPE_CHECKING:
     from flows.inputs import Inputs
     from store import FeatureStore
     from tasks.crop_plan import GivenCrops
+    from tasks.memory import Film, MemoryNeed
     from tasks.plan_rows import PlanRow
+    from tasks.specs import Profile
 
 WORK_TO_DO = 10
 """Exit code when something is missing or stale."""
@@ -47,7 +49,9 @@ def plan(
     everything: Flag = False,
     json: Json = False,
 ) -> int:
-    """Say of each artifact whether it is fresh, missing, stale and why, or quarantined, with the estimated cost.
+    """Say of each artifact whether it is fresh, missing, stale and why, or quarantined, and what a run would cost.
+
+    The cost is in seconds, from how long the same took on this store, and in memory.
 
     The exit code is 0 when nothing is to be done and 10 when something is, for schedulers.
 
@@ -98,6 +102,7 @@ def show_plan(config: RunConfig, as_json: bool, everything: bool = False) -> lis
 
     from flows.config import profile_of
     from flows.inputs import check_kinds, gather
+    from flows.memory import due_work
     from models.weights.folder import default_folder
     from tasks.crop_plan import put_to_videos
     from tasks.planning import plan as plan_of
@@ -114,12 +119,29 @@ def show_plan(config: RunConfig, as_json: bool, everything: bool = False) -> lis
         from tasks.experiment_plan import plan_with
 
         rows = plan_with(opened, rows, experiments)
+    need = _need(config, due_work(profile, records, rows, inputs))
     rows = [*_arrivals(opened, inputs, given), *rows]
     if as_json:
-        print_json([_document(row) for row in rows if everything or row.status != "fresh"])
+        shown = [_document(row) for row in rows if everything or row.status != "fresh"]
+        print_json({"artifacts": shown, "memory": need.as_document() if need.at_once else None})
     else:
         _print(rows, everything)
+        if need.at_once:
+            to_terminal(str(need))
     return rows
+
+
+def _need(config: RunConfig, due: tuple[Profile, list[Film]]) -> MemoryNeed:
+    """What a run of the configuration will need."""
+    from flows.engines import chosen_device
+    from flows.memory import hands_of
+    from flows.runners import RunnerSpec
+    from models.weights.folder import default_folder
+    from tasks.memory import memory_need
+
+    runner = RunnerSpec(config.runner.kind, config.runner.workers, config.runner.address)
+    profile, films = due
+    return memory_need(profile, default_folder().root, films, hands_of(runner, chosen_device(config.device)))
 
 
 def _store_or_empty(config: RunConfig) -> FeatureStore:

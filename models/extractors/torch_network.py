@@ -121,7 +121,20 @@ def normalised(crops: NDArray[np.uint8], spec: FaceExtractorSpec, device: torch.
     """Bytes `(n, height, width, 3)` as the network's input `(n, 3, height, width)`, channels last in memory."""
     import torch
 
-    mean = torch.tensor(spec.mean, device=device).view(3, 1, 1)
-    std = torch.tensor(spec.std, device=device).view(3, 1, 1)
-    pixels = torch.from_numpy(crops).to(device).permute(0, 3, 1, 2)
-    return (pixels.float().div_(255).sub_(mean).div_(std)).contiguous(memory_format=torch.channels_last)
+    return scaled(torch.from_numpy(crops).to(device), *scales(spec, device))
+
+
+def scales(spec: FaceExtractorSpec, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+    """Mean and standard deviation `(3, 1, 1)` of a network's input, on its device."""
+    import torch
+
+    mean, std = (torch.tensor(values, device=device).view(3, 1, 1) for values in (spec.mean, spec.std))
+    return mean, std
+
+
+def scaled(pixels: torch.Tensor, mean: torch.Tensor, std: torch.Tensor) -> torch.Tensor:
+    """Bytes that are on the device as the network's input; nothing in it waits for the device."""
+    import torch
+
+    pictures = pixels.permute(0, 3, 1, 2).float().div_(255).sub_(mean).div_(std)
+    return pictures.contiguous(memory_format=torch.channels_last)

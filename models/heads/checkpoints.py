@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from models.weights.safetensors_file import read_safetensors
+from numpy.typing import NDArray
+
 from store.contract.errors import SpecError, StoreUnavailableError, WeightsError
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 Curve = list[dict[str, float]]
+Held = TypeVar("Held")
 
 _NAME = "training.safetensors"
 _FIELD = "training"
@@ -54,20 +56,20 @@ def save_checkpoint(folder: Path, key: str, tensors: Mapping[str, Tensor], progr
     Raises:
         StoreUnavailableError: the folder cannot be written.
     """
-    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
-    path = folder / _NAME
-    partial = path.with_name(f"{_NAME}.{os.getpid()}.partial")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        save_file(dict(tensors), partial, {_FIELD: json.dumps({"key": key, "progress": asdict(progress)})})
-        with partial.open("rb") as file:
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-    except (OSError, SafetensorError) as error:
-        partial.unlink(missing_ok=True)
-        raise StoreUnavailableError(f"No checkpoint can be written to '{folder}': {error}. Make room there.") from error
+    _replace(folder, lambda partial: save_file(dict(tensors), partial, _metadata(key, progress)))
+
+
+def save_arrays(folder: Path, key: str, arrays: Mapping[str, NDArray[Any]], progress: Progress) -> None:
+    """The same for arrays, without torch.
+
+    Raises:
+        StoreUnavailableError: the folder cannot be written.
+    """
+    from safetensors.numpy import save_file
+
+    _replace(folder, lambda partial: save_file(dict(arrays), partial, _metadata(key, progress)))
 
 
 def read_checkpoint(folder: Path, key: str) -> tuple[dict[str, Tensor], Progress] | None:
@@ -77,6 +79,45 @@ def read_checkpoint(folder: Path, key: str) -> tuple[dict[str, Tensor], Progress
         SpecError: it is of another training.
         WeightsError: it is damaged.
     """
+    from models.weights.safetensors_file import read_safetensors
+
+    return _read(folder, key, read_safetensors)
+
+
+def read_arrays(folder: Path, key: str) -> tuple[dict[str, NDArray[Any]], Progress] | None:
+    """The same as arrays, without torch.
+
+    Raises:
+        SpecError: it is of another training.
+        WeightsError: it is damaged.
+    """
+    from safetensors.numpy import load_file
+
+    return _read(folder, key, load_file)
+
+
+def _metadata(key: str, progress: Progress) -> dict[str, str]:
+    return {_FIELD: json.dumps({"key": key, "progress": asdict(progress)})}
+
+
+def _replace(folder: Path, write: Callable[[Path], object]) -> None:
+    """Have the folder's checkpoint written under another name, then let it take the old one's place."""
+    from safetensors import SafetensorError
+
+    path = folder / _NAME
+    partial = path.with_name(f"{_NAME}.{os.getpid()}.partial")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        write(partial)
+        with partial.open("rb") as file:
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    except (OSError, SafetensorError) as error:
+        partial.unlink(missing_ok=True)
+        raise StoreUnavailableError(f"No checkpoint can be written to '{folder}': {error}. Make room there.") from error
+
+
+def _read(folder: Path, key: str, load: Callable[[Path], dict[str, Held]]) -> tuple[dict[str, Held], Progress] | None:
     from safetensors import SafetensorError, safe_open
 
     path = folder / _NAME
@@ -84,9 +125,9 @@ def read_checkpoint(folder: Path, key: str) -> tuple[dict[str, Tensor], Progress
         return None
     again = f"Remove '{folder}' to train from the beginning."
     try:
-        with safe_open(path, "pt") as file:
+        with safe_open(path, "np") as file:
             held = json.loads((file.metadata() or {})[_FIELD])
-        tensors = read_safetensors(path)
+        tensors = load(path)
     except (SafetensorError, OSError, ValueError, KeyError, WeightsError) as error:
         raise WeightsError(f"The checkpoint '{path}' is damaged: {error!s:.200}. {again}") from error
     if held["key"] != key:

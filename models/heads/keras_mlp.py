@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from models.heads.examples import Examples, check, check_varied
+from models.heads.conduct import Conduct
+from models.heads.rows import Rows, check_rows, check_varied
 from models.heads.specs import MlpSpec
 from store.contract.errors import ArchitectureError, SpecError
 
@@ -40,28 +41,34 @@ class FittedHead:
     best_epoch: int
 
 
-def fit(spec: MlpSpec, train: Examples, validation: Examples | None = None) -> FittedHead:
+def fit(spec: MlpSpec, train: Rows, validation: Rows | None = None, conduct: Conduct | None = None) -> FittedHead:
     """Train a head.
 
-    Initial kernels and the order of frames come from the spec's seed through a generator of this call's own, so no
-    global seed is touched, and threads do not disturb each other: the same examples give the same bits on a CPU.
+    Features are read piece by piece, ahead of the network; `spec.shuffle_rows` of them are in memory. Initial kernels
+    and the order of frames come from the spec's seed through generators of this call's own, so no global seed is
+    touched, and threads do not disturb each other: the same rows in the same blocks give the same bits on a CPU,
+    undisturbed or killed and gone on.
 
     Args:
         spec: what to train.
         train: at least two different labels. A class, or one side of an action unit, may be absent: it weighs 0.
         validation: chooses the epoch; with `selection="last_epoch"` it is optional and only measured.
+        conduct: how; on the CPU without checkpoints if None.
 
     Raises:
-        SpecError: shapes do not fit, a feature is not finite, or validation frames are missing.
+        SpecError: shapes do not fit, a feature is not finite, validation frames are missing, or a checkpoint is of
+            another training.
         AnnotationError: there is no example, a label is outside the task's space, or all labels are the same.
+        WeightsError: a checkpoint is damaged.
     """
-    check(spec.task, train, "training")
+    check_rows(spec.task, train, "training")
     check_varied(spec.task, train)
     if validation is not None:
-        check(spec.task, validation, "validation")
-        if validation.x.shape[1] != train.x.shape[1]:
-            widths = f"{train.x.shape[1]} and {validation.x.shape[1]}"
-            raise SpecError(f"Training and validation features must be of one width; found {widths}.")
+        check_rows(spec.task, validation, "validation")
+        if validation.width != train.width:
+            raise SpecError(
+                f"Training and validation features must be of one width; found {train.width} and {validation.width}."
+            )
     elif spec.selection != "last_epoch":
         raise SpecError(
             f"Head '{spec.name}' keeps the epoch of {spec.selection.replace('_', ' ')} on validation frames, and there "
@@ -73,7 +80,7 @@ def fit(spec: MlpSpec, train: Examples, validation: Examples | None = None) -> F
     with _hushed():
         from models.heads.training import train_mlp
 
-    parameters, curve, best_epoch = train_mlp(spec, train, validation)
+    parameters, curve, best_epoch = train_mlp(spec, train, validation, conduct or Conduct())
     return FittedHead(spec, parameters, curve, best_epoch)
 
 

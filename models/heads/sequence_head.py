@@ -3,33 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from models.heads.conduct import Conduct as Conduct
 from models.heads.examples import Examples, check_varied
 from models.heads.sequence_specs import SequenceSpec
 from models.heads.sequences import Sequences, Streams, check_finite, check_widths
 from models.heads.videos import LabelledVideos
 from store.contract.errors import ArchitectureError, SpecError
-
-
-@dataclass(frozen=True, slots=True)
-class Conduct:
-    """How a training is carried out. On one kind of device, nothing of this changes a number.
-
-    Attributes:
-        device: `cpu`, `cuda`, `cuda:0` …
-        checkpoints: a folder of this training's own, from which it goes on after it was killed; none if None.
-        every_steps: a checkpoint is written after so many steps too, beside that after each epoch; 0 for no others.
-        events: a folder for a log that TensorBoard reads; none if None.
-    """
-
-    device: str = "cpu"
-    checkpoints: Path | None = None
-    every_steps: int = 0
-    events: Path | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 
 from models.extractors.torch_network import device_of
 from models.heads.checkpoints import Progress, flatten, part_of, read_checkpoint, save_checkpoint
+from models.heads.conduct import Conduct
 from models.heads.event_log import EventLog
 from models.heads.moments import moments_of
-from models.heads.sequence_head import Conduct, FittedSequence
+from models.heads.sequence_head import FittedSequence
 from models.heads.sequence_losses import Objective
 from models.heads.sequence_specs import SequenceSpec
 from models.heads.sequence_windows import Batch, one_thread, outputs_of_known, stack

@@ -44,6 +44,8 @@ class MlpSpec:
         l2: added to the loss times the sum of squared kernel entries; biases are free.
         selection: the epoch that is kept, of those seen on validation frames; `last_epoch` needs none.
         seed: of initial kernels (Glorot-uniform) and orders.
+        shuffle_rows: frames that are in memory to be mixed. As many or fewer are permuted as a whole; of more, each
+            batch is drawn by lot from those that are held (docs/adr/0009).
         version: raised whenever the same spec would give other numbers.
     """
 
@@ -59,6 +61,7 @@ class MlpSpec:
     selection: Selection
     l2: float = 0.0
     seed: int = 0
+    shuffle_rows: int = 131_072
     version: int = 1
 
     def __post_init__(self) -> None:
@@ -71,8 +74,10 @@ class MlpSpec:
                 f"Head '{self.name}': for the task '{self.task}' the weighting is one of {', '.join(weightings)} and "
                 f"the selection one of {', '.join(selections)}; found {self.weighting} and {self.selection}."
             )
-        if self.hidden < 0 or self.batch < 1 or self.epochs < 1 or self.seed < 0:
-            raise SpecError(f"Head '{self.name}': batch and epochs must be 1 or more, hidden and seed 0 or more.")
+        if self.hidden < 0 or self.seed < 0 or min(self.batch, self.epochs, self.shuffle_rows) < 1:
+            raise SpecError(
+                f"Head '{self.name}': batch, epochs and shuffle_rows must be 1 or more, hidden and seed 0 or more."
+            )
         if not (0 < self.learning_rate < float("inf") and 0 <= self.l2 < float("inf")):
             raise SpecError(f"Head '{self.name}': the learning rate must be positive and l2 0 or more, both finite.")
 

@@ -1,91 +1,129 @@
-"""Keras' side of the heads. Imports TensorFlow: import it inside functions only."""
+"""The training loop of Keras' heads. Imports TensorFlow: import it inside functions only."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
-from itertools import pairwise
 from typing import Any
 
-import keras
 import numpy as np
-import tensorflow as tf
 from numpy.typing import NDArray
 
-from models.heads.examples import Examples
+from models.heads.checkpoints import Progress, read_arrays, save_arrays
+from models.heads.conduct import Conduct
+from models.heads.event_log import EventLog
+from models.heads.keras_network import build, initial_parameters, on_device, row_weights
+from models.heads.rows import Rows, in_batches
+from models.heads.shuffling import Shuffled, Taken
 from models.heads.specs import MlpSpec
-from models.heads.weights import class_weights, unit_weights
+from models.media.ahead import ahead
 from store.contract.errors import SpecError
+from store.contract.keys import digest_arrays, key_of
+
+__all__ = ["initial_parameters", "train_mlp"]
 
 _LOG = logging.getLogger(__name__)
-_THREADS = 1
-"""TensorFlow splits sums by its number of threads; on one, a head has the same bits on any number of cores."""
-_EPSILON = 1e-7
+_BATCHES_AHEAD = 16
+"""As long as the network needs for these, the store may take for a block."""
 
 Batch = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32] | None]
 Trained = tuple[dict[str, NDArray[np.float32]], dict[str, NDArray[np.float32]], int]
 
 
-def train_mlp(spec: MlpSpec, train: Examples, validation: Examples | None) -> Trained:
+class MlpTraining:
+    """One training: everything that changes while it goes on, and how. It lives on the device it was begun on."""
+
+    def __init__(self, spec: MlpSpec, data: tuple[Rows, Rows | None], conduct: Conduct, device: str) -> None:
+        self.spec, self.conduct = spec, conduct
+        self.train, self.validation = data
+        self.order = Shuffled(self.train, spec.batch, spec.shuffle_rows)
+        self.weights = row_weights(spec, self.train.y)
+        self.model = build(spec, self.train)
+        self.progress = Progress()
+        self.best: list[NDArray[np.float32]] = self.model.get_weights()
+        self.key = self._key(device)
+
+    def run(self) -> None:
+        """Train from wherever a checkpoint says, to the end.
+
+        Raises:
+            SpecError: a loss or a feature is no number; or the checkpoint is of another training.
+        """
+        self._resume()
+        events = EventLog(self.conduct.events, self.progress.curve) if self.conduct.events else None
+        while self.progress.epoch < self.spec.epochs:
+            point = self._epoch()
+            if events:
+                events.add(point)
+            self._save()
+
+    def _epoch(self) -> dict[str, float]:
+        """Train for an epoch, add a point to the curve, and keep the parameters if it is the best."""
+        spec, progress = self.spec, self.progress
+        taken = self.order.epoch(spec.seed, progress.epoch)
+        found = _pass(self.model, self.model.train_on_batch, _labelled(taken, self.train, self.weights))
+        if self.validation is not None:
+            rows = self.validation
+            taken = in_batches(rows, range(len(rows.blocks)), spec.batch, "validation")
+            seen = _pass(self.model, self.model.test_on_batch, _labelled(taken, rows))
+            found |= {f"val_{name}": value for name, value in seen.items()}
+        _check_finite(spec, progress.epoch, found)
+        progress.curve.append(found)
+        if progress.best < 0 or _better(spec, found, progress.curve[progress.best]):
+            progress.best, self.best = progress.epoch, self.model.get_weights()
+        progress.epoch += 1
+        _LOG.info("Head '%s', epoch %d of %d: %s", spec.name, progress.epoch, spec.epochs, found)
+        return found
+
+    def _key(self, device: str) -> str:
+        """What a checkpoint must agree with. Features are too large to be digested here: a folder is one training's."""
+        labels = {
+            f"{part}_{name}": array
+            for part, rows in (("train", self.train), ("validation", self.validation))
+            if rows is not None
+            for name, array in (("value", rows.y), ("blocks", np.asarray(rows.blocks)))
+        }
+        recipe = {"spec": self.spec, "width": self.train.width, "device": device}
+        return key_of(recipe | {"labels": digest_arrays(labels)})
+
+    def _save(self) -> None:
+        if self.conduct.checkpoints is None:
+            return
+        parts = {
+            "network": self.model.get_weights(),
+            "best": self.best,
+            "optimiser": [variable.numpy() for variable in self.model.optimizer.variables],
+        }
+        arrays = {f"{part}.{i}": np.asarray(array) for part, held in parts.items() for i, array in enumerate(held)}
+        save_arrays(self.conduct.checkpoints, self.key, arrays, self.progress)
+
+    def _resume(self) -> None:
+        """Take up what a checkpoint holds, if there is one."""
+        held = read_arrays(self.conduct.checkpoints, self.key) if self.conduct.checkpoints else None
+        if held is None:
+            return
+        arrays, self.progress = held
+        self.model.set_weights([arrays[f"network.{i}"] for i in range(len(self.best))])
+        self.best = [arrays[f"best.{i}"] for i in range(len(self.best))]
+        for i, variable in enumerate(self.model.optimizer.variables):
+            variable.assign(arrays[f"optimiser.{i}"])
+
+
+def train_mlp(spec: MlpSpec, train: Rows, validation: Rows | None, conduct: Conduct) -> Trained:
     """Train, and give the parameters of the selected epoch, the curve and that epoch's index."""
-    if keras.backend.backend() != "tensorflow":
-        raise SpecError(f"Heads need Keras on TensorFlow; found '{keras.backend.backend()}'. Unset KERAS_BACKEND.")
-    _limit_threads()
-    generator = np.random.default_rng(spec.seed)
-    with tf.device("/CPU:0"), _no_tracing_advice():
-        model = _model(spec, train, generator)
-        weights = _frame_weights(spec, train)
-        epochs: list[dict[str, float]] = []
-        best, best_epoch = model.get_weights(), -1
-        for epoch in range(spec.epochs):
-            order = generator.permutation(len(train))
-            epochs.append(_pass(model, model.train_on_batch, _batches(train, order, spec.batch, weights)))
-            if validation is not None:
-                seen = _pass(model, model.test_on_batch, _batches(validation, np.arange(len(validation)), spec.batch))
-                epochs[epoch] |= {f"val_{name}": value for name, value in seen.items()}
-            _check_finite(spec, epoch, epochs[epoch])
-            if best_epoch < 0 or _better(spec, epochs[epoch], epochs[best_epoch]):
-                best, best_epoch = model.get_weights(), epoch
+    with on_device(conduct.device) as device:
+        training = MlpTraining(spec, (train, validation), conduct, device)
+        training.run()
+    points, best = training.progress.curve, training.best
     names = [f"dense_{i // 2}_{('kernel', 'bias')[i % 2]}" for i in range(len(best))]
-    curve = {name: np.array([one[name] for one in epochs], np.float32) for name in epochs[0]}
-    return dict(zip(names, best, strict=True)), curve, best_epoch
+    curve = {name: np.array([point[name] for point in points], np.float32) for name in points[0]}
+    return dict(zip(names, best, strict=True)), curve, training.progress.best
 
 
-def _limit_threads() -> None:
-    """Give TensorFlow one thread; it takes that only before its first operation in the process."""
-    if tf.config.threading.get_intra_op_parallelism_threads() == _THREADS:
-        return
-    try:
-        tf.config.threading.set_intra_op_parallelism_threads(_THREADS)
-    except RuntimeError:
-        _LOG.warning(
-            "TensorFlow was already running on more threads than one: this head is the same at every fit in this "
-            "process, but its last bits may differ from those of another. Train heads before other TensorFlow work."
-        )
-
-
-@contextmanager
-def _no_tracing_advice() -> Iterator[None]:
-    """Keep back the advice to trace less often: every head is a new network, and traced once for each batch size."""
-
-    def other(record: logging.LogRecord) -> bool:
-        return "triggered tf.function retracing" not in record.getMessage()
-
-    tf.get_logger().addFilter(other)
-    try:
-        yield
-    finally:
-        tf.get_logger().removeFilter(other)
-
-
-def _batches(
-    examples: Examples, order: NDArray[np.int64], batch: int, weights: NDArray[np.float32] | None = None
-) -> Iterator[Batch]:
-    """Features, labels and weights of the frames in that order, batch by batch; the last one may be smaller."""
-    for start in range(0, len(order), batch):
-        rows = order[start : start + batch]
-        yield examples.x[rows], examples.y[rows].astype(np.float32), None if weights is None else weights[rows]
+def _labelled(taken: Iterable[Taken], rows: Rows, weights: NDArray[np.float32] | None = None) -> Iterator[Batch]:
+    """Features with labels and weights; they are read while the network is busy with those before."""
+    for x, numbers in ahead(taken, _BATCHES_AHEAD):
+        yield x, rows.y[numbers].astype(np.float32), None if weights is None else weights[numbers]
 
 
 def _pass(model: Any, step: Callable[..., dict[str, Any]], batches: Iterable[Batch]) -> dict[str, float]:
@@ -112,68 +150,3 @@ def _better(spec: MlpSpec, new: dict[str, float], best: dict[str, float]) -> boo
     if spec.selection == "best_accuracy":
         return new["val_accuracy"] > best["val_accuracy"]
     return spec.selection == "last_epoch" or new["val_loss"] < best["val_loss"]
-
-
-def _model(spec: MlpSpec, train: Examples, generator: np.random.Generator) -> Any:
-    """The network with its initial parameters, ready to fit."""
-    widths = [train.x.shape[1], *([spec.hidden] if spec.hidden else []), spec.outputs]
-    activations = ["relu"] * (len(widths) - 2) + [spec.activation]
-    decay = keras.regularizers.L2(spec.l2) if spec.l2 else None
-    layers = [
-        keras.layers.Dense(width, activation, kernel_initializer="zeros", kernel_regularizer=decay, dtype="float32")
-        for width, activation in zip(widths[1:], activations, strict=True)
-    ]
-    model = keras.Sequential([keras.Input((widths[0],)), *layers])
-    model.set_weights(initial_parameters(widths, generator))
-    model.compile(
-        keras.optimizers.Adam(spec.learning_rate, epsilon=_EPSILON),
-        _loss(spec, train),
-        metrics=["accuracy"] if spec.loss == "sparse_crossentropy" else None,
-        jit_compile=False,
-    )
-    return model
-
-
-def initial_parameters(widths: list[int], generator: np.random.Generator) -> list[NDArray[np.float32]]:
-    """Glorot-uniform kernels and zero biases, Keras' own rule, from our generator."""
-    parameters: list[NDArray[np.float32]] = []
-    for inputs, outputs in pairwise(widths):
-        limit = np.sqrt(6 / (inputs + outputs))
-        parameters.append(generator.uniform(-limit, limit, (inputs, outputs)).astype(np.float32))
-        parameters.append(np.zeros(outputs, np.float32))
-    return parameters
-
-
-def _frame_weights(spec: MlpSpec, train: Examples) -> NDArray[np.float32] | None:
-    """`(rows,)`: what Keras' `class_weight` gives each frame; Keras averages over the batch, not over the weights."""
-    if spec.weighting != "inverse_frequency":
-        return None
-    classes = train.y[:, 0].astype(np.int64)
-    return class_weights(np.bincount(classes, minlength=spec.outputs))[classes].astype(np.float32)
-
-
-def _loss(spec: MlpSpec, train: Examples) -> str | Callable[[Any, Any], Any]:
-    if spec.loss == "sparse_crossentropy":
-        return "sparse_categorical_crossentropy"
-    if spec.loss == "ccc":
-        return concordance_loss
-    weights = unit_weights(train.y) if spec.weighting == "balanced" else np.ones((2, spec.outputs))
-    return _weighted_crossentropy(weights.astype(np.float32))
-
-
-def _weighted_crossentropy(weights: NDArray[np.float32]) -> Callable[[Any, Any], Any]:
-    """Mean over action units of `w_{k,y} · BCE`, by frame."""
-
-    def loss(truth: Any, probability: Any) -> Any:
-        weight = tf.where(truth > 0, weights[1], weights[0])
-        return tf.reduce_mean(weight * keras.ops.binary_crossentropy(truth, probability), axis=-1)
-
-    return loss
-
-
-def concordance_loss(truth: Any, prediction: Any) -> Any:
-    """`1 − mean CCC` within the batch; a batch without any spread, as one of a single frame, has CCC 0."""
-    x, y = prediction - tf.reduce_mean(prediction, axis=0), truth - tf.reduce_mean(truth, axis=0)
-    shift = tf.reduce_mean(prediction - truth, axis=0)
-    spread = tf.reduce_mean(x * x + y * y, axis=0) + shift * shift
-    return 1 - tf.reduce_mean(2 * tf.reduce_mean(x * y, axis=0) / (spread + _EPSILON))

@@ -15,6 +15,7 @@
     │   ├── NewerSchemaError      the store was written by a newer affstore
     │   ├── ConflictError         another run changed what this one worked with
     │   └── StoreUnavailableError read-only path, full disk, endpoint away
+    ├── HeadNotFittedError        a search for a model ended without one: the others go on            exit 3
     ├── DeviceMemoryError         the GPU has no memory for even the smallest batch                   exit 6
     └── WeightsError              a weight file is missing, damaged, unsafe or of another model        exit 5
         ├── WeightsMissingError
@@ -108,6 +109,12 @@ class ConflictError(StoreError):
 
 class StoreUnavailableError(StoreError):
     """The place of the store does not answer, is read-only, or is full."""
+
+
+class HeadNotFittedError(AffstoreError):
+    """A search for a model ended without one: its time was over, or every model failed."""
+
+    exit_code = 3
 
 
 class DeviceMemoryError(AffstoreError):

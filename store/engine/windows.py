@@ -13,9 +13,13 @@ from numpy.typing import NDArray
 from store.contract.records import Record
 from store.contract.windows import WindowSpec, window_starts
 from store.engine.feature_store import FeatureStore
+from store.engine.row_reader import RowReader
 
 if TYPE_CHECKING:
     import torch
+
+_KEPT_CHUNKS = 8
+"""21 MB of 1,280 numbers a frame. Windows in order share chunks; those in random order hardly ever do."""
 
 
 class Window(NamedTuple):
@@ -37,7 +41,8 @@ class Window(NamedTuple):
 class FrameWindows:
     """A map-style torch dataset: `windows[i]` reads one window from the store, and nothing else.
 
-    It pickles, so a `DataLoader` may use several workers; each opens the store for itself.
+    It pickles, so a `DataLoader` may use several workers; each opens the store for itself. What windows share is read
+    once where they follow each other: a few chunks are kept and, a byte a frame, every video's mask.
 
     Attributes:
         records: the artifacts it walks over, in order.
@@ -52,14 +57,15 @@ class FrameWindows:
             spec: window length and stride; the papers' 300 and 200 if not given.
         """
         self._url, self._snapshot = store.url, store.snapshot
-        self._opened: FeatureStore | None = store
         self.records = tuple(records)
         self.spec = spec or WindowSpec()
+        self._readers: tuple[RowReader, RowReader] | None = self._readers_of(store)
+        self._masks: dict[int, NDArray[np.bool_]] = {}
         self._starts = [window_starts(self.spec, int(record.attributes["frames"])) for record in self.records]
         self._ends = list(accumulate(len(starts) for starts in self._starts))
 
     def __getstate__(self) -> dict[str, object]:
-        return {**self.__dict__, "_opened": None}
+        return {**self.__dict__, "_readers": None, "_masks": {}}
 
     def __len__(self) -> int:
         return self._ends[-1] if self._ends else 0
@@ -76,15 +82,37 @@ class FrameWindows:
 
         video = bisect_right(self._ends, index)
         start = int(self._starts[video][index - (self._ends[video - 1] if video else 0)])
-        rows = slice(start, start + self.spec.length)
-        arrays = self._store().read(self.records[video].address, ["embedding", "present"], rows)
-        embedding = torch.from_numpy(_padded(arrays["embedding"], self.spec.length))
-        return Window(embedding, torch.from_numpy(_padded(arrays["present"], self.spec.length)), video, start)
+        stop, length = start + self.spec.length, self.spec.length
+        embedding = torch.from_numpy(_padded(self._reader(0).read(video, start, stop), length))
+        return Window(embedding, torch.from_numpy(_padded(self._mask(video)[start:stop].copy(), length)), video, start)
 
-    def _store(self) -> FeatureStore:
-        if self._opened is None:
-            self._opened = FeatureStore(self._url, self._snapshot)
-        return self._opened
+    def __getitems__(self, indexes: Sequence[int]) -> list[Window]:
+        """Read several windows, as `windows[i]` would each; torch's `DataLoader` calls this for a batch.
+
+        They are read in their order in the store, so that neighbours in one batch share chunks.
+
+        Raises:
+            IndexError: there is no such window.
+        """
+        found = {index: self[index] for index in sorted(set(indexes))}
+        return [found[index] for index in indexes]
+
+    def _mask(self, video: int) -> NDArray[np.bool_]:
+        if video not in self._masks:
+            self._masks[video] = self._reader(1).read(video, 0, self._reader(1).shape(video)[0])
+        return self._masks[video]
+
+    def _reader(self, which: int) -> RowReader:
+        if self._readers is None:
+            self._readers = self._readers_of(FeatureStore(self._url, self._snapshot))
+        return self._readers[which]
+
+    def _readers_of(self, store: FeatureStore) -> tuple[RowReader, RowReader]:
+        """Of embeddings and of masks."""
+        return (
+            RowReader(store, self.records, "embedding", _KEPT_CHUNKS),
+            RowReader(store, self.records, "present"),
+        )
 
 
 def _padded(rows: NDArray[np.generic], length: int) -> NDArray[np.generic]:

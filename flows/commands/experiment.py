@@ -1,0 +1,304 @@
+"""`affstore experiment`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from cyclopts import App, Parameter
+
+from flows.commands.options import (
+    DEFAULT_STORE,
+    Crops,
+    Device,
+    DryRun,
+    Engine,
+    Flag,
+    Json,
+    Precision,
+    Runner,
+    Store,
+    Weights,
+    crops_by_kind,
+    print_json,
+    print_table,
+)
+from flows.watch import Screen, Watcher, to_terminal
+from store.contract.errors import SpecError
+
+if TYPE_CHECKING:
+    from flows.config import RunConfig
+    from flows.experiment import RowsResult
+    from flows.rows_request import RowsChoice
+    from tasks.rows import RowOutcome, RowSpec, Shown
+
+app = App(
+    name="experiment",
+    help="Run rows of the papers' tables by name, on any corpus, beside the papers' numbers.\n\n"
+    "Example: affstore experiment abaw6/table5/emotieffnet-smoothed",
+    result_action="return_value",
+)
+
+
+@app.command(name="list")
+def list_(*patterns: str, json: Json = False) -> int:
+    """List the rows: what each is called, what the paper's table has, and its number.
+
+    Example: affstore experiment list abaw6/table5
+
+    Parameters
+    ----------
+    patterns
+        A row, a table, a paper, or a pattern such as `abaw6/*/*smoothed`; all rows without one.
+    json
+        Print one JSON document.
+    """
+    from flows.rows import find_rows
+
+    rows = find_rows(patterns or ("*",))
+    if json:
+        print_json([_listed(row) for row in rows])
+    else:
+        lines = [(row.name, row.task, row.source, row.title, _numbers(row.paper)) for row in rows]
+        print_table(("row", "task", "source", "method", "the paper's number"), lines, f"{len(rows)} rows")
+    return 0
+
+
+@app.default
+def experiment(
+    *names: str,
+    all_: Annotated[bool, Parameter(name="--all", negative="")] = False,
+    source: Annotated[tuple[str, ...], Parameter(name="--source", negative="")] = (),
+    store: Store = DEFAULT_STORE,
+    crops: Crops = (),
+    weights: Weights = "official",
+    protocol: Literal["papers", "honest"] = "papers",
+    folds: int = 5,
+    brief: Flag = False,
+    sample: Annotated[tuple[str, ...], Parameter(name="--sample", negative="")] = (),
+    engine: Engine = "auto",
+    precision: Precision = "auto",
+    device: Device = "cpu",
+    runner: Runner = "threads",
+    workers: int = 0,
+    dry_run: DryRun = False,
+    json: Json = False,
+) -> int:
+    """Run rows of the papers' tables: extract what they need, fit their heads, score them, and draw it.
+
+    Rows share every embedding, head and prediction that they have in common, and nothing is computed twice. The table
+    that is printed has our number, its 95 % interval, and the paper's. The exit code is 3 when a row has no number.
+
+    Example: affstore experiment abaw6/table5 --source /data/affwild2 --crops cropped=/data/cropped --protocol honest
+
+    Parameters
+    ----------
+    names
+        Rows, tables, papers or patterns, as for `affstore experiment list`; or files of your own rows, written as
+        those in `flows/experiments`.
+    all_
+        Every row of both papers.
+    source
+        Videos and annotations to take in first; none are needed where the store has them.
+    store
+        A folder, s3://bucket/prefix or memory:name.
+    crops
+        KIND=FOLDER of face pictures, as for `affstore add`. Without `cropped` ones, faces are cut from the videos.
+    weights
+        `untrained` runs seeded, untrained parameters; every record and table then says so.
+    protocol
+        `papers`: epoch, thresholds, kernel and weights as the papers', or chosen on the validation videos that are
+        reported. `honest`: chosen by cross-validation over whole videos of train as well, and both numbers are shown.
+    folds
+        Of the protocol `honest`.
+    brief
+        Cut trainings of the slow heads short, only to see that everything runs; the table and the records say so.
+    sample
+        TASK=FILE: the official list that a challenge file must follow, for rows of the test set.
+    engine
+        What runs the face networks.
+    precision
+        Of the forward passes.
+    device
+        Where networks run and torch heads are trained.
+    runner
+        `threads` of this process, or worker processes of a Dask cluster.
+    workers
+        How many videos at once; 0 chooses by the machine.
+    dry_run
+        Say what would be run and shared, and do nothing.
+    json
+        Print one JSON document.
+    """
+    from flows.config import checked
+    from flows.rows_request import RowsChoice
+
+    rows = _asked(names, all_)
+    document = {
+        "store": store,
+        "sources": source,
+        "crops": crops_by_kind(crops),
+        "weights": weights,
+        "engine": engine,
+        "precision": precision,
+        "device": device,
+        "runner": {"kind": runner, "workers": workers},
+    }
+    config = checked(document, "experiment")
+    choice = RowsChoice(("papers", "honest") if protocol == "honest" else ("papers",), folds, brief, _samples(sample))
+    if dry_run:
+        return _dry(rows, json)
+    return _run_and_tell(config, rows, choice, json).exit_code
+
+
+def _asked(names: tuple[str, ...], every: bool) -> tuple[RowSpec, ...]:
+    from flows.rows import find_rows
+
+    if not (names or every):
+        raise SpecError("Which rows? Name some, as abaw6/table5, or say --all. `affstore experiment list` lists them.")
+    return find_rows((*(("*",) if every else ()), *names))
+
+
+def _samples(given: tuple[str, ...]) -> dict[str, Path]:
+    from models.submission import read_sample
+
+    found = {}
+    for text in given:
+        task, equals, path = text.partition("=")
+        if not (equals and path):
+            raise SpecError(f"--sample takes TASK=FILE, as --sample expr=list.txt; found '{text}'.")
+        found[task] = Path(path)
+        read_sample(found[task], task)
+    return found
+
+
+def _dry(rows: tuple[RowSpec, ...], as_json: bool) -> int:
+    from flows.rows import extractors_of
+
+    heads = {head.name for row in rows for head in row.heads}
+    document = {"rows": [row.name for row in rows], "extractors": extractors_of(rows), "heads": sorted(heads)}
+    if as_json:
+        print_json(document)
+    else:
+        to_terminal(f"{len(rows)} rows share {len(heads)} heads on {len(document['extractors'])} extractors:")
+        print_table(("row", "heads"), [(row.name, ", ".join(head.name for head in row.heads)) for row in rows])
+    return 0
+
+
+def _run_and_tell(config: RunConfig, rows: tuple[RowSpec, ...], choice: RowsChoice, as_json: bool) -> RowsResult:
+    from flows.rows_request import rows_request
+    from flows.run import carry_out
+    from flows.runners import RunnerSpec
+
+    request = rows_request(config, rows, choice)
+    runner = RunnerSpec(config.runner.kind, config.runner.workers, config.runner.address)
+
+    def work(runs_on: Any) -> RowsResult:
+        from flows.experiment import experiment as flow
+
+        return flow.with_options(task_runner=runs_on)(request, runs_on)
+
+    if as_json:
+        result = carry_out(request.run, runner, Watcher(), work)
+        print_json(as_document(result))
+        return result
+    with Screen().showing() as screen:
+        result = carry_out(request.run, runner, screen, work)
+    tell(result)
+    return result
+
+
+def tell(result: RowsResult) -> None:
+    """Print each row's number beside the paper's, for a person."""
+    bad = [(o.stage, o.subject, o.reason) for o in result.outcomes if o.status in ("quarantined", "failed")]
+    if bad:
+        print_table(("stage", "what", "why it could not be used"), bad)
+        to_terminal("")
+    print_table(
+        ("row", "measure", "ours", "95 % of draws", "honest", "95 % of draws", "the paper"),
+        [_line(row) for row in result.rows],
+    )
+    for note in result.request.notes:
+        to_terminal(f"\n{note}")
+    untrained = result.request.run.profile.untrained
+    if untrained:
+        to_terminal(
+            f"\nUNTRAINED parameters were used for {', '.join(untrained)}: the numbers say nothing about the papers."
+        )
+    to_terminal(
+        "\nThe papers' numbers are of Aff-Wild2 and of the published weights; other corpora and weights differ."
+    )
+    to_terminal(f"store     {result.request.run.bench.store_url}")
+    for path in result.files:
+        to_terminal(f"file      {path}")
+    to_terminal(f"report    {result.report}")
+
+
+def _line(row: RowOutcome) -> tuple[str, ...]:
+    by_protocol = {one.protocol: one for one in row.shown}
+    papers, honest = by_protocol.get("papers"), by_protocol.get("honest")
+    if papers is None:
+        return (row.row.name, "failed", row.reason, "", "", "", _numbers(row.row.paper))
+    seen = " (trained on)" if papers.seen else ""
+    return (
+        row.row.name,
+        papers.scores.headline,
+        f"{papers.scores.value:.3f}{seen}",
+        _interval(papers),
+        f"{honest.scores.value:.3f}" if honest else "",
+        _interval(honest),
+        _numbers(row.row.paper),
+    )
+
+
+def _interval(shown: Shown | None) -> str:
+    return f"{shown.interval[0]:.3f} – {shown.interval[1]:.3f}" if shown else ""
+
+
+def _numbers(paper: Any) -> str:
+    return ", ".join(f"{name} {value:g}" for name, value in paper.items())
+
+
+def _listed(row: RowSpec) -> dict[str, Any]:
+    return {
+        "row": row.name,
+        "task": row.task,
+        "source": row.source,
+        "title": row.title,
+        "status": row.status,
+        "paper": dict(row.paper),
+        "note": row.note,
+    }
+
+
+def as_document(result: RowsResult) -> dict[str, Any]:
+    """A run's rows for other programs."""
+    return {
+        "run_id": result.request.run.bench.run_id,
+        "store": result.request.run.bench.store_url,
+        "notes": list(result.request.notes),
+        "untrained": result.request.run.profile.untrained,
+        "report": str(result.report),
+        "files": [str(path) for path in result.files],
+        "exit_code": result.exit_code,
+        "rows": [
+            {
+                **_listed(row.row),
+                "status": row.status,
+                "reason": row.reason,
+                "results": [
+                    {
+                        "protocol": one.protocol,
+                        "measure": one.scores.headline,
+                        "value": one.scores.value,
+                        "interval": list(one.interval),
+                        "details": dict(one.scores.details),
+                        "chosen": dict(one.chosen),
+                        "trained_on": one.seen,
+                    }
+                    for one in row.shown
+                ],
+            }
+            for row in result.rows
+        ],
+    }

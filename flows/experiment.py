@@ -1,0 +1,170 @@
+"""Rows of the papers' tables as one run: features, heads, folds where asked for, scores, challenge files, report."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from prefect import flow, task
+from prefect.cache_policies import NO_CACHE
+
+from flows.commits import committed
+from flows.experiment_report import write_experiment_report
+from flows.extract import extract
+from flows.ingest import ingest
+from flows.predict import predict
+from flows.rows_request import RowsRequest
+from flows.train import train
+from flows.watch import watching
+from store import FeatureStore
+from store.contract.errors import AffstoreError
+from tasks.outcomes import Outcome
+from tasks.protocols import folds_of, with_fixed_epochs
+from tasks.row_files import row_predictions, write_row_file
+from tasks.rows import Protocol, RowOutcome, RowSpec, Shown
+from tasks.score import result_artifact, same
+from tasks.specs import Bench, ExperimentSpec
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RowsResult:
+    """What a run of rows did.
+
+    Attributes:
+        request: what was asked.
+        rows: what became of each.
+        outcomes: of every video and head, in the order they finished.
+        files: challenge files that were written.
+        report: the page that shows it all.
+    """
+
+    request: RowsRequest
+    rows: tuple[RowOutcome, ...]
+    outcomes: tuple[Outcome, ...]
+    files: tuple[Path, ...]
+    report: Path
+
+    @property
+    def exit_code(self) -> int:
+        """0 when every row ends with a number, 3 when one failed or an input was quarantined or not done."""
+        bad = any(outcome.status in ("quarantined", "failed") for outcome in self.outcomes)
+        return 3 if bad or any(row.status == "failed" for row in self.rows) else 0
+
+
+@flow(
+    name="experiment",
+    flow_run_name="experiment {request.run.bench.run_id}",
+    validate_parameters=False,
+    persist_result=False,
+)
+def experiment(request: RowsRequest, runs_on: Any) -> RowsResult:
+    """Run every row; rows share whatever they have in common, and what the store has already is shown as Cached."""
+    run = request.run
+    outcomes: list[Outcome] = []
+    if run.inputs.videos or run.inputs.annotations:
+        outcomes += _on(ingest, runs_on)(run.bench, run.inputs, run.tries)
+    outcomes += _on(extract, runs_on)(run.bench, run.profile, run.tries.retry, run.inputs.crops)
+    outcomes += _fitted(run.bench, run.experiments, runs_on)
+    if "honest" in request.choice.protocols:
+        outcomes += _honestly_fitted(request, runs_on)
+    watching().stage("score", len(request.rows))
+    failed = {
+        outcome.subject: outcome.reason
+        for outcome in outcomes
+        if (outcome.stage, outcome.status) == ("train", "failed")
+    }
+    rows = tuple(_row(request, row, failed) for row in request.rows)
+    files = tuple(_file(request, row) for row in rows if row.row.files and row.shown)
+    report = write_experiment_report(rows, request.report, _about(request))
+    return RowsResult(request, rows, tuple(outcomes), files, report)
+
+
+def _fitted(bench: Bench, heads: Sequence[ExperimentSpec], runs_on: Any) -> list[Outcome]:
+    """Fit heads and apply those that could be."""
+    outcomes = _on(train, runs_on)(bench, heads)
+    failed = {outcome.subject for outcome in outcomes if outcome.status == "failed"}
+    return [*outcomes, *_on(predict, runs_on)(bench, tuple(head for head in heads if head.name not in failed))]
+
+
+def _honestly_fitted(request: RowsRequest, runs_on: Any) -> list[Outcome]:
+    """The folds' heads, and then those with the epochs that the folds found best."""
+    bench, heads = request.run.bench, request.honest_heads
+    outcomes = _fitted(bench, [fold for head in heads for fold in folds_of(head, request.choice.folds)], runs_on)
+    store = FeatureStore(bench.store_url)
+    failed = {outcome.subject for outcome in outcomes if outcome.status == "failed"}
+    whole = [h for h in heads if not failed & {fold.name for fold in folds_of(h, request.choice.folds)}]
+    return outcomes + _fitted(bench, [with_fixed_epochs(store, head, request.choice.folds) for head in whole], runs_on)
+
+
+def _row(request: RowsRequest, row: RowSpec, failed: dict[str, str]) -> RowOutcome:
+    """Score a row under each protocol; one that cannot be is told why, and the others go on."""
+    broken = [failed[head.name] for head in row.heads if head.name in failed]
+    if broken:
+        found = RowOutcome(row, "failed", broken[0])
+    else:
+        try:
+            found = _scored(request, row)
+        except AffstoreError as error:
+            found = RowOutcome(row, "failed", str(error))
+    watching().outcome(Outcome("score", row.name, found.status, found.reason or _said(found)))
+    return found
+
+
+def _scored(request: RowsRequest, row: RowSpec) -> RowOutcome:
+    shown: list[Shown] = []
+    news = False
+    for protocol in request.protocols_of(row):
+        new, one = score_row(request.run.bench, row, protocol, request.choice.folds)
+        news, shown = news or new, [*shown, one]
+    return RowOutcome(row, "done" if news else "cached", "", tuple(shown))
+
+
+@task(name="score", task_run_name="score {row.name}", cache_policy=NO_CACHE, persist_result=False)
+def score_row(bench: Bench, row: RowSpec, protocol: Protocol, folds: int) -> tuple[bool, Shown]:
+    """Score a row and keep its result; whether that is news, and what there is to see. It runs beside the committer."""
+    store = FeatureStore(bench.store_url)
+    artifact, shown = result_artifact(store, row, protocol, folds)
+    if same(store, artifact):
+        return False, shown
+    draft = store.draft(bench.code, bench.run_id)
+    draft.put(artifact)
+    committed(bench, "score", [Outcome("score", row.name, "done", draft=draft)])
+    return True, shown
+
+
+def _file(request: RowsRequest, row: RowOutcome) -> Path:
+    """Challenge file of a row of the test set; its predictions are kept in the store too."""
+    bench, chosen = request.run.bench, row.shown[0].settled
+    store = FeatureStore(bench.store_url)
+    draft = store.draft(bench.code, bench.run_id)
+    for artifact in row_predictions(store, row.row, chosen):
+        if not same(store, artifact):
+            draft.put(artifact)
+    if draft.records:
+        committed(bench, "predict", [Outcome("predict", row.row.name, "done", draft=draft)])
+    path = request.report / "files" / f"{row.row.producer}.txt"
+    sample = request.choice.samples.get(row.row.task)
+    return write_row_file(store.newest(), row.row, chosen, path, sample).path
+
+
+def _said(row: RowOutcome) -> str:
+    return ", ".join(f"{one.scores.headline} {one.scores.value:.3f} ({one.protocol})" for one in row.shown)
+
+
+def _about(request: RowsRequest) -> dict[str, Any]:
+    bench = request.run.bench
+    return {
+        "store": bench.store_url,
+        "snapshot": FeatureStore(bench.store_url).snapshot,
+        "untrained": request.run.profile.untrained,
+        "brief": request.choice.brief,
+        "notes": list(request.notes),
+        "code": dict(bench.code),
+    }
+
+
+def _on(stage: Any, runs_on: Any) -> Any:
+    """A flow on the run's task runner, so that one cluster serves all stages."""
+    return stage.with_options(task_runner=runs_on)

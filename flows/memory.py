@@ -1,0 +1,55 @@
+"""What a run will need, from what it is asked: said by `affstore plan`, and before `add` and `run` begin."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from flows.runners import RunnerSpec
+from tasks.memory import Film, Hands, MemoryNeed, due_part, faces_in, memory_need
+
+if TYPE_CHECKING:
+    from flows.inputs import Inputs
+    from flows.run import Request
+    from store.contract.records import Record
+    from tasks.plan_rows import PlanRow
+    from tasks.specs import Profile
+
+
+def need_of(request: Request, runner: RunnerSpec) -> MemoryNeed:
+    """What a run will need, from what its store lacks and what its inputs say of themselves."""
+    from store import FeatureStore
+    from tasks.crop_plan import put_to_videos
+    from tasks.planning import plan
+
+    bench, records = request.bench, FeatureStore(request.bench.store_url).records()
+    rows = plan(records, request.profile, put_to_videos(records, request.inputs.crops))
+    profile, films = due_work(request.profile, records, rows, request.inputs)
+    return memory_need(profile, bench.weights, films, hands_of(runner, bench.device))
+
+
+def due_work(
+    profile: Profile, records: Sequence[Record], rows: Sequence[PlanRow], inputs: Inputs
+) -> tuple[Profile, list[Film]]:
+    """The networks and the videos that something is due from.
+
+    Args:
+        profile: what is wanted of every video.
+        records: of the store.
+        rows: what the plan says of them.
+        inputs: what a run would take in; of a video that the store does not have, its container is believed.
+    """
+    due = [row.address for row in rows if row.due and row.asked and row.address.family in ("face", "visual", "audio")]
+    videos, faces = {address.video for address in due}, faces_in(records)
+    sources = [record for record in records if record.address.family == "source"]
+    here = {record.attributes["location"] for record in sources}
+    films = [Film.of_record(record, faces) for record in sources if record.address.video in videos]
+    new = [Film.of_file(path.stem, path) for path in inputs.videos if str(path.resolve()) not in here]
+    arriving = [film for film in new if film is not None]
+    part = profile if arriving else due_part(profile, {address.producer for address in due})
+    return part, [*films, *arriving]
+
+
+def hands_of(runner: RunnerSpec, device: str) -> Hands:
+    """Who does a run's work."""
+    return Hands(runner.at_work, runner.at_work if runner.kind == "dask" else 1, device=device)

@@ -1,0 +1,111 @@
+"""The method that a row's file describes: a head, or blends and rules of methods."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from flows.row_checks import Place, checked
+from flows.row_heads import HeadConfig, experiment_of
+from models.methods import Blend, Leaf, Method, OtherStep, ThresholdBlend, Tunable
+from store.contract.labels import task_space
+from tasks.specs import ExperimentSpec
+
+METHODS = ("head", "blend", "threshold_blend", "other_step")
+
+Heads = dict[str, ExperimentSpec]
+"""By name: what the methods read so far are made of."""
+
+Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+
+
+class Strict(BaseModel):
+    """Unknown fields are mistakes, and so are values of another kind."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+def alone(value: Any) -> Any:
+    """A number by itself is taken as it is: nothing else is tried."""
+    return value if isinstance(value, Mapping) else {"value": value, "grid": (value,)}
+
+
+class _Share(Strict):
+    """A weight or threshold: the papers' choice, and what else is tried where it is searched."""
+
+    value: Share | None = None
+    grid: tuple[Share, ...] = Field(min_length=1)
+
+    def tunable(self) -> Tunable:
+        return Tunable(self.value, self.grid)
+
+
+ShareField = Annotated[_Share, BeforeValidator(alone)]
+
+
+class _BlendConfig(Strict):
+    """See `models.methods.Blend`."""
+
+    first: dict[str, Any]
+    second: dict[str, Any]
+    weight: ShareField
+
+
+class _ThresholdBlendConfig(Strict):
+    """See `models.methods.ThresholdBlend`."""
+
+    pretrained: dict[str, Any]
+    otherwise: dict[str, Any]
+    threshold: ShareField
+
+
+class _OtherStepConfig(Strict):
+    """See `models.methods.OtherStep`."""
+
+    classifier: dict[str, Any]
+    pretrained: dict[str, Any]
+    weight: ShareField
+
+
+def method_of(value: Mapping[str, Any], task: str, place: Place, heads: Heads) -> Method:
+    """A method and everything in it.
+
+    Args:
+        value: exactly one of `METHODS`, as the file has it.
+        task: the row's.
+        place: where the file has it.
+        heads: gets the heads of the method.
+
+    Raises:
+        SpecError: something in it is wrong; the message names file and field.
+    """
+    kinds = [kind for kind in METHODS if kind in value]
+    if len(kinds) != 1 or (kinds != ["head"] and len(value) > 1):
+        found = " and ".join(map(str, value)) or "nothing"
+        raise place.wrong(f"a method is exactly one of {', '.join(METHODS)}; found {found}.")
+    if kinds == ["head"]:
+        head = experiment_of(checked(HeadConfig, dict(value), place, "head"), task, place)
+        heads[head.name] = head
+        return Leaf(head.name)
+    return _joined(kinds[0], value[kinds[0]], task, place, heads)
+
+
+def _joined(kind: str, fields: Any, task: str, place: Place, heads: Heads) -> Method:
+    """Two methods made one."""
+    at = place.at(kind)
+
+    def part(config: Strict, name: str) -> Method:
+        return method_of(getattr(config, name), task, at.at(name), heads)
+
+    if kind == "blend":
+        blend = checked(_BlendConfig, fields, at, kind)
+        return Blend(part(blend, "first"), part(blend, "second"), blend.weight.tunable())
+    if task_space(task).kind != "one_of":
+        raise at.wrong(f"it decides between expressions, and the row's task is '{task}'.")
+    if kind == "threshold_blend":
+        rule = checked(_ThresholdBlendConfig, fields, at, kind)
+        return ThresholdBlend(part(rule, "pretrained"), part(rule, "otherwise"), rule.threshold.tunable())
+    step = checked(_OtherStepConfig, fields, at, kind)
+    return OtherStep(part(step, "classifier"), part(step, "pretrained"), step.weight.tunable())

@@ -1,0 +1,98 @@
+"""The rows of both papers by name, and rows that a user writes."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from flows.row_files import SUFFIXES, path_of, read_file, row_names
+from store.contract.errors import DuplicateNameError, SpecError, UnknownNameError
+
+if TYPE_CHECKING:
+    from tasks.rows import RowSpec
+
+__all__ = ["extractors_of", "find_rows", "read_row", "read_row_file", "row_names", "table_names"]
+
+
+def read_row(name: str) -> RowSpec:
+    """A row that comes with affstore.
+
+    Raises:
+        UnknownNameError: there is none of that name; the message suggests the nearest.
+        SpecError: its file says something wrong.
+    """
+    from flows.row_schema import row_of
+
+    file = read_file(path_of(name))
+    if "name" in file.fields:
+        raise SpecError(f"{file.path}: 'name' is wrong: a row of affstore's is named by its file's place.")
+    return row_of(file, name)
+
+
+def read_row_file(path: Path) -> RowSpec:
+    """A row that a user wrote; it is called as its file is, or what its field `name` says.
+
+    Raises:
+        SpecError: the file cannot be read, or says something wrong; the message names file and field.
+        DuplicateNameError: a row that comes with affstore has that name.
+    """
+    from flows.row_schema import row_of
+
+    row = row_of(read_file(path), path.stem.lower())
+    if row.name in row_names():
+        raise DuplicateNameError(f"{path}: a row of affstore's is called '{row.name}'. Give this one another `name`.")
+    return row
+
+
+def find_rows(patterns: Sequence[str]) -> tuple[RowSpec, ...]:
+    """The rows that are meant, each once, in the order of the patterns; those of one pattern sorted.
+
+    Args:
+        patterns: of each, a row's name, a table (`abaw6/table5`), a paper (`abaw5`), a glob over names
+            (`*smoothed`, in which `*` takes slashes too), or a file of the user's own (`my_row.yaml`).
+
+    Raises:
+        UnknownNameError: a pattern means nothing; the message suggests the nearest.
+        DuplicateNameError: two files give their row one name.
+        SpecError: a file says something wrong.
+    """
+    found: dict[str, RowSpec] = {}
+    files: dict[str, Path] = {}
+    for pattern in patterns:
+        if not pattern.endswith(SUFFIXES):
+            found |= {name: read_row(name) for name in _meant(pattern) if name not in found}
+            continue
+        path = Path(pattern)
+        row = read_row_file(path)
+        if row.name in files and files[row.name].resolve() != path.resolve():
+            raise DuplicateNameError(f"'{files[row.name]}' and '{path}' are both called '{row.name}'. Rename one.")
+        found[row.name], files[row.name] = row, path
+    return tuple(found.values())
+
+
+def table_names() -> tuple[str, ...]:
+    """Every table and every paper that `find_rows` knows, sorted."""
+    return tuple(sorted({parent.as_posix() for name in row_names() for parent in Path(name).parents} - {"."}))
+
+
+def extractors_of(rows: Iterable[RowSpec]) -> tuple[str, ...]:
+    """The face and sound networks that rows need, sorted."""
+    return tuple(sorted({part.extractor for row in rows for head in row.heads for part in head.inputs}))
+
+
+def _meant(pattern: str) -> tuple[str, ...]:
+    names = row_names()
+    within = pattern.rstrip("/")
+    if within in names:
+        return (within,)
+    found = tuple(name for name in names if name.startswith(f"{within}/")) or tuple(
+        name for name in names if fnmatchcase(name, pattern)
+    )
+    if not found:
+        # Of more than a hundred rows only near ones are worth naming; else the tables.
+        near = difflib.get_close_matches(pattern, names, n=1, cutoff=0.4)
+        raise UnknownNameError.of("row, table or paper", pattern, names if near else table_names())
+    return found

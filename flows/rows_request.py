@@ -1,0 +1,143 @@
+"""What a run of rows does, resolved and checked before any work."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from flows.config import RunConfig
+from flows.row_heads import named
+from flows.rows import extractors_of
+from flows.run import Request, request_of
+from models.extractors.registry import spec_of
+from models.extractors.specs import FaceExtractorSpec
+from models.faces.specs import DetectorSpec
+from models.methods import renamed
+from store import FeatureStore
+from tasks.protocols import briefly, folds_of, honest_name
+from tasks.rows import Protocol, RowSpec
+from tasks.specs import ExperimentSpec
+
+
+@dataclass(frozen=True, slots=True)
+class RowsChoice:
+    """How rows are run.
+
+    Attributes:
+        protocols: `papers`, and `honest` beside it.
+        folds: of `honest`.
+        brief: whether trainings are cut short.
+        samples: task to the official sample list that a challenge file must follow.
+    """
+
+    protocols: tuple[Protocol, ...] = ("papers",)
+    folds: int = 5
+    brief: bool = False
+    samples: Mapping[str, Path] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class RowsRequest:
+    """A run of rows.
+
+    Attributes:
+        run: store, inputs, networks, and every head of the rows once.
+        rows: what is scored.
+        choice: how they are run.
+        report: the folder that gets the page, its figures and the challenge files.
+        notes: what differs from the papers, as a person should read it.
+    """
+
+    run: Request
+    rows: tuple[RowSpec, ...]
+    choice: RowsChoice
+    report: Path
+    notes: tuple[str, ...] = ()
+
+    @property
+    def honest_heads(self) -> tuple[ExperimentSpec, ...]:
+        """The heads of the rows that the protocol `honest` is for."""
+        return _heads(row for row in self.rows if "honest" in self.protocols_of(row))
+
+    def protocols_of(self, row: RowSpec) -> tuple[Protocol, ...]:
+        """The protocols of a row: one whose heads were fitted on the validation videos cannot be judged honestly."""
+        seen = any("validation" in head.division.train for head in row.heads)
+        return tuple(protocol for protocol in self.choice.protocols if not (seen and protocol == "honest"))
+
+
+def rows_request(config: RunConfig, rows: Sequence[RowSpec], choice: RowsChoice) -> RowsRequest:
+    """Check rows against this machine and a store.
+
+    Where a corpus has no crop folders of the kind that the papers used, faces are cut from its videos instead.
+
+    Args:
+        config: store, inputs, weights, engine, device; its extractors and experiments are the rows' own.
+        rows: as their files have them.
+        choice: how they are run.
+
+    Raises:
+        AffstoreError: something is wrong; nothing was started.
+    """
+    kinds = {address.producer for address in FeatureStore.create(config.store).addresses("face")} | set(config.crops)
+    missing = sorted(_kinds(rows) - kinds)
+    notes = [
+        f"There are no '{kind}' faces here: faces are found in the videos by {DetectorSpec().name} instead."
+        for kind in missing
+    ]
+    rows = [changed(row, lambda head: _without_folders(head, missing)) for row in rows]
+    if choice.brief:
+        rows = [changed(row, briefly) for row in rows]
+        notes.append("Trainings are cut short.")
+    run = request_of(config.model_copy(update={"extractors": extractors_of(rows), "experiments": ()}))
+    rows = [changed(row, lambda head: replace(head, extractors=run.profile.extractors)) for row in rows]
+    heads = _heads(rows)
+    store = FeatureStore(config.store)
+    store.prepare(_producers(rows, heads, choice))
+    run = replace(run, experiments=heads)
+    report = run.runs_folder / "experiments" / run.bench.run_id
+    return RowsRequest(run, tuple(rows), choice, report, tuple(notes))
+
+
+def changed(row: RowSpec, change: Callable[[ExperimentSpec], ExperimentSpec]) -> RowSpec:
+    """A row whose heads are changed; its method follows their names."""
+    new = {head.name: change(head) for head in row.heads}
+    names = {old: head.name for old, head in new.items()}
+    heads = {head.name: head for head in new.values()}
+    return replace(row, heads=tuple(heads.values()), method=renamed(row.method, names))
+
+
+def _without_folders(head: ExperimentSpec, kinds: Iterable[str]) -> ExperimentSpec:
+    """A head whose inputs take no face from folders of these kinds."""
+    inputs = tuple(
+        replace(part, extractor=part.extractor.removesuffix(f"@{kind}"))
+        if (kind := part.extractor.partition("@")[2]) in kinds
+        else part
+        for part in head.inputs
+    )
+    if inputs == head.inputs:
+        return head
+    return named(replace(head, inputs=inputs))
+
+
+def _kinds(rows: Iterable[RowSpec]) -> set[str]:
+    """The kinds of crop folders that rows want."""
+    specs = (spec_of(part.extractor) for row in rows for head in row.heads for part in head.inputs)
+    return {spec.faces for spec in specs if isinstance(spec, FaceExtractorSpec)} - {DetectorSpec().name}
+
+
+def _heads(rows: Iterable[RowSpec]) -> tuple[ExperimentSpec, ...]:
+    """Every head of some rows once."""
+    return tuple({head.name: head for row in rows for head in row.heads}.values())
+
+
+def _producers(
+    rows: Sequence[RowSpec], heads: Sequence[ExperimentSpec], choice: RowsChoice
+) -> Iterable[tuple[str, str]]:
+    """The groups that predictions will be in."""
+    names = [head.name for head in heads]
+    if "honest" in choice.protocols:
+        names += [fold.name for head in heads for fold in folds_of(head, choice.folds)]
+        names += [honest_name(head) for head in heads]
+    names += [row.producer for row in rows if row.files]
+    return (("prediction", name) for name in names)

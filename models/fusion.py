@@ -1,0 +1,110 @@
+"""A method's tree on arrays: what several heads say of a frame becomes one row of scores. No row depends on another."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.methods import Blend, Leaf, Method, OtherStep, ThresholdBlend, Tunable, leaves, parts
+from models.metrics import kept_classes
+from store.contract.errors import SpecError
+from store.contract.labels import EXPR
+
+Values = NDArray[np.float32]
+Outputs = Mapping[str, Values]
+"""What heads say, by their names: `(frames, outputs)` each, without gaps."""
+
+OTHER = "Other"
+_OTHER = EXPR.names.index(OTHER)
+
+
+def combined(method: Method, outputs: Outputs) -> Values:
+    """Scores `(frames, outputs)` whose likeliest class, or which above a threshold, is what the method decides.
+
+    Args:
+        method: with a value for each of its numbers.
+        outputs: of every head that the method names.
+
+    Raises:
+        SpecError: a head is missing or says NaN, a number has no value, or two parts have different label spaces.
+    """
+    if isinstance(method, Leaf):
+        return output_of(method.head, outputs)
+    first, second = _pair(method, outputs)
+    if isinstance(method, Blend):
+        return _mixed(_value(method.weight), first, second)
+    if first.shape[1] != len(EXPR):
+        raise SpecError(f"Only the {len(EXPR)} expressions know Other; {_name(method)} have {first.shape[1]} outputs.")
+    if isinstance(method, ThresholdBlend):
+        sure = ruled_out(first, (OTHER,))
+        fires = sure.max(axis=1, keepdims=True) > np.float32(_value(method.threshold))
+        return np.where(fires, sure, second)
+    says_other = first.argmax(axis=1)[:, None] == _OTHER
+    return np.where(says_other, first, ruled_out(_mixed(_value(method.weight), second, first), (OTHER,)))
+
+
+def ruled_out(scores: Values, without: tuple[str, ...]) -> Values:
+    """Scores of expressions with those of some classes put below every other of their row, so that none is likeliest.
+
+    Args:
+        scores: `(frames, 8)`.
+        without: the classes that are never to be said; with none, `scores` itself.
+
+    Raises:
+        SpecError: there is no such class, or every class is ruled out.
+    """
+    if not without:
+        return scores
+    kept = kept_classes("expr", without)
+    masked = scores.copy()
+    lowest = scores[:, kept].min(axis=1)
+    for column in sorted(set(range(len(EXPR))) - set(kept)):
+        masked[:, column] = lowest - np.abs(lowest) - 1
+    return masked
+
+
+def output_of(head: str, outputs: Outputs) -> Values:
+    """What a head says.
+
+    Raises:
+        SpecError: nothing of it is there, or it holds what is no number.
+    """
+    if head not in outputs:
+        known = ", ".join(sorted(outputs)) or "none"
+        raise SpecError(f"The method needs what the head '{head}' says; there is {known}.")
+    said = outputs[head]
+    if said.ndim != 2:
+        raise SpecError(f"A head says (frames, outputs); '{head}' has the shape {said.shape}.")
+    if not np.isfinite(said).all():
+        raise SpecError(f"What the head '{head}' says holds NaN or infinity. Fill gaps first; check what predicted it.")
+    return said
+
+
+def _mixed(weight: float, first: Values, second: Values) -> Values:
+    return np.float32(weight) * first + np.float32(1 - weight) * second
+
+
+def _pair(method: Blend | ThresholdBlend | OtherStep, outputs: Outputs) -> tuple[Values, Values]:
+    """What the two parts of a method say, after checking that they speak of the same."""
+    first, second = (combined(part, outputs) for part in parts(method))
+    if first.shape[1] != second.shape[1]:
+        found = " and ".join(
+            f"{_name(part)} with {said.shape[1]}" for part, said in zip(parts(method), (first, second), strict=True)
+        )
+        raise SpecError(f"A blend needs parts of one label space; found {found} outputs a frame.")
+    if len(first) != len(second):
+        named = " and ".join(_name(part) for part in parts(method))
+        raise SpecError(f"A blend needs parts of the same frames; {named} have {len(first)} and {len(second)}.")
+    return first, second
+
+
+def _value(number: Tunable) -> float:
+    if number.value is None:
+        raise SpecError("A method with a number that has no value decides nothing. Search it first.")
+    return number.value
+
+
+def _name(method: Method) -> str:
+    return " + ".join(f"'{head}'" for head in leaves(method))

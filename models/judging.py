@@ -1,0 +1,207 @@
+"""From what heads say of labelled videos to decisions and their score, all numbers of a method being given."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.fusion import Outputs, Values, combined, output_of, ruled_out
+from models.methods import UNSMOOTHED, Method, Tunable, leaves, tunables
+from models.metrics import Scores, kept_classes, score
+from models.smoothing import box_smooth
+from models.thresholds import decide
+from store.contract.errors import AnnotationError, SpecError
+from store.contract.labels import AU, task_space
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class JudgedVideo:
+    """A labelled video (more exactly: a subject of one) as heads see it.
+
+    Attributes:
+        name: as a message should call it.
+        outputs: by head, `(frames, outputs)`: gaps filled, not smoothed.
+        value: `(frames, 1 | 12 | 2)`: the annotation.
+        known: of the same shape: where it is scored.
+    """
+
+    name: str
+    outputs: Outputs
+    value: NDArray[Any]
+    known: NDArray[np.bool_]
+
+    def __post_init__(self) -> None:
+        if self.value.ndim != 2 or self.known.shape != self.value.shape:
+            shapes = f"{self.value.shape} and {self.known.shape}"
+            raise SpecError(f"'{self.name}': labels and known must have one shape (frames, columns); found {shapes}.")
+        for head, said in self.outputs.items():
+            if said.ndim != 2 or len(said) != len(self.value):
+                frames = f"{len(self.value)} labelled frames, and '{head}' says {said.shape}"
+                raise SpecError(f"'{self.name}': a head says (frames, outputs) of every frame; found {frames}.")
+            bad = np.flatnonzero(~np.isfinite(said).all(axis=1))
+            if len(bad):
+                raise SpecError(f"'{self.name}', frame {bad[0]}: '{head}' says NaN or infinity. Fill gaps first.")
+
+
+@dataclass(frozen=True, slots=True)
+class Judging:
+    """How outputs become decisions, with what is still to be chosen.
+
+    Attributes:
+        task: `expr`, `au` or `va`.
+        method: how the outputs of several heads become one.
+        smooth_frames: half a window of the box filter, applied to what each head says.
+        thresholds: of action units: `half` for .5 each, `tuned` for the best of each on the frames that choose, or the
+            papers' own.
+        without: classes of `expr` whose frames are left out, and which are never said (ABAW6 Table 4, "w/o Other").
+    """
+
+    task: str
+    method: Method
+    smooth_frames: Tunable = UNSMOOTHED
+    thresholds: Literal["half", "tuned"] | tuple[float, ...] = "half"
+    without: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        kept_classes(self.task, self.without)
+        units = len(AU)
+        if self.thresholds != "half" and self.task != "au":
+            raise SpecError(
+                f"Only action units are decided by thresholds; found '{self.thresholds}' for '{self.task}'."
+            )
+        if isinstance(self.thresholds, tuple) and len(self.thresholds) != units:
+            raise SpecError(f"Each of {units} action units has its threshold; found {len(self.thresholds)}.")
+        given = () if self.smooth_frames.value is None else (self.smooth_frames.value,)
+        for delta in (*self.smooth_frames.grid, *given):
+            whole_frames(delta)
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """What was given or searched.
+
+    Attributes:
+        method: with a value for each of its numbers.
+        smooth_frames: half a window.
+        thresholds: of action units; None for .5 each, and of other tasks.
+    """
+
+    method: Method
+    smooth_frames: int
+    thresholds: tuple[float, ...] | None
+
+    @property
+    def said(self) -> dict[str, Any]:
+        """The same as plain values, for a record: `smooth_frames`, `thresholds`, and the method's numbers by name."""
+        numbers = {name: number.value for name, number in tunables(self.method).items()}
+        thresholds = {} if self.thresholds is None else {"thresholds": list(self.thresholds)}
+        return {"smooth_frames": self.smooth_frames, **thresholds, **numbers}
+
+
+def apply(judging: Judging, chosen: Chosen, video: JudgedVideo) -> tuple[Values, NDArray[Any]]:
+    """Scores `(frames, outputs)` of a video, and the decisions taken on them; see `decided`."""
+    return decided(judging, chosen, video.outputs)
+
+
+def decided(judging: Judging, chosen: Chosen, outputs: Outputs) -> tuple[Values, NDArray[Any]]:
+    """Smooth what each head says of a video, combine it, decide.
+
+    Args:
+        judging: the task, and classes that are never said.
+        chosen: everything else.
+        outputs: by head, `(frames, outputs)`, gaps filled, not smoothed; labels are not needed.
+
+    Returns:
+        Scores `(frames, outputs)`, and `(frames, 1 | 12 | 2)` decisions in the form of labels.
+    """
+    heads = leaves(chosen.method)
+    smoothed = {head: box_smooth(output_of(head, outputs), chosen.smooth_frames) for head in heads}
+    return decide_rows(judging, chosen, smoothed)
+
+
+def judge(judging: Judging, chosen: Chosen, videos: Sequence[JudgedVideo]) -> Scores:
+    """Score on all frames together of which every column is known (the papers drop a frame that lacks any).
+
+    Raises:
+        AnnotationError: no frame is known.
+        SpecError: parts of the method do not fit each other, or outputs do not fit the task.
+    """
+    frames = JudgedFrames.of(judging, videos)
+    return frames.score(chosen, frames.outputs(chosen.smooth_frames))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class JudgedFrames:
+    """The frames of several videos of which every column is known.
+
+    Attributes:
+        judging: how they are judged.
+        videos: those that have such frames.
+        rows: of each video, `(frames,)`: which are judged.
+        value: `(rows, columns)`: the labels of all of them, one video after the other.
+    """
+
+    judging: Judging
+    videos: tuple[JudgedVideo, ...]
+    rows: tuple[NDArray[np.bool_], ...]
+    value: NDArray[Any]
+
+    @classmethod
+    def of(cls, judging: Judging, videos: Sequence[JudgedVideo]) -> JudgedFrames:
+        """Find them.
+
+        Raises:
+            AnnotationError: there are none.
+            SpecError: labels are not those of the task.
+        """
+        columns = 1 if task_space(judging.task).kind == "one_of" else len(task_space(judging.task))
+        for video in videos:
+            if video.value.shape[1] != columns:
+                found = f"{video.value.shape[1]} in '{video.name}'"
+                raise SpecError(f"Labels of the task '{judging.task}' have {columns} columns; found {found}.")
+        judged = [(video, known) for video in videos if (known := video.known.all(axis=1)).any()]
+        if not judged:
+            asked = f"the task '{judging.task}'"
+            raise AnnotationError(f"No frame of {len(videos)} videos has a known label of {asked}, so none is judged.")
+        found_videos, rows = zip(*judged, strict=True)
+        return cls(judging, found_videos, rows, np.concatenate([video.value[known] for video, known in judged]))
+
+    def outputs(self, delta: int) -> dict[str, Values]:
+        """What each head says of them, `(rows, outputs)`, averaged over whole videos first."""
+        return {head: self._of_head(head, delta) for head in leaves(self.judging.method)}
+
+    def score(self, chosen: Chosen, outputs: Outputs) -> Scores:
+        """How good the decisions on `outputs` are, whatever kernel they come from."""
+        _, decision = decide_rows(self.judging, chosen, outputs)
+        return score(self.judging.task, decision, self.value, None, self.judging.without)
+
+    def _of_head(self, head: str, delta: int) -> Values:
+        said = [output_of(head, video.outputs) for video in self.videos]
+        widths = sorted({one.shape[1] for one in said})
+        if len(widths) > 1:
+            raise SpecError(
+                f"What '{head}' says has {' and '.join(map(str, widths))} outputs, by video; not one width."
+            )
+        return np.concatenate([box_smooth(one, delta)[rows] for one, rows in zip(said, self.rows, strict=True)])
+
+
+def decide_rows(judging: Judging, chosen: Chosen, smoothed: Outputs) -> tuple[Values, NDArray[Any]]:
+    """Scores and decisions of frames whose outputs are smoothed already."""
+    scores = ruled_out(combined(chosen.method, smoothed), judging.without)
+    thresholds = None if chosen.thresholds is None else np.array(chosen.thresholds)
+    return scores, decide(judging.task, scores, thresholds)
+
+
+def whole_frames(delta: float) -> int:
+    """Half a window, as a whole number of frames.
+
+    Raises:
+        SpecError: it is none, or negative.
+    """
+    if delta < 0 or delta != int(delta):
+        raise SpecError(f"Half a window is a whole number of frames, 0 or more; found {delta}.")
+    return int(delta)

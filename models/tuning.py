@@ -1,0 +1,96 @@
+"""What the papers tune on validation frames: blend weights and thresholds first, then how long is averaged over."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from itertools import product
+from typing import TypeVar
+
+import numpy as np
+
+from models.fusion import combined
+from models.judging import Chosen, JudgedFrames, JudgedVideo, Judging, whole_frames
+from models.methods import Method, Tunable, settled, tunables
+from models.thresholds import best_thresholds
+from store.contract.errors import SpecError
+
+T = TypeVar("T")
+
+
+def choose(judging: Judging, videos: Sequence[JudgedVideo], search: bool) -> Chosen:
+    """Settle what is still to be chosen, in the papers' order.
+
+    Weights and thresholds of the method are searched together, unsmoothed (action units at .5, or at the papers' own
+    thresholds where these are kept); then thresholds of action units, unsmoothed, on the method so found; then the
+    kernel, with all of these fixed.
+    Of equally good values the first of its grid is taken.
+
+    Args:
+        judging: what is given, and what may be searched.
+        videos: those that choose; as long as they are those that are reported, the result flatters.
+        search: whether everything is searched that has a grid, the papers' own thresholds of action units too; else the
+            papers' values are taken, and what has none is searched.
+
+    Raises:
+        AnnotationError: no frame is known.
+        SpecError: parts of the method do not fit each other, or outputs do not fit the task.
+    """
+    frames = JudgedFrames.of(judging, videos)
+    method, thresholds = _unsmoothed(frames, search)
+    deltas = [whole_frames(delta) for delta in _candidates(judging.smooth_frames, search)]
+    asked = [Chosen(method, delta, thresholds) for delta in deltas]
+    return _best(asked, lambda one: frames.score(one, frames.outputs(one.smooth_frames)).value)
+
+
+def kernel_curve(
+    judging: Judging, chosen: Chosen, videos: Sequence[JudgedVideo], deltas: Iterable[float]
+) -> dict[float, float]:
+    """The headline by half a window in frames, with all else as chosen (ABAW5 Figures 2–5)."""
+    frames = JudgedFrames.of(judging, videos)
+    return {delta: frames.score(chosen, frames.outputs(whole_frames(delta))).value for delta in deltas}
+
+
+def threshold_curve(
+    judging: Judging, chosen: Chosen, videos: Sequence[JudgedVideo], thresholds: Iterable[float]
+) -> dict[float, float]:
+    """The headline by the threshold of the method's only `ThresholdBlend`, with all else as chosen (ABAW6 Figure 2).
+
+    Raises:
+        SpecError: the method has no such threshold, or several.
+    """
+    numbers = {name: number.value for name, number in tunables(chosen.method).items() if number.value is not None}
+    found = [name for name in numbers if name.startswith("threshold")]
+    if len(found) != 1:
+        raise SpecError(f"A curve over a threshold needs a method with one ThresholdBlend; found {len(found)}.")
+    frames = JudgedFrames.of(judging, videos)
+    outputs = frames.outputs(chosen.smooth_frames)
+    methods = {at: settled(chosen.method, numbers | {found[0]: at}) for at in thresholds}
+    return {at: frames.score(replace(chosen, method=method), outputs).value for at, method in methods.items()}
+
+
+def _unsmoothed(frames: JudgedFrames, search: bool) -> tuple[Method, tuple[float, ...] | None]:
+    """The method's numbers, then the thresholds of action units on the method so found."""
+    judging, given = frames.judging, frames.judging.thresholds
+    numbers = tunables(judging.method)
+    points = product(*(_candidates(number, search) for number in numbers.values()))
+    methods = [settled(judging.method, dict(zip(numbers, point, strict=True))) for point in points]
+    searched = given == "tuned" or (isinstance(given, tuple) and search)
+    outputs = frames.outputs(0) if searched or len(methods) > 1 else {}
+    fixed = given if isinstance(given, tuple) and not search else None
+    method = _best(methods, lambda one: frames.score(Chosen(one, 0, fixed), outputs).value)
+    if not searched:
+        return method, fixed
+    found = best_thresholds(combined(method, outputs), frames.value, np.ones(frames.value.shape, bool))
+    return method, tuple(float(threshold) for threshold in found)
+
+
+def _candidates(number: Tunable, search: bool) -> tuple[float, ...]:
+    if number.value is None or (search and number.grid):
+        return number.grid
+    return (number.value,)
+
+
+def _best(candidates: Sequence[T], value: Callable[[T], float]) -> T:
+    """The first of the best; a single one is not measured."""
+    return candidates[0] if len(candidates) == 1 else max(candidates, key=value)

@@ -1,0 +1,240 @@
+"""How each kind of head is fitted on what the store holds, and what it says of a video."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any, Generic, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.extractors.specs import FaceExtractorSpec
+from models.heads.automl_specs import AutoMlSpec
+from models.heads.sequence_head import Conduct
+from models.heads.finetune_specs import FineTuneSpec
+from models.heads.kinds import HeadSpec
+from models.heads.pretrained import PretrainedSpec, pretrained_scores
+from models.heads.sequence_specs import SequenceSpec
+from models.heads.specs import MlpSpec
+from models.weights.folder import WeightsFolder
+from store import FeatureStore
+from store.contract.errors import NotFoundError, SpecError
+from store.contract.records import Record
+from tasks.examples import Seen, read_examples, read_features
+from tasks.labelled_rows import StoreRows
+from tasks.specs import Bench, ExperimentSpec
+from tasks.streams import StoreSequences, streams_of
+
+Arrays = dict[str, NDArray[Any]]
+Said = tuple[NDArray[np.float32], NDArray[np.bool_]]
+"""`(frames, outputs)`, and `(frames,)`: where they come from the frame itself."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Fitted:
+    """A fitted head, of any kind, as the store holds it.
+
+    Attributes:
+        parameters: by name, float32.
+        curve: one value an epoch (or evaluation) each.
+        best_epoch: 0-based, the epoch whose parameters these are; 0 where nothing is trained.
+        epochs: how many there were.
+        blob: what only another library can read; empty else.
+        report: what that library says of itself, as plain values.
+        made: engine, device and precision.
+    """
+
+    parameters: Arrays
+    curve: Arrays = field(default_factory=dict)
+    best_epoch: int = 0
+    blob: NDArray[np.uint8] = field(default_factory=lambda: np.empty(0, np.uint8))
+    report: Mapping[str, Any] = field(default_factory=dict)
+    made: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Work:
+    """An experiment on a snapshot of a store.
+
+    Attributes:
+        store: the snapshot.
+        bench: where the run works.
+        experiment: what is fitted or applied.
+        key: of the head; its checkpoints and logs are kept under it.
+    """
+
+    store: FeatureStore
+    bench: Bench
+    experiment: ExperimentSpec
+    key: str = ""
+
+    @cached_property
+    def conduct(self) -> Conduct:
+        """How a training is carried out: on the run's device, with checkpoints and logs beside the store."""
+        if self.bench.trainings is None or not self.key:
+            return Conduct(self.bench.device)
+        folder = self.bench.trainings / f"{self.experiment.name}-{self.key[:12]}"
+        return Conduct(self.bench.device, folder / "checkpoints", every_steps=200, events=folder / "events")
+
+
+Spec = TypeVar("Spec")
+
+
+class HeadKind(ABC, Generic[Spec]):
+    """What one kind of head owes the tasks that train and predict."""
+
+    @abstractmethod
+    def fit(self, work: Work, spec: Spec, train: Sequence[Seen], validation: Sequence[Seen]) -> Fitted:
+        """Fit a head; with nothing in `validation` its epochs are fixed."""
+
+    @abstractmethod
+    def say(self, work: Work, spec: Spec, fitted: Fitted, features: Sequence[Record]) -> Said:
+        """What it says of every frame of a subject."""
+
+
+class _Mlp(HeadKind[MlpSpec]):
+    def fit(self, work: Work, spec: MlpSpec, train: Sequence[Seen], validation: Sequence[Seen]) -> Fitted:
+        from models.heads.keras_mlp import fit
+
+        inputs = work.experiment.inputs
+        chooses = StoreRows(work.store, validation, inputs) if validation else None
+        head = fit(spec, StoreRows(work.store, train, inputs), chooses, work.conduct)
+        made = {"engine": "keras", "device": "cpu", "precision": "float32"}
+        return Fitted(dict(head.parameters), dict(head.curve), head.best_epoch, made=made)
+
+    def say(self, work: Work, spec: MlpSpec, fitted: Fitted, features: Sequence[Record]) -> Said:
+        from models.heads.keras_mlp import FittedHead, predict
+
+        head = FittedHead(spec, fitted.parameters, fitted.curve, fitted.best_epoch)
+        return _where_present(work, spec, features, lambda x: predict(head, x))
+
+
+class _AutoMl(HeadKind[AutoMlSpec]):
+    def fit(self, work: Work, spec: AutoMlSpec, train: Sequence[Seen], validation: Sequence[Seen]) -> Fitted:
+        from models.heads.automl import fit_automl
+
+        inputs = work.experiment.inputs
+        chooses = read_examples(work.store, validation, inputs, "validation") if validation else None
+        head = fit_automl(spec, read_examples(work.store, train, inputs, "training"), chooses)
+        made = {"engine": "lightautoml", "device": "cpu", "precision": "float64"}
+        return Fitted({}, blob=head.model, report=head.report, made=made)
+
+    def say(self, work: Work, spec: AutoMlSpec, fitted: Fitted, features: Sequence[Record]) -> Said:
+        from models.heads.automl import FittedAutoMl, predict_automl
+
+        head = FittedAutoMl(spec, fitted.blob, dict(fitted.report))
+        return _where_present(work, spec, features, lambda x: predict_automl(head, x))
+
+
+class _Sequence(HeadKind[SequenceSpec]):
+    def fit(self, work: Work, spec: SequenceSpec, train: Sequence[Seen], validation: Sequence[Seen]) -> Fitted:
+        from models.heads.sequence_head import fit_sequence
+
+        inputs = work.experiment.inputs
+        chooses = StoreSequences(work.store, validation, inputs) if validation else None
+        head = fit_sequence(spec, StoreSequences(work.store, train, inputs), chooses, work.conduct)
+        mixed = spec.mixed_precision and work.bench.device != "cpu"
+        made = {"engine": "torch", "device": work.bench.device, "precision": "bfloat16" if mixed else "float32"}
+        return Fitted(dict(head.parameters), dict(head.curve), head.best_epoch, made=made)
+
+    def say(self, work: Work, spec: SequenceSpec, fitted: Fitted, features: Sequence[Record]) -> Said:
+        from models.heads.sequence_head import FittedSequence, predict_sequence
+
+        head = FittedSequence(spec, fitted.parameters, fitted.curve, 0, fitted.best_epoch)
+        streams = streams_of(work.store, features, work.experiment.inputs)
+        faces = [i for i, part in enumerate(work.experiment.inputs) if work.experiment.faces_of(part)]
+        # A face alone decides whether a frame is seen: the papers score frames that have one.
+        rule, streams_that_count = (np.logical_and, faces) if faces else (np.logical_or, slice(None))
+        present: NDArray[np.bool_] = rule.reduce(streams.present[:, streams_that_count], axis=1)
+        return predict_sequence(head, streams, work.bench.device), present
+
+
+class _FineTune(HeadKind[FineTuneSpec]):
+    def fit(self, work: Work, spec: FineTuneSpec, train: Sequence[Seen], validation: Sequence[Seen]) -> Fitted:
+        from models.heads.finetune import fit_finetuned
+        from tasks.labelled_crops import store_crops
+
+        extractor = _backbone(work)
+        parameters = WeightsFolder(work.bench.weights).load(extractor.weights.sha256)
+        with (
+            store_crops(work.store, train, extractor, work.bench.scratch) as seen,
+            store_crops(work.store, validation, extractor, work.bench.scratch) as chooses,
+        ):
+            head = fit_finetuned(spec, extractor, parameters, seen, chooses if validation else None, work.conduct)
+        mixed = spec.mixed_precision and work.bench.device != "cpu"
+        made = {"engine": "torch", "device": work.bench.device, "precision": "bfloat16" if mixed else "float32"}
+        return Fitted(dict(head.parameters), dict(head.curve), head.best_epoch, made=made)
+
+    def say(self, work: Work, spec: FineTuneSpec, fitted: Fitted, features: Sequence[Record]) -> Said:
+        from models.heads.finetune import FittedFineTuned, predict_finetuned
+        from tasks.labelled_crops import crops_of
+
+        extractor = _backbone(work)
+        head = FittedFineTuned(spec, fitted.parameters, fitted.curve, fitted.best_epoch)
+        present = work.store.read(features[0].address, ["present"])["present"]
+        outputs = np.zeros((len(present), spec.outputs), np.float32)
+        rows, crops = crops_of(work.store, features[0], extractor)
+        outputs[rows] = predict_finetuned(head, extractor, crops, work.bench.device)
+        return outputs, present
+
+
+class _Pretrained(HeadKind[PretrainedSpec]):
+    def fit(self, work: Work, spec: PretrainedSpec, train: Sequence[Seen], validation: Sequence[Seen]) -> Fitted:
+        return Fitted({}, made={"engine": "numpy", "device": "cpu", "precision": "float32"})
+
+    def say(self, work: Work, spec: PretrainedSpec, fitted: Fitted, features: Sequence[Record]) -> Said:
+        values, present = read_features(work.store, features, work.experiment.inputs)
+        if spec.task == "va":
+            return _of_width(work, values, spec.outputs), present
+        classes = features[0].attributes["classes"]
+        if not classes:
+            raise SpecError(f"'{features[0].address.producer}' says no expression, so nothing pre-trained can be used.")
+        return pretrained_scores(spec, tuple(classes), values), present
+
+
+def kind_of(spec: HeadSpec) -> HeadKind[Any]:
+    """The kind of a head."""
+    return _KINDS[type(spec)]
+
+
+_KINDS: dict[type, HeadKind[Any]] = {
+    MlpSpec: _Mlp(),
+    AutoMlSpec: _AutoMl(),
+    SequenceSpec: _Sequence(),
+    FineTuneSpec: _FineTune(),
+    PretrainedSpec: _Pretrained(),
+}
+
+
+def fixed_epochs(spec: HeadSpec, epochs: int) -> HeadSpec:
+    """The same head with nothing left to choose on validation frames: so many epochs, and the last one kept."""
+    if isinstance(spec, MlpSpec | SequenceSpec | FineTuneSpec):
+        return replace(spec, epochs=epochs, selection="last_epoch")
+    return replace(spec, uses_validation=False) if isinstance(spec, AutoMlSpec) else spec
+
+
+def _where_present(work: Work, spec: HeadSpec, features: Sequence[Record], head: Any) -> Said:
+    """What a head on single frames says where every input is present."""
+    values, present = read_features(work.store, features, work.experiment.inputs)
+    outputs = np.zeros((len(values), spec.outputs), np.float32)
+    outputs[present] = head(values[present])
+    return outputs, present
+
+
+def _of_width(work: Work, values: NDArray[np.float32], width: int) -> NDArray[np.float32]:
+    if values.shape[1] != width:
+        names = ", ".join(f"{part.extractor}.{part.array}" for part in work.experiment.inputs)
+        raise SpecError(f"'{work.experiment.name}' needs {width} numbers a frame; {names} has {values.shape[1]}.")
+    return values
+
+
+def _backbone(work: Work) -> FaceExtractorSpec:
+    """The face network that an experiment fine-tunes: its only input's."""
+    part = work.experiment.inputs[0]
+    found = next((spec for spec in work.experiment.extractors if spec.name == part.extractor), None)
+    if not isinstance(found, FaceExtractorSpec):
+        raise NotFoundError(f"'{work.experiment.name}' fine-tunes '{part.extractor}', which is no face network here.")
+    return found

@@ -1,0 +1,141 @@
+"""A row of a table of the papers: heads, how their outputs become one, and the number that the paper gives."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.judging import Chosen
+from models.methods import UNSMOOTHED, Leaf, Method, Tunable
+from models.metrics import Scores
+from store.contract.errors import SpecError
+from tasks.specs import ExperimentSpec
+
+Protocol = Literal["papers", "honest"]
+"""`papers`: epoch, thresholds, kernel and weights are as the papers' or chosen on the validation videos that are
+reported. `honest`: all of them are chosen by cross-validation over the videos of train; validation is seen once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sweep:
+    """A figure's curve: the measure as one number changes.
+
+    Attributes:
+        of: `smooth_frames`, or `threshold` of the row's `ThresholdBlend`.
+        values: that number's.
+    """
+
+    of: Literal["smooth_frames", "threshold"]
+    values: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RowSpec:
+    """A method that a table of the papers names.
+
+    Attributes:
+        name: `abaw6/table5/emotieffnet-smoothed`.
+        title: as the paper's table has it.
+        source: `ABAW6 Table 5`.
+        task: `expr`, `au` or `va`.
+        heads: everything that is trained for it; rows that name equal heads share them.
+        method: how their outputs become one.
+        smooth_frames: half a window of the box filter, applied to what each head says.
+        thresholds: of action units: `half` for .5 each, `tuned` for the best of each on the frames that choose, or the
+            papers' own.
+        without: classes whose frames are left out, and which are never predicted (ABAW6 Table 4, "w/o Other").
+        paper: measure to the paper's number: `macro F1`, `accuracy`, `mean F1`, `CCC valence`, `CCC arousal`,
+            `mean CCC`.
+        paper_curve: x to y of a figure's curve, as far as the papers' code prints it.
+        sweep: of a figure; None for a table's row.
+        files: whether the challenge's file is written (rows of the test set).
+        status: `published`, or `notebook` for what the papers' code computes and no table has.
+        note: where paper and code disagree: which is the default here, and why.
+    """
+
+    name: str
+    title: str
+    source: str
+    task: str
+    heads: tuple[ExperimentSpec, ...]
+    method: Method
+    smooth_frames: Tunable = UNSMOOTHED
+    thresholds: Literal["half", "tuned"] | tuple[float, ...] = "half"
+    without: tuple[str, ...] = ()
+    paper: Mapping[str, float] = field(default_factory=dict)
+    paper_curve: Mapping[float, float] = field(default_factory=dict)
+    sweep: Sweep | None = None
+    files: bool = False
+    status: Literal["published", "notebook"] = "published"
+    note: str = ""
+
+    def __post_init__(self) -> None:
+        if any(head.task != self.task for head in self.heads):
+            raise SpecError(f"Row '{self.name}' is of the task '{self.task}', and one of its heads is of another.")
+
+    @property
+    def producer(self) -> str:
+        """How its results are called in the store."""
+        return self.name.replace("/", ".")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ShownVideo:
+    """A validation video (more exactly: a subject of one) as a row predicts it.
+
+    Attributes:
+        name: as Aff-Wild2 writes it, with the subject.
+        scores: `(frames, outputs)`: what the decision was taken on.
+        label: `(frames, 1 | 12 | 2)`: the decision.
+        value: of the same shape: the annotation.
+        known: of the same shape: where it is scored.
+    """
+
+    name: str
+    scores: NDArray[np.float32]
+    label: NDArray[Any]
+    value: NDArray[Any]
+    known: NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Shown:
+    """A row's result under one protocol, with all that its figures are drawn from.
+
+    Attributes:
+        row: whose.
+        protocol: under which.
+        scores: on the validation videos.
+        interval: 95 %, of the headline, by drawing whole videos with replacement.
+        chosen: what was tuned or given: `smooth_frames`, `thresholds`, `weight`, `threshold`, `epochs` …
+        videos: as predicted.
+        curve: of a row with a sweep, x to the headline; empty else.
+        seen: whether the validation videos were trained on, so that the number says nothing.
+        trained: False when any network on the way had untrained parameters.
+        settled: what was chosen, for the arithmetic.
+    """
+
+    row: RowSpec
+    protocol: Protocol
+    scores: Scores
+    interval: tuple[float, float]
+    chosen: Mapping[str, Any]
+    videos: tuple[ShownVideo, ...]
+    curve: Mapping[float, float] = field(default_factory=dict)
+    seen: bool = False
+    trained: bool = True
+    settled: Chosen = field(default_factory=lambda: Chosen(Leaf(""), 0, None))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RowOutcome:
+    """What became of a row: its results by protocol, or why there are none."""
+
+    row: RowSpec
+    status: Literal["done", "cached", "failed"]
+    reason: str = ""
+    shown: tuple[Shown, ...] = ()

@@ -1,0 +1,224 @@
+"""Score a row of a table on the predictions of its heads, under one protocol."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.intervals import bootstrap_interval, whole_videos
+from models.judging import Chosen, JudgedVideo, Judging, apply, judge
+from models.metrics import confusion_matrix
+from models.tuning import choose, kernel_curve, threshold_curve
+from store import FeatureStore
+from store.contract.errors import AnnotationError, NotFoundError
+from store.contract.keys import key_of, plain
+from store.contract.labels import task_space
+from store.contract.names import join_subject
+from store.contract.records import Address, Artifact, Record
+from tasks import recipes
+from tasks.examples import labels_of, named_subjects, subject_of
+from tasks.protocols import folds_of, honest_name
+from tasks.rows import Protocol, RowSpec, Shown, ShownVideo
+from tasks.specs import ExperimentSpec
+
+_DRAWS = 1000
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Judged:
+    """A labelled subject as the heads of a row see it, and where that is stored.
+
+    Attributes:
+        video: for the arithmetic.
+        records: its label and the predictions of every head.
+    """
+
+    video: JudgedVideo
+    records: tuple[Record, ...]
+
+
+def show(store: FeatureStore, row: RowSpec, protocol: Protocol, folds: int) -> Shown:
+    """Score a row on the validation videos.
+
+    Args:
+        store: with the predictions of the row's heads; under `honest`, also of their folds, and of the heads with fixed
+            epochs.
+        row: what is scored.
+        protocol: what chooses thresholds, kernel and weights: the validation videos, or the folds of train.
+        folds: of `honest`.
+
+    Raises:
+        AnnotationError: there is no labelled frame to choose or to score on.
+        NotFoundError: a head was not fitted.
+        SpecError: parts of the method do not fit each other.
+    """
+    return _shown(store, row, protocol, folds)[0]
+
+
+def result_artifact(store: FeatureStore, row: RowSpec, protocol: Protocol, folds: int) -> tuple[Artifact, Shown]:
+    """A row's result as the store keeps it, and as it is shown; see `show`."""
+    shown, used = _shown(store, row, protocol, folds)
+    scores, space = shown.scores, task_space(row.task)
+    arrays: dict[str, NDArray[Any]] = {}
+    if shown.curve:
+        arrays["curve_x"] = np.array(list(shown.curve), np.float32)
+        arrays["curve_y"] = np.array(list(shown.curve.values()), np.float32)
+    if space.kind == "one_of":
+        arrays["confusion_matrix"] = _confusion(shown, len(space))
+    artifact = Artifact(
+        result_address(row, protocol),
+        recipes.result(_asked(row, protocol, folds), [record.key for record in used]),
+        arrays,
+        {
+            "row": row.name,
+            "task": row.task,
+            "protocol": protocol,
+            "scores": {"headline": scores.headline, "value": scores.value, "frames": scores.frames, **scores.details},
+            "interval": list(shown.interval),
+            "chosen": plain(dict(shown.chosen)),
+            "paper": plain(dict(row.paper)),
+            "seen": shown.seen,
+        },
+        tuple(sorted({record.as_parent() for record in used})),
+        {"engine": "numpy", "device": "cpu", "precision": "float64", "trained": shown.trained},
+    )
+    return artifact, shown
+
+
+def result_address(row: RowSpec, protocol: Protocol) -> Address:
+    """Where a row's result lives."""
+    return Address("result", f"{row.producer}@{protocol}")
+
+
+def _shown(store: FeatureStore, row: RowSpec, protocol: Protocol, folds: int) -> tuple[Shown, tuple[Record, ...]]:
+    asked = judging(row)
+    labels = labels_of(store, row.task, ("validation",))
+    heads = {head.name: head if protocol == "papers" else _honest(head) for head in row.heads}
+    judged = judged_subjects(store, heads, labels)
+    videos = [one.video for one in judged]
+    chooses = judged if protocol == "papers" else _out_of_fold(store, row, folds)
+    chosen = choose(asked, [one.video for one in chooses], search=protocol == "honest")
+    shown = tuple(_shown_video(asked, chosen, video) for video in videos)
+    by_video = whole_videos((one.name, (one.label, one.value, one.known)) for one in shown)
+    interval = bootstrap_interval(row.task, by_video, row.without, draws=_DRAWS)
+    records = tuple(record for one in (*judged, *(chooses if chooses is not judged else ())) for record in one.records)
+    return Shown(
+        row,
+        protocol,
+        judge(asked, chosen, videos),
+        interval,
+        {**chosen.said, **_epochs(store, heads)},
+        shown,
+        _curve(row, asked, chosen, videos),
+        seen=any("validation" in head.division.train for head in row.heads),
+        trained=all(record.made.get("trained", True) for record in records),
+        settled=chosen,
+    ), records
+
+
+def judging(row: RowSpec) -> Judging:
+    """What of a row the arithmetic needs."""
+    return Judging(row.task, row.method, row.smooth_frames, row.thresholds, row.without)
+
+
+def judged_subjects(store: FeatureStore, heads: Mapping[str, ExperimentSpec], labels: Sequence[Record]) -> list[Judged]:
+    """Labelled subjects with what every head says of them; those of whom one says nothing are left out.
+
+    A frame is judged where it is labelled and every face that a head needs is seen, as in the papers; where no head
+    needs one, where there is sound.
+
+    Args:
+        store: an open store.
+        heads: by the name under which the row's method knows each: the experiment whose predictions are taken.
+        labels: of the row's task.
+
+    Raises:
+        NotFoundError: a head was not fitted.
+        AnnotationError: there is nobody to judge.
+    """
+    for head in heads.values():
+        if store.find(Address("head", head.name)) is None:
+            raise NotFoundError(f"The head '{head.name}' is not in the store: it was not, or could not be, fitted.")
+    found = [one for label in labels if (one := _judged(store, heads, label)) is not None]
+    if not found:
+        raise AnnotationError("No labelled video has predictions of all heads. Add annotations of validation videos.")
+    return found
+
+
+def _judged(store: FeatureStore, heads: Mapping[str, ExperimentSpec], label: Record) -> Judged | None:
+    video = label.address.video
+    arrays: dict[str, NDArray[np.float32]] = {}
+    sees: list[NDArray[np.bool_]] = []
+    hears: list[NDArray[np.bool_]] = []
+    records = [label]
+    for name, head in heads.items():
+        subject = subject_of(store, head, label.address, named_subjects(store, video))
+        record = store.find(Address("prediction", head.name, video, subject)) if subject else None
+        if record is None:
+            return None
+        read = store.read(record.address, ["raw", "present"])
+        arrays[name] = read["raw"]
+        (sees if head.faces else hears).append(read["present"])
+        records.append(record)
+    truth = store.read(label.address)
+    known = truth["known"] & np.logical_and.reduce(sees or hears)[:, None]
+    name = join_subject(video, label.address.subject)
+    return Judged(JudgedVideo(name, arrays, truth["value"], known), tuple(records))
+
+
+def _out_of_fold(store: FeatureStore, row: RowSpec, folds: int) -> list[Judged]:
+    """Every training subject as seen by the heads that were not fitted on it."""
+    found = []
+    labels = labels_of(store, row.task, ("train",))
+    for number in range(folds):
+        heads = {head.name: folds_of(head, folds)[number] for head in row.heads}
+        found += [one for label in labels if (one := _judged(store, heads, label)) is not None]
+    if not found:
+        raise AnnotationError("No labelled training video has predictions of the folds' heads.")
+    return found
+
+
+def _honest(head: ExperimentSpec) -> ExperimentSpec:
+    return replace(head, name=honest_name(head))
+
+
+def _shown_video(asked: Judging, chosen: Chosen, video: JudgedVideo) -> ShownVideo:
+    scores, label = apply(asked, chosen, video)
+    return ShownVideo(video.name, scores, label, video.value, video.known)
+
+
+def _curve(row: RowSpec, asked: Judging, chosen: Chosen, videos: Sequence[JudgedVideo]) -> Mapping[float, float]:
+    if row.sweep is None:
+        return {}
+    if row.sweep.of == "smooth_frames":
+        return kernel_curve(asked, chosen, videos, [int(value) for value in row.sweep.values])
+    return threshold_curve(asked, chosen, videos, row.sweep.values)
+
+
+def _epochs(store: FeatureStore, heads: Mapping[str, ExperimentSpec]) -> dict[str, Any]:
+    """How many epochs each trained head had when its parameters were kept."""
+    said = {name: store.get(Address("head", head.name)) for name, head in heads.items()}
+    trained = {name: record for name, record in said.items() if record.attributes["head"]["head"].get("epochs")}
+    return {f"epochs of {name}": int(r.attributes["head"]["best_epoch"]) + 1 for name, r in trained.items()}
+
+
+def _confusion(shown: Shown, classes: int) -> NDArray[np.float32]:
+    value = np.concatenate([video.value[video.known] for video in shown.videos])
+    label = np.concatenate([video.label[video.known] for video in shown.videos])
+    return confusion_matrix(label, value, classes).astype(np.float32)
+
+
+def _asked(row: RowSpec, protocol: Protocol, folds: int) -> dict[str, Any]:
+    """What decides a result's numbers, beside predictions and labels."""
+    said = {"judging": judging(row), "sweep": row.sweep, "protocol": protocol, "draws": _DRAWS}
+    return {**said, "folds": folds} if protocol == "honest" else said
+
+
+def same(store: FeatureStore, artifact: Artifact) -> bool:
+    """Whether the store holds an artifact already."""
+    held = store.find(artifact.address)
+    return held is not None and held.key == key_of(artifact.recipe)

@@ -1,0 +1,19 @@
+"""The benchmarks of heads run, on sizes that measure nothing."""
+
+from __future__ import annotations
+
+from tests.test_benchmarks import printed  # noqa: F401 - a fixture
+
+
+def test_training_from_the_store_is_compared_with_training_from_memory(printed):  # noqa: F811
+    said = printed("heads", "--rows", "700", "--rounds", "1", "--steps", "1", "--layers", "1")
+    assert "700 rows of 1 videos" in said
+    assert "memmap / store" in said
+    assert "Keras' fit on an array" in said
+    assert "store / bare" in said
+
+
+def test_orders_of_rows_are_compared(printed):  # noqa: F811
+    said = printed("shuffling", "--videos", "4", "--epochs", "1", "--seeds", "1")
+    assert said.count("rows held") == 4 - 1
+    assert "+0.0000 ± 0.0000" in said

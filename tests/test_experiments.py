@@ -1,0 +1,204 @@
+"""Rows of the papers on a small corpus, as `affstore experiment` runs them: real flows, heads and media."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from flows.config import checked
+from flows.experiment import experiment
+from flows.rows import find_rows, read_row_file
+from flows.rows_request import RowsChoice, rows_request
+from flows.run import carry_out
+from flows.runners import RunnerSpec
+from flows.server import prefect_server
+from flows.watch import Screen
+from models.demo.corpus import CorpusSpec, write_corpus
+from models.submission import read_submission
+from store import FeatureStore
+
+ROWS = {
+    "expr": """
+title: Embeddings and sound, sure pre-trained expressions first
+source: a test
+task: expr
+paper: {macro F1: .5}
+method:
+  threshold_blend:
+    pretrained: {head: pretrained, inputs: [emotieffnet_b0@cropped.logits]}
+    otherwise:
+      blend:
+        first: {head: mlp, inputs: [emotieffnet_b0@cropped]}
+        second: {head: mlp, inputs: [wav2vec2_base_960h]}
+        weight: {value: .7, grid: [.5, .7, .9]}
+    threshold: {value: .8, grid: [.8, 1]}
+smooth_frames: {value: 5, grid: [0, 5]}
+sweep: {of: smooth_frames, values: [0, 5, 50]}
+""",
+    "au": """
+title: Action units
+source: a test
+task: au
+method: {head: mlp, inputs: [emotieffnet_b0@cropped]}
+thresholds: tuned
+""",
+    "sequence": """
+title: Faces and sound in windows
+source: a test
+task: expr
+method:
+  head: sequence
+  inputs: [emotieffnet_b0@cropped, wav2vec2_base_960h]
+  changes: {epochs: 2, window: {length: 40, stride: 30}, encoder: {layers: 1}}
+""",
+    "everything": """
+title: Trained on all labelled videos
+source: a test
+task: va
+paper: {test mean CCC: .5}
+method: {head: mlp, inputs: [emotieffnet_b0@cropped.logits], train: train+validation, epochs: 2}
+files: true
+""",
+}
+
+
+def run(store, rows, folder, corpus=None, **choice):
+    document = {"store": str(store), "sources": [str(corpus)] if corpus else [], "weights": "untrained"}
+    request = rows_request(checked(document, "test"), rows, RowsChoice(**choice))
+    return carry_out(
+        request.run, RunnerSpec(), Screen(), lambda on: experiment.with_options(task_runner=on)(request, on)
+    )
+
+
+@pytest.fixture(scope="module")
+def rows(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("rows")
+    for name, text in ROWS.items():
+        (folder / f"{name}.yaml").write_text(text)
+    return {name: read_row_file(folder / f"{name}.yaml") for name in ROWS}
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("corpus")
+    names = ("1-24-320x240", "video2", "video17", "12-24-320x240", "207", "video91")
+    write_corpus(folder, CorpusSpec(episode_s=0.6, only=names))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def done(rows, corpus, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("run")
+    with prefect_server(folder / "prefect"):
+        first = run(folder / "store", tuple(rows.values()), folder, corpus, protocols=("papers", "honest"), folds=3)
+        again = run(folder / "store", tuple(rows.values()), folder, protocols=("papers", "honest"), folds=3)
+    return first, again
+
+
+def test_every_row_ends_with_a_number_and_a_record(done):
+    first, _ = done
+    assert {row.row.name: row.reason for row in first.rows if row.status == "failed"} == {}
+    store = FeatureStore(first.request.run.bench.store_url)
+    results = {record.address.producer: record for record in store.records("result")}
+    assert set(results) == {
+        "expr@papers", "expr@honest", "au@papers", "au@honest", "sequence@papers", "sequence@honest", "everything@papers",
+    }  # fmt: skip
+    for row in first.rows:
+        for shown in row.shown:
+            low, high = shown.interval
+            assert 0 <= low <= high <= 1
+            held = results[f"{row.row.producer}@{shown.protocol}"]
+            assert held.attributes["scores"]["value"] == pytest.approx(shown.scores.value)
+            assert held.made["trained"] is False
+            assert held.parents
+
+
+def test_the_papers_numbers_are_taken_and_the_honest_ones_are_searched(done):
+    first, _ = done
+    (row,) = [row for row in first.rows if row.row.name == "expr"]
+    papers, honest = row.shown
+    assert (papers.chosen["smooth_frames"], papers.chosen["threshold"], papers.chosen["weight"]) == (5, 0.8, 0.7)
+    assert honest.chosen["smooth_frames"] in (0, 5)
+    assert honest.chosen["weight"] in (0.5, 0.7, 0.9)
+    assert list(papers.curve) == [0, 5, 50]
+    assert papers.curve[5] == pytest.approx(papers.scores.value)
+
+
+def test_a_fold_never_predicts_what_it_was_fitted_on(done):
+    first, _ = done
+    store = FeatureStore(first.request.run.bench.store_url)
+    heads = [record for record in store.records("head") if "-fold" in record.address.producer]
+    assert heads
+    for head in heads:
+        seen = {parent.path.split("/")[2] for parent in head.parents if parent.path.startswith("label/")}
+        fitted_on = seen - {r.address.video for r in store.records("prediction") if r.address.producer == head.address.producer}
+        predicted = {r.address.video for r in store.records("prediction") if r.address.producer == head.address.producer}
+        assert len(predicted) == 1
+        assert len(fitted_on) == 2
+    honest = [record for record in store.records("head") if record.address.producer.endswith("-honest")]
+    for head in honest:
+        labels = [parent.path for parent in head.parents if parent.path.startswith("label/")]
+        assert labels
+        assert not any("12-24-320x240" in path or "/207/" in path for path in labels)
+
+
+def test_a_second_run_computes_nothing(done):
+    first, again = done
+    assert {outcome.status for outcome in again.outcomes} == {"cached"}
+    assert {row.status for row in again.rows} == {"cached"}
+    assert [row.shown[0].scores.value for row in again.rows] == [row.shown[0].scores.value for row in first.rows]
+
+
+def test_a_row_of_the_test_set_writes_the_challenge_file_and_says_that_its_number_was_seen(done):
+    first, _ = done
+    (path,) = first.files
+    listed, values = read_submission(path, "va")
+    assert set(listed.videos) == {"video91"}
+    assert np.isfinite(values).all()
+    (row,) = [row for row in first.rows if row.row.files]
+    assert row.shown[0].seen
+    assert [one.protocol for one in row.shown] == ["papers"]
+
+
+def test_faces_of_folders_that_are_not_there_are_cut_from_the_videos_and_that_is_said(done):
+    first, _ = done
+    assert any("no 'cropped' faces" in note for note in first.request.notes)
+    page = first.report.read_text()
+    assert "no &#x27;cropped&#x27; faces" in page or "no 'cropped' faces" in page
+    assert "src=\"http" not in page
+
+
+def test_a_row_whose_head_cannot_be_fitted_fails_with_its_reason_and_the_others_go_on(done, rows, tmp_path):
+    first, _ = done
+    bad = tmp_path / "bad.yaml"
+    bad.write_text(
+        "title: Diverges\nsource: a test\ntask: va\n"
+        "method: {head: mlp, inputs: [emotieffnet_b0@cropped], changes: {learning_rate: 1.0e+38}}\n"
+    )
+    with prefect_server(tmp_path / "prefect"):
+        result = run(first.request.run.bench.store_url, (read_row_file(bad), rows["au"]), tmp_path)
+    assert result.exit_code == 3
+    failed, good = result.rows
+    assert (failed.status, good.status) == ("failed", "cached")
+    assert "diverged" in failed.reason
+
+
+def test_the_command_lists_rows_and_refuses_what_it_does_not_know():
+    def affstore(*words):
+        command = [sys.executable, "-m", "flows.cli", "experiment", *words]
+        return subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[1], check=False)
+
+    listed = json.loads(affstore("list", "abaw6/table5", "--json").stdout)
+    assert "abaw6/table5" in listed[0]["row"]
+    wrong = affstore("abaw6/tabel5")
+    assert wrong.returncode == 2
+    assert "Did you mean" in wrong.stderr
+    nothing = affstore()
+    assert nothing.returncode == 2
+    assert "--all" in nothing.stderr
+    assert len(find_rows(["abaw5", "abaw6"])) > 60

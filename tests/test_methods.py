@@ -1,0 +1,236 @@
+"""Methods against loops over frames, and what a pre-trained network says against the papers' own map."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from models.fusion import combined, ruled_out
+from models.heads.pretrained import NEVER, PretrainedSpec, pretrained_scores, softmax
+from models.methods import Blend, Leaf, OtherStep, ThresholdBlend, Tunable, leaves, settled, tunables
+from store.contract.errors import SpecError, UnknownNameError
+from store.contract.labels import AFFECTNET_7, AFFECTNET_8, AFFECTNET_8_NUMBERED, EXPR, IEMOCAP_4
+
+seeds = st.integers(0, 2**32 - 1)
+SPEC = PretrainedSpec("own", "expr")
+LOGITS = PretrainedSpec("own", "expr", gives="logits")
+THREE = Blend(Blend(Leaf("mlp"), Leaf("tuned"), Tunable(0.75, ())), Leaf("logits"), Tunable(0.8, (0.5, 0.8)))
+
+
+def scores(random, frames=30, width=8):
+    """Rows of few different numbers, so that there are ties."""
+    return random.choice(np.arange(-3, 4), (frames, width)).astype(np.float32) / 4
+
+
+def probabilities(random, frames=30):
+    return softmax(random.normal(size=(frames, 8)).astype(np.float32) * 3)
+
+
+def given_value(value):
+    return Tunable(value, ())
+
+
+def first_of_the_largest(row):
+    return max(range(len(row)), key=lambda k: row[k])
+
+
+# Weighted blends
+
+
+@given(st.integers(0, 20), seeds)
+def test_a_blend_is_the_weighted_sum_whatever_the_units(twentieths, seed):
+    random = np.random.default_rng(seed)
+    first, second, weight = scores(random, width=2), 100 * scores(random, width=2), twentieths / 20
+    found = combined(Blend(Leaf("a"), Leaf("b"), given_value(weight)), {"a": first, "b": second})
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, weight * first + (1 - weight) * second, rtol=1e-6, atol=1e-5)
+
+
+def test_three_are_blended_by_a_blend_of_a_blend():
+    random = np.random.default_rng(0)
+    said = {name: scores(random) for name in ("mlp", "tuned", "logits")}
+    expected = 0.6 * said["mlp"] + 0.2 * said["tuned"] + 0.2 * said["logits"]
+    np.testing.assert_allclose(combined(THREE, said), expected, atol=1e-6)
+
+
+def test_numbers_are_named_from_the_outside_in_and_can_be_settled():
+    assert leaves(THREE) == ("mlp", "tuned", "logits")
+    assert {name: number.value for name, number in tunables(THREE).items()} == {"weight": 0.8, "weight_2": 0.75}
+    rule = ThresholdBlend(Leaf("own"), THREE, Tunable(None, (0.7,)))
+    found = settled(rule, {"threshold": 0.9, "weight": 0.1, "weight_2": 0.2})
+    assert found == ThresholdBlend(
+        Leaf("own"),
+        Blend(Blend(Leaf("mlp"), Leaf("tuned"), Tunable(0.2, ())), Leaf("logits"), Tunable(0.1, THREE.weight.grid)),
+        Tunable(0.9, (0.7,)),
+    )
+    assert list(tunables(rule)) == ["threshold", "weight", "weight_2"]
+    step = settled(OtherStep(Leaf("a"), Leaf("b"), Tunable(None, (0, 1))), {"weight": 1})
+    assert step == OtherStep(Leaf("a"), Leaf("b"), Tunable(1, (0, 1)))
+    with pytest.raises(SpecError, match="has the numbers threshold, weight, weight_2; values were given for weight"):
+        settled(rule, {"weight": 1})
+
+
+# Rules
+
+
+@given(st.sampled_from([0, 0.3, 0.5, 0.9, 1]), seeds)
+def test_the_threshold_blend_is_its_rule_frame_by_frame(threshold, seed):
+    random = np.random.default_rng(seed)
+    own, other = probabilities(random), probabilities(random)
+    own[0], other[0] = np.eye(8)[3], np.eye(8)[5]  # sure to the last bit: above every threshold but 1
+    expected = []
+    for p, q in zip(own, other, strict=True):
+        c = first_of_the_largest(p[:7])
+        expected.append(c if p[c] > np.float32(threshold) else first_of_the_largest(q))
+    rule = ThresholdBlend(Leaf("own"), Leaf("mlp"), given_value(threshold))
+    assert combined(rule, {"own": own, "mlp": other}).argmax(axis=1).tolist() == expected
+
+
+def test_the_threshold_itself_is_not_enough_and_contempt_takes_its_share():
+    own = np.array([[0.7, 0.3, 0, 0, 0, 0, 0, 0], [0.35, 0.05, 0, 0, 0, 0, 0, 0.6]], np.float32)
+    mlp = np.tile(np.eye(8, dtype=np.float32)[4], (2, 1))
+
+    def said(threshold):
+        rule = ThresholdBlend(Leaf("own"), Leaf("mlp"), given_value(threshold))
+        return combined(rule, {"own": own, "mlp": mlp}).argmax(axis=1).tolist()
+
+    assert said(0.7) == [4, 4]
+    assert said(0.69) == [0, 4]
+    assert said(0.3) == [0, 0]  # Other is likelier, and never taken from the pre-trained network
+
+
+@given(st.sampled_from([0, 0.1, 0.2, 0.5, 1]), seeds)
+def test_the_other_step_is_its_rule_frame_by_frame(weight, seed):
+    random = np.random.default_rng(seed)
+    mlp, logits = scores(random), scores(random)
+    expected = []
+    for p, z in zip(mlp, logits, strict=True):
+        mixed = np.float32(weight) * z[:7] + np.float32(1 - weight) * p[:7]
+        expected.append(7 if first_of_the_largest(p) == 7 else first_of_the_largest(mixed))
+    step = OtherStep(Leaf("mlp"), Leaf("logits"), given_value(weight))
+    assert combined(step, {"mlp": mlp, "logits": logits}).argmax(axis=1).tolist() == expected
+
+
+def test_rules_nest():
+    random = np.random.default_rng(1)
+    said = {name: probabilities(random) for name in ("own", "face", "sound")}
+    blend = Blend(Leaf("face"), Leaf("sound"), given_value(0.5))
+    whole = combined(ThresholdBlend(Leaf("own"), blend, given_value(0.7)), said)
+    apart = combined(
+        ThresholdBlend(Leaf("own"), Leaf("both"), given_value(0.7)), {"own": said["own"], "both": combined(blend, said)}
+    )
+    np.testing.assert_array_equal(whole, apart)
+
+
+# Classes that are never said
+
+
+@given(st.floats(-1e6, 1e6, width=32), seeds)
+def test_a_class_that_is_ruled_out_is_never_likeliest(level, seed):
+    random = np.random.default_rng(seed)
+    said = scores(random) + np.float32(level)
+    said[0] = level  # all alike
+    ruled = ruled_out(said, ("Other", "Neutral"))
+    assert ruled.argmax(axis=1).tolist() == (said[:, 1:7].argmax(axis=1) + 1).tolist()
+    np.testing.assert_array_equal(ruled[:, 1:7], said[:, 1:7])
+    assert np.isfinite(ruled).all()
+
+
+def test_ruling_out_nothing_changes_nothing_and_everything_is_refused():
+    said = scores(np.random.default_rng(2))
+    assert ruled_out(said, ()) is said
+    with pytest.raises(SpecError, match="Every class"):
+        ruled_out(said, EXPR.names)
+    with pytest.raises(UnknownNameError, match="Did you mean 'Other'"):
+        ruled_out(said, ("other",))
+
+
+# What does not fit
+
+
+def test_parts_of_different_label_spaces_are_both_named():
+    said = {"eight": np.zeros((3, 8), np.float32), "twelve": np.zeros((3, 12), np.float32)}
+    with pytest.raises(SpecError, match="'eight' with 8 and 'twelve' with 12"):
+        combined(Blend(Leaf("eight"), Leaf("twelve"), given_value(0.5)), said)
+    with pytest.raises(SpecError, match="Only the 8 expressions"):
+        combined(ThresholdBlend(Leaf("twelve"), Leaf("twelve"), given_value(0.5)), said)
+
+
+def test_parts_of_different_frames_missing_heads_and_open_numbers_are_refused():
+    said = {"a": np.zeros((3, 8), np.float32), "b": np.zeros((4, 8), np.float32)}
+    with pytest.raises(SpecError, match="'a' and 'b' have 3 and 4"):
+        combined(Blend(Leaf("a"), Leaf("b"), given_value(0.5)), said)
+    with pytest.raises(SpecError, match="'c' says; there is a, b"):
+        combined(Leaf("c"), said)
+    with pytest.raises(SpecError, match="no value"):
+        combined(Blend(Leaf("a"), Leaf("a"), Tunable(None, (0.5,))), said)
+
+
+def test_nan_is_refused_with_the_name_of_its_head():
+    said = {"a": np.full((3, 8), np.nan, np.float32)}
+    with pytest.raises(SpecError, match="'a' says holds NaN"):
+        combined(Leaf("a"), said)
+
+
+# What a network itself says
+
+
+def test_contempt_stands_for_other_in_the_papers_map():
+    logits = np.random.default_rng(3).normal(size=(20, 8)).astype(np.float32)
+    papers = [5, 0, 2, 3, 4, 6, 7, 1]
+    np.testing.assert_array_equal(pretrained_scores(LOGITS, AFFECTNET_8.names, logits), logits[:, papers])
+    own = pretrained_scores(SPEC, AFFECTNET_8.names, logits)
+    powers = np.exp(logits.astype(np.float64))
+    np.testing.assert_allclose(own, (powers / powers.sum(axis=1, keepdims=True))[:, papers], rtol=1e-5)
+
+
+def test_the_order_of_a_networks_classes_does_not_matter():
+    logits = np.random.default_rng(4).normal(size=(20, 8)).astype(np.float32)
+    numbered = logits[:, AFFECTNET_8_NUMBERED.order_of(AFFECTNET_8)]
+    for spec in (SPEC, LOGITS, PretrainedSpec("own", "expr", contempt="dropped")):
+        expected = pretrained_scores(spec, AFFECTNET_8.names, logits)
+        np.testing.assert_allclose(pretrained_scores(spec, AFFECTNET_8_NUMBERED.names, numbered), expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("spec", [SPEC, LOGITS, PretrainedSpec("own", "expr", contempt="dropped")])
+def test_without_contempt_other_is_never_said(spec):
+    logits = np.random.default_rng(5).normal(size=(20, 8)).astype(np.float32) * 9
+    seven = np.delete(logits, 1, axis=1)
+    said = pretrained_scores(spec, AFFECTNET_7.names, seven)
+    assert np.isfinite(said).all()
+    assert (said[:, 7] == (0 if spec.gives == "probabilities" else NEVER)).all()
+    assert said.argmax(axis=1).tolist() == seven[:, [4, 0, 1, 2, 3, 5, 6]].argmax(axis=1).tolist()
+    if spec.contempt == "dropped":
+        np.testing.assert_array_equal(pretrained_scores(spec, AFFECTNET_8.names, logits), said)
+
+
+def test_rows_far_below_another_are_still_probabilities():
+    logits = np.array([[5000.0] + [0] * 7, [-5000.0, -5001.0] + [-6000] * 6], np.float32)
+    own = pretrained_scores(SPEC, AFFECTNET_8.names, logits)
+    np.testing.assert_allclose(own.sum(axis=1), 1, rtol=1e-6)
+    assert own[1, 1] == pytest.approx(1 / (1 + np.exp(-1)), rel=1e-6)
+
+
+def test_a_frame_that_holds_nothing_changes_no_other():
+    logits = np.random.default_rng(6).normal(size=(4, 8)).astype(np.float32)
+    spoiled = logits.copy()
+    spoiled[2] = np.nan
+    others = [0, 1, 3]
+    expected = pretrained_scores(SPEC, AFFECTNET_8.names, logits)[others]
+    np.testing.assert_array_equal(pretrained_scores(SPEC, AFFECTNET_8.names, spoiled)[others], expected)
+
+
+def test_valence_and_arousal_are_as_they_are():
+    affect = np.array([[1.5, -0.25]], np.float32)
+    assert pretrained_scores(PretrainedSpec("va", "va"), (), affect) is affect
+
+
+def test_networks_of_other_classes_are_refused():
+    with pytest.raises(SpecError, match="no column for Disgust, Fear, Surprise"):
+        pretrained_scores(SPEC, IEMOCAP_4.names, np.zeros((2, 4), np.float32))
+    with pytest.raises(SpecError, match="needs 8 numbers a frame"):
+        pretrained_scores(SPEC, AFFECTNET_8.names, np.zeros((2, 10), np.float32))
+    with pytest.raises(SpecError, match="needs 2 numbers a frame"):
+        pretrained_scores(PretrainedSpec("va", "va"), (), np.zeros((2, 8), np.float32))

@@ -1,0 +1,211 @@
+"""What heads read from the store, in pieces: the same as all at once."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from models.heads.examples import Examples
+from models.heads.keras_mlp import fit
+from models.heads.rows import read_all
+from models.heads.specs import EXPR_MLP
+from models.heads.videos import LabelledVideos, Window
+from store import FeatureStore, FrameWindows
+from store.contract.errors import AnnotationError, NotFoundError, SpecError
+from store.contract.keys import digest_arrays
+from store.contract.records import Address, Artifact
+from store.contract.windows import WindowSpec
+from store.engine.row_reader import RowReader
+from tasks.examples import Seen, read_examples
+from tasks.labelled_rows import StoreRows
+from tasks.specs import Input
+from tasks.streams import StoreSequences, streams_of
+from tests.factories import commit, source, visual
+
+FRAMES = {"a": 1300, "b": 37, "c": 520, "d": 600}
+INPUTS = (Input("face"), Input("sound"), Input("face", "logits"))
+
+
+def gaps(artifact: Artifact, share: float, seed: int) -> Artifact:
+    """The same with frames that are not present, which hold zeros."""
+    present = np.random.default_rng(seed).random(artifact.attributes["frames"]) >= share
+    arrays = {name: array * present[:, None] for name, array in artifact.arrays.items() if name != "present"}
+    return replace(artifact, arrays=arrays | {"present": present})
+
+
+def face(video: str, seed: int) -> Artifact:
+    plain = visual(video, FRAMES[video], 8, seed, "face")
+    logits = np.random.default_rng(seed + 50).normal(size=(FRAMES[video], 3)).astype(np.float32)
+    return gaps(replace(plain, arrays={**plain.arrays, "logits": logits}), 0.2, seed)
+
+
+def sound(video: str, seed: int) -> Artifact:
+    frames = FRAMES[video]
+    embedding = np.random.default_rng(seed).normal(size=(frames, 5)).astype(np.float32)
+    arrays = {"embedding": embedding, "present": np.ones(frames, bool)}
+    attributes = {"frames": frames, "vectors": frames, "complaint": None}
+    return gaps(Artifact(Address("audio", "sound", video), {"sound": seed}, arrays, attributes), 0.05, seed)
+
+
+def label(video: str, seed: int, subject: str = "main") -> Artifact:
+    frames = FRAMES[video]
+    known = np.random.default_rng(seed).random((frames, 1)) < 0.7
+    value = np.where(known, np.random.default_rng(seed + 1).integers(0, 8, (frames, 1)), 0).astype(np.int8)
+    said = {"frames": frames, "task": "expr", "labels": ["x"], "split": "train", "location": "", "complaint": None}
+    return Artifact(Address("label", "expr", video, subject), {"label": seed}, {"value": value, "known": known}, said)
+
+
+@pytest.fixture(scope="module")
+def store():
+    store = FeatureStore.create("memory:streams")
+    for seed, video in enumerate(FRAMES):
+        of_video = (source(video, FRAMES[video]), face(video, seed), sound(video, seed + 10), label(video, seed + 20))
+        store = commit(store, *of_video)
+    # Nothing of the last video is known.
+    last = label("d", 0)
+    return commit(store, replace(last, arrays={name: np.zeros_like(array) for name, array in last.arrays.items()}))
+
+
+@pytest.fixture(scope="module")
+def seen(store):
+    return [
+        Seen(
+            store.get(Address("label", "expr", video, "main")),
+            tuple(
+                store.get(Address("audio", "sound", video) if part.extractor == "sound" else address)
+                for part in INPUTS
+            ),
+        )
+        for video in FRAMES
+        for address in [Address("visual", "face", video, "main")]
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("block", [100, 512, 1024, 5000])
+def test_rows_in_blocks_are_the_examples_read_at_once(store, seen, block):
+    rows, examples = StoreRows(store, seen, INPUTS, block), read_examples(store, seen, INPUTS, "training")
+    assert rows.width == 8 + 5 + 3
+    assert len(rows) == len(examples) == sum(rows.blocks)
+    assert min(rows.blocks) > 0
+    np.testing.assert_array_equal(rows.y, examples.y)
+    np.testing.assert_array_equal(read_all(rows, "training"), examples.x)
+
+
+def test_a_head_from_the_store_has_the_bits_of_a_head_from_memory(store, seen):
+    spec = replace(EXPR_MLP, epochs=2)
+    examples = read_examples(store, seen[:2], INPUTS, "training")
+    held_out = read_examples(store, seen[2:], INPUTS, "validation")
+    of_memory = fit(spec, examples, held_out)
+    of_store = fit(spec, StoreRows(store, seen[:2], INPUTS), StoreRows(store, seen[2:], INPUTS))
+    assert digest_arrays({**of_store.parameters, **of_store.curve}) == digest_arrays(
+        {**of_memory.parameters, **of_memory.curve}
+    )
+
+
+def test_a_row_knows_its_video_and_its_frame(store, seen):
+    rows = StoreRows(store, seen, INPUTS, 100)
+    names = [rows.name_of(row) for row in range(len(rows))]
+    assert len(set(names)) == len(names)
+    first = len(StoreRows(store, seen[:1], INPUTS))
+    usable = [store.read(record.address)["present"] for record in seen[1].features]
+    usable = np.logical_and.reduce([*usable, store.read(seen[1].label.address)["known"][:, 0]])
+    assert names[first] == f"frame {np.flatnonzero(usable)[0]} of video 'b'"
+
+
+def test_rows_are_read_at_the_snapshot_that_they_were_made_at(seen):
+    store = FeatureStore.create("memory:moving")
+    store = commit(store, source("b", 37), face("b", 1), sound("b", 2), label("b", 3))
+    records = [store.get(seen[1].label.address), *(store.get(record.address) for record in seen[1].features)]
+    rows = StoreRows(store, [Seen(records[0], tuple(records[1:]))], INPUTS)
+    before = read_all(rows, "training")
+    commit(store, face("b", 9))
+    np.testing.assert_array_equal(read_all(rows, "training"), before)
+
+
+def test_an_input_that_an_extractor_does_not_give_is_refused(store, seen):
+    asked = (Input("face", "valence_arousal"),)
+    one = [replace(part, features=part.features[:1]) for part in seen]
+    for opened in (StoreRows, StoreSequences):
+        with pytest.raises(SpecError, match="'face' gives no valence_arousal"):
+            opened(store, one, asked)
+
+
+def test_where_nothing_is_labelled_there_is_nothing_to_learn(store, seen):
+    for none in ([], seen[3:]):
+        rows = StoreRows(store, none, INPUTS)
+        assert (len(rows), list(rows.blocks)) == (0, [])
+        with pytest.raises(AnnotationError, match="no training example with a known label"):
+            fit(EXPR_MLP, rows, rows)
+
+
+@settings(max_examples=25)
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 1299), st.integers(1, 700)), min_size=1, max_size=8))
+def test_pieces_of_sequences_are_the_frames_of_their_videos(store, seen, pieces):
+    sequences = StoreSequences(store, seen, INPUTS)
+    wholes = [streams_of(store, one.features, INPUTS) for one in seen]
+    for video, start, length in pieces:
+        whole, frames = wholes[video], len(wholes[video])
+        start, stop = start % frames, min(start % frames + length, frames)
+        found = sequences.read(video, start, stop)
+        np.testing.assert_array_equal(found.present, whole.present[start:stop])
+        for part, array in zip(found.values, whole.values, strict=True):
+            np.testing.assert_array_equal(part, array[start:stop])
+
+
+def test_streams_are_what_the_store_holds(store, seen):
+    streams = streams_of(store, seen[0].features, INPUTS)
+    assert streams.widths == (8, 5, 3) == StoreSequences(store, seen, INPUTS).widths
+    for i, (record, part) in enumerate(zip(seen[0].features, INPUTS, strict=True)):
+        arrays = store.read(record.address)
+        np.testing.assert_array_equal(streams.values[i], arrays[part.array])
+        np.testing.assert_array_equal(streams.present[:, i], arrays["present"])
+
+
+def test_sequences_have_the_labels_of_their_videos_and_their_names(store, seen):
+    left = replace(seen[1], label=replace(seen[1].label, address=Address("label", "expr", "b", "left")))
+    assert StoreSequences(store, [seen[0], left], INPUTS).names == ("a", "b_left")
+    sequences = StoreSequences(store, seen, INPUTS)
+    held = store.read(seen[2].label.address)
+    np.testing.assert_array_equal(sequences.labels(2).value, held["value"])
+    np.testing.assert_array_equal(sequences.labels(2).known, held["known"][:, 0])
+    videos = LabelledVideos.of("expr", sequences, "training")
+    assert len(videos.read(Window(1, 0), 300)) == 37
+
+
+@pytest.mark.parametrize("kept", [0, 1, 3])
+def test_a_reader_gives_rows_that_nobody_else_holds(store, seen, kept):
+    reader = RowReader(store, [one.features[0] for one in seen], "embedding", kept)
+    whole = store.read(seen[0].features[0].address)["embedding"]
+    for start, stop in ((0, 10), (500, 530), (500, 1200), (0, 2000), (1290, 1400), (7, 7)):
+        rows = reader.read(0, start, stop)
+        np.testing.assert_array_equal(rows, whole[start:stop])
+        rows[...] = 7
+    assert reader.shape(1) == (37, 8)
+    with pytest.raises(NotFoundError, match="no array 'valence_arousal'"):
+        RowReader(store, [seen[0].features[0]], "valence_arousal").read(0, 0, 1)
+
+
+def test_windows_of_a_batch_are_those_that_are_read_one_by_one(store, seen):
+    import torch
+
+    windows = FrameWindows(store, [one.features[0] for one in seen], WindowSpec(300, 200))
+    order = [7, 0, 3, 3, len(windows) - 1]
+    for one, index in zip(windows.__getitems__(order), order, strict=True):
+        alone = windows[index]
+        assert (one.video, one.start) == (alone.video, alone.start)
+        assert torch.equal(one.embedding, alone.embedding)
+        assert torch.equal(one.present, alone.present)
+    loader = torch.utils.data.DataLoader(windows, batch_size=4, collate_fn=list)
+    assert sum(len(batch) for batch in loader) == len(windows)
+    with pytest.raises(IndexError, match="asked for 99"):
+        windows.__getitems__([0, 99])
+
+
+def test_examples_in_memory_are_rows_too():
+    examples = Examples(np.arange(10_000, dtype=np.float32)[:, None], np.zeros((10_000, 1), np.int8))
+    assert sum(examples.blocks) == 10_000
+    np.testing.assert_array_equal(read_all(examples, "training"), examples.x)
