@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -91,6 +92,7 @@ def in_memory(folder: Path) -> Examples:
 
 def measure(way: str, folder: Path, rounds: int) -> dict[str, object]:
     """In a process of its own: epochs of the perceptron."""
+    os.environ |= {"TF_CPP_MIN_LOG_LEVEL": "3", "TF_ENABLE_ONEDNN_OPTS": "0"}  # as `models.heads.keras_mlp.fit` has it
     from models.heads.keras_network import build, on_device, row_weights
     from models.heads.training import MlpTraining
 
@@ -136,10 +138,9 @@ def perceptrons(folder: Path, rows: int, rounds: int) -> None:
 def beside(ours: Sequence[Spent], theirs: Sequence[Spent]) -> tuple[str, str]:
     """Ratios of wall and processor time, round by round."""
     pairs = list(zip(ours, theirs, strict=True))
-    return (
-        f"{median(our.wall_s / their.wall_s for our, their in pairs):.2f}",
-        f"{median(our.cpu_s / their.cpu_s for our, their in pairs):.2f}",
-    )
+    wall = median(our.wall_s / their.wall_s for our, their in pairs)
+    processor = median(our.cpu_s / max(their.cpu_s, 1e-9) for our, their in pairs)
+    return f"{wall:.2f}", f"{processor:.2f}"
 
 
 def sequences(folder: Path, steps: int, rounds: int, layers: int) -> None:
@@ -185,23 +186,23 @@ def windows(folder: Path, maps: Sequence[Path], rounds: int) -> None:
         for order, place in (("random", "disk"), ("random", "memory"), ("in order", "disk"), ("in order", "memory")):
             both = took.setdefault((order, place), ([], []))
             for found, make in zip(both, readers, strict=True):
-                reader = make()
-                list(asked(reader, order, warm=True))  # opens what is opened once
                 if place == "disk":
-                    forget([*files_of(folder / "store"), *maps])
-                    reader = reader if isinstance(reader, FrameWindows) else make()
+                    forget([*files_of(folder / "store"), *maps])  # nothing has them mapped
+                reader = make()
+                if place == "memory":
+                    list(asked(reader, order))
                 found.append(spent(lambda one=reader, at=order: list(asked(one, at))))
+                del reader
     count = min(MOST_WINDOWS, len(readers[1]()))
     print(f"\n{count} windows of {WindowSpec().length} frames; bar: 0.5 of np.memmap.")
     rows = []
     for (order, place), (ours, theirs) in took.items():
         ms = [f"{1000 * typical(one).wall_s / count:.2f}" for one in (ours, theirs)]
-        ratios = [f"{1 / float(ratio):.2f}" for ratio in beside(ours, theirs)]
-        rows.append((order, place, *ms, *ratios))
+        rows.append((order, place, *ms, *beside(theirs, ours)))
     print_table(("windows", "from", "store, ms", "memmap, ms", "memmap / store, wall", "processor"), rows)
 
 
-def asked(reader: FrameWindows | Maps, order: str, warm: bool = False) -> Iterator[int]:
+def asked(reader: FrameWindows | Maps, order: str) -> Iterator[int]:
     """Read windows and keep none."""
     count = min(MOST_WINDOWS, len(reader))
     indexes = np.random.default_rng(0).permutation(len(reader))[:count] if order == "random" else np.arange(count)

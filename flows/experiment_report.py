@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from flows.pages import Cell, Markup, items, markup, notice, page, table
+from flows.pages import Cell, Markup, items, markup, notice, numbers, page, table
 from flows.row_sections import measured, section, three_decimals
 from flows.shown_frames import PROTOCOLS
 from tasks.rows import RowOutcome, Shown
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from flows.figure_parts import Picture
 
 _STYLE = """
-td.number, td.why { white-space: nowrap; } td small { color: #555; } td.failed { white-space: normal; }
+td.number, td.measure { white-space: nowrap; } td small { color: #555; } td.failed { white-space: normal; }
 details.row { border-top: 1px solid #ddd; padding: .4rem 0; } summary { cursor: pointer; }
 details.row table { width: auto; } figure { margin: 1rem 0; }
 figure img { max-width: 100%; height: auto; display: block; }
@@ -96,10 +96,9 @@ def _differing(same_corpus: bool | None, same_weights: bool, untrained: Sequence
 
 
 def _comparison(outcomes: Sequence[RowOutcome]) -> str:
-    head = ("row", "source", "task", "measure", *(Cell(name, "number") for name in PROTOCOLS.values()))
-    numbers = (Cell("the paper", "number"), Cell("difference", "number"))
+    head = ["row", "source", "task", "measure", *numbers([*PROTOCOLS.values(), "the paper", "difference"])]
     rows = [cells for outcome in outcomes for cells in _rows(outcome)]
-    return table((*head, *numbers), rows) if rows else Markup("<p>No row was run.</p>")
+    return table(head, rows) if rows else Markup("<p>No row was run.</p>")
 
 
 def _rows(outcome: RowOutcome) -> list[list[str | Cell]]:
@@ -115,7 +114,7 @@ def _rows(outcome: RowOutcome) -> list[list[str | Cell]]:
         if not number:
             title = Markup(f'<a href="#{markup(row.producer)}">{markup(row.title)}</a>')
             line = [Cell(text, rows=len(measures)) for text in (title, row.source, row.task)]
-        line.append(measure)
+        line.append(Cell(measure, "measure"))
         if outcome.shown:
             line += [_number_cell(by_protocol.get(protocol), measure) for protocol in ("papers", "honest")]
         elif not number:

@@ -6,6 +6,7 @@ import io
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -26,8 +27,8 @@ CLASS_COLOURS = (SKY, VERMILLION, GREEN, PURPLE, YELLOW, BLUE, ORANGE, DARK)
 PROTOCOL_COLOURS = {"papers": BLUE, "honest": ORANGE}
 
 _DPI = 100
-_HATCH = {"hatch": "////", "facecolor": "white", "edgecolor": "#AAAAAA", "linewidth": 0.0}
-_STYLE = {
+_HATCH: dict[str, Any] = {"hatch": "////", "facecolor": "white", "edgecolor": "#AAAAAA", "linewidth": 0.0}
+_STYLE: dict[Any, Any] = {
     "font.family": "DejaVu Sans",  # it comes with matplotlib, so that figures do not depend on the machine's fonts
     "font.size": 10,
     "axes.titlesize": 10.5,
@@ -84,11 +85,11 @@ def axes_at(figure: Figure, left: float, bottom: float, width: float, height: fl
 
 def as_png(figure: Figure) -> tuple[bytes, tuple[int, int]]:
     """A figure as a file that holds neither date nor version, of at most 256 colours so that a page can be mailed."""
-    drawn = FigureCanvasAgg(figure)
+    drawn: Any = FigureCanvasAgg(figure)
     drawn.draw()
     image = Image.fromarray(np.asarray(drawn.buffer_rgba())[..., :3].copy())
     file = io.BytesIO()
-    image.quantize(256, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE).save(file, "PNG", optimize=True)
+    image.quantize(256, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(file, "PNG", optimize=True)
     return file.getvalue(), image.size
 
 

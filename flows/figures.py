@@ -26,6 +26,7 @@ from store.contract.labels import task_space
 from tasks.rows import RowOutcome, Shown
 
 _BINS = 80
+_TICKS = (-1, -0.5, 0, 0.5, 1)
 _CURVE_OF = {"smooth_frames": "frames averaged on either side of a frame", "threshold": "threshold"}
 
 
@@ -53,8 +54,8 @@ def confusion(shown: Shown) -> Picture:
     """What is said of the frames of each class: shares of the row, and counts."""
     counts, names = counted(shown), class_names(shown)
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    figure = canvas(640, 560)
-    axes = axes_at(figure, 90, 70, 530, 450)
+    figure = canvas(700, 560)
+    axes = axes_at(figure, 110, 60, 570, 465)
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="auto")
     for (i, j), count in np.ndenumerate(counts):
         colour = "white" if shares[i, j] > 0.55 else "#1a1a1a"
@@ -81,8 +82,9 @@ def confusion(shown: Shown) -> Picture:
 def f1_bars(results: Sequence[Shown]) -> Picture:
     """F1 of each class or action unit, under each protocol."""
     names = class_names(results[0])
-    figure = canvas(640, 360)
-    axes = axes_at(figure, 60, 40, 560, 260)
+    across = 1000 if len(names) > 8 else 700
+    figure = canvas(across, 360)
+    axes = axes_at(figure, 65, 35, across - 85, 265)
     width = 0.8 / len(results)
     for number, shown in enumerate(results):
         heights = [shown.scores.details.get(f"F1 {name}", 0.0) for name in names]
@@ -91,7 +93,9 @@ def f1_bars(results: Sequence[Shown]) -> Picture:
         axes.bar(at, heights, width * 0.94, color=PROTOCOL_COLOURS[shown.protocol], label=label)
         for x, height in zip(at, heights, strict=True):
             axes.text(x, height + 0.01, f"{height:.3f}"[1:] if height < 1 else "1", ha="center", fontsize=7.5)
-        axes.axhline(shown.scores.value, color=PROTOCOL_COLOURS[shown.protocol], linestyle=(0, (4, 3)), linewidth=1)
+        axes.axhline(
+            shown.scores.value, color=PROTOCOL_COLOURS[shown.protocol], linestyle=(0, (4, 3)), linewidth=1, zorder=0
+        )
     axes.set_xticks(range(len(names)), names)
     axes.set(ylim=(0, 1.04), ylabel="F1")
     axes.tick_params(axis="x", length=0)
@@ -107,12 +111,12 @@ def agreement(shown: Shown) -> Picture:
     """How many frames have each pair of annotation and prediction, of valence and of arousal."""
     label, value = judged(shown)
     names = task_space(shown.row.task).names
-    figure = canvas(900, 440)
+    figure = canvas(1000, 450)
     for number, name in enumerate(names):
-        axes = axes_at(figure, 65 + 430 * number, 55, 345, 345)
+        axes = axes_at(figure, 75 + 490 * number, 60, 350, 350)
         ccc = shown.scores.details.get(f"CCC {name}", float("nan"))
         _density(axes, value[:, number], label[:, number])
-        axes.set(xlabel=f"annotated {name}", ylabel="predicted")
+        axes.set(xlabel=f"annotated {name}", ylabel=f"predicted {name}", xticks=_TICKS, yticks=_TICKS)
         axes.set_title(f"{name}: CCC {ccc:.3f} ({PROTOCOLS[shown.protocol]})")
     said = ", ".join(f"{name} {shown.scores.details.get(f'CCC {name}', float('nan')):.3f}" for name in names)
     return Picture(
@@ -127,8 +131,8 @@ def agreement(shown: Shown) -> Picture:
 def curves(results: Sequence[Shown]) -> Picture:
     """The papers' figure: ours under each protocol beside the papers' curve."""
     row = results[0].row
-    figure = canvas(640, 400)
-    axes = axes_at(figure, 70, 55, 550, 270)
+    figure = canvas(700, 400)
+    axes = axes_at(figure, 75, 55, 605, 270)
     if row.paper_curve:
         axes.plot(*_sorted(row.paper_curve), "x--", color=DARK, label=f"the papers' ({row.source})", linewidth=1.2)
     for shown in (one for one in results if one.curve):

@@ -76,6 +76,11 @@ def table(head: Sequence[str | Cell], rows: Iterable[Sequence[str | Cell]]) -> M
     return Markup(f"<table><thead><tr>{titles}</tr></thead><tbody>{body}</tbody></table>")
 
 
+def numbers(texts: Iterable[str]) -> list[str | Cell]:
+    """Cells that stand under each other to the digit."""
+    return [Cell(text, "number") for text in texts]
+
+
 def items(texts: Iterable[str]) -> Markup:
     """A list of names; without any, it says so."""
     found = "".join(f"<li><code>{markup(text)}</code></li>" for text in texts)

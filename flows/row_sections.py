@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from flows.pages import Cell, Markup, markup, notice, table
+from flows.pages import Markup, markup, notice, numbers, table
 from flows.shown_frames import PROTOCOLS, class_names, counted, judged
 from store.contract.labels import task_space
 from tasks.rows import RowOutcome, Shown
@@ -103,17 +103,9 @@ def _numbers(results: Sequence[Shown]) -> Iterable[str]:
     if space.kind == "scale":
         return
     names, counts = class_names(shown[0]), _annotated(shown[0])
-    head = (
-        "",
-        Cell("frames annotated", "number"),
-        *(Cell(f"F1, {PROTOCOLS[one.protocol]}", "number") for one in shown),
-    )
+    head = ["", *numbers(["frames annotated", *(f"F1, {PROTOCOLS[one.protocol]}" for one in shown)])]
     rows = [
-        (
-            name,
-            Cell(f"{count:,}", "number"),
-            *(Cell(three_decimals(one.scores.details.get(f"F1 {name}", math.nan)), "number") for one in shown),
-        )
+        [name, *numbers([f"{count:,}", *(three_decimals(_f1(one, name)) for one in shown)])]
         for name, count in zip(names, counts, strict=True)
     ]
     yield table(head, rows)
@@ -122,15 +114,15 @@ def _numbers(results: Sequence[Shown]) -> Iterable[str]:
         yield from (_matrix(one) for one in shown)
 
 
+def _f1(shown: Shown, name: str) -> float:
+    return shown.scores.details.get(f"F1 {name}", math.nan)
+
+
 def _matrix(shown: Shown) -> str:
     names = class_names(shown)
-    head = ("annotated", *(Cell(name, "number") for name in names))
-    rows = [
-        (name, *(Cell(f"{count:,}", "number") for count in line))
-        for name, line in zip(names, counted(shown), strict=True)
-    ]
+    rows = [[name, *numbers(f"{count:,}" for count in line)] for name, line in zip(names, counted(shown), strict=True)]
     title = f"The confusion matrix in numbers of frames, {PROTOCOLS[shown.protocol]}"
-    return f"<details><summary>{title}</summary>{table(head, rows)}</details>"
+    return f"<details><summary>{title}</summary>{table(['annotated', *numbers(names)], rows)}</details>"
 
 
 def _annotated(shown: Shown) -> list[int]:

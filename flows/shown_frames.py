@@ -17,7 +17,7 @@ PROTOCOLS = {"papers": "papers' protocol", "honest": "honest protocol"}
 
 def scored_frames(shown: Shown, value: NDArray[Any], known: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """The frames of a video that are scored, `(frames,)`: all columns known, and no class that is left out."""
-    rows: NDArray[np.bool_] = known.all(axis=1)
+    rows = np.asarray(known.all(axis=1), np.bool_)
     if shown.row.without:
         rows = rows & np.isin(value[:, 0], kept_classes(shown.row.task, shown.row.without))
     return rows

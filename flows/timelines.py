@@ -29,7 +29,7 @@ from flows.shown_frames import PROTOCOLS, block_means, block_modes, block_starts
 from store.contract.labels import task_space
 from tasks.rows import Shown, ShownVideo
 
-_WIDTH, _LEFT, _ACROSS = 1000, 90, 890
+_WIDTH, _LEFT, _ACROSS = 1000, 90, 880
 _MEASURED = {
     "expr": ("share of frames that are right", "{:.1%} of the scored frames right"),
     "au": ("share of action units that are right", "{:.1%} of the scored units right"),

@@ -170,19 +170,18 @@ def memory_need(profile: Profile, weights: Path, films: Iterable[Film], hands: H
         films: the videos that are due; a face in every frame is counted, where it is not known better.
         hands: who does the work.
     """
-    longest = sorted(films, key=lambda film: (_film(profile, film), film.video), reverse=True)
+    longest = sorted(films, key=lambda film: (sum(_phase(profile, film)), film.video), reverse=True)
     at_once, on_gpu = min(hands.at_once, len(longest)), hands.device != "cpu"
     processes = max(1, min(hands.processes, at_once))
     files = [_file_bytes(weights, spec) for spec in profile.extractors]
     passes = processes * sum(face_pass_bytes(spec, hands.threads, hands.device) for spec in profile.faces)
-    heard = sum(
-        max((sound_pass_bytes(spec, film.heard_s) for spec in profile.sounds), default=0) for film in longest[:at_once]
-    )
+    phases = [_phase(profile, film) for film in longest[:at_once]]
+    heard = sum(phase[0] for phase in phases)
     return MemoryNeed(
         programs=processes * _PROGRAMS,
         parameters=processes * (max(files, default=0) + (0 if on_gpu else sum(files))),
         passes=passes + (0 if on_gpu else heard),
-        videos=sum(_film(profile, film) for film in longest[:at_once]),
+        videos=sum(phase[1] for phase in phases),
         longest=longest[0] if longest else None,
         at_once=at_once,
         gpu=processes * (sum(files) + sum(gpu_pass_bytes(spec) for spec in profile.faces)) + heard if on_gpu else 0,
@@ -208,9 +207,10 @@ def due_part(profile: Profile, producers: Iterable[str]) -> Profile:
     return replace(profile, extractors=tuple(spec for spec in profile.extractors if spec.name in due))
 
 
-def _film(profile: Profile, film: Film) -> int:
-    """Rows, pictures and sound of one video; its faces come before its sound, not with it."""
-    return max(_seen(profile, film), _sounding(profile, film))
+def _phase(profile: Profile, film: Film) -> tuple[int, int]:
+    """A pass over a video's sound, and what its rows, pictures and waveforms take; its sound comes after its faces."""
+    heard = max((sound_pass_bytes(spec, film.heard_s) for spec in profile.sounds), default=0)
+    return max((0, _seen(profile, film)), (heard, _sounding(profile, film)), key=sum)
 
 
 def _seen(profile: Profile, film: Film) -> int:

@@ -3,10 +3,12 @@
 import base64
 import io
 import json
+import os
 import re
 import shutil
 import subprocess
 import sys
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -14,12 +16,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
+from sklearn.metrics import confusion_matrix
 
 from flows.experiment_report import write_experiment_report
-from flows.shown_frames import block_means, block_modes, block_starts, counted
+from flows.shown_frames import block_means, block_modes, block_starts
 from models.methods import Leaf
 from models.metrics import Scores, score
-from store.contract.labels import EXPR, task_space
+from store.contract.labels import EXPR
 from tasks.rows import RowOutcome, RowSpec, Shown, ShownVideo, Sweep
 
 ABOUT = {
@@ -76,3 +79,272 @@ def make_outcome(task="expr", protocols=("papers",), **fields):
 def written(tmp_path, *outcomes, **about):
     path = write_experiment_report(outcomes, tmp_path, ABOUT | about)
     return path.read_text(encoding="utf-8")
+
+
+def images(page):
+    """The pictures that a page holds, and what is said of them."""
+    found = re.findall(r'<img src="data:image/png;base64,([^"]+)" width="(\d+)" height="(\d+)" alt="([^"]*)">', page)
+    assert len(found) == page.count("<img")
+    return [(Image.open(io.BytesIO(base64.b64decode(data))), (int(w), int(h)), alt) for data, w, h, alt in found]
+
+
+def colours_of(image):
+    """The colours of a picture, as texts, with how many pixels each has."""
+    flat = np.asarray(image.convert("RGB")).reshape(-1, 3)
+    values, counts = np.unique(flat, axis=0, return_counts=True)
+    return {"#{:02X}{:02X}{:02X}".format(*value): int(count) for value, count in zip(values, counts, strict=True)}
+
+
+@pytest.mark.parametrize(
+    ("task", "figures"),
+    [
+        ("expr", {"papers-confusion", "honest-confusion", "f1"}),
+        ("au", {"f1"}),
+        ("va", {"papers-agreement", "honest-agreement"}),
+    ],
+)
+def test_every_figure_is_a_file_and_in_the_page(tmp_path, task, figures):
+    page = written(tmp_path, make_outcome(task, ("papers", "honest")))
+    files = sorted((tmp_path / "figures" / f"abaw6.table5.{task}").iterdir())
+    timelines = {f"papers-timeline-{place}" for place in ("worst", "median", "best")}
+    assert {file.stem for file in files} == figures | timelines
+    shown = images(page)
+    assert len(shown) == len(files)
+    for image, size, alt in shown:
+        assert image.size == size
+        assert alt
+        colours = colours_of(image)
+        assert len(colours) > 20
+    for file in files:
+        assert not Image.open(file).info.keys() & {"Software", "date:create", "Creation Time"}
+
+
+def test_equal_input_gives_equal_bytes(tmp_path):
+    outcomes = [make_outcome(task, ("papers", "honest")) for task in ("expr", "au", "va")]
+    first = written(tmp_path / "a", *outcomes)
+    assert written(tmp_path / "b", *outcomes) == first
+    for file in (tmp_path / "a" / "figures").rglob("*.png"):
+        assert file.read_bytes() == (tmp_path / "b" / file.relative_to(tmp_path / "a")).read_bytes()
+
+
+def test_figures_of_a_protocol_that_is_no_longer_run_are_gone(tmp_path):
+    written(tmp_path, make_outcome("expr", ("papers", "honest")))
+    written(tmp_path, make_outcome("expr"))
+    assert not list(tmp_path.rglob("honest-*.png"))
+
+
+def test_the_table_has_ours_the_papers_and_the_difference(tmp_path):
+    outcome = make_outcome("expr", ("papers", "honest"))
+    value = outcome.shown[0].scores.value
+    page = written(tmp_path, outcome)
+    assert page.count(f"{value:.3f} <small>[{value - 0.04:.3f}, {value + 0.05:.3f}]</small>") == 2
+    assert '<td class="number">0.433</td>' in page
+    assert f'<td class="number">{value - 0.433:+.3f}</td>'.replace("-", "−") in page
+
+
+def test_each_measure_of_the_paper_has_its_line(tmp_path):
+    page = written(tmp_path, make_outcome("va"))
+    assert 'rowspan="2"' in page
+    assert re.search(r"CCC valence</td><td class=\"number\">0\.\d{3}</td><td class=\"number\">–</td>", page)
+
+
+def test_a_row_without_a_paper_number_has_a_dash(tmp_path):
+    page = written(tmp_path, make_outcome("au", paper={}))
+    assert page.count('<td class="number">–</td>') == 3  # honest, paper, difference
+
+
+def test_a_failed_row_says_why_and_the_others_are_there(tmp_path):
+    failed = RowOutcome(make_row("va"), "failed", "the file 'ddamfn.pt' <is> missing")
+    page = written(tmp_path, failed, make_outcome("au"))
+    assert "failed: the file &#x27;ddamfn.pt&#x27; &lt;is&gt; missing</td>" in page
+    assert "1 of 2 rows failed" in page
+    assert "0.447" in page
+    assert images(page)
+    assert not (tmp_path / "figures" / "abaw6.table5.va").exists()
+
+
+def test_a_row_that_failed_under_one_protocol_shows_the_other(tmp_path):
+    page = written(tmp_path, replace(make_outcome("expr"), status="failed", reason="a fold has one class"))
+    assert "This row failed: a fold has one class" in page
+    assert "<small>[" in page
+
+
+def test_confusion_counts_stand_in_the_page(tmp_path):
+    outcome = make_outcome("expr")
+    page = written(tmp_path, outcome)
+    known = [video.known[:, 0] for video in outcome.shown[0].videos]
+    value, label = (
+        np.concatenate(
+            [getattr(video, part)[rows, 0] for video, rows in zip(outcome.shown[0].videos, known, strict=True)]
+        )
+        for part in ("value", "label")
+    )
+    for name, line in zip(EXPR.names, confusion_matrix(value, label, labels=range(8)), strict=True):
+        assert f"<td>{name}</td>" + "".join(f'<td class="number">{count:,}</td>' for count in line) in page
+
+
+def test_classes_that_are_left_out_are_nowhere(tmp_path):
+    page = written(tmp_path, make_outcome("expr", without=("Other",)))
+    assert "<td>Surprise</td>" in page
+    assert "<td>Other</td>" not in page
+
+
+def test_what_others_wrote_is_escaped(tmp_path):
+    evil = "<script>alert('x')</script> & \"more\""
+    video = replace(make_video("expr", seed=3), name=f"$x_{{ {evil} \u4e2d\ud800")
+    row = make_row("expr", title=evil, note=evil, source=evil)
+    shown = replace(make_shown(row, videos=[video]), chosen={evil: evil})
+    page = written(tmp_path, RowOutcome(row, "done", "", (shown,)), notes=[evil], store=evil, surprise=evil)
+    assert "<script" not in page
+    assert page.count("&lt;script&gt;") >= 8
+
+
+def test_notices_say_what_the_numbers_are_not(tmp_path):
+    page = written(tmp_path, make_outcome(), untrained=["ddamfn"], papers_corpus=False, brief=True, notes=["by mtcnn"])
+    assert "Corpus and weights differ from the papers&#x27;: these numbers say nothing about the papers." in page
+    assert "Untrained parameters were used for ddamfn" in page
+    assert "cut short" in page
+    assert "by mtcnn" in page
+
+
+def test_nothing_is_noticed_on_the_papers_corpus_and_weights(tmp_path):
+    assert 'class="notice"' not in written(tmp_path, make_outcome())
+
+
+def test_of_an_unnamed_corpus_the_page_says_what_comparing_needs(tmp_path):
+    path = write_experiment_report([make_outcome()], tmp_path, {})
+    assert "The papers&#x27; numbers are of Aff-Wild2" in path.read_text()
+
+
+def test_one_untrained_network_on_the_way_is_enough_for_the_notice(tmp_path):
+    outcome = make_outcome()
+    outcome = replace(outcome, shown=(replace(outcome.shown[0], trained=False),))
+    assert "Weights differ from the papers&#x27;" in written(tmp_path, outcome)
+
+
+def test_numbers_seen_in_training_and_of_the_test_set_have_no_difference(tmp_path):
+    outcome = make_outcome("expr", files=True)
+    outcome = replace(outcome, shown=(replace(outcome.shown[0], seen=True),))
+    page = written(tmp_path, outcome)
+    assert f"{outcome.shown[0].scores.value:.3f} †" in page
+    assert "0.433 (test set)</td>" in page
+    assert not re.search(r"<td class=\"number\">[+−]0", page)
+    assert "the number says nothing" in page
+
+
+def test_our_curve_stands_beside_the_papers(tmp_path):
+    outcome = make_outcome("expr", sweep=Sweep("smooth_frames", (0, 25, 50)), paper_curve={0: 0.3, 25: 0.35, 50: 0.37})
+    shown = replace(outcome.shown[0], curve={0: 0.31, 25: 0.36, 50: 0.34})
+    page = written(tmp_path, replace(outcome, shown=(shown,)))
+    [(image, _, alt)] = [one for one in images(page) if one[2].startswith("Curve")]
+    assert "0.360 at 25" in alt
+    assert {"#333333", "#0072B2"} <= set(near_palette(image))
+
+
+def near_palette(image):
+    """Colours of the palette that a picture has, but for the last bits that 256 colours cost."""
+    palette = np.array([[0x33] * 3, [0x00, 0x72, 0xB2], [0xD5, 0x5E, 0x00]])
+    flat = np.asarray(image.convert("RGB")).reshape(-1, 1, 3).astype(int)
+    close = np.abs(flat - palette).max(axis=2) <= 6
+    return {"#{:02X}{:02X}{:02X}".format(*colour) for colour in palette[close.sum(axis=0) > 20]}
+
+
+@pytest.mark.parametrize("task", ["expr", "au", "va"])
+def test_a_video_without_known_labels_is_not_drawn_and_breaks_nothing(tmp_path, task):
+    unknown = make_video(task, "silent")
+    unknown = replace(unknown, known=np.zeros_like(unknown.known))
+    row = make_row(task)
+    page = written(tmp_path, RowOutcome(row, "done", "", (make_shown(row, videos=[unknown, make_video(task)]),)))
+    assert "silent" not in page
+    assert "Timeline of video1" in page
+    nobody = replace(make_shown(row, videos=[make_video(task)]), videos=(unknown,))
+    assert "Timeline" not in written(tmp_path, RowOutcome(row, "done", "", (nobody,)))
+    assert "Timeline" not in written(tmp_path, RowOutcome(row, "done", "", (replace(nobody, videos=()),)))
+
+
+@pytest.mark.parametrize("task", ["expr", "au", "va"])
+def test_a_video_of_one_frame_is_drawn(tmp_path, task):
+    video = make_video(task, frames=1)
+    row = make_row(task)
+    written(tmp_path, RowOutcome(row, "done", "", (make_shown(row, videos=[video]),)))
+    assert len(list(tmp_path.rglob("*timeline-only.png"))) == 1
+
+
+def test_the_worst_the_median_and_the_best_video_are_drawn(tmp_path):
+    page = written(tmp_path, make_outcome("expr"))  # videos 0 to 3 are ever more wrong
+    assert [re.search(r"Timeline of (\w+)", alt)[1] for *_, alt in images(page)[-3:]] == ["video3", "video2", "video0"]
+
+
+def test_no_row_at_all_is_a_page_too(tmp_path):
+    assert "No row was run." in written(tmp_path)
+
+
+def test_a_result_that_is_no_number_is_a_dash(tmp_path):
+    outcome = make_outcome("va")
+    shown = replace(outcome.shown[0], scores=Scores("mean CCC", float("nan"), {}, 0), interval=(float("nan"),) * 2)
+    assert "– <small>[–, –]</small>" in written(tmp_path, replace(outcome, shown=(shown,)))
+
+
+@given(
+    st.lists(st.integers(-1, 7), min_size=1, max_size=200).map(np.array),
+    st.integers(1, 50),
+)
+def test_a_block_shows_its_commonest_class_and_its_mean(values, blocks):
+    starts = block_starts(len(values), blocks)
+    parts = np.split(values, starts[1:])
+    assert all(len(part) for part in parts)
+    for part, mode in zip(parts, block_modes(values, 8, starts), strict=True):
+        assert (part == mode).sum() == max((part == other).sum() for other in part)
+    means = block_means(values[:, None], values[:, None] >= 0, starts)[:, 0]
+    expected = [part[part >= 0].mean() if (part >= 0).any() else np.nan for part in parts]
+    np.testing.assert_allclose(means, expected)
+
+
+def test_all_validation_frames_are_drawn_in_seconds(tmp_path):
+    row = make_row("expr")
+    shown = make_shown(row, videos=[make_video("expr", f"video{i}", 20_000, seed=i) for i in range(14)])
+    outcome = RowOutcome(row, "done", "", (shown,))
+    written(tmp_path, outcome)  # matplotlib is loaded
+    began = time.process_time()
+    written(tmp_path, outcome)
+    assert time.process_time() - began < 3  # some .6 on a machine with nothing else to do
+
+
+def test_writing_a_report_needs_no_pyplot_and_says_nothing_on_a_new_machine(tmp_path):
+    code = (
+        "import sys, tests.test_experiment_report as t, flows.experiment_report\n"
+        "assert 'matplotlib' not in sys.modules\n"
+        "from pathlib import Path\n"
+        "t.write_experiment_report([t.make_outcome('au')], Path(sys.argv[1]), {})\n"
+        "assert 'matplotlib.pyplot' not in sys.modules\n"
+    )
+    environment = {**os.environ, "MPLCONFIGDIR": str(tmp_path / "new"), "MPLBACKEND": "tkagg"}
+    command = [sys.executable, "-c", code, str(tmp_path / "out")]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+SPY = """<script>addEventListener("load", () => {
+  const images = [...document.images].map(image => [image.naturalWidth, image.naturalHeight]);
+  const loaded = performance.getEntriesByType("resource").map(entry => entry.name.slice(0, 30));
+  document.body.innerHTML = `<pre id="seen">${JSON.stringify({images, loaded})}</pre>`;
+})</script>"""
+
+
+def test_a_browser_shows_every_figure_and_asks_nobody(tmp_path):
+    browser = shutil.which("chromium") or shutil.which("google-chrome")
+    if browser is None:
+        pytest.skip("needs chromium on the PATH")
+    page = written(tmp_path, *(make_outcome(task, ("papers", "honest")) for task in ("expr", "au", "va")))
+    assert "default-src 'none'" in page
+    assert not re.search(r"(src|href)=\"(?!data:|#)", page)
+    spied = re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", page).replace("</body>", SPY + "</body>")
+    copy = tmp_path / "spied.html"
+    copy.write_text(spied, encoding="utf-8")
+    flags = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--dump-dom"]
+    alone = ["--host-resolver-rules=MAP * ~NOTFOUND", f"--user-data-dir={tmp_path / 'profile'}"]
+    command = [browser, *flags, *alone, copy.as_uri()]
+    dumped = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
+    seen = json.loads(re.search(r'<pre id="seen">(.*?)</pre>', dumped)[1])
+    assert [tuple(size) for size in seen["images"]] == [size for _, size, _ in images(page)]
+    assert all(name.startswith("data:") for name in seen["loaded"])

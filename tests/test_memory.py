@@ -19,6 +19,7 @@ from flows.memory import due_work, hands_of
 from flows.runners import RunnerSpec
 from flows.watch import Screen
 from models.demo.corpus import CorpusSpec, write_corpus
+from models.engines import footprint, openvino_engine, torch_engine
 from models.extractors.registry import spec_of
 from models.faces.specs import DetectorSpec, TrackingSpec
 from models.media.video import probe
@@ -69,7 +70,6 @@ def test_more_frames_videos_and_networks_never_need_less(of, several, at_once):
         memory_need(more, Path("nowhere"), several, Hands(at_once, threads=2)),
     ):
         assert other.total >= need.total
-        assert other.videos >= need.videos
 
 
 def test_the_rows_of_a_video_are_counted_by_their_widths():
@@ -90,6 +90,11 @@ def test_parameters_are_those_in_the_weights_folder(weights_folder):
     spec = replace(spec_of("ddamfn"), weights=ref)
     need = memory_need(replace(profile(), extractors=(spec,)), weights.root, [FILM], HANDS)
     assert need.parameters == 2 * file.stat().st_size  # once, and once more while they are loaded
+
+
+def test_passes_are_counted_in_the_batches_that_engines_run():
+    batches = {"openvino": openvino_engine._BATCH, "torch": torch_engine._CPU_BATCH}
+    assert (batches, torch_engine._GPU_BATCH) == (footprint._BATCH, footprint._GPU_BATCH)
 
 
 def test_each_process_of_a_cluster_has_networks_of_its_own():

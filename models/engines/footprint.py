@@ -9,14 +9,17 @@ from models.extractors.specs import ExtractorSpec, FaceExtractorSpec, SoundExtra
 _MIB = 1 << 20
 _AFFECT = 3
 
-_BATCH = {"openvino": 16, "torch": 32}
+_BATCH = {"openvino": 4, "torch": 32}
 _GPU_BATCH = 256
 _BATCHES_WAITING = 2
 _MOST_STREAMS = 64
 
-_CONVERTED, _CONVERTED_A_PIXEL = 120 * _MIB, 320
-"""What OpenVINO keeps of a network once, whatever its streams: measured for B0 280 MiB, B2 430, MobileViT 400,
-MobileFaceNet and DDAMFN 145."""
+_CONVERTED, _CONVERTED_A_PIXEL = 130 * _MIB, 320
+"""What OpenVINO keeps of a network once, whatever its streams, and what grows with the batch. With two streams, all of
+a network was measured to take: B0 194 MiB in batches of 4 and 466 in batches of 16; DDAMFN 111 and 234."""
+
+_MOBILEVIT_CONVERTED = 230 * _MIB
+"""The same, of MobileViT: 346 MiB in batches of 4, 807 in batches of 16."""
 
 _BYTES_A_PIXEL = {"torch": 580, "openvino": 300}
 """Of a batch, for each thread or stream. Measured on torch: B0 344, B2 322, MobileFaceNet 565, MobileViT 573; on
@@ -41,7 +44,8 @@ def face_pass_bytes(spec: FaceExtractorSpec, threads: int, device: str) -> int:
         return crops
     if spec.engine == "openvino":  # it has a stream a core, whoever calls
         streams = min(_MOST_STREAMS, len(os.sched_getaffinity(0)))
-        return crops + _CONVERTED + (_CONVERTED_A_PIXEL + streams * _bytes_a_pixel(spec)) * pixels * batch
+        kept = _MOBILEVIT_CONVERTED if _family(spec) == "emotimobilevit" else _CONVERTED
+        return crops + kept + (_CONVERTED_A_PIXEL + streams * _bytes_a_pixel(spec)) * pixels * batch
     return crops + _bytes_a_pixel(spec) * pixels * batch * threads
 
 
@@ -69,5 +73,8 @@ def outputs_of(spec: ExtractorSpec) -> int:
 
 
 def _bytes_a_pixel(spec: FaceExtractorSpec) -> int:
-    family = spec.name.partition("@")[0].removeprefix("mt_").split("_")[0]
-    return _OTHERS.get((spec.engine, family), _BYTES_A_PIXEL[spec.engine])
+    return _OTHERS.get((spec.engine, _family(spec)), _BYTES_A_PIXEL[spec.engine])
+
+
+def _family(spec: FaceExtractorSpec) -> str:
+    return spec.name.partition("@")[0].removeprefix("mt_").split("_")[0]

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models.heads.automl_search import plans_of
+from models.heads.automl_plans import plans_of
 from models.heads.automl_specs import AutoMlSpec
 from models.heads.examples import Examples, check, check_varied
 from store.contract.errors import HeadNotFittedError, SpecError
@@ -84,8 +84,7 @@ def fit_automl(spec: AutoMlSpec, train: Examples, validation: Examples | None = 
     check_varied(spec.task, train)
     validation = _validation(spec, train, validation)
     plans_of(spec, train, validation)
-    if importlib.util.find_spec("lightautoml") is None:
-        raise SpecError(f"Head '{spec.name}' needs LightAutoML. Install it with `pip install \"affstore[automl]\"`.")
+    _see_installed(spec.name)
     begun = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="affstore-automl-") as name:
         folder = Path(name)
@@ -132,7 +131,7 @@ def predict_automl(head: FittedAutoMl, x: NDArray[np.float32]) -> NDArray[np.flo
     for begin in range(0, len(rows), _ROWS):
         block = rows[begin : begin + _ROWS]
         for search in searches:
-            values[np.ix_(block, search.columns)] = search.predict(frame_of(x[block]))
+            values[block[:, None], search.columns] = search.predict(frame_of(x[block]))
     values[~finite] = np.nan
     return values
 
@@ -153,10 +152,9 @@ def _validation(spec: AutoMlSpec, train: Examples, validation: Examples | None) 
 
 
 def _write(folder: Path, spec: AutoMlSpec, train: Examples, validation: Examples | None) -> None:
-    arrays = {"train_x": train.x, "train_y": train.y}
-    if validation is not None:
-        arrays |= {"validation_x": validation.x, "validation_y": validation.y}
-    np.savez(folder / "examples.npz", **arrays)
+    for name, examples in (("train", train), ("validation", validation)):
+        if examples is not None:
+            np.savez(folder / f"{name}.npz", x=examples.x, y=examples.y)
     (folder / "spec.json").write_text(json.dumps(asdict(spec)), encoding="utf-8")
 
 
@@ -177,12 +175,14 @@ def _run(spec: AutoMlSpec, folder: Path) -> None:
         lines = [line.strip() for line in errors if line.strip()]
     if done.returncode == -signal.SIGALRM:
         raise HeadNotFittedError(
-            f"Head '{spec.name}': LightAutoML had no model of the task '{spec.task}' after {spec.timeout_s} s, nor after "
-            f"{spec.timeout_s * spec.patience:g} s, when its search was ended. Give it more time (timeout_s, "
+            f"Head '{spec.name}': LightAutoML had no model of the task '{spec.task}' after {spec.timeout_s} s, nor "
+            f"after {spec.timeout_s * spec.patience:g} s, when its search was ended. Give it more time (timeout_s, "
             f"patience), or fewer or faster algorithms than {', '.join(spec.tried)}."
         )
     if done.returncode:
-        said = lines[-1] if done.returncode > 0 and lines else f"killed by signal {-done.returncode}: too little memory?"
+        said = (
+            lines[-1] if done.returncode > 0 and lines else f"killed by signal {-done.returncode}: too little memory?"
+        )
         raise HeadNotFittedError(f"Head '{spec.name}': LightAutoML found no model of the task '{spec.task}' ({said}).")
 
 
@@ -213,7 +213,7 @@ def _warnings(spec: AutoMlSpec, report: dict[str, Any]) -> list[str]:
 def _searches(head: FittedAutoMl) -> list[Search]:
     """The models, read once for as long as few heads are in use."""
     held = np.ascontiguousarray(head.model)
-    digest = hashlib.sha256(held).hexdigest()
+    digest = hashlib.sha256(held.data).hexdigest()
     with _LOCK:
         if digest not in _READ:
             _import(head.spec.name)
@@ -226,11 +226,16 @@ def _searches(head: FittedAutoMl) -> list[Search]:
         return _READ[digest]
 
 
-def _import(name: str) -> None:
-    """Import LightAutoML without what it prints of packages that it can do without."""
+def _see_installed(name: str) -> None:
     if importlib.util.find_spec("lightautoml") is None:
         raise SpecError(f"Head '{name}' needs LightAutoML. Install it with `pip install \"affstore[automl]\"`.")
-    logging.getLogger("lightautoml.utils.installation").setLevel(logging.ERROR)
+
+
+def _import(name: str) -> None:
+    """Import LightAutoML, without what it prints of packages and losses that it can do without."""
+    _see_installed(name)
+    for noisy in ("lightautoml.utils.installation", "lightautoml.tasks.base"):
+        logging.getLogger(noisy).setLevel(logging.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         import models.heads.automl_bytes  # noqa: F401

@@ -60,8 +60,8 @@ class AutoMlSpec:
             raise SpecError(f"Head '{self.name}': the patience must be 1 or more, and finite; found {self.patience:g}.")
         if not self.tried:
             raise SpecError(
-                f"Head '{self.name}': a joint search over the task '{self.task}' can try {', '.join(JOINT_ALGORITHMS)}; "
-                f"found only {', '.join(self.algorithms)}."
+                f"Head '{self.name}': a joint search over the task '{self.task}' can try "
+                f"{', '.join(JOINT_ALGORITHMS)}; found only {', '.join(self.algorithms)}."
             )
 
     @property
