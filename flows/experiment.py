@@ -20,7 +20,7 @@ from flows.train import train
 from flows.watch import watching
 from store import FeatureStore
 from store.contract.errors import AffstoreError
-from tasks.outcomes import Outcome
+from tasks.outcomes import Outcome, refused
 from tasks.protocols import folds_of, with_fixed_epochs
 from tasks.row_files import row_predictions, write_row_file
 from tasks.rows import Protocol, RowOutcome, RowSpec, Shown
@@ -76,9 +76,9 @@ def experiment(request: RowsRequest, runs_on: Any) -> RowsResult:
         if (outcome.stage, outcome.status) == ("train", "failed")
     }
     rows = tuple(_row(request, row, failed) for row in request.rows)
-    files = tuple(_file(request, row) for row in rows if row.row.files and row.shown)
+    refusals, files = _published(request, rows)
     report = write_experiment_report(rows, request.report, _about(request))
-    return RowsResult(request, rows, tuple(outcomes), files, report)
+    return RowsResult(request, rows, (*outcomes, *refusals), files, report)
 
 
 def _fitted(bench: Bench, heads: Sequence[ExperimentSpec], runs_on: Any) -> list[Outcome]:
@@ -101,41 +101,60 @@ def _honestly_fitted(request: RowsRequest, runs_on: Any) -> list[Outcome]:
 def _row(request: RowsRequest, row: RowSpec, failed: dict[str, str]) -> RowOutcome:
     """Score a row under each protocol; one that cannot be is told why, and the others go on."""
     broken = [failed[head.name] for head in row.heads if head.name in failed]
-    if broken:
-        found = RowOutcome(row, "failed", broken[0])
-    else:
-        try:
-            found = _scored(request, row)
-        except AffstoreError as error:
-            found = RowOutcome(row, "failed", str(error))
+    found = RowOutcome(row, "failed", broken[0]) if broken else _scored(request, row)
     watching().outcome(Outcome("score", row.name, found.status, found.reason or _said(found)))
     return found
 
 
 def _scored(request: RowsRequest, row: RowSpec) -> RowOutcome:
-    shown: list[Shown] = []
-    news = False
-    for protocol in request.protocols_of(row):
-        new, one = score_row(request.run.bench, row, protocol, request.choice.folds)
-        news, shown = news or new, [*shown, one]
-    return RowOutcome(row, "done" if news else "cached", "", tuple(shown))
+    """A row's numbers; where one protocol gives none, that of the other is kept and the row has failed."""
+    done = [score_row(request.run.bench, row, protocol, request.choice.folds) for protocol in request.protocols_of(row)]
+    shown = tuple(one.shown for one in done if one.shown is not None)
+    reasons = [one.reason for one in done if one.shown is None]
+    if reasons:
+        return RowOutcome(row, "failed", reasons[0], shown)
+    return RowOutcome(row, "done" if any(one.news for one in done) else "cached", "", shown)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Scored:
+    """What scoring a row under one protocol gave: whether that is news, and what there is to see, or why nothing."""
+
+    news: bool = False
+    shown: Shown | None = None
+    reason: str = ""
 
 
 @task(name="score", task_run_name="score {row.name}", cache_policy=NO_CACHE, persist_result=False)
-def score_row(bench: Bench, row: RowSpec, protocol: Protocol, folds: int) -> tuple[bool, Shown]:
-    """Score a row and keep its result; whether that is news, and what there is to see. It runs beside the committer."""
+def score_row(bench: Bench, row: RowSpec, protocol: Protocol, folds: int) -> _Scored:
+    """Score a row and keep its result in the store. It runs beside the committer, so it may commit."""
     store = FeatureStore(bench.store_url)
-    artifact, shown = result_artifact(store, row, protocol, folds)
+    try:
+        artifact, shown = result_artifact(store, row, protocol, folds)
+    except AffstoreError as error:
+        return _Scored(reason=str(error))
     if same(store, artifact):
-        return False, shown
+        return _Scored(False, shown)
     draft = store.draft(bench.code, bench.run_id)
     draft.put(artifact)
     committed(bench, "score", [Outcome("score", row.name, "done", draft=draft)])
-    return True, shown
+    return _Scored(True, shown)
+
+
+def _published(request: RowsRequest, rows: Sequence[RowOutcome]) -> tuple[list[Outcome], tuple[Path, ...]]:
+    """The challenge files of the rows of the test set, and why there is none of some."""
+    outcomes, files = [], []
+    for row in rows:
+        if row.row.files and row.shown:
+            try:
+                files.append(_file(request, row))
+            except AffstoreError as error:
+                outcomes.append(refused("publish", row.row.name, error))
+    return outcomes, tuple(files)
 
 
 def _file(request: RowsRequest, row: RowOutcome) -> Path:
-    """Challenge file of a row of the test set; its predictions are kept in the store too."""
+    """The challenge file of a row; its predictions are kept in the store too."""
     bench, chosen = request.run.bench, row.shown[0].settled
     store = FeatureStore(bench.store_url)
     draft = store.draft(bench.code, bench.run_id)
@@ -155,11 +174,13 @@ def _said(row: RowOutcome) -> str:
 
 def _about(request: RowsRequest) -> dict[str, Any]:
     bench = request.run.bench
+    store = FeatureStore(bench.store_url)
     return {
         "store": bench.store_url,
-        "snapshot": FeatureStore(bench.store_url).snapshot,
+        "snapshot": store.snapshot,
         "untrained": request.run.profile.untrained,
         "brief": request.choice.brief,
+        "corpus": sorted({str(Path(r.attributes["location"]).parent) for r in store.records("source")}),
         "notes": list(request.notes),
         "code": dict(bench.code),
     }

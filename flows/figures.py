@@ -131,6 +131,7 @@ def agreement(shown: Shown) -> Picture:
 def curves(results: Sequence[Shown]) -> Picture:
     """The papers' figure: ours under each protocol beside the papers' curve."""
     row = results[0].row
+    measure = (row.sweep.measure if row.sweep else "") or results[0].scores.headline
     figure = canvas(700, 400)
     axes = axes_at(figure, 75, 55, 605, 270)
     if row.paper_curve:
@@ -143,7 +144,7 @@ def curves(results: Sequence[Shown]) -> Picture:
             axes.axvline(
                 chosen, color=colour, linestyle=":", linewidth=1.2, label=f"chosen, {PROTOCOLS[shown.protocol]}"
             )
-    axes.set(xlabel=_CURVE_OF[row.sweep.of] if row.sweep else "", ylabel=results[0].scores.headline)
+    axes.set(xlabel=_CURVE_OF[row.sweep.of] if row.sweep else "", ylabel=measure)
     axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
     axes.grid(color="#E5E5E5", linewidth=0.7)
     axes.set_axisbelow(True)
@@ -155,7 +156,7 @@ def curves(results: Sequence[Shown]) -> Picture:
     ]
     return Picture(
         "curve",
-        f"{row.source} redrawn: {results[0].scores.headline} by the "
+        f"{row.source} redrawn: {measure} by the "
         f"{_CURVE_OF[row.sweep.of] if row.sweep else 'number that is swept'}, everything else as chosen.",
         f"Curve; highest, {'; '.join(best)}.",
         *as_png(figure),

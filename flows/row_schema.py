@@ -39,6 +39,7 @@ class _SweepConfig(Strict):
 
     of: Literal["smooth_frames", "threshold"]
     values: tuple[float, ...] = Field(min_length=2)
+    measure: str = ""
 
 
 class RowConfig(Strict):
@@ -111,7 +112,7 @@ def row_of(file: RowFile, name: str) -> RowSpec:
         without=config.without,
         paper=config.paper,
         paper_curve=config.paper_curve,
-        sweep=None if config.sweep is None else Sweep(config.sweep.of, config.sweep.values),
+        sweep=None if config.sweep is None else Sweep(config.sweep.of, config.sweep.values, config.sweep.measure),
         files=config.files,
         status=config.status,
         note=" ".join(config.note.split()),
@@ -121,6 +122,8 @@ def row_of(file: RowFile, name: str) -> RowSpec:
 def _check_row(config: RowConfig, place: Place) -> None:
     """See that the fields of a row fit its task and each other."""
     space = task_space(config.task)
+    if config.sweep is not None and config.sweep.measure not in ("", *MEASURES[config.task]):
+        raise place.at("sweep.measure").wrong(f"the task '{config.task}' has {', '.join(MEASURES[config.task])}.")
     for measure in config.paper:
         if measure not in MEASURES[config.task]:
             with place.at("paper").named():

@@ -12,6 +12,7 @@ import numpy as np
 from models.fusion import combined
 from models.judging import Chosen, JudgedFrames, JudgedVideo, Judging, whole_frames
 from models.methods import Method, Tunable, settled, tunables
+from models.metrics import Scores
 from models.thresholds import best_thresholds
 from store.contract.errors import SpecError
 
@@ -44,11 +45,28 @@ def choose(judging: Judging, videos: Sequence[JudgedVideo], search: bool) -> Cho
 
 
 def kernel_curve(
-    judging: Judging, chosen: Chosen, videos: Sequence[JudgedVideo], deltas: Iterable[float]
+    judging: Judging, chosen: Chosen, videos: Sequence[JudgedVideo], deltas: Iterable[float], measure: str = ""
 ) -> dict[float, float]:
-    """The headline by half a window in frames, with all else as chosen (ABAW5 Figures 2–5)."""
+    """The headline by half a window in frames, with all else as chosen (ABAW5 Figures 2–5).
+
+    Args:
+        judging: the task, and classes that are never said.
+        chosen: everything else but the kernel.
+        videos: that are judged.
+        deltas: half a window each.
+        measure: one of what the headline is the mean of, as `CCC valence`, instead of it.
+
+    Raises:
+        SpecError: the task has no such measure.
+    """
     frames = JudgedFrames.of(judging, videos)
-    return {delta: frames.score(chosen, frames.outputs(whole_frames(delta))).value for delta in deltas}
+    return {delta: _measured(frames.score(chosen, frames.outputs(whole_frames(delta))), measure) for delta in deltas}
+
+
+def _measured(scores: Scores, measure: str) -> float:
+    if measure and measure not in scores.details:
+        raise SpecError(f"'{measure}' was asked for; what is measured here is {', '.join(sorted(scores.details))}.")
+    return scores.details[measure] if measure else scores.value
 
 
 def threshold_curve(

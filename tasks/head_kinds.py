@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from models.extractors.specs import FaceExtractorSpec
 from models.heads.automl_specs import AutoMlSpec
-from models.heads.sequence_head import Conduct
+from models.heads.conduct import Conduct
 from models.heads.finetune_specs import FineTuneSpec
 from models.heads.kinds import HeadSpec
 from models.heads.pretrained import PretrainedSpec, pretrained_scores

@@ -27,10 +27,12 @@ class Sweep:
     Attributes:
         of: `smooth_frames`, or `threshold` of the row's `ThresholdBlend`.
         values: that number's.
+        measure: what is drawn: the headline if empty, else one of what it is the mean of, as `CCC valence`.
     """
 
     of: Literal["smooth_frames", "threshold"]
     values: tuple[float, ...]
+    measure: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +51,7 @@ class RowSpec:
             papers' own.
         without: classes whose frames are left out, and which are never predicted (ABAW6 Table 4, "w/o Other").
         paper: measure to the paper's number: `macro F1`, `accuracy`, `mean F1`, `CCC valence`, `CCC arousal`,
-            `mean CCC`.
+            `mean CCC`; with `test` before it where the challenge's server said it of the test set.
         paper_curve: x to y of a figure's curve, as far as the papers' code prints it.
         sweep: of a figure; None for a table's row.
         files: whether the challenge's file is written (rows of the test set).
@@ -113,7 +115,7 @@ class Shown:
         interval: 95 %, of the headline, by drawing whole videos with replacement.
         chosen: what was tuned or given: `smooth_frames`, `thresholds`, `weight`, `threshold`, `epochs` …
         videos: as predicted.
-        curve: of a row with a sweep, x to the headline; empty else.
+        curve: of a row with a sweep, x to its measure; empty else.
         seen: whether the validation videos were trained on, so that the number says nothing.
         trained: False when any network on the way had untrained parameters.
         settled: what was chosen, for the arithmetic.

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from models.intervals import bootstrap_interval, whole_videos
 from models.judging import Chosen, JudgedVideo, Judging, apply, judge
-from models.metrics import confusion_matrix
+from models.metrics import confusion_matrix, kept_classes
 from models.tuning import choose, kernel_curve, threshold_curve
 from store import FeatureStore
 from store.contract.errors import AnnotationError, NotFoundError
@@ -195,7 +195,7 @@ def _curve(row: RowSpec, asked: Judging, chosen: Chosen, videos: Sequence[Judged
     if row.sweep is None:
         return {}
     if row.sweep.of == "smooth_frames":
-        return kernel_curve(asked, chosen, videos, [int(value) for value in row.sweep.values])
+        return kernel_curve(asked, chosen, videos, row.sweep.values, row.sweep.measure)
     return threshold_curve(asked, chosen, videos, row.sweep.values)
 
 
@@ -207,8 +207,10 @@ def _epochs(store: FeatureStore, heads: Mapping[str, ExperimentSpec]) -> dict[st
 
 
 def _confusion(shown: Shown, classes: int) -> NDArray[np.float32]:
-    value = np.concatenate([video.value[video.known] for video in shown.videos])
-    label = np.concatenate([video.label[video.known] for video in shown.videos])
+    kept = kept_classes(shown.row.task, shown.row.without)
+    judged = [video.known & np.isin(video.value, kept) for video in shown.videos]
+    value = np.concatenate([video.value[rows] for video, rows in zip(shown.videos, judged, strict=True)])
+    label = np.concatenate([video.label[rows] for video, rows in zip(shown.videos, judged, strict=True)])
     return confusion_matrix(label, value, classes).astype(np.float32)
 
 

@@ -134,8 +134,9 @@ class Input:
     @classmethod
     def parse(cls, text: str) -> Input:
         """Read `extractor` or `extractor.array`."""
-        extractor, _, array = text.partition(".")
-        return cls(extractor, array or "embedding")
+        extractor, dot, array = text.rpartition(".")
+        # A variant may hold a dot, as `@hop0.5` does.
+        return cls(extractor, array) if dot and not array[:1].isdigit() else cls(text)
 
 
 @dataclass(frozen=True, slots=True)

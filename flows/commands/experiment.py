@@ -186,6 +186,7 @@ def _dry(rows: tuple[RowSpec, ...], as_json: bool) -> int:
 
 
 def _run_and_tell(config: RunConfig, rows: tuple[RowSpec, ...], choice: RowsChoice, as_json: bool) -> RowsResult:
+    from flows.memory import need_of
     from flows.rows_request import rows_request
     from flows.run import carry_out
     from flows.runners import RunnerSpec
@@ -203,6 +204,7 @@ def _run_and_tell(config: RunConfig, rows: tuple[RowSpec, ...], choice: RowsChoi
         print_json(as_document(result))
         return result
     with Screen().showing() as screen:
+        screen.memory(need_of(request.run, runner))
         result = carry_out(request.run, runner, screen, work)
     tell(result)
     return result

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 def run_and_tell(config: RunConfig, as_json: bool, replace_taken: bool = False, retry: bool = False) -> RunResult:
     """Run a configuration and print what became of it."""
+    from flows.memory import need_of
     from flows.run import execute, request_of
     from flows.runners import RunnerSpec
 
@@ -25,6 +26,7 @@ def run_and_tell(config: RunConfig, as_json: bool, replace_taken: bool = False, 
         print_json(as_document(result))
         return result
     with Screen().showing() as screen:
+        screen.memory(need_of(request, runner))
         result = execute(request, runner, screen)
     tell(result)
     return result
