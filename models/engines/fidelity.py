@@ -30,7 +30,9 @@ LEAST_COSINE = 0.9999
 LEAST_SAME_CLASS = 0.995
 
 _FACES = 100
-_VERSION = 1
+_VERSION = 2  # 2: each face in four ways; of a hundred crops nobody can tell that 99.5 % are the same
+_CLOSER = 10
+_DARKER = 0.6
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,13 +133,19 @@ def _run(spec: FaceExtractorSpec, parameters: Mapping[str, Any], device: str, ch
 
 
 def _faces(size_px: int) -> NDArray[np.uint8]:
-    """A hundred faces of Labeled Faces in the Wild, small and grey (CC0, part of the scikit-image distribution)."""
+    """A hundred faces, each as it is, mirrored, nearer and darker: `(400, size_px, size_px, 3)`.
+
+    They are small and grey, of Labeled Faces in the Wild (CC0, part of the scikit-image distribution).
+    """
     from skimage import data
 
     from models.faces.crops import resized
 
     grey = np.rint(255 * data.lfw_subset()[:_FACES]).astype(np.uint8)  # type: ignore[no-untyped-call]
-    return np.stack([resized(face, size_px) for face in np.repeat(grey[..., None], 3, axis=3)])
+    faces = np.stack([resized(face, size_px) for face in np.repeat(grey[..., None], 3, axis=3)])
+    edge = size_px // _CLOSER
+    nearer = np.stack([resized(np.ascontiguousarray(face[edge:-edge, edge:-edge]), size_px) for face in faces])
+    return np.concatenate([faces, faces[:, :, ::-1], nearer, (_DARKER * faces).astype(np.uint8)])
 
 
 def _computes_in_bfloat16() -> bool:
