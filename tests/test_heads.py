@@ -10,6 +10,7 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -538,3 +539,24 @@ def test_tensorflow_reads_the_log_of_a_training_that_went_on(tmp_path):
 def test_a_gpu_that_is_not_there_is_done_without():
     train = planted("va", 100)
     assert bits(fit(quick("va"), train, train, Conduct("cuda:7"))) == bits(fit(quick("va"), train, train))
+
+
+def test_torch_can_train_in_a_process_in_which_keras_has_trained_first():
+    script = """
+import numpy as np
+from dataclasses import replace
+from pathlib import Path
+from models.heads.examples import Examples
+from models.heads.keras_mlp import fit
+from models.heads.specs import EXPR_MLP
+x = np.eye(8, dtype=np.float32)
+examples = Examples(x, np.arange(8, dtype=np.int8)[:, None])
+fit(replace(EXPR_MLP, epochs=1, hidden=2), examples, examples)
+import torchvision
+import torch
+torch.optim.Adam([torch.zeros(1, requires_grad=True)])
+print("both")
+"""
+    command = [sys.executable, "-W", "ignore", "-c", script]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[1], check=False)
+    assert done.stdout.split() == ["both"], done.stderr[-500:]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import sys
 import threading
@@ -123,6 +124,10 @@ def _hushed() -> Iterator[None]:
         if "tensorflow" in sys.modules:
             yield
             return
+        if importlib.util.find_spec("triton"):
+            # Torch's compiler and TensorFlow each bring LLVM. With TensorFlow's first, the process is aborted when
+            # torch imports its own, as its optimisers and torchvision do.
+            importlib.import_module("triton")
         with _to_nowhere():
             yield
 
