@@ -88,7 +88,6 @@ def rows_request(config: RunConfig, rows: Sequence[RowSpec], choice: RowsChoice)
     rows = [changed(row, lambda head: _without_folders(head, missing)) for row in rows]
     if choice.brief:
         rows = [changed(row, briefly) for row in rows]
-        notes.append("Trainings are cut short.")
     run = request_of(config.model_copy(update={"extractors": extractors_of(rows), "experiments": ()}))
     rows = [changed(row, lambda head: replace(head, extractors=run.profile.extractors)) for row in rows]
     heads = _heads(rows)

@@ -27,6 +27,7 @@ from models.weights.convert import read_published
 from models.weights.registry import entry_of
 from models.weights.untrained import draw
 from store.contract.errors import ArchitectureError, SpecError, WeightsError
+from tests.factories import odd_sounds
 
 RATE = 48_000
 SPEC = openl3_spec("env", "mel128", 512, "kapre")
@@ -401,3 +402,12 @@ def test_untrained_embeddings_depend_on_the_sound_and_on_the_moment(heard):
     assert np.corrcoef(speech.mean(0), other.mean(0))[0, 1] < 0.9
     again = registry.untrained(openl3_spec("env", "mel128", 6144, "librosa"), 0)
     assert all(np.array_equal(again[name], tensor) for name, tensor in parameters.items())
+
+
+def test_odd_sound_gives_finite_numbers(extractor, tmp_path):
+    for path in odd_sounds(tmp_path):
+        sound = read_sound(path, SPEC.rate_hz)
+        embedded = extractor.embed(sound.samples).embedding
+        assert embedded.shape == (1, SPEC.width), path.name
+        assert np.isfinite(embedded).all(), path.name
+        assert (sound.complaint is not None) == (path.name == "holes.wav")

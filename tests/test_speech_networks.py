@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import soundfile
 import torch
 from transformers import (
     HubertConfig,
@@ -29,6 +28,7 @@ from models.weights import architectures
 from models.weights.folder import default_folder
 from models.weights.registry import entry_of
 from store.contract.errors import ArchitectureError, DeviceMemoryError, SpecError
+from tests.factories import odd_sounds
 
 RATE = 16_000
 PINNED = [0.0007401971961371601, 0.009910309687256813, 0.0027475529350340366]
@@ -183,29 +183,6 @@ def test_sound_shorter_than_a_vector_gives_rows_of_no_length_for_every_output(ca
     assert (output.logits is None) == (case.spec.logits is None)
     assert (output.affect is None) == (not case.spec.affect)
     assert [len(rows) for rows in (output.logits, output.affect) if rows is not None] in ([], [0])
-
-
-def odd_sounds(folder):
-    """Files of 0.1 s that somebody might bring."""
-    rng, short = np.random.default_rng(0), 1 / 10
-    tone = {
-        hz: 0.3 * np.sin(2 * np.pi * 220 * np.arange(int(short * hz)) / hz) for hz in (8000, 16_000, 48_000, 96_000)
-    }
-    holed = tone[16_000].copy()
-    holed[100:200], holed[300], holed[400] = np.nan, np.inf, 1e200
-    sounds = {
-        "8kHz.wav": (tone[8000], 8000, "PCM_16"),
-        "96kHz.wav": (tone[96_000], 96_000, "PCM_24"),
-        "5.1.wav": (tone[48_000][:, None] * rng.uniform(0.1, 1, 6), 48_000, "PCM_16"),
-        "float64.wav": (tone[16_000], RATE, "DOUBLE"),
-        "holes.wav": (holed, RATE, "DOUBLE"),
-        "loud.wav": (1e5 * tone[16_000], RATE, "DOUBLE"),
-        "silent.wav": (np.zeros(1600), RATE, "PCM_16"),
-        "brief.wav": (tone[16_000][:150], RATE, "PCM_16"),
-    }
-    for name, (samples, hz, kind) in sounds.items():
-        soundfile.write(folder / name, samples, hz, subtype=kind)
-    return [folder / name for name in sounds]
 
 
 def test_odd_sound_gives_finite_numbers(case, tmp_path):

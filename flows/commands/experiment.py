@@ -222,6 +222,8 @@ def tell(result: RowsResult) -> None:
     )
     for note in result.request.notes:
         to_terminal(f"\n{note}")
+    if result.request.choice.brief:
+        to_terminal("\nTrainings were cut short, only to see that every row runs: these numbers are no results.")
     untrained = result.request.run.profile.untrained
     if untrained:
         to_terminal(
