@@ -75,7 +75,7 @@ def experiment(request: RowsRequest, runs_on: Any) -> RowsResult:
         for outcome in outcomes
         if (outcome.stage, outcome.status) == ("train", "failed")
     }
-    rows = tuple(_row(request, row, failed) for row in request.rows)
+    rows = (*(_row(request, row, failed) for row in request.rows), *request.refused)
     refusals, files = _published(request, rows)
     report = write_experiment_report(rows, request.report, _about(request))
     return RowsResult(request, rows, (*outcomes, *refusals), files, report)

@@ -14,9 +14,11 @@ from models.extractors.registry import spec_of
 from models.extractors.specs import FaceExtractorSpec
 from models.faces.specs import DetectorSpec
 from models.methods import renamed
+from models.weights.folder import default_folder
 from store import FeatureStore
+from store.contract.errors import WeightsError
 from tasks.protocols import briefly, folds_of, honest_name
-from tasks.rows import Protocol, RowSpec
+from tasks.rows import Protocol, RowOutcome, RowSpec
 from tasks.specs import ExperimentSpec
 
 
@@ -47,6 +49,7 @@ class RowsRequest:
         choice: how they are run.
         report: the folder that gets the page, its figures and the challenge files.
         notes: what differs from the papers, as a person should read it.
+        refused: rows that cannot run here, with the reason: the weights of a network are missing.
     """
 
     run: Request
@@ -54,6 +57,7 @@ class RowsRequest:
     choice: RowsChoice
     report: Path
     notes: tuple[str, ...] = ()
+    refused: tuple[RowOutcome, ...] = ()
 
     @property
     def honest_heads(self) -> tuple[ExperimentSpec, ...]:
@@ -88,6 +92,7 @@ def rows_request(config: RunConfig, rows: Sequence[RowSpec], choice: RowsChoice)
     rows = [changed(row, lambda head: _without_folders(head, missing)) for row in rows]
     if choice.brief:
         rows = [changed(row, briefly) for row in rows]
+    rows, refused = _with_weights(rows, untrained=config.weights == "untrained")
     run = request_of(config.model_copy(update={"extractors": extractors_of(rows), "experiments": ()}))
     rows = [changed(row, lambda head: replace(head, extractors=run.profile.extractors)) for row in rows]
     heads = _heads(rows)
@@ -95,7 +100,31 @@ def rows_request(config: RunConfig, rows: Sequence[RowSpec], choice: RowsChoice)
     store.prepare(_producers(rows, heads, choice))
     run = replace(run, experiments=heads)
     report = run.runs_folder / "experiments" / run.bench.run_id
-    return RowsRequest(run, tuple(rows), choice, report, tuple(notes))
+    return RowsRequest(run, tuple(rows), choice, report, tuple(notes), refused)
+
+
+def _with_weights(rows: Sequence[RowSpec], untrained: bool) -> tuple[list[RowSpec], tuple[RowOutcome, ...]]:
+    """The rows whose networks have their weights here, and the others with the reason.
+
+    Raises:
+        WeightsMissingError: no row could run; the message is that of the first.
+    """
+    folder, faults = default_folder(), dict[str, WeightsError]()
+    for name in extractors_of(rows):
+        try:
+            folder.resolve(spec_of(name).weights, untrained=untrained)
+        except WeightsError as error:
+            faults[name] = error
+    lacking = {row.name: fault for row in rows if (fault := _fault(row, faults)) is not None}
+    if len(lacking) == len(rows):
+        raise next(iter(lacking.values()))
+    refused = tuple(RowOutcome(row, "failed", str(lacking[row.name])) for row in rows if row.name in lacking)
+    return [row for row in rows if row.name not in lacking], refused
+
+
+def _fault(row: RowSpec, faults: Mapping[str, WeightsError]) -> WeightsError | None:
+    names = [part.extractor for head in row.heads for part in head.inputs]
+    return next((faults[name] for name in names if name in faults), None)
 
 
 def changed(row: RowSpec, change: Callable[[ExperimentSpec], ExperimentSpec]) -> RowSpec:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any, get_args
@@ -86,6 +87,8 @@ def _fit(work: Work, seen: Mapping[Part, list[Seen]], recipe: Any) -> Artifact:
             f"inputs of '{experiment.name}'. Add annotations, or videos that have them."
         )
     head = kind_of(experiment.head).fit(work, experiment.head, seen["train"], seen["validation"])
+    if work.conduct.checkpoints is not None:
+        shutil.rmtree(work.conduct.checkpoints, ignore_errors=True)  # it is trained: there is nothing to go on from
     outputs, value = _judged(work, head, seen["validation"] or seen["train"])
     thresholds = _thresholds(experiment, outputs, value) if seen["validation"] else None
     arrays = {f"parameter_{name}": array for name, array in head.parameters.items()}

@@ -99,7 +99,8 @@ def test_an_engine_is_offered_only_when_it_is_faithful(cosine, same, enough):
     assert Fidelity(cosine, same).enough is enough
 
 
-def test_the_first_faithful_engine_is_taken_and_measured_once(parameters, tmp_path):
+def test_the_first_faithful_engine_is_taken_and_measured_once(parameters, tmp_path, monkeypatch):
+    monkeypatch.setattr(fidelities, "_FACES", 20)
     loads = []
 
     def load():

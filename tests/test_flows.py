@@ -123,7 +123,7 @@ def test_a_second_run_does_nothing_and_prefect_shows_its_tasks_as_cached(clips, 
     assert {task_run.state.name for task_run in task_runs} == {"Cached"}
 
 
-def _until_final(read, limit_s=20):
+def _until_final(read, limit_s=60):
     """Task states reach the server through events, a moment after the run."""
     deadline = time.monotonic() + limit_s
     while True:

@@ -97,7 +97,8 @@ class FaceDetector:
 def _judged(network: nn.Module, patches: Tensor) -> list[Tensor]:
     """What a network says of patches, in a batch filled up to a round number.
 
-    In other batches the last bits of the dense layers follow the number of threads.
+    In other batches the last bits of the dense layers follow the number of threads; on some processors they do in any,
+    which is why tasks give torch one thread (docs/adr/0005).
     """
     step = 2 if len(patches) <= 4 else 8
     filled = nn.functional.pad(patches, (0, 0, 0, 0, 0, 0, 0, -len(patches) % step))
