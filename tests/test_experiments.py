@@ -19,8 +19,16 @@ from flows.runners import RunnerSpec
 from flows.server import prefect_server
 from flows.watch import Screen
 from models.demo.corpus import CorpusSpec, write_corpus
+from models.heads.specs import EXPR_MLP
 from models.submission import read_submission
+from models.weights.folder import default_folder
 from store import FeatureStore
+from store.contract.errors import WeightsMissingError
+from store.contract.labels import EXPR
+from store.contract.records import Address, Artifact
+from tasks.specs import Bench, ExperimentSpec, Input
+from tasks.train import train
+from tests.factories import commit, source
 
 ROWS = {
     "expr": """
@@ -208,3 +216,45 @@ def test_the_command_lists_rows_and_refuses_what_it_does_not_know():
     assert nothing.returncode == 2
     assert "--all" in nothing.stderr
     assert len(find_rows(["abaw5", "abaw6"])) > 60
+
+
+def test_a_row_whose_weights_are_missing_says_which_and_stops_no_other(shared, tmp_path, monkeypatch):
+    monkeypatch.setenv("AFFSTORE_WEIGHTS", str(tmp_path / "weights"))
+    config = checked({"store": str(tmp_path / "store"), "engine": "openvino", "precision": "float32"}, "test")
+    both = find_rows(["abaw6/table5/emotieffnet", "abaw6/table5/mt-emotieffnet"])
+    with pytest.raises(WeightsMissingError, match="enet_b0_8_best_vgaf"):
+        rows_request(config, both, RowsChoice())
+    published = shared / "reference_outputs" / "enet_b0_8_best_vgaf.pt"
+    default_folder().import_file("enet_b0_8_best_vgaf", published, any_digest=True)
+    request = rows_request(config, both, RowsChoice())
+    assert [row.name for row in request.rows] == ["abaw6/table5/emotieffnet"]
+    (refused,) = request.refused
+    assert refused.row.name == "abaw6/table5/mt-emotieffnet"
+    assert "enet_b0_8_va_mtl" in refused.reason
+
+
+def test_the_same_bytes_in_train_and_validation_are_refused(tmp_path):
+    def labelled(video, split):
+        value = np.arange(40, dtype=np.int8)[:, None] % 8
+        said = {
+            "frames": 40,
+            "task": "expr",
+            "labels": list(EXPR.names),
+            "split": split,
+            "location": "",
+            "complaint": None,
+        }
+        label = Artifact(
+            Address("label", "expr", video, "main"), {"of": video}, {"value": value, "known": value >= 0}, said
+        )
+        heard = {"embedding": np.ones((40, 768), np.float32), "present": np.ones(40, bool)}
+        said = {"frames": 40, "vectors": 1, "complaint": None}
+        sound = Artifact(Address("audio", "wav2vec2_base_960h", video), {"of": video}, heard, said)
+        return source(video, sha256="1" * 64), label, sound
+
+    store = FeatureStore.create(str(tmp_path / "store"))
+    commit(store, *labelled("first", "train"), *labelled("second", "validation"))
+    experiment = ExperimentSpec("leaks", (Input("wav2vec2_base_960h"),), EXPR_MLP)
+    outcome = train(Bench(store.url, "run", tmp_path), experiment)
+    assert outcome.status == "failed"
+    assert "'first' of train and 'second' of validation have the same bytes" in outcome.reason
