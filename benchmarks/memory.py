@@ -54,7 +54,16 @@ STAND_INS: dict[str, tuple[str, ...]] = {
     "the sound network": ("quick_sound",),
     "one of each, in one job": ("quick_face_1", "quick_sound"),
     "three face networks and the sound network": ("quick_face_1", "quick_face_2", "quick_face_3", "quick_sound"),
+    "the papers' seven and five, in one job": (
+        *("quick_face_1", "quick_face_2", *(f"quick_face_{i}" for i in range(4, 9))),
+        *("quick_sound", *(f"quick_sound_{i}" for i in range(2, 6))),
+    ),
 }
+WIDTHS = {
+    **{"quick_face_4": 1408, "quick_face_5": 512, "quick_face_6": 512, "quick_face_7": 512, "quick_face_8": 768},
+    **{"quick_sound_2": 256, "quick_sound_3": 1024, "quick_sound_4": 512, "quick_sound_5": 1024},
+}
+"""Of stand-ins that are not as wide as EmotiEffNet-B0 or wav2vec 2.0 base: those of the papers' other networks."""
 
 
 class QuickForward:
@@ -102,8 +111,16 @@ def add_stand_ins(place: Workplace) -> Workplace:
     names = sorted({name for names in STAND_INS.values() for name in names})
     face, sound = spec_of(FACE), spec_of(SOUND)
     weights = place.profile.faces[0].weights
-    faces = [replace(face, name=name, weights=weights) for name in names if "face" in name]
-    sounds = [replace(sound, name=name, weights=weights) for name in names if "sound" in name]
+    faces = [
+        replace(face, name=name, weights=weights, width=WIDTHS.get(name, face.width))
+        for name in names
+        if "face" in name
+    ]
+    sounds = [
+        replace(sound, name=name, weights=weights, width=WIDTHS.get(name, sound.width))
+        for name in names
+        if "sound" in name
+    ]
     register(*faces)(QuickFace)
     register(*sounds)(QuickSound)
     return replace(place, profile=replace(place.profile, extractors=(*faces, *sounds)))
