@@ -102,7 +102,9 @@ class _Mlp(HeadKind[MlpSpec]):
         inputs = work.experiment.inputs
         chooses = StoreRows(work.store, validation, inputs) if validation else None
         head = fit(spec, StoreRows(work.store, train, inputs), chooses, work.conduct)
-        made = {"engine": "keras", "device": "cpu", "precision": "float32"}
+        from models.heads.keras_network import kind_of_device  # TensorFlow is there by now, as `fit` imports it
+
+        made = {"engine": "keras", "device": kind_of_device(work.bench.device), "precision": "float32"}
         return Fitted(dict(head.parameters), dict(head.curve), head.best_epoch, made=made)
 
     def say(self, work: Work, spec: MlpSpec, fitted: Fitted, features: Sequence[Record]) -> Said:

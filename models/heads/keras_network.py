@@ -36,19 +36,28 @@ def on_device(name: str) -> Iterator[str]:
     """
     if keras.backend.backend() != "tensorflow":
         raise SpecError(f"Heads need Keras on TensorFlow; found '{keras.backend.backend()}'. Unset KERAS_BACKEND.")
+    kind, place = _place(name)
+    _limit_threads()
+    with tf.device(place), _no_tracing_advice():
+        yield kind
+
+
+def kind_of_device(name: str) -> str:
+    """`cpu` or `cuda`: what `on_device` runs on where `name` is asked for."""
+    return _place(name)[0]
+
+
+def _place(name: str) -> tuple[str, str]:
+    """The kind of a device and what TensorFlow calls it."""
     kind, _, index = name.partition(":")
     gpus = tf.config.list_physical_devices("GPU") if kind == "cuda" else []
     number = int(index or 0)
     if number < len(gpus):
         _share_memory(gpus)
-        place = f"/GPU:{number}"
-    else:
-        if kind == "cuda":
-            _LOG.info("TensorFlow has no GPU %d here, so this head is trained on the CPU.", number)
-        kind, place = "cpu", "/CPU:0"
-    _limit_threads()
-    with tf.device(place), _no_tracing_advice():
-        yield kind
+        return kind, f"/GPU:{number}"
+    if kind == "cuda":
+        _LOG.info("TensorFlow has no GPU %d here, so this head is trained on the CPU.", number)
+    return "cpu", "/CPU:0"
 
 
 def _share_memory(gpus: list[Any]) -> None:
