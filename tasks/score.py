@@ -41,8 +41,8 @@ class Judged:
     records: tuple[Record, ...]
 
 
-def show(store: FeatureStore, row: RowSpec, protocol: Protocol, folds: int) -> Shown:
-    """Score a row on the validation videos.
+def result_artifact(store: FeatureStore, row: RowSpec, protocol: Protocol, folds: int) -> tuple[Artifact, Shown]:
+    """Score a row on the validation videos: its result as the store keeps it, and as it is shown.
 
     Args:
         store: with the predictions of the row's heads; under `honest`, also of their folds, and of the heads with fixed
@@ -56,11 +56,6 @@ def show(store: FeatureStore, row: RowSpec, protocol: Protocol, folds: int) -> S
         NotFoundError: a head was not fitted.
         SpecError: parts of the method do not fit each other.
     """
-    return _shown(store, row, protocol, folds)[0]
-
-
-def result_artifact(store: FeatureStore, row: RowSpec, protocol: Protocol, folds: int) -> tuple[Artifact, Shown]:
-    """A row's result as the store keeps it, and as it is shown; see `show`."""
     shown, used = _shown(store, row, protocol, folds)
     scores, space = shown.scores, task_space(row.task)
     arrays: dict[str, NDArray[Any]] = {}
