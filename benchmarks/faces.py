@@ -37,6 +37,8 @@ from PIL import Image
 
 from flows.commands.options import print_table
 from models.demo.film import Pictures, write_film
+from models.engines.base import forward_threads
+from models.engines.footprint import PASSES_A_THREAD
 from models.extractors.base import FaceExtractor
 from models.extractors.registry import build_face
 from models.faces.crops import resized
@@ -119,9 +121,10 @@ def networks(place: Workplace) -> list[FaceExtractor]:
 
 
 def bare(network: FaceExtractor, crops: Pixels) -> None:
-    """The forward pass alone, on all cores."""
+    """The forward pass alone, on all cores, called from as many threads as a run does."""
+    callers = forward_threads() * PASSES_A_THREAD.get(network.spec.engine, 1)
     pieces = [crops[first : first + network.batch] for first in range(0, len(crops), network.batch)]
-    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as threads:
+    with ThreadPoolExecutor(callers) as threads:
         list(threads.map(network.embed, pieces))
 
 
@@ -220,7 +223,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--clip", default="WolfgangLanger_Pexels.mp4", help="of the media, for the raw table")
     parser.add_argument("--engine", default="auto")
     parser.add_argument("--precision", default="auto")
-    parser.add_argument("--faces", type=int, default=1024, help="files of the first table")
+    parser.add_argument("--faces", type=int, default=2048, help="files of the first table")
     parser.add_argument("--faces-of-seven", type=int, default=384)
     parser.add_argument("--frames", type=int, default=500, help="of a raw video")
     parser.add_argument("--rounds", type=int, default=3)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -52,4 +53,6 @@ def due_work(
 
 def hands_of(runner: RunnerSpec, device: str) -> Hands:
     """Who does a run's work."""
-    return Hands(runner.at_work, runner.at_work if runner.kind == "dask" else 1, device=device)
+    if runner.kind == "dask":  # a worker's forward passes have one thread, unless told otherwise: flows.worker
+        return Hands(runner.at_work, runner.at_work, int(os.environ.get("AFFSTORE_THREADS") or 1), device)
+    return Hands(runner.at_work, device=device)

@@ -8,12 +8,12 @@ more, and training heads is not in it.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from models.engines.base import forward_threads
 from models.engines.footprint import face_pass_bytes, gpu_pass_bytes, outputs_of, sound_pass_bytes
 from models.extractors.specs import ExtractorSpec
 from models.media.announced import announced
@@ -152,13 +152,8 @@ class Hands:
 
     at_once: int = 1
     processes: int = 1
-    threads: int = field(default_factory=lambda: forward_threads())
+    threads: int = field(default_factory=forward_threads)
     device: str = "cpu"
-
-
-def forward_threads() -> int:
-    """The threads that face networks share; see `tasks.networks`."""
-    return int(os.environ.get("AFFSTORE_THREADS") or len(os.sched_getaffinity(0)))
 
 
 def memory_need(profile: Profile, weights: Path, films: Iterable[Film], hands: Hands) -> MemoryNeed:

@@ -7,7 +7,6 @@ video's thread.
 
 from __future__ import annotations
 
-import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
@@ -15,6 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from models.batches import SharedNetwork
+from models.engines.base import forward_threads
+from models.engines.footprint import PASSES_A_THREAD
 from models.extractors.base import SoundExtractor
 from models.extractors.registry import build_face, build_sound
 from models.extractors.specs import FaceExtractorSpec, SoundExtractorSpec
@@ -56,16 +57,15 @@ def _one_thread_a_pass() -> None:
 
 
 @cache
-def _forward_threads() -> tuple[ThreadPoolExecutor, int]:
-    """The threads of all face networks: one a core, or as many as `AFFSTORE_THREADS` says."""
-    count = int(os.environ.get("AFFSTORE_THREADS") or len(os.sched_getaffinity(0)))
-    return ThreadPoolExecutor(count, "forward"), count
+def _forward_pool() -> ThreadPoolExecutor:
+    """The threads of all face networks, which hand batches to engines and wait for them."""
+    return ThreadPoolExecutor(forward_threads() * max(PASSES_A_THREAD.values()), "forward")
 
 
 @cache
 def _face_network(spec: FaceExtractorSpec, weights: Path, device: str) -> SharedNetwork:
     network = build_face(spec, WeightsFolder(weights).load(spec.weights.sha256), device)
-    return SharedNetwork(network, *_forward_threads())
+    return SharedNetwork(network, _forward_pool(), forward_threads() * PASSES_A_THREAD.get(spec.engine, 1))
 
 
 @cache

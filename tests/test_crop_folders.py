@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageOps
 
 from flows.cli import call
 from flows.config import ExperimentConfig, checked
@@ -83,6 +83,52 @@ def test_every_kind_of_picture_becomes_rgb_as_pillow_says(form, mode):
     np.testing.assert_array_equal(decode(content).rgb, expected)
 
 
+JPEGS = [
+    {"subsampling": 0},
+    {"subsampling": 1, "quality": 50},
+    {"subsampling": 2},
+    {"progressive": True},
+    {"keep_rgb": True},
+    {"restart_marker_blocks": 2},
+]
+
+
+@pytest.mark.parametrize("how", JPEGS, ids=str)
+@pytest.mark.parametrize("side", [1, 17, 112])
+def test_every_kind_of_jpeg_has_the_pixels_that_pillow_gives_it(how, side):
+    content = jpeg(side, **how)
+    np.testing.assert_array_equal(decode(content).rgb, by_pillow(content))
+
+
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF data")
+@given(st.data())
+def test_a_damaged_jpeg_is_what_pillow_makes_of_it_or_refused_with_it(data):
+    content = damaged(jpeg(40, **data.draw(st.sampled_from(JPEGS))), data)
+    expected = by_pillow(content)
+    if expected is None:
+        with pytest.raises(MediaError):
+            decode(content)
+    else:
+        np.testing.assert_array_equal(decode(content).rgb, expected)
+
+
+def jpeg(side, **how):
+    file = io.BytesIO()
+    noise = Image.fromarray(RGB).resize((side, side))
+    noise.save(file, "JPEG", **how)
+    return file.getvalue()
+
+
+def by_pillow(content):
+    """What Pillow alone makes of a JPEG; None where it refuses it."""
+    try:
+        with Image.open(io.BytesIO(content), formats=("JPEG",)) as picture:
+            picture.load()
+            return np.asarray(ImageOps.exif_transpose(picture).convert("RGB"))
+    except Exception:  # noqa: BLE001 - whatever Pillow raises of bytes that are no picture
+        return None
+
+
 def test_of_16_bits_the_upper_8_are_taken():
     grey = np.arange(0, 60_000, 100, dtype=np.uint16).reshape(24, 25)
     file = io.BytesIO()
@@ -116,12 +162,17 @@ def test_what_is_no_whole_picture_is_refused_with_its_reason(content, reason):
 @pytest.mark.filterwarnings("ignore:Corrupt EXIF data")
 @given(st.data())
 def test_damaged_pictures_are_refused_or_decoded_and_nothing_else(data):
-    content = bytearray(data.draw(st.sampled_from(DAMAGED)))
-    for _ in range(data.draw(st.integers(1, 4))):
-        at = data.draw(st.integers(0, len(content) - 1))
-        content[at : at + data.draw(st.integers(0, 3))] = data.draw(st.binary(max_size=3))
     with suppress(MediaError):
-        assert decode(bytes(content)).rgb.shape[2] == 3
+        assert decode(damaged(data.draw(st.sampled_from(DAMAGED)), data)).rgb.shape[2] == 3
+
+
+def damaged(content, data):
+    """Some bytes gone, some others in their place."""
+    changed = bytearray(content)
+    for _ in range(data.draw(st.integers(1, 4))):
+        at = data.draw(st.integers(0, len(changed) - 1))
+        changed[at : at + data.draw(st.integers(0, 3))] = data.draw(st.binary(max_size=3))
+    return bytes(changed)
 
 
 DAMAGED = [encoded(form="JPEG", turn=TURN_RIGHT), encoded(form="JPEG", mode="CMYK"), encoded(), encoded(mode="P")]

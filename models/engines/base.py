@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol
 
@@ -40,6 +41,11 @@ class Choice:
 
     def __str__(self) -> str:
         return f"{self.engine} {self.precision}"
+
+
+def forward_threads() -> int:
+    """Cores that the passes of face networks may use in this process: all, or as many as `AFFSTORE_THREADS` says."""
+    return int(os.environ.get("AFFSTORE_THREADS") or len(os.sched_getaffinity(0)))
 
 
 def forward_of(staged: Staged, spec: FaceExtractorSpec, device: str) -> Forward:

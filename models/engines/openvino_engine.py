@@ -7,7 +7,6 @@ its conversion tool, which reports home, is not used.
 
 from __future__ import annotations
 
-import os
 import threading
 import warnings
 from itertools import pairwise
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from models.engines.base import forward_threads
 from models.extractors.specs import FaceExtractorSpec
 from store.contract.errors import SpecError
 
@@ -124,7 +124,7 @@ def _compile(model: Any, precision: str) -> Any:
     """One thread a stream: the last bits must not depend on how many cores are free."""
     import openvino
 
-    threads = min(_MOST_THREADS, len(os.sched_getaffinity(0)))
+    threads = min(_MOST_THREADS, forward_threads())
     return openvino.Core().compile_model(
         model,
         "CPU",

@@ -73,6 +73,9 @@ def decode(content: bytes) -> Decoded:
         with Image.open(io.BytesIO(content), formats=_FORMATS) as picture:
             if picture.width * picture.height > _MOST_PX:
                 raise MediaError(f"{picture.width}x{picture.height} px are too many for a face")
+            plain = _plain_jpeg(content, picture)
+            if plain is not None:
+                return Decoded(plain, turned=False)
             picture.load()
             turn = _turn(picture)
             upright = picture if turn is None else picture.transpose(turn)
@@ -83,6 +86,22 @@ def decode(content: bytes) -> Decoded:
         raise MediaError("it has too many pixels for a face") from error
     except _BROKEN as error:
         raise MediaError(" ".join(str(error).split()) or "it is damaged") from error
+
+
+def _plain_jpeg(content: bytes, picture: Image.Image) -> NDArray[np.uint8] | None:
+    """The pixels of an upright, undamaged colour JPEG; None of anything else.
+
+    They are Pillow's, in half the time. Both rest on libjpeg-turbo, here in its strict reading: at the least doubt
+    Pillow decides, and gives the reason.
+    """
+    import simplejpeg
+
+    if picture.format != "JPEG" or picture.mode != "RGB" or _turn(picture) is not None:
+        return None
+    try:
+        return np.asarray(simplejpeg.decode_jpeg(content, "RGB", strict=True), np.uint8)
+    except ValueError:
+        return None
 
 
 def _turn(picture: Image.Image) -> Image.Transpose | None:
