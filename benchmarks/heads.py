@@ -148,7 +148,7 @@ def sequences(folder: Path, steps: int, rounds: int, layers: int) -> None:
     from models.heads.sequence_training import Training
     from models.heads.sequence_windows import one_thread
 
-    spec = replace(EXPR_SEQUENCE, selection="last_epoch", epochs=1 + rounds, evaluations=1, standardise=False)
+    spec = replace(EXPR_SEQUENCE, selection="last_epoch", epochs=2 + rounds, evaluations=1, standardise=False)
     spec = replace(spec, encoder=replace(spec.encoder, layers=layers))
     store = FeatureStore(str(folder / "store"))
     a_video = (VIDEO_FRAMES - spec.window.length) // spec.window.stride + 2
@@ -160,9 +160,8 @@ def sequences(folder: Path, steps: int, rounds: int, layers: int) -> None:
         training.windows = training.windows[: steps * spec.batch]
         order = np.arange(len(training.windows))
         batches = list(training._read([order[i : i + spec.batch] for i in range(0, len(order), spec.batch)]))
-        training._step(*batches[0])
-        training.progress.loss, training.progress.frames = 0.0, 0
         read, bare = [], []
+        list(training._epoch())  # the first steps of a process are slower
         for _ in track(range(rounds), "steps", transient=True):
             read.append(spent(lambda: list(training._epoch())))
             bare.append(spent(lambda: [training._step(*batch) for batch in batches]))

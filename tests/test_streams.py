@@ -6,8 +6,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import zarr
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from zarr.codecs import BloscCodec, ZstdCodec
 
 from models.heads.examples import Examples
 from models.heads.keras_mlp import fit
@@ -19,6 +21,7 @@ from store.contract.errors import AnnotationError, NotFoundError, SpecError
 from store.contract.keys import digest_arrays
 from store.contract.records import Address, Artifact
 from store.contract.windows import WindowSpec
+from store.engine.chunks import read_chunks
 from store.engine.row_reader import RowReader
 from tasks.examples import Seen, read_examples
 from tasks.labelled_rows import StoreRows
@@ -187,6 +190,18 @@ def test_a_reader_gives_rows_that_nobody_else_holds(store, seen, kept):
     assert reader.shape(1) == (37, 8)
     with pytest.raises(NotFoundError, match="no array 'valence_arousal'"):
         RowReader(store, [seen[0].features[0]], "valence_arousal").read(0, 0, 1)
+
+
+@pytest.mark.parametrize("codec", [BloscCodec(cname="lz4", shuffle="bitshuffle"), ZstdCodec(), None], ids=str)
+@pytest.mark.parametrize(("shape", "dtype"), [((23, 3), "<f4"), ((20, 3), ">f4"), ((7,), "<i8"), ((9, 2, 2), "u1")])
+def test_chunks_are_those_that_zarr_reads_however_they_are_packed(codec, shape, dtype):
+    rows, values = 5, np.random.default_rng(0).integers(1, 99, shape).astype(dtype)
+    array = zarr.create_array({}, shape=shape, dtype=dtype, chunks=(rows, *shape[1:]), compressors=codec, fill_value=3)
+    array[:rows] = values[:rows]
+    array[-2:] = values[-2:]  # what lies between was never written
+    numbers = [len(range(0, shape[0], rows)) - 1, 0, 1]
+    for number, chunk in zip(numbers, read_chunks(array, numbers), strict=True):
+        np.testing.assert_array_equal(chunk, array[number * rows : (number + 1) * rows])
 
 
 def test_windows_of_a_batch_are_those_that_are_read_one_by_one(store, seen):

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from store.contract.errors import NotFoundError
 from store.contract.records import Record
 from store.contract.schema import family
+from store.engine.chunks import read_chunks
 from store.engine.feature_store import FeatureStore
 from store.engine.places import in_words
 
@@ -71,25 +72,24 @@ class RowReader:
         """Rows put together from whole chunks."""
         rows = array.chunks[0]
         joined = np.empty((max(0, stop - start), *array.shape[1:]), array.dtype)
-        for begin in range(start // rows * rows, stop, rows):
-            chunk = self._chunk(index, array, begin)
+        for begin, chunk in self._whole(index, array, range(start // rows * rows, stop, rows)).items():
             first, last = max(start, begin), min(stop, begin + rows)
             joined[first - start : last - start] = chunk[first - begin : last - begin]
         return joined
 
-    def _chunk(self, index: int, array: zarr.Array[Any], begin: int) -> NDArray[Any]:
-        """The whole chunk that begins at a row: one that is kept, or from the store."""
+    def _whole(self, index: int, array: zarr.Array[Any], begins: range) -> dict[int, NDArray[Any]]:
+        """The whole chunks that begin at these rows: those that are kept, and the others side by side."""
         with self._lock:
-            chunk = self._chunks.get((index, begin))
-            if chunk is not None:
+            found = {begin: self._chunks[index, begin] for begin in begins if (index, begin) in self._chunks}
+        missing = [begin for begin in begins if begin not in found]
+        found |= zip(missing, read_chunks(array, [begin // begins.step for begin in missing]), strict=True)
+        with self._lock:
+            for begin in begins:
+                self._chunks[index, begin] = found[begin]
                 self._chunks.move_to_end((index, begin))
-                return chunk
-        chunk = np.asarray(array[begin : begin + array.chunks[0]])
-        with self._lock:
-            self._chunks[index, begin] = chunk
-            if len(self._chunks) > self._most:
+            while len(self._chunks) > self._most:
                 self._chunks.popitem(last=False)
-        return chunk
+        return found
 
     def _open(self, index: int) -> zarr.Array[Any]:
         if index not in self._arrays:
