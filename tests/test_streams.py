@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 
 import numpy as np
@@ -9,7 +10,10 @@ import pytest
 import zarr
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numcodecs import blosc
 from zarr.codecs import BloscCodec, ZstdCodec
+from zarr.core.buffer import cpu
+from zarr.storage import MemoryStore
 
 from models.heads.examples import Examples
 from models.heads.keras_mlp import fit
@@ -17,7 +21,7 @@ from models.heads.rows import read_all
 from models.heads.specs import EXPR_MLP
 from models.heads.videos import LabelledVideos, Window
 from store import FeatureStore, FrameWindows
-from store.contract.errors import AnnotationError, NotFoundError, SpecError
+from store.contract.errors import AnnotationError, NotFoundError, SpecError, StoreError
 from store.contract.keys import digest_arrays
 from store.contract.records import Address, Artifact
 from store.contract.windows import WindowSpec
@@ -202,6 +206,19 @@ def test_chunks_are_those_that_zarr_reads_however_they_are_packed(codec, shape, 
     numbers = [len(range(0, shape[0], rows)) - 1, 0, 1]
     for number, chunk in zip(numbers, read_chunks(array, numbers), strict=True):
         np.testing.assert_array_equal(chunk, array[number * rows : (number + 1) * rows])
+
+
+@pytest.mark.parametrize(
+    "packed",
+    [b"", b"nothing packed", blosc.compress(bytes(40), b"lz4", 5), blosc.compress(bytes(range(80)), b"lz4", 5)[:-5]],
+)
+def test_a_damaged_chunk_is_named_and_never_numbers(packed):
+    held = MemoryStore()
+    array = zarr.create_array(held, shape=(10, 2), dtype="<f4", chunks=(10, 2), compressors=BloscCodec())
+    array[...] = 1
+    asyncio.run(held.set("c/0/0", cpu.Buffer.from_bytes(packed)))
+    with pytest.raises(StoreError, match=r"c/0/0' is damaged: .*Restore"):
+        read_chunks(array, [0])
 
 
 def test_windows_of_a_batch_are_those_that_are_read_one_by_one(store, seen):

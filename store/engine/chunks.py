@@ -18,6 +18,11 @@ from zarr.codecs import BloscCodec, BytesCodec
 from zarr.core.buffer import default_buffer_prototype
 from zarr.core.sync import sync
 
+from store.contract.errors import StoreError
+
+_SIZE, _PACKED_SIZE = slice(4, 8), slice(12, 16)
+"""In Blosc's header: of the numbers, and of all that is packed."""
+
 
 def read_chunks(array: zarr.Array[Any], numbers: Sequence[int]) -> list[NDArray[Any]]:
     """The chunks of these numbers along the first axis; the last one of an array may be shorter.
@@ -25,6 +30,9 @@ def read_chunks(array: zarr.Array[Any], numbers: Sequence[int]) -> list[NDArray[
     Args:
         array: cut along its first axis alone.
         numbers: which, from 0.
+
+    Raises:
+        StoreError: a chunk is damaged.
     """
     rows = array.chunks[0]
     if not _is_ours(array):
@@ -51,5 +59,18 @@ async def _unpacked(array: zarr.Array[Any], number: int) -> NDArray[Any]:
     if packed is None:
         return np.full(array.chunks, array.fill_value, array.dtype)
     chunk = np.empty(array.chunks, array.dtype)
-    await asyncio.to_thread(blosc.decompress, packed.as_numpy_array(), chunk)
+    try:
+        await asyncio.to_thread(_unpack, packed.as_numpy_array(), chunk)
+    except (RuntimeError, ValueError) as error:
+        raise StoreError(
+            f"'{at}' is damaged: {error}. Restore the store from a copy, or extract it anew into another one."
+        ) from error
     return chunk
+
+
+def _unpack(packed: NDArray[np.uint8], chunk: NDArray[Any]) -> None:
+    """What Blosc does not look at itself: whether all bytes are there, and fill the chunk."""
+    said = [int.from_bytes(packed[place].tobytes(), "little") for place in (_PACKED_SIZE, _SIZE)]
+    if said != [packed.nbytes, chunk.nbytes]:
+        raise ValueError(f"{packed.nbytes} bytes, which should hold {chunk.nbytes}, say {said} of themselves")
+    blosc.decompress(packed, chunk)
