@@ -49,8 +49,8 @@ def detector(spec: DetectorSpec, device: str) -> FaceDetector:
         return _detector(spec, device)
 
 
-@cache
 def _one_thread_a_pass() -> None:
+    """Said anew whenever a network is asked for: whoever else sets torch's threads puts back what was there before."""
     import torch
 
     torch.set_num_threads(1)

@@ -24,6 +24,7 @@ from models.faces.finder import FaceFinder
 from models.faces.specs import DetectorSpec, TrackingSpec, resolve, weights_files
 from models.faces.tracking import FaceTrack, FaceTracker
 from store.contract.errors import SpecError, WeightsDigestError, WeightsMissingError
+from tasks import networks
 
 SPEC = TrackingSpec()
 
@@ -239,3 +240,14 @@ class TestCrop:
         for box in ([3.1, 3.1, 3.9, 8.0], [12, 0, 15, 5], [-5, -5, -1, -1]):
             with pytest.raises(SpecError, match="no whole pixel"):
                 crop(picture, np.array(box, np.float32), 16)
+
+
+def test_a_network_that_is_asked_for_runs_on_one_thread_whatever_was_set_in_between():
+    before = torch.get_num_threads()
+    try:
+        for _ in range(2):
+            torch.set_num_threads(2)
+            networks.detector(resolve(DetectorSpec()), "cpu")
+            assert torch.get_num_threads() == 1
+    finally:
+        torch.set_num_threads(before)
