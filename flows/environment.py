@@ -17,6 +17,7 @@ _QUIET = {
     "DASK_LOGGING__DISTRIBUTED": "warning",
     # The order of summation must not depend on how many cores a machine or a worker has.
     "OPENBLAS_NUM_THREADS": "1",
+    "TF_NUM_INTRAOP_THREADS": "1",
     "MKL_DYNAMIC": "FALSE",
 }
 

@@ -560,3 +560,32 @@ print("both")
     command = [sys.executable, "-W", "ignore", "-c", script]
     done = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[1], check=False)
     assert done.stdout.split() == ["both"], done.stderr[-500:]
+
+
+def test_a_head_is_the_same_in_a_process_in_which_tensorflow_was_used_first():
+    script = """
+import sys
+from flows.environment import prepare
+prepare()
+if sys.argv[1:]:
+    import triton
+    import tensorflow as tf
+    float(tf.reduce_sum(tf.random.normal((4000, 400))))
+import numpy as np
+from dataclasses import replace
+from models.heads.examples import Examples
+from models.heads.keras_mlp import fit
+from models.heads.specs import EXPR_MLP
+from store.contract.keys import digest_arrays
+r = np.random.default_rng(0)
+rows = Examples(r.standard_normal((3000, 1280), np.float32), r.integers(0, 8, (3000, 1)).astype(np.int8))
+print(digest_arrays(dict(fit(replace(EXPR_MLP, epochs=1), rows, rows).parameters)))
+"""
+    environment = {name: value for name, value in os.environ.items() if name != "TF_NUM_INTRAOP_THREADS"}
+    environment["PYTHONPATH"] = os.pathsep.join(sys.path)
+    command = [sys.executable, "-W", "ignore", "-c", script]
+    alone, after = (
+        subprocess.run([*command, *more], env=environment, capture_output=True, text=True, check=True).stdout
+        for more in ([], ["used"])
+    )
+    assert alone == after != ""
