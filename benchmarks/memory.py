@@ -69,11 +69,6 @@ STAND_INS: dict[str, tuple[str, ...]] = {
 ALL = "the papers' seven and five, some passes computed"
 EVERY = 40
 EVERY_SOUND = 12
-TWELVE = (
-    *("emotieffnet_b0", "emotieffnet_b2", "mt_emotieffnet_b0", "mt_emotimobilefacenet", "mt_emotimobilevit"),
-    *("ddamfn", "mt_ddamfn", "wav2vec2_base_960h", "hubert_superb_er", "wav2vec2_large_msp_dim"),
-    *("openl3_env_mel128_512", "hubert_large_ls960"),
-)
 WIDTHS = {
     **{"quick_face_4": 1408, "quick_face_5": 512, "quick_face_6": 512, "quick_face_7": 512, "quick_face_8": 768},
     **{"quick_sound_2": 256, "quick_sound_3": 1024, "quick_sound_4": 512, "quick_sound_5": 1024},
@@ -249,7 +244,10 @@ def measure(asked: argparse.Namespace) -> dict[str, float]:
     """In a process of its own: one row."""
     name = asked.measure
     if name == ALL:
-        place = Workplace.at(asked.folder, TWELVE)
+        from faces import SEVEN
+        from sound import FIVE
+
+        place = Workplace.at(asked.folder, [*SEVEN, *FIVE])
         work: Callable[[], object] = twelve(place, asked.find_faces)
     else:
         place = Workplace.at(asked.folder, [name if name in (FACE, SOUND) else FACE])

@@ -82,7 +82,8 @@ class RowReader:
         with self._lock:
             found = {begin: self._chunks[index, begin] for begin in begins if (index, begin) in self._chunks}
         missing = [begin for begin in begins if begin not in found]
-        found |= zip(missing, read_chunks(array, [begin // begins.step for begin in missing]), strict=True)
+        if missing:
+            found |= zip(missing, read_chunks(array, [begin // begins.step for begin in missing]), strict=True)
         with self._lock:
             for begin in begins:
                 self._chunks[index, begin] = found[begin]
