@@ -5,8 +5,8 @@
   to warm up; `peak` is its largest resident size, with all that it has imported.
 - windows/s of the TCN and transformer in training from the store (`StoreSequences`), beside the bare training step on
   batches that lie in memory;
-- windows of 300 frames in random order and one after the other by `FrameWindows`, beside `np.memmap`. `disk`: after the
-  kernel was asked to forget the files; `memory`: they are in its cache.
+- windows of 300 frames in random order and one after the other by `FrameWindows`, a batch at once or each alone, beside
+  copies from `np.memmap`. `disk`: after the kernel was asked to forget the files; `memory`: they are in its cache.
 
 The numbers are random, of Aff-Wild2's amount: 585,317 rows need 7 GB of disk and, for the array, 4 GB of memory.
 Ratios are to be compared: seconds depend on the machine and on what else it does. Linux only: peaks come from /proc.
@@ -21,8 +21,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from statistics import median
 
@@ -31,7 +32,7 @@ from bench.clocks import Spent, spent, typical
 from memory import resident_mib
 from numpy.typing import NDArray
 from rich.progress import track
-from store_chunks import Maps, artifact, files_of, forget, put, source
+from store_chunks import BATCH, Maps, artifact, files_of, forget, put, read_windows, source
 
 from flows.commands.options import print_table
 from models.heads.conduct import Conduct
@@ -176,37 +177,37 @@ def sequences(folder: Path, steps: int, rounds: int, layers: int) -> None:
 def windows(folder: Path, maps: Sequence[Path], rounds: int) -> None:
     store = FeatureStore(str(folder / "store"))
     records = sorted(store.records("visual"), key=lambda record: int(record.address.video[1:]))
-    took: dict[tuple[str, str], tuple[list[Spent], list[Spent]]] = {}
+    took: dict[tuple[str, int, str], tuple[list[Spent], list[Spent]]] = {}
     readers: list[Callable[[], FrameWindows | Maps]] = [
         lambda: FrameWindows(FeatureStore(store.url), records),
         lambda: Maps(maps, WIDTH, WindowSpec()),
     ]
-    for _ in track(range(rounds), "windows", transient=True):
-        for order, place in (("random", "disk"), ("random", "memory"), ("in order", "disk"), ("in order", "memory")):
-            both = took.setdefault((order, place), ([], []))
-            for found, make in zip(both, readers, strict=True):
-                if place == "disk":
-                    forget([*files_of(folder / "store"), *maps])  # nothing has them mapped
-                reader = make()
-                if place == "memory":
-                    list(asked(reader, order))
-                found.append(spent(lambda one=reader, at=order: list(asked(one, at))))
-                del reader
+    ways = list(product(("random", "in order"), (BATCH, 1), ("disk", "memory")))
+    for order, batch, place in track(ways * rounds, "windows", transient=True):
+        both = took.setdefault((order, batch, place), ([], []))
+        for found, make in zip(both, readers, strict=True):
+            if place == "disk":
+                forget([*files_of(folder / "store"), *maps])  # nothing has them mapped
+            reader = make()
+            indexes = ordered(order, len(reader))
+            if place == "memory":
+                read_windows(reader, indexes, batch)
+            found.append(spent(lambda one=reader, them=indexes, most=batch: read_windows(one, them, most)))
+            del reader
     count = min(MOST_WINDOWS, len(readers[1]()))
     print(f"\n{count} windows of {WindowSpec().length} frames; bar: 0.5 of np.memmap.")
     rows = []
-    for (order, place), (ours, theirs) in took.items():
+    for (order, batch, place), (ours, theirs) in took.items():
         ms = [f"{1000 * typical(one).wall_s / count:.2f}" for one in (ours, theirs)]
-        rows.append((order, place, *ms, *beside(theirs, ours)))
-    print_table(("windows", "from", "store, ms", "memmap, ms", "memmap / store, wall", "processor"), rows)
+        rows.append((order, str(batch), place, *ms, *beside(theirs, ours)))
+    head = ("windows", "at once", "from", "store, ms", "memmap, ms", "memmap / store, wall", "processor")
+    print_table(head, rows)
 
 
-def asked(reader: FrameWindows | Maps, order: str) -> Iterator[int]:
-    """Read windows and keep none."""
-    count = min(MOST_WINDOWS, len(reader))
-    indexes = np.random.default_rng(0).permutation(len(reader))[:count] if order == "random" else np.arange(count)
-    for index in indexes.tolist():
-        yield len(reader[index])
+def ordered(order: str, windows: int) -> list[int]:
+    """The windows that are read."""
+    count = min(MOST_WINDOWS, windows)
+    return np.random.default_rng(0).permutation(windows)[:count].tolist() if order == "random" else list(range(count))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -4,8 +4,8 @@ For every pair of chunk rows and codec a store is made and used as runs and trai
 `np.memmap` of the same numbers in the same round:
 
 - write: whole videos, one draft and one commit each;
-- windows: every window of 300 frames once, in random order, by `FrameWindows`: an epoch. `first` is the first epoch of
-  a new reader, `next` its second one, `disk` the first one after the kernel was asked to forget the files;
+- windows: every window of 300 frames once, in random order, by `FrameWindows`, 32 at once: an epoch. `first` is one of
+  a new reader, `next` its second one, `disk` a first one after the kernel was asked to forget the files;
 - all: every video from its first row to its last, as a head's training set is read.
 
 The numbers are embeddings by an untrained EmotiEffNet of the faces of real pictures (the demonstration corpus, or the
@@ -54,6 +54,7 @@ CODECS: dict[str, Any] = {
     "blosc lz4, bits": BloscCodec(cname="lz4", clevel=5, shuffle="bitshuffle"),
 }
 NOISE = 1e-3
+BATCH = 32
 
 Rows = NDArray[np.float32]
 
@@ -88,9 +89,12 @@ class Maps:
     def __len__(self) -> int:
         return len(self._starts)
 
-    def __getitem__(self, index: int) -> Rows:
-        video, start = self._starts[index]
-        return np.array(self._rows[video][start : start + self._length])
+    def __getitems__(self, indexes: Sequence[int]) -> list[Rows]:
+        """Copies of these windows; see `FrameWindows`."""
+        rows = [
+            self._rows[video][start : start + self._length] for video, start in map(self._starts.__getitem__, indexes)
+        ]
+        return [np.array(one) for one in rows]
 
     def read_all(self) -> None:
         """Copy every video, one after the other."""
@@ -169,9 +173,14 @@ def measured(folder: Path, films: Sequence[Rows], maps: Sequence[Path]) -> Round
 
 
 def epoch(windows: FrameWindows | Maps) -> Spent:
-    """Read every window once, in one random order, and keep none."""
-    order = np.random.default_rng(0).permutation(len(windows)).tolist()
-    return spent(lambda: [len(windows[index]) for index in order])
+    """Read every window once, in one random order."""
+    return spent(lambda: read_windows(windows, np.random.default_rng(0).permutation(len(windows)).tolist(), BATCH))
+
+
+def read_windows(windows: FrameWindows | Maps, order: Sequence[int], batch: int) -> None:
+    """Read these windows, so many at once, and keep none longer than training does."""
+    for begin in range(0, len(order), batch):
+        windows.__getitems__(order[begin : begin + batch])
 
 
 def put(url: str, artifacts: Sequence[Artifact]) -> None:

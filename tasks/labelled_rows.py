@@ -10,13 +10,14 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from models.heads.sequences import Piece
 from store import FeatureStore
 from tasks.examples import Seen
 from tasks.specs import Input
 from tasks.streams import InputReader, name_of
 
 _BLOCK_FRAMES = 1024
-"""Two chunks of an embedding: few enough that many videos meet among the rows that are mixed (docs/adr/0009)."""
+"""A chunk of an embedding or so: few enough that many videos meet among the rows that are mixed (docs/adr/0009)."""
 
 
 class _Block(NamedTuple):
@@ -77,7 +78,7 @@ class StoreRows:
         """See `Rows.read`."""
         subject, frames = self._blocks[block]
         first, stop = int(frames[0]), int(frames[-1]) + 1
-        parts = self._reader.read(subject, first, stop)
+        [parts] = self._reader.read([Piece(subject, first, stop)])
         x = parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
         return x if len(frames) == len(x) else x[frames - first]
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from models.heads.sequences import Labels, Streams
+from models.heads.sequences import Labels, Piece, Streams
 from store import FeatureStore
 from store.contract.errors import NotFoundError, SpecError
 from store.contract.names import join_subject
@@ -15,9 +15,6 @@ from store.contract.records import Record
 from store.engine.row_reader import RowReader
 from tasks.examples import Seen
 from tasks.specs import Input
-
-_KEPT_CHUNKS = 8
-"""An input: windows that follow each other, as those of a validation video, share chunks."""
 
 
 class InputReader:
@@ -32,7 +29,6 @@ class InputReader:
         store: FeatureStore,
         subjects: Sequence[Sequence[Record]],
         inputs: Sequence[Input],
-        kept_chunks: int = 0,
     ) -> None:
         """Open the masks.
 
@@ -40,15 +36,12 @@ class InputReader:
             store: an open store; it is read at its snapshot.
             subjects: the records of each subject's inputs, in their order.
             inputs: which array of each is meant.
-            kept_chunks: see `RowReader`.
 
         Raises:
             SpecError: an extractor does not give the array that is asked for.
         """
         parts = list(zip(*subjects, strict=True))
-        self._values = [
-            RowReader(store, records, part.array, kept_chunks) for records, part in zip(parts, inputs, strict=False)
-        ]
+        self._values = [RowReader(store, records, part.array) for records, part in zip(parts, inputs, strict=False)]
         self.widths = tuple(_width(reader, part) for reader, part in zip(self._values, inputs, strict=False))
         masks = [RowReader(store, records, "present") for records in parts]
         self._present = [
@@ -59,9 +52,9 @@ class InputReader:
         """`(frames, inputs)`: where each input of a subject has something."""
         return self._present[subject]
 
-    def read(self, subject: int, start: int, stop: int) -> tuple[NDArray[np.float32], ...]:
-        """Its inputs in the frames `[start, stop)` that exist, `(frames, width)` each."""
-        return tuple(reader.read(subject, start, stop) for reader in self._values)
+    def read(self, pieces: Sequence[Piece]) -> list[tuple[NDArray[np.float32], ...]]:
+        """The inputs of each piece, as far as it exists, `(frames, width)` each."""
+        return list(zip(*(reader.read_many(pieces) for reader in self._values), strict=True))
 
 
 class StoreSequences:
@@ -84,7 +77,7 @@ class StoreSequences:
             SpecError: an extractor does not give the array that is asked for.
         """
         self._store, self._seen = store, tuple(seen)
-        self._reader = InputReader(store, [one.features for one in seen], inputs, _KEPT_CHUNKS)
+        self._reader = InputReader(store, [one.features for one in seen], inputs)
         self.names: Sequence[str] = tuple(name_of(one) for one in seen)
         self.widths = self._reader.widths
 
@@ -93,9 +86,12 @@ class StoreSequences:
         arrays = self._store.read(self._seen[video].label.address)
         return Labels(arrays["value"], np.logical_and.reduce(arrays["known"], axis=1))
 
-    def read(self, video: int, start: int, stop: int) -> Streams:
+    def read(self, pieces: Sequence[Piece]) -> list[Streams]:
         """See `Sequences.read`."""
-        return Streams(self._reader.read(video, start, stop), self._reader.present(video)[start:stop])
+        return [
+            Streams(values, self._reader.present(video)[start:stop])
+            for values, (video, start, stop) in zip(self._reader.read(pieces), pieces, strict=True)
+        ]
 
 
 def streams_of(store: FeatureStore, features: Sequence[Record], inputs: Sequence[Input]) -> Streams:
@@ -111,7 +107,8 @@ def streams_of(store: FeatureStore, features: Sequence[Record], inputs: Sequence
     """
     reader = InputReader(store, [features], inputs)
     present = reader.present(0)
-    return Streams(reader.read(0, 0, len(present)), present)
+    [values] = reader.read([Piece(0, 0, len(present))])
+    return Streams(values, present)
 
 
 def name_of(seen: Seen) -> str:

@@ -33,7 +33,7 @@ from models.heads.sequence_specs import (
     without_encoder,
 )
 from models.heads.sequence_windows import outputs_of, stack
-from models.heads.sequences import Labels, MemorySequences, Streams, merge
+from models.heads.sequences import Labels, MemorySequences, Piece, Streams, merge
 from models.heads.specs import EXPR_MLP
 from models.heads.tcn import Stream
 from models.heads.tcn_transformer import EncoderLayer, build, initialise, load_arrays, to_arrays
@@ -70,6 +70,10 @@ def tiny(task: str = "expr", **changes) -> SequenceSpec:
         "evaluations": 2,
     }
     return replace(PAPER_SEQUENCES[task], **{**small, **changes})
+
+
+def piece(source: MemorySequences, video: int, start: int, stop: int) -> Streams:
+    return source.read([Piece(video, start, stop)])[0]
 
 
 def videos(task: str = "expr", frames=(45, 20, 7, 31), seed: int = 0) -> MemorySequences:
@@ -251,7 +255,7 @@ def test_what_stands_where_nothing_is_present_changes_nothing(seed, frames, posi
 
 def test_what_is_present_changes_something_and_so_does_presence():
     network = drawn(network_of(tiny()))
-    streams = videos(frames=(20,)).read(0, 0, 20)
+    streams = piece(videos(frames=(20,)), 0, 0, 20)
     frame = int(np.flatnonzero(streams.present[:, 0])[3])
     louder = tuple(array.copy() for array in streams.values)
     louder[0][frame] += 1
@@ -280,7 +284,7 @@ def test_padding_changes_nothing(seed, frames, windows):
 
 def test_frames_without_anything_are_not_attended_to():
     network = drawn(network_of(tiny()))
-    streams = videos(frames=(20,)).read(0, 0, 20)
+    streams = piece(videos(frames=(20,)), 0, 0, 20)
     streams.present[12:] = False
     np.testing.assert_allclose(say(network, streams)[:12], say(network, streams.cut(0, 12)), atol=1e-5)
     blind = say(network, Streams(streams.values, np.zeros((20, 2), bool)))
@@ -289,7 +293,7 @@ def test_frames_without_anything_are_not_attended_to():
 
 def test_padding_changes_no_gradient_and_no_statistic():
     spec = tiny(tcn=TcnSpec(((8,), (4,)), dropout=0.0), encoder=EncoderSpec(8, 1, 2, 8, dropout=0.0))
-    seen = videos(frames=(15,)).read(0, 0, 15)
+    seen = piece(videos(frames=(15,)), 0, 0, 15)
     results = []
     for length, loud in ((15, 0), (20, 0), (20, 100)):
         network = network_of(spec).double().train()
@@ -305,13 +309,13 @@ def test_padding_changes_no_gradient_and_no_statistic():
 
 def test_a_batch_of_one_frame_can_be_trained_on():
     network = network_of(tiny()).train()
-    batch = stack([videos(frames=(1,)).read(0, 0, 1)], 20, 1)
+    batch = stack([piece(videos(frames=(1,)), 0, 0, 1)], 20, 1)
     assert torch.isfinite(network(batch.streams, batch.present, batch.real)).all()
 
 
 def test_half_precision_gives_nearly_the_same():
     network = drawn(network_of(tiny()))
-    batch = stack([videos(frames=(20,)).read(0, 0, 20)], 20, 1)
+    batch = stack([piece(videos(frames=(20,)), 0, 0, 20)], 20, 1)
     exact = network(batch.streams, batch.present, batch.real)
     with torch.autocast("cpu", torch.bfloat16):
         rough = network(batch.streams, batch.present, batch.real)
@@ -326,7 +330,7 @@ def test_parameters_travel_as_arrays():
     other = network_of(tiny(), seed=5)
     arrays = to_arrays(network)
     load_arrays(other, {name: array.copy() for name, array in reversed(arrays.items())})
-    streams = videos(frames=(20,)).read(0, 0, 20)
+    streams = piece(videos(frames=(20,)), 0, 0, 20)
     np.testing.assert_array_equal(say(network, streams), say(other, streams))
     assert all(array.dtype == np.float32 and name.isidentifier() for name, array in arrays.items())
     with pytest.raises(ArchitectureError, match=r"'perceptrons_0_0_bias' should be .* and is absent"):
@@ -365,7 +369,7 @@ def test_windows_that_leave_frames_out_are_refused():
 def test_a_prediction_is_that_of_its_windows(frames):
     spec = tiny(window=WindowSpec(20, 13))
     network = drawn(network_of(spec))
-    streams = videos(frames=(frames,)).read(0, 0, frames)
+    streams = piece(videos(frames=(frames,)), 0, 0, frames)
     head = FittedSequence(spec, to_arrays(network), {}, 0, 0)
     said = predict_sequence(head, streams)
     assert said.shape == (frames, 8)
@@ -377,10 +381,10 @@ def test_a_prediction_is_that_of_its_windows(frames):
 
 def test_how_many_windows_make_a_pass_changes_no_more_than_rounding(monkeypatch):
     network = drawn(network_of(tiny()))
-    streams = videos(frames=(75,)).read(0, 0, 75)
+    streams = piece(videos(frames=(75,)), 0, 0, 75)
 
     def run():
-        return outputs_of(network, lambda start: streams.cut(start, start + 20), 75, CPU)
+        return outputs_of(network, lambda starts: [streams.cut(start, start + 20) for start in starts], 75, CPU)
 
     alone = run()
     monkeypatch.setattr("models.heads.sequence_windows._WINDOWS_A_PASS", {"cpu": 4})
@@ -391,7 +395,7 @@ def test_moments_are_those_of_all_present_frames():
     source = videos()
     labelled = LabelledVideos.of("expr", source, "training")
     for i, moments in enumerate(moments_of(labelled, 6)):
-        streams = [source.read(v, 0, 99) for v in range(4)]
+        streams = source.read([Piece(v, 0, 99) for v in range(4)])
         rows = np.concatenate([s.values[i][s.present[:, i]] for s in streams]).astype(np.float64)
         np.testing.assert_allclose(moments.mean, rows.mean(axis=0), rtol=1e-12)
         np.testing.assert_allclose(moments.deviation, rows.std(axis=0), rtol=1e-12)
@@ -524,7 +528,7 @@ def test_the_same_seed_gives_the_same_bits_whatever_else_is_drawn(task):
     assert head.best_epoch == head.best // 2
     measures = {"expr": {"val_accuracy", "val_f1"}, "au": {"val_f1"}, "va": set()}[task]
     assert set(head.curve) == {"loss", "val_loss"} | measures
-    assert predict_sequence(head, videos(task).read(2, 0, 7)).shape == (7, spec.outputs)
+    assert predict_sequence(head, piece(videos(task), 2, 0, 7)).shape == (7, spec.outputs)
 
 
 @pytest.mark.parametrize("selection", ["best_accuracy", "best_f1", "lowest_loss", "last_epoch"])
@@ -540,7 +544,7 @@ def test_the_selected_evaluation_is_kept(selection):
     }[selection]()
     assert (head.best, head.best_epoch) == (best, best // 2)
     labels = held_out.labels(0)
-    said = decide("expr", predict_sequence(head, held_out.read(0, 0, 40)))
+    said = decide("expr", predict_sequence(head, piece(held_out, 0, 0, 40)))
     assert accuracy(said, labels.value, labels.known[:, None]) == pytest.approx(curve["val_accuracy"][best])
 
 
@@ -558,7 +562,7 @@ def test_unknown_labels_and_features_that_are_not_present_teach_nothing():
     def changed(source: MemorySequences) -> MemorySequences:
         made = []
         for i, name in enumerate(source.names):
-            labels, streams = source.labels(i), source.read(i, 0, 99)
+            labels, streams = source.labels(i), piece(source, i, 0, 99)
             values = tuple(np.where(streams.present[:, k, None], x, 9) for k, x in enumerate(streams.values))
             value = np.where(labels.known[:, None], labels.value, -1).astype(np.int8)
             made.append((name, Streams(values, streams.present), Labels(value, labels.known)))
@@ -583,7 +587,7 @@ def test_every_option_of_the_optimiser_matters(changes):
 
 def spoilt(what: str) -> tuple[MemorySequences, MemorySequences]:
     train, held_out = videos(), videos(seed=1)
-    one = [(name, train.read(i, 0, 99), train.labels(i)) for i, name in enumerate(train.names)]
+    one = [(name, piece(train, i, 0, 99), train.labels(i)) for i, name in enumerate(train.names)]
     name, streams, labels = one[1]
     if what == "nan":
         streams.values[1][np.flatnonzero(streams.present[:, 1])[2], 0] = np.nan
@@ -620,7 +624,7 @@ def test_what_cannot_be_learnt_from_is_refused(what, error, said):
 
 
 def test_videos_of_other_widths_or_lengths_are_refused():
-    streams, labels = videos(frames=(9,)).read(0, 0, 9), videos(frames=(9,)).labels(0)
+    streams, labels = piece(videos(frames=(9,)), 0, 0, 9), videos(frames=(9,)).labels(0)
     with pytest.raises(SpecError, match=r"Video 'b' has streams of widths \[3, 6\]; needed are \[6, 3\]"):
         MemorySequences([("a", streams, labels), ("b", Streams(streams.values[::-1], streams.present), labels)])
     with pytest.raises(SpecError, match="9 frames and 8 labels"):
@@ -637,7 +641,7 @@ def test_videos_of_other_widths_or_lengths_are_refused():
 
 def test_an_absent_class_weighs_nothing_and_keeps_its_output():
     head = fit_sequence(tiny(), videos(), videos(seed=1))  # of 8 classes two occur
-    said = predict_sequence(head, videos().read(0, 0, 45))
+    said = predict_sequence(head, piece(videos(), 0, 0, 45))
     assert said.shape == (45, 8)
     assert np.isfinite(said).all()
 
@@ -669,14 +673,14 @@ class Fragile(MemorySequences):
     reads = 0
 
     def __init__(self, source: MemorySequences, last: int, end) -> None:
-        super().__init__([(name, source.read(i, 0, 99), source.labels(i)) for i, name in enumerate(source.names)])
+        super().__init__([(name, piece(source, i, 0, 99), source.labels(i)) for i, name in enumerate(source.names)])
         self.last, self.end = last, end
 
-    def read(self, video, start, stop):
-        if self.reads == self.last:
+    def read(self, pieces):
+        if self.reads <= self.last < self.reads + len(pieces):
             self.end()
-        self.reads += 1
-        return super().read(video, start, stop)
+        self.reads += len(pieces)
+        return super().read(pieces)
 
 
 def interrupt() -> None:

@@ -10,7 +10,6 @@ import pytest
 import zarr
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from numcodecs import blosc
 from zarr.codecs import BloscCodec, ZstdCodec
 from zarr.core.buffer import cpu
 from zarr.storage import MemoryStore
@@ -18,6 +17,7 @@ from zarr.storage import MemoryStore
 from models.heads.examples import Examples
 from models.heads.keras_mlp import fit
 from models.heads.rows import read_all
+from models.heads.sequences import Piece
 from models.heads.specs import EXPR_MLP
 from models.heads.videos import LabelledVideos, Window
 from store import FeatureStore, FrameWindows
@@ -25,7 +25,8 @@ from store.contract.errors import AnnotationError, NotFoundError, SpecError, Sto
 from store.contract.keys import digest_arrays
 from store.contract.records import Address, Artifact
 from store.contract.windows import WindowSpec
-from store.engine.chunks import read_chunks
+from store.engine.draft import _chunk_rows
+from store.engine.ranges import RowRange, read_ranges
 from store.engine.row_reader import RowReader
 from tasks.examples import Seen, read_examples
 from tasks.labelled_rows import StoreRows
@@ -154,22 +155,14 @@ def test_where_nothing_is_labelled_there_is_nothing_to_learn(store, seen):
 def test_pieces_of_sequences_are_the_frames_of_their_videos(store, seen, pieces):
     sequences = StoreSequences(store, seen, INPUTS)
     wholes = [streams_of(store, one.features, INPUTS) for one in seen]
+    wanted = []
     for video, start, length in pieces:
-        whole, frames = wholes[video], len(wholes[video])
-        start, stop = start % frames, min(start % frames + length, frames)
-        found = sequences.read(video, start, stop)
-        np.testing.assert_array_equal(found.present, whole.present[start:stop])
-        for part, array in zip(found.values, whole.values, strict=True):
+        first = start % len(wholes[video])
+        wanted.append(Piece(video, first, min(first + length, len(wholes[video]))))
+    for found, (video, start, stop) in zip(sequences.read(wanted), wanted, strict=True):
+        np.testing.assert_array_equal(found.present, wholes[video].present[start:stop])
+        for part, array in zip(found.values, wholes[video].values, strict=True):
             np.testing.assert_array_equal(part, array[start:stop])
-
-
-def test_streams_are_what_the_store_holds(store, seen):
-    streams = streams_of(store, seen[0].features, INPUTS)
-    assert streams.widths == (8, 5, 3) == StoreSequences(store, seen, INPUTS).widths
-    for i, (record, part) in enumerate(zip(seen[0].features, INPUTS, strict=True)):
-        arrays = store.read(record.address)
-        np.testing.assert_array_equal(streams.values[i], arrays[part.array])
-        np.testing.assert_array_equal(streams.present[:, i], arrays["present"])
 
 
 def test_sequences_have_the_labels_of_their_videos_and_their_names(store, seen):
@@ -180,45 +173,62 @@ def test_sequences_have_the_labels_of_their_videos_and_their_names(store, seen):
     np.testing.assert_array_equal(sequences.labels(2).value, held["value"])
     np.testing.assert_array_equal(sequences.labels(2).known, held["known"][:, 0])
     videos = LabelledVideos.of("expr", sequences, "training")
-    assert len(videos.read(Window(1, 0), 300)) == 37
+    assert [len(one) for one in videos.read([Window(1, 0), Window(0, 1200)], 300)] == [37, 100]
 
 
-@pytest.mark.parametrize("kept", [0, 1, 3])
-def test_a_reader_gives_rows_that_nobody_else_holds(store, seen, kept):
-    reader = RowReader(store, [one.features[0] for one in seen], "embedding", kept)
+def test_a_reader_gives_rows_that_nobody_else_holds(store, seen):
+    reader = RowReader(store, [one.features[0] for one in seen], "embedding")
     whole = store.read(seen[0].features[0].address)["embedding"]
-    for start, stop in ((0, 10), (500, 530), (500, 1200), (0, 2000), (1290, 1400), (7, 7)):
-        rows = reader.read(0, start, stop)
+    pieces = [(0, start, stop) for start, stop in ((0, 10), (500, 530), (500, 1200), (0, 2000), (1290, 1400), (7, 7))]
+    for rows, (_, start, stop) in zip(reader.read_many([*pieces, *pieces]), [*pieces, *pieces], strict=True):
         np.testing.assert_array_equal(rows, whole[start:stop])
         rows[...] = 7
+    [short] = reader.read_many([(1, 30, 50)], least_rows=12)
+    np.testing.assert_array_equal(short[:7], store.read(seen[1].features[0].address)["embedding"][30:])
+    assert short.shape == (12, 8)
+    assert not short[7:].any()
+    assert reader.read_many([]) == []
     assert reader.shape(1) == (37, 8)
     with pytest.raises(NotFoundError, match="no array 'valence_arousal'"):
         RowReader(store, [seen[0].features[0]], "valence_arousal").read(0, 0, 1)
 
 
-@pytest.mark.parametrize("codec", [BloscCodec(cname="lz4", shuffle="bitshuffle"), ZstdCodec(), None], ids=str)
+@pytest.mark.parametrize("codec", [None, BloscCodec(cname="lz4", shuffle="bitshuffle"), ZstdCodec()], ids=str)
 @pytest.mark.parametrize(("shape", "dtype"), [((23, 3), "<f4"), ((20, 3), ">f4"), ((7,), "<i8"), ((9, 2, 2), "u1")])
-def test_chunks_are_those_that_zarr_reads_however_they_are_packed(codec, shape, dtype):
+@settings(max_examples=20)
+@given(st.lists(st.tuples(st.integers(0, 6), st.integers(0, 99)), max_size=6))
+def test_ranges_are_the_rows_that_zarr_reads_however_they_are_packed(codec, shape, dtype, asked):
     rows, values = 5, np.random.default_rng(0).integers(1, 99, shape).astype(dtype)
     array = zarr.create_array({}, shape=shape, dtype=dtype, chunks=(rows, *shape[1:]), compressors=codec, fill_value=3)
     array[:rows] = values[:rows]
     array[-2:] = values[-2:]  # what lies between was never written
-    numbers = [len(range(0, shape[0], rows)) - 1, 0, 1]
-    for number, chunk in zip(numbers, read_chunks(array, numbers), strict=True):
-        np.testing.assert_array_equal(chunk, array[number * rows : (number + 1) * rows])
+    whole = np.asarray(array[...])
+    ranges = [
+        RowRange(array, start, np.empty((length % (shape[0] - start + 1), *shape[1:]), dtype))
+        for start, length in asked
+    ]
+    read_ranges(ranges)
+    for _, start, found in ranges:
+        np.testing.assert_array_equal(found, whole[start : start + len(found)])
 
 
-@pytest.mark.parametrize(
-    "packed",
-    [b"", b"nothing packed", blosc.compress(bytes(40), b"lz4", 5), blosc.compress(bytes(range(80)), b"lz4", 5)[:-5]],
-)
-def test_a_damaged_chunk_is_named_and_never_numbers(packed):
-    held = MemoryStore()
-    array = zarr.create_array(held, shape=(10, 2), dtype="<f4", chunks=(10, 2), compressors=BloscCodec())
+@pytest.mark.parametrize("held", [b"", bytes(40), bytes(79)])
+def test_a_damaged_chunk_is_named_and_never_numbers(held):
+    store = MemoryStore()
+    array = zarr.create_array(store, shape=(10, 2), dtype="<f4", chunks=(10, 2), compressors=None)
     array[...] = 1
-    asyncio.run(held.set("c/0/0", cpu.Buffer.from_bytes(packed)))
+    asyncio.run(store.set("c/0/0", cpu.Buffer.from_bytes(held)))
     with pytest.raises(StoreError, match=r"c/0/0' is damaged: .*Restore"):
-        read_chunks(array, [0])
+        read_ranges([RowRange(array, 0, np.empty((10, 2), np.float32))])
+
+
+@given(rows=st.integers(0, 5000), most=st.integers(1, 1100))
+def test_chunks_are_as_few_as_may_be_and_none_is_mostly_empty(rows, most):
+    length = _chunk_rows(rows, most)
+    chunks = -(-rows // length)
+    assert 1 <= length <= most
+    assert chunks == -(-rows // most)
+    assert chunks * length - rows < max(chunks, 1)
 
 
 def test_windows_of_a_batch_are_those_that_are_read_one_by_one(store, seen):

@@ -52,7 +52,7 @@ def moments_of(videos: LabelledVideos, piece_frames: int) -> list[Moments]:
     moments = [Moments(np.zeros(width), np.zeros(width)) for width in videos.source.widths]
     for video, labels in enumerate(videos.labels):
         for start in range(0, len(labels.known), piece_frames):
-            streams = videos.read(Window(video, start), piece_frames)
+            [streams] = videos.read([Window(video, start)], piece_frames)
             for i, array in enumerate(streams.values):
                 moments[i].add(array[streams.present[:, i]])
     return moments

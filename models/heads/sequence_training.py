@@ -97,7 +97,7 @@ class Training:
         for rows in batches:
             windows = [self.windows[row] for row in rows]
             truths = [self.train.truth(window, length) for window in windows]
-            streams = [self.train.read(window, length) for window in windows]
+            streams = self.train.read(windows, length)
             value = np.concatenate([value for value, _ in truths]).astype(np.float32)
             known = np.concatenate([known for _, known in truths])
             yield stack(streams, length, len(windows)), torch.from_numpy(value), torch.from_numpy(known)

@@ -54,13 +54,13 @@ def stack(windows: Sequence[Streams], length: int, count: int) -> Batch:
 
 
 def outputs_of(
-    network: TcnTransformer, read: Callable[[int], Streams], frames: int, device: torch.device
+    network: TcnTransformer, read: Callable[[Sequence[int]], Sequence[Streams]], frames: int, device: torch.device
 ) -> NDArray[np.float32]:
     """What the network says of every frame of a video; overlaps of windows are averaged once.
 
     Args:
         network: on the device.
-        read: from a first frame to the window's frames that exist.
+        read: from the windows' first frames to the frames of each that exist.
         frames: of the video, 1 or more.
         device: where the network is.
 
@@ -73,7 +73,7 @@ def outputs_of(
     training = network.training
     network.eval()
     for begin in range(0, len(starts), count):
-        windows = [read(int(start)) for start in starts[begin : begin + count]]
+        windows = read(starts[begin : begin + count].tolist())
         batch = stack(windows, spec.window.length, count).to(device)
         with torch.inference_mode():
             rows = activated(spec, network(batch.streams, batch.present, batch.real)).cpu().numpy()
@@ -89,8 +89,8 @@ def outputs_of_known(network: TcnTransformer, videos: LabelledVideos, device: to
     for video, labels in enumerate(videos.labels):
         if labels.known.any():
 
-            def read(start: int, video: int = video) -> Streams:
-                return videos.read(Window(video, start), length)
+            def read(starts: Sequence[int], video: int = video) -> Sequence[Streams]:
+                return videos.read([Window(video, start) for start in starts], length)
 
             parts.append(outputs_of(network, read, len(labels.known), device)[labels.known])
     return np.concatenate(parts)
@@ -106,7 +106,9 @@ def predict(
     network.to(at)
     length = spec.window.length
     with one_thread():
-        return outputs_of(network, lambda start: streams.cut(start, start + length), len(streams), at)
+        return outputs_of(
+            network, lambda starts: [streams.cut(start, start + length) for start in starts], len(streams), at
+        )
 
 
 @contextmanager

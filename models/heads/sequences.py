@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -65,6 +65,20 @@ class Labels:
             )
 
 
+class Piece(NamedTuple):
+    """Frames of a video that follow each other.
+
+    Attributes:
+        video: index of the video in its source.
+        start: first frame.
+        stop: the frame after the last.
+    """
+
+    video: int
+    start: int
+    stop: int
+
+
 class Sequences(Protocol):
     """Labelled videos (more exactly: subjects of videos) that can be read piece by piece.
 
@@ -83,8 +97,8 @@ class Sequences(Protocol):
     def labels(self, video: int) -> Labels:
         """All labels of the video at that index; they say how many frames it has."""
 
-    def read(self, video: int, start: int, stop: int) -> Streams:
-        """Its frames `[start, stop)`, which exist."""
+    def read(self, pieces: Sequence[Piece]) -> list[Streams]:
+        """The frames of each piece, which exist."""
 
 
 class MemorySequences:
@@ -112,9 +126,9 @@ class MemorySequences:
         """See `Sequences.labels`."""
         return self._videos[video][2]
 
-    def read(self, video: int, start: int, stop: int) -> Streams:
+    def read(self, pieces: Sequence[Piece]) -> list[Streams]:
         """See `Sequences.read`."""
-        return self._videos[video][1].cut(start, stop)
+        return [self._videos[video][1].cut(start, stop) for video, start, stop in pieces]
 
 
 def check_widths(what: str, found: tuple[int, ...], wanted: tuple[int, ...]) -> None:

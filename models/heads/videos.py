@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from models.heads.sequences import Labels, Sequences, Streams, check_finite, check_widths
+from models.heads.sequences import Labels, Piece, Sequences, Streams, check_finite, check_widths
 from store.contract.errors import AnnotationError, SpecError
 from store.contract.labels import task_space
 from store.contract.windows import WindowSpec, window_starts
@@ -72,17 +73,22 @@ class LabelledVideos:
         labels, frames = self.labels[window.video], slice(window.start, window.start + length)
         return labels.value[frames], labels.known[frames]
 
-    def read(self, window: Window, length: int) -> Streams:
-        """The features of a window's frames that exist.
+    def read(self, windows: Sequence[Window], length: int) -> list[Streams]:
+        """The features of each window's frames that exist.
 
         Raises:
             SpecError: they have other widths than the source says, or are no numbers where present.
         """
-        name, frames = self.source.names[window.video], len(self.labels[window.video].known)
-        streams = self.source.read(window.video, window.start, min(window.start + length, frames))
-        check_widths(f"Video '{name}'", streams.widths, self.source.widths)
-        check_finite(name, window.start, streams)
-        return streams
+        found = self.source.read([self._piece(window, length) for window in windows])
+        for (video, start), streams in zip(windows, found, strict=True):
+            name = self.source.names[video]
+            check_widths(f"Video '{name}'", streams.widths, self.source.widths)
+            check_finite(name, start, streams)
+        return found
+
+    def _piece(self, window: Window, length: int) -> Piece:
+        video, start = window
+        return Piece(video, start, min(start + length, len(self.labels[video].known)))
 
 
 def check_labels(task: str, name: str, labels: Labels) -> None:

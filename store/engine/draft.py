@@ -19,6 +19,7 @@ from store.contract.schema import ArraySchema, FamilySchema, check_finite, famil
 from store.engine.places import in_words
 
 _CODECS: dict[str, Any] = {
+    "none": None,
     "blosc": BloscCodec(cname="lz4", shuffle="bitshuffle"),
     "zstd": ZstdCodec(level=3),
 }
@@ -106,17 +107,24 @@ class Draft:
 
 
 def _write_array(group: zarr.Group, name: str, schema: ArraySchema, values: NDArray[Any]) -> None:
-    """Write one array in the chunks and codec its schema states."""
-    chunks = (max(1, min(schema.chunk, values.shape[0])), *(max(1, length) for length in values.shape[1:]))
+    """Write one array in the codec its schema states, in chunks of equal length; one of zeros takes no room."""
     array = group.create_array(
         name,
         shape=values.shape,
         dtype=values.dtype,
-        chunks=chunks if values.ndim else (),
+        chunks=(_chunk_rows(len(values), schema.chunk), *(max(1, length) for length in values.shape[1:]))
+        if values.ndim
+        else (),
         compressors=_CODECS[schema.codec],
         filters=None,
         fill_value=np.zeros((), values.dtype).item(),
         dimension_names=schema.dims if schema.dims != ("any",) else None,
-        config={"write_empty_chunks": True},
+        config={"write_empty_chunks": False},
     )
     array[...] = values
+
+
+def _chunk_rows(rows: int, most: int) -> int:
+    """Rows of a chunk: as few chunks as may be, of equal length, for zarr stores the last one full."""
+    chunks = max(1, -(-rows // most))
+    return max(1, -(-rows // chunks))

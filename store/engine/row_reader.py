@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import threading
-from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Any, cast
 
@@ -14,9 +12,9 @@ from numpy.typing import NDArray
 from store.contract.errors import NotFoundError
 from store.contract.records import Record
 from store.contract.schema import family
-from store.engine.chunks import read_chunks
 from store.engine.feature_store import FeatureStore
 from store.engine.places import in_words
+from store.engine.ranges import RowRange, read_ranges
 
 
 class RowReader:
@@ -29,21 +27,17 @@ class RowReader:
         records: the artifacts.
     """
 
-    def __init__(self, store: FeatureStore, records: Sequence[Record], array: str, kept_chunks: int = 0) -> None:
+    def __init__(self, store: FeatureStore, records: Sequence[Record], array: str) -> None:
         """Say what will be read; nothing is yet.
 
         Args:
             store: an open store; it is read at its snapshot.
             records: of the artifacts.
             array: its name.
-            kept_chunks: unpacked chunks that are kept, the latest used ones, for those who read a video in pieces that
-                share them; with 0 a piece is unpacked straight into what is given out.
         """
         self.records = tuple(records)
-        self._store, self._array, self._most = store, array, kept_chunks
+        self._store, self._array = store, array
         self._arrays: dict[int, zarr.Array[Any]] = {}
-        self._chunks: OrderedDict[tuple[int, int], NDArray[Any]] = OrderedDict()
-        self._lock = threading.Lock()
 
     def shape(self, index: int) -> tuple[int, ...]:
         """The shape of the array of the record at `index`.
@@ -55,42 +49,38 @@ class RowReader:
         return self._open(index).shape
 
     def read(self, index: int, start: int, stop: int) -> NDArray[Any]:
-        """The rows `[start, stop)`, as far as they exist, of the record at `index`; nobody else holds them.
+        """The rows `[start, stop)`, as far as they exist, of the record at `index`; see `read_many`."""
+        return self.read_many([(index, start, stop)])[0]
+
+    def read_many(self, pieces: Sequence[tuple[int, int, int]], least_rows: int = 0) -> list[NDArray[Any]]:
+        """Several pieces of one type, fetched side by side; nobody else holds them, but they lie in one block.
+
+        Args:
+            pieces: the index of a record, a first row, and the row after the last, each; as far as they exist.
+            least_rows: a piece with fewer is followed by zeros.
 
         Raises:
-            NotFoundError: it has no such array.
+            NotFoundError: a record has no such array.
             SchemaError: what is there breaks `schema.yaml`.
+            StoreError: what is there is damaged.
             StoreUnavailableError: the store is out of reach.
         """
-        array = self._open(index)
+        arrays = [self._open(index) for index, _, _ in pieces]
+        counts = [
+            max(0, min(stop, array.shape[0]) - start) for array, (_, start, stop) in zip(arrays, pieces, strict=True)
+        ]
+        shapes = [(max(count, least_rows), *array.shape[1:]) for array, count in zip(arrays, counts, strict=True)]
+        places = [np.empty(shape, array.dtype) for shape, array in zip(shapes, arrays, strict=True)]
+        for place, count in zip(places, counts, strict=True):
+            place[count:] = 0
         with in_words(self._store.url, "Reading"):
-            if not self._most:
-                return np.asarray(array[start:stop])
-            return self._joined(index, array, start, min(stop, array.shape[0]))
-
-    def _joined(self, index: int, array: zarr.Array[Any], start: int, stop: int) -> NDArray[Any]:
-        """Rows put together from whole chunks."""
-        rows = array.chunks[0]
-        joined = np.empty((max(0, stop - start), *array.shape[1:]), array.dtype)
-        for begin, chunk in self._whole(index, array, range(start // rows * rows, stop, rows)).items():
-            first, last = max(start, begin), min(stop, begin + rows)
-            joined[first - start : last - start] = chunk[first - begin : last - begin]
-        return joined
-
-    def _whole(self, index: int, array: zarr.Array[Any], begins: range) -> dict[int, NDArray[Any]]:
-        """The whole chunks that begin at these rows: those that are kept, and the others side by side."""
-        with self._lock:
-            found = {begin: self._chunks[index, begin] for begin in begins if (index, begin) in self._chunks}
-        missing = [begin for begin in begins if begin not in found]
-        if missing:
-            found |= zip(missing, read_chunks(array, [begin // begins.step for begin in missing]), strict=True)
-        with self._lock:
-            for begin in begins:
-                self._chunks[index, begin] = found[begin]
-                self._chunks.move_to_end((index, begin))
-            while len(self._chunks) > self._most:
-                self._chunks.popitem(last=False)
-        return found
+            read_ranges(
+                [
+                    RowRange(array, start, place[:count])
+                    for array, (_, start, _), place, count in zip(arrays, pieces, places, counts, strict=True)
+                ]
+            )
+        return places
 
     def _open(self, index: int) -> zarr.Array[Any]:
         if index not in self._arrays:

@@ -18,9 +18,6 @@ from store.engine.row_reader import RowReader
 if TYPE_CHECKING:
     import torch
 
-_KEPT_CHUNKS = 8
-"""21 MB of 1,280 numbers a frame. Windows in order share chunks; those in random order hardly ever do."""
-
 
 class Window(NamedTuple):
     """One window, padded with zeros (and present False) to the spec's length.
@@ -41,8 +38,8 @@ class Window(NamedTuple):
 class FrameWindows:
     """A map-style torch dataset: `windows[i]` reads one window from the store, and nothing else.
 
-    It pickles, so a `DataLoader` may use several workers; each opens the store for itself. What windows share is read
-    once where they follow each other: a few chunks are kept and, a byte a frame, every video's mask.
+    It pickles, so a `DataLoader` may use several workers; each opens the store for itself. A batch's
+    windows are read side by side and lie in one block of memory. Every video's mask is kept, a byte a frame.
 
     Attributes:
         records: the artifacts it walks over, in order.
@@ -76,26 +73,36 @@ class FrameWindows:
         Raises:
             IndexError: there is no such window.
         """
-        if not 0 <= index < len(self):
-            raise IndexError(f"There are {len(self)} windows; asked for {index}.")
-        import torch
-
-        video = bisect_right(self._ends, index)
-        start = int(self._starts[video][index - (self._ends[video - 1] if video else 0)])
-        stop, length = start + self.spec.length, self.spec.length
-        embedding = torch.from_numpy(_padded(self._reader(0).read(video, start, stop), length))
-        return Window(embedding, torch.from_numpy(_padded(self._mask(video)[start:stop].copy(), length)), video, start)
+        return self.__getitems__([index])[0]
 
     def __getitems__(self, indexes: Sequence[int]) -> list[Window]:
-        """Read several windows, as `windows[i]` would each; torch's `DataLoader` calls this for a batch.
-
-        They are read in their order in the store, so that neighbours in one batch share chunks.
+        """Read several windows side by side; torch's `DataLoader` calls this for a batch.
 
         Raises:
             IndexError: there is no such window.
         """
-        found = {index: self[index] for index in sorted(set(indexes))}
-        return [found[index] for index in indexes]
+        import torch
+
+        length = self.spec.length
+        places = [self._place(index) for index in indexes]
+        rows = self._reader(0).read_many([(video, start, start + length) for video, start in places], length)
+        return [
+            Window(torch.from_numpy(embedding), torch.from_numpy(self._present(video, start)), video, start)
+            for embedding, (video, start) in zip(rows, places, strict=True)
+        ]
+
+    def _place(self, index: int) -> tuple[int, int]:
+        """The video and the first frame of a window."""
+        if not 0 <= index < len(self):
+            raise IndexError(f"There are {len(self)} windows; asked for {index}.")
+        video = bisect_right(self._ends, index)
+        return video, int(self._starts[video][index - (self._ends[video - 1] if video else 0)])
+
+    def _present(self, video: int, start: int) -> NDArray[np.bool_]:
+        present = np.zeros(self.spec.length, bool)
+        found = self._mask(video)[start : start + len(present)]
+        present[: len(found)] = found
+        return present
 
     def _mask(self, video: int) -> NDArray[np.bool_]:
         if video not in self._masks:
@@ -110,13 +117,6 @@ class FrameWindows:
     def _readers_of(self, store: FeatureStore) -> tuple[RowReader, RowReader]:
         """Of embeddings and of masks."""
         return (
-            RowReader(store, self.records, "embedding", _KEPT_CHUNKS),
+            RowReader(store, self.records, "embedding"),
             RowReader(store, self.records, "present"),
         )
-
-
-def _padded(rows: NDArray[np.generic], length: int) -> NDArray[np.generic]:
-    """Rows, followed by zeros up to `length`."""
-    if len(rows) == length:
-        return rows
-    return np.concatenate([rows, np.zeros((length - len(rows), *rows.shape[1:]), rows.dtype)])
