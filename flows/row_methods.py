@@ -39,6 +39,7 @@ class _Share(Strict):
     grid: tuple[Share, ...] = Field(min_length=1)
 
     def tunable(self) -> Tunable:
+        """As the search takes it."""
         return Tunable(self.value, self.grid)
 
 

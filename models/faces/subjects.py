@@ -88,6 +88,7 @@ class _Person:
     seen: Seen
 
     def joined(self, other: _Person) -> _Person:
+        """The two as one person."""
         return _Person(self.tracks + other.tracks, self.seen.then(other.seen))
 
 

@@ -65,11 +65,13 @@ class _Track:
     rows: array[float] = field(default_factory=lambda: array("f"))
 
     def link(self, frame: int, box: NDArray[np.float32]) -> None:
+        """The track goes on with a face in this frame."""
         self.box, self.last = box, frame
         self.area += float(area(box))
         self.linked += 1
 
     def keep(self, frame: int, row: NDArray[np.float32]) -> None:
+        """What is given out of this frame in the end."""
         self.frames.append(frame)
         self.rows.frombytes(row.tobytes())
 

@@ -156,6 +156,7 @@ class _Writer(pickle.Pickler):
     """Writes plain arrays for tensors and pandas' objects, and nothing for what is not needed."""
 
     def persistent_id(self, obj: Any) -> tuple[Any, ...] | None:
+        """What is written in place of an object; None for the object itself."""
         if isinstance(obj, Task):
             return ("task", obj.name)
         if isinstance(obj, torch.Tensor):
@@ -176,6 +177,7 @@ class _Reader(pickle.Unpickler):
         self._what = what
 
     def find_class(self, module: str, name: str) -> Any:
+        """A class that the model may be made of; anything else is refused."""
         if name in _NAMES.get(module, ()):
             return super().find_class(module, name)
         if module in _CLASSES_OF and "." not in name:
@@ -188,6 +190,7 @@ class _Reader(pickle.Unpickler):
         )
 
     def persistent_load(self, pid: Any) -> Any:
+        """The object that was written as `pid`."""
         kind, *parts = pid
         if kind == "task":
             return Task(*parts)

@@ -162,6 +162,7 @@ class _Failures(logging.Handler):
         logging.getLogger("lightautoml.ml_algo.utils").addHandler(self)
 
     def emit(self, record: logging.LogRecord) -> None:
+        """Keep what says that a model failed."""
         if " failed during " in record.getMessage():
             self.said.append(" ".join(record.getMessage().split())[:500])
 

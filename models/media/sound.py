@@ -179,6 +179,7 @@ class _Track:
 
     @property
     def complaint(self) -> str | None:
+        """What was wrong with the sound heard so far, as a sentence; None if nothing."""
         faults = []
         at_s = self._written / self.rate_hz if self.rate_hz else 0.0
         if self._decoding.stopped:
@@ -228,6 +229,7 @@ class _Tape:
         self._bytes = bytearray()
 
     def write(self, chunk: NDArray[np.float32]) -> None:
+        """The next samples, at the rate they come in."""
         self._heard += len(chunk)
         if self._in_hz == self._out_hz:
             self._bytes += chunk.tobytes()

@@ -183,6 +183,7 @@ class _Orientation:
 
     @classmethod
     def of(cls, frame: VideoFrame | None) -> _Orientation:
+        """As a frame says of itself; upright where it says nothing."""
         matrix: Any = frame.side_data.get("DISPLAYMATRIX") if frame is not None else None
         if matrix is None:
             return cls()
@@ -195,6 +196,7 @@ class _Orientation:
         return (height, width) if self.transposed else (width, height)
 
     def upright(self, picture: NDArray[Any]) -> NDArray[np.uint8]:
+        """`(height, width, 3)` pixels as they are shown."""
         pixels = picture.view("V3")[..., 0]  # three bytes move as one, which is twice as fast
         turned = pixels.T if self.transposed else pixels
         placed = turned[:: -1 if self.flipped_y else 1, :: -1 if self.flipped_x else 1]

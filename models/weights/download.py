@@ -129,6 +129,7 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
     """Follows redirects, but never from https to a connection that anyone on the way can change."""
 
     def redirect_request(self, req: urllib.request.Request, *answer: Any) -> urllib.request.Request | None:
+        """See the base class; refuses what leaves https."""
         *_, new_url = answer
         if req.type == "https" and not new_url.startswith("https:"):
             raise WeightsError(f"{req.full_url} leads to {new_url[:200]!a}, which is not https. {_OTHERWISE}")

@@ -65,6 +65,7 @@ class _Machine:
         self.memo: dict[int, Any] = {}
 
     def pop(self) -> Any:
+        """Take the topmost value."""
         if self.marks and len(self.stack) <= self.marks[-1]:
             raise ValueError("a value is missing")
         return self.stack.pop()
@@ -84,24 +85,29 @@ class _Machine:
         return value
 
     def since_mark(self) -> list[Any]:
+        """Take all values above the last mark, and the mark."""
         mark = self.marks.pop()
         values = self.stack[mark:]
         del self.stack[mark:]
         return values
 
     def push(self, value: Any) -> None:
+        """Put a value on top."""
         self.stack.append(value)
 
     def push_tuple(self, count: int) -> None:
+        """The topmost values become one tuple."""
         self.push(tuple([self.pop() for _ in range(count)][::-1]))
 
     def stack_name(self) -> None:
+        """The topmost two texts become the name of what is asked for, if it is a known one."""
         name, module = self.pop(), self.pop()
         if not (isinstance(name, str) and isinstance(module, str)):
             refuse("asks for something whose name is not text")
         self.push(named(f"{module} {name}"))
 
     def call(self) -> None:
+        """Build what the name below the topmost tuple stands for; nothing is called."""
         arguments, function = self.pop(), self.pop()
         if not (isinstance(function, Name) and isinstance(arguments, tuple)):
             refuse(f"calls {describe(function)}")
@@ -118,6 +124,7 @@ class _Machine:
         target.state = state
 
     def set_items(self, pairs: list[Any]) -> None:
+        """Keys and values, in turn, for the dict on top."""
         target = self.top(dict, "sets items of")
         for key in pairs[::2]:
             # Hashing a tuple of tuples can take for ever or end the process, and large numbers can be chosen to share
@@ -127,9 +134,11 @@ class _Machine:
         target.update(zip(pairs[::2], pairs[1::2], strict=True))
 
     def add_items(self, values: list[Any]) -> None:
+        """More values for the list on top."""
         self.top(list, "adds items to").extend(values)
 
     def put(self, index: int) -> None:
+        """Remember the topmost value."""
         self.memo[index] = self.stack[-1]
 
 

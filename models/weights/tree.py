@@ -54,6 +54,7 @@ class _Walk:
         self._left = _MOST_MEMBERS
 
     def through(self, root: ModuleRecord) -> dict[str, TensorRecord]:
+        """Every tensor below the root, by its dotted name."""
         records: dict[str, TensorRecord] = {}
         waiting = [("", root)]
         while waiting:
