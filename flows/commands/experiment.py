@@ -81,6 +81,7 @@ def experiment(
     device: Device = "cpu",
     runner: Runner = "threads",
     workers: int = 0,
+    scheduler: str = "",
     dry_run: DryRun = False,
     json: Json = False,
 ) -> int:
@@ -125,6 +126,8 @@ def experiment(
         `threads` of this process, or worker processes of a Dask cluster.
     workers
         How many videos at once; 0 chooses by the machine.
+    scheduler
+        Address of a running Dask scheduler, for --runner dask.
     dry_run
         Say what would be run and shared, and do nothing.
     json
@@ -142,7 +145,7 @@ def experiment(
         "engine": engine,
         "precision": precision,
         "device": device,
-        "runner": {"kind": runner, "workers": workers},
+        "runner": {"kind": runner, "workers": workers, "address": scheduler},
     }
     config = checked(document, "experiment")
     choice = RowsChoice(("papers", "honest") if protocol == "honest" else ("papers",), folds, brief, _samples(sample))
