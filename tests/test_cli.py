@@ -86,7 +86,9 @@ def test_a_dry_run_writes_nothing(url, tmp_path, capsys):
 
 
 def test_plan_says_what_is_missing_by_its_exit_code(url, capsys):
-    said = output(capsys, "plan", "--store", url, "--weights", "untrained", "-e", "emotieffnet_b0", code=10)
+    said = output(
+        capsys, "plan", "--store", url, "--weights", "untrained", "-e", "emotieffnet_b0", "--engine", "torch", code=10
+    )
     assert "missing" in said.out
     assert "fresh" in said.out
 
