@@ -53,7 +53,7 @@ class RowReader:
         return self.read_many([(index, start, stop)])[0]
 
     def read_many(self, pieces: Sequence[tuple[int, int, int]], least_rows: int = 0) -> list[NDArray[Any]]:
-        """Several pieces of one type, fetched side by side; nobody else holds them, but they lie in one block.
+        """Several pieces, fetched side by side; nobody else holds them.
 
         Args:
             pieces: the index of a record, a first row, and the row after the last, each; as far as they exist.
@@ -65,21 +65,17 @@ class RowReader:
             StoreError: what is there is damaged.
             StoreUnavailableError: the store is out of reach.
         """
-        arrays = [self._open(index) for index, _, _ in pieces]
-        counts = [
-            max(0, min(stop, array.shape[0]) - start) for array, (_, start, stop) in zip(arrays, pieces, strict=True)
-        ]
-        shapes = [(max(count, least_rows), *array.shape[1:]) for array, count in zip(arrays, counts, strict=True)]
-        places = [np.empty(shape, array.dtype) for shape, array in zip(shapes, arrays, strict=True)]
-        for place, count in zip(places, counts, strict=True):
+        places: list[NDArray[Any]] = []
+        ranges: list[RowRange] = []
+        for index, start, stop in pieces:
+            array = self._open(index)
+            count = max(0, min(stop, array.shape[0]) - start)
+            place = np.empty((max(count, least_rows), *array.shape[1:]), array.dtype)
             place[count:] = 0
+            places.append(place)
+            ranges.append(RowRange(array, start, place[:count]))
         with in_words(self._store.url, "Reading"):
-            read_ranges(
-                [
-                    RowRange(array, start, place[:count])
-                    for array, (_, start, _), place, count in zip(arrays, pieces, places, counts, strict=True)
-                ]
-            )
+            read_ranges(ranges)
         return places
 
     def _open(self, index: int) -> zarr.Array[Any]:

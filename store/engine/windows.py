@@ -38,8 +38,8 @@ class Window(NamedTuple):
 class FrameWindows:
     """A map-style torch dataset: `windows[i]` reads one window from the store, and nothing else.
 
-    It pickles, so a `DataLoader` may use several workers; each opens the store for itself. A batch's
-    windows are read side by side and lie in one block of memory. Every video's mask is kept, a byte a frame.
+    It pickles, so a `DataLoader` may use several workers; each opens the store for itself. The windows of a batch are
+    read side by side. Every video's mask is kept, a byte a frame.
 
     Attributes:
         records: the artifacts it walks over, in order.
