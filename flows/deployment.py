@@ -38,12 +38,14 @@ def scheduled(config: str) -> State[Any]:
 def state_of(result: RunResult) -> State[Any]:
     """How Prefect shows what a run did."""
     said = f"{result.count('done')} done, {result.count('cached')} cached. Report: {result.report}"
-    failed = [outcome for outcome in result.outcomes if outcome.status == "failed"]
+    failed, quarantined = (
+        [outcome for outcome in result.outcomes if outcome.status == status] for status in ("failed", "quarantined")
+    )
+    complaints = " ".join(_complaints(outcomes) for outcomes in (failed, quarantined) if outcomes)
     if failed:
-        return Failed(message=f"{_complaints(failed)} {said}")
-    quarantined = [outcome for outcome in result.outcomes if outcome.status == "quarantined"]
+        return Failed(message=f"{complaints} {said}")
     if quarantined:
-        return Completed(name="Quarantined", message=f"{_complaints(quarantined)} {said}")
+        return Completed(name="Quarantined", message=f"{complaints} {said}")
     return Completed(message=said)
 
 

@@ -26,6 +26,8 @@ from store.contract.records import Address
 FACE = ("emotieffnet_b0",)
 BOTH = ("emotieffnet_b0", "wav2vec2_base_960h")
 THREADS = RunnerSpec()
+ENGINE = {"engine": "openvino", "precision": "float32"}
+"""Named, so that no run spends its first half-minute on measuring engines: test_engines sees to that."""
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +38,7 @@ def server(tmp_path_factory):
 
 
 def run(store, *sources, runner=THREADS, **document):
-    document = {"store": str(store), "sources": [str(s) for s in sources], "weights": "untrained"} | document
+    document = {"store": str(store), "sources": [str(s) for s in sources], "weights": "untrained"} | ENGINE | document
     return execute(request_of(checked(document, "test")), runner, Screen())
 
 
@@ -286,7 +288,7 @@ def test_a_run_killed_at_any_moment_leaves_nothing_half_written_and_is_completed
     _, store = pipeline
     url = corpus.parent / "killed"
     command = [sys.executable, "-m", "flows.cli", "add", str(corpus), "--store", str(url)]
-    command += ["--weights", "untrained", "-e", "emotieffnet_b0"]
+    command += ["--weights", "untrained", "-e", "emotieffnet_b0", "--engine", "openvino", "--precision", "float32"]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline and not _has_an_embedding(url):
@@ -325,7 +327,12 @@ def test_a_replaced_video_keeps_nothing_of_the_old_one_in_its_newest_state(serve
     shutil.copy(folder / "yes.mkv", tmp_path / "clip.mpg")
     refused = run(url, tmp_path / "clip.mpg", extractors=FACE)
     assert statuses(refused, "ingest") == {"clip": "failed"}
-    document = {"store": str(url), "sources": [str(tmp_path / "clip.mpg")], "weights": "untrained", "extractors": FACE}
+    document = {
+        "store": str(url),
+        "sources": [str(tmp_path / "clip.mpg")],
+        "weights": "untrained",
+        "extractors": FACE,
+    } | ENGINE
     replaced = execute(request_of(checked(document, "test"), replace_taken=True), THREADS, Screen())
     assert replaced.exit_code == 0
     video = read_video(FeatureStore(str(url)), "clip", "emotieffnet_b0")

@@ -283,6 +283,21 @@ def test_windows_cover_every_frame_of_every_video_and_pad_short_ones(folder_stor
     assert torch.equal(again[4].embedding, loaded[4].embedding)
 
 
+def test_workers_of_a_loader_read_windows_and_forked_ones_say_how_they_could(folder_store):
+    import torch
+
+    store = commit(folder_store, source("a", 40), visual("a", 40))
+    windows = FrameWindows(store, store.records("visual"), WindowSpec(length=16, stride=10))
+
+    def starts(context: str) -> list[int]:
+        workers = {"num_workers": 1, "multiprocessing_context": context, "timeout": 120}
+        return [one.start for one in torch.utils.data.DataLoader(windows, batch_size=None, **workers)]
+
+    assert starts("spawn") == [0, 10, 20, 24]
+    with pytest.raises(SpecError, match=r"forked from one that used a store.*spawn"):
+        starts("fork")
+
+
 def test_an_export_to_zarr_opens_with_plain_zarr(folder_store, tmp_path):
     store = commit(folder_store, source("a"), visual("a"))
     export(store, store.records(), tmp_path / "out.zarr", "zarr")

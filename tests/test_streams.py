@@ -10,7 +10,7 @@ import pytest
 import zarr
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from zarr.codecs import BloscCodec, ZstdCodec
+from zarr.codecs import BloscCodec, BytesCodec, ZstdCodec
 from zarr.core.buffer import cpu
 from zarr.storage import MemoryStore
 
@@ -26,7 +26,7 @@ from store.contract.keys import digest_arrays
 from store.contract.records import Address, Artifact
 from store.contract.windows import WindowSpec
 from store.engine.draft import _chunk_rows
-from store.engine.ranges import RowRange, read_ranges
+from store.engine.ranges import RowRange, _is_plain, read_ranges
 from store.engine.row_reader import RowReader
 from tasks.examples import Seen, read_examples
 from tasks.labelled_rows import StoreRows
@@ -165,6 +165,15 @@ def test_pieces_of_sequences_are_the_frames_of_their_videos(store, seen, pieces)
             np.testing.assert_array_equal(part, array[start:stop])
 
 
+def test_streams_are_what_the_store_holds(store, seen):
+    streams = streams_of(store, seen[0].features, INPUTS)
+    assert streams.widths == (8, 5, 3) == StoreSequences(store, seen, INPUTS).widths
+    for i, (record, part) in enumerate(zip(seen[0].features, INPUTS, strict=True)):
+        arrays = store.read(record.address)
+        np.testing.assert_array_equal(streams.values[i], arrays[part.array])
+        np.testing.assert_array_equal(streams.present[:, i], arrays["present"])
+
+
 def test_sequences_have_the_labels_of_their_videos_and_their_names(store, seen):
     left = replace(seen[1], label=replace(seen[1].label, address=Address("label", "expr", "b", "left")))
     assert StoreSequences(store, [seen[0], left], INPUTS).names == ("a", "b_left")
@@ -212,14 +221,49 @@ def test_ranges_are_the_rows_that_zarr_reads_however_they_are_packed(codec, shap
         np.testing.assert_array_equal(found, whole[start : start + len(found)])
 
 
-@pytest.mark.parametrize("held", [b"", bytes(40), bytes(79)])
-def test_a_damaged_chunk_is_named_and_never_numbers(held):
-    store = MemoryStore()
-    array = zarr.create_array(store, shape=(10, 2), dtype="<f4", chunks=(10, 2), compressors=None)
+@pytest.mark.parametrize("order", ["big", "little"])
+def test_numbers_in_another_machines_order_are_read_right(order):
+    held = MemoryStore()
+    zarr.create_array(
+        held, shape=(4, 2), dtype="f4", chunks=(3, 2), serializer=BytesCodec(endian=order), compressors=None
+    )[...] = 1
+    rows = np.empty((4, 2), np.float32)
+    read_ranges([RowRange(zarr.open_array(held, mode="r"), 0, rows)])
+    assert (rows == 1).all()
+
+
+@pytest.mark.parametrize(
+    ("codec", "held"),
+    [
+        (None, b""),
+        (None, bytes(79)),
+        (BloscCodec(), b"nothing packed, but longer than a header"),
+        (ZstdCodec(), b""),
+        (ZstdCodec(), b"nothing packed"),
+    ],
+)
+def test_a_damaged_chunk_is_named_and_never_numbers(codec, held):
+    place = MemoryStore()
+    array = zarr.create_array(place, shape=(10, 2), dtype="<f4", chunks=(10, 2), compressors=codec)
     array[...] = 1
-    asyncio.run(store.set("c/0/0", cpu.Buffer.from_bytes(held)))
-    with pytest.raises(StoreError, match=r"c/0/0' is damaged: .*Restore"):
+    asyncio.run(place.set("c/0/0", cpu.Buffer.from_bytes(held)))
+    with pytest.raises(StoreError, match=r"' is damaged: .*Restore"):
         read_ranges([RowRange(array, 0, np.empty((10, 2), np.float32))])
+
+
+def test_embeddings_lie_unpacked_and_chunks_of_zeros_take_no_room(tmp_path):
+    store = FeatureStore.create(str(tmp_path / "store"))
+    commit(store, source("a", 3000))
+    whole = visual("a", 3000, 64, 0, "face")
+    embedding = whole.arrays["embedding"].copy()
+    embedding[1000:] = 0
+    commit(store, replace(whole, arrays={**whole.arrays, "embedding": embedding}))
+    array = store.newest().group(whole.address)["embedding"]
+    assert _is_plain(array)
+    assert array.chunks == (1000, 64)
+    assert sorted(path.stat().st_size for path in tmp_path.rglob("chunks/*"))[-1] == 1000 * 64 * 4
+    assert sum(path.stat().st_size for path in tmp_path.rglob("chunks/*")) < 1100 * 64 * 4
+    np.testing.assert_array_equal(store.newest().read(whole.address)["embedding"], embedding)
 
 
 @given(rows=st.integers(0, 5000), most=st.integers(1, 1100))
@@ -241,6 +285,12 @@ def test_windows_of_a_batch_are_those_that_are_read_one_by_one(store, seen):
         assert (one.video, one.start) == (alone.video, alone.start)
         assert torch.equal(one.embedding, alone.embedding)
         assert torch.equal(one.present, alone.present)
+        arrays = store.read(windows.records[one.video].address, rows=slice(one.start, one.start + 300))
+        frames = len(arrays["present"])
+        np.testing.assert_array_equal(one.embedding[:frames], arrays["embedding"])
+        np.testing.assert_array_equal(one.present[:frames], arrays["present"])
+        assert not one.embedding[frames:].any()
+        assert not one.present[frames:].any()
     loader = torch.utils.data.DataLoader(windows, batch_size=4, collate_fn=list)
     assert sum(len(batch) for batch in loader) == len(windows)
     with pytest.raises(IndexError, match="asked for 99"):

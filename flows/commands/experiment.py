@@ -194,8 +194,8 @@ def _run_and_tell(config: RunConfig, rows: tuple[RowSpec, ...], choice: RowsChoi
     from flows.run import carry_out
     from flows.runners import RunnerSpec
 
-    request = rows_request(config, rows, choice)
     runner = RunnerSpec(config.runner.kind, config.runner.workers, config.runner.address)
+    request = rows_request(config, rows, choice)
 
     def work(runs_on: Any) -> RowsResult:
         from flows.experiment import experiment as flow

@@ -17,6 +17,7 @@ from store.contract.schema import address_of, families, family, layout_version
 from store.engine.draft import Draft
 from store.engine.listing import Listing, changed_paths
 from store.engine.places import check_writable, committer_lock, in_words, is_local, is_memory, local_folder, storage_of
+from store.engine.ranges import damage_named
 
 BRANCH = "main"
 
@@ -126,6 +127,7 @@ class FeatureStore:
         Raises:
             NotFoundError: nothing is there, or it has no such array.
             SchemaError: what is there breaks `schema.yaml`.
+            StoreError: what is there is damaged.
         """
         record = self.get(address)
         found: dict[str, NDArray[Any]] = {}
@@ -136,7 +138,8 @@ class FeatureStore:
             if unknown:
                 raise NotFoundError(f"'{address}' has no array '{unknown[0]}'; it has {sorted(group.array_keys())}.")
             for name in sorted(present):
-                found[name] = np.asarray(cast(zarr.Array[Any], group[name])[rows])
+                with damage_named(f"{address}.{name}"):
+                    found[name] = np.asarray(cast(zarr.Array[Any], group[name])[rows])
         if rows == slice(None) and arrays is None:
             family(address.family).check(found, record.attributes)
         else:

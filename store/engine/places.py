@@ -18,6 +18,8 @@ import icechunk
 from store.contract.errors import SpecError, StoreError, StoreUnavailableError
 
 _MEMORY_LOCK = threading.Lock()
+_engine_process: int | None = None
+"""The process in which the engine's threads run, from its first use on."""
 # Its warning about local commits is met by `committer_lock`.
 icechunk.set_logs_filter("error")
 
@@ -95,9 +97,11 @@ def in_words(url: str, doing: str) -> Iterator[None]:
     """Turn the engine's and the system's errors into one sentence of ours.
 
     Raises:
+        SpecError: this process was forked from one that used the engine, whose threads do not live here: it would hang.
         StoreUnavailableError: read-only, full, or out of reach.
         StoreError: anything else the engine refuses.
     """
+    _check_process(url)
     try:
         yield
     except (icechunk.IcechunkError, OSError) as error:
@@ -107,6 +111,16 @@ def in_words(url: str, doing: str) -> Iterator[None]:
         if reason:
             raise StoreUnavailableError(f"{doing} the store at '{url}' failed: {reason}.") from error
         raise StoreError(f"{doing} the store at '{url}' failed: {_short(text)}") from error
+
+
+def _check_process(url: str) -> None:
+    global _engine_process
+    _engine_process = _engine_process or os.getpid()
+    if _engine_process != os.getpid():
+        raise SpecError(
+            f"The store at '{url}' cannot be used here: this process was forked from one that used a store. Start "
+            "workers anew: multiprocessing_context='spawn' (or 'forkserver') for a DataLoader, and so everywhere."
+        )
 
 
 def _lock_file(url: str) -> Path:

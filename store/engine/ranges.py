@@ -7,7 +7,9 @@ rows that are wanted; any other array, zarr reads.
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -24,6 +26,8 @@ from store.contract.errors import StoreError
 _AT_ONCE = 16
 """Requests: enough that none waits for Python, few enough that what is under way stays small (a chunk of
 1,280 numbers a frame has 5.2 MB)."""
+
+_OTHERWISE = "Restore the store from a copy, or extract it anew into another one."
 
 
 class RowRange(NamedTuple):
@@ -55,22 +59,61 @@ def read_ranges(ranges: Sequence[RowRange]) -> None:
     Raises:
         StoreError: a chunk is damaged.
     """
-    parts: list[_Part] = []
+    wanted = [one for one in ranges if len(one.into)]
+    if wanted:
+        sync(_read(wanted))
+
+
+@contextmanager
+def damage_named(what: object) -> Iterator[None]:
+    """Say in words what a codec makes of a damaged chunk.
+
+    Raises:
+        StoreError: it cannot be unpacked.
+    """
+    try:
+        yield
+    except (RuntimeError, ValueError) as error:
+        raise StoreError(f"'{what}' is damaged: {error}. {_OTHERWISE}") from error
+
+
+async def _read(ranges: Sequence[RowRange]) -> None:
+    """All ranges side by side; when one cannot be read, nothing more is asked of the store."""
+    free = asyncio.Semaphore(_AT_ONCE)
+
+    async def fetch(part: _Part) -> None:
+        async with free:
+            found = await part.chunk.get(default_buffer_prototype(), part.bytes)
+            # Where there is no chunk, there was never anything but the fill value.
+            part.into[...] = part.fill_value if found is None else _numbers(part, found.as_numpy_array())
+
+    async def unpack(wanted: RowRange) -> None:
+        rows = slice(wanted.start, wanted.start + len(wanted.into))
+        async with free:
+            with damage_named(wanted.array.store_path):
+                wanted.into[...] = await wanted.array.async_array.getitem(rows)
+
+    tasks: list[asyncio.Task[None]] = []
     for wanted in ranges:
-        if not len(wanted.into):
-            continue
         if _is_plain(wanted.array):
-            parts += _parts_of(wanted)
+            tasks += [asyncio.create_task(fetch(part)) for part in _parts_of(wanted)]
         else:
-            wanted.into[...] = wanted.array[wanted.start : wanted.start + len(wanted.into)]
-    if parts:
-        sync(_fetch(parts))
+            tasks.append(asyncio.create_task(unpack(wanted)))
+    try:
+        await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _is_plain(array: zarr.Array[Any]) -> bool:
     """Whether a chunk is nothing but numbers in this machine's order, row after row."""
-    kinds = [type(codec) for codec in getattr(array.metadata, "codecs", ())]
-    return kinds == [BytesCodec] and array.dtype.isnative and array.chunks[1:] == array.shape[1:]
+    codecs: list[Any] = [*getattr(array.metadata, "codecs", ())]
+    if [type(codec) for codec in codecs] != [BytesCodec] or array.chunks[1:] != array.shape[1:]:
+        return False
+    order = codecs[0].endian
+    return array.dtype.isnative and (order is None or order.value == sys.byteorder)
 
 
 def _parts_of(wanted: RowRange) -> Iterator[_Part]:
@@ -88,24 +131,10 @@ def _parts_of(wanted: RowRange) -> Iterator[_Part]:
         )
 
 
-async def _fetch(parts: Sequence[_Part]) -> None:
-    free = asyncio.Semaphore(_AT_ONCE)
-
-    async def fetch(part: _Part) -> None:
-        async with free:
-            found = await part.chunk.get(default_buffer_prototype(), part.bytes)
-            if found is None:  # nothing but the fill value was ever there
-                part.into[...] = part.fill_value
-                return
-            part.into[...] = _numbers(part, found.as_numpy_array())
-
-    await asyncio.gather(*map(fetch, parts))
-
-
 def _numbers(part: _Part, found: NDArray[Any]) -> NDArray[Any]:
     if found.nbytes != part.into.nbytes:
         raise StoreError(
             f"'{part.chunk}' is damaged: of its bytes {part.bytes.start} to {part.bytes.end} it gave {found.nbytes}. "
-            "Restore the store from a copy, or extract it anew into another one."
+            f"{_OTHERWISE}"
         )
     return found.view(part.into.dtype).reshape(part.into.shape)

@@ -56,7 +56,8 @@ class RowReader:
         """Several pieces, fetched side by side; nobody else holds them.
 
         Args:
-            pieces: the index of a record, a first row, and the row after the last, each; as far as they exist.
+            pieces: the index of a record, a first row from 0 on, and the row after the last, each; what does not exist
+                is left out.
             least_rows: a piece with fewer is followed by zeros.
 
         Raises:

@@ -38,8 +38,9 @@ class Window(NamedTuple):
 class FrameWindows:
     """A map-style torch dataset: `windows[i]` reads one window from the store, and nothing else.
 
-    It pickles, so a `DataLoader` may use several workers; each opens the store for itself. The windows of a batch are
-    read side by side. Every video's mask is kept, a byte a frame.
+    It pickles, so a `DataLoader` may use several workers, each of which opens the store for itself, with
+    `multiprocessing_context="spawn"` or `"forkserver"`: a forked process has none of the engine's threads. A batch's
+    windows are read side by side. Every video's mask is kept, a byte a frame.
 
     Attributes:
         records: the artifacts it walks over, in order.
