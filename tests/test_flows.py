@@ -346,6 +346,7 @@ def test_plan_of_a_configuration_sees_videos_that_were_never_taken_in(corpus, tm
     path = tmp_path / "run.yaml"
     path.write_text(
         f"store: {tmp_path / 'none'}\nsources: [{corpus}]\nweights: untrained\nextractors: [emotieffnet_b0]\n"
+        "engine: openvino\nprecision: float32\n"
     )
     assert call(["plan", str(path)]) == 10
     said = capsys.readouterr().out
