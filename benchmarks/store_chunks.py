@@ -91,10 +91,8 @@ class Maps:
 
     def __getitems__(self, indexes: Sequence[int]) -> list[Rows]:
         """Copies of these windows; see `FrameWindows`."""
-        rows = [
-            self._rows[video][start : start + self._length] for video, start in map(self._starts.__getitem__, indexes)
-        ]
-        return [np.array(one) for one in rows]
+        places = [self._starts[index] for index in indexes]
+        return [np.array(self._rows[video][start : start + self._length]) for video, start in places]
 
     def read_all(self) -> None:
         """Copy every video, one after the other."""

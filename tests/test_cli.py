@@ -107,7 +107,7 @@ def test_plan_says_what_is_missing_by_its_exit_code(url, capsys):
         (["add", "{video}", "--store", "/proc/x", "--weights", "untrained"], 4, "cannot be written"),
         (["add", "{video}", "--store", "{url}", "--workers", "-1", "--weights", "untrained"], 2, "workers"),
         (["add"], 2, "PATHS requires"),
-        (["experiment", "abaw6/table4", "--scheduler", "tcp://127.0.0.1:1"], 2, "Only the runner dask takes"),
+        (["experiment", "abaw6/table4", "-s", "{url}", "--scheduler", "tcp://h:1"], 2, "Only the runner dask takes"),
         (["add", "{video}", "--colour", "red"], 2, "--colour"),
         (["status", "--store", "{empty}/none"], 4, "There is no store"),
         (["status", "--store", "{url}", "--at", "v9"], 4, "no tag or snapshot 'v9'"),
