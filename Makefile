@@ -1,7 +1,10 @@
-# Two commands, each complete on a fresh machine with Python 3.11 and pip: `make demo` and `make test`.
-PYTHON ?= python3.11
+# Two commands, each complete on a fresh machine with Python 3.12 or 3.13 and pip: `make demo` and `make test`.
 VENV ?= .venv
 BIN := $(VENV)/bin
+# The first interpreter that starts and is new enough; name another with PYTHON=.
+PYTHON ?= $(shell for python in python3.12 python3.13 python3; do \
+	$$python -c 'import sys, venv; sys.exit(not (3, 12) <= sys.version_info[:2] < (3, 14))' 2>/dev/null \
+	&& echo $$python && break; done)
 
 .PHONY: demo test install install-test check bench
 
@@ -27,4 +30,5 @@ bench: install-test
 	for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
 
 $(BIN)/python:
+	@test -n "$(PYTHON)" || { echo "affstore needs Python 3.12 or 3.13, and found neither. Install one (with its venv module), or name it: make PYTHON=/path/to/python3.12" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)

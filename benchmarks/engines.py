@@ -23,14 +23,14 @@ from bench.clocks import spent
 from bench.real_clips import Pixels, clips, faces, take_in_reference_weights
 from rich.progress import track
 
-from flows.commands.options import print_table
-from models.engines.base import Choice
-from models.engines.fidelity import Fidelity, fidelity
-from models.extractors.base import FaceExtractor
-from models.extractors.registry import build_face, names, spec_of
-from models.extractors.specs import FaceExtractorSpec
-from models.faces.crops import resized
-from models.weights.folder import WeightsFolder
+from affstore.flows.commands.options import print_table
+from affstore.models.engines.base import Choice
+from affstore.models.engines.fidelity import Fidelity, fidelity
+from affstore.models.extractors.base import FaceExtractor
+from affstore.models.extractors.registry import build_face, names, spec_of
+from affstore.models.extractors.specs import FaceExtractorSpec
+from affstore.models.faces.crops import resized
+from affstore.models.weights.folder import WeightsFolder
 
 CHOICES = (
     Choice("torch", "float32"),

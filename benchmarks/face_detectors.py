@@ -22,11 +22,11 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from models.faces.boxes import iou
-from models.faces.detector import FaceDetector
-from models.faces.finder import FaceFinder
-from models.faces.specs import DetectorSpec, TrackingSpec
-from models.faces.tracking import FaceTrack, FaceTracker
+from affstore.models.faces.boxes import iou
+from affstore.models.faces.detector import FaceDetector
+from affstore.models.faces.finder import FaceFinder
+from affstore.models.faces.specs import DetectorSpec, TrackingSpec
+from affstore.models.faces.tracking import FaceTrack, FaceTracker
 
 Picture = NDArray[np.uint8]
 Boxes = NDArray[np.float32]

@@ -35,17 +35,17 @@ from bench.real_clips import Pixels, clips, faces
 from bench.workplace import Workplace
 from PIL import Image
 
-from flows.commands.options import print_table
-from models.demo.film import Pictures, write_film
-from models.engines.base import forward_threads
-from models.engines.footprint import PASSES_A_THREAD
-from models.extractors.base import FaceExtractor
-from models.extractors.registry import build_face
-from models.faces.crops import resized
-from models.media.video import frames, probe
-from models.weights.folder import WeightsFolder
-from store.contract.clock import FrameClock
-from tasks.jobs import CropJob, VideoJob
+from affstore.flows.commands.options import print_table
+from affstore.models.demo.film import Pictures, write_film
+from affstore.models.engines.base import forward_threads
+from affstore.models.engines.footprint import PASSES_A_THREAD
+from affstore.models.extractors.base import FaceExtractor
+from affstore.models.extractors.registry import build_face
+from affstore.models.faces.crops import resized
+from affstore.models.media.video import frames, probe
+from affstore.models.weights.folder import WeightsFolder
+from affstore.store.contract.clock import FrameClock
+from affstore.tasks.jobs import CropJob, VideoJob
 
 SEVEN = (
     "emotieffnet_b0",

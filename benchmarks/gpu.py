@@ -26,15 +26,15 @@ from bench.clocks import spent
 from bench.real_clips import Pixels, clips, faces
 from PIL import Image
 
-from flows.commands.options import print_table
-from models.batches import SharedNetwork
-from models.engines.fidelity import fidelity
-from models.extraction import Face, embed_faces
-from models.extractors.base import FaceExtractor, FaceOutput
-from models.extractors.registry import build_face, spec_of
-from models.faces.crop_pictures import CropPictures
-from models.faces.crops import resized
-from models.weights.folder import default_folder
+from affstore.flows.commands.options import print_table
+from affstore.models.batches import SharedNetwork
+from affstore.models.engines.fidelity import fidelity
+from affstore.models.extraction import Face, embed_faces
+from affstore.models.extractors.base import FaceExtractor, FaceOutput
+from affstore.models.extractors.registry import build_face, spec_of
+from affstore.models.faces.crop_pictures import CropPictures
+from affstore.models.faces.crops import resized
+from affstore.models.weights.folder import default_folder
 
 SEVEN = (
     "emotieffnet_b0",

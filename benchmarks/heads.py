@@ -34,19 +34,19 @@ from numpy.typing import NDArray
 from rich.progress import track
 from store_chunks import BATCH, Maps, artifact, files_of, forget, put, read_windows, source
 
-from flows.commands.options import print_table
-from models.heads.conduct import Conduct
-from models.heads.examples import Examples
-from models.heads.sequence_specs import EXPR_SEQUENCE
-from models.heads.specs import EXPR_MLP
-from models.heads.videos import LabelledVideos
-from store import FeatureStore, FrameWindows
-from store.contract.records import Address, Artifact
-from store.contract.windows import WindowSpec
-from tasks.examples import Seen
-from tasks.labelled_rows import StoreRows
-from tasks.specs import Input
-from tasks.streams import StoreSequences
+from affstore import FeatureStore, FrameWindows
+from affstore.flows.commands.options import print_table
+from affstore.models.heads.conduct import Conduct
+from affstore.models.heads.examples import Examples
+from affstore.models.heads.sequence_specs import EXPR_SEQUENCE
+from affstore.models.heads.specs import EXPR_MLP
+from affstore.models.heads.videos import LabelledVideos
+from affstore.store.contract.records import Address, Artifact
+from affstore.store.contract.windows import WindowSpec
+from affstore.tasks.examples import Seen
+from affstore.tasks.labelled_rows import StoreRows
+from affstore.tasks.specs import Input
+from affstore.tasks.streams import StoreSequences
 
 ROWS, WIDTH, VIDEO_FRAMES = 585_317, 1280, 5200
 WAYS = ("store", "array", "keras")
@@ -93,9 +93,12 @@ def in_memory(folder: Path) -> Examples:
 
 def measure(way: str, folder: Path, rounds: int) -> dict[str, object]:
     """In a process of its own: epochs of the perceptron."""
-    os.environ |= {"TF_CPP_MIN_LOG_LEVEL": "3", "TF_ENABLE_ONEDNN_OPTS": "0"}  # as `models.heads.keras_mlp.fit` has it
-    from models.heads.keras_network import build, on_device, row_weights
-    from models.heads.training import MlpTraining
+    os.environ |= {
+        "TF_CPP_MIN_LOG_LEVEL": "3",
+        "TF_ENABLE_ONEDNN_OPTS": "0",
+    }  # as `keras_mlp.fit` has it
+    from affstore.models.heads.keras_network import build, on_device, row_weights
+    from affstore.models.heads.training import MlpTraining
 
     spec = replace(EXPR_MLP, selection="last_epoch", epochs=1 + rounds)
     store = FeatureStore(str(folder / "store"))
@@ -146,8 +149,8 @@ def beside(ours: Sequence[Spent], theirs: Sequence[Spent]) -> tuple[str, str]:
 
 def sequences(folder: Path, steps: int, rounds: int, layers: int) -> None:
     """Whole epochs of `steps` batches, and the same batches from memory."""
-    from models.heads.sequence_training import Training
-    from models.heads.sequence_windows import one_thread
+    from affstore.models.heads.sequence_training import Training
+    from affstore.models.heads.sequence_windows import one_thread
 
     spec = replace(EXPR_SEQUENCE, selection="last_epoch", epochs=2 + rounds, evaluations=1, standardise=False)
     spec = replace(spec, encoder=replace(spec.encoder, layers=layers))

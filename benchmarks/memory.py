@@ -35,19 +35,19 @@ from bench.workplace import Workplace
 from numpy.typing import NDArray
 from rich.progress import track
 
-from flows.commands.options import print_table
-from models.demo.corpus import CorpusSpec, write_corpus
-from models.demo.film import Pictures, Recording, write_film
-from models.extractors.face_network import FaceNetwork
-from models.extractors.registry import build_face, register, spec_of
-from models.extractors.specs import FaceExtractorSpec, SoundExtractorSpec
-from models.extractors.speech_network import Outputs, SpeechNetwork
-from models.media.video import frames, probe
-from models.weights.folder import WeightsFolder
-from store.contract.clock import FrameClock
-from store.contract.records import Address, Artifact, Record
-from tasks import recipes
-from tasks.networks import face_network, sound_network
+from affstore.flows.commands.options import print_table
+from affstore.models.demo.corpus import CorpusSpec, write_corpus
+from affstore.models.demo.film import Pictures, Recording, write_film
+from affstore.models.extractors.face_network import FaceNetwork
+from affstore.models.extractors.registry import build_face, register, spec_of
+from affstore.models.extractors.specs import FaceExtractorSpec, SoundExtractorSpec
+from affstore.models.extractors.speech_network import Outputs, SpeechNetwork
+from affstore.models.media.video import frames, probe
+from affstore.models.weights.folder import WeightsFolder
+from affstore.store.contract.clock import FrameClock
+from affstore.store.contract.records import Address, Artifact, Record
+from affstore.tasks import recipes
+from affstore.tasks.networks import face_network, sound_network
 
 LONGEST_FRAMES = 47_434
 RATE_HZ = 25
@@ -85,7 +85,7 @@ class QuickForward:
         self._matrix = matrix(3 * (spec.size_px // 16) ** 2, spec.width + outputs)
 
     def __call__(self, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """See `models.engines.base.Forward`."""
+        """See `affstore.models.engines.base.Forward`."""
         return crops[:, ::16, ::16].reshape(len(crops), -1).astype(np.float32) @ self._matrix
 
 

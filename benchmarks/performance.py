@@ -19,7 +19,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tasks.specs import code_versions
+from affstore.tasks.specs import code_versions
 
 HERE = Path(__file__).parent
 DOCUMENT = HERE.parent / "docs/performance.md"

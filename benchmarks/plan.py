@@ -19,16 +19,16 @@ from bench.clocks import Spent, spent, typical
 from bench.workplace import Workplace
 from rich.progress import track
 
-from flows.commands.options import print_table
-from models.extractors.specs import ExtractorSpec, FaceExtractorSpec
-from store.contract.keys import key_of
-from store.contract.labels import TASKS
-from store.contract.records import Address, Artifact, Record
-from store.contract.schema import family
-from store.engine.draft import Draft
-from tasks import recipes
-from tasks.planning import plan
-from tasks.specs import Profile
+from affstore.flows.commands.options import print_table
+from affstore.models.extractors.specs import ExtractorSpec, FaceExtractorSpec
+from affstore.store.contract.keys import key_of
+from affstore.store.contract.labels import TASKS
+from affstore.store.contract.records import Address, Artifact, Record
+from affstore.store.contract.schema import family
+from affstore.store.engine.draft import Draft
+from affstore.tasks import recipes
+from affstore.tasks.planning import plan
+from affstore.tasks.specs import Profile
 
 EXTRACTORS = ("emotieffnet_b0", "emotieffnet_b0_afew", "mt_emotieffnet_b0", "wav2vec2_base_960h")
 EXPERIMENTS = ("expr-mlp", "au-mlp")
@@ -86,7 +86,9 @@ def command(place: Workplace, extractors: Sequence[str]) -> None:
     """A process of its own: what a user waits for."""
     named = [word for name in extractors for word in ("-e", name)]
     words = ["plan", "--store", place.bench.store_url, "--weights", "untrained", *named]
-    done = subprocess.run([sys.executable, "-m", "flows.cli", *words], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-m", "affstore.flows.cli", *words], capture_output=True, text=True, check=False
+    )
     if done.returncode:  # 10 would say that something is not fresh
         raise SystemExit(f"affstore {' '.join(words)} ended with {done.returncode}: {done.stderr}")
 
@@ -111,10 +113,11 @@ def imports() -> dict[str, Spent]:
 
     return {
         "python by itself": python("pass"),
-        "… with the command line": python("import flows.cli"),
-        "… with the store": python("import flows.cli, store.engine.feature_store"),
+        "… with the command line": python("import affstore.flows.cli"),
+        "… with the store": python("import affstore.flows.cli, affstore.store.engine.feature_store"),
         "… with all that planning imports": python(
-            "import flows.cli, flows.config, store.engine.feature_store, tasks.planning, tasks.experiment_plan"
+            "import affstore.flows.cli, affstore.flows.config, affstore.store.engine.feature_store, "
+            "affstore.tasks.planning, affstore.tasks.experiment_plan"
         ),
     }
 

@@ -18,12 +18,12 @@ import numpy as np
 from bench.clocks import Spent, spent, typical
 from sklearn.metrics import f1_score
 
-from flows.commands.options import print_table
-from models.judging import JudgedVideo, Judging, judge
-from models.methods import Leaf, Tunable
-from models.thresholds import GRID
-from models.tuning import choose
-from store.contract.labels import task_space
+from affstore.flows.commands.options import print_table
+from affstore.models.judging import JudgedVideo, Judging, judge
+from affstore.models.methods import Leaf, Tunable
+from affstore.models.thresholds import GRID
+from affstore.models.tuning import choose
+from affstore.store.contract.labels import task_space
 
 SHAPE = Path(__file__).resolve().parents[2] / "shared" / "corpus_shape" / "affwild2_shape.csv"
 BAR_S = 1.0

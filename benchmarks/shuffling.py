@@ -16,10 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.progress import track
 
-from flows.commands.options import print_table
-from models.heads.examples import Examples
-from models.heads.keras_mlp import fit
-from models.heads.specs import EXPR_MLP
+from affstore.flows.commands.options import print_table
+from affstore.models.heads.examples import Examples
+from affstore.models.heads.keras_mlp import fit
+from affstore.models.heads.specs import EXPR_MLP
 
 VIDEOS, VIDEO_FRAMES, WIDTH, CLASSES = 248, 236, 64, 8
 """Aff-Wild2: 248 videos, 2,360 labelled frames each."""

@@ -27,15 +27,15 @@ import torch
 from bench.clocks import spent
 from bench.workplace import Workplace
 
-from flows.commands.options import print_table
-from models import hearing
-from models.demo.film import Pictures, Recording, write_film
-from models.extractors.base import SoundExtractor
-from models.media import sound as decoding
-from store.contract.clock import FrameClock
-from tasks.jobs import VideoJob
-from tasks.networks import sound_network
-from tasks.sources import facts_of
+from affstore.flows.commands.options import print_table
+from affstore.models import hearing
+from affstore.models.demo.film import Pictures, Recording, write_film
+from affstore.models.extractors.base import SoundExtractor
+from affstore.models.media import sound as decoding
+from affstore.store.contract.clock import FrameClock
+from affstore.tasks.jobs import VideoJob
+from affstore.tasks.networks import sound_network
+from affstore.tasks.sources import facts_of
 
 BASE = "wav2vec2_base_960h"
 FIVE = (BASE, "hubert_superb_er", "wav2vec2_large_msp_dim", "hubert_large_ls960", "openl3_env_mel128_512")

@@ -35,13 +35,13 @@ from numpy.typing import NDArray
 from rich.progress import track
 from zarr.codecs import BloscCodec, ZstdCodec
 
-from flows.commands.options import print_table
-from models.demo.corpus import CorpusSpec, write_corpus
-from store import FeatureStore, FrameWindows
-from store.contract import schema
-from store.contract.records import Address, Artifact
-from store.contract.windows import WindowSpec, window_starts
-from store.engine import draft
+from affstore import FeatureStore, FrameWindows
+from affstore.flows.commands.options import print_table
+from affstore.models.demo.corpus import CorpusSpec, write_corpus
+from affstore.store.contract import schema
+from affstore.store.contract.records import Address, Artifact
+from affstore.store.contract.windows import WindowSpec, window_starts
+from affstore.store.engine import draft
 
 EXTRACTOR = "emotieffnet_b0"
 WHOLE = 1 << 30

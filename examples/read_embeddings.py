@@ -4,7 +4,7 @@ import sys
 
 import polars as pl
 
-from store import FeatureStore, catalogue, read_video
+from affstore import FeatureStore, catalogue, read_video
 
 features = FeatureStore(sys.argv[1] if len(sys.argv) > 1 else "affstore-demo/store")  # or FeatureStore(url, at="a tag")
 

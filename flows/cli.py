@@ -9,18 +9,18 @@ from collections.abc import Callable
 
 from cyclopts import App, CycloptsError
 
-from flows.commands.add import add
-from flows.commands.demo import demo
-from flows.commands.doctor import doctor
-from flows.commands.experiment import app as experiment
-from flows.commands.export import export
-from flows.commands.plan import plan
-from flows.commands.run import run
-from flows.commands.show import show
-from flows.commands.status import status
-from flows.commands.weights import app as weights
-from flows.environment import prepare
-from store.contract.errors import AffstoreError
+from affstore.flows.commands.add import add
+from affstore.flows.commands.demo import demo
+from affstore.flows.commands.doctor import doctor
+from affstore.flows.commands.experiment import app as experiment
+from affstore.flows.commands.export import export
+from affstore.flows.commands.plan import plan
+from affstore.flows.commands.run import run
+from affstore.flows.commands.show import show
+from affstore.flows.commands.status import status
+from affstore.flows.commands.weights import app as weights
+from affstore.flows.environment import prepare
+from affstore.store.contract.errors import AffstoreError
 
 app = App(
     name="affstore",

@@ -7,12 +7,12 @@ from typing import Any
 
 from prefect.futures import PrefectFuture, as_completed
 
-from flows.watch import watching
-from store import FeatureStore
-from store.contract.errors import AffstoreError, ConflictError
-from tasks.outcomes import Outcome
-from tasks.progress import stop
-from tasks.specs import Bench
+from affstore import FeatureStore
+from affstore.flows.watch import watching
+from affstore.store.contract.errors import AffstoreError, ConflictError
+from affstore.tasks.outcomes import Outcome
+from affstore.tasks.progress import stop
+from affstore.tasks.specs import Bench
 
 
 def commit_finished(

@@ -9,19 +9,19 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from flows.commands.options import DEFAULT_EXTRACTORS
-from flows.engines import AskedEngine, chosen_device, settled
-from models.extractors.registry import spec_of
-from models.extractors.specs import ExtractorSpec
-from models.extractors.variants import check_kind
-from models.faces.specs import DetectorSpec, TrackingSpec, resolve
-from models.heads.specs import PAPER_HEADS, MlpSpec
-from models.weights.folder import WeightsFolder
-from store import FeatureStore
-from store.contract.errors import DuplicateNameError, SpecError, UnknownNameError
-from store.contract.labels import task_space
-from store.contract.names import name_fault
-from tasks.specs import ExperimentSpec, Finish, Input, Profile
+from affstore import FeatureStore
+from affstore.flows.commands.options import DEFAULT_EXTRACTORS
+from affstore.flows.engines import AskedEngine, chosen_device, settled
+from affstore.models.extractors.registry import spec_of
+from affstore.models.extractors.specs import ExtractorSpec
+from affstore.models.extractors.variants import check_kind
+from affstore.models.faces.specs import DetectorSpec, TrackingSpec, resolve
+from affstore.models.heads.specs import PAPER_HEADS, MlpSpec
+from affstore.models.weights.folder import WeightsFolder
+from affstore.store.contract.errors import DuplicateNameError, SpecError, UnknownNameError
+from affstore.store.contract.labels import task_space
+from affstore.store.contract.names import name_fault
+from affstore.tasks.specs import ExperimentSpec, Finish, Input, Profile
 
 
 class _Strict(BaseModel):
@@ -102,7 +102,7 @@ class PublishConfig(_Strict):
 
 
 class RunnerConfig(_Strict):
-    """How the run fans out; see `flows.runners.RunnerSpec`."""
+    """How the run fans out; see `affstore.flows.runners.RunnerSpec`."""
 
     kind: Literal["threads", "dask"] = "threads"
     workers: int = Field(default=0, ge=0)

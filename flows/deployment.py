@@ -9,11 +9,11 @@ from typing import Any
 from prefect import State, flow
 from prefect.states import Completed, Failed
 
-from flows.config import read_config
-from flows.run import RunResult, execute, request_of
-from flows.runners import RunnerSpec
-from flows.watch import Watcher
-from tasks.outcomes import Outcome
+from affstore.flows.config import read_config
+from affstore.flows.run import RunResult, execute, request_of
+from affstore.flows.runners import RunnerSpec
+from affstore.flows.watch import Watcher
+from affstore.tasks.outcomes import Outcome
 
 _NAMED = 3
 """Complaints that a state's message holds; the report has them all."""

@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
-from models.engines.base import Choice, EngineName
-from models.extractors.specs import ExtractorSpec, FaceExtractorSpec, Precision
-from models.weights.folder import WeightsFolder
-from store import FeatureStore
-from store.contract.errors import SpecError
+from affstore import FeatureStore
+from affstore.models.engines.base import Choice, EngineName
+from affstore.models.extractors.specs import ExtractorSpec, FaceExtractorSpec, Precision
+from affstore.models.weights.folder import WeightsFolder
+from affstore.store.contract.errors import SpecError
 
 if TYPE_CHECKING:
-    from store.contract.records import Record
+    from affstore.store.contract.records import Record
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,7 @@ def settled(
 def _choice(spec: FaceExtractorSpec, asked: AskedEngine, weights: WeightsFolder, store: FeatureStore | None) -> Choice:
     if asked.engine != "auto" and asked.precision != "auto":
         return Choice(asked.engine, asked.precision)
-    from models.engines.fidelity import best_choice, candidates
+    from affstore.models.engines.fidelity import best_choice, candidates
 
     offered = [choice for choice in candidates(asked.device) if asked.admits(choice)]
     if not offered:

@@ -10,22 +10,22 @@ from typing import Any
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 
-from flows.commits import committed
-from flows.experiment_report import write_experiment_report
-from flows.extract import extract
-from flows.ingest import ingest
-from flows.predict import predict
-from flows.rows_request import RowsRequest
-from flows.train import train
-from flows.watch import watching
-from store import FeatureStore
-from store.contract.errors import AffstoreError
-from tasks.outcomes import Outcome, refused
-from tasks.protocols import folds_of, with_fixed_epochs
-from tasks.row_files import row_predictions, write_row_file
-from tasks.rows import Protocol, RowOutcome, RowSpec, Shown
-from tasks.score import result_artifact, same
-from tasks.specs import Bench, ExperimentSpec
+from affstore import FeatureStore
+from affstore.flows.commits import committed
+from affstore.flows.experiment_report import write_experiment_report
+from affstore.flows.extract import extract
+from affstore.flows.ingest import ingest
+from affstore.flows.predict import predict
+from affstore.flows.rows_request import RowsRequest
+from affstore.flows.train import train
+from affstore.flows.watch import watching
+from affstore.store.contract.errors import AffstoreError
+from affstore.tasks.outcomes import Outcome, refused
+from affstore.tasks.protocols import folds_of, with_fixed_epochs
+from affstore.tasks.row_files import row_predictions, write_row_file
+from affstore.tasks.rows import Protocol, RowOutcome, RowSpec, Shown
+from affstore.tasks.score import result_artifact, same
+from affstore.tasks.specs import Bench, ExperimentSpec
 
 
 @dataclass(frozen=True, slots=True, eq=False)

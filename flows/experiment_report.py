@@ -7,13 +7,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from flows.pages import Cell, Markup, items, markup, notice, numbers, page, table
-from flows.row_sections import measured, section, three_decimals
-from flows.shown_frames import PROTOCOLS
-from tasks.rows import RowOutcome, Shown
+from affstore.flows.pages import Cell, Markup, items, markup, notice, numbers, page, table
+from affstore.flows.row_sections import measured, section, three_decimals
+from affstore.flows.shown_frames import PROTOCOLS
+from affstore.tasks.rows import RowOutcome, Shown
 
 if TYPE_CHECKING:
-    from flows.figure_parts import Picture
+    from affstore.flows.figure_parts import Picture
 
 _STYLE = """
 td.number, td.measure { white-space: nowrap; } td small { color: #555; } td.failed { white-space: normal; }
@@ -182,7 +182,7 @@ def _drawn(outcome: RowOutcome, folder: Path) -> tuple[Picture, ...]:
         return ()
     # A first import says on stderr that it makes a cache of fonts.
     logging.getLogger("matplotlib").setLevel(logging.ERROR)
-    from flows.figures import pictures_of
+    from affstore.flows.figures import pictures_of
 
     pictures = pictures_of(outcome)
     folder.mkdir(parents=True, exist_ok=True)

@@ -6,16 +6,16 @@ from collections.abc import Sequence
 
 from prefect import flow
 
-from flows.commits import commit_finished
-from flows.watch import watching
-from models.faces.crop_folder import CropFolder
-from store import FeatureStore
-from tasks.crop_plan import put_to_videos
-from tasks.extract import extract_video
-from tasks.jobs import VideoJob, jobs
-from tasks.outcomes import Outcome
-from tasks.planning import plan
-from tasks.specs import Bench, Profile
+from affstore import FeatureStore
+from affstore.flows.commits import commit_finished
+from affstore.flows.watch import watching
+from affstore.models.faces.crop_folder import CropFolder
+from affstore.tasks.crop_plan import put_to_videos
+from affstore.tasks.extract import extract_video
+from affstore.tasks.jobs import VideoJob, jobs
+from affstore.tasks.outcomes import Outcome
+from affstore.tasks.planning import plan
+from affstore.tasks.specs import Bench, Profile
 
 
 @flow(name="extract", flow_run_name="extract {bench.run_id}", validate_parameters=False, persist_result=False)

@@ -11,7 +11,7 @@ from matplotlib.colors import LogNorm
 from matplotlib.ticker import FuncFormatter
 from numpy.typing import NDArray
 
-from flows.figure_parts import (
+from affstore.flows.figure_parts import (
     DARK,
     PROTOCOL_COLOURS,
     Picture,
@@ -20,10 +20,10 @@ from flows.figure_parts import (
     canvas,
     house_style,
 )
-from flows.shown_frames import PROTOCOLS, class_names, counted, judged
-from flows.timelines import timelines
-from store.contract.labels import task_space
-from tasks.rows import RowOutcome, Shown
+from affstore.flows.shown_frames import PROTOCOLS, class_names, counted, judged
+from affstore.flows.timelines import timelines
+from affstore.store.contract.labels import task_space
+from affstore.tasks.rows import RowOutcome, Shown
 
 _BINS = 80
 _TICKS = (-1, -0.5, 0, 0.5, 1)

@@ -7,17 +7,17 @@ from collections.abc import Sequence
 
 from prefect import flow
 
-from flows.commits import commit_finished
-from flows.inputs import Inputs
-from flows.run import Tries
-from flows.watch import watching
-from models.annotations import FoundAnnotation
-from store import FeatureStore
-from tasks.annotate import annotate
-from tasks.arrivals import Arrival, arrivals
-from tasks.ingest import ingest_video
-from tasks.outcomes import Outcome
-from tasks.specs import Bench
+from affstore import FeatureStore
+from affstore.flows.commits import commit_finished
+from affstore.flows.inputs import Inputs
+from affstore.flows.run import Tries
+from affstore.flows.watch import watching
+from affstore.models.annotations import FoundAnnotation
+from affstore.tasks.annotate import annotate
+from affstore.tasks.arrivals import Arrival, arrivals
+from affstore.tasks.ingest import ingest_video
+from affstore.tasks.outcomes import Outcome
+from affstore.tasks.specs import Bench
 
 _LABELS_A_COMMIT = 32
 

@@ -7,12 +7,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from models.annotations import FoundAnnotation, find_annotations
-from models.faces.crop_folder import CropFolder, find_crops
-from store import FeatureStore
-from store.contract.errors import SpecError, UnknownNameError
-from store.contract.keys import digest_file, key_of
-from tasks.specs import Profile
+from affstore import FeatureStore
+from affstore.models.annotations import FoundAnnotation, find_annotations
+from affstore.models.faces.crop_folder import CropFolder, find_crops
+from affstore.store.contract.errors import SpecError, UnknownNameError
+from affstore.store.contract.keys import digest_file, key_of
+from affstore.tasks.specs import Profile
 
 VIDEO_SUFFIXES = (
     ".3gp", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".ogv", ".ts", ".webm",

@@ -6,22 +6,22 @@ import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from flows.runners import RunnerSpec
-from tasks.memory import Film, Hands, MemoryNeed, due_part, faces_in, memory_need
+from affstore.flows.runners import RunnerSpec
+from affstore.tasks.memory import Film, Hands, MemoryNeed, due_part, faces_in, memory_need
 
 if TYPE_CHECKING:
-    from flows.inputs import Inputs
-    from flows.run import Request
-    from store.contract.records import Record
-    from tasks.plan_rows import PlanRow
-    from tasks.specs import Profile
+    from affstore.flows.inputs import Inputs
+    from affstore.flows.run import Request
+    from affstore.store.contract.records import Record
+    from affstore.tasks.plan_rows import PlanRow
+    from affstore.tasks.specs import Profile
 
 
 def need_of(request: Request, runner: RunnerSpec) -> MemoryNeed:
     """What a run will need, from what its store lacks and what its inputs say of themselves."""
-    from store import FeatureStore
-    from tasks.crop_plan import put_to_videos
-    from tasks.planning import plan
+    from affstore import FeatureStore
+    from affstore.tasks.crop_plan import put_to_videos
+    from affstore.tasks.planning import plan
 
     bench, records = request.bench, FeatureStore(request.bench.store_url).records()
     rows = plan(records, request.profile, put_to_videos(records, request.inputs.crops))

@@ -16,16 +16,16 @@ from prefect.artifacts import (
     update_progress_artifact,
 )
 
-from flows.extract import extract
-from flows.ingest import ingest
-from flows.predict import predict
-from flows.publish import publish
-from flows.report import write_report
-from flows.run import Request, RunResult
-from flows.train import train
-from store import FeatureStore
-from tasks.evaluate import Evaluation, evaluate
-from tasks.outcomes import Outcome
+from affstore import FeatureStore
+from affstore.flows.extract import extract
+from affstore.flows.ingest import ingest
+from affstore.flows.predict import predict
+from affstore.flows.publish import publish
+from affstore.flows.report import write_report
+from affstore.flows.run import Request, RunResult
+from affstore.flows.train import train
+from affstore.tasks.evaluate import Evaluation, evaluate
+from affstore.tasks.outcomes import Outcome
 
 
 @flow(name="pipeline", flow_run_name="pipeline {request.bench.run_id}", validate_parameters=False, persist_result=False)

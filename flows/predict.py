@@ -6,12 +6,12 @@ from collections.abc import Sequence
 
 from prefect import flow
 
-from flows.commits import commit_finished
-from flows.watch import watching
-from store import FeatureStore
-from tasks.outcomes import Outcome
-from tasks.predict import predict_video
-from tasks.specs import Bench, ExperimentSpec
+from affstore import FeatureStore
+from affstore.flows.commits import commit_finished
+from affstore.flows.watch import watching
+from affstore.tasks.outcomes import Outcome
+from affstore.tasks.predict import predict_video
+from affstore.tasks.specs import Bench, ExperimentSpec
 
 _VIDEOS_A_COMMIT = 16
 

@@ -8,16 +8,16 @@ from pathlib import Path
 
 from prefect import flow
 
-from flows.commits import commit_finished
-from flows.config import PublishConfig
-from flows.watch import watching
-from store import FeatureStore, content_digest
-from store.contract.errors import StoreError
-from store.contract.records import Record
-from store.engine.export import export
-from tasks.outcomes import Outcome, refused
-from tasks.publish import publish_experiment
-from tasks.specs import Bench, ExperimentSpec
+from affstore import FeatureStore, content_digest
+from affstore.flows.commits import commit_finished
+from affstore.flows.config import PublishConfig
+from affstore.flows.watch import watching
+from affstore.store.contract.errors import StoreError
+from affstore.store.contract.records import Record
+from affstore.store.engine.export import export
+from affstore.tasks.outcomes import Outcome, refused
+from affstore.tasks.publish import publish_experiment
+from affstore.tasks.specs import Bench, ExperimentSpec
 
 
 @flow(name="publish", flow_run_name="publish {bench.run_id}", validate_parameters=False, persist_result=False)

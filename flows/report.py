@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from flows.pages import Cell, Markup, items, markup, notice, page, table
+from affstore.flows.pages import Cell, Markup, items, markup, notice, page, table
 
 if TYPE_CHECKING:
-    from flows.run import RunResult
+    from affstore.flows.run import RunResult
 
 _MARKED = ("quarantined", "failed", "cached")
 

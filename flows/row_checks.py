@@ -7,13 +7,12 @@ from collections.abc import Hashable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, TypeVar, get_type_hints
+from typing import Any, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
-from store.contract.errors import SpecError, UnknownNameError
+from affstore.store.contract.errors import SpecError, UnknownNameError
 
-_Model = TypeVar("_Model", bound=BaseModel)
 _FIXED = ("name", "task", "version")
 """Fields of a head's spec that a file says elsewhere, or not at all."""
 
@@ -50,7 +49,7 @@ class Place:
         return f"{self.file}: '{self.field}'" if self.field else self.file
 
 
-def checked(model: type[_Model], value: Any, place: Place, what: str) -> _Model:
+def checked[Model: BaseModel](model: type[Model], value: Any, place: Place, what: str) -> Model:
     """A model of plain values.
 
     Args:

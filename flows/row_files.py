@@ -1,6 +1,7 @@
 """The files of rows: which there are, and what they say before it is checked.
 
-A row is one YAML file; its place under `flows/experiments` is its name. `flows.row_schema` says what it may hold.
+A row is one YAML file; its place under `flows/experiments` is its name. `affstore.flows.row_schema` says what it may
+hold.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from store.contract.errors import SpecError, UnknownNameError
+from affstore.store.contract.errors import SpecError, UnknownNameError
 
 ROWS = Path(__file__).parent / "experiments"
 """The rows of both papers and of their notebooks."""

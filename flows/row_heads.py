@@ -8,20 +8,20 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from flows.row_checks import Place, changed
-from models.extractors.registry import spec_of
-from models.extractors.specs import ExtractorSpec, FaceExtractorSpec, SoundExtractorSpec
-from models.heads.automl_specs import AutoMlSpec
-from models.heads.divisions import SPLITS, Division
-from models.heads.finetune_specs import FineTuneSpec
-from models.heads.kinds import HeadSpec
-from models.heads.pretrained import PretrainedSpec
-from models.heads.sequence_specs import PAPER_SEQUENCES, SequenceSpec, as_ctyunai, without_encoder
-from models.heads.specs import PAPER_HEADS, MlpSpec
-from store.contract.errors import SpecError
-from store.contract.keys import key_of, plain
-from store.contract.names import name_fault
-from tasks.specs import ExperimentSpec, Input
+from affstore.flows.row_checks import Place, changed
+from affstore.models.extractors.registry import spec_of
+from affstore.models.extractors.specs import ExtractorSpec, FaceExtractorSpec, SoundExtractorSpec
+from affstore.models.heads.automl_specs import AutoMlSpec
+from affstore.models.heads.divisions import SPLITS, Division
+from affstore.models.heads.finetune_specs import FineTuneSpec
+from affstore.models.heads.kinds import HeadSpec
+from affstore.models.heads.pretrained import PretrainedSpec
+from affstore.models.heads.sequence_specs import PAPER_SEQUENCES, SequenceSpec, as_ctyunai, without_encoder
+from affstore.models.heads.specs import PAPER_HEADS, MlpSpec
+from affstore.store.contract.errors import SpecError
+from affstore.store.contract.keys import key_of, plain
+from affstore.store.contract.names import name_fault
+from affstore.tasks.specs import ExperimentSpec, Input
 
 ALL_LABELLED = Division(SPLITS, ())
 """Training and validation videos together: nothing is left to choose an epoch on."""

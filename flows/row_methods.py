@@ -7,11 +7,11 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from flows.row_checks import Place, checked
-from flows.row_heads import HeadConfig, experiment_of
-from models.methods import Blend, Leaf, Method, OtherStep, ThresholdBlend, Tunable
-from store.contract.labels import task_space
-from tasks.specs import ExperimentSpec
+from affstore.flows.row_checks import Place, checked
+from affstore.flows.row_heads import HeadConfig, experiment_of
+from affstore.models.methods import Blend, Leaf, Method, OtherStep, ThresholdBlend, Tunable
+from affstore.store.contract.labels import task_space
+from affstore.tasks.specs import ExperimentSpec
 
 METHODS = ("head", "blend", "threshold_blend", "other_step")
 
@@ -47,7 +47,7 @@ ShareField = Annotated[_Share, BeforeValidator(alone)]
 
 
 class _BlendConfig(Strict):
-    """See `models.methods.Blend`."""
+    """See `affstore.models.methods.Blend`."""
 
     first: dict[str, Any]
     second: dict[str, Any]
@@ -55,7 +55,7 @@ class _BlendConfig(Strict):
 
 
 class _ThresholdBlendConfig(Strict):
-    """See `models.methods.ThresholdBlend`."""
+    """See `affstore.models.methods.ThresholdBlend`."""
 
     pretrained: dict[str, Any]
     otherwise: dict[str, Any]
@@ -63,7 +63,7 @@ class _ThresholdBlendConfig(Strict):
 
 
 class _OtherStepConfig(Strict):
-    """See `models.methods.OtherStep`."""
+    """See `affstore.models.methods.OtherStep`."""
 
     classifier: dict[str, Any]
     pretrained: dict[str, Any]

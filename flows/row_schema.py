@@ -7,13 +7,13 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, field_validator
 
-from flows.row_checks import Place, checked
-from flows.row_files import RowFile
-from flows.row_methods import Heads, Strict, alone, method_of
-from models.methods import Method, ThresholdBlend, Tunable
-from store.contract.errors import SpecError, UnknownNameError
-from store.contract.labels import task_space
-from tasks.rows import RowSpec, Sweep
+from affstore.flows.row_checks import Place, checked
+from affstore.flows.row_files import RowFile
+from affstore.flows.row_methods import Heads, Strict, alone, method_of
+from affstore.models.methods import Method, ThresholdBlend, Tunable
+from affstore.store.contract.errors import SpecError, UnknownNameError
+from affstore.store.contract.labels import task_space
+from affstore.tasks.rows import RowSpec, Sweep
 
 MEASURES: dict[str, tuple[str, ...]] = {
     "expr": ("macro F1", "accuracy", "test macro F1"),
@@ -35,7 +35,7 @@ class _Kernel(Strict):
 
 
 class _SweepConfig(Strict):
-    """See `tasks.rows.Sweep`."""
+    """See `affstore.tasks.rows.Sweep`."""
 
     of: Literal["smooth_frames", "threshold"]
     values: tuple[float, ...] = Field(min_length=2)
@@ -43,7 +43,7 @@ class _SweepConfig(Strict):
 
 
 class RowConfig(Strict):
-    """A row's file; the attributes are those of `tasks.rows.RowSpec`.
+    """A row's file; the attributes are those of `affstore.tasks.rows.RowSpec`.
 
     Attributes:
         name: of a file of the user's own, if it should not be called as the file is; affstore's are named by place.

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from flows.pages import Markup, markup, notice, numbers, table
-from flows.shown_frames import PROTOCOLS, class_names, counted, judged
-from store.contract.labels import task_space
-from tasks.rows import RowOutcome, Shown
+from affstore.flows.pages import Markup, markup, notice, numbers, table
+from affstore.flows.shown_frames import PROTOCOLS, class_names, counted, judged
+from affstore.store.contract.labels import task_space
+from affstore.tasks.rows import RowOutcome, Shown
 
 if TYPE_CHECKING:
-    from flows.figure_parts import Picture
+    from affstore.flows.figure_parts import Picture
 
 
 def section(outcome: RowOutcome, pictures: Sequence[Picture]) -> Markup:

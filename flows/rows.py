@@ -8,11 +8,11 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from flows.row_files import SUFFIXES, path_of, read_file, row_names
-from store.contract.errors import DuplicateNameError, SpecError, UnknownNameError
+from affstore.flows.row_files import SUFFIXES, path_of, read_file, row_names
+from affstore.store.contract.errors import DuplicateNameError, SpecError, UnknownNameError
 
 if TYPE_CHECKING:
-    from tasks.rows import RowSpec
+    from affstore.tasks.rows import RowSpec
 
 __all__ = ["extractors_of", "find_rows", "read_row", "read_row_file", "row_names", "table_names"]
 
@@ -24,7 +24,7 @@ def read_row(name: str) -> RowSpec:
         UnknownNameError: there is none of that name; the message suggests the nearest.
         SpecError: its file says something wrong.
     """
-    from flows.row_schema import row_of
+    from affstore.flows.row_schema import row_of
 
     file = read_file(path_of(name))
     if "name" in file.fields:
@@ -39,7 +39,7 @@ def read_row_file(path: Path) -> RowSpec:
         SpecError: the file cannot be read, or says something wrong; the message names file and field.
         DuplicateNameError: a row that comes with affstore has that name.
     """
-    from flows.row_schema import row_of
+    from affstore.flows.row_schema import row_of
 
     row = row_of(read_file(path), path.stem.lower())
     if row.name in row_names():

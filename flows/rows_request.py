@@ -6,20 +6,20 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from flows.config import RunConfig
-from flows.row_heads import named
-from flows.rows import extractors_of
-from flows.run import Request, request_of
-from models.extractors.registry import spec_of
-from models.extractors.specs import FaceExtractorSpec
-from models.faces.specs import DetectorSpec
-from models.methods import renamed
-from models.weights.folder import default_folder
-from store import FeatureStore
-from store.contract.errors import WeightsError
-from tasks.protocols import briefly, folds_of, honest_name
-from tasks.rows import Protocol, RowOutcome, RowSpec
-from tasks.specs import ExperimentSpec
+from affstore import FeatureStore
+from affstore.flows.config import RunConfig
+from affstore.flows.row_heads import named
+from affstore.flows.rows import extractors_of
+from affstore.flows.run import Request, request_of
+from affstore.models.extractors.registry import spec_of
+from affstore.models.extractors.specs import FaceExtractorSpec
+from affstore.models.faces.specs import DetectorSpec
+from affstore.models.methods import renamed
+from affstore.models.weights.folder import default_folder
+from affstore.store.contract.errors import WeightsError
+from affstore.tasks.protocols import briefly, folds_of, honest_name
+from affstore.tasks.rows import Protocol, RowOutcome, RowSpec
+from affstore.tasks.specs import ExperimentSpec
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,23 +9,23 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from flows.config import PublishConfig, RunConfig, profile_of
-from flows.engines import chosen_device
-from flows.inputs import Inputs, check_kinds, gather
-from flows.runners import RunnerSpec, task_runner
-from flows.server import prefect_server
-from flows.watch import Watcher, shown_by
-from models.submission import read_sample
-from models.weights.folder import default_folder
-from store import FeatureStore
-from store.contract.errors import SpecError
-from store.contract.labels import TASKS
-from store.engine.places import is_local, local_folder
-from tasks.evaluate import Evaluation
-from tasks.outcomes import Outcome
-from tasks.progress import begin
-from tasks.recipes import crop_stage
-from tasks.specs import Bench, ExperimentSpec, Profile
+from affstore import FeatureStore
+from affstore.flows.config import PublishConfig, RunConfig, profile_of
+from affstore.flows.engines import chosen_device
+from affstore.flows.inputs import Inputs, check_kinds, gather
+from affstore.flows.runners import RunnerSpec, task_runner
+from affstore.flows.server import prefect_server
+from affstore.flows.watch import Watcher, shown_by
+from affstore.models.submission import read_sample
+from affstore.models.weights.folder import default_folder
+from affstore.store.contract.errors import SpecError
+from affstore.store.contract.labels import TASKS
+from affstore.store.engine.places import is_local, local_folder
+from affstore.tasks.evaluate import Evaluation
+from affstore.tasks.outcomes import Outcome
+from affstore.tasks.progress import begin
+from affstore.tasks.recipes import crop_stage
+from affstore.tasks.specs import Bench, ExperimentSpec, Profile
 
 T = TypeVar("T")
 
@@ -123,14 +123,14 @@ def execute(request: Request, runner: RunnerSpec, watcher: Watcher) -> RunResult
     """Run the DAG; see `carry_out`."""
 
     def work(runs_on: Any) -> RunResult:
-        from flows.pipeline import pipeline
+        from affstore.flows.pipeline import pipeline
 
         return pipeline.with_options(task_runner=runs_on)(request, runs_on)
 
     return carry_out(request, runner, watcher, work)
 
 
-def carry_out(request: Request, runner: RunnerSpec, watcher: Watcher, work: Callable[[Any], T]) -> T:
+def carry_out[T](request: Request, runner: RunnerSpec, watcher: Watcher, work: Callable[[Any], T]) -> T:
     """Call `work` with a task runner, on a Prefect server of its own unless `PREFECT_API_URL` names one.
 
     Args:

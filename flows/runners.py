@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from store.contract.errors import SpecError
+from affstore.store.contract.errors import SpecError
 
 _VIDEO_BYTES = 3 << 30
 """What one long video may need beside the networks' parameters, amply."""
@@ -65,6 +65,6 @@ def task_runner(spec: RunnerSpec) -> Iterator[Any]:
         threads_per_worker=1,
         processes=True,
         dashboard_address=None,
-        preload=["flows.worker"],
+        preload=["affstore.flows.worker"],
     ) as cluster:
         yield DaskTaskRunner(address=cluster.scheduler_address)

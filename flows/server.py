@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from store.contract.errors import AffstoreError
+from affstore.store.contract.errors import AffstoreError
 
 _START_LIMIT_S = 180
 _STOP_LIMIT_S = 15

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models.metrics import confusion_matrix, kept_classes
-from store.contract.labels import task_space
-from tasks.rows import Shown
+from affstore.models.metrics import confusion_matrix, kept_classes
+from affstore.store.contract.labels import task_space
+from affstore.tasks.rows import Shown
 
 PROTOCOLS = {"papers": "papers' protocol", "honest": "honest protocol"}
 """What each protocol is called, in the order in which they are shown."""

@@ -12,7 +12,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter
 from numpy.typing import NDArray
 
-from flows.figure_parts import (
+from affstore.flows.figure_parts import (
     BLUE,
     CLASS_COLOURS,
     VERMILLION,
@@ -25,9 +25,9 @@ from flows.figure_parts import (
     shades,
     unknown_patch,
 )
-from flows.shown_frames import PROTOCOLS, block_means, block_modes, block_starts, scored_frames
-from store.contract.labels import task_space
-from tasks.rows import Shown, ShownVideo
+from affstore.flows.shown_frames import PROTOCOLS, block_means, block_modes, block_starts, scored_frames
+from affstore.store.contract.labels import task_space
+from affstore.tasks.rows import Shown, ShownVideo
 
 _WIDTH, _LEFT, _ACROSS = 1000, 90, 880
 _MEASURED = {

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 from prefect import flow
 
-from flows.commits import commit_finished
-from flows.watch import watching
-from tasks.outcomes import Outcome
-from tasks.specs import Bench, ExperimentSpec
-from tasks.train import train_head
+from affstore.flows.commits import commit_finished
+from affstore.flows.watch import watching
+from affstore.tasks.outcomes import Outcome
+from affstore.tasks.specs import Bench, ExperimentSpec
+from affstore.tasks.train import train_head
 
 
 @flow(name="train", flow_run_name="train {bench.run_id}", validate_parameters=False, persist_result=False)

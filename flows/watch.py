@@ -9,11 +9,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from tasks.progress import listening
+from affstore.tasks.progress import listening
 
 if TYPE_CHECKING:
-    from tasks.memory import MemoryNeed
-    from tasks.outcomes import Outcome
+    from affstore.tasks.memory import MemoryNeed
+    from affstore.tasks.outcomes import Outcome
 
 
 class Watcher:

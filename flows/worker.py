@@ -2,7 +2,7 @@
 
 import os
 
-from flows.environment import prepare
+from affstore.flows.environment import prepare
 
 prepare()
 os.environ.setdefault("AFFSTORE_THREADS", "1")  # a cluster has a worker process for every core

@@ -10,9 +10,9 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from store.contract.errors import AnnotationError, SpecError
-from store.contract.labels import AU, AU_8, EXPR, EXPR_7, VA, LabelSpace, task_space
-from store.contract.names import join_subject, split_subject
+from affstore.store.contract.errors import AnnotationError, SpecError
+from affstore.store.contract.labels import AU, AU_8, EXPR, EXPR_7, VA, LabelSpace, task_space
+from affstore.store.contract.names import join_subject, split_subject
 
 EDITIONS: dict[str, tuple[LabelSpace, ...]] = {"expr": (EXPR, EXPR_7), "au": (AU, AU_8), "va": (VA,)}
 """The spaces each task had, today's first: ABAW 1 and 2 had 7 expressions, ABAW 1 had 8 action units."""
@@ -47,7 +47,7 @@ class Annotation:
         value: expr `(lines, 1)` int8 class; au `(lines, 12)` int8, 0 or 1; va `(lines, 2)` float32. Columns mean what
             `space` says; `UNKNOWN[task]` where not `known`.
         known: same shape, bool.
-        space: today's space of the task (`store.contract.labels.TASKS`).
+        space: today's space of the task (`affstore.store.contract.labels.TASKS`).
         edition: the space of the file's header; what it lacks of `space` is unknown, what it has besides is left out.
     """
 

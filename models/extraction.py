@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from models.batches import Piece, SharedNetwork
-from models.faces.crops import cut, resized
-from models.faces.finder import FaceFinder
-from models.faces.specs import TrackingSpec
-from models.faces.subjects import Subjects
-from models.faces.tracking import FaceTrack, FaceTracker
-from models.media.ahead import ahead
+from affstore.models.batches import Piece, SharedNetwork
+from affstore.models.faces.crops import cut, resized
+from affstore.models.faces.finder import FaceFinder
+from affstore.models.faces.specs import TrackingSpec
+from affstore.models.faces.subjects import Subjects
+from affstore.models.faces.tracking import FaceTrack, FaceTracker
+from affstore.models.media.ahead import ahead
 
 if TYPE_CHECKING:
-    from models.faces.detector import FaceDetector
+    from affstore.models.faces.detector import FaceDetector
 
 Picture = NDArray[np.uint8]
 Box = NDArray[np.float32]

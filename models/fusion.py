@@ -7,10 +7,10 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from models.methods import Blend, Leaf, Method, OtherStep, ThresholdBlend, Tunable, leaves, parts
-from models.metrics import kept_classes
-from store.contract.errors import SpecError
-from store.contract.labels import EXPR
+from affstore.models.methods import Blend, Leaf, Method, OtherStep, ThresholdBlend, Tunable, leaves, parts
+from affstore.models.metrics import kept_classes
+from affstore.store.contract.errors import SpecError
+from affstore.store.contract.labels import EXPR
 
 Values = NDArray[np.float32]
 Outputs = Mapping[str, Values]

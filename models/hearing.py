@@ -9,13 +9,13 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from models.extractors.align import heard_by_time, heard_in_notebook, to_frames
-from models.extractors.base import SoundOutput
-from models.extractors.specs import SoundExtractorSpec
-from models.media.resample import resampled
-from models.media.sound import Sound, read_sounds
-from models.media.video import VideoFacts
-from store.contract.clock import SILENT
+from affstore.models.extractors.align import heard_by_time, heard_in_notebook, to_frames
+from affstore.models.extractors.base import SoundOutput
+from affstore.models.extractors.specs import SoundExtractorSpec
+from affstore.models.media.resample import resampled
+from affstore.models.media.sound import Sound, read_sounds
+from affstore.models.media.video import VideoFacts
+from affstore.store.contract.clock import SILENT
 
 Tuning = tuple[int, str]
 """A rate in Hz, and the resampler that makes it."""

@@ -8,16 +8,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models.metrics import class_counts, confusion_matrix, f1, kept_classes, unit_counts
-from store.contract.errors import AnnotationError, SpecError
-from store.contract.labels import task_space
-from store.contract.names import split_subject
+from affstore.models.metrics import class_counts, confusion_matrix, f1, kept_classes, unit_counts
+from affstore.store.contract.errors import AnnotationError, SpecError
+from affstore.store.contract.labels import task_space
+from affstore.store.contract.names import split_subject
 
 LEVEL = 0.95
 """The share of draws that an interval holds."""
 
 Decided = tuple[NDArray[Any], NDArray[Any], NDArray[np.bool_]]
-"""A video: decisions as `models.thresholds.decide` gives them, labels and known, each `(frames, columns)`."""
+"""A video: decisions as `affstore.models.thresholds.decide` gives them, labels and known, each `(frames, columns)`."""
 
 _ROUNDING = 1e-12
 """A variance below this share of the mean square is what rounding left of none."""
@@ -26,7 +26,7 @@ _ROUNDING = 1e-12
 def bootstrap_interval(
     task: str, videos: Sequence[Decided], without: tuple[str, ...] = (), draws: int = 1000, seed: int = 0
 ) -> tuple[float, float]:
-    """Where the headline of `models.metrics.score` lies in 95 % of the draws of as many videos, with replacement.
+    """Where the headline of `metrics.score` lies in 95 % of the draws of as many videos, with replacement.
 
     Frames of a video resemble each other, so videos are drawn, not frames; those without a scored frame are none. As in
     the papers, a frame is scored where all of its columns are known.

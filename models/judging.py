@@ -9,13 +9,13 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from models.fusion import Outputs, Values, combined, output_of, ruled_out
-from models.methods import UNSMOOTHED, Method, Tunable, leaves, tunables
-from models.metrics import Scores, kept_classes, score
-from models.smoothing import box_smooth
-from models.thresholds import decide
-from store.contract.errors import AnnotationError, SpecError
-from store.contract.labels import AU, task_space
+from affstore.models.fusion import Outputs, Values, combined, output_of, ruled_out
+from affstore.models.methods import UNSMOOTHED, Method, Tunable, leaves, tunables
+from affstore.models.metrics import Scores, kept_classes, score
+from affstore.models.smoothing import box_smooth
+from affstore.models.thresholds import decide
+from affstore.store.contract.errors import AnnotationError, SpecError
+from affstore.store.contract.labels import AU, task_space
 
 
 @dataclass(frozen=True, slots=True, eq=False)

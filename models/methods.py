@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
-from store.contract.errors import SpecError
+from affstore.store.contract.errors import SpecError
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from store.contract.errors import AnnotationError, SpecError, UnknownNameError
-from store.contract.labels import EXPR, task_space
+from affstore.store.contract.errors import AnnotationError, SpecError, UnknownNameError
+from affstore.store.contract.labels import EXPR, task_space
 
 Known = NDArray[np.bool_] | None
 
@@ -45,7 +45,7 @@ def score(
 
     Args:
         task: `expr`, `au` or `va`.
-        prediction: decisions as `models.thresholds.decide` gives them, of the shape of `value`.
+        prediction: decisions as `affstore.models.thresholds.decide` gives them, of the shape of `value`.
         value: `(frames, 1)` class, `(frames, 12)` 0 or 1, or `(frames, 2)` valence and arousal.
         known: of the same shape; everything is known if None.
         without: classes of `expr` that do not count: frames labelled with one are left out, and every mean is over the

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from store.contract.errors import SpecError
-from store.contract.labels import LabelSpace, task_space
+from affstore.store.contract.errors import SpecError
+from affstore.store.contract.labels import LabelSpace, task_space
 
 _ROW = re.compile(r"^((.+)/(\d+)\.jpg)\s*(?:,[^\n]*)?$", re.MULTILINE)
 _FIRST_ROW_LINE = 2

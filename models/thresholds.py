@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from store.contract.errors import SpecError
-from store.contract.labels import task_space
+from affstore.store.contract.errors import SpecError
+from affstore.store.contract.labels import task_space
 
 GRID = np.arange(1, 10) / 10
 """Thresholds that are tried, those of the papers' notebooks: .1, .2, … .9."""

@@ -9,12 +9,12 @@ from typing import TypeVar
 
 import numpy as np
 
-from models.fusion import combined
-from models.judging import Chosen, JudgedFrames, JudgedVideo, Judging, whole_frames
-from models.methods import Method, Tunable, settled, tunables
-from models.metrics import Scores
-from models.thresholds import best_thresholds
-from store.contract.errors import SpecError
+from affstore.models.fusion import combined
+from affstore.models.judging import Chosen, JudgedFrames, JudgedVideo, Judging, whole_frames
+from affstore.models.methods import Method, Tunable, settled, tunables
+from affstore.models.metrics import Scores
+from affstore.models.thresholds import best_thresholds
+from affstore.store.contract.errors import SpecError
 
 T = TypeVar("T")
 
@@ -109,6 +109,6 @@ def _candidates(number: Tunable, search: bool) -> tuple[float, ...]:
     return (number.value,)
 
 
-def _best(candidates: Sequence[T], value: Callable[[T], float]) -> T:
+def _best[T](candidates: Sequence[T], value: Callable[[T], float]) -> T:
     """The first of the best; a single one is not measured."""
     return candidates[0] if len(candidates) == 1 else max(candidates, key=value)

@@ -10,18 +10,18 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 
-from models.annotations import FoundAnnotation, fit_to_frames, read_annotation
-from store import FeatureStore
-from store.contract.errors import NotFoundError, SourceError
-from store.contract.keys import digest_file, key_of
-from store.contract.labels import task_space
-from store.contract.records import Address, Artifact, Record
-from store.engine.draft import Draft
-from store.engine.reading import find_source
-from tasks import recipes
-from tasks.outcomes import Outcome, as_state
-from tasks.sources import lift_quarantine, quarantine_artifact
-from tasks.specs import Bench
+from affstore import FeatureStore
+from affstore.models.annotations import FoundAnnotation, fit_to_frames, read_annotation
+from affstore.store.contract.errors import NotFoundError, SourceError
+from affstore.store.contract.keys import digest_file, key_of
+from affstore.store.contract.labels import task_space
+from affstore.store.contract.records import Address, Artifact, Record
+from affstore.store.engine.draft import Draft
+from affstore.store.engine.reading import find_source
+from affstore.tasks import recipes
+from affstore.tasks.outcomes import Outcome, as_state
+from affstore.tasks.sources import lift_quarantine, quarantine_artifact
+from affstore.tasks.specs import Bench
 
 
 @task(

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from models.annotations import FoundAnnotation
-from store import FeatureStore
-from store.contract.keys import digest_file, key_of
-from store.contract.records import Address
-from tasks import recipes
-from tasks.arrivals import Arrival
-from tasks.crop_plan import GivenCrops
-from tasks.plan_rows import PlanRow
+from affstore import FeatureStore
+from affstore.models.annotations import FoundAnnotation
+from affstore.store.contract.keys import digest_file, key_of
+from affstore.store.contract.records import Address
+from affstore.tasks import recipes
+from affstore.tasks.arrivals import Arrival
+from affstore.tasks.crop_plan import GivenCrops
+from affstore.tasks.plan_rows import PlanRow
 
 
 def arrival_rows(

@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from store import FeatureStore
-from store.contract.keys import key_of
-from store.contract.records import Record
-from tasks import recipes
+from affstore import FeatureStore
+from affstore.store.contract.keys import key_of
+from affstore.store.contract.records import Record
+from affstore.tasks import recipes
 
 Verdict = Literal["new", "known", "alias", "moved", "taken", "refused"]
 

@@ -7,23 +7,23 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from models.extraction import Face, embed_faces
-from models.extractors.specs import FaceExtractorSpec
-from models.faces.crop_pictures import CropPictures
-from store import FeatureStore
-from store.contract.errors import MediaError, SourceError
-from store.contract.keys import key_of
-from store.contract.names import MAIN
-from store.contract.records import Address, Artifact, Record, rows
-from store.engine.draft import Draft
-from tasks import recipes
-from tasks.features import made, visual_artifact
-from tasks.jobs import CropJob
-from tasks.networks import face_network
-from tasks.outcomes import Part
-from tasks.progress import tick
-from tasks.sources import lift_quarantine, quarantine_artifact
-from tasks.specs import Bench
+from affstore import FeatureStore
+from affstore.models.extraction import Face, embed_faces
+from affstore.models.extractors.specs import FaceExtractorSpec
+from affstore.models.faces.crop_pictures import CropPictures
+from affstore.store.contract.errors import MediaError, SourceError
+from affstore.store.contract.keys import key_of
+from affstore.store.contract.names import MAIN
+from affstore.store.contract.records import Address, Artifact, Record, rows
+from affstore.store.engine.draft import Draft
+from affstore.tasks import recipes
+from affstore.tasks.features import made, visual_artifact
+from affstore.tasks.jobs import CropJob
+from affstore.tasks.networks import face_network
+from affstore.tasks.outcomes import Part
+from affstore.tasks.progress import tick
+from affstore.tasks.sources import lift_quarantine, quarantine_artifact
+from affstore.tasks.specs import Bench
 
 
 def write_crops(bench: Bench, store: FeatureStore, crop: CropJob, source: Record, draft: Draft) -> Part:

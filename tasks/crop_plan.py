@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from models.faces.crop_folder import CropFolder
-from store.contract.keys import changes, key_of
-from store.contract.records import Address, Record
-from tasks import recipes
-from tasks.plan_rows import Held, PlanRow, compared
-from tasks.specs import Profile
+from affstore.models.faces.crop_folder import CropFolder
+from affstore.store.contract.keys import changes, key_of
+from affstore.store.contract.records import Address, Record
+from affstore.tasks import recipes
+from affstore.tasks.plan_rows import Held, PlanRow, compared
+from affstore.tasks.specs import Profile
 
 
 @dataclass(frozen=True, slots=True)

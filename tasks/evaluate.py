@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models.metrics import Scores, chance, score
-from models.thresholds import decide
-from store import FeatureStore
-from store.contract.errors import AnnotationError
-from store.contract.records import Address, Record
-from tasks.examples import named_subjects, subject_of
-from tasks.specs import ExperimentSpec
+from affstore import FeatureStore
+from affstore.models.metrics import Scores, chance, score
+from affstore.models.thresholds import decide
+from affstore.store.contract.errors import AnnotationError
+from affstore.store.contract.records import Address, Record
+from affstore.tasks.examples import named_subjects, subject_of
+from affstore.tasks.specs import ExperimentSpec
 
 
 @dataclass(frozen=True, slots=True)

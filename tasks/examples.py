@@ -9,13 +9,13 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from models.heads.divisions import fold_of
-from models.heads.examples import Examples
-from store import FeatureStore
-from store.contract.errors import AnnotationError, SpecError
-from store.contract.names import MAIN, SIDES
-from store.contract.records import Address, Record
-from tasks.specs import ExperimentSpec, Input
+from affstore import FeatureStore
+from affstore.models.heads.divisions import fold_of
+from affstore.models.heads.examples import Examples
+from affstore.store.contract.errors import AnnotationError, SpecError
+from affstore.store.contract.names import MAIN, SIDES
+from affstore.store.contract.records import Address, Record
+from affstore.tasks.specs import ExperimentSpec, Input
 
 Part = Literal["train", "validation"]
 

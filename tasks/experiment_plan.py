@@ -6,14 +6,14 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
-from store import FeatureStore
-from store.contract.keys import changes, key_of
-from store.contract.records import Address, Record
-from tasks.examples import features_of, subjects_of
-from tasks.plan_rows import PlanRow
-from tasks.predict import prediction_recipe
-from tasks.specs import ExperimentSpec
-from tasks.train import head_recipe
+from affstore import FeatureStore
+from affstore.store.contract.keys import changes, key_of
+from affstore.store.contract.records import Address, Record
+from affstore.tasks.examples import features_of, subjects_of
+from affstore.tasks.plan_rows import PlanRow
+from affstore.tasks.predict import prediction_recipe
+from affstore.tasks.specs import ExperimentSpec
+from affstore.tasks.train import head_recipe
 
 
 def plan_with(store: FeatureStore, rows: Iterable[PlanRow], experiments: Iterable[ExperimentSpec]) -> list[PlanRow]:

@@ -12,26 +12,26 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 
-from models.extraction import StoredFaces, TrackedFaces, embed_faces, faces_in_video
-from models.extractors.specs import FaceExtractorSpec, SoundExtractorSpec
-from models.faces.tracking import FaceTrack
-from models.hearing import on_frames, read_tuned, tuning
-from models.media.sound import Sound
-from models.media.video import VideoFacts, frames
-from store import FeatureStore
-from store.contract.errors import SourceError
-from store.contract.keys import digest_file
-from store.contract.records import Address, Artifact, Record, rows
-from store.engine.draft import Draft
-from tasks import recipes
-from tasks.crop_faces import write_crops
-from tasks.features import made, visual_artifact, weights_of
-from tasks.jobs import VideoJob
-from tasks.networks import detector, face_network, sound_network
-from tasks.outcomes import Outcome, Part, as_state
-from tasks.progress import tick
-from tasks.sources import facts_of, lift_quarantine, quarantine_artifact
-from tasks.specs import Bench, Profile
+from affstore import FeatureStore
+from affstore.models.extraction import StoredFaces, TrackedFaces, embed_faces, faces_in_video
+from affstore.models.extractors.specs import FaceExtractorSpec, SoundExtractorSpec
+from affstore.models.faces.tracking import FaceTrack
+from affstore.models.hearing import on_frames, read_tuned, tuning
+from affstore.models.media.sound import Sound
+from affstore.models.media.video import VideoFacts, frames
+from affstore.store.contract.errors import SourceError
+from affstore.store.contract.keys import digest_file
+from affstore.store.contract.records import Address, Artifact, Record, rows
+from affstore.store.engine.draft import Draft
+from affstore.tasks import recipes
+from affstore.tasks.crop_faces import write_crops
+from affstore.tasks.features import made, visual_artifact, weights_of
+from affstore.tasks.jobs import VideoJob
+from affstore.tasks.networks import detector, face_network, sound_network
+from affstore.tasks.outcomes import Outcome, Part, as_state
+from affstore.tasks.progress import tick
+from affstore.tasks.sources import facts_of, lift_quarantine, quarantine_artifact
+from affstore.tasks.specs import Bench, Profile
 
 _NO_SOUND = np.empty(0, np.float32)
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from models.extractors.specs import ExtractorSpec, FaceExtractorSpec
-from models.faces.specs import DetectorSpec
-from store.contract.records import Address, Artifact, Record, rows
-from tasks import recipes
+from affstore.models.extractors.specs import ExtractorSpec, FaceExtractorSpec
+from affstore.models.faces.specs import DetectorSpec
+from affstore.store.contract.records import Address, Artifact, Record, rows
+from affstore.tasks import recipes
 
 
 def made(spec: ExtractorSpec | DetectorSpec, device: str, elapsed_s: float) -> dict[str, Any]:

@@ -6,27 +6,27 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, Generic, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from models.extractors.specs import FaceExtractorSpec
-from models.heads.automl_specs import AutoMlSpec
-from models.heads.conduct import Conduct
-from models.heads.finetune_specs import FineTuneSpec
-from models.heads.kinds import HeadSpec
-from models.heads.pretrained import PretrainedSpec, pretrained_scores
-from models.heads.sequence_specs import SequenceSpec
-from models.heads.specs import MlpSpec
-from models.weights.folder import WeightsFolder
-from store import FeatureStore
-from store.contract.errors import NotFoundError, SpecError
-from store.contract.records import Record
-from tasks.examples import Seen, read_examples, read_features
-from tasks.labelled_rows import StoreRows
-from tasks.specs import Bench, ExperimentSpec
-from tasks.streams import StoreSequences, streams_of
+from affstore import FeatureStore
+from affstore.models.extractors.specs import FaceExtractorSpec
+from affstore.models.heads.automl_specs import AutoMlSpec
+from affstore.models.heads.conduct import Conduct
+from affstore.models.heads.finetune_specs import FineTuneSpec
+from affstore.models.heads.kinds import HeadSpec
+from affstore.models.heads.pretrained import PretrainedSpec, pretrained_scores
+from affstore.models.heads.sequence_specs import SequenceSpec
+from affstore.models.heads.specs import MlpSpec
+from affstore.models.weights.folder import WeightsFolder
+from affstore.store.contract.errors import NotFoundError, SpecError
+from affstore.store.contract.records import Record
+from affstore.tasks.examples import Seen, read_examples, read_features
+from affstore.tasks.labelled_rows import StoreRows
+from affstore.tasks.specs import Bench, ExperimentSpec
+from affstore.tasks.streams import StoreSequences, streams_of
 
 Arrays = dict[str, NDArray[Any]]
 Said = tuple[NDArray[np.float32], NDArray[np.bool_]]
@@ -83,7 +83,7 @@ class Work:
 Spec = TypeVar("Spec")
 
 
-class HeadKind(ABC, Generic[Spec]):
+class HeadKind[Spec](ABC):
     """What one kind of head owes the tasks that train and predict."""
 
     @abstractmethod
@@ -97,18 +97,20 @@ class HeadKind(ABC, Generic[Spec]):
 
 class _Mlp(HeadKind[MlpSpec]):
     def fit(self, work: Work, spec: MlpSpec, train: Sequence[Seen], validation: Sequence[Seen]) -> Fitted:
-        from models.heads.keras_mlp import fit
+        from affstore.models.heads.keras_mlp import fit
 
         inputs = work.experiment.inputs
         chooses = StoreRows(work.store, validation, inputs) if validation else None
         head = fit(spec, StoreRows(work.store, train, inputs), chooses, work.conduct)
-        from models.heads.keras_network import kind_of_device  # TensorFlow is there by now, as `fit` imports it
+        from affstore.models.heads.keras_network import (
+            kind_of_device,  # TensorFlow is there by now, as `fit` imports it
+        )
 
         made = {"engine": "keras", "device": kind_of_device(work.bench.device), "precision": "float32"}
         return Fitted(dict(head.parameters), dict(head.curve), head.best_epoch, made=made)
 
     def say(self, work: Work, spec: MlpSpec, fitted: Fitted, features: Sequence[Record]) -> Said:
-        from models.heads.keras_mlp import FittedHead, predict
+        from affstore.models.heads.keras_mlp import FittedHead, predict
 
         head = FittedHead(spec, fitted.parameters, fitted.curve, fitted.best_epoch)
         return _where_present(work, spec, features, lambda x: predict(head, x))
@@ -116,7 +118,7 @@ class _Mlp(HeadKind[MlpSpec]):
 
 class _AutoMl(HeadKind[AutoMlSpec]):
     def fit(self, work: Work, spec: AutoMlSpec, train: Sequence[Seen], validation: Sequence[Seen]) -> Fitted:
-        from models.heads.automl import fit_automl
+        from affstore.models.heads.automl import fit_automl
 
         inputs = work.experiment.inputs
         chooses = read_examples(work.store, validation, inputs, "validation") if validation else None
@@ -125,7 +127,7 @@ class _AutoMl(HeadKind[AutoMlSpec]):
         return Fitted({}, blob=head.model, report=head.report, made=made)
 
     def say(self, work: Work, spec: AutoMlSpec, fitted: Fitted, features: Sequence[Record]) -> Said:
-        from models.heads.automl import FittedAutoMl, predict_automl
+        from affstore.models.heads.automl import FittedAutoMl, predict_automl
 
         head = FittedAutoMl(spec, fitted.blob, dict(fitted.report))
         return _where_present(work, spec, features, lambda x: predict_automl(head, x))
@@ -133,7 +135,7 @@ class _AutoMl(HeadKind[AutoMlSpec]):
 
 class _Sequence(HeadKind[SequenceSpec]):
     def fit(self, work: Work, spec: SequenceSpec, train: Sequence[Seen], validation: Sequence[Seen]) -> Fitted:
-        from models.heads.sequence_head import fit_sequence
+        from affstore.models.heads.sequence_head import fit_sequence
 
         inputs = work.experiment.inputs
         chooses = StoreSequences(work.store, validation, inputs) if validation else None
@@ -143,7 +145,7 @@ class _Sequence(HeadKind[SequenceSpec]):
         return Fitted(dict(head.parameters), dict(head.curve), head.best_epoch, made=made)
 
     def say(self, work: Work, spec: SequenceSpec, fitted: Fitted, features: Sequence[Record]) -> Said:
-        from models.heads.sequence_head import FittedSequence, predict_sequence
+        from affstore.models.heads.sequence_head import FittedSequence, predict_sequence
 
         head = FittedSequence(spec, fitted.parameters, fitted.curve, 0, fitted.best_epoch)
         streams = streams_of(work.store, features, work.experiment.inputs)
@@ -156,8 +158,8 @@ class _Sequence(HeadKind[SequenceSpec]):
 
 class _FineTune(HeadKind[FineTuneSpec]):
     def fit(self, work: Work, spec: FineTuneSpec, train: Sequence[Seen], validation: Sequence[Seen]) -> Fitted:
-        from models.heads.finetune import fit_finetuned
-        from tasks.labelled_crops import store_crops
+        from affstore.models.heads.finetune import fit_finetuned
+        from affstore.tasks.labelled_crops import store_crops
 
         extractor = _backbone(work)
         parameters = WeightsFolder(work.bench.weights).load(extractor.weights.sha256)
@@ -171,8 +173,8 @@ class _FineTune(HeadKind[FineTuneSpec]):
         return Fitted(dict(head.parameters), dict(head.curve), head.best_epoch, made=made)
 
     def say(self, work: Work, spec: FineTuneSpec, fitted: Fitted, features: Sequence[Record]) -> Said:
-        from models.heads.finetune import FittedFineTuned, predict_finetuned
-        from tasks.labelled_crops import crops_of
+        from affstore.models.heads.finetune import FittedFineTuned, predict_finetuned
+        from affstore.tasks.labelled_crops import crops_of
 
         extractor = _backbone(work)
         head = FittedFineTuned(spec, fitted.parameters, fitted.curve, fitted.best_epoch)

@@ -10,14 +10,14 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 
-from store import FeatureStore
-from store.contract.errors import SourceError
-from store.contract.names import check_name
-from store.contract.records import Address, Artifact
-from tasks.arrivals import Arrival
-from tasks.outcomes import Outcome, as_state
-from tasks.sources import lift_quarantine, quarantine_artifact, source_artifact
-from tasks.specs import Bench
+from affstore import FeatureStore
+from affstore.store.contract.errors import SourceError
+from affstore.store.contract.names import check_name
+from affstore.store.contract.records import Address, Artifact
+from affstore.tasks.arrivals import Arrival
+from affstore.tasks.outcomes import Outcome, as_state
+from affstore.tasks.sources import lift_quarantine, quarantine_artifact, source_artifact
+from affstore.tasks.specs import Bench
 
 
 @task(
@@ -50,7 +50,7 @@ def _take_in(bench: Bench, arrival: Arrival) -> Outcome:
     check_name(arrival.name)
     if arrival.verdict in ("alias", "moved"):
         return _note_alias(bench, arrival)
-    from models.media.video import probe
+    from affstore.models.media.video import probe
 
     facts = probe(arrival.path)
     held = FeatureStore(bench.store_url).find(Address("source", video=arrival.name))

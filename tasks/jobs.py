@@ -6,11 +6,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from models.extractors.specs import ExtractorSpec, FaceExtractorSpec
-from store.contract.records import Address, Record
-from tasks.crop_plan import GivenCrops
-from tasks.plan_rows import PlanRow
-from tasks.specs import Profile
+from affstore.models.extractors.specs import ExtractorSpec, FaceExtractorSpec
+from affstore.store.contract.records import Address, Record
+from affstore.tasks.crop_plan import GivenCrops
+from affstore.tasks.plan_rows import PlanRow
+from affstore.tasks.specs import Profile
 
 _COMPUTED = ("face", "visual", "audio")
 

@@ -12,12 +12,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from models.extractors.specs import FaceExtractorSpec
-from store import FeatureStore
-from store.contract.errors import StoreUnavailableError
-from store.contract.records import Record
-from tasks.examples import Seen
-from tasks.seen_faces import Crop, Pictures, Wanted, crops_of_face, cut_out, face_of_feature, has_boxes
+from affstore import FeatureStore
+from affstore.models.extractors.specs import FaceExtractorSpec
+from affstore.store.contract.errors import StoreUnavailableError
+from affstore.store.contract.records import Record
+from affstore.tasks.examples import Seen
+from affstore.tasks.seen_faces import Crop, Pictures, Wanted, crops_of_face, cut_out, face_of_feature, has_boxes
 
 _READERS = 4
 _BATCH = 256
@@ -25,7 +25,7 @@ _GIB = 1 << 30
 
 
 class StoreCrops:
-    """Labelled crops of many videos: see `models.heads.finetune.LabelledCrops`. Made by `store_crops`.
+    """Labelled crops of many videos: see `affstore.models.heads.finetune.LabelledCrops`. Made by `store_crops`.
 
     Attributes:
         y: `(rows, 1)` int8 class: subject after subject, by frame.

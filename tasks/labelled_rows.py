@@ -10,11 +10,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from models.heads.sequences import Piece
-from store import FeatureStore
-from tasks.examples import Seen
-from tasks.specs import Input
-from tasks.streams import InputReader, name_of
+from affstore import FeatureStore
+from affstore.models.heads.sequences import Piece
+from affstore.tasks.examples import Seen
+from affstore.tasks.specs import Input
+from affstore.tasks.streams import InputReader, name_of
 
 _BLOCK_FRAMES = 1024
 """A chunk of an embedding or so: few enough that many videos meet among the rows that are mixed (docs/adr/0009)."""
@@ -33,7 +33,7 @@ class _Block(NamedTuple):
 
 
 class StoreRows:
-    """The labelled frames of some subjects that have all inputs; see `models.heads.rows.Rows`.
+    """The labelled frames of some subjects that have all inputs; see `affstore.models.heads.rows.Rows`.
 
     Labels and masks are read at once and stay in memory; features are read when a block is.
 

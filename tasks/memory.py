@@ -13,12 +13,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from models.engines.base import forward_threads
-from models.engines.footprint import face_pass_bytes, gpu_pass_bytes, outputs_of, sound_pass_bytes
-from models.extractors.specs import ExtractorSpec
-from models.media.announced import announced
-from store.contract.records import Record
-from tasks.specs import Profile
+from affstore.models.engines.base import forward_threads
+from affstore.models.engines.footprint import face_pass_bytes, gpu_pass_bytes, outputs_of, sound_pass_bytes
+from affstore.models.extractors.specs import ExtractorSpec
+from affstore.models.media.announced import announced
+from affstore.store.contract.records import Record
+from affstore.tasks.specs import Profile
 
 MIB, GIB = 1 << 20, 1 << 30
 

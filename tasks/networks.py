@@ -13,17 +13,17 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from models.batches import SharedNetwork
-from models.engines.base import forward_threads
-from models.engines.footprint import PASSES_A_THREAD
-from models.extractors.base import SoundExtractor
-from models.extractors.registry import build_face, build_sound
-from models.extractors.specs import FaceExtractorSpec, SoundExtractorSpec
-from models.faces.specs import DetectorSpec
-from models.weights.folder import WeightsFolder
+from affstore.models.batches import SharedNetwork
+from affstore.models.engines.base import forward_threads
+from affstore.models.engines.footprint import PASSES_A_THREAD
+from affstore.models.extractors.base import SoundExtractor
+from affstore.models.extractors.registry import build_face, build_sound
+from affstore.models.extractors.specs import FaceExtractorSpec, SoundExtractorSpec
+from affstore.models.faces.specs import DetectorSpec
+from affstore.models.weights.folder import WeightsFolder
 
 if TYPE_CHECKING:
-    from models.faces.detector import FaceDetector
+    from affstore.models.faces.detector import FaceDetector
 
 _BUILDING = threading.Lock()
 
@@ -75,6 +75,6 @@ def _sound_network(spec: SoundExtractorSpec, weights: Path, device: str) -> Soun
 
 @cache
 def _detector(spec: DetectorSpec, device: str) -> FaceDetector:
-    from models.faces.detector import FaceDetector
+    from affstore.models.faces.detector import FaceDetector
 
     return FaceDetector(spec, device)

@@ -9,8 +9,8 @@ from typing import Any, Literal
 from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
-from store.contract.errors import AffstoreError
-from store.engine.draft import Draft
+from affstore.store.contract.errors import AffstoreError
+from affstore.store.engine.draft import Draft
 
 Status = Literal["done", "cached", "quarantined", "failed"]
 

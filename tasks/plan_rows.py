@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from store.contract.keys import changes, key_of
-from store.contract.records import Address, Record
+from affstore.store.contract.keys import changes, key_of
+from affstore.store.contract.records import Address, Record
 
 Freshness = Literal["fresh", "missing", "stale", "quarantined"]
 

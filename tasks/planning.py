@@ -7,12 +7,12 @@ from dataclasses import replace
 from statistics import median
 from typing import Any
 
-from store.contract.keys import key_of, plain
-from store.contract.records import Address, Parent, Record
-from tasks import recipes
-from tasks.crop_plan import GivenCrops, crop_rows
-from tasks.plan_rows import Held, PlanRow, compared
-from tasks.specs import Profile
+from affstore.store.contract.keys import key_of, plain
+from affstore.store.contract.records import Address, Parent, Record
+from affstore.tasks import recipes
+from affstore.tasks.crop_plan import GivenCrops, crop_rows
+from affstore.tasks.plan_rows import Held, PlanRow, compared
+from affstore.tasks.specs import Profile
 
 _ORDER = ("source", "face", "visual", "audio", "label", "head", "prediction", "result", "quarantine")
 

@@ -10,20 +10,20 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 
-from models.smoothing import box_smooth, fill_gaps
-from models.thresholds import decide
-from store import FeatureStore
-from store.contract.errors import AffstoreError
-from store.contract.keys import key_of
-from store.contract.labels import task_space
-from store.contract.records import Address, Artifact, Record
-from store.engine.draft import Draft
-from tasks import recipes
-from tasks.examples import features_of, held_out_videos, subjects_of
-from tasks.head_kinds import Work, kind_of
-from tasks.outcomes import Outcome, as_state, refused
-from tasks.specs import Bench, ExperimentSpec
-from tasks.train import fitted
+from affstore import FeatureStore
+from affstore.models.smoothing import box_smooth, fill_gaps
+from affstore.models.thresholds import decide
+from affstore.store.contract.errors import AffstoreError
+from affstore.store.contract.keys import key_of
+from affstore.store.contract.labels import task_space
+from affstore.store.contract.records import Address, Artifact, Record
+from affstore.store.engine.draft import Draft
+from affstore.tasks import recipes
+from affstore.tasks.examples import features_of, held_out_videos, subjects_of
+from affstore.tasks.head_kinds import Work, kind_of
+from affstore.tasks.outcomes import Outcome, as_state, refused
+from affstore.tasks.specs import Bench, ExperimentSpec
+from affstore.tasks.train import fitted
 
 
 @task(

@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from store.contract.errors import AffstoreError
+from affstore.store.contract.errors import AffstoreError
 
 _listeners: list[Callable[[int], None]] = []
 _stopping = threading.Event()

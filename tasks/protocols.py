@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from models.heads.automl_specs import AutoMlSpec
-from models.heads.divisions import Division
-from models.heads.finetune_specs import FineTuneSpec
-from models.heads.kinds import HeadSpec
-from models.heads.sequence_specs import SequenceSpec
-from store import FeatureStore
-from store.contract.records import Address
-from tasks.head_kinds import fixed_epochs
-from tasks.specs import ExperimentSpec
+from affstore import FeatureStore
+from affstore.models.heads.automl_specs import AutoMlSpec
+from affstore.models.heads.divisions import Division
+from affstore.models.heads.finetune_specs import FineTuneSpec
+from affstore.models.heads.kinds import HeadSpec
+from affstore.models.heads.sequence_specs import SequenceSpec
+from affstore.store.contract.records import Address
+from affstore.tasks.head_kinds import fixed_epochs
+from affstore.tasks.specs import ExperimentSpec
 
 
 def folds_of(experiment: ExperimentSpec, folds: int) -> tuple[ExperimentSpec, ...]:

@@ -13,17 +13,17 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 
-from models.submission import SampleList, Submission, every_frame, read_sample, write_submission
-from models.thresholds import decide
-from store import FeatureStore
-from store.contract.errors import AffstoreError, StoreUnavailableError
-from store.contract.keys import digest_file
-from store.contract.names import join_subject, split_subject
-from store.contract.records import Address
-from store.engine.reading import find_source
-from tasks.examples import subject_of
-from tasks.outcomes import Outcome, as_state, refused
-from tasks.specs import Bench, ExperimentSpec
+from affstore import FeatureStore
+from affstore.models.submission import SampleList, Submission, every_frame, read_sample, write_submission
+from affstore.models.thresholds import decide
+from affstore.store.contract.errors import AffstoreError, StoreUnavailableError
+from affstore.store.contract.keys import digest_file
+from affstore.store.contract.names import join_subject, split_subject
+from affstore.store.contract.records import Address
+from affstore.store.engine.reading import find_source
+from affstore.tasks.examples import subject_of
+from affstore.tasks.outcomes import Outcome, as_state, refused
+from affstore.tasks.specs import Bench, ExperimentSpec
 
 
 @task(

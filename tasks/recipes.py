@@ -6,12 +6,12 @@ from collections.abc import Hashable, Sequence
 from functools import cache
 from typing import Any
 
-from models.extractors.specs import ExtractorSpec, FaceExtractorSpec
-from models.faces.specs import DetectorSpec, TrackingSpec
-from models.media.pictures import PICTURES
-from models.media.sound import SOUND
-from models.media.video import DECODE
-from store.contract.keys import key_of, plain
+from affstore.models.extractors.specs import ExtractorSpec, FaceExtractorSpec
+from affstore.models.faces.specs import DetectorSpec, TrackingSpec
+from affstore.models.media.pictures import PICTURES
+from affstore.models.media.sound import SOUND
+from affstore.models.media.video import DECODE
+from affstore.store.contract.keys import key_of, plain
 
 _CROPS = "crops-"
 

@@ -9,20 +9,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models.judging import Chosen, decided
-from models.methods import leaves
-from models.submission import Submission, every_frame, read_sample, write_submission
-from store import FeatureStore
-from store.contract.errors import SpecError
-from store.contract.labels import task_space
-from store.contract.names import MAIN, join_subject, split_subject
-from store.contract.records import Address, Artifact, Record
-from store.engine.reading import find_source
-from tasks import recipes
-from tasks.examples import face_of, subject_of, subjects_of
-from tasks.rows import RowSpec
-from tasks.score import judging
-from tasks.specs import ExperimentSpec
+from affstore import FeatureStore
+from affstore.models.judging import Chosen, decided
+from affstore.models.methods import leaves
+from affstore.models.submission import Submission, every_frame, read_sample, write_submission
+from affstore.store.contract.errors import SpecError
+from affstore.store.contract.labels import task_space
+from affstore.store.contract.names import MAIN, join_subject, split_subject
+from affstore.store.contract.records import Address, Artifact, Record
+from affstore.store.engine.reading import find_source
+from affstore.tasks import recipes
+from affstore.tasks.examples import face_of, subject_of, subjects_of
+from affstore.tasks.rows import RowSpec
+from affstore.tasks.score import judging
+from affstore.tasks.specs import ExperimentSpec
 
 
 def row_predictions(store: FeatureStore, row: RowSpec, chosen: Chosen) -> Iterator[Artifact]:

@@ -9,11 +9,11 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from models.judging import Chosen
-from models.methods import UNSMOOTHED, Leaf, Method, Tunable
-from models.metrics import Scores
-from store.contract.errors import SpecError
-from tasks.specs import ExperimentSpec
+from affstore.models.judging import Chosen
+from affstore.models.methods import UNSMOOTHED, Leaf, Method, Tunable
+from affstore.models.metrics import Scores
+from affstore.store.contract.errors import SpecError
+from affstore.tasks.specs import ExperimentSpec
 
 Protocol = Literal["papers", "honest"]
 """`papers`: epoch, thresholds, kernel and weights are as the papers' or chosen on the validation videos that are

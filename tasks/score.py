@@ -9,21 +9,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models.intervals import bootstrap_interval, whole_videos
-from models.judging import Chosen, JudgedVideo, Judging, apply, judge
-from models.metrics import confusion_matrix, kept_classes
-from models.tuning import choose, kernel_curve, threshold_curve
-from store import FeatureStore
-from store.contract.errors import AnnotationError, NotFoundError
-from store.contract.keys import key_of, plain
-from store.contract.labels import task_space
-from store.contract.names import join_subject
-from store.contract.records import Address, Artifact, Record
-from tasks import recipes
-from tasks.examples import labels_of, named_subjects, subject_of
-from tasks.protocols import folds_of, honest_name
-from tasks.rows import Protocol, RowSpec, Shown, ShownVideo
-from tasks.specs import ExperimentSpec
+from affstore import FeatureStore
+from affstore.models.intervals import bootstrap_interval, whole_videos
+from affstore.models.judging import Chosen, JudgedVideo, Judging, apply, judge
+from affstore.models.metrics import confusion_matrix, kept_classes
+from affstore.models.tuning import choose, kernel_curve, threshold_curve
+from affstore.store.contract.errors import AnnotationError, NotFoundError
+from affstore.store.contract.keys import key_of, plain
+from affstore.store.contract.labels import task_space
+from affstore.store.contract.names import join_subject
+from affstore.store.contract.records import Address, Artifact, Record
+from affstore.tasks import recipes
+from affstore.tasks.examples import labels_of, named_subjects, subject_of
+from affstore.tasks.protocols import folds_of, honest_name
+from affstore.tasks.rows import Protocol, RowSpec, Shown, ShownVideo
+from affstore.tasks.specs import ExperimentSpec
 
 _DRAWS = 1000
 

@@ -9,20 +9,20 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from models.extraction import StoredFaces, faces_in_video
-from models.faces.crop_folder import Listing
-from models.faces.crops import resized
-from models.faces.tracking import FaceTrack
-from models.media.pictures import decode
-from models.media.video import frames
-from store import FeatureStore
-from store.contract.errors import ConflictError, MediaError, SpecError
-from store.contract.keys import digest_file
-from store.contract.names import join_subject
-from store.contract.records import Address, Record
-from store.contract.schema import address_of
-from tasks.progress import tick
-from tasks.sources import facts_of
+from affstore import FeatureStore
+from affstore.models.extraction import StoredFaces, faces_in_video
+from affstore.models.faces.crop_folder import Listing
+from affstore.models.faces.crops import resized
+from affstore.models.faces.tracking import FaceTrack
+from affstore.models.media.pictures import decode
+from affstore.models.media.video import frames
+from affstore.store.contract.errors import ConflictError, MediaError, SpecError
+from affstore.store.contract.keys import digest_file
+from affstore.store.contract.names import join_subject
+from affstore.store.contract.records import Address, Record
+from affstore.store.contract.schema import address_of
+from affstore.tasks.progress import tick
+from affstore.tasks.sources import facts_of
 
 Crop = NDArray[np.uint8]
 """RGB `(size_px, size_px, 3)`."""
@@ -153,5 +153,5 @@ class Pictures:
 
 
 def _in_use(number: int, named: Iterable[tuple[str, int]]) -> str:
-    """Of several files for one frame, that which `models.faces.crop_pictures` reads."""
+    """Of several files for one frame, that which `affstore.models.faces.crop_pictures` reads."""
     return min((name for name, _ in named), key=lambda name: (name != f"{number:05d}.jpg", name))

@@ -7,13 +7,13 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from models.media.sound import SoundFacts
-from models.media.video import VideoFacts
-from store import FeatureStore, read_clock
-from store.contract.keys import key_of
-from store.contract.records import Address, Artifact, Record
-from store.engine.draft import Draft
-from tasks import recipes
+from affstore import FeatureStore, read_clock
+from affstore.models.media.sound import SoundFacts
+from affstore.models.media.video import VideoFacts
+from affstore.store.contract.keys import key_of
+from affstore.store.contract.records import Address, Artifact, Record
+from affstore.store.engine.draft import Draft
+from affstore.tasks import recipes
 
 
 def source_artifact(name: str, path: Path, sha256: str, facts: VideoFacts, aliases: Sequence[str] = ()) -> Artifact:

@@ -11,13 +11,13 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
-from models.extractors.registry import spec_of
-from models.extractors.specs import ExtractorSpec, FaceExtractorSpec, SoundExtractorSpec
-from models.faces.specs import DetectorSpec, TrackingSpec
-from models.heads.divisions import Division
-from models.heads.kinds import HeadSpec
-from store.contract.errors import SpecError
-from store.contract.keys import plain
+from affstore.models.extractors.registry import spec_of
+from affstore.models.extractors.specs import ExtractorSpec, FaceExtractorSpec, SoundExtractorSpec
+from affstore.models.faces.specs import DetectorSpec, TrackingSpec
+from affstore.models.heads.divisions import Division
+from affstore.models.heads.kinds import HeadSpec
+from affstore.store.contract.errors import SpecError
+from affstore.store.contract.keys import plain
 
 FEATURE_ARRAYS = ("embedding", "logits", "valence_arousal", "affect")
 """What an extractor may give a head."""

@@ -7,14 +7,14 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from models.heads.sequences import Labels, Piece, Streams
-from store import FeatureStore
-from store.contract.errors import NotFoundError, SpecError
-from store.contract.names import join_subject
-from store.contract.records import Record
-from store.engine.row_reader import RowReader
-from tasks.examples import Seen
-from tasks.specs import Input
+from affstore import FeatureStore
+from affstore.models.heads.sequences import Labels, Piece, Streams
+from affstore.store.contract.errors import NotFoundError, SpecError
+from affstore.store.contract.names import join_subject
+from affstore.store.contract.records import Record
+from affstore.store.engine.row_reader import RowReader
+from affstore.tasks.examples import Seen
+from affstore.tasks.specs import Input
 
 
 class InputReader:
@@ -58,7 +58,7 @@ class InputReader:
 
 
 class StoreSequences:
-    """Labelled videos for heads on sequences, read from the store; see `models.heads.sequences.Sequences`.
+    """Labelled videos for heads on sequences, read from the store; see `affstore.models.heads.sequences.Sequences`.
 
     Attributes:
         names: of the subjects, as Aff-Wild2 writes them.

@@ -13,19 +13,19 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 
-from models.heads.divisions import check_leak
-from models.metrics import score
-from models.thresholds import best_thresholds, decide
-from store import FeatureStore
-from store.contract.errors import AffstoreError, AnnotationError
-from store.contract.keys import key_of, plain
-from store.contract.labels import task_space
-from store.contract.records import Address, Artifact, Record
-from tasks import recipes
-from tasks.examples import Part, Seen, labelled
-from tasks.head_kinds import Arrays, Fitted, Work, kind_of
-from tasks.outcomes import Outcome, as_state, refused
-from tasks.specs import Bench, ExperimentSpec
+from affstore import FeatureStore
+from affstore.models.heads.divisions import check_leak
+from affstore.models.metrics import score
+from affstore.models.thresholds import best_thresholds, decide
+from affstore.store.contract.errors import AffstoreError, AnnotationError
+from affstore.store.contract.keys import key_of, plain
+from affstore.store.contract.labels import task_space
+from affstore.store.contract.records import Address, Artifact, Record
+from affstore.tasks import recipes
+from affstore.tasks.examples import Part, Seen, labelled
+from affstore.tasks.head_kinds import Arrays, Fitted, Work, kind_of
+from affstore.tasks.outcomes import Outcome, as_state, refused
+from affstore.tasks.specs import Bench, ExperimentSpec
 
 
 @task(

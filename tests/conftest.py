@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from flows.environment import prepare
+from affstore.flows.environment import prepare
 
 prepare()
 # A busy machine is slow, not wrong.

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from store.contract.keys import key_of
-from store.contract.records import Address, Artifact
+from affstore.store.contract.keys import key_of
+from affstore.store.contract.records import Address, Artifact
 
 CODE = {"affstore": "test"}
 

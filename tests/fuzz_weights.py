@@ -21,10 +21,10 @@ import numpy as np
 import torch
 from safetensors.torch import save
 
-from models.weights.archive import read_torch_file
-from models.weights.keras_files import read_gzipped_keras
-from models.weights.safetensors_file import read_safetensors
-from store.contract.errors import WeightsError
+from affstore.models.weights.archive import read_torch_file
+from affstore.models.weights.keras_files import read_gzipped_keras
+from affstore.models.weights.safetensors_file import read_safetensors
+from affstore.store.contract.errors import WeightsError
 from tests.hostile.tensor_files import hdf5, layer
 
 KINDS = ("flip", "set", "insert", "delete", "repeat", "swap", "cut", "number")

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.annotations import UNKNOWN, Annotation, find_annotations, fit_to_frames, read_annotation
-from store.contract.errors import AnnotationError, SpecError, UnknownNameError
-from store.contract.labels import AU, AU_8, EXPR, EXPR_7, TASKS, VA
+from affstore.models.annotations import UNKNOWN, Annotation, find_annotations, fit_to_frames, read_annotation
+from affstore.store.contract.errors import AnnotationError, SpecError, UnknownNameError
+from affstore.store.contract.labels import AU, AU_8, EXPR, EXPR_7, TASKS, VA
 
 EXPR_HEADER, EXPR_7_HEADER = ",".join(EXPR.names), ",".join(EXPR_7.names)
 AU_HEADER, AU_8_HEADER = ",".join(AU.names), ",".join(AU_8.names)

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from store import FeatureStore
-from store.contract.errors import SourceError
-from store.contract.keys import key_of
-from store.contract.names import check_name, join_subject, split_subject
-from store.contract.records import Artifact
-from tasks import recipes
-from tasks.arrivals import arrivals
+from affstore import FeatureStore
+from affstore.store.contract.errors import SourceError
+from affstore.store.contract.keys import key_of
+from affstore.store.contract.names import check_name, join_subject, split_subject
+from affstore.store.contract.records import Artifact
+from affstore.tasks import recipes
+from affstore.tasks.arrivals import arrivals
 from tests.factories import commit, source
 
 

@@ -14,13 +14,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.heads import automl
-from models.heads.automl import FittedAutoMl, fit_automl, predict_automl
-from models.heads.automl_plans import plans_of
-from models.heads.automl_specs import AutoMlSpec
-from models.heads.examples import Examples
-from models.metrics import accuracy, mean_ccc
-from store.contract.errors import (
+from affstore.models.heads import automl
+from affstore.models.heads.automl import FittedAutoMl, fit_automl, predict_automl
+from affstore.models.heads.automl_plans import plans_of
+from affstore.models.heads.automl_specs import AutoMlSpec
+from affstore.models.heads.examples import Examples
+from affstore.models.metrics import accuracy, mean_ccc
+from affstore.store.contract.errors import (
     AnnotationError,
     ArchitectureError,
     HeadNotFittedError,

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.batches import SharedNetwork
-from models.extractors.base import FaceExtractor, FaceOutput
-from models.extractors.specs import FaceExtractorSpec, WeightsRef
-from store.contract.errors import DeviceMemoryError
+from affstore.models.batches import SharedNetwork
+from affstore.models.extractors.base import FaceExtractor, FaceOutput
+from affstore.models.extractors.specs import FaceExtractorSpec, WeightsRef
+from affstore.store.contract.errors import DeviceMemoryError
 
 SPEC = FaceExtractorSpec("mean_colour", 1, 3, 2, WeightsRef("none"))
 

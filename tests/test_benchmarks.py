@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from models.demo.corpus import CorpusSpec, write_corpus
-from models.demo.film import Pictures, write_film
-from models.media.video import frames, probe
-from store.contract.clock import FrameClock
+from affstore.models.demo.corpus import CorpusSpec, write_corpus
+from affstore.models.demo.film import Pictures, write_film
+from affstore.models.media.video import frames, probe
+from affstore.store.contract.clock import FrameClock
 
 BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
 

@@ -8,9 +8,9 @@ import sys
 
 import pytest
 
-from flows.cli import app, call
-from store import FeatureStore
-from store.contract.keys import key_of
+from affstore import FeatureStore
+from affstore.flows.cli import app, call
+from affstore.store.contract.keys import key_of
 from tests.factories import commit, source, visual
 
 COMMANDS = ("add", "demo", "doctor", "export", "plan", "run", "show", "status", "weights")
@@ -44,9 +44,12 @@ def test_help_names_every_command_and_the_exit_codes(capsys):
 
 def test_help_imports_nothing_heavy():
     heavy = ["torch", "tensorflow", "prefect", "av", "cv2", "zarr", "icechunk", "polars", "numpy", "timm", "dask"]
-    code = f"import sys, flows.cli; flows.cli.call(['--help']); sys.exit(any(m in sys.modules for m in {heavy}))"
+    code = (
+        "import sys, affstore.flows.cli; affstore.flows.cli.call(['--help']); "
+        f"sys.exit(any(m in sys.modules for m in {heavy}))"
+    )
     assert subprocess.run([sys.executable, "-c", code], stdout=subprocess.DEVNULL, check=False).returncode == 0
-    loaded = code.replace("flows.cli.call", "import numpy; flows.cli.call").replace(
+    loaded = code.replace("affstore.flows.cli.call", "import numpy; affstore.flows.cli.call").replace(
         "; import numpy;", "\nimport numpy\n"
     )
     assert subprocess.run([sys.executable, "-c", loaded], stdout=subprocess.DEVNULL, check=False).returncode == 1

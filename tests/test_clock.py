@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from store.contract.clock import SILENT, FrameClock, align
-from store.contract.errors import SpecError
+from affstore.store.contract.clock import SILENT, FrameClock, align
+from affstore.store.contract.errors import SpecError
 
 RATES = st.sampled_from([25, 30, 50, Fraction(30_000, 1001), Fraction(24_000, 1001), Fraction(15), Fraction(1, 2)])
 BASES = st.sampled_from(

@@ -15,26 +15,26 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
-from flows.cli import call
-from flows.config import ExperimentConfig, checked
-from flows.extract import due_jobs
-from flows.run import request_of
-from models.faces.crop_folder import find_crops
-from models.faces.crop_pictures import CropPictures
-from models.faces.crops import cut
-from models.media.pictures import decode
-from models.media.video import frames
-from store import FeatureStore, content_digest, read_video
-from store.contract.errors import MediaError
-from store.contract.keys import digest_file
-from store.contract.names import SIDES
-from store.contract.records import Address, Artifact
-from tasks import recipes
-from tasks.arrivals import Arrival
-from tasks.examples import face_of, features_of, subject_of, subjects_of
-from tasks.extract import extract
-from tasks.ingest import ingest
-from tasks.sources import facts_of
+from affstore import FeatureStore, content_digest, read_video
+from affstore.flows.cli import call
+from affstore.flows.config import ExperimentConfig, checked
+from affstore.flows.extract import due_jobs
+from affstore.flows.run import request_of
+from affstore.models.faces.crop_folder import find_crops
+from affstore.models.faces.crop_pictures import CropPictures
+from affstore.models.faces.crops import cut
+from affstore.models.media.pictures import decode
+from affstore.models.media.video import frames
+from affstore.store.contract.errors import MediaError
+from affstore.store.contract.keys import digest_file
+from affstore.store.contract.names import SIDES
+from affstore.store.contract.records import Address, Artifact
+from affstore.tasks import recipes
+from affstore.tasks.arrivals import Arrival
+from affstore.tasks.examples import face_of, features_of, subject_of, subjects_of
+from affstore.tasks.extract import extract
+from affstore.tasks.ingest import ingest
+from affstore.tasks.sources import facts_of
 from tests.factories import commit, source, visual
 
 RGB = np.random.default_rng(0).integers(0, 256, (24, 16, 3), np.uint8)

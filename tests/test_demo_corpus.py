@@ -11,17 +11,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.demo.annotate import SPLIT_FOLDERS, TASK_FOLDERS, TEST_LISTS, header
-from models.demo.corpus import MANIFEST, CorpusSpec, write_corpus
-from models.demo.face import Face
-from models.demo.script import LETTERS, episode_lengths, presence, random_of, states, va_labels, write_script
-from models.demo.takes import LATE_S, TAKES, Take
-from models.demo.units import COLUMN, UNITS
-from models.demo.voice import control_times, speak
-from store.contract.errors import SpecError, UnknownNameError
-from store.contract.keys import digest_file
-from store.contract.labels import EXPR, TASKS
-from store.contract.names import check_name, split_subject
+from affstore.models.demo.annotate import SPLIT_FOLDERS, TASK_FOLDERS, TEST_LISTS, header
+from affstore.models.demo.corpus import MANIFEST, CorpusSpec, write_corpus
+from affstore.models.demo.face import Face
+from affstore.models.demo.script import LETTERS, episode_lengths, presence, random_of, states, va_labels, write_script
+from affstore.models.demo.takes import LATE_S, TAKES, Take
+from affstore.models.demo.units import COLUMN, UNITS
+from affstore.models.demo.voice import control_times, speak
+from affstore.store.contract.errors import SpecError, UnknownNameError
+from affstore.store.contract.keys import digest_file
+from affstore.store.contract.labels import EXPR, TASKS
+from affstore.store.contract.names import check_name, split_subject
 
 SPEC = CorpusSpec()
 FEW = CorpusSpec(only=("video17", "video58", "45-20-320x240"), episode_s=0.6)

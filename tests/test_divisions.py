@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.heads.divisions import check_leak, fold_of
-from store.contract.errors import AnnotationError, SpecError
+from affstore.models.heads.divisions import check_leak, fold_of
+from affstore.store.contract.errors import AnnotationError, SpecError
 
 VIDEOS = [f"{number}-30-1280x720" for number in range(23)]
 

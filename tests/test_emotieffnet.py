@@ -12,13 +12,13 @@ import pytest
 import torch
 from PIL import Image
 
-from models.extractors import registry
-from models.extractors.emotieffnet import EMOTIEFFNET_B0, MT_EMOTIEFFNET_B0
-from models.weights.calibration import pictures
-from models.weights.convert import read_published
-from models.weights.registry import entry_of
-from models.weights.untrained import SEED
-from store.contract.errors import ArchitectureError, SpecError
+from affstore.models.extractors import registry
+from affstore.models.extractors.emotieffnet import EMOTIEFFNET_B0, MT_EMOTIEFFNET_B0
+from affstore.models.weights.calibration import pictures
+from affstore.models.weights.convert import read_published
+from affstore.models.weights.registry import entry_of
+from affstore.models.weights.untrained import SEED
+from affstore.store.contract.errors import ArchitectureError, SpecError
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -11,24 +11,24 @@ import numpy as np
 import pytest
 import torch
 
-from flows.engines import AskedEngine, settled
-from models.engines import fidelity as fidelities
-from models.engines.base import Choice
-from models.engines.cuda_graph import Tape
-from models.engines.fidelity import Fidelity, best_choice, candidates, fidelity, measured
-from models.engines.openvino_engine import OpenVinoForward
-from models.engines.torch_engine import TorchForward
-from models.extractors import registry
-from models.extractors.base import FaceOutput
-from models.extractors.emotieffnet import EMOTIEFFNET_B0
-from models.extractors.wav2vec2 import WAV2VEC2_BASE_960H
-from models.networks.staged import Staged
-from models.weights.folder import WeightsFolder
-from models.weights.untrained import SEED
-from store.contract.errors import DeviceMemoryError, SpecError
-from store.contract.keys import plain
-from store.contract.records import Address, Artifact
-from store.engine.feature_store import FeatureStore
+from affstore.flows.engines import AskedEngine, settled
+from affstore.models.engines import fidelity as fidelities
+from affstore.models.engines.base import Choice
+from affstore.models.engines.cuda_graph import Tape
+from affstore.models.engines.fidelity import Fidelity, best_choice, candidates, fidelity, measured
+from affstore.models.engines.openvino_engine import OpenVinoForward
+from affstore.models.engines.torch_engine import TorchForward
+from affstore.models.extractors import registry
+from affstore.models.extractors.base import FaceOutput
+from affstore.models.extractors.emotieffnet import EMOTIEFFNET_B0
+from affstore.models.extractors.wav2vec2 import WAV2VEC2_BASE_960H
+from affstore.models.networks.staged import Staged
+from affstore.models.weights.folder import WeightsFolder
+from affstore.models.weights.untrained import SEED
+from affstore.store.contract.errors import DeviceMemoryError, SpecError
+from affstore.store.contract.keys import plain
+from affstore.store.contract.records import Address, Artifact
+from affstore.store.engine.feature_store import FeatureStore
 from tests.factories import commit, source
 
 REFERENCE = Choice("torch", "float32")
@@ -277,8 +277,8 @@ def watch(event, _):
     assert not event.startswith("socket.connect"), event
 sys.addaudithook(watch)
 from dataclasses import replace
-from models.extractors import registry
-from models.extractors.emotieffnet import EMOTIEFFNET_B0
+from affstore.models.extractors import registry
+from affstore.models.extractors.emotieffnet import EMOTIEFFNET_B0
 spec = replace(EMOTIEFFNET_B0, engine="openvino")
 registry.build_face(spec, registry.untrained(spec, 0))
 """

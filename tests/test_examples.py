@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from store import FeatureStore
-from store.contract.records import Address, Artifact
-from tasks.examples import face_of
+from affstore import FeatureStore
+from affstore.store.contract.records import Address, Artifact
+from affstore.tasks.examples import face_of
 from tests.factories import commit, source
 
 

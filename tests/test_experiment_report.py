@@ -18,12 +18,12 @@ from hypothesis import strategies as st
 from PIL import Image
 from sklearn.metrics import confusion_matrix
 
-from flows.experiment_report import write_experiment_report
-from flows.shown_frames import block_means, block_modes, block_starts
-from models.methods import Leaf
-from models.metrics import Scores, score
-from store.contract.labels import EXPR
-from tasks.rows import RowOutcome, RowSpec, Shown, ShownVideo, Sweep
+from affstore.flows.experiment_report import write_experiment_report
+from affstore.flows.shown_frames import block_means, block_modes, block_starts
+from affstore.models.methods import Leaf
+from affstore.models.metrics import Scores, score
+from affstore.store.contract.labels import EXPR
+from affstore.tasks.rows import RowOutcome, RowSpec, Shown, ShownVideo, Sweep
 
 ABOUT = {
     "store": "a-store",

@@ -10,24 +10,24 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from flows.config import checked
-from flows.experiment import experiment
-from flows.rows import find_rows, read_row_file
-from flows.rows_request import RowsChoice, rows_request
-from flows.run import carry_out
-from flows.runners import RunnerSpec
-from flows.server import prefect_server
-from flows.watch import Screen
-from models.demo.corpus import CorpusSpec, write_corpus
-from models.heads.specs import EXPR_MLP
-from models.submission import read_submission
-from models.weights.folder import default_folder
-from store import FeatureStore
-from store.contract.errors import WeightsMissingError
-from store.contract.labels import EXPR
-from store.contract.records import Address, Artifact
-from tasks.specs import Bench, ExperimentSpec, Input
-from tasks.train import train
+from affstore import FeatureStore
+from affstore.flows.config import checked
+from affstore.flows.experiment import experiment
+from affstore.flows.rows import find_rows, read_row_file
+from affstore.flows.rows_request import RowsChoice, rows_request
+from affstore.flows.run import carry_out
+from affstore.flows.runners import RunnerSpec
+from affstore.flows.server import prefect_server
+from affstore.flows.watch import Screen
+from affstore.models.demo.corpus import CorpusSpec, write_corpus
+from affstore.models.heads.specs import EXPR_MLP
+from affstore.models.submission import read_submission
+from affstore.models.weights.folder import default_folder
+from affstore.store.contract.errors import WeightsMissingError
+from affstore.store.contract.labels import EXPR
+from affstore.store.contract.records import Address, Artifact
+from affstore.tasks.specs import Bench, ExperimentSpec, Input
+from affstore.tasks.train import train
 from tests.factories import commit, source
 
 ROWS = {
@@ -204,7 +204,7 @@ def test_a_row_whose_head_cannot_be_fitted_fails_with_its_reason_and_the_others_
 
 def test_the_command_lists_rows_and_refuses_what_it_does_not_know():
     def affstore(*words):
-        command = [sys.executable, "-m", "flows.cli", "experiment", *words]
+        command = [sys.executable, "-m", "affstore.flows.cli", "experiment", *words]
         return subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[1], check=False)
 
     listed = json.loads(affstore("list", "abaw6/table5", "--json").stdout)

@@ -16,16 +16,16 @@ import torch
 from PIL import Image
 from torch import nn
 
-from models.extractors import registry
-from models.extractors.specs import FaceExtractorSpec
-from models.weights import architectures
-from models.weights.calibration import pictures
-from models.weights.convert import read_published
-from models.weights.folder import WeightsFolder
-from models.weights.registry import entry_of
-from models.weights.untrained import SEED
-from store.contract.errors import ArchitectureError, SpecError, WeightsError, WeightsMissingError
-from store.contract.labels import AFFECTNET_8, AFFECTNET_8_NUMBERED, EXPR
+from affstore.models.extractors import registry
+from affstore.models.extractors.specs import FaceExtractorSpec
+from affstore.models.weights import architectures
+from affstore.models.weights.calibration import pictures
+from affstore.models.weights.convert import read_published
+from affstore.models.weights.folder import WeightsFolder
+from affstore.models.weights.registry import entry_of
+from affstore.models.weights.untrained import SEED
+from affstore.store.contract.errors import ArchitectureError, SpecError, WeightsError, WeightsMissingError
+from affstore.store.contract.labels import AFFECTNET_8, AFFECTNET_8_NUMBERED, EXPR
 
 SPECS = [spec for spec in map(registry.spec_of, registry.names()) if isinstance(spec, FaceExtractorSpec)]
 NEW = ("ddamfn_affectnet8", "mbf_va_mtl", "mobilevit_va_mtl")

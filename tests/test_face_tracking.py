@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.faces.crops import crop
-from models.faces.detections import Detections
-from models.faces.specs import TrackingSpec
-from models.faces.tracking import FaceTracker
-from store.contract.errors import SpecError
+from affstore.models.faces.crops import crop
+from affstore.models.faces.detections import Detections
+from affstore.models.faces.specs import TrackingSpec
+from affstore.models.faces.tracking import FaceTracker
+from affstore.store.contract.errors import SpecError
 
 WIDTH, HEIGHT = 640, 360
 SPEC = TrackingSpec()

@@ -16,15 +16,15 @@ import torch
 from PIL import Image
 from torchvision.transforms import Resize
 
-from models.faces.boxes import iou
-from models.faces.crops import crop
-from models.faces.detections import Detections
-from models.faces.detector import FaceDetector
-from models.faces.finder import FaceFinder
-from models.faces.specs import DetectorSpec, TrackingSpec, resolve, weights_files
-from models.faces.tracking import FaceTrack, FaceTracker
-from store.contract.errors import SpecError, WeightsDigestError, WeightsMissingError
-from tasks import networks
+from affstore.models.faces.boxes import iou
+from affstore.models.faces.crops import crop
+from affstore.models.faces.detections import Detections
+from affstore.models.faces.detector import FaceDetector
+from affstore.models.faces.finder import FaceFinder
+from affstore.models.faces.specs import DetectorSpec, TrackingSpec, resolve, weights_files
+from affstore.models.faces.tracking import FaceTrack, FaceTracker
+from affstore.store.contract.errors import SpecError, WeightsDigestError, WeightsMissingError
+from affstore.tasks import networks
 
 SPEC = TrackingSpec()
 
@@ -125,7 +125,7 @@ class TestDetector:
 class TestWeights:
     def test_a_resolved_spec_names_the_weights_and_needs_no_torch(self):
         program = (
-            "import sys; from models.faces.specs import DetectorSpec, resolve; "
+            "import sys; from affstore.models.faces.specs import DetectorSpec, resolve; "
             "heavy = {'torch', 'mtcnn', 'tensorflow', 'cv2'} & {*sys.modules}; "
             "print(resolve(DetectorSpec()).weights_sha256, sorted(heavy))"
         )

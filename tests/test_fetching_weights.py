@@ -20,18 +20,18 @@ from pathlib import Path
 import pytest
 import torch
 
-from flows.cli import call
-from models.extractors.specs import WeightsRef
-from models.weights import architectures, folder, registry
-from models.weights import download as downloading
-from models.weights.digests import FileDigests, Trust, digests_of
-from models.weights.download import download
-from models.weights.folder import WeightsFolder
-from models.weights.licences import accept, accepted, needs_acceptance
-from models.weights.parameters import digest_parameters
-from models.weights.registry import WeightsEntry, entries, entry_of
-from models.weights.untrained import draw
-from store.contract.errors import WeightsDigestError, WeightsError, WeightsMissingError
+from affstore.flows.cli import call
+from affstore.models.extractors.specs import WeightsRef
+from affstore.models.weights import architectures, folder, registry
+from affstore.models.weights import download as downloading
+from affstore.models.weights.digests import FileDigests, Trust, digests_of
+from affstore.models.weights.download import download
+from affstore.models.weights.folder import WeightsFolder
+from affstore.models.weights.licences import accept, accepted, needs_acceptance
+from affstore.models.weights.parameters import digest_parameters
+from affstore.models.weights.registry import WeightsEntry, entries, entry_of
+from affstore.models.weights.untrained import draw
+from affstore.store.contract.errors import WeightsDigestError, WeightsError, WeightsMissingError
 
 NAME = "enet_b0_8_best_vgaf"
 BYTES = bytes(range(256)) * 4000
@@ -306,7 +306,7 @@ def test_a_part_longer_than_the_file_is_thrown_away(tmp_path):
 
 
 def test_another_file_than_the_published_one_is_never_converted(kept, published, monkeypatch):
-    monkeypatch.setattr("models.weights.convert.read_published", lambda *_: pytest.fail("was read"))
+    monkeypatch.setattr("affstore.models.weights.convert.read_published", lambda *_: pytest.fail("was read"))
     with Server(published.read_bytes()[:-1] + b"x") as server, pytest.raises(WeightsDigestError, match=NAME):
         kept.pull(entry_for(published, server.url))
     assert not kept.status(NAME).present
@@ -397,7 +397,7 @@ def _run(code: str, *arguments: object, limit: int) -> subprocess.CompletedProce
 
 def test_a_full_disk_is_named_and_the_download_goes_on_when_there_is_room(tmp_path):
     code = (
-        "import sys, pathlib; from models.weights.download import download; download(sys.argv[1], "
+        "import sys, pathlib; from affstore.models.weights.download import download; download(sys.argv[1], "
         "pathlib.Path(sys.argv[2]))"
     )
     with Server(BYTES) as server:
@@ -411,7 +411,7 @@ def test_a_full_disk_is_named_and_the_download_goes_on_when_there_is_room(tmp_pa
 
 def test_a_disk_that_is_full_when_parameters_are_kept_is_named(tmp_path):
     code = (
-        "import sys, pathlib, torch; from models.weights.parameters import write_parameters; "
+        "import sys, pathlib, torch; from affstore.models.weights.parameters import write_parameters; "
         "write_parameters(pathlib.Path(sys.argv[1]), {'a': torch.ones(1_000_000)})"
     )
     done = _run(code, tmp_path / "parameters" / "a", limit=1_000_000)

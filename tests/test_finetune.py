@@ -16,27 +16,27 @@ from hypothesis import strategies as st
 from PIL import Image
 from torch import nn
 
-from models.demo.corpus import CorpusSpec, write_corpus
-from models.extractors import registry
-from models.extractors.specs import FaceExtractorSpec
-from models.faces.crop_folder import Listing
-from models.faces.crops import crop
-from models.heads.conduct import Conduct
-from models.heads.finetune import FittedFineTuned, MemoryCrops, fit_finetuned, predict_finetuned
-from models.heads.finetune_network import smoothed_crossentropy
-from models.heads.finetune_specs import FineTuneSpec
-from models.heads.finetune_training import Training
-from models.heads.sam import SharpnessAware
-from models.heads.weights import class_weights
-from models.media.video import frames, probe
-from models.metrics import accuracy
-from models.networks.staged import Staged, chain
-from models.thresholds import decide
-from models.weights import architectures
-from models.weights.registry import entry_of
-from models.weights.untrained import draw
-from store import FeatureStore
-from store.contract.errors import (
+from affstore import FeatureStore
+from affstore.models.demo.corpus import CorpusSpec, write_corpus
+from affstore.models.extractors import registry
+from affstore.models.extractors.specs import FaceExtractorSpec
+from affstore.models.faces.crop_folder import Listing
+from affstore.models.faces.crops import crop
+from affstore.models.heads.conduct import Conduct
+from affstore.models.heads.finetune import FittedFineTuned, MemoryCrops, fit_finetuned, predict_finetuned
+from affstore.models.heads.finetune_network import smoothed_crossentropy
+from affstore.models.heads.finetune_specs import FineTuneSpec
+from affstore.models.heads.finetune_training import Training
+from affstore.models.heads.sam import SharpnessAware
+from affstore.models.heads.weights import class_weights
+from affstore.models.media.video import frames, probe
+from affstore.models.metrics import accuracy
+from affstore.models.networks.staged import Staged, chain
+from affstore.models.thresholds import decide
+from affstore.models.weights import architectures
+from affstore.models.weights.registry import entry_of
+from affstore.models.weights.untrained import draw
+from affstore.store.contract.errors import (
     AnnotationError,
     ArchitectureError,
     ConflictError,
@@ -46,12 +46,12 @@ from store.contract.errors import (
     StoreUnavailableError,
     WeightsError,
 )
-from store.contract.keys import digest_file
-from store.contract.labels import EXPR
-from store.contract.records import Address, Artifact
-from tasks.examples import Seen
-from tasks.labelled_crops import crops_of, store_crops
-from tasks.sources import source_artifact
+from affstore.store.contract.keys import digest_file
+from affstore.store.contract.labels import EXPR
+from affstore.store.contract.records import Address, Artifact
+from affstore.tasks.examples import Seen
+from affstore.tasks.labelled_crops import crops_of, store_crops
+from affstore.tasks.sources import source_artifact
 from tests.factories import commit
 
 SIDE, WIDTH = 16, 12
@@ -262,7 +262,7 @@ def test_the_class_weights_are_those_of_the_frames_in_use(toy):
 
 
 def backbone():
-    from models.heads.finetune import Backbone
+    from affstore.models.heads.finetune import Backbone
 
     return Backbone(TOY, colour_blind())
 

@@ -14,14 +14,14 @@ import numpy as np
 import polars as pl
 import pytest
 
-from flows.config import checked
-from flows.run import execute, request_of
-from flows.runners import RunnerSpec
-from flows.server import prefect_server
-from flows.watch import Screen
-from models.submission import read_submission
-from store import FeatureStore, content_digest, read_video
-from store.contract.records import Address
+from affstore import FeatureStore, content_digest, read_video
+from affstore.flows.config import checked
+from affstore.flows.run import execute, request_of
+from affstore.flows.runners import RunnerSpec
+from affstore.flows.server import prefect_server
+from affstore.flows.watch import Screen
+from affstore.models.submission import read_submission
+from affstore.store.contract.records import Address
 
 FACE = ("emotieffnet_b0",)
 BOTH = ("emotieffnet_b0", "wav2vec2_base_960h")
@@ -215,7 +215,7 @@ PIPELINE = {
 
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory):
-    from models.demo.corpus import CorpusSpec, write_corpus
+    from affstore.models.demo.corpus import CorpusSpec, write_corpus
 
     folder = tmp_path_factory.mktemp("demo") / "corpus"
     write_corpus(folder, CorpusSpec(only=TAKES))
@@ -266,7 +266,7 @@ def test_a_fitted_head_names_every_embedding_and_label_it_saw(pipeline):
 
 
 def _address(path):
-    from store.contract.schema import address_of
+    from affstore.store.contract.schema import address_of
 
     return address_of(path)
 
@@ -287,7 +287,7 @@ def test_a_dask_cluster_gives_the_same_store_as_threads(pipeline, corpus):
 def test_a_run_killed_at_any_moment_leaves_nothing_half_written_and_is_completed_by_the_next(pipeline, corpus, server):
     _, store = pipeline
     url = corpus.parent / "killed"
-    command = [sys.executable, "-m", "flows.cli", "add", str(corpus), "--store", str(url)]
+    command = [sys.executable, "-m", "affstore.flows.cli", "add", str(corpus), "--store", str(url)]
     command += ["--weights", "untrained", "-e", "emotieffnet_b0", "--engine", "openvino", "--precision", "float32"]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
     deadline = time.monotonic() + 120
@@ -310,7 +310,7 @@ def test_a_run_killed_at_any_moment_leaves_nothing_half_written_and_is_completed
 
 
 def _has_an_embedding(url: Path) -> bool:
-    from store.contract.errors import AffstoreError
+    from affstore.store.contract.errors import AffstoreError
 
     try:
         return bool(FeatureStore(str(url)).records("visual"))
@@ -341,7 +341,7 @@ def test_a_replaced_video_keeps_nothing_of_the_old_one_in_its_newest_state(serve
 
 
 def test_plan_of_a_configuration_sees_videos_that_were_never_taken_in(corpus, tmp_path, capsys):
-    from flows.cli import call
+    from affstore.flows.cli import call
 
     path = tmp_path / "run.yaml"
     path.write_text(
@@ -355,9 +355,9 @@ def test_plan_of_a_configuration_sees_videos_that_were_never_taken_in(corpus, tm
 
 
 def test_an_annotation_that_moves_to_another_split_is_read_again(tmp_path):
-    from models.annotations import find_annotations
-    from tasks.annotate import store_labels
-    from tasks.specs import Bench
+    from affstore.models.annotations import find_annotations
+    from affstore.tasks.annotate import store_labels
+    from affstore.tasks.specs import Bench
     from tests.factories import commit, source
 
     store = commit(FeatureStore.create(str(tmp_path / "store")), source("v", 3))
@@ -378,7 +378,7 @@ def test_an_annotation_that_moves_to_another_split_is_read_again(tmp_path):
 
 
 def test_a_scheduled_run_says_in_its_state_what_could_not_be_used_and_where_its_report_is(server, shared, tmp_path):
-    from flows.deployment import scheduled
+    from affstore.flows.deployment import scheduled
 
     shutil.copy(shared / "media" / "face_video" / "yes.mkv", tmp_path / "yes.mkv")
     (tmp_path / "broken.mp4").write_bytes(b"not a video")

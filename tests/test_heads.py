@@ -17,17 +17,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.heads.conduct import Conduct
-from models.heads.examples import Examples, check
-from models.heads.keras_mlp import FittedHead, fit, predict
-from models.heads.rows import in_batches
-from models.heads.shuffling import Shuffled
-from models.heads.specs import AU_MLP, EXPR_MLP, PAPER_HEADS, VA_MLP, MlpSpec, without_validation
-from models.heads.weights import class_weights, unit_weights
-from models.metrics import accuracy, au_f1, mean_ccc
-from models.thresholds import decide
-from store.contract.errors import AnnotationError, ArchitectureError, SpecError, WeightsError
-from store.contract.keys import digest_arrays, key_of
+from affstore.models.heads.conduct import Conduct
+from affstore.models.heads.examples import Examples, check
+from affstore.models.heads.keras_mlp import FittedHead, fit, predict
+from affstore.models.heads.rows import in_batches
+from affstore.models.heads.shuffling import Shuffled
+from affstore.models.heads.specs import AU_MLP, EXPR_MLP, PAPER_HEADS, VA_MLP, MlpSpec, without_validation
+from affstore.models.heads.weights import class_weights, unit_weights
+from affstore.models.metrics import accuracy, au_f1, mean_ccc
+from affstore.models.thresholds import decide
+from affstore.store.contract.errors import AnnotationError, ArchitectureError, SpecError, WeightsError
+from affstore.store.contract.keys import digest_arrays, key_of
 
 WIDTH = 10
 
@@ -127,7 +127,7 @@ def reference_losses(spec: MlpSpec, train: Examples):
 def test_training_is_what_keras_fit_does(task):
     import keras
 
-    from models.heads.training import initial_parameters
+    from affstore.models.heads.training import initial_parameters
 
     spec = quick(task, epochs=1, selection="last_epoch")
     train, held_out = planted(task, 200), planted(task, 100, seed=1)
@@ -223,14 +223,14 @@ def test_no_global_generator_is_touched():
 SCRIPT = """
 import json, sys
 from tests.test_heads import bits, planted, quick
-from models.heads.keras_mlp import FittedHead, fit, predict
+from affstore.models.heads.keras_mlp import FittedHead, fit, predict
 import numpy as np
 spec = quick("va")
 untrained = {"dense_0_kernel": np.zeros((10, 2), np.float32), "dense_0_bias": np.zeros(2, np.float32)}
 predict(FittedHead(spec, untrained, {}, 0), planted("va", 3).x)
 light = not {"tensorflow", "keras"} & set(sys.modules)
 wide = np.random.default_rng(0).normal(size=(768, 1280)).astype(np.float32)
-from models.heads.examples import Examples
+from affstore.models.heads.examples import Examples
 examples = Examples(wide, planted("au", 768).y)
 print(json.dumps({"light": light, "head": bits(fit(quick("au", batch=256), examples, examples))}))
 """
@@ -546,9 +546,9 @@ def test_torch_can_train_in_a_process_in_which_keras_has_trained_first():
 import numpy as np
 from dataclasses import replace
 from pathlib import Path
-from models.heads.examples import Examples
-from models.heads.keras_mlp import fit
-from models.heads.specs import EXPR_MLP
+from affstore.models.heads.examples import Examples
+from affstore.models.heads.keras_mlp import fit
+from affstore.models.heads.specs import EXPR_MLP
 x = np.eye(8, dtype=np.float32)
 examples = Examples(x, np.arange(8, dtype=np.int8)[:, None])
 fit(replace(EXPR_MLP, epochs=1, hidden=2), examples, examples)
@@ -565,7 +565,7 @@ print("both")
 def test_a_head_is_the_same_in_a_process_in_which_tensorflow_was_used_first():
     script = """
 import sys
-from flows.environment import prepare
+from affstore.flows.environment import prepare
 prepare()
 if sys.argv[1:]:
     import triton
@@ -573,10 +573,10 @@ if sys.argv[1:]:
     float(tf.reduce_sum(tf.random.normal((4000, 400))))
 import numpy as np
 from dataclasses import replace
-from models.heads.examples import Examples
-from models.heads.keras_mlp import fit
-from models.heads.specs import EXPR_MLP
-from store.contract.keys import digest_arrays
+from affstore.models.heads.examples import Examples
+from affstore.models.heads.keras_mlp import fit
+from affstore.models.heads.specs import EXPR_MLP
+from affstore.store.contract.keys import digest_arrays
 r = np.random.default_rng(0)
 rows = Examples(r.standard_normal((3000, 1280), np.float32), r.integers(0, 8, (3000, 1)).astype(np.int8))
 print(digest_arrays(dict(fit(replace(EXPR_MLP, epochs=1), rows, rows).parameters)))

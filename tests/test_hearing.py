@@ -9,17 +9,17 @@ import numpy as np
 import pytest
 import soundfile
 
-from models import hearing
-from models.extractors import registry
-from models.extractors.base import SoundOutput
-from models.extractors.hubert import HUBERT_LARGE_LS960, HUBERT_SUPERB_ER
-from models.extractors.wav2vec2 import WAV2VEC2_BASE_960H, WAV2VEC2_LARGE_MSP_DIM
-from models.media.resample import resampled
-from models.media.sound import read_sound, sound_facts
-from models.media.video import VideoFacts
-from store.contract.clock import FrameClock
-from store.contract.errors import MediaError
-from store.contract.schema import family
+from affstore.models import hearing
+from affstore.models.extractors import registry
+from affstore.models.extractors.base import SoundOutput
+from affstore.models.extractors.hubert import HUBERT_LARGE_LS960, HUBERT_SUPERB_ER
+from affstore.models.extractors.wav2vec2 import WAV2VEC2_BASE_960H, WAV2VEC2_LARGE_MSP_DIM
+from affstore.models.media.resample import resampled
+from affstore.models.media.sound import read_sound, sound_facts
+from affstore.models.media.video import VideoFacts
+from affstore.store.contract.clock import FrameClock
+from affstore.store.contract.errors import MediaError
+from affstore.store.contract.schema import family
 
 SPEECH = (WAV2VEC2_BASE_960H, HUBERT_SUPERB_ER, WAV2VEC2_LARGE_MSP_DIM, HUBERT_LARGE_LS960)
 OPENL3 = replace(WAV2VEC2_BASE_960H, name="other", rate_hz=48_000, resampler="resampy")

@@ -20,11 +20,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.weights.archive import read_torch_file
-from models.weights.keras_files import read_gzipped_keras
-from models.weights.pickles import read_pickle
-from models.weights.safetensors_file import read_safetensors
-from store.contract.errors import UnsafePickleError, WeightsError
+from affstore.models.weights.archive import read_torch_file
+from affstore.models.weights.keras_files import read_gzipped_keras
+from affstore.models.weights.pickles import read_pickle
+from affstore.models.weights.safetensors_file import read_safetensors
+from affstore.store.contract.errors import UnsafePickleError, WeightsError
 from tests import fuzz_weights
 from tests.hostile import archives, pickles, tensor_files, tensors
 from tests.hostile.archives import PICKLE, STORAGE, WHOLE, zip_of
@@ -247,7 +247,7 @@ def test_a_file_of_keras_cut_anywhere_is_refused(tmp_path):
 
 
 def test_a_refused_file_leaves_nothing_behind(tmp_path, monkeypatch):
-    from models.weights.folder import WeightsFolder
+    from affstore.models.weights.folder import WeightsFolder
 
     folder = WeightsFolder(tmp_path / "weights")
     build, refusal = PICKLES["reduce system"]

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.intervals import LEVEL, bootstrap_interval, whole_videos
-from models.metrics import score
-from store.contract.errors import AnnotationError, SpecError
+from affstore.models.intervals import LEVEL, bootstrap_interval, whole_videos
+from affstore.models.metrics import score
+from affstore.store.contract.errors import AnnotationError, SpecError
 
 seeds = st.integers(0, 2**32 - 1)
 

@@ -12,8 +12,8 @@ import time
 
 import pytest
 
-from store import FeatureStore, content_digest
-from store.contract.errors import AffstoreError
+from affstore import FeatureStore, content_digest
+from affstore.store.contract.errors import AffstoreError
 
 TAKES = ("video58", "112", "6-20-480x240")
 CONFIG = {
@@ -31,7 +31,7 @@ CONFIG = {
 
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory):
-    from models.demo.corpus import CorpusSpec, write_corpus
+    from affstore.models.demo.corpus import CorpusSpec, write_corpus
 
     folder = tmp_path_factory.mktemp("kill")
     write_corpus(folder / "corpus", CorpusSpec(only=TAKES))
@@ -41,7 +41,17 @@ def corpus(tmp_path_factory):
 def start(folder, runner):
     folder.mkdir(exist_ok=True)
     (folder / "run.yaml").write_text(json.dumps(CONFIG))
-    command = [sys.executable, "-m", "flows.cli", "run", str(folder / "run.yaml"), "--runner", runner, "--workers", "2"]
+    command = [
+        sys.executable,
+        "-m",
+        "affstore.flows.cli",
+        "run",
+        str(folder / "run.yaml"),
+        "--runner",
+        runner,
+        "--workers",
+        "2",
+    ]
     with (folder / "log.txt").open("ab") as log:
         return subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
 

@@ -13,11 +13,11 @@ import av
 import numpy as np
 import pytest
 
-from models.media.sound import SOUND, Sound, heard_fraction, read_sound, read_sounds, sound_facts
-from models.media.video import DECODE, frames, probe
-from store.contract.clock import FrameClock
-from store.contract.errors import MediaError
-from store.contract.keys import plain
+from affstore.models.media.sound import SOUND, Sound, heard_fraction, read_sound, read_sounds, sound_facts
+from affstore.models.media.video import DECODE, frames, probe
+from affstore.store.contract.clock import FrameClock
+from affstore.store.contract.errors import MediaError
+from affstore.store.contract.keys import plain
 
 RED, GREEN, BLUE, WHITE = (220, 30, 30), (30, 200, 30), (30, 30, 220), (230, 230, 230)
 NOT_VIDEOS = {

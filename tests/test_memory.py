@@ -13,21 +13,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flows.cli import call
-from flows.inputs import Inputs
-from flows.memory import due_work, hands_of
-from flows.runners import RunnerSpec
-from flows.watch import Screen
-from models.demo.corpus import CorpusSpec, write_corpus
-from models.engines import footprint, openvino_engine, torch_engine
-from models.extractors.registry import spec_of
-from models.faces.specs import DetectorSpec, TrackingSpec
-from models.media.video import probe
-from models.weights.folder import default_folder
-from store.engine.feature_store import FeatureStore
-from tasks.memory import GIB, MIB, Film, Hands, faces_in, memory_need
-from tasks.planning import plan
-from tasks.specs import Profile
+from affstore.flows.cli import call
+from affstore.flows.inputs import Inputs
+from affstore.flows.memory import due_work, hands_of
+from affstore.flows.runners import RunnerSpec
+from affstore.flows.watch import Screen
+from affstore.models.demo.corpus import CorpusSpec, write_corpus
+from affstore.models.engines import footprint, openvino_engine, torch_engine
+from affstore.models.extractors.registry import spec_of
+from affstore.models.faces.specs import DetectorSpec, TrackingSpec
+from affstore.models.media.video import probe
+from affstore.models.weights.folder import default_folder
+from affstore.store.engine.feature_store import FeatureStore
+from affstore.tasks.memory import GIB, MIB, Film, Hands, faces_in, memory_need
+from affstore.tasks.planning import plan
+from affstore.tasks.specs import Profile
 from tests.factories import commit, source
 
 NAMES = ("emotieffnet_b0", "mt_emotimobilevit", "ddamfn", "wav2vec2_base_960h", "openl3_env_mel128_512")
@@ -176,23 +176,23 @@ def test_a_run_says_it_on_its_screen_before_it_begins(capsys):
 RUN = """
 import json, sys
 from pathlib import Path
-from flows.environment import prepare
+from affstore.flows.environment import prepare
 prepare()
-import flows.pipeline
+import affstore.flows.pipeline
 from dataclasses import replace
-from flows.config import checked, profile_of
-from flows.memory import hands_of
-from flows.runners import RunnerSpec
-from models.weights.folder import default_folder
-from store import FeatureStore
-from store.contract.keys import digest_file
-from tasks.arrivals import Arrival
-from tasks.extract import extract
-from tasks.ingest import ingest
-from tasks.jobs import jobs
-from tasks.memory import Film, faces_in, memory_need
-from tasks.planning import plan
-from tasks.specs import Bench
+from affstore.flows.config import checked, profile_of
+from affstore.flows.memory import hands_of
+from affstore.flows.runners import RunnerSpec
+from affstore.models.weights.folder import default_folder
+from affstore import FeatureStore
+from affstore.store.contract.keys import digest_file
+from affstore.tasks.arrivals import Arrival
+from affstore.tasks.extract import extract
+from affstore.tasks.ingest import ingest
+from affstore.tasks.jobs import jobs
+from affstore.tasks.memory import Film, faces_in, memory_need
+from affstore.tasks.planning import plan
+from affstore.tasks.specs import Bench
 
 folder, video, engine = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
 asked = {"extractors": ("ddamfn", "openl3_env_mel128_512"), "weights": "untrained", "engine": engine,

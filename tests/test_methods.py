@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.fusion import combined, ruled_out
-from models.heads.pretrained import NEVER, PretrainedSpec, pretrained_scores, softmax
-from models.methods import Blend, Leaf, OtherStep, ThresholdBlend, Tunable, leaves, settled, tunables
-from store.contract.errors import SpecError, UnknownNameError
-from store.contract.labels import AFFECTNET_7, AFFECTNET_8, AFFECTNET_8_NUMBERED, EXPR, IEMOCAP_4
+from affstore.models.fusion import combined, ruled_out
+from affstore.models.heads.pretrained import NEVER, PretrainedSpec, pretrained_scores, softmax
+from affstore.models.methods import Blend, Leaf, OtherStep, ThresholdBlend, Tunable, leaves, settled, tunables
+from affstore.store.contract.errors import SpecError, UnknownNameError
+from affstore.store.contract.labels import AFFECTNET_7, AFFECTNET_8, AFFECTNET_8_NUMBERED, EXPR, IEMOCAP_4
 
 seeds = st.integers(0, 2**32 - 1)
 SPEC = PretrainedSpec("own", "expr")

@@ -15,18 +15,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.extractors import registry
-from models.extractors.align import vectors_clock
-from models.extractors.openl3 import OPENL3, openl3_spec, plan_windows
-from models.extractors.specs import Segmenting, blocks, whole
-from models.media.resample import FILTERS, resampled
-from models.media.sound import read_sound, sound_facts
-from models.networks.spectrogram import _hann, mel_filters, openl3_spectrogram, spectrogram
-from models.weights.architectures import layout
-from models.weights.convert import read_published
-from models.weights.registry import entry_of
-from models.weights.untrained import draw
-from store.contract.errors import ArchitectureError, SpecError, WeightsError
+from affstore.models.extractors import registry
+from affstore.models.extractors.align import vectors_clock
+from affstore.models.extractors.openl3 import OPENL3, openl3_spec, plan_windows
+from affstore.models.extractors.specs import Segmenting, blocks, whole
+from affstore.models.media.resample import FILTERS, resampled
+from affstore.models.media.sound import read_sound, sound_facts
+from affstore.models.networks.spectrogram import _hann, mel_filters, openl3_spectrogram, spectrogram
+from affstore.models.weights.architectures import layout
+from affstore.models.weights.convert import read_published
+from affstore.models.weights.registry import entry_of
+from affstore.models.weights.untrained import draw
+from affstore.store.contract.errors import ArchitectureError, SpecError, WeightsError
 from tests.factories import odd_sounds
 
 RATE = 48_000

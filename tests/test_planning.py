@@ -8,14 +8,14 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from models.extractors.specs import FaceExtractorSpec, SoundExtractorSpec, WeightsRef
-from models.faces.specs import DetectorSpec, TrackingSpec
-from store.contract.keys import digest_arrays, key_of
-from store.contract.records import Address, Record
-from tasks import recipes
-from tasks.jobs import jobs
-from tasks.planning import plan
-from tasks.specs import Profile
+from affstore.models.extractors.specs import FaceExtractorSpec, SoundExtractorSpec, WeightsRef
+from affstore.models.faces.specs import DetectorSpec, TrackingSpec
+from affstore.store.contract.keys import digest_arrays, key_of
+from affstore.store.contract.records import Address, Record
+from affstore.tasks import recipes
+from affstore.tasks.jobs import jobs
+from affstore.tasks.planning import plan
+from affstore.tasks.specs import Profile
 
 FACE = FaceExtractorSpec("enet", 1, 8, 224, WeightsRef("w", "a" * 64))
 OTHER = replace(FACE, name="other")

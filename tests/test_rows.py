@@ -12,20 +12,20 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flows.row_files import ROWS
-from flows.row_heads import named
-from flows.rows import extractors_of, find_rows, read_row, read_row_file, row_names, table_names
-from models.extractors.registry import spec_of
-from models.heads.automl_specs import AutoMlSpec
-from models.heads.divisions import Division
-from models.heads.finetune_specs import FineTuneSpec
-from models.heads.pretrained import PretrainedSpec
-from models.heads.sequence_specs import AU_SEQUENCE, EXPR_SEQUENCE, as_ctyunai
-from models.heads.specs import AU_MLP, EXPR_MLP, VA_MLP
-from models.methods import Blend, Leaf, OtherStep, ThresholdBlend, Tunable, leaves
-from store.contract.errors import DuplicateNameError, SpecError, UnknownNameError
-from store.contract.names import name_fault
-from tasks.specs import Input
+from affstore.flows.row_files import ROWS
+from affstore.flows.row_heads import named
+from affstore.flows.rows import extractors_of, find_rows, read_row, read_row_file, row_names, table_names
+from affstore.models.extractors.registry import spec_of
+from affstore.models.heads.automl_specs import AutoMlSpec
+from affstore.models.heads.divisions import Division
+from affstore.models.heads.finetune_specs import FineTuneSpec
+from affstore.models.heads.pretrained import PretrainedSpec
+from affstore.models.heads.sequence_specs import AU_SEQUENCE, EXPR_SEQUENCE, as_ctyunai
+from affstore.models.heads.specs import AU_MLP, EXPR_MLP, VA_MLP
+from affstore.models.methods import Blend, Leaf, OtherStep, ThresholdBlend, Tunable, leaves
+from affstore.store.contract.errors import DuplicateNameError, SpecError, UnknownNameError
+from affstore.store.contract.names import name_fault
+from affstore.tasks.specs import Input
 
 # Transcribed from the papers' tables, by table, row, and number in the order of the table's columns.
 PAPER = {

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.extractors.segments import Segment, cut
-from models.extractors.specs import Segmenting, blocks, whole
-from store.contract.errors import SpecError
+from affstore.models.extractors.segments import Segment, cut
+from affstore.models.extractors.specs import Segmenting, blocks, whole
+from affstore.store.contract.errors import SpecError
 
 HZ = Fraction(50)
 WINDOWS = st.tuples(st.integers(2, 40), st.integers(1, 39)).filter(lambda pair: pair[1] < pair[0])

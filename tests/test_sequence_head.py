@@ -14,15 +14,15 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.heads.checkpoints import read_checkpoint
-from models.heads.event_log import EventLog
-from models.heads.examples import Examples
-from models.heads.keras_mlp import fit, predict
-from models.heads.moments import moments_of
-from models.heads.sequence_head import Conduct, FittedSequence, fit_sequence, predict_sequence
-from models.heads.sequence_losses import Objective, activated, concordance_loss
-from models.heads.sequence_parts import EncoderSpec, OptimiserSpec, TcnSpec, usual_channels
-from models.heads.sequence_specs import (
+from affstore.models.heads.checkpoints import read_checkpoint
+from affstore.models.heads.event_log import EventLog
+from affstore.models.heads.examples import Examples
+from affstore.models.heads.keras_mlp import fit, predict
+from affstore.models.heads.moments import moments_of
+from affstore.models.heads.sequence_head import Conduct, FittedSequence, fit_sequence, predict_sequence
+from affstore.models.heads.sequence_losses import Objective, activated, concordance_loss
+from affstore.models.heads.sequence_parts import EncoderSpec, OptimiserSpec, TcnSpec, usual_channels
+from affstore.models.heads.sequence_specs import (
     AU_SEQUENCE,
     EXPR_SEQUENCE,
     PAPER_SEQUENCES,
@@ -32,18 +32,18 @@ from models.heads.sequence_specs import (
     trained_for,
     without_encoder,
 )
-from models.heads.sequence_windows import outputs_of, stack
-from models.heads.sequences import Labels, MemorySequences, Piece, Streams, merge
-from models.heads.specs import EXPR_MLP
-from models.heads.tcn import Stream
-from models.heads.tcn_transformer import EncoderLayer, build, initialise, load_arrays, to_arrays
-from models.heads.videos import LabelledVideos
-from models.heads.weights import class_weights
-from models.metrics import accuracy, mean_ccc
-from models.thresholds import decide
-from store.contract.errors import AnnotationError, ArchitectureError, SpecError, WeightsError
-from store.contract.keys import digest_arrays, key_of
-from store.contract.windows import WindowSpec, window_starts
+from affstore.models.heads.sequence_windows import outputs_of, stack
+from affstore.models.heads.sequences import Labels, MemorySequences, Piece, Streams, merge
+from affstore.models.heads.specs import EXPR_MLP
+from affstore.models.heads.tcn import Stream
+from affstore.models.heads.tcn_transformer import EncoderLayer, build, initialise, load_arrays, to_arrays
+from affstore.models.heads.videos import LabelledVideos
+from affstore.models.heads.weights import class_weights
+from affstore.models.metrics import accuracy, mean_ccc
+from affstore.models.thresholds import decide
+from affstore.store.contract.errors import AnnotationError, ArchitectureError, SpecError, WeightsError
+from affstore.store.contract.keys import digest_arrays, key_of
+from affstore.store.contract.windows import WindowSpec, window_starts
 
 CPU = torch.device("cpu")
 WIDTHS = (6, 3)
@@ -142,7 +142,7 @@ def test_the_papers_heads_are_as_published():
 
 def test_the_papers_network_has_the_papers_shapes():
     with torch.device("meta"):
-        from models.heads.tcn_transformer import TcnTransformer
+        from affstore.models.heads.tcn_transformer import TcnTransformer
 
         network = TcnTransformer(EXPR_SEQUENCE, (1280, 1024, 512, 256))
     channels = [[level.second.weight.shape[0] for level in stream.levels] for stream in network.streams]
@@ -387,7 +387,7 @@ def test_how_many_windows_make_a_pass_changes_no_more_than_rounding(monkeypatch)
         return outputs_of(network, lambda starts: [streams.cut(start, start + 20) for start in starts], 75, CPU)
 
     alone = run()
-    monkeypatch.setattr("models.heads.sequence_windows._WINDOWS_A_PASS", {"cpu": 4})
+    monkeypatch.setattr("affstore.models.heads.sequence_windows._WINDOWS_A_PASS", {"cpu": 4})
     np.testing.assert_allclose(run(), alone, atol=1e-6)
 
 

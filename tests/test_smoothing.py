@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.smoothing import box_smooth, fill_gaps
-from store.contract.errors import SpecError
+from affstore.models.smoothing import box_smooth, fill_gaps
+from affstore.store.contract.errors import SpecError
 
 seeds = st.integers(0, 2**32 - 1)
 

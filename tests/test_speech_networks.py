@@ -19,15 +19,15 @@ from transformers import (
     Wav2Vec2Model,
 )
 
-from models.extractors import registry
-from models.extractors.specs import Segmenting, WeightsRef, blocks, whole
-from models.extractors.speech_network import SpeechNetwork
-from models.media.sound import read_sound
-from models.networks.speech import Features, speech
-from models.weights import architectures
-from models.weights.folder import default_folder
-from models.weights.registry import entry_of
-from store.contract.errors import ArchitectureError, DeviceMemoryError, SpecError
+from affstore.models.extractors import registry
+from affstore.models.extractors.specs import Segmenting, WeightsRef, blocks, whole
+from affstore.models.extractors.speech_network import SpeechNetwork
+from affstore.models.media.sound import read_sound
+from affstore.models.networks.speech import Features, speech
+from affstore.models.weights import architectures
+from affstore.models.weights.folder import default_folder
+from affstore.models.weights.registry import entry_of
+from affstore.store.contract.errors import ArchitectureError, DeviceMemoryError, SpecError
 from tests.factories import odd_sounds
 
 RATE = 16_000

@@ -12,8 +12,8 @@ import polars as pl
 import pytest
 import zarr
 
-from store import FeatureStore, FrameWindows, catalogue, content_digest, read_video
-from store.contract.errors import (
+from affstore import FeatureStore, FrameWindows, catalogue, content_digest, read_video
+from affstore.store.contract.errors import (
     ConflictError,
     NewerSchemaError,
     NotFoundError,
@@ -22,9 +22,9 @@ from store.contract.errors import (
     StoreError,
     StoreUnavailableError,
 )
-from store.contract.records import Address
-from store.contract.windows import WindowSpec
-from store.engine.export import export
+from affstore.store.contract.records import Address
+from affstore.store.contract.windows import WindowSpec
+from affstore.store.engine.export import export
 from tests.factories import CODE, commit, source, visual
 
 

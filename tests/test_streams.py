@@ -14,24 +14,24 @@ from zarr.codecs import BloscCodec, BytesCodec, ZstdCodec
 from zarr.core.buffer import cpu
 from zarr.storage import MemoryStore
 
-from models.heads.examples import Examples
-from models.heads.keras_mlp import fit
-from models.heads.rows import read_all
-from models.heads.sequences import Piece
-from models.heads.specs import EXPR_MLP
-from models.heads.videos import LabelledVideos, Window
-from store import FeatureStore, FrameWindows
-from store.contract.errors import AnnotationError, NotFoundError, SpecError, StoreError
-from store.contract.keys import digest_arrays
-from store.contract.records import Address, Artifact
-from store.contract.windows import WindowSpec
-from store.engine.draft import _chunk_rows
-from store.engine.ranges import RowRange, _is_plain, read_ranges
-from store.engine.row_reader import RowReader
-from tasks.examples import Seen, read_examples
-from tasks.labelled_rows import StoreRows
-from tasks.specs import Input
-from tasks.streams import StoreSequences, streams_of
+from affstore import FeatureStore, FrameWindows
+from affstore.models.heads.examples import Examples
+from affstore.models.heads.keras_mlp import fit
+from affstore.models.heads.rows import read_all
+from affstore.models.heads.sequences import Piece
+from affstore.models.heads.specs import EXPR_MLP
+from affstore.models.heads.videos import LabelledVideos, Window
+from affstore.store.contract.errors import AnnotationError, NotFoundError, SpecError, StoreError
+from affstore.store.contract.keys import digest_arrays
+from affstore.store.contract.records import Address, Artifact
+from affstore.store.contract.windows import WindowSpec
+from affstore.store.engine.draft import _chunk_rows
+from affstore.store.engine.ranges import RowRange, _is_plain, read_ranges
+from affstore.store.engine.row_reader import RowReader
+from affstore.tasks.examples import Seen, read_examples
+from affstore.tasks.labelled_rows import StoreRows
+from affstore.tasks.specs import Input
+from affstore.tasks.streams import StoreSequences, streams_of
 from tests.factories import commit, source, visual
 
 FRAMES = {"a": 1300, "b": 37, "c": 520, "d": 600}

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.submission import every_frame, read_sample, read_submission, write_submission
-from store.contract.errors import SpecError
-from store.contract.labels import AU, EXPR
+from affstore.models.submission import every_frame, read_sample, read_submission, write_submission
+from affstore.store.contract.errors import SpecError
+from affstore.store.contract.labels import AU, EXPR
 
 EXPR_HEADER = ",".join(("image_location", *EXPR.names))
 AU_HEADER = ",".join(("image_location", *AU.names))

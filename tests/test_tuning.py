@@ -10,12 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score, f1_score
 
-from models.judging import Chosen, JudgedVideo, Judging, apply, decided, judge
-from models.methods import Blend, Leaf, OtherStep, ThresholdBlend, Tunable, settled
-from models.smoothing import box_smooth
-from models.thresholds import GRID
-from models.tuning import choose, kernel_curve, threshold_curve
-from store.contract.errors import AnnotationError, SpecError, UnknownNameError
+from affstore.models.judging import Chosen, JudgedVideo, Judging, apply, decided, judge
+from affstore.models.methods import Blend, Leaf, OtherStep, ThresholdBlend, Tunable, settled
+from affstore.models.smoothing import box_smooth
+from affstore.models.thresholds import GRID
+from affstore.models.tuning import choose, kernel_curve, threshold_curve
+from affstore.store.contract.errors import AnnotationError, SpecError, UnknownNameError
 
 seeds = st.integers(0, 2**32 - 1)
 TENTHS = tuple(k / 10 for k in range(11))

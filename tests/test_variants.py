@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.extractors.registry import names, spec_of
-from models.extractors.specs import FaceExtractorSpec, Segmenting
-from store.contract.errors import SpecError, UnknownNameError
+from affstore.models.extractors.registry import names, spec_of
+from affstore.models.extractors.specs import FaceExtractorSpec, Segmenting
+from affstore.store.contract.errors import SpecError, UnknownNameError
 
 
 @pytest.mark.parametrize("kind", ["cropped", "cropped_aligned", "my_crops2"])

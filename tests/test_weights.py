@@ -17,15 +17,15 @@ import pytest
 import safetensors.torch
 import torch
 
-from models.extractors import registry as extractors
-from models.extractors.emotieffnet import EMOTIEFFNET_B0
-from models.extractors.specs import WeightsRef
-from models.weights import architectures, folder
-from models.weights.archive import read_torch_file
-from models.weights.folder import WeightsFolder, digest_parameters
-from models.weights.registry import WeightsEntry, entries, entry_of
-from models.weights.untrained import SEED, draw, recipe_of
-from store.contract.errors import (
+from affstore.models.extractors import registry as extractors
+from affstore.models.extractors.emotieffnet import EMOTIEFFNET_B0
+from affstore.models.extractors.specs import WeightsRef
+from affstore.models.weights import architectures, folder
+from affstore.models.weights.archive import read_torch_file
+from affstore.models.weights.folder import WeightsFolder, digest_parameters
+from affstore.models.weights.registry import WeightsEntry, entries, entry_of
+from affstore.models.weights.untrained import SEED, draw, recipe_of
+from affstore.store.contract.errors import (
     ArchitectureError,
     SpecError,
     UnknownNameError,
@@ -97,8 +97,9 @@ def test_a_misspelt_entry_is_answered_with_the_nearest():
 
 def test_listing_extractors_weights_and_their_status_imports_nothing_heavy(tmp_path):
     code = (
-        "import sys, pathlib; from models.weights.folder import WeightsFolder; from models.extractors import registry; "
-        "from models.weights.registry import entries; f = WeightsFolder(pathlib.Path(sys.argv[1])); "
+        "import sys, pathlib; from affstore.models.weights.folder import WeightsFolder; "
+        "from affstore.models.extractors import registry; "
+        "from affstore.models.weights.registry import entries; f = WeightsFolder(pathlib.Path(sys.argv[1])); "
         "[f.status(n) for n in entries()]; registry.names(); "
         "print(sorted({'torch', 'timm', 'transformers', 'skimage', 'tensorflow'} & set(sys.modules)))"
     )
@@ -347,8 +348,8 @@ def test_several_that_import_at_once_leave_one_whole_set(kept, published):
 def test_untrained_parameters_are_the_same_in_every_process_and_thread_count(kept, tmp_path):
     here = kept.resolve(REF, untrained=True)
     code = (
-        "import sys, pathlib; from models.weights.folder import WeightsFolder; "
-        "from models.extractors.specs import WeightsRef; "
+        "import sys, pathlib; from affstore.models.weights.folder import WeightsFolder; "
+        "from affstore.models.extractors.specs import WeightsRef; "
         f"print(WeightsFolder(pathlib.Path(sys.argv[1])).resolve(WeightsRef('{NAME}'), untrained=True).sha256)"
     )
     done = subprocess.run(

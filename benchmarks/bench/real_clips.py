@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from models.extraction import TrackedFaces, faces_in_video
-from models.faces.detector import FaceDetector
-from models.faces.specs import DetectorSpec, TrackingSpec, resolve
-from models.media.video import frames, probe
-from models.weights.folder import WeightsFolder
-from models.weights.registry import entries
+from affstore.models.extraction import TrackedFaces, faces_in_video
+from affstore.models.faces.detector import FaceDetector
+from affstore.models.faces.specs import DetectorSpec, TrackingSpec, resolve
+from affstore.models.media.video import frames, probe
+from affstore.models.weights.folder import WeightsFolder
+from affstore.models.weights.registry import entries
 
 Pixels = NDArray[np.uint8]
 

@@ -7,20 +7,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from affstore import FeatureStore
+from affstore.flows.config import checked, profile_of
+from affstore.models.extractors.registry import spec_of
+from affstore.models.weights.folder import default_folder
+from affstore.store.contract.keys import digest_file
+from affstore.store.contract.records import Record
+from affstore.tasks.arrivals import Arrival
+from affstore.tasks.extract import extract
+from affstore.tasks.ingest import ingest
+from affstore.tasks.jobs import VideoJob, jobs
+from affstore.tasks.outcomes import Outcome
+from affstore.tasks.planning import plan
+from affstore.tasks.specs import Bench, Profile
 from bench.real_clips import take_in_reference_weights
-from flows.config import checked, profile_of
-from models.extractors.registry import spec_of
-from models.weights.folder import default_folder
-from store import FeatureStore
-from store.contract.keys import digest_file
-from store.contract.records import Record
-from tasks.arrivals import Arrival
-from tasks.extract import extract
-from tasks.ingest import ingest
-from tasks.jobs import VideoJob, jobs
-from tasks.outcomes import Outcome
-from tasks.planning import plan
-from tasks.specs import Bench, Profile
 
 
 @dataclass(frozen=True, slots=True)

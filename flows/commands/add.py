@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from flows.commands.options import (
+from affstore.flows.commands.options import (
     DEFAULT_EXTRACTORS,
     DEFAULT_STORE,
     Crops,
@@ -24,10 +24,10 @@ from flows.commands.options import (
     print_json,
     print_table,
 )
-from store.contract.errors import SpecError
+from affstore.store.contract.errors import SpecError
 
 if TYPE_CHECKING:
-    from flows.config import RunConfig
+    from affstore.flows.config import RunConfig
 
 
 def add(
@@ -91,8 +91,8 @@ def add(
     json
         Print one JSON document.
     """
-    from flows.commands.running import run_and_tell
-    from flows.config import checked
+    from affstore.flows.commands.running import run_and_tell
+    from affstore.flows.config import checked
 
     if not (paths or crops):
         raise SpecError("PATHS requires at least one video, folder or glob, unless --crops is given.")
@@ -114,7 +114,7 @@ def add(
 
 
 def _dry(config: RunConfig, as_json: bool) -> int:
-    from flows.inputs import gather
+    from affstore.flows.inputs import gather
 
     inputs = gather(config.sources, config.crops)
     if as_json:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from flows.commands.options import DryRun, Json, Runner, print_json
-from flows.watch import to_terminal
+from affstore.flows.commands.options import DryRun, Json, Runner, print_json
+from affstore.flows.watch import to_terminal
 
 _RUN = """\
 # The demo's run. `affstore run demo.yaml` does it again; what is in the store is not computed again.
@@ -64,10 +64,10 @@ def demo(
         said = f"would write a corpus, a store and a publication under {folder.resolve()}"
         print_json({"folder": str(folder.resolve())}) if json else to_terminal(said)
         return 0
-    from flows.commands.running import run_and_tell
-    from flows.config import read_config
-    from models.demo.corpus import write_corpus
-    from store.contract.errors import StoreUnavailableError
+    from affstore.flows.commands.running import run_and_tell
+    from affstore.flows.config import read_config
+    from affstore.models.demo.corpus import write_corpus
+    from affstore.store.contract.errors import StoreUnavailableError
 
     try:
         write_corpus(folder / "corpus")

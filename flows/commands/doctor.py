@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from flows.commands.options import DEFAULT_STORE, Json, Store, print_json, print_table
-from store.contract.errors import AffstoreError, NotFoundError
+from affstore.flows.commands.options import DEFAULT_STORE, Json, Store, print_json, print_table
+from affstore.store.contract.errors import AffstoreError, NotFoundError
 
 
 class Finding(NamedTuple):
@@ -72,14 +72,14 @@ def _gpu(store: str) -> Iterator[Finding]:
 
 
 def _detector(store: str) -> Iterator[Finding]:
-    from models.faces.specs import DetectorSpec, resolve
+    from affstore.models.faces.specs import DetectorSpec, resolve
 
     yield _attempt("face detector", lambda: f"mtcnn weights {resolve(DetectorSpec()).weights_sha256[:12]}")
 
 
 def _weights(store: str) -> Iterator[Finding]:
-    from models.weights.folder import default_folder
-    from models.weights.registry import entries
+    from affstore.models.weights.folder import default_folder
+    from affstore.models.weights.registry import entries
 
     folder = default_folder()
     kept = [status.record for status in map(folder.status, sorted(entries())) if status.record]
@@ -89,7 +89,7 @@ def _weights(store: str) -> Iterator[Finding]:
 
 
 def _store(store: str) -> Iterator[Finding]:
-    from store import FeatureStore
+    from affstore import FeatureStore
 
     try:
         opened = FeatureStore(store)
@@ -101,7 +101,7 @@ def _store(store: str) -> Iterator[Finding]:
 
 
 def _disk(store: str) -> Iterator[Finding]:
-    from store.engine.places import is_local, local_folder
+    from affstore.store.engine.places import is_local, local_folder
 
     if is_local(store):
         folder = _existing(local_folder(store))

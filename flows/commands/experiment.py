@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import App, Parameter
 
-from flows.commands.options import (
+from affstore.flows.commands.options import (
     DEFAULT_STORE,
     Crops,
     Device,
@@ -23,14 +23,14 @@ from flows.commands.options import (
     print_json,
     print_table,
 )
-from flows.watch import Screen, Watcher, to_terminal
-from store.contract.errors import SpecError
+from affstore.flows.watch import Screen, Watcher, to_terminal
+from affstore.store.contract.errors import SpecError
 
 if TYPE_CHECKING:
-    from flows.config import RunConfig
-    from flows.experiment import RowsResult
-    from flows.rows_request import RowsChoice
-    from tasks.rows import RowOutcome, RowSpec, Shown
+    from affstore.flows.config import RunConfig
+    from affstore.flows.experiment import RowsResult
+    from affstore.flows.rows_request import RowsChoice
+    from affstore.tasks.rows import RowOutcome, RowSpec, Shown
 
 app = App(
     name="experiment",
@@ -53,7 +53,7 @@ def list_(*patterns: str, json: Json = False) -> int:
     json
         Print one JSON document.
     """
-    from flows.rows import find_rows
+    from affstore.flows.rows import find_rows
 
     rows = find_rows(patterns or ("*",))
     if json:
@@ -133,8 +133,8 @@ def experiment(
     json
         Print one JSON document.
     """
-    from flows.config import checked
-    from flows.rows_request import RowsChoice
+    from affstore.flows.config import checked
+    from affstore.flows.rows_request import RowsChoice
 
     rows = _asked(names, all_)
     document = {
@@ -155,7 +155,7 @@ def experiment(
 
 
 def _asked(names: tuple[str, ...], every: bool) -> tuple[RowSpec, ...]:
-    from flows.rows import find_rows
+    from affstore.flows.rows import find_rows
 
     if not (names or every):
         raise SpecError("Which rows? Name some, as abaw6/table5, or say --all. `affstore experiment list` lists them.")
@@ -163,7 +163,7 @@ def _asked(names: tuple[str, ...], every: bool) -> tuple[RowSpec, ...]:
 
 
 def _samples(given: tuple[str, ...]) -> dict[str, Path]:
-    from models.submission import read_sample
+    from affstore.models.submission import read_sample
 
     found = {}
     for text in given:
@@ -176,7 +176,7 @@ def _samples(given: tuple[str, ...]) -> dict[str, Path]:
 
 
 def _dry(rows: tuple[RowSpec, ...], as_json: bool) -> int:
-    from flows.rows import extractors_of
+    from affstore.flows.rows import extractors_of
 
     heads = {head.name for row in rows for head in row.heads}
     document = {"rows": [row.name for row in rows], "extractors": extractors_of(rows), "heads": sorted(heads)}
@@ -189,16 +189,16 @@ def _dry(rows: tuple[RowSpec, ...], as_json: bool) -> int:
 
 
 def _run_and_tell(config: RunConfig, rows: tuple[RowSpec, ...], choice: RowsChoice, as_json: bool) -> RowsResult:
-    from flows.memory import need_of
-    from flows.rows_request import rows_request
-    from flows.run import carry_out
-    from flows.runners import RunnerSpec
+    from affstore.flows.memory import need_of
+    from affstore.flows.rows_request import rows_request
+    from affstore.flows.run import carry_out
+    from affstore.flows.runners import RunnerSpec
 
     runner = RunnerSpec(config.runner.kind, config.runner.workers, config.runner.address)
     request = rows_request(config, rows, choice)
 
     def work(runs_on: Any) -> RowsResult:
-        from flows.experiment import experiment as flow
+        from affstore.flows.experiment import experiment as flow
 
         return flow.with_options(task_runner=runs_on)(request, runs_on)
 

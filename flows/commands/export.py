@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from flows.commands.options import DEFAULT_STORE, DryRun, Json, Store, print_json
-from flows.watch import to_terminal
+from affstore.flows.commands.options import DEFAULT_STORE, DryRun, Json, Store, print_json
+from affstore.flows.watch import to_terminal
 
 
 def export(
@@ -41,9 +41,9 @@ def export(
     json
         Print one JSON document.
     """
-    from store import FeatureStore
-    from store.contract.schema import family as known_family
-    from store.engine.export import export as copy
+    from affstore import FeatureStore
+    from affstore.store.contract.schema import family as known_family
+    from affstore.store.engine.export import export as copy
 
     for name in family:
         known_family(name)

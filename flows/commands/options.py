@@ -8,8 +8,8 @@ from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-from flows.watch import to_terminal
-from store.contract.errors import SpecError
+from affstore.flows.watch import to_terminal
+from affstore.store.contract.errors import SpecError
 
 Store = Annotated[str, Parameter(name=["--store", "-s"], env_var="AFFSTORE_STORE")]
 """A folder, s3://bucket/prefix or memory:name."""

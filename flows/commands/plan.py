@@ -6,7 +6,7 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from flows.commands.options import (
+from affstore.flows.commands.options import (
     DEFAULT_EXTRACTORS,
     DEFAULT_STORE,
     Crops,
@@ -21,16 +21,16 @@ from flows.commands.options import (
     print_json,
     print_table,
 )
-from flows.watch import to_terminal
+from affstore.flows.watch import to_terminal
 
 if TYPE_CHECKING:
-    from flows.config import RunConfig
-    from flows.inputs import Inputs
-    from store import FeatureStore
-    from tasks.crop_plan import GivenCrops
-    from tasks.memory import Film, MemoryNeed
-    from tasks.plan_rows import PlanRow
-    from tasks.specs import Profile
+    from affstore import FeatureStore
+    from affstore.flows.config import RunConfig
+    from affstore.flows.inputs import Inputs
+    from affstore.tasks.crop_plan import GivenCrops
+    from affstore.tasks.memory import Film, MemoryNeed
+    from affstore.tasks.plan_rows import PlanRow
+    from affstore.tasks.specs import Profile
 
 WORK_TO_DO = 10
 """Exit code when something is missing or stale."""
@@ -78,7 +78,7 @@ def plan(
     json
         Print one JSON document.
     """
-    from flows.config import checked, read_config
+    from affstore.flows.config import checked, read_config
 
     if config is not None:
         found = read_config(config)
@@ -100,12 +100,12 @@ def show_plan(config: RunConfig, as_json: bool, everything: bool = False) -> lis
     """Print the plan of a configuration, and give it back."""
     from dataclasses import replace
 
-    from flows.config import profile_of
-    from flows.inputs import check_kinds, gather
-    from flows.memory import due_work
-    from models.weights.folder import default_folder
-    from tasks.crop_plan import put_to_videos
-    from tasks.planning import plan as plan_of
+    from affstore.flows.config import profile_of
+    from affstore.flows.inputs import check_kinds, gather
+    from affstore.flows.memory import due_work
+    from affstore.models.weights.folder import default_folder
+    from affstore.tasks.crop_plan import put_to_videos
+    from affstore.tasks.planning import plan as plan_of
 
     experiments = config.specs()
     opened = _store_or_empty(config)
@@ -116,7 +116,7 @@ def show_plan(config: RunConfig, as_json: bool, everything: bool = False) -> lis
     given = put_to_videos(records, inputs.crops)
     rows = plan_of(records, profile, given)
     if experiments:
-        from tasks.experiment_plan import plan_with
+        from affstore.tasks.experiment_plan import plan_with
 
         rows = plan_with(opened, rows, experiments)
     need = _need(config, due_work(profile, records, rows, inputs))
@@ -133,11 +133,11 @@ def show_plan(config: RunConfig, as_json: bool, everything: bool = False) -> lis
 
 def _need(config: RunConfig, due: tuple[Profile, list[Film]]) -> MemoryNeed:
     """What a run of the configuration will need."""
-    from flows.engines import chosen_device
-    from flows.memory import hands_of
-    from flows.runners import RunnerSpec
-    from models.weights.folder import default_folder
-    from tasks.memory import memory_need
+    from affstore.flows.engines import chosen_device
+    from affstore.flows.memory import hands_of
+    from affstore.flows.runners import RunnerSpec
+    from affstore.models.weights.folder import default_folder
+    from affstore.tasks.memory import memory_need
 
     runner = RunnerSpec(config.runner.kind, config.runner.workers, config.runner.address)
     profile, films = due
@@ -146,8 +146,8 @@ def _need(config: RunConfig, due: tuple[Profile, list[Film]]) -> MemoryNeed:
 
 def _store_or_empty(config: RunConfig) -> FeatureStore:
     """The store of a configuration; before its first run, an empty one."""
-    from store import FeatureStore
-    from store.contract.errors import NotFoundError
+    from affstore import FeatureStore
+    from affstore.store.contract.errors import NotFoundError
 
     try:
         return FeatureStore(config.store)
@@ -159,8 +159,8 @@ def _store_or_empty(config: RunConfig) -> FeatureStore:
 
 def _arrivals(store: FeatureStore, inputs: Inputs, given: GivenCrops) -> list[PlanRow]:
     """The inputs that the store does not have yet; every video's bytes are read."""
-    from tasks.arrival_plan import arrival_rows, stranger_rows
-    from tasks.arrivals import arrivals
+    from affstore.tasks.arrival_plan import arrival_rows, stranger_rows
+    from affstore.tasks.arrivals import arrivals
 
     arriving = arrivals(store, inputs.digests())
     return [*arrival_rows(store, arriving, inputs.annotations), *stranger_rows(given, arriving)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from flows.commands.options import DryRun, Json, Runner
+from affstore.flows.commands.options import DryRun, Json, Runner
 
 
 def run(
@@ -35,15 +35,15 @@ def run(
     json
         Print one JSON document.
     """
-    from flows.commands.running import run_and_tell
-    from flows.config import read_config
+    from affstore.flows.commands.running import run_and_tell
+    from affstore.flows.config import read_config
 
     found = read_config(config)
     changes = {"kind": runner, "workers": workers}
     asked = found.runner.model_copy(update={name: value for name, value in changes.items() if value is not None})
     found = found.model_copy(update={"runner": asked})
     if dry_run:
-        from flows.commands.plan import show_plan
+        from affstore.flows.commands.plan import show_plan
 
         show_plan(found, json)
         return 0

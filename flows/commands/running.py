@@ -5,19 +5,19 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from flows.commands.options import print_json, print_table
-from flows.watch import Screen, Watcher, to_terminal
+from affstore.flows.commands.options import print_json, print_table
+from affstore.flows.watch import Screen, Watcher, to_terminal
 
 if TYPE_CHECKING:
-    from flows.config import RunConfig
-    from flows.run import RunResult
+    from affstore.flows.config import RunConfig
+    from affstore.flows.run import RunResult
 
 
 def run_and_tell(config: RunConfig, as_json: bool, replace_taken: bool = False, retry: bool = False) -> RunResult:
     """Run a configuration and print what became of it."""
-    from flows.memory import need_of
-    from flows.run import execute, request_of
-    from flows.runners import RunnerSpec
+    from affstore.flows.memory import need_of
+    from affstore.flows.run import execute, request_of
+    from affstore.flows.runners import RunnerSpec
 
     runner = RunnerSpec(config.runner.kind, config.runner.workers, config.runner.address)
     request = request_of(config, replace_taken, retry)
@@ -34,7 +34,7 @@ def run_and_tell(config: RunConfig, as_json: bool, replace_taken: bool = False, 
 
 def tell(result: RunResult) -> None:
     """Print what a run did, for a person."""
-    from flows.report import untrained_networks
+    from affstore.flows.report import untrained_networks
 
     counts = Counter((outcome.stage, outcome.status) for outcome in result.outcomes)
     for stage in dict.fromkeys(outcome.stage for outcome in result.outcomes):
@@ -60,7 +60,7 @@ def tell(result: RunResult) -> None:
 
 def as_document(result: RunResult) -> dict[str, Any]:
     """A run's result for other programs."""
-    from flows.report import untrained_networks
+    from affstore.flows.report import untrained_networks
 
     return {
         "run_id": result.request.bench.run_id,

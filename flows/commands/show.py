@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from flows.commands.options import DEFAULT_STORE, Json, Store, print_json, print_table
-from flows.watch import to_terminal
+from affstore.flows.commands.options import DEFAULT_STORE, Json, Store, print_json, print_table
+from affstore.flows.watch import to_terminal
 
 if TYPE_CHECKING:
-    from store import FeatureStore
-    from store.contract.records import Record
+    from affstore import FeatureStore
+    from affstore.store.contract.records import Record
 
 
 def show(what: str = "", /, *, store: Store = DEFAULT_STORE, at: str | None = None, json: Json = False) -> int:
@@ -28,7 +28,7 @@ def show(what: str = "", /, *, store: Store = DEFAULT_STORE, at: str | None = No
     json
         Print one JSON document.
     """
-    from store import FeatureStore
+    from affstore import FeatureStore
 
     opened = FeatureStore(store, at)
     if "/" in what:
@@ -39,7 +39,7 @@ def show(what: str = "", /, *, store: Store = DEFAULT_STORE, at: str | None = No
 
 
 def _one(store: FeatureStore, path: str, as_json: bool) -> None:
-    from store.contract.schema import address_of, family
+    from affstore.store.contract.schema import address_of, family
 
     record = store.get(address_of(path))
     document = {
@@ -66,7 +66,7 @@ def _lines(document: Any, at: str = "") -> list[str]:
 
 
 def _several(store: FeatureStore, video: str, as_json: bool) -> None:
-    from store.engine.reading import find_source
+    from affstore.store.engine.reading import find_source
 
     name = find_source(store, video).address.video if video else ""
     records = [r for r in store.records() if (r.address.video == name if name else r.address.family == "source")]

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from flows.commands.options import DEFAULT_STORE, Json, Store, print_json, print_table
-from flows.watch import to_terminal
+from affstore.flows.commands.options import DEFAULT_STORE, Json, Store, print_json, print_table
+from affstore.flows.watch import to_terminal
 
 if TYPE_CHECKING:
-    from store import FeatureStore
-    from store.contract.records import Address, Record
+    from affstore import FeatureStore
+    from affstore.store.contract.records import Address, Record
 
 
 def status(*, store: Store = DEFAULT_STORE, at: str | None = None, json: Json = False) -> int:
@@ -26,7 +26,7 @@ def status(*, store: Store = DEFAULT_STORE, at: str | None = None, json: Json = 
     json
         Print one JSON document.
     """
-    from store import FeatureStore
+    from affstore import FeatureStore
 
     document = _document(FeatureStore(store, at))
     if json:
@@ -37,7 +37,7 @@ def status(*, store: Store = DEFAULT_STORE, at: str | None = None, json: Json = 
 
 
 def _document(store: FeatureStore) -> dict[str, Any]:
-    from store import content_digest
+    from affstore import content_digest
 
     records = store.records()
     return {
@@ -68,7 +68,7 @@ def _video(store: FeatureStore, source: Record) -> dict[str, Any]:
 
 def _seen(face: Address) -> str:
     """A subject as it is listed: those of crop folders with their kind, as networks on them are named."""
-    from models.faces.specs import DetectorSpec
+    from affstore.models.faces.specs import DetectorSpec
 
     return face.subject if face.producer == DetectorSpec().name else f"{face.subject}@{face.producer}"
 

@@ -8,13 +8,23 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import App, Parameter
 
-from flows.commands.options import DryRun, Flag, Json, print_json, print_table
-from flows.commands.weights_shown import agree, bar, complain, document, licence, listed, origin, sentence, state
-from flows.watch import to_terminal
-from store.contract.errors import SpecError, WeightsError, WeightsMissingError
+from affstore.flows.commands.options import DryRun, Flag, Json, print_json, print_table
+from affstore.flows.commands.weights_shown import (
+    agree,
+    bar,
+    complain,
+    document,
+    licence,
+    listed,
+    origin,
+    sentence,
+    state,
+)
+from affstore.flows.watch import to_terminal
+from affstore.store.contract.errors import SpecError, WeightsError, WeightsMissingError
 
 if TYPE_CHECKING:
-    from models.weights.registry import WeightsEntry
+    from affstore.models.weights.registry import WeightsEntry
 
 Mirror = Annotated[Path | None, Parameter(env_var="AFFSTORE_MIRROR")]
 """A folder with the published files, as `<name>/<file>` or `<file>`, instead of the network."""
@@ -37,8 +47,8 @@ def list_(*, json: Json = False) -> int:
     json
         Print one JSON document.
     """
-    from models.weights.folder import default_folder
-    from models.weights.registry import entries
+    from affstore.models.weights.folder import default_folder
+    from affstore.models.weights.registry import entries
 
     folder, known = default_folder(), [entry for _, entry in sorted(entries().items())]
     if json:
@@ -80,9 +90,9 @@ def pull(
     json
         Print one JSON document.
     """
-    from models.weights.digests import Trust
-    from models.weights.folder import default_folder
-    from models.weights.registry import entries, entry_of
+    from affstore.models.weights.digests import Trust
+    from affstore.models.weights.folder import default_folder
+    from affstore.models.weights.registry import entries, entry_of
 
     wanted = [entry_of(name) for name in names or sorted(n for n, entry in entries().items() if entry.url)]
     if sha256 and len(wanted) != 1:
@@ -133,8 +143,8 @@ def import_(
     json
         Print one JSON document.
     """
-    from models.weights.folder import default_folder
-    from models.weights.registry import entry_of
+    from affstore.models.weights.folder import default_folder
+    from affstore.models.weights.registry import entry_of
 
     entry, folder = entry_of(name), default_folder()
     if not file.is_file():
@@ -162,8 +172,8 @@ def verify(*names: str, json: Json = False) -> int:
     json
         Print one JSON document.
     """
-    from models.weights.folder import default_folder
-    from models.weights.registry import entries, entry_of
+    from affstore.models.weights.folder import default_folder
+    from affstore.models.weights.registry import entries, entry_of
 
     folder = default_folder()
     wanted = [entry_of(name) for name in names or sorted(n for n in entries() if folder.status(n).present)]

@@ -7,12 +7,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from store.contract.errors import WeightsError
+from affstore.store.contract.errors import WeightsError
 
 if TYPE_CHECKING:
-    from models.weights.download import Progress
-    from models.weights.folder import WeightsFolder, WeightsStatus
-    from models.weights.registry import WeightsEntry
+    from affstore.models.weights.download import Progress
+    from affstore.models.weights.folder import WeightsFolder, WeightsStatus
+    from affstore.models.weights.registry import WeightsEntry
 
 
 def state(status: WeightsStatus) -> str:
@@ -40,7 +40,7 @@ def origin(entry: WeightsEntry) -> str:
 
 def licence(entry: WeightsEntry, folder: WeightsFolder) -> str:
     """The entry's licence, and whether it still has to be accepted."""
-    from models.weights.licences import accepted, needs_acceptance
+    from affstore.models.weights.licences import accepted, needs_acceptance
 
     if not needs_acceptance(entry):
         return entry.licence
@@ -65,7 +65,7 @@ def document(status: WeightsStatus) -> dict[str, Any]:
 
 def listed(entry: WeightsEntry, folder: WeightsFolder) -> dict[str, Any]:
     """Everything that is known of an entry, for other programs."""
-    from models.weights.licences import accepted
+    from affstore.models.weights.licences import accepted
 
     return {
         **document(folder.status(entry.name)),
@@ -83,7 +83,7 @@ def agree(entry: WeightsEntry, folder: WeightsFolder, accepts: bool) -> None:
     Raises:
         WeightsError: the person says no, or the folder cannot be written.
     """
-    from models.weights.licences import accept, accepted, terms
+    from affstore.models.weights.licences import accept, accepted, terms
 
     if accepted(folder.root, entry):
         return

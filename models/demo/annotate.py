@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from models.demo.script import Script, au_labels, expr_labels, random_of, states, va_labels
-from models.demo.shoot import Stage
-from store.contract.labels import TASKS
+from affstore.models.demo.script import Script, au_labels, expr_labels, random_of, states, va_labels
+from affstore.models.demo.shoot import Stage
+from affstore.store.contract.labels import TASKS
 
 TASK_FOLDERS = {
     "expr": "EXPR_Recognition_Challenge",

@@ -12,13 +12,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from models.demo.annotate import SPLIT_FOLDERS, TASK_FOLDERS, TEST_LISTS, annotation, sample_of_test_set
-from models.demo.face import Face
-from models.demo.film import Pictures, write_film
-from models.demo.shoot import Stage, frames, recording, stage
-from models.demo.takes import TAKES, Take
-from store.contract.errors import SpecError, UnknownNameError
-from store.contract.keys import digest_file, key_of
+from affstore.models.demo.annotate import SPLIT_FOLDERS, TASK_FOLDERS, TEST_LISTS, annotation, sample_of_test_set
+from affstore.models.demo.face import Face
+from affstore.models.demo.film import Pictures, write_film
+from affstore.models.demo.shoot import Stage, frames, recording, stage
+from affstore.models.demo.takes import TAKES, Take
+from affstore.store.contract.errors import SpecError, UnknownNameError
+from affstore.store.contract.keys import digest_file, key_of
 
 FOLDERS = ("videos", "annotations", "test_set")
 MANIFEST = "demo_corpus.json"
@@ -66,7 +66,7 @@ def write_corpus(folder: Path, spec: CorpusSpec = CorpusSpec()) -> list[Path]:
         spec: what to make.
 
     Returns:
-        The videos, in the order of `models.demo.takes.TAKES`.
+        The videos, in the order of `affstore.models.demo.takes.TAKES`.
 
     Raises:
         SpecError: the folder holds a manifest that is not this program's.

@@ -12,9 +12,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from models.demo.anatomy import BLUSHES, BROWS, CREASES, MOVES, OUTLINE, SMILE_FOLDS
-from models.demo.mouth import mouth_shape, warp_mouth
-from models.demo.units import COLUMN, UNITS
+from affstore.models.demo.anatomy import BLUSHES, BROWS, CREASES, MOVES, OUTLINE, SMILE_FOLDS
+from affstore.models.demo.mouth import mouth_shape, warp_mouth
+from affstore.models.demo.units import COLUMN, UNITS
 
 LEFT_PX, TOP_PX, WIDTH_PX, HEIGHT_PX = 30, 0, 340, 320
 """The part of the photograph that is cut out: head and shoulders."""
@@ -57,7 +57,7 @@ class Face:
         """The portrait in a state of the action units.
 
         Args:
-            state: `(units,)` float32 intensities in [0, 1], in the order of `models.demo.units.UNITS`.
+            state: `(units,)` float32 intensities in [0, 1], in the order of `affstore.models.demo.units.UNITS`.
 
         Returns:
             `(height, width, 3)` uint8 RGB.

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias, cast
+from typing import TYPE_CHECKING, cast
 
 import av
 import numpy as np
@@ -16,13 +16,14 @@ from av.container import OutputContainer
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
-from store.contract.clock import FrameClock
+from affstore.models.media.container import as_fraction
+from affstore.store.contract.clock import FrameClock
 
 if TYPE_CHECKING:
     from av.packet import Packet
 
-    VideoPacket: TypeAlias = Packet[VideoStream]
-    SoundPacket: TypeAlias = Packet[AudioStream]
+    type VideoPacket = Packet[VideoStream]
+    type SoundPacket = Packet[AudioStream]
 
 # By suffix: video codec, layout of its pixels, its options, sound codec. H.264 goes without mbtree, whose
 # choices differ from run to run.
@@ -120,4 +121,4 @@ def _instant(packet: VideoPacket | SoundPacket) -> Fraction:
     """When a packet must reach the decoder."""
     if packet.dts is None:
         return Fraction(0)
-    return packet.dts * Fraction(packet.time_base)
+    return packet.dts * as_fraction(packet.time_base)

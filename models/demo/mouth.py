@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from models.demo.units import COLUMN
+from affstore.models.demo.units import COLUMN
 
 Pixels = NDArray[np.float32]
 

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from models.demo.face import DETAIL, LEFT_PX, TOP_PX
+from affstore.models.demo.face import DETAIL, LEFT_PX, TOP_PX
 
 _PIVOT = ((226 - LEFT_PX) * DETAIL, (118 - TOP_PX) * DETAIL)  # between the eyes and the mouth
 _FACES_ACROSS = 2.45  # heights of the head in the height of the picture, roughly

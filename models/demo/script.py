@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from models.demo.units import COLUMN, UNITS
-from store.contract.labels import AU, EXPR
+from affstore.models.demo.units import COLUMN, UNITS
+from affstore.store.contract.labels import AU, EXPR
 
 LETTERS = "NADFHSUO"
-"""A letter for each expression, in the order of `store.contract.labels.EXPR`; U is surprise."""
+"""A letter for each expression, in the order of `affstore.store.contract.labels.EXPR`; U is surprise."""
 
 _PROTOTYPES: dict[str, dict[str, float]] = {
     "Neutral": {},

@@ -9,13 +9,13 @@ from fractions import Fraction
 import numpy as np
 from numpy.typing import NDArray
 
-from models.demo.face import Face
-from models.demo.film import Recording
-from models.demo.scene import cast, develop, light, placement, put
-from models.demo.script import Script, episode_lengths, random_of, states, syllables, va_labels, write_script
-from models.demo.takes import LATE_S, Take
-from models.demo.voice import control_times, speak
-from store.contract.clock import FrameClock
+from affstore.models.demo.face import Face
+from affstore.models.demo.film import Recording
+from affstore.models.demo.scene import cast, develop, light, placement, put
+from affstore.models.demo.script import Script, episode_lengths, random_of, states, syllables, va_labels, write_script
+from affstore.models.demo.takes import LATE_S, Take
+from affstore.models.demo.voice import control_times, speak
+from affstore.store.contract.clock import FrameClock
 
 _SOUND_HZ = {"mp4": 48_000, "avi": 44_100}
 _TICKS_HZ = 600

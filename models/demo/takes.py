@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from store.contract.names import MAIN, join_subject
+from affstore.store.contract.names import MAIN, join_subject
 
 Split = Literal["train", "validation", "test"]
 Absence = Literal["", "leaves", "cut"]
@@ -21,7 +21,7 @@ class Take:
     Attributes:
         name: as Aff-Wild2 would call it.
         split: which set it belongs to; the test set has no annotation files.
-        acts: for each subject, the expressions shown in turn, a letter each (`models.demo.script.LETTERS`).
+        acts: for each subject, the expressions shown in turn, a letter each (`affstore.models.demo.script.LETTERS`).
         suffix: of the file; it decides the codecs.
         rate_hz: frames a second; the mean rate where `variable`.
         size_px: width and height.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from store.contract.labels import AU
+from affstore.store.contract.labels import AU
 
 UNITS = (*AU.names, "AU5", "AU9", "AU20")
 """The twelve annotated action units, then three that are drawn but, as in Aff-Wild2, not annotated."""

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from models.extractors.specs import FaceExtractorSpec, Precision
-from store.contract.errors import SpecError
+from affstore.models.extractors.specs import FaceExtractorSpec, Precision
+from affstore.store.contract.errors import SpecError
 
 if TYPE_CHECKING:
-    from models.networks.staged import Staged
+    from affstore.models.networks.staged import Staged
 
 EngineName = Literal["torch", "openvino"]
 ENGINES: tuple[EngineName, ...] = ("torch", "openvino")
@@ -57,11 +57,11 @@ def forward_of(staged: Staged, spec: FaceExtractorSpec, device: str) -> Forward:
     if spec.precision not in ("float32", "bfloat16"):
         raise SpecError(f"'{spec.name}' runs in float32 or bfloat16; found '{spec.precision}'.")
     if spec.engine == "torch":
-        from models.engines.torch_engine import TorchForward
+        from affstore.models.engines.torch_engine import TorchForward
 
         return TorchForward(staged, spec, device)
     if spec.engine == "openvino":
-        from models.engines.openvino_engine import OpenVinoForward
+        from affstore.models.engines.openvino_engine import OpenVinoForward
 
         return OpenVinoForward(staged, spec, device)
     raise SpecError(f"'{spec.name}' runs on the engines {', '.join(ENGINES)}; found '{spec.engine}'.")

@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models.engines.base import Choice
-from models.extractors.base import FaceOutput
-from models.extractors.specs import FaceExtractorSpec
-from models.weights.records import replacing
-from store.contract.keys import key_of, plain
+from affstore.models.engines.base import Choice
+from affstore.models.extractors.base import FaceOutput
+from affstore.models.extractors.specs import FaceExtractorSpec
+from affstore.models.weights.records import replacing
+from affstore.store.contract.keys import key_of, plain
 
 if TYPE_CHECKING:
     import torch
@@ -126,7 +126,7 @@ def _question(spec: FaceExtractorSpec, device: str, choice: Choice) -> dict[str,
 
 
 def _run(spec: FaceExtractorSpec, parameters: Mapping[str, Any], device: str, choice: Choice) -> FaceOutput:
-    from models.extractors.registry import build_face
+    from affstore.models.extractors.registry import build_face
 
     asked = replace(spec, engine=choice.engine, precision=choice.precision)
     return build_face(asked, parameters, device).embed(_faces(spec.size_px))
@@ -139,7 +139,7 @@ def _faces(size_px: int) -> NDArray[np.uint8]:
     """
     from skimage import data
 
-    from models.faces.crops import resized
+    from affstore.models.faces.crops import resized
 
     grey = np.rint(255 * data.lfw_subset()[:_FACES]).astype(np.uint8)  # type: ignore[no-untyped-call]
     faces = np.stack([resized(face, size_px) for face in np.repeat(grey[..., None], 3, axis=3)])

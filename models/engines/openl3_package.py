@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models.networks.openl3 import LAYERS
-from models.networks.spectrogram import Samples
-from models.weights.architectures import check_layout
-from store.contract.errors import SpecError
+from affstore.models.networks.openl3 import LAYERS
+from affstore.models.networks.spectrogram import Samples
+from affstore.models.weights.architectures import check_layout
+from affstore.store.contract.errors import SpecError
 
 if TYPE_CHECKING:
-    from models.extractors.openl3 import OpenL3Spec
+    from affstore.models.extractors.openl3 import OpenL3Spec
 
 _NORM = ("weight", "bias", "running_mean", "running_var")
 _CONVOLUTION = ("weight", "bias")
@@ -62,7 +62,7 @@ class OpenL3Package:
 
 
 def _package() -> Any:
-    from models.extractors.openl3 import HOW_TO_INSTALL
+    from affstore.models.extractors.openl3 import HOW_TO_INSTALL
 
     try:
         import openl3

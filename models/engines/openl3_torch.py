@@ -9,14 +9,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from models.extractors.torch_network import Pieces, device_of, forward_pass
-from models.networks.openl3 import folded, pooled
-from models.networks.spectrogram import Samples, openl3_spectrogram, spectrogram
-from models.weights.architectures import build, check_layout
-from models.weights.calibration import settle_batch_norms
+from affstore.models.extractors.torch_network import Pieces, device_of, forward_pass
+from affstore.models.networks.openl3 import folded, pooled
+from affstore.models.networks.spectrogram import Samples, openl3_spectrogram, spectrogram
+from affstore.models.weights.architectures import build, check_layout
+from affstore.models.weights.calibration import settle_batch_norms
 
 if TYPE_CHECKING:
-    from models.extractors.openl3 import OpenL3Spec
+    from affstore.models.extractors.openl3 import OpenL3Spec
 
 
 _BATCH_ON_GPU = 64

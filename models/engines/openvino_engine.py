@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models.engines.base import forward_threads
-from models.extractors.specs import FaceExtractorSpec
-from store.contract.errors import SpecError
+from affstore.models.engines.base import forward_threads
+from affstore.models.extractors.specs import FaceExtractorSpec
+from affstore.store.contract.errors import SpecError
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from models.networks.staged import Staged
+    from affstore.models.networks.staged import Staged
 
 _BATCH = 4
 """Its maps stay in the cache: B0 runs at 220 faces/s in fours, 213 in eights, 195 in sixteens, with the same bits."""
@@ -30,7 +30,7 @@ _MOST_THREADS = 64
 
 
 class OpenVinoForward:
-    """See `models.engines.base.Forward`. Each calling thread has a request of its own, which runs on one core."""
+    """See `engines.base.Forward`. Each calling thread has a request of its own, which runs on one core."""
 
     def __init__(self, staged: Staged, spec: FaceExtractorSpec, device: str) -> None:
         if device != "cpu":

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from models.engines.cuda_graph import Recorded, Recorder, Staging, record_on_gpu, to_host
-from models.extractors.specs import FaceExtractorSpec
-from models.extractors.torch_network import Pieces, device_of, forward_pass, scaled, scales
+from affstore.models.engines.cuda_graph import Recorded, Recorder, Staging, record_on_gpu, to_host
+from affstore.models.extractors.specs import FaceExtractorSpec
+from affstore.models.extractors.torch_network import Pieces, device_of, forward_pass, scaled, scales
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from models.networks.staged import Staged
+    from affstore.models.networks.staged import Staged
 
 _CPU_BATCH = 32
 """Below 16 crops, oneDNN's float32 kernels depend on a crop's place in the batch."""
@@ -25,7 +25,7 @@ _SMALLEST_BATCH = 16
 
 
 class TorchForward:
-    """See `models.engines.base.Forward`. A GPU that runs out of memory gets half the batch from then on.
+    """See `affstore.models.engines.base.Forward`. A GPU that runs out of memory gets half the batch from then on.
 
     Args:
         staged: the network, on its device.

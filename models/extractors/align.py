@@ -7,8 +7,8 @@ from fractions import Fraction
 import numpy as np
 from numpy.typing import NDArray
 
-from models.extractors.specs import SoundExtractorSpec
-from store.contract.clock import SILENT, FrameClock, align
+from affstore.models.extractors.specs import SoundExtractorSpec
+from affstore.store.contract.clock import SILENT, FrameClock, align
 
 
 def heard_by_time(spec: SoundExtractorSpec, start_s: Fraction, vectors: int, frames: FrameClock) -> NDArray[np.int64]:

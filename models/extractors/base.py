@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models.extractors.specs import FaceExtractorSpec, SoundExtractorSpec
+from affstore.models.extractors.specs import FaceExtractorSpec, SoundExtractorSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ class SoundOutput:
 
 
 class FaceExtractor(ABC):
-    """A face network with its parameters, ready to run. Built by `models.extractors.registry.build_face`.
+    """A face network with its parameters, ready to run. Built by `affstore.models.extractors.registry.build_face`.
 
     Attributes:
         spec: what it is.
@@ -73,7 +73,7 @@ class FaceExtractor(ABC):
 
 
 class SoundExtractor(ABC):
-    """A sound network with its parameters, ready to run. Built by `models.extractors.registry.build`."""
+    """A sound network with its parameters, ready to run. Built by `affstore.models.extractors.registry.build`."""
 
     @abstractmethod
     def __init__(self, spec: SoundExtractorSpec, parameters: Mapping[str, Any], device: str) -> None:

@@ -5,10 +5,10 @@ The two differ in the order of their classes: alphabetical in the paper's, Affec
 
 from __future__ import annotations
 
-from models.extractors.face_network import FaceNetwork
-from models.extractors.registry import register
-from models.extractors.specs import FaceExtractorSpec, WeightsRef
-from store.contract.labels import AFFECTNET_7_NUMBERED, AFFECTNET_8, AFFECTNET_8_NUMBERED
+from affstore.models.extractors.face_network import FaceNetwork
+from affstore.models.extractors.registry import register
+from affstore.models.extractors.specs import FaceExtractorSpec, WeightsRef
+from affstore.store.contract.labels import AFFECTNET_7_NUMBERED, AFFECTNET_8, AFFECTNET_8_NUMBERED
 
 DDAMFN = FaceExtractorSpec("ddamfn", 1, 512, 112, WeightsRef("ddamfn"), logits=AFFECTNET_8)
 """DDAMFN of the ABAW6 paper, whose parameters are not public."""

@@ -6,10 +6,10 @@ are logits in AffectNet's alphabetical order and, for the multi-task networks, r
 
 from __future__ import annotations
 
-from models.extractors.face_network import FaceNetwork
-from models.extractors.registry import register
-from models.extractors.specs import FaceExtractorSpec, WeightsRef
-from store.contract.labels import AFFECTNET_7, AFFECTNET_8
+from affstore.models.extractors.face_network import FaceNetwork
+from affstore.models.extractors.registry import register
+from affstore.models.extractors.specs import FaceExtractorSpec, WeightsRef
+from affstore.store.contract.labels import AFFECTNET_7, AFFECTNET_8
 
 EMOTIEFFNET_B0 = FaceExtractorSpec(
     "emotieffnet_b0", 1, 1280, 224, WeightsRef("enet_b0_8_best_vgaf"), float32_stages=3, logits=AFFECTNET_8

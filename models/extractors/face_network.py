@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models.engines.base import forward_of
-from models.extractors.base import FaceExtractor, FaceOutput
-from models.extractors.specs import FaceExtractorSpec
-from models.extractors.torch_network import device_of, in_padded_batches, normalised
-from models.weights.registry import entry_of
-from store.contract.errors import SpecError
+from affstore.models.engines.base import forward_of
+from affstore.models.extractors.base import FaceExtractor, FaceOutput
+from affstore.models.extractors.specs import FaceExtractorSpec
+from affstore.models.extractors.torch_network import device_of, in_padded_batches, normalised
+from affstore.models.weights.registry import entry_of
+from affstore.store.contract.errors import SpecError
 
 if TYPE_CHECKING:
     import torch
@@ -31,7 +31,7 @@ class FaceNetwork(FaceExtractor):
     def __init__(self, spec: FaceExtractorSpec, parameters: Mapping[str, Any], device: str = "cpu") -> None:
         import torch
 
-        from models.weights import architectures
+        from affstore.models.weights import architectures
 
         entry = entry_of(spec.weights.name)
         architectures.check_layout(entry.name, parameters, entry.architecture, entry.outputs)
@@ -71,9 +71,9 @@ class FaceNetwork(FaceExtractor):
     @staticmethod
     def untrained(spec: FaceExtractorSpec, seed: int) -> dict[str, torch.Tensor]:
         """Seeded parameters whose batch norms know natural pictures, so that embeddings depend on the pixels."""
-        from models.weights import architectures
-        from models.weights.calibration import pictures, settle_batch_norms
-        from models.weights.untrained import draw
+        from affstore.models.weights import architectures
+        from affstore.models.weights.calibration import pictures, settle_batch_norms
+        from affstore.models.weights.untrained import draw
 
         entry = entry_of(spec.weights.name)
         network = architectures.build(entry.architecture, entry.outputs)

@@ -1,14 +1,14 @@
 """HuBERT (Hsu et al. 2021): the layers of wav2vec 2.0, trained to predict hidden units.
 
-See `models.extractors.speech_network` for its clock.
+See `affstore.models.extractors.speech_network` for its clock.
 """
 
 from __future__ import annotations
 
-from models.extractors.registry import register
-from models.extractors.specs import SoundExtractorSpec, WeightsRef, blocks
-from models.extractors.speech_network import RATE_HZ, VECTORS_HZ, SpeechNetwork
-from store.contract.labels import IEMOCAP_4
+from affstore.models.extractors.registry import register
+from affstore.models.extractors.specs import SoundExtractorSpec, WeightsRef, blocks
+from affstore.models.extractors.speech_network import RATE_HZ, VECTORS_HZ, SpeechNetwork
+from affstore.store.contract.labels import IEMOCAP_4
 
 HUBERT_SUPERB_ER = SoundExtractorSpec(
     name="hubert_superb_er",

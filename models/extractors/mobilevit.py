@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from models.extractors.face_network import FaceNetwork
-from models.extractors.registry import register
-from models.extractors.specs import FaceExtractorSpec, WeightsRef
-from store.contract.labels import AFFECTNET_8
+from affstore.models.extractors.face_network import FaceNetwork
+from affstore.models.extractors.registry import register
+from affstore.models.extractors.specs import FaceExtractorSpec, WeightsRef
+from affstore.store.contract.labels import AFFECTNET_8
 
 MT_EMOTIMOBILEVIT = FaceExtractorSpec(
     "mt_emotimobilevit", 1, 768, 224, WeightsRef("mobilevit_va_mtl"), logits=AFFECTNET_8, valence_arousal=True

@@ -19,11 +19,11 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from models.extractors.base import SoundExtractor, SoundOutput
-from models.extractors.registry import register
-from models.extractors.specs import SoundExtractorSpec, WeightsRef, whole
-from models.extractors.torch_network import check_engine
-from store.contract.errors import SpecError
+from affstore.models.extractors.base import SoundExtractor, SoundOutput
+from affstore.models.extractors.registry import register
+from affstore.models.extractors.specs import SoundExtractorSpec, WeightsRef, whole
+from affstore.models.extractors.torch_network import check_engine
+from affstore.store.contract.errors import SpecError
 
 if TYPE_CHECKING:
     import torch
@@ -193,10 +193,10 @@ class OpenL3(SoundExtractor):
     @staticmethod
     def untrained(spec: OpenL3Spec, seed: int) -> dict[str, torch.Tensor]:
         """Seeded parameters whose embeddings depend on the sound and on the moment."""
-        from models.engines.openl3_torch import settled
-        from models.weights.architectures import layout
-        from models.weights.calibration_sounds import sounds
-        from models.weights.untrained import draw
+        from affstore.models.engines.openl3_torch import settled
+        from affstore.models.weights.architectures import layout
+        from affstore.models.weights.calibration_sounds import sounds
+        from affstore.models.weights.untrained import draw
 
         heard = sounds(_UNTRAINED_SOUNDS, spec.rate_hz, seed)
         return settled(draw(layout("openl3", 0), seed), heard, spec.representation)
@@ -245,10 +245,10 @@ def _cut_out(wave: Wave, windows: Windows, first: int, size: int) -> Wave:
 def _forward(spec: OpenL3Spec, parameters: Mapping[str, Any], device: str) -> Forward:
     """The engine that the spec names, with these parameters."""
     if spec.engine == "openl3":
-        from models.engines.openl3_package import OpenL3Package
+        from affstore.models.engines.openl3_package import OpenL3Package
 
         return OpenL3Package(spec, parameters, device)
     check_engine(spec)
-    from models.engines.openl3_torch import OpenL3Torch
+    from affstore.models.engines.openl3_torch import OpenL3Torch
 
     return OpenL3Torch(spec, parameters, device)

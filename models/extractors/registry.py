@@ -8,11 +8,11 @@ from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any, TypeVar
 
-import models.extractors
-from models.extractors.base import FaceExtractor, SoundExtractor
-from models.extractors.specs import ExtractorSpec, FaceExtractorSpec, SoundExtractorSpec
-from models.extractors.variants import split_variant, variant_of
-from store.contract.errors import DuplicateNameError, UnknownNameError
+import affstore.models.extractors
+from affstore.models.extractors.base import FaceExtractor, SoundExtractor
+from affstore.models.extractors.specs import ExtractorSpec, FaceExtractorSpec, SoundExtractorSpec
+from affstore.models.extractors.variants import split_variant, variant_of
+from affstore.store.contract.errors import DuplicateNameError, UnknownNameError
 
 Extractor = FaceExtractor | SoundExtractor
 _Class = TypeVar("_Class", bound=type[Any])
@@ -86,5 +86,5 @@ def _class_of(spec: ExtractorSpec) -> type[Any]:
 @cache
 def _scan() -> None:
     """Import every module of this folder, so that each one's specs are known. None of them imports torch at the top."""
-    for module in pkgutil.iter_modules(models.extractors.__path__):
-        importlib.import_module(f"models.extractors.{module.name}")
+    for module in pkgutil.iter_modules(affstore.models.extractors.__path__):
+        importlib.import_module(f"affstore.models.extractors.{module.name}")

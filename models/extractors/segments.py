@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise
 
-from models.extractors.specs import Segmenting
-from store.contract.errors import SpecError
+from affstore.models.extractors.specs import Segmenting
+from affstore.store.contract.errors import SpecError
 
 _SHORTEST_REMAINDER_S = 1
 

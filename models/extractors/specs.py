@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Literal
 
-from store.contract.errors import SpecError
-from store.contract.labels import LabelSpace
+from affstore.store.contract.errors import SpecError
+from affstore.store.contract.labels import LabelSpace
 
 Precision = Literal["float32", "bfloat16"]
 
@@ -129,8 +129,8 @@ class SoundExtractorSpec:
         affect: whether the network also gives arousal, dominance and valence.
         precision: of the forward pass.
         engine: what runs it.
-        resampler: how the file's sample rate becomes `rate_hz`: as `models.media.sound` does it for every network, or
-            by a filter of `models.media.resample`, for a network whose numbers depend on it.
+        resampler: how the file's sample rate becomes `rate_hz`: as `affstore.models.media.sound` does it for every
+            network, or by a filter of `affstore.models.media.resample`, for a network whose numbers depend on it.
     """
 
     name: str

@@ -19,12 +19,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models.extractors.base import SoundExtractor, SoundOutput
-from models.extractors.segments import Segment, cut
-from models.extractors.specs import SoundExtractorSpec
-from models.extractors.torch_network import Pieces, check_engine, device_of, forward_pass
-from models.weights.registry import entry_of
-from store.contract.errors import SpecError
+from affstore.models.extractors.base import SoundExtractor, SoundOutput
+from affstore.models.extractors.segments import Segment, cut
+from affstore.models.extractors.specs import SoundExtractorSpec
+from affstore.models.extractors.torch_network import Pieces, check_engine, device_of, forward_pass
+from affstore.models.weights.registry import entry_of
+from affstore.store.contract.errors import SpecError
 
 if TYPE_CHECKING:
     import torch
@@ -49,8 +49,8 @@ class SpeechNetwork(SoundExtractor):
     """The encoder of `transformers` without a recogniser's last layer. Any number of threads may call one."""
 
     def __init__(self, spec: SoundExtractorSpec, parameters: Mapping[str, Any], device: str = "cpu") -> None:
-        from models.networks.speech import speech
-        from models.weights import architectures
+        from affstore.models.networks.speech import speech
+        from affstore.models.weights import architectures
 
         check_engine(spec)
         entry = entry_of(spec.weights.name)
@@ -106,8 +106,8 @@ class SpeechNetwork(SoundExtractor):
         """
         import torch
 
-        from models.weights import architectures
-        from models.weights.untrained import draw
+        from affstore.models.weights import architectures
+        from affstore.models.weights.untrained import draw
 
         entry = entry_of(spec.weights.name)
         drawn = draw(architectures.layout(entry.architecture, entry.outputs), seed)

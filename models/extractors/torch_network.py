@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models.extractors.specs import ExtractorSpec, FaceExtractorSpec, Precision
-from store.contract.errors import DeviceMemoryError, SpecError
+from affstore.models.extractors.specs import ExtractorSpec, FaceExtractorSpec, Precision
+from affstore.store.contract.errors import DeviceMemoryError, SpecError
 
 if TYPE_CHECKING:
     import torch

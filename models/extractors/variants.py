@@ -8,9 +8,9 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
-from models.extractors.specs import ExtractorSpec, FaceExtractorSpec
-from models.faces.specs import DetectorSpec
-from store.contract.errors import SpecError
+from affstore.models.extractors.specs import ExtractorSpec, FaceExtractorSpec
+from affstore.models.faces.specs import DetectorSpec
+from affstore.store.contract.errors import SpecError
 
 _CROPS = re.compile(r"[a-z][a-z0-9_]*")
 

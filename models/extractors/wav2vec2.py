@@ -1,13 +1,13 @@
 """wav2vec 2.0 (Baevski et al. 2020): what every 20 ms of speech sounds like, from its last hidden state.
 
-See `models.extractors.speech_network` for its clock.
+See `affstore.models.extractors.speech_network` for its clock.
 """
 
 from __future__ import annotations
 
-from models.extractors.registry import register
-from models.extractors.specs import SoundExtractorSpec, WeightsRef, blocks
-from models.extractors.speech_network import RATE_HZ, VECTORS_HZ, SpeechNetwork
+from affstore.models.extractors.registry import register
+from affstore.models.extractors.specs import SoundExtractorSpec, WeightsRef, blocks
+from affstore.models.extractors.speech_network import RATE_HZ, VECTORS_HZ, SpeechNetwork
 
 WAV2VEC2_BASE_960H = SoundExtractorSpec(
     name="wav2vec2_base_960h",

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from store.contract.names import split_subject
+from affstore.store.contract.names import split_subject
 
 _NUMBERED = re.compile(r"([0-9]+)\.(jpg|jpeg|png)", re.IGNORECASE)
 _DEEPEST = 2

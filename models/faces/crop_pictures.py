@@ -6,20 +6,18 @@ import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from models.faces.crop_folder import Listing
-from models.media.container import sentence
-from models.media.pictures import Decoded, decode
-from store.contract.errors import MediaError
-from store.contract.keys import digest_file
+from affstore.models.faces.crop_folder import Listing
+from affstore.models.media.container import sentence
+from affstore.models.media.pictures import Decoded, decode
+from affstore.store.contract.errors import MediaError
+from affstore.store.contract.keys import digest_file
 
 _MOST_BYTES = 1 << 26
 _NAMED = 3
-_Content = TypeVar("_Content")
 
 
 class CropPictures:
@@ -110,7 +108,7 @@ def _line(number: int, sha256: str) -> bytes:
     return f"{number}\0{sha256}\n".encode()
 
 
-def _read(reader: Callable[[Path], _Content], path: Path) -> _Content:
+def _read[Content](reader: Callable[[Path], Content], path: Path) -> Content:
     try:
         return reader(path)
     except OSError as error:

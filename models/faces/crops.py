@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from store.contract.errors import SpecError
+from affstore.store.contract.errors import SpecError
 
 
 def whole_px(box: NDArray[np.float32]) -> NDArray[np.int64]:

@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torchvision.ops import nms
 
-from models.faces.boxes import area, shared
-from models.faces.detections import Detections
-from models.faces.networks import OutputNet, ProposalNet, RefinementNet, load
-from models.faces.pyramid import CELL_PX, Pyramid
-from models.faces.specs import DetectorSpec, resolve, weights_files
-from store.contract.errors import SpecError
+from affstore.models.faces.boxes import area, shared
+from affstore.models.faces.detections import Detections
+from affstore.models.faces.networks import OutputNet, ProposalNet, RefinementNet, load
+from affstore.models.faces.pyramid import CELL_PX, Pyramid
+from affstore.models.faces.specs import DetectorSpec, resolve, weights_files
+from affstore.store.contract.errors import SpecError
 
 _STRIDE_PX = 2
 _SAME_FACE_ON_LEVEL, _SAME_FACE = 0.5, 0.7

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from models.faces.detections import Detections
+from affstore.models.faces.detections import Detections
 
 if TYPE_CHECKING:
-    from models.faces.detector import FaceDetector
+    from affstore.models.faces.detector import FaceDetector
 
 
 class FaceFinder:

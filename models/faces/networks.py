@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from store.contract.errors import ArchitectureError
+from affstore.store.contract.errors import ArchitectureError
 
 
 def _convolution(channels_in: int, channels_out: int, kernel: int) -> list[nn.Module]:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torchvision.ops import roi_align
 
-from models.faces.specs import DetectorSpec
+from affstore.models.faces.specs import DetectorSpec
 
 CELL_PX = 12
 """Side of the smallest face that P-Net sees."""

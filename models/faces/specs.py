@@ -6,9 +6,9 @@ import importlib.util
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from models.extractors.specs import Precision
-from store.contract.errors import SpecError, WeightsDigestError, WeightsMissingError
-from store.contract.keys import digest_file, key_of
+from affstore.models.extractors.specs import Precision
+from affstore.store.contract.errors import SpecError, WeightsDigestError, WeightsMissingError
+from affstore.store.contract.keys import digest_file, key_of
 
 PUBLISHED_SHA256 = {
     "pnet.lz4": "ea6b0c3e685ebee3165326ad6484acc95f2ef78f1c94fbf40a55704fa989f7b5",

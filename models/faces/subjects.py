@@ -20,9 +20,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from models.faces.boxes import area
-from models.faces.specs import TrackingSpec
-from store.contract.names import MAIN, SIDES
+from affstore.models.faces.boxes import area
+from affstore.models.faces.specs import TrackingSpec
+from affstore.store.contract.names import MAIN, SIDES
 
 _LIKE_SIZE = 2.0
 

@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from models.faces.boxes import area, iou
-from models.faces.crops import whole_px
-from models.faces.detections import Detections
-from models.faces.specs import TrackingSpec
-from models.faces.subjects import Seen, Subjects, subjects_of
-from store.contract.errors import SpecError
+from affstore.models.faces.boxes import area, iou
+from affstore.models.faces.crops import whole_px
+from affstore.models.faces.detections import Detections
+from affstore.models.faces.specs import TrackingSpec
+from affstore.models.faces.subjects import Seen, Subjects, subjects_of
+from affstore.store.contract.errors import SpecError
 
 _ROW = 4 + 10 + 1
 
@@ -112,7 +112,7 @@ class FaceTracker:
         return [self._keep(frame, linked[face], faces, face) for face in foremost[: self.spec.most_candidates]]
 
     def subjects(self) -> Subjects:
-        """The one or two people of the frames seen so far, as sets of tracks; see `models.faces.subjects`."""
+        """The one or two people of the frames seen so far, as sets of tracks; see `affstore.models.faces.subjects`."""
         tracks = {index: Seen.of(track.frames, self._values(index)[:, :4]) for index, track in enumerate(self._tracks)}
         return subjects_of({index: seen for index, seen in tracks.items() if len(seen)}, self._next_frame, self.spec)
 

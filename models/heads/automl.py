@@ -23,14 +23,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models.heads.automl_plans import plans_of
-from models.heads.automl_specs import AutoMlSpec
-from models.heads.examples import Examples, check, check_varied
-from store.contract.errors import HeadNotFittedError, SpecError
-from store.contract.labels import task_space
+from affstore.models.heads.automl_plans import plans_of
+from affstore.models.heads.automl_specs import AutoMlSpec
+from affstore.models.heads.examples import Examples, check, check_varied
+from affstore.store.contract.errors import HeadNotFittedError, SpecError
+from affstore.store.contract.labels import task_space
 
 if TYPE_CHECKING:
-    from models.heads.automl_bytes import Search
+    from affstore.models.heads.automl_bytes import Search
 
 _LOG = logging.getLogger(__name__)
 _ROWS = 65536
@@ -124,7 +124,7 @@ def predict_automl(head: FittedAutoMl, x: NDArray[np.float32]) -> NDArray[np.flo
     names = task_space(head.spec.task).names
     for name, value in head.report["constant"].items():
         values[:, names.index(name)] = value
-    from models.heads.automl_bytes import frame_of
+    from affstore.models.heads.automl_bytes import frame_of
 
     finite = np.isfinite(x).all(axis=1)
     rows = np.flatnonzero(finite)
@@ -166,7 +166,7 @@ def _run(spec: AutoMlSpec, folder: Path) -> None:
         "OMP_NUM_THREADS": str(min(spec.cpus, os.cpu_count() or 1)),
         "HF_HUB_OFFLINE": "1",
     }
-    command = [sys.executable, "-W", "ignore", "-m", "models.heads.automl_search", str(folder)]
+    command = [sys.executable, "-W", "ignore", "-m", "affstore.models.heads.automl_search", str(folder)]
     with (folder / "errors").open("w+", encoding="utf-8", errors="replace") as errors:
         done = subprocess.run(
             command, env=environment, cwd=folder, stdin=subprocess.DEVNULL, stdout=errors, stderr=errors, check=False
@@ -217,7 +217,7 @@ def _searches(head: FittedAutoMl) -> list[Search]:
     with _LOCK:
         if digest not in _READ:
             _import(head.spec.name)
-            from models.heads.automl_bytes import from_bytes
+            from affstore.models.heads.automl_bytes import from_bytes
 
             _READ[digest] = from_bytes(held.data, f"head '{head.spec.name}'")
             while len(_READ) > _HELD:
@@ -238,4 +238,4 @@ def _import(name: str) -> None:
         logging.getLogger(noisy).setLevel(logging.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        import models.heads.automl_bytes  # noqa: F401
+        import affstore.models.heads.automl_bytes  # noqa: F401

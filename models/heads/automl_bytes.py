@@ -28,7 +28,7 @@ from lightautoml.tasks.losses.base import Loss, MetricFunc
 from lightautoml.utils.timer import Timer
 from numpy.typing import NDArray
 
-from store.contract.errors import ArchitectureError, UnsafePickleError
+from affstore.store.contract.errors import ArchitectureError, UnsafePickleError
 
 _NOT_NEEDED = (
     Timer,

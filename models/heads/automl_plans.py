@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models.heads.automl_specs import AutoMlSpec
-from models.heads.examples import Examples
-from store.contract.errors import AnnotationError
-from store.contract.labels import task_space
+from affstore.models.heads.automl_specs import AutoMlSpec
+from affstore.models.heads.examples import Examples
+from affstore.store.contract.errors import AnnotationError
+from affstore.store.contract.labels import task_space
 
 
 @dataclass(frozen=True, slots=True, eq=False)

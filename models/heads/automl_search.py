@@ -1,4 +1,4 @@
-"""LightAutoML's side of the head, run as a process of its own: `python -m models.heads.automl_search FOLDER`.
+"""LightAutoML's side of the head, run as a process of its own: `python -m affstore.models.heads.automl_search FOLDER`.
 
 LightAutoML, and what it uses, set threads, logging, warnings and standard output for the whole process, order columns
 by the process's hash seed, and cannot be stopped from inside. Here all that ends with the process.
@@ -19,10 +19,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models.heads.automl_plans import Plan, plans_of
-from models.heads.automl_specs import AutoMlSpec
-from models.heads.examples import Examples
-from store.contract.labels import task_space
+from affstore.models.heads.automl_plans import Plan, plans_of
+from affstore.models.heads.automl_specs import AutoMlSpec
+from affstore.models.heads.examples import Examples
+from affstore.store.contract.labels import task_space
 
 _SEEN_ROWS = 256
 """How many rows the stored model is compared on with the one in memory."""
@@ -34,7 +34,7 @@ def main(folder: Path) -> None:
     train = _read(folder / "train.npz")
     validation = _read(folder / "validation.npz") if spec.uses_validation else None
     plans, constants, lone = plans_of(spec, train, validation)
-    from models.heads.automl_bytes import from_bytes, to_bytes
+    from affstore.models.heads.automl_bytes import from_bytes, to_bytes
 
     found = [_search(spec, plan) for plan in plans]
     searches = [search for search, _ in found]
@@ -68,14 +68,14 @@ def _read(path: Path) -> Examples:
 
 
 def _said(search: Any, plan: Plan) -> NDArray[np.float32]:
-    from models.heads.automl_bytes import frame_of
+    from affstore.models.heads.automl_bytes import frame_of
 
     return search.predict(frame_of(plan.train.x[:_SEEN_ROWS]))
 
 
 def _search(spec: AutoMlSpec, plan: Plan) -> tuple[Any, dict[str, Any]]:
     """One search, and what it says of itself."""
-    from models.heads.automl_bytes import Search
+    from affstore.models.heads.automl_bytes import Search
 
     failures, automl = _Failures(), _preset(spec, plan)
     begun = time.monotonic()
@@ -109,7 +109,7 @@ def _search(spec: AutoMlSpec, plan: Plan) -> tuple[Any, dict[str, Any]]:
 
 
 def _frame(examples: Examples) -> Any:
-    from models.heads.automl_bytes import frame_of
+    from affstore.models.heads.automl_bytes import frame_of
 
     return frame_of(examples.x).assign(**{f"y{i}": examples.y[:, i] for i in range(examples.y.shape[1])})
 

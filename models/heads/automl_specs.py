@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from store.contract.errors import SpecError
-from store.contract.labels import task_space
+from affstore.store.contract.errors import SpecError
+from affstore.store.contract.labels import task_space
 
 Algorithm = Literal["linear_l2", "lgb", "lgb_tuned", "cb", "cb_tuned", "rf"]
 

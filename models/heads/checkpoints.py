@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from numpy.typing import NDArray
 
-from store.contract.errors import SpecError, StoreUnavailableError, WeightsError
+from affstore.store.contract.errors import SpecError, StoreUnavailableError, WeightsError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -79,7 +79,7 @@ def read_checkpoint(folder: Path, key: str) -> tuple[dict[str, Tensor], Progress
         SpecError: it is of another training.
         WeightsError: it is damaged.
     """
-    from models.weights.safetensors_file import read_safetensors
+    from affstore.models.weights.safetensors_file import read_safetensors
 
     return _read(folder, key, read_safetensors)
 
@@ -117,7 +117,9 @@ def _replace(folder: Path, write: Callable[[Path], object]) -> None:
         raise StoreUnavailableError(f"No checkpoint can be written to '{folder}': {error}. Make room there.") from error
 
 
-def _read(folder: Path, key: str, load: Callable[[Path], dict[str, Held]]) -> tuple[dict[str, Held], Progress] | None:
+def _read[Held](
+    folder: Path, key: str, load: Callable[[Path], dict[str, Held]]
+) -> tuple[dict[str, Held], Progress] | None:
     from safetensors import SafetensorError, safe_open
 
     path = folder / _NAME

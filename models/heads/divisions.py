@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
-from store.contract.errors import AnnotationError, SpecError
-from store.contract.names import split_subject
+from affstore.store.contract.errors import AnnotationError, SpecError
+from affstore.store.contract.names import split_subject
 
 SPLITS = ("train", "validation")
 

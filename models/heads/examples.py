@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models.heads.rows import Rows, check_rows, check_varied, read_block
-from store.contract.errors import SpecError
+from affstore.models.heads.rows import Rows, check_rows, check_varied, read_block
+from affstore.store.contract.errors import SpecError
 
 __all__ = ["Examples", "check", "check_varied"]
 

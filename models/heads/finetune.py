@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from models.extractors.specs import FaceExtractorSpec
-from models.heads.conduct import Conduct
-from models.heads.examples import Examples, check, check_varied
-from models.heads.finetune_specs import FineTuneSpec
-from store.contract.errors import SpecError
+from affstore.models.extractors.specs import FaceExtractorSpec
+from affstore.models.heads.conduct import Conduct
+from affstore.models.heads.examples import Examples, check, check_varied
+from affstore.models.heads.finetune_specs import FineTuneSpec
+from affstore.store.contract.errors import SpecError
 
 if TYPE_CHECKING:
     import torch
@@ -129,7 +129,7 @@ def fit_finetuned(  # noqa: PLR0913 - a pre-trained network is two things: what 
             f"Head '{spec.name}' keeps the epoch of {spec.selection.replace('_', ' ')} on validation frames, and there "
             "are none. Give some, or choose the selection `last_epoch`."
         )
-    from models.heads.finetune_training import train_finetuned
+    from affstore.models.heads.finetune_training import train_finetuned
 
     return train_finetuned(spec, Backbone(extractor, parameters), train, validation, conduct or Conduct())
 
@@ -152,13 +152,13 @@ def predict_finetuned(
         SpecError: the crops are not what the network sees.
         ArchitectureError: the parameters are not those of this network with the head's classifier.
     """
-    from models.heads.finetune_network import outputs_of
+    from affstore.models.heads.finetune_network import outputs_of
 
     scores = outputs_of(head, extractor, crops, device)
     if head.spec.gives == "logits" or not len(scores):
         return scores
-    powers = np.exp(scores - scores.max(axis=1, keepdims=True))
-    return powers / powers.sum(axis=1, keepdims=True)
+    powers: NDArray[np.float32] = np.exp(scores - scores.max(axis=1, keepdims=True))
+    return np.divide(powers, powers.sum(axis=1, keepdims=True), dtype=np.float32)
 
 
 def _labels(crops: LabelledCrops, stride: int) -> Examples:

@@ -11,15 +11,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from models.engines.torch_engine import TorchForward
-from models.extractors.specs import FaceExtractorSpec
-from models.extractors.torch_network import device_of, in_padded_batches
-from models.heads.finetune import Backbone, FittedFineTuned
-from models.heads.finetune_specs import FineTuneSpec
-from models.heads.sequence_windows import one_thread
-from models.weights import architectures
-from models.weights.registry import entry_of
-from store.contract.errors import SpecError
+from affstore.models.engines.torch_engine import TorchForward
+from affstore.models.extractors.specs import FaceExtractorSpec
+from affstore.models.extractors.torch_network import device_of, in_padded_batches
+from affstore.models.heads.finetune import Backbone, FittedFineTuned
+from affstore.models.heads.finetune_specs import FineTuneSpec
+from affstore.models.heads.sequence_windows import one_thread
+from affstore.models.weights import architectures
+from affstore.models.weights.registry import entry_of
+from affstore.store.contract.errors import SpecError
 
 
 class Network:
@@ -75,7 +75,7 @@ class Network:
 def outputs_of(
     head: FittedFineTuned, extractor: FaceExtractorSpec, crops: Iterable[NDArray[np.uint8]], device: str
 ) -> NDArray[np.float32]:
-    """See `models.heads.finetune.predict_finetuned`; always logits."""
+    """See `affstore.models.heads.finetune.predict_finetuned`; always logits."""
     layout = architectures.layout(entry_of(extractor.weights.name).architecture, head.spec.outputs)
     state = {name: torch.from_numpy(np.array(array)) for name, array in head.parameters.items()}
     state |= {

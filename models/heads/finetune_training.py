@@ -12,23 +12,23 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from models.extractors.torch_network import normalised
-from models.heads.checkpoints import Progress, flatten, part_of, read_checkpoint, save_checkpoint
-from models.heads.conduct import Conduct
-from models.heads.event_log import EventLog
-from models.heads.finetune import Backbone, FittedFineTuned, LabelledCrops
-from models.heads.finetune_network import Network, checked, smoothed_crossentropy, start_of, to_arrays
-from models.heads.finetune_specs import FineTuneSpec
-from models.heads.sam import SharpnessAware
-from models.heads.sequence_windows import one_thread
-from models.heads.specs import EXPR_MLP
-from models.heads.weights import class_weights
-from models.media.ahead import ahead
-from models.metrics import accuracy, macro_f1
-from models.thresholds import decide
-from models.weights.parameters import digest_parameters
-from store.contract.errors import DeviceMemoryError, SpecError
-from store.contract.keys import digest_arrays, key_of
+from affstore.models.extractors.torch_network import normalised
+from affstore.models.heads.checkpoints import Progress, flatten, part_of, read_checkpoint, save_checkpoint
+from affstore.models.heads.conduct import Conduct
+from affstore.models.heads.event_log import EventLog
+from affstore.models.heads.finetune import Backbone, FittedFineTuned, LabelledCrops
+from affstore.models.heads.finetune_network import Network, checked, smoothed_crossentropy, start_of, to_arrays
+from affstore.models.heads.finetune_specs import FineTuneSpec
+from affstore.models.heads.sam import SharpnessAware
+from affstore.models.heads.sequence_windows import one_thread
+from affstore.models.heads.specs import EXPR_MLP
+from affstore.models.heads.weights import class_weights
+from affstore.models.media.ahead import ahead
+from affstore.models.metrics import accuracy, macro_f1
+from affstore.models.thresholds import decide
+from affstore.models.weights.parameters import digest_parameters
+from affstore.store.contract.errors import DeviceMemoryError, SpecError
+from affstore.store.contract.keys import digest_arrays, key_of
 
 _LOG = logging.getLogger(__name__)
 _BATCHES_AHEAD = 2
@@ -229,7 +229,7 @@ def train_finetuned(
     validation: LabelledCrops | None,
     conduct: Conduct,
 ) -> FittedFineTuned:
-    """See `models.heads.finetune.fit_finetuned`, which has checked labels."""
+    """See `affstore.models.heads.finetune.fit_finetuned`, which has checked labels."""
     with one_thread():
         training = Training(spec, backbone, (train, validation), conduct)
         training.run()

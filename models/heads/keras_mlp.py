@@ -13,10 +13,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from models.heads.conduct import Conduct
-from models.heads.rows import Rows, check_rows, check_varied
-from models.heads.specs import MlpSpec
-from store.contract.errors import ArchitectureError, SpecError
+from affstore.models.heads.conduct import Conduct
+from affstore.models.heads.rows import Rows, check_rows, check_varied
+from affstore.models.heads.specs import MlpSpec
+from affstore.store.contract.errors import ArchitectureError, SpecError
 
 Parameters = dict[str, NDArray[np.float32]]
 
@@ -79,7 +79,7 @@ def fit(spec: MlpSpec, train: Rows, validation: Rows | None = None, conduct: Con
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
     with _hushed():
-        from models.heads.training import train_mlp
+        from affstore.models.heads.training import train_mlp
 
     parameters, curve, best_epoch = train_mlp(spec, train, validation, conduct or Conduct())
     return FittedHead(spec, parameters, curve, best_epoch)

@@ -13,10 +13,10 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from models.heads.rows import Rows
-from models.heads.specs import MlpSpec
-from models.heads.weights import class_weights, unit_weights
-from store.contract.errors import SpecError
+from affstore.models.heads.rows import Rows
+from affstore.models.heads.specs import MlpSpec
+from affstore.models.heads.weights import class_weights, unit_weights
+from affstore.store.contract.errors import SpecError
 
 _LOG = logging.getLogger(__name__)
 _THREADS = 1

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from models.heads.automl_specs import AutoMlSpec
-from models.heads.finetune_specs import FineTuneSpec
-from models.heads.pretrained import PretrainedSpec
-from models.heads.sequence_specs import SequenceSpec
-from models.heads.specs import MlpSpec
+from affstore.models.heads.automl_specs import AutoMlSpec
+from affstore.models.heads.finetune_specs import FineTuneSpec
+from affstore.models.heads.pretrained import PretrainedSpec
+from affstore.models.heads.sequence_specs import SequenceSpec
+from affstore.models.heads.specs import MlpSpec
 
 HeadSpec = MlpSpec | AutoMlSpec | SequenceSpec | FineTuneSpec | PretrainedSpec

@@ -8,8 +8,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from store.contract.errors import SpecError
-from store.contract.labels import EXPR, EXPR_7, LabelSpace, task_space
+from affstore.store.contract.errors import SpecError
+from affstore.store.contract.labels import EXPR, EXPR_7, LabelSpace, task_space
 
 NEVER = -1e9
 """The logit of a class that a network does not know: far below any that it says, and still a number."""
@@ -86,5 +86,5 @@ def softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
 
     The papers' code subtracts the maximum of the whole array, so that rows far below it become 0 / 0.
     """
-    raised = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return raised / raised.sum(axis=1, keepdims=True)
+    raised: NDArray[np.float32] = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return np.divide(raised, raised.sum(axis=1, keepdims=True), dtype=np.float32)

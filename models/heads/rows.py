@@ -8,8 +8,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from store.contract.errors import AnnotationError, SpecError
-from store.contract.labels import task_space
+from affstore.store.contract.errors import AnnotationError, SpecError
+from affstore.store.contract.labels import task_space
 
 
 class Rows(Protocol):

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from models.heads.conduct import Conduct as Conduct
-from models.heads.examples import Examples, check_varied
-from models.heads.sequence_specs import SequenceSpec
-from models.heads.sequences import Sequences, Streams, check_finite, check_widths
-from models.heads.videos import LabelledVideos
-from store.contract.errors import ArchitectureError, SpecError
+from affstore.models.heads.conduct import Conduct as Conduct
+from affstore.models.heads.examples import Examples, check_varied
+from affstore.models.heads.sequence_specs import SequenceSpec
+from affstore.models.heads.sequences import Sequences, Streams, check_finite, check_widths
+from affstore.models.heads.videos import LabelledVideos
+from affstore.store.contract.errors import ArchitectureError, SpecError
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -79,7 +79,7 @@ def fit_sequence(
             f"Head '{spec.name}' keeps the epoch of {spec.selection.replace('_', ' ')} on validation videos, and there "
             "are none. Give some, or train with `trained_for(spec, epochs)`."
         )
-    from models.heads.sequence_training import train_sequence
+    from affstore.models.heads.sequence_training import train_sequence
 
     return train_sequence(spec, videos, held_out, conduct or Conduct())
 
@@ -106,6 +106,6 @@ def predict_sequence(head: FittedSequence, streams: Streams, device: str = "cpu"
     check_finite("to predict", 0, streams)
     if not len(streams):
         return np.empty((0, head.spec.outputs), np.float32)
-    from models.heads.sequence_windows import predict
+    from affstore.models.heads.sequence_windows import predict
 
     return predict(head.spec, head.parameters, streams, device)

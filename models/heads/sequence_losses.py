@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from models.heads.sequence_specs import SequenceSpec
-from models.heads.weights import class_weights, unit_weights
-from store.contract.labels import task_space
+from affstore.models.heads.sequence_specs import SequenceSpec
+from affstore.models.heads.weights import class_weights, unit_weights
+from affstore.store.contract.labels import task_space
 
 _EPSILON = 1e-7
 """Keras'; for the spread of a batch without any, and for the logarithm of a probability that was rounded to 0."""

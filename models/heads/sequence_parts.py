@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from store.contract.errors import SpecError
+from affstore.store.contract.errors import SpecError
 
 _CHANNELS = (512, 256, 128)
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from models.heads.sequence_parts import EncoderSpec, OptimiserSpec, TcnSpec
-from store.contract.errors import SpecError
-from store.contract.labels import task_space
-from store.contract.windows import WindowSpec
+from affstore.models.heads.sequence_parts import EncoderSpec, OptimiserSpec, TcnSpec
+from affstore.store.contract.errors import SpecError
+from affstore.store.contract.labels import task_space
+from affstore.store.contract.windows import WindowSpec
 
 SequenceWeighting = Literal["none", "inverse_frequency", "balanced"]
 SequenceSelection = Literal["best_accuracy", "best_f1", "lowest_loss", "last_epoch"]

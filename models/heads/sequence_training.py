@@ -9,23 +9,23 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from models.extractors.torch_network import device_of
-from models.heads.checkpoints import Progress, flatten, part_of, read_checkpoint, save_checkpoint
-from models.heads.conduct import Conduct
-from models.heads.event_log import EventLog
-from models.heads.moments import moments_of
-from models.heads.sequence_head import FittedSequence
-from models.heads.sequence_losses import Objective
-from models.heads.sequence_specs import SequenceSpec
-from models.heads.sequence_windows import Batch, one_thread, outputs_of_known, stack
-from models.heads.tcn_transformer import build, initialise, load_arrays, to_arrays
-from models.heads.videos import LabelledVideos
-from models.media.ahead import ahead
-from models.metrics import accuracy, au_f1, macro_f1
-from models.thresholds import decide
-from store.contract.errors import AnnotationError, DeviceMemoryError, SpecError
-from store.contract.keys import digest_arrays, key_of
-from store.contract.labels import task_space
+from affstore.models.extractors.torch_network import device_of
+from affstore.models.heads.checkpoints import Progress, flatten, part_of, read_checkpoint, save_checkpoint
+from affstore.models.heads.conduct import Conduct
+from affstore.models.heads.event_log import EventLog
+from affstore.models.heads.moments import moments_of
+from affstore.models.heads.sequence_head import FittedSequence
+from affstore.models.heads.sequence_losses import Objective
+from affstore.models.heads.sequence_specs import SequenceSpec
+from affstore.models.heads.sequence_windows import Batch, one_thread, outputs_of_known, stack
+from affstore.models.heads.tcn_transformer import build, initialise, load_arrays, to_arrays
+from affstore.models.heads.videos import LabelledVideos
+from affstore.models.media.ahead import ahead
+from affstore.models.metrics import accuracy, au_f1, macro_f1
+from affstore.models.thresholds import decide
+from affstore.store.contract.errors import AnnotationError, DeviceMemoryError, SpecError
+from affstore.store.contract.keys import digest_arrays, key_of
+from affstore.store.contract.labels import task_space
 
 _LOG = logging.getLogger(__name__)
 _BATCHES_AHEAD = 2
@@ -210,7 +210,7 @@ class Training:
 def train_sequence(
     spec: SequenceSpec, train: LabelledVideos, validation: LabelledVideos | None, conduct: Conduct
 ) -> FittedSequence:
-    """See `models.heads.sequence_head.fit_sequence`, which has checked everything but features."""
+    """See `affstore.models.heads.sequence_head.fit_sequence`, which has checked everything but features."""
     with one_thread():
         training = Training(spec, train, validation, conduct)
         training.run()

@@ -10,13 +10,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from models.extractors.torch_network import device_of
-from models.heads.sequence_losses import activated
-from models.heads.sequence_specs import SequenceSpec
-from models.heads.sequences import Streams, merge
-from models.heads.tcn_transformer import TcnTransformer, build, load_arrays
-from models.heads.videos import LabelledVideos, Window
-from store.contract.windows import window_starts
+from affstore.models.extractors.torch_network import device_of
+from affstore.models.heads.sequence_losses import activated
+from affstore.models.heads.sequence_specs import SequenceSpec
+from affstore.models.heads.sequences import Streams, merge
+from affstore.models.heads.tcn_transformer import TcnTransformer, build, load_arrays
+from affstore.models.heads.videos import LabelledVideos, Window
+from affstore.store.contract.windows import window_starts
 
 _WINDOWS_A_PASS = {"cpu": 1, "cuda": 32}
 """When predicting. The number is fixed, for a kernel's last bits depend on it; on a CPU one window is work enough."""
@@ -99,7 +99,7 @@ def outputs_of_known(network: TcnTransformer, videos: LabelledVideos, device: to
 def predict(
     spec: SequenceSpec, parameters: Mapping[str, NDArray[np.float32]], streams: Streams, device: str
 ) -> NDArray[np.float32]:
-    """See `models.heads.sequence_head.predict_sequence`."""
+    """See `affstore.models.heads.sequence_head.predict_sequence`."""
     network = build(spec, streams.widths)
     load_arrays(network, parameters)
     at = device_of(device)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from models.heads.rows import Rows, in_batches, read_all
+from affstore.models.heads.rows import Rows, in_batches, read_all
 
 Taken = tuple[NDArray[np.float32], NDArray[np.int64]]
 """Features `(n, width)` of some rows, and which rows they are, `(n,)`."""

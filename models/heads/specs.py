@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from store.contract.errors import SpecError
-from store.contract.labels import task_space
+from affstore.store.contract.errors import SpecError
+from affstore.store.contract.labels import task_space
 
 Activation = Literal["softmax", "sigmoid", "tanh"]
 Loss = Literal["sparse_crossentropy", "weighted_binary_crossentropy", "ccc"]

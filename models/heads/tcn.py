@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from models.heads.sequence_parts import TcnSpec
+from affstore.models.heads.sequence_parts import TcnSpec
 
 
 class Dropout(nn.Module):

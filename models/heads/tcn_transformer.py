@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from models.heads.sequence_parts import EncoderSpec
-from models.heads.sequence_specs import SequenceSpec
-from models.heads.tcn import CausalConv, Dropout, Stream
-from store.contract.errors import ArchitectureError, SpecError
+from affstore.models.heads.sequence_parts import EncoderSpec
+from affstore.models.heads.sequence_specs import SequenceSpec
+from affstore.models.heads.tcn import CausalConv, Dropout, Stream
+from affstore.store.contract.errors import ArchitectureError, SpecError
 
 _LONGEST_PERIOD = 10_000.0
 

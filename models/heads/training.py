@@ -9,16 +9,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models.heads.checkpoints import Progress, read_arrays, save_arrays
-from models.heads.conduct import Conduct
-from models.heads.event_log import EventLog
-from models.heads.keras_network import build, initial_parameters, on_device, row_weights
-from models.heads.rows import Rows, in_batches
-from models.heads.shuffling import Shuffled, Taken
-from models.heads.specs import MlpSpec
-from models.media.ahead import ahead
-from store.contract.errors import SpecError
-from store.contract.keys import digest_arrays, key_of
+from affstore.models.heads.checkpoints import Progress, read_arrays, save_arrays
+from affstore.models.heads.conduct import Conduct
+from affstore.models.heads.event_log import EventLog
+from affstore.models.heads.keras_network import build, initial_parameters, on_device, row_weights
+from affstore.models.heads.rows import Rows, in_batches
+from affstore.models.heads.shuffling import Shuffled, Taken
+from affstore.models.heads.specs import MlpSpec
+from affstore.models.media.ahead import ahead
+from affstore.store.contract.errors import SpecError
+from affstore.store.contract.keys import digest_arrays, key_of
 
 __all__ = ["initial_parameters", "train_mlp"]
 

@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from models.heads.sequences import Labels, Piece, Sequences, Streams, check_finite, check_widths
-from store.contract.errors import AnnotationError, SpecError
-from store.contract.labels import task_space
-from store.contract.windows import WindowSpec, window_starts
+from affstore.models.heads.sequences import Labels, Piece, Sequences, Streams, check_finite, check_widths
+from affstore.store.contract.errors import AnnotationError, SpecError
+from affstore.store.contract.labels import task_space
+from affstore.store.contract.windows import WindowSpec, window_starts
 
 
 class Window(NamedTuple):

@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from queue import Empty, Full, Queue
 from threading import Event, Thread
-from typing import TypeVar
 
-_Item = TypeVar("_Item")
 _PATIENCE_S = 0.2
 
 
@@ -18,14 +16,14 @@ class _End:
         self.error = error
 
 
-def ahead(items: Iterable[_Item], most: int) -> Iterator[_Item]:
+def ahead[Item](items: Iterable[Item], most: int) -> Iterator[Item]:
     """The same items in the same order, produced by a thread of their own.
 
     Args:
         items: an error that it raises is raised here, after the items before it.
         most: items that may wait; production pauses there.
     """
-    queue: Queue[_Item | _End] = Queue(most)
+    queue: Queue[Item | _End] = Queue(most)
     abandoned = Event()
     thread = Thread(target=_produce, args=(items, queue, abandoned), name="decode", daemon=True)
     thread.start()
@@ -40,7 +38,7 @@ def ahead(items: Iterable[_Item], most: int) -> Iterator[_Item]:
         thread.join()
 
 
-def _produce(items: Iterable[_Item], queue: Queue[_Item | _End], abandoned: Event) -> None:
+def _produce[Item](items: Iterable[Item], queue: Queue[Item | _End], abandoned: Event) -> None:
     error: BaseException | None = None
     try:
         for item in items:
@@ -51,7 +49,7 @@ def _produce(items: Iterable[_Item], queue: Queue[_Item | _End], abandoned: Even
     _put(queue, _End(error), abandoned)
 
 
-def _put(queue: Queue[_Item | _End], item: _Item | _End, abandoned: Event) -> bool:
+def _put[Item](queue: Queue[Item | _End], item: Item | _End, abandoned: Event) -> bool:
     """Whether somebody is still there to take it."""
     while not abandoned.is_set():
         try:
@@ -62,7 +60,7 @@ def _put(queue: Queue[_Item | _End], item: _Item | _End, abandoned: Event) -> bo
     return False
 
 
-def _empty(queue: Queue[_Item | _End]) -> None:
+def _empty[Item](queue: Queue[Item | _End]) -> None:
     """Make room for a producer that waits, so that it sees at once that nobody takes more."""
     try:
         while True:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from models.media.container import best_sound, best_video, opened
-from store.contract.errors import MediaError
+from affstore.models.media.container import best_sound, best_video, opened
+from affstore.store.contract.errors import MediaError
 
 _SECOND = 1_000_000
 """Of FFmpeg's own clock, which containers give their length in."""

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import av
 from av.audio.stream import AudioStream
 from av.container import InputContainer
+from av.rational import AVRational
 from av.stream import Disposition, Stream
 from av.video.stream import VideoStream
 
-from store.contract.errors import MediaError
+from affstore.store.contract.errors import MediaError
 
 _TEXT_FORMATS = frozenset({"tty", "hls", "dash", "concat", "sdp", "rtsp", "webvtt", "srt", "ass"})
 """What FFmpeg also opens as if it were media: terminal text, and lists that point at other files."""
@@ -34,7 +36,7 @@ def opened(path: Path) -> Iterator[InputContainer]:
         raise MediaError(f"'{path.name}' is empty: it has 0 bytes. Copy it again from its source.")
     try:
         # `file:` keeps a name such as `concat:a` from being read as a protocol; nothing but files is followed.
-        with av.open(f"file:{path.resolve()}", options={"protocol_whitelist": "file"}, metadata_errors="replace") as it:
+        with av.open(f"file:{path.resolve()}", options={"protocol_whitelist": "file"}) as it:
             _refuse_what_is_not_media(it, path.name)
             yield it
     except (av.FFmpegError, UnicodeError) as error:
@@ -119,6 +121,11 @@ def _refuse_what_is_not_media(container: InputContainer, name: str) -> None:
         raise MediaError(f"'{name}' is a text or a list of files, not a video. Give the video file itself.")
     if any(kind == "image2" or kind.endswith("_pipe") for kind in formats):
         raise MediaError(f"'{name}' is a still picture, not a video. Give a video file.")
+
+
+def as_fraction(rational: AVRational | Fraction) -> Fraction:
+    """FFmpeg's rational number as one that can be calculated with; an undefined one (`n/0`) is 0."""
+    return Fraction(rational.numerator, rational.denominator) if rational.denominator else Fraction(0)
 
 
 def _has_decoder(stream: Stream) -> bool:

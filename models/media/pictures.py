@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from store.contract.errors import MediaError
+from affstore.store.contract.errors import MediaError
 
 if TYPE_CHECKING:
     from PIL import Image

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-from store.contract.errors import SpecError
+from affstore.store.contract.errors import SpecError
 
 _OUTPUTS_AT_ONCE = 256
 _NUMBERS_AT_ONCE = 1 << 20

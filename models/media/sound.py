@@ -14,9 +14,9 @@ from av.audio.frame import AudioFrame
 from av.audio.resampler import AudioResampler
 from numpy.typing import NDArray
 
-from models.media.container import Decoding, best_sound, opened, sentence
-from store.contract.clock import FrameClock
-from store.contract.errors import MediaError
+from affstore.models.media.container import Decoding, as_fraction, best_sound, opened, sentence
+from affstore.store.contract.clock import FrameClock
+from affstore.store.contract.errors import MediaError
 
 _FULL_SCALE = {"u8": 2.0**7, "s16": 2.0**15, "s32": 2.0**31, "flt": 1.0, "dbl": 1.0}
 _LOUDEST = 1e6
@@ -252,4 +252,4 @@ class _Tape:
 
 
 def _instant_s(frame: AudioFrame) -> Fraction | None:
-    return None if frame.pts is None or frame.time_base is None else frame.pts * Fraction(frame.time_base)
+    return None if frame.pts is None or frame.time_base is None else frame.pts * as_fraction(frame.time_base)

@@ -16,10 +16,10 @@ from av.video.reformatter import Interpolation, VideoReformatter
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
-from models.media.container import Decoding, best_video, opened, sentence
-from models.media.sound import SoundFacts, sound_facts
-from store.contract.clock import FrameClock
-from store.contract.errors import MediaError
+from affstore.models.media.container import Decoding, as_fraction, best_video, opened, sentence
+from affstore.models.media.sound import SoundFacts, sound_facts
+from affstore.store.contract.clock import FrameClock
+from affstore.store.contract.errors import MediaError
 
 _LARGEST_SIDE_PX = 16_384
 _LONGEST_JUMP_BACK_S = 1
@@ -148,8 +148,8 @@ class _Reel:
         self.decoding = decoding
         self.first: VideoFrame | None = None
         self.resized = self.repaired = 0
-        self.time_base = Fraction(stream.time_base or Fraction(1, 90_000))
-        rate = stream.average_rate or stream.guessed_rate or Fraction(25)
+        self.time_base = as_fraction(stream.time_base or Fraction(1, 90_000))
+        rate = as_fraction(stream.average_rate or stream.guessed_rate or Fraction(25))
         self.step = max(1, round(1 / rate / self.time_base))
         self.last_duration = 0
 
@@ -217,7 +217,7 @@ def _displayed(first: VideoFrame, aspect: Fraction, name: str) -> tuple[int, int
 
 def _sample_aspect(stream: VideoStream) -> Fraction:
     aspect = stream.sample_aspect_ratio or stream.codec_context.sample_aspect_ratio
-    return Fraction(aspect) if aspect and aspect > 0 else Fraction(1)
+    return as_fraction(aspect) if aspect and as_fraction(aspect) > 0 else Fraction(1)
 
 
 def _clock(instants: NDArray[np.int64], reel: _Reel) -> FrameClock:

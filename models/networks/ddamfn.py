@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import hardswish
 
-from models.networks.staged import Staged, chain
+from affstore.models.networks.staged import Staged, chain
 
 WIDTH = 512
 """Of the embedding."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from models.networks.staged import Staged, chain
+from affstore.models.networks.staged import Staged, chain
 
 
 def staged(network: Any) -> Staged:

@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from models.networks.staged import Staged, chain
+from affstore.models.networks.staged import Staged, chain
 
 WIDTH = 512
 """Of the embedding."""

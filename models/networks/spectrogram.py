@@ -85,7 +85,7 @@ def _hann(length: int, dtype: str) -> NDArray[Any]:
     """In float64 as it is defined; in float32 as `tf.signal.hann_window` rounds it, for 2048 or a part of it."""
     if dtype == "float64":
         return 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(length) / length)
-    with files("models.networks").joinpath("hann_2048.npy").open("rb") as file:
+    with files("affstore.models.networks").joinpath("hann_2048.npy").open("rb") as file:
         window: NDArray[np.float32] = np.load(file, allow_pickle=False)
     return window[:: len(window) // length]
 

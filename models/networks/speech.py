@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import HubertConfig, HubertForSequenceClassification, HubertModel, Wav2Vec2Config, Wav2Vec2Model
 
-from store.contract.errors import ArchitectureError
+from affstore.store.contract.errors import ArchitectureError
 
 Heard = tuple[Tensor, Tensor | None]
 """Embeddings `(segments, vectors, width)`, and what a head says of each segment `(segments, outputs)`."""

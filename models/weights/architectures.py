@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from models.networks import efficientnet, mobilevit
-from models.networks.staged import Staged
-from store.contract.errors import ArchitectureError
+from affstore.models.networks import efficientnet, mobilevit
+from affstore.models.networks.staged import Staged
+from affstore.store.contract.errors import ArchitectureError
 
 if TYPE_CHECKING:
     import torch
@@ -124,13 +124,13 @@ def _timm(model: str, staged: Callable[[Any], Staged] | None = None) -> Architec
 
 
 def _own(module: str, face: bool = True) -> Architecture:
-    """The `network`, `rename` and, of a face network, `staged` of a module of `models.networks`.
+    """The `network`, `rename` and, of a face network, `staged` of a module of `affstore.models.networks`.
 
     The module imports torch, so it is imported when it is needed.
     """
 
     def part(name: str) -> Any:
-        return getattr(importlib.import_module(f"models.networks.{module}"), name)
+        return getattr(importlib.import_module(f"affstore.models.networks.{module}"), name)
 
     return Architecture(
         lambda outputs: part("network")(outputs),
@@ -140,10 +140,10 @@ def _own(module: str, face: bool = True) -> Architecture:
 
 
 def _speech(name: str) -> Architecture:
-    """A network of `models.networks.speech`, which imports torch and transformers: when it is needed."""
+    """A network of `affstore.models.networks.speech`, which imports torch and transformers: when it is needed."""
 
     def found() -> Any:
-        return importlib.import_module("models.networks.speech").speech(name)
+        return importlib.import_module("affstore.models.networks.speech").speech(name)
 
     return Architecture(lambda outputs: found().build(outputs), lambda published: found().rename(published))
 

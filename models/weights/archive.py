@@ -9,11 +9,11 @@ from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from models.weights.container import check_end, check_entries
-from models.weights.pickles import read_pickle
-from models.weights.rebuild import StorageRecord, TensorRecord
-from models.weights.tree import flatten
-from store.contract.errors import UnsafePickleError, WeightsError
+from affstore.models.weights.container import check_end, check_entries
+from affstore.models.weights.pickles import read_pickle
+from affstore.models.weights.rebuild import StorageRecord, TensorRecord
+from affstore.models.weights.tree import flatten
+from affstore.store.contract.errors import UnsafePickleError, WeightsError
 
 if TYPE_CHECKING:
     import torch

@@ -8,7 +8,7 @@ import zipfile
 from collections import Counter
 from pathlib import Path
 
-from store.contract.errors import UnsafePickleError, WeightsError
+from affstore.store.contract.errors import UnsafePickleError, WeightsError
 
 _ENTRY = re.compile(
     r"data\.pkl|data/\d+|version|byteorder|\.format_version|\.storage_alignment|\.data/serialization_id", re.ASCII

@@ -6,12 +6,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from models.weights.architectures import check_layout, rename
-from models.weights.archive import read_torch_file
-from models.weights.keras_files import read_gzipped_keras
-from models.weights.registry import Format, WeightsEntry
-from models.weights.safetensors_file import read_safetensors
-from store.contract.errors import ArchitectureError, WeightsError
+from affstore.models.weights.architectures import check_layout, rename
+from affstore.models.weights.archive import read_torch_file
+from affstore.models.weights.keras_files import read_gzipped_keras
+from affstore.models.weights.registry import Format, WeightsEntry
+from affstore.models.weights.safetensors_file import read_safetensors
+from affstore.store.contract.errors import ArchitectureError, WeightsError
 
 if TYPE_CHECKING:
     import torch

@@ -6,9 +6,9 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from models.weights.records import WeightsRecord
-from models.weights.registry import WeightsEntry
-from store.contract.errors import WeightsDigestError
+from affstore.models.weights.records import WeightsRecord
+from affstore.models.weights.registry import WeightsEntry
+from affstore.store.contract.errors import WeightsDigestError
 
 _BLOCK_BYTES = 1 << 20
 

@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from models.weights.digests import Digesting, FileDigests, digests_of
-from store.contract.errors import WeightsError
+from affstore.models.weights.digests import Digesting, FileDigests, digests_of
+from affstore.store.contract.errors import WeightsError
 
 Progress = Callable[[int, int | None], None]
 """Called with the bytes so far and, where the server says, the bytes in all."""

@@ -8,16 +8,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from models.extractors.specs import WeightsRef
-from models.weights.digests import PUBLISHED, Trust, digests_of
-from models.weights.download import Progress, download
-from models.weights.licences import require_acceptance
-from models.weights.parameters import digest_parameters, read_parameters, write_parameters
-from models.weights.records import WeightsRecord, locked, read_record, write_record
-from models.weights.registry import WeightsEntry, entry_of
-from models.weights.untrained import SEED, recipe_of
-from store.contract.errors import WeightsError, WeightsMissingError
-from store.contract.keys import key_of
+from affstore.models.extractors.specs import WeightsRef
+from affstore.models.weights.digests import PUBLISHED, Trust, digests_of
+from affstore.models.weights.download import Progress, download
+from affstore.models.weights.licences import require_acceptance
+from affstore.models.weights.parameters import digest_parameters, read_parameters, write_parameters
+from affstore.models.weights.records import WeightsRecord, locked, read_record, write_record
+from affstore.models.weights.registry import WeightsEntry, entry_of
+from affstore.models.weights.untrained import SEED, recipe_of
+from affstore.store.contract.errors import WeightsError, WeightsMissingError
+from affstore.store.contract.keys import key_of
 
 if TYPE_CHECKING:
     import torch
@@ -183,8 +183,8 @@ class WeightsFolder:
 
     def _fetch(self, entry: WeightsEntry, on_progress: Progress | None, trust: Trust) -> None:
         """Download into a part that outlives this process, so that the next attempt goes on from it."""
-        from models.weights.architectures import layout
-        from models.weights.convert import read_published
+        from affstore.models.weights.architectures import layout
+        from affstore.models.weights.convert import read_published
 
         path, part = self._record_path(entry.name), self.root / "downloads" / f"{entry.name}.part"
         layout(entry.architecture, entry.outputs)  # nothing is fetched that no network can use
@@ -202,7 +202,7 @@ class WeightsFolder:
             part.unlink()
 
     def _take(self, entry: WeightsEntry, path: Path, trust: Trust) -> None:
-        from models.weights.convert import read_published
+        from affstore.models.weights.convert import read_published
 
         if not path.is_file():
             raise WeightsMissingError(f"There is no file {path} to take '{entry.name}' from. {entry.advice}")

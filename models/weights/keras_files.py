@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from store.contract.errors import ArchitectureError, WeightsError
+from affstore.store.contract.errors import ArchitectureError, WeightsError
 
 if TYPE_CHECKING:
     import torch

@@ -7,9 +7,9 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from models.weights.records import replacing
-from models.weights.registry import WeightsEntry
-from store.contract.errors import WeightsError
+from affstore.models.weights.records import replacing
+from affstore.models.weights.registry import WeightsEntry
+from affstore.store.contract.errors import WeightsError
 
 _FREE = ("Apache-2.0", "BSD-2-Clause", "BSD-3-Clause", "CC-BY-4.0", "CC0-1.0", "MIT")
 """SPDX names of licences that allow every use, if only the authors are named."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from models.weights.records import replacing
-from store.contract.errors import WeightsDigestError
-from store.contract.keys import digest_arrays
+from affstore.models.weights.records import replacing
+from affstore.store.contract.errors import WeightsDigestError
+from affstore.store.contract.keys import digest_arrays
 
 if TYPE_CHECKING:
     import torch

@@ -14,8 +14,8 @@ import pickletools
 from collections.abc import Callable
 from typing import Any
 
-from models.weights.rebuild import ModuleRecord, Name, describe, named, rebuild, refuse, storage
-from store.contract.errors import WeightsError
+from affstore.models.weights.rebuild import ModuleRecord, Name, describe, named, rebuild, refuse, storage
+from affstore.store.contract.errors import WeightsError
 
 _MOST_STEPS = 300_000
 _NEWEST_PROTOCOL = 5
@@ -23,7 +23,7 @@ _LARGEST_KEY = 1 << 31
 
 
 def read_pickle(data: bytes) -> Any:
-    """The value a pickle describes, made of plain Python values and the records of `models.weights.rebuild`.
+    """The value a pickle describes, made of plain Python values and the records of `affstore.models.weights.rebuild`.
 
     Raises:
         UnsafePickleError: it asks for something that is not a parameter container.

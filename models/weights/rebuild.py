@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
-from store.contract.errors import UnsafePickleError
+from affstore.store.contract.errors import UnsafePickleError
 
 _NETWORK_CLASS = re.compile(r"(timm|torch\.nn|mobilefacenet)(\.\w+)* [A-Z]\w*", re.ASCII)
 _STORAGE_CLASS = re.compile(r"torch (Float|Double|Half|BFloat16|Long|Int|Short|Char|Byte|Bool)Storage")

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from store.contract.errors import WeightsError
+from affstore.store.contract.errors import WeightsError
 
 
 @dataclass(frozen=True, slots=True)

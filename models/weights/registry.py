@@ -11,7 +11,7 @@ from typing import Literal
 
 import yaml
 
-from store.contract.errors import SpecError, UnknownNameError
+from affstore.store.contract.errors import SpecError, UnknownNameError
 
 Format = Literal["torch_module_pickle", "safetensors", "keras_h5_gz"]
 
@@ -26,7 +26,7 @@ class WeightsEntry:
         url: where it is, pinned to a commit; empty for a file that is not public.
         licence: SPDX name, or `none stated`.
         format: how the parameters lie in the file.
-        architecture: the network they are of; see `models.weights.architectures`.
+        architecture: the network they are of; see `affstore.models.weights.architectures`.
         outputs: columns of the classifier, 0 without one.
         source: where these facts come from.
         git_blob_sha1: git's own digest of the file, or empty.
@@ -66,7 +66,7 @@ def entries() -> Mapping[str, WeightsEntry]:
     Raises:
         SpecError: `registry.yaml` does not say what an entry needs.
     """
-    text = files("models.weights").joinpath("registry.yaml").read_text("utf-8")
+    text = files("affstore.models.weights").joinpath("registry.yaml").read_text("utf-8")
     return MappingProxyType({name: _entry(name, fields) for name, fields in yaml.safe_load(text).items()})
 
 

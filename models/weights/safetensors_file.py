@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from models.weights.tree import checked_name
-from store.contract.errors import WeightsError
+from affstore.models.weights.tree import checked_name
+from affstore.store.contract.errors import WeightsError
 
 if TYPE_CHECKING:
     import torch

@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from models.weights.rebuild import ModuleRecord, TensorRecord
-from store.contract.errors import ArchitectureError, UnsafePickleError
+from affstore.models.weights.rebuild import ModuleRecord, TensorRecord
+from affstore.store.contract.errors import ArchitectureError, UnsafePickleError
 
 _NAME = re.compile(r"[!-~]{1,300}")
 """What a parameter may be called. Names come from the file and are shown to a person, so no control characters."""

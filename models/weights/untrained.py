@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from models.weights.architectures import Slot
-from store.contract.errors import SpecError
+from affstore.models.weights.architectures import Slot
+from affstore.store.contract.errors import SpecError
 
 if TYPE_CHECKING:
     import torch
@@ -47,7 +47,7 @@ class UntrainedRecipe:
 
     def parameters(self) -> dict[str, torch.Tensor]:
         """Make them, by the static method `untrained(spec, seed)` of the extractor's class."""
-        from models.extractors import registry
+        from affstore.models.extractors import registry
 
         return registry.untrained(registry.spec_of(self.extractor), self.seed)
 
@@ -58,7 +58,7 @@ def recipe_of(weights: str, seed: int) -> UntrainedRecipe:
     Raises:
         SpecError: no extractor does.
     """
-    from models.extractors import registry
+    from affstore.models.extractors import registry
 
     users = [spec for spec in map(registry.spec_of, registry.names()) if spec.weights.name == weights]
     if not users:

@@ -13,7 +13,7 @@ from math import lcm
 import numpy as np
 from numpy.typing import NDArray
 
-from store.contract.errors import SpecError
+from affstore.store.contract.errors import SpecError
 
 SILENT = -1
 """What `align` gives where no sample plays."""

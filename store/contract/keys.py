@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from store.contract.errors import SpecError
+from affstore.store.contract.errors import SpecError
 
 _BLOCK_BYTES = 1 << 20
 

@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from store.contract.errors import SpecError, UnknownNameError
+from affstore.store.contract.errors import SpecError, UnknownNameError
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 
-from store.contract.errors import SourceError
+from affstore.store.contract.errors import SourceError
 
 MAIN = "main"
 """The subject of a video whose annotation names no side."""

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from store.contract.errors import SchemaError
-from store.contract.keys import key_of
+from affstore.store.contract.errors import SchemaError
+from affstore.store.contract.keys import key_of
 
 Arrays = Mapping[str, NDArray[Any]]
 

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import yaml
 
-from store.contract.errors import NewerSchemaError, SchemaError, UnknownNameError
-from store.contract.records import Address, Arrays
+from affstore.store.contract.errors import NewerSchemaError, SchemaError, UnknownNameError
+from affstore.store.contract.records import Address, Arrays
 
 SCHEMA_FILE = Path(__file__).resolve().parents[1] / "schema.yaml"
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from store.contract.errors import SpecError
+from affstore.store.contract.errors import SpecError
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from store.contract.keys import key_of
-from store.contract.records import Record
+from affstore.store.contract.keys import key_of
+from affstore.store.contract.records import Record
 
 if TYPE_CHECKING:
     import polars as pl
 
-    from store.engine.feature_store import FeatureStore
+    from affstore.store.engine.feature_store import FeatureStore
 
 
 def catalogue(store: FeatureStore) -> pl.DataFrame:

@@ -12,11 +12,11 @@ import zarr
 from numpy.typing import NDArray
 from zarr.codecs import BloscCodec, ZstdCodec
 
-from store.contract.errors import SchemaError
-from store.contract.keys import digest_arrays
-from store.contract.records import Address, Artifact, Record, record_of
-from store.contract.schema import ArraySchema, FamilySchema, check_finite, family
-from store.engine.places import in_words
+from affstore.store.contract.errors import SchemaError
+from affstore.store.contract.keys import digest_arrays
+from affstore.store.contract.records import Address, Artifact, Record, record_of
+from affstore.store.contract.schema import ArraySchema, FamilySchema, check_finite, family
+from affstore.store.engine.places import in_words
 
 _CODECS: dict[str, Any] = {
     "none": None,

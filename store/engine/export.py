@@ -13,10 +13,10 @@ import pyarrow.parquet as pq
 import zarr
 from numpy.typing import NDArray
 
-from store.contract.errors import SpecError
-from store.contract.records import Record
-from store.engine.feature_store import FeatureStore
-from store.engine.places import in_words
+from affstore.store.contract.errors import SpecError
+from affstore.store.contract.records import Record
+from affstore.store.engine.feature_store import FeatureStore
+from affstore.store.engine.places import in_words
 
 Format = Literal["zarr", "parquet"]
 
@@ -105,7 +105,7 @@ def _column(array: NDArray[Any]) -> pa.Array:
 
 
 def _source_of(record: Record, store: FeatureStore) -> Record:
-    from store.engine.reading import find_source
+    from affstore.store.engine.reading import find_source
 
     if record.address.family == "source":
         return record

@@ -11,13 +11,21 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 
-from store.contract.errors import ConflictError, NewerSchemaError, NotFoundError, StoreError
-from store.contract.records import Address, Record
-from store.contract.schema import address_of, families, family, layout_version
-from store.engine.draft import Draft
-from store.engine.listing import Listing, changed_paths
-from store.engine.places import check_writable, committer_lock, in_words, is_local, is_memory, local_folder, storage_of
-from store.engine.ranges import damage_named
+from affstore.store.contract.errors import ConflictError, NewerSchemaError, NotFoundError, StoreError
+from affstore.store.contract.records import Address, Record
+from affstore.store.contract.schema import address_of, families, family, layout_version
+from affstore.store.engine.draft import Draft
+from affstore.store.engine.listing import Listing, changed_paths
+from affstore.store.engine.places import (
+    check_writable,
+    committer_lock,
+    in_words,
+    is_local,
+    is_memory,
+    local_folder,
+    storage_of,
+)
+from affstore.store.engine.ranges import damage_named
 
 BRANCH = "main"
 

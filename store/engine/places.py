@@ -15,7 +15,7 @@ from urllib.parse import urlparse
 
 import icechunk
 
-from store.contract.errors import SpecError, StoreError, StoreUnavailableError
+from affstore.store.contract.errors import SpecError, StoreError, StoreUnavailableError
 
 _MEMORY_LOCK = threading.Lock()
 _engine_process: int | None = None

@@ -21,7 +21,7 @@ from zarr.core.buffer import default_buffer_prototype
 from zarr.core.sync import sync
 from zarr.storage import StorePath
 
-from store.contract.errors import StoreError
+from affstore.store.contract.errors import StoreError
 
 _AT_ONCE = 16
 """Requests: enough that none waits for Python, few enough that what is under way stays small (a chunk of

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from store.contract.clock import FrameClock
-from store.contract.errors import NotFoundError
-from store.contract.names import MAIN
-from store.contract.records import Address, Record
-from store.engine.feature_store import FeatureStore
+from affstore.store.contract.clock import FrameClock
+from affstore.store.contract.errors import NotFoundError
+from affstore.store.contract.names import MAIN
+from affstore.store.contract.records import Address, Record
+from affstore.store.engine.feature_store import FeatureStore
 
 
 @dataclass(frozen=True, slots=True)

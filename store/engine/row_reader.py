@@ -9,12 +9,12 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 
-from store.contract.errors import NotFoundError
-from store.contract.records import Record
-from store.contract.schema import family
-from store.engine.feature_store import FeatureStore
-from store.engine.places import in_words
-from store.engine.ranges import RowRange, read_ranges
+from affstore.store.contract.errors import NotFoundError
+from affstore.store.contract.records import Record
+from affstore.store.contract.schema import family
+from affstore.store.engine.feature_store import FeatureStore
+from affstore.store.engine.places import in_words
+from affstore.store.engine.ranges import RowRange, read_ranges
 
 
 class RowReader:

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from store.contract.records import Record
-from store.contract.windows import WindowSpec, window_starts
-from store.engine.feature_store import FeatureStore
-from store.engine.row_reader import RowReader
+from affstore.store.contract.records import Record
+from affstore.store.contract.windows import WindowSpec, window_starts
+from affstore.store.engine.feature_store import FeatureStore
+from affstore.store.engine.row_reader import RowReader
 
 if TYPE_CHECKING:
     import torch
