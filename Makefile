@@ -6,13 +6,17 @@ PYTHON ?= $(shell for python in python3.12 python3.13 python3; do \
 	$$python -c 'import sys, venv; sys.exit(not (3, 12) <= sys.version_info[:2] < (3, 14))' 2>/dev/null \
 	&& echo $$python && break; done)
 
-.PHONY: demo test install install-test check bench
+.PHONY: demo test test-slow install install-test check bench
 
 demo: install
 	$(BIN)/affstore demo
 
 test: install-test check
 	$(BIN)/python -m pytest -n auto --dist loadfile
+
+# What takes many minutes: killed runs, failing servers, damaged stores. Some two hours on two cores.
+test-slow: install-test
+	$(BIN)/python -m pytest -m slow
 
 install: $(BIN)/python
 	$(BIN)/pip install --quiet --disable-pip-version-check -c requirements.lock -e .
