@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import io
 import os
 import sys
 from collections.abc import Callable
@@ -21,6 +22,7 @@ from affstore.flows.commands.status import status
 from affstore.flows.commands.weights import app as weights
 from affstore.flows.environment import prepare
 from affstore.store.contract.errors import AffstoreError
+from affstore.store.contract.printable import printable
 
 app = App(
     name="affstore",
@@ -43,6 +45,10 @@ app.command(weights)
 def main() -> None:
     """Run the command line and exit with its documented code."""
     prepare()
+    for stream in (sys.stdout, sys.stderr):
+        # A terminal that cannot show a letter gets its number, not a traceback.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     sys.exit(call(sys.argv[1:]))
 
 
@@ -72,7 +78,7 @@ def call(arguments: list[str]) -> int:
 
 
 def _refuse(message: str, code: int) -> int:
-    sys.stderr.write(f"affstore: {message}\n")
+    sys.stderr.write(f"affstore: {printable(message)}\n")
     return code
 
 

@@ -6,6 +6,8 @@ import html
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from affstore.store.contract.printable import printable
+
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 70rem; padding: 0 1rem; color: #1a1a1a; }
 table { border-collapse: collapse; width: 100%; margin: 1rem 0; }
@@ -61,7 +63,7 @@ def page(title: str, parts: Iterable[str], style: str = "") -> str:
 
 def markup(text: str) -> Markup:
     """A text as HTML."""
-    return text if isinstance(text, Markup) else Markup(html.escape(text))
+    return text if isinstance(text, Markup) else Markup(html.escape(printable(text)))
 
 
 def notice(text: str) -> Markup:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from affstore.store.contract.printable import printable
 from affstore.tasks.progress import listening
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ class Screen(Watcher):
         from rich.markup import escape
 
         if need.at_once:
-            self._say(f"[dim]{escape(str(need))}[/dim]")
+            self._say(f"[dim]{escape(printable(str(need)))}[/dim]")
 
     def stage(self, name: str, units: int, frames: int = 0) -> None:
         """See `Watcher.stage`."""
@@ -117,9 +118,8 @@ class Screen(Watcher):
 
         colour = {"done": "green", "cached": "dim", "quarantined": "yellow", "failed": "red"}[outcome.status]
         about = f"{outcome.stage:8} {self._said():>22}{self._eta()}"
-        self._say(
-            f"{about}  {escape(outcome.subject)}  [{colour}]{outcome.status}[/{colour}]  {escape(outcome.reason)}"
-        )
+        subject, reason = escape(printable(outcome.subject)), escape(printable(outcome.reason))
+        self._say(f"{about}  {subject}  [{colour}]{outcome.status}[/{colour}]  {reason}")
 
     def _eta(self) -> str:
         """Time left, for lines that are not on a terminal."""
@@ -153,6 +153,6 @@ def shown_by(watcher: Watcher) -> Iterator[None]:
         _watchers.remove(watcher)
 
 
-def to_terminal(text: str) -> None:
-    """Write a result to standard output."""
-    sys.stdout.write(f"{text}\n")
+def to_terminal(*lines: str) -> None:
+    """Write lines of a result to standard output; a line break within one of them is written out."""
+    sys.stdout.write("".join(f"{printable(line)}\n" for line in lines))

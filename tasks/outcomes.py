@@ -10,6 +10,7 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
 from affstore.store.contract.errors import AffstoreError
+from affstore.store.contract.printable import printable
 from affstore.store.engine.draft import Draft
 
 Status = Literal["done", "cached", "quarantined", "failed"]
@@ -74,7 +75,7 @@ class Outcome:
 
 def as_state(outcome: Outcome) -> State[Any]:
     """The Prefect state that shows the outcome to a person: Completed, Cached, Quarantined or Not done."""
-    return Completed(name=_STATE_NAMES[outcome.status], message=outcome.reason or None, data=outcome)
+    return Completed(name=_STATE_NAMES[outcome.status], message=printable(outcome.reason) or None, data=outcome)
 
 
 def refused(stage: str, subject: str, error: AffstoreError) -> Outcome:

@@ -80,17 +80,18 @@ def demo(
     runs_on = found.runner.model_copy(update={"kind": runner, "workers": workers})
     result = run_and_tell(found.model_copy(update={"runner": runs_on}), json)
     if not json:
-        to_terminal(_next(folder, found.store))
+        to_terminal(*_next(folder, found.store))
     # The corpus holds a damaged film on purpose; that it is quarantined is the demo working.
     return 0 if not result.count("failed") else result.exit_code
 
 
-def _next(folder: Path, store: str) -> str:
+def _next(folder: Path, store: str) -> tuple[str, ...]:
     return (
-        "\nNext:\n"
-        f"  affstore status --store {store}\n"
-        f"  affstore show --store {store}\n"
-        f"  affstore plan {folder / 'demo.yaml'}\n"
-        f"  affstore add YOUR_VIDEOS --store affstore-data --weights untrained\n"
-        f"  affstore weights list        # the published networks"
+        "",
+        "Next:",
+        f"  affstore status --store {store}",
+        f"  affstore show --store {store}",
+        f"  affstore plan {folder / 'demo.yaml'}",
+        "  affstore add YOUR_VIDEOS --store affstore-data --weights untrained",
+        "  affstore weights list        # the published networks",
     )

@@ -224,16 +224,16 @@ def tell(result: RowsResult) -> None:
         [_line(row) for row in result.rows],
     )
     for note in result.request.notes:
-        to_terminal(f"\n{note}")
+        to_terminal("", f"{note}")
     if result.request.choice.brief:
-        to_terminal("\nTrainings were cut short, only to see that every row runs: these numbers are no results.")
+        to_terminal("", "Trainings were cut short, only to see that every row runs: these numbers are no results.")
     untrained = result.request.run.profile.untrained
     if untrained:
         to_terminal(
-            f"\nUNTRAINED parameters were used for {', '.join(untrained)}: the numbers say nothing about the papers."
+            "", f"UNTRAINED parameters were used for {', '.join(untrained)}: the numbers say nothing about the papers."
         )
     to_terminal(
-        "\nThe papers' numbers are of Aff-Wild2 and of the published weights; other corpora and weights differ."
+        "", "The papers' numbers are of Aff-Wild2 and of the published weights; other corpora and weights differ."
     )
     to_terminal(f"store     {result.request.run.bench.store_url}")
     for path in result.files:

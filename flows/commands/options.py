@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-from affstore.flows.watch import to_terminal
 from affstore.store.contract.errors import SpecError
+from affstore.store.contract.printable import printable, printable_json
 
 Store = Annotated[str, Parameter(name=["--store", "-s"], env_var="AFFSTORE_STORE")]
 """A folder, s3://bucket/prefix or memory:name."""
@@ -58,7 +59,7 @@ def crops_by_kind(given: Sequence[str]) -> dict[str, tuple[str, ...]]:
 
 def print_json(document: Any) -> None:
     """Print a document for other programs."""
-    to_terminal(json.dumps(document, indent=2, ensure_ascii=False, default=str))
+    sys.stdout.write(printable_json(json.dumps(document, indent=2, ensure_ascii=False, default=str)) + "\n")
 
 
 def print_table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]], title: str = "") -> None:
@@ -67,15 +68,13 @@ def print_table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]], title: s
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(title=title or None, title_justify="left", box=None, pad_edge=False)
+    table = Table(title=printable(title) or None, title_justify="left", box=None, pad_edge=False)
     for name in head:
-        table.add_column(name, overflow="fold")
+        table.add_column(printable(name), overflow="fold")
     for row in rows:
-        table.add_row(*(Text(cell) for cell in row))
+        table.add_row(*(Text(printable(cell)) for cell in row))
     Console(width=None if _is_terminal() else 200).print(table)
 
 
 def _is_terminal() -> bool:
-    import sys
-
     return sys.stdout.isatty()

@@ -50,9 +50,9 @@ def tell(result: RunResult) -> None:
     untrained = untrained_networks(result)
     if untrained:
         to_terminal(
-            f"\nUNTRAINED parameters were used for {', '.join(untrained)}: the numbers say nothing about the papers."
+            "", f"UNTRAINED parameters were used for {', '.join(untrained)}: the numbers say nothing about the papers."
         )
-    to_terminal(f"\nstore     {result.request.bench.store_url}  (snapshot {result.snapshot})")
+    to_terminal("", f"store     {result.request.bench.store_url}  (snapshot {result.snapshot})")
     if result.published:
         to_terminal(f"published {result.published[0].parent}  (tag {result.tag})")
     to_terminal(f"report    {result.report}")

@@ -130,6 +130,6 @@ def _print(document: dict[str, Any]) -> None:
         print_table(
             ("quarantined in", "file", "why"), [(q["stage"], q["file"], q["reason"]) for q in document["quarantined"]]
         )
-    to_terminal(f"\nsnapshot {document['snapshot']}, content {document['content_digest'][:16]}")
+    to_terminal("", f"snapshot {document['snapshot']}, content {document['content_digest'][:16]}")
     for tag, snapshot in document["tags"].items():
         to_terminal(f"tag {tag} = {snapshot}")

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from affstore.store.contract.errors import WeightsError
+from affstore.store.contract.printable import printable
 
 if TYPE_CHECKING:
     from affstore.models.weights.download import Progress
@@ -112,4 +113,4 @@ def bar(name: str) -> Iterator[Progress]:
 
 def complain(error: WeightsError) -> None:
     """Say on standard error why one of several could not be done."""
-    sys.stderr.write(f"affstore: {error}\n")
+    sys.stderr.write(f"affstore: {printable(str(error))}\n")

@@ -1,0 +1,51 @@
+"""Text that came from outside, shown on one line without changing the screen it is shown on."""
+
+from __future__ import annotations
+
+import re
+
+# Joiners belong to the spelling of Persian and Indic names and of emoji, and neither hide nor move other letters.
+_JOINERS = "\u200c\u200d"
+_SHORT = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
+_HARMLESS = re.compile(r"[ -~]*")
+
+
+def printable(text: str) -> str:
+    r"""Return the text with everything that is not a visible character or a plain blank written out.
+
+    Line breaks, escape sequences, marks that turn the direction of writing, other kinds of blanks, and the bytes of a
+    file name that are no UTF-8 become `\n`, `\x1b`, `\u202e`, `\u2003` and `\xe9`. Whatever a person, a log or a page
+    is shown of a name, a path, a file's content or another library's message passes through here.
+
+    >>> printable("holiday\x1b[2J\nv2  done")
+    'holiday\\x1b[2J\\nv2  done'
+    """
+    if _HARMLESS.fullmatch(text):
+        return text
+    return "".join(map(_written, text))
+
+
+def printable_json(document: str) -> str:
+    r"""Return a JSON document with the same characters written as `\uXXXX`, so that reading it gives the same values.
+
+    The line breaks between its values stay.
+    """
+    return "".join(letter if letter == "\n" or _written(letter) == letter else _json(letter) for letter in document)
+
+
+def _written(letter: str) -> str:
+    if letter.isprintable() or letter in _JOINERS:
+        return letter
+    if letter in _SHORT:
+        return _SHORT[letter]
+    code = ord(letter)
+    if 0xDC80 <= code <= 0xDCFF:  # a byte that is no UTF-8, as Python keeps it in a file's name
+        code -= 0xDC00
+    if code <= 0xFF:
+        return f"\\x{code:02x}"
+    return f"\\u{code:04x}" if code <= 0xFFFF else f"\\U{code:08x}"
+
+
+def _json(letter: str) -> str:
+    units = letter.encode("utf-16-be", "surrogatepass")
+    return "".join(f"\\u{units[at]:02x}{units[at + 1]:02x}" for at in range(0, len(units), 2))

@@ -1,0 +1,68 @@
+"""Foreign text is shown on one line, whole, and changes nothing else on the screen."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from affstore.flows.commands.options import print_json, print_table
+from affstore.flows.pages import markup
+from affstore.flows.watch import Screen, to_terminal
+from affstore.store.contract.printable import printable, printable_json
+from affstore.tasks.outcomes import Outcome, as_state
+
+FORGED = "a\x1b[31m\x9b2J\x07\nv9  done\u202e\u2028\x85\udce9<b>[red]"
+TEXTS = st.text(st.characters(codec=None, categories=["C", "Z", "L", "M", "N", "P", "S"]))
+
+
+@given(TEXTS)
+def test_what_is_printable_is_one_line_of_visible_text_and_stays_as_it_is(text):
+    shown = printable(text)
+    assert len(shown.splitlines()) <= 1
+    assert all(letter.isprintable() or letter in "\u200c\u200d" for letter in shown)
+    assert printable(shown) == shown
+    shown.encode("utf-8")
+
+
+@given(st.text(st.characters(categories=["L", "M", "N", "P", "S"])))
+def test_names_in_any_language_are_shown_as_they_are(text):
+    assert printable(text) == text
+
+
+@pytest.mark.parametrize("name", ["josé.mp4", "视频.mp4", "می‌خواهم", "👩‍🔬 take 2", "a\\b", "100 %"])
+def test_names_with_joiners_emoji_and_blanks_are_shown_as_they_are(name):
+    assert printable(name) == name
+
+
+@given(st.recursive(TEXTS, lambda inner: st.lists(inner) | st.dictionaries(TEXTS, inner)))
+def test_a_json_document_means_the_same_and_holds_no_control_characters(value):
+    shown = printable_json(json.dumps(value, indent=2, ensure_ascii=False))
+    assert json.loads(shown) == json.loads(json.dumps(value))
+    assert printable(shown.replace("\n", "")) == shown.replace("\n", "")
+
+
+def outcome():
+    return Outcome("ingest", FORGED, "quarantined", f"'{FORGED}' is no video")
+
+
+@pytest.mark.parametrize(
+    "show",
+    [
+        lambda: to_terminal(FORGED),
+        lambda: print_table(("file", FORGED), [(FORGED, "why")], FORGED),
+        lambda: print_json({FORGED: FORGED}),
+        lambda: Screen().outcome(outcome()),
+        lambda: sys.stdout.write(str(markup(FORGED))),
+        lambda: sys.stdout.write(str(as_state(outcome()).message)),
+    ],
+    ids=["line", "table", "json", "screen", "page", "state"],
+)
+def test_a_forged_name_reaches_neither_screen_nor_page_nor_state(show, capsys):
+    show()
+    said = "".join(capsys.readouterr())
+    assert not set(said) & set("\x1b\x9b\x07\u202e\u2028\x85\udce9")
+    assert not any(line.startswith("v9") for line in said.splitlines())
