@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Callable
 
-from cyclopts import App, CycloptsError
+from cyclopts import App, CycloptsError, UnknownCommandError
 
 from affstore.flows.commands.add import add
 from affstore.flows.commands.demo import demo
@@ -21,7 +21,7 @@ from affstore.flows.commands.show import show
 from affstore.flows.commands.status import status
 from affstore.flows.commands.weights import app as weights
 from affstore.flows.environment import prepare
-from affstore.store.contract.errors import AffstoreError
+from affstore.store.contract.errors import AffstoreError, UnknownNameError
 from affstore.store.contract.printable import printable
 
 app = App(
@@ -40,6 +40,9 @@ for _place, _command in enumerate(_COMMANDS):
     app.command(_command, sort_key=_place)
 app.command(experiment)
 app.command(weights)
+
+
+_LONGEST = 2000
 
 
 def main() -> None:
@@ -63,6 +66,11 @@ def call(arguments: list[str]) -> int:
         return code if isinstance(code, int) else 0
     except AffstoreError as error:
         return _refuse(str(error), error.exit_code)
+    except UnknownCommandError as error:
+        of, given = error.app or app, error.unused_tokens or arguments
+        place = "affstore" if of is app else f"affstore {of.name[0]}"
+        known = [name for name in of if not name.startswith("-")]
+        return _refuse(str(UnknownNameError.of(f"command of `{place}`", given[0], known)), 2)
     except CycloptsError as error:
         return _refuse(" ".join(str(error).split()), 2)
     except BrokenPipeError:
@@ -78,8 +86,13 @@ def call(arguments: list[str]) -> int:
 
 
 def _refuse(message: str, code: int) -> int:
-    sys.stderr.write(f"affstore: {printable(message)}\n")
+    sys.stderr.write(f"affstore: {printable(_shortened(message))}\n")
     return code
+
+
+def _shortened(message: str) -> str:
+    """What a screen can hold, of a message that repeats something endless."""
+    return message if len(message) <= _LONGEST else f"{message[: _LONGEST // 2]} … {message[-_LONGEST // 2 :]}"
 
 
 if __name__ == "__main__":

@@ -6,12 +6,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from affstore import FeatureStore
 from affstore.flows.commands.options import DEFAULT_EXTRACTORS
 from affstore.flows.engines import AskedEngine, chosen_device, settled
+from affstore.flows.yaml_files import read_yaml
 from affstore.models.extractors.registry import spec_of
 from affstore.models.extractors.specs import ExtractorSpec
 from affstore.models.extractors.variants import check_kind
@@ -20,7 +20,8 @@ from affstore.models.heads.specs import PAPER_HEADS, MlpSpec
 from affstore.models.weights.folder import WeightsFolder
 from affstore.store.contract.errors import DuplicateNameError, SpecError, UnknownNameError
 from affstore.store.contract.labels import task_space
-from affstore.store.contract.names import name_fault
+from affstore.store.contract.names import name_fault, tag_fault
+from affstore.store.contract.printable import excerpt
 from affstore.tasks.specs import ExperimentSpec, Finish, Input, Profile
 
 
@@ -46,7 +47,7 @@ class ExperimentConfig(_Strict):
     task: str
     inputs: tuple[str, ...] = Field(min_length=1)
     head: dict[str, Any] = {}
-    smooth_frames: int = Field(default=0, ge=0)
+    smooth_frames: int = Field(default=0, ge=0, le=1_000_000)
     thresholds: Literal["half", "tuned"] = "half"
 
     def spec(self) -> ExperimentSpec:
@@ -77,7 +78,7 @@ def _check_kind(head: str, name: str, value: Any, papers: Any) -> None:
     kinds = (int, float) if isinstance(papers, float) else (type(papers),)
     if not isinstance(value, kinds) or isinstance(value, bool):
         wanted = " or ".join(kind.__name__ for kind in kinds)
-        raise SpecError(f"Head '{head}': '{name}' must be {wanted}, as {papers!r}; found {value!r}.")
+        raise SpecError(f"Head '{head}': '{name}' must be {wanted}, as {papers!r}; found {excerpt(value)}.")
 
 
 class PublishConfig(_Strict):
@@ -93,6 +94,14 @@ class PublishConfig(_Strict):
     samples: dict[str, Path] = {}
     tag: str = ""
 
+    @field_validator("tag")
+    @classmethod
+    def _a_folder_s_name(cls, value: str) -> str:
+        fault = tag_fault(value) if value else None
+        if fault:
+            raise SpecError(f"A publication cannot be tagged {excerpt(value)}: {fault}.")
+        return value
+
     @field_validator("samples")
     @classmethod
     def _of_tasks(cls, value: dict[str, Path]) -> dict[str, Path]:
@@ -105,7 +114,7 @@ class RunnerConfig(_Strict):
     """How the run fans out; see `affstore.flows.runners.RunnerSpec`."""
 
     kind: Literal["threads", "dask"] = "threads"
-    workers: int = Field(default=0, ge=0)
+    workers: int = Field(default=0, ge=0, le=10_000)
     address: str = ""
 
 
@@ -184,10 +193,7 @@ def read_config(path: Path) -> RunConfig:
     Raises:
         SpecError: it cannot be read, or says something wrong; the message names the field.
     """
-    try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise SpecError(f"'{path}' cannot be read as a configuration: {' '.join(str(error).split())}.") from error
+    document = read_yaml(path, "a configuration")
     if not isinstance(document, dict):
         raise SpecError(f"'{path}' holds no configuration: it should name `sources`, `extractors`, `experiments` …")
     return _rooted(checked(document, str(path)), path.resolve().parent)
@@ -210,7 +216,7 @@ def checked(document: dict[str, Any], where: str) -> RunConfig:
         if first["type"] == "extra_forbidden":
             known = ", ".join(sorted(RunConfig.model_fields))
             raise SpecError(f"{where}: there is no field '{field}'. A configuration has: {known}.") from error
-        raise SpecError(f"{where}: '{field}' is wrong: {first['msg']} (found {first['input']!r}).") from error
+        raise SpecError(f"{where}: '{field}' is wrong: {first['msg']} (found {excerpt(first['input'])}).") from error
 
 
 def profile_of(config: RunConfig, weights: WeightsFolder, store: FeatureStore | None = None) -> Profile:

@@ -12,6 +12,7 @@ from typing import Any, get_type_hints
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from affstore.store.contract.errors import SpecError, UnknownNameError
+from affstore.store.contract.printable import excerpt
 
 _FIXED = ("name", "task", "version")
 """Fields of a head's spec that a file says elsewhere, or not at all."""
@@ -72,7 +73,7 @@ def checked[Model: BaseModel](model: type[Model], value: Any, place: Place, what
         if first["type"] == "extra_forbidden":
             nearest = UnknownNameError.of(f"field of a {what}", str(first["loc"][-1]), model.model_fields)
             raise UnknownNameError(f"{at}: {nearest}") from error
-        found = "" if first["type"] == "missing" else f" (found {first['input']!r})"
+        found = "" if first["type"] == "missing" else f" (found {excerpt(first['input'])})"
         raise at.wrong(f"{first['msg']}{found}.") from error
 
 
@@ -103,7 +104,7 @@ def _typed(hint: Any, value: Any, at: Place) -> Any:
             value, strict=True
         )
     except ValidationError as error:
-        raise at.wrong(f"{error.errors()[0]['msg']} (found {value!r}).") from error
+        raise at.wrong(f"{error.errors()[0]['msg']} (found {excerpt(value)}).") from error
 
 
 _STRICT = ConfigDict(strict=True, allow_inf_nan=False)

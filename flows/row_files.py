@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from affstore.flows.yaml_files import read_yaml
 from affstore.store.contract.errors import SpecError, UnknownNameError
+from affstore.store.contract.printable import excerpt
 
 ROWS = Path(__file__).parent / "experiments"
 """The rows of both papers and of their notebooks."""
@@ -22,28 +22,6 @@ SUFFIXES = (".yaml", ".yml")
 
 RUN_FIELDS = ("task", "method", "smooth_frames", "thresholds", "without")
 """What a row takes over from the one that it is `like`; what is said about a row is always its own."""
-
-_Base: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-
-
-class _Loader(_Base):  # type: ignore[misc] # the fast loader, where PyYAML has it
-    """Refuses a field that is written twice, of which YAML would keep the last."""
-
-
-def _mapping(loader: Any, node: yaml.MappingNode) -> dict[Any, Any]:
-    mapping: dict[Any, Any] = loader.construct_mapping(node, deep=True)
-    if len(mapping) < len(node.value):
-        keys = [loader.construct_object(key) for key, _ in node.value]
-        twice = next(key for key in keys if keys.count(key) > 1)
-        raise yaml.constructor.ConstructorError(None, None, f"'{twice}' is there twice", node.start_mark)
-    return mapping
-
-
-_Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
-_Loader.add_constructor(
-    yaml.resolver.BaseResolver.DEFAULT_SEQUENCE_TAG,
-    lambda loader, node: tuple(loader.construct_sequence(node, deep=True)),
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,10 +75,7 @@ def read_file(path: Path) -> RowFile:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    try:
-        fields = yaml.load(path.read_text(encoding="utf-8"), _Loader)  # as safe as the loader it extends
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise SpecError(f"'{path}' cannot be read as a row: {' '.join(str(error).split())}.") from error
+    fields = read_yaml(path, "a row")
     if not isinstance(fields, dict) or not all(isinstance(name, str) for name in fields):
         raise SpecError(f"'{path}' holds no row: it should name `title`, `source`, `task`, `method` …")
     return fields
@@ -109,7 +84,7 @@ def _read(path: Path) -> dict[str, Any]:
 def _like(path: Path, name: Any) -> Path:
     """The file that a file's `like` names: a row of affstore's, or a file beside it."""
     if not isinstance(name, str):
-        raise SpecError(f"{path}: 'like' is wrong: it should be a row's name or a file (found {name!r}).")
+        raise SpecError(f"{path}: 'like' is wrong: it should be a row's name or a file (found {excerpt(name)}).")
     base = path.parent / name if name.endswith(SUFFIXES) else ROWS / f"{name}.yaml"
     if base.resolve() == path.resolve():
         raise SpecError(f"{path}: 'like' names this row itself.")

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from affstore.flows.row_files import SUFFIXES, path_of, read_file, row_names
-from affstore.store.contract.errors import DuplicateNameError, SpecError, UnknownNameError
+from affstore.store.contract.errors import DuplicateNameError, SpecError, UnknownNameError, nearest
 
 if TYPE_CHECKING:
     from affstore.tasks.rows import RowSpec
@@ -93,6 +92,6 @@ def _meant(pattern: str) -> tuple[str, ...]:
     )
     if not found:
         # Of more than a hundred rows only near ones are worth naming; else the tables.
-        near = difflib.get_close_matches(pattern, names, n=1, cutoff=0.4)
+        near = nearest(pattern, names)
         raise UnknownNameError.of("row, table or paper", pattern, names if near else table_names())
     return found

@@ -123,7 +123,10 @@ def test_plan_says_what_is_missing_by_its_exit_code(url, capsys):
         (["weights", "import", "enet_b0_8_best_vgaf", "{video}"], 5, "not the published file"),
         (["run", "/nowhere.yaml"], 2, "cannot be read as a configuration"),
         (["run", "{config}"], 2, "there is no field 'extractor'"),
-        (["frobnicate"], 2, "frobnicate"),
+        (["frobnicate"], 2, "No command of `affstore` is called 'frobnicate'. Known: add, demo"),
+        (["remove"], 2, "No command of `affstore` is called 'remove'. Known: add, demo"),
+        (["stats"], 2, "Did you mean 'status'?"),
+        (["weights", "pul"], 2, "No command of `affstore weights` is called 'pul'. Did you mean 'pull'?"),
     ],
 )
 def test_what_is_wrong_is_said_in_one_sentence(arguments, code, sentence, url, tmp_path, capsys):
@@ -157,12 +160,35 @@ def test_what_is_wrong_is_said_in_one_sentence(arguments, code, sentence, url, t
         ("runner: {kind: slurm}", "'runner.kind' is wrong"),
         ("- just\n- a list", "holds no configuration"),
         ("a: [", "cannot be read"),
+        ("store: a\nstore: b", "'store' is there twice"),
+        ("extractors: " + "[" * 500 + "]" * 500, "line 1 is nested more than 40 deep"),
+        ("extractors:\n" + "".join("  " * n + "- \n" for n in range(1, 500)), "nested more than 40 deep"),
+        ("runner: {workers: " + "9" * 5000 + "}", "a number of 5,000 digits"),
+        ("runner: {workers: 0x" + "f" * 5000 + "}", "a number of 5,002 digits"),
+        ("runner: {workers: " + "9" * 30 + "}", "'runner.workers' is wrong"),
+        ("store: 2001-99-99", "cannot be read"),
+        (
+            "a0: &a0 [ha, ha]\n"
+            + "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 12))
+            + "extractors: *a11",
+            "would be longer than 1,048,576 characters with its aliases written out",
+        ),
+        ("extractors: &a [*a]", "a value that holds itself"),
+        ("extractors: [" + "x" * 500_000 + "]", "No extractor is called 'xxx"),
+        ("#" * (1 << 20), "it is longer than 1,048,576 characters"),
+        *(
+            (f"publish: {{folder: out, tag: {json.dumps(tag)}}}", "A publication cannot be tagged")
+            for tag in ("..", "a/b", "über", "a\nb", "-rf", ".hidden", "a b", "a\x1b[2J", "v1.", "a..b", "x" * 201)
+        ),
     ],
 )
 def test_a_wrong_configuration_is_refused_before_any_work(text, sentence, url, tmp_path, capsys):
     path = tmp_path / "run.yaml"
-    path.write_text(f"{text}\n" + ("" if text.startswith(("-", "a:")) else f"store: {url}\n"))
-    assert sentence in output(capsys, "run", path, "--dry-run", code=2).err
+    path.write_text(f"{text}\n" + ("" if "store" in text or text.startswith(("-", "a:")) else f"store: {url}\n"))
+    said = output(capsys, "run", path, "--dry-run", code=2).err
+    assert sentence in said
+    assert said.count("\n") == 1
+    assert len(said) < 900
 
 
 def test_doctor_finds_this_machine_fit(url, capsys):

@@ -105,6 +105,13 @@ def test_a_tag_is_never_moved(store):
         later.tag("v1")
 
 
+@pytest.mark.parametrize("tag", ["", "..", "a/b", "ü", "a\nb", "-v"])
+def test_a_tag_that_no_folder_could_be_called_is_refused(store, tag):
+    with pytest.raises(SpecError, match="cannot be tagged"):
+        store.tag(tag)
+    assert not store.tags()
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

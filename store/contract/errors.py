@@ -29,8 +29,17 @@ Every message says what was asked, what was found, and what to do.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import ClassVar
+
+from affstore.store.contract.printable import excerpt
+
+_LONGEST_NAME = 200
+"""Characters of a name that a message repeats whole."""
+
+
+_MOST_NAMES = 24
+"""How many known names a message lists."""
 
 
 class AffstoreError(Exception):
@@ -62,9 +71,22 @@ class UnknownNameError(SpecError):
             known: every name that would have worked.
         """
         names = sorted(known)
-        near = difflib.get_close_matches(name, names, n=1, cutoff=0.4)
-        hint = f"Did you mean '{near[0]}'?" if near else f"Known: {', '.join(names) or 'none'}."
+        name = excerpt(name)[1:-1] if len(name) > _LONGEST_NAME else name
+        near = nearest(name, names)
+        more = f", and {len(names) - _MOST_NAMES} others" if len(names) > _MOST_NAMES else ""
+        hint = f"Did you mean '{near}'?" if near else f"Known: {', '.join(names[:_MOST_NAMES]) or 'none'}{more}."
         return cls(f"No {kind} is called '{name}'. {hint}")
+
+
+def nearest(name: str, known: Sequence[str]) -> str | None:
+    """The known name that was probably meant: one that is almost the same or begins so, or None.
+
+    >>> nearest("stats", ["demo", "status"]), nearest("smooth", ["smooth_frames"]), nearest("remove", ["demo"])
+    ('status', 'smooth_frames', None)
+    """
+    almost = difflib.get_close_matches(name, known, n=1, cutoff=0.65)
+    begun = [other for other in known if len(name) > 2 and other.startswith(name)]
+    return next(iter(almost + begun), None)
 
 
 class DuplicateNameError(SpecError):

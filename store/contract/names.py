@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 
 from affstore.store.contract.errors import SourceError
@@ -13,6 +14,7 @@ SIDES = ("left", "right")
 """Subjects named by their place in the picture, as Aff-Wild2's `_left` and `_right`."""
 
 _LONGEST = 200
+_TAG = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
 def check_name(name: str) -> str:
@@ -39,6 +41,15 @@ def split_subject(name: str) -> tuple[str, str]:
 def join_subject(video: str, subject: str) -> str:
     """The inverse of `split_subject`: how Aff-Wild2 writes a subject's name."""
     return video if subject == MAIN else f"{video}_{subject}"
+
+
+def tag_fault(tag: str) -> str | None:
+    """Why a snapshot cannot be tagged so, or None; a tag is also the name of a publication's folder, on any disk."""
+    if not _TAG.fullmatch(tag):
+        return "a tag is made of the letters a-z and A-Z, digits, '.', '_' and '-', and begins with a letter or digit"
+    if ".." in tag or tag.endswith("."):
+        return "'.' stands between two other signs"
+    return f"it is longer than {_LONGEST} characters" if len(tag) > _LONGEST else None
 
 
 def name_fault(name: str) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import reprlib
 
 # Joiners belong to the spelling of Persian and Indic names and of emoji, and neither hide nor move other letters.
 _JOINERS = "\u200c\u200d"
@@ -49,3 +50,15 @@ def _written(letter: str) -> str:
 def _json(letter: str) -> str:
     units = letter.encode("utf-16-be", "surrogatepass")
     return "".join(f"\\u{units[at]:02x}{units[at + 1]:02x}" for at in range(0, len(units), 2))
+
+
+def excerpt(value: object) -> str:
+    """Return a value as Python writes it, cut to what a sentence can hold.
+
+    >>> excerpt("x" * 1000)
+    "'xxxxxxxxxxxxxxxxxxxxxxxxxxxx...xxxxxxxxxxxxxxxxxxxxxxxxxxxxx'"
+    """
+    return printable(_SHORTENED.repr(value))
+
+
+_SHORTENED = reprlib.Repr(maxlevel=3, maxstring=62, maxlong=62, maxother=62)

@@ -11,7 +11,9 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 
-from affstore.store.contract.errors import ConflictError, NewerSchemaError, NotFoundError, StoreError
+from affstore.store.contract.errors import ConflictError, NewerSchemaError, NotFoundError, SpecError, StoreError
+from affstore.store.contract.names import tag_fault
+from affstore.store.contract.printable import excerpt
 from affstore.store.contract.records import Address, Record
 from affstore.store.contract.schema import address_of, families, family, layout_version
 from affstore.store.engine.draft import Draft
@@ -194,8 +196,12 @@ class FeatureStore:
         """Name the snapshot this store reads, for ever.
 
         Raises:
+            SpecError: it is no name for a tag.
             StoreError: the name stands for another snapshot.
         """
+        fault = tag_fault(name)
+        if fault:
+            raise SpecError(f"A snapshot cannot be tagged {excerpt(name)}: {fault}.")
         if name in self._repository.list_tags():
             if self._repository.lookup_tag(name) != self.snapshot:
                 raise StoreError(
