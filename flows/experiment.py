@@ -178,7 +178,7 @@ def _about(request: RowsRequest) -> dict[str, Any]:
     return {
         "store": bench.store_url,
         "snapshot": store.snapshot,
-        "untrained": request.run.profile.untrained,
+        "weights": request.run.profile.provenance,
         "brief": request.choice.brief,
         "corpus": sorted({str(Path(r.attributes["location"]).parent) for r in store.records("source")}),
         "notes": list(request.notes),

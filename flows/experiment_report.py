@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from affstore.flows.pages import Cell, Markup, items, markup, notice, numbers, page, table
+from affstore.flows.provenance import warnings
 from affstore.flows.row_sections import measured, section, three_decimals
 from affstore.flows.shown_frames import PROTOCOLS
+from affstore.store.contract.records import Provenance
 from affstore.tasks.rows import RowOutcome, Shown
 
 if TYPE_CHECKING:
@@ -23,7 +25,7 @@ figure img { max-width: 100%; height: auto; display: block; }
 figcaption { color: #444; font-size: 90%; max-width: 60rem; }
 """
 _HEADLINES = {"expr": "macro F1", "au": "mean F1", "va": "mean CCC"}
-_SAID = frozenset(("store", "snapshot", "untrained", "brief", "corpus", "papers_corpus", "notes", "code"))
+_SAID = frozenset(("store", "snapshot", "weights", "brief", "corpus", "papers_corpus", "notes", "code"))
 
 
 def write_experiment_report(outcomes: Sequence[RowOutcome], folder: Path, about: Mapping[str, Any]) -> Path:
@@ -34,11 +36,11 @@ def write_experiment_report(outcomes: Sequence[RowOutcome], folder: Path, about:
     Args:
         outcomes: in the order in which they are shown.
         folder: made if need be; figures that an earlier run drew of the same rows are replaced.
-        about: what was run, each optional: `store` (its address), `snapshot`, `untrained` (names of the networks with
-            untrained parameters), `brief` (whether trainings were cut short), `corpus` (its name, or a list of names
-            and paths), `papers_corpus` (whether it is the papers'; leave it out where that is not known), `notes`
-            (sentences, e.g. on faces that were replaced), `code` (package to version). Whatever else there is, is
-            listed as it is.
+        about: what was run, each optional: `store` (its address), `snapshot`, `weights` (provenance of each
+            network's parameters by its name), `brief` (whether trainings were cut short), `corpus` (its name, or a list
+            of names and paths), `papers_corpus` (whether it is the papers'; leave it out where that is not known),
+            `notes` (sentences, e.g. on faces that were replaced), `code` (package to version). Whatever else there is,
+            is listed as it is.
 
     Returns:
         The page.
@@ -70,9 +72,9 @@ def _about_line(about: Mapping[str, Any]) -> list[str]:
 
 def _notices(outcomes: Sequence[RowOutcome], about: Mapping[str, Any]) -> list[str]:
     """What whoever reads a number must know first."""
-    untrained = list(about.get("untrained", ()))
-    same_weights = not untrained and all(shown.trained for one in outcomes for shown in one.shown)
-    found = [_differing(about.get("papers_corpus"), same_weights, untrained)]
+    networks: Mapping[str, Provenance] = about.get("weights", {})
+    behind = {*networks.values(), *(shown.provenance for one in outcomes for shown in one.shown)}
+    found = [_differing(about.get("papers_corpus"), behind <= {"published", None}), *warnings(networks)]
     if about.get("brief"):
         found.append("Trainings were cut short, only to see that every row runs: these numbers are no results.")
     failed = sum(one.status == "failed" for one in outcomes)
@@ -81,15 +83,14 @@ def _notices(outcomes: Sequence[RowOutcome], about: Mapping[str, Any]) -> list[s
     return [text for text in [*found, *map(str, about.get("notes", ()))] if text]
 
 
-def _differing(same_corpus: bool | None, same_weights: bool, untrained: Sequence[str]) -> str:
-    names = f" Untrained parameters were used for {', '.join(untrained)}." if untrained else ""
+def _differing(same_corpus: bool | None, same_weights: bool) -> str:
     what = [name for name, same in (("corpus", same_corpus is not False), ("weights", same_weights)) if not same]
     if same_corpus is None and not same_weights:
         what = ["corpus", "weights"]
     if what:
         verb = "differ" if what != ["corpus"] else "differs"
         start = f"{' and '.join(what)} {verb}".capitalize()
-        return f"{start} from the papers': these numbers say nothing about the papers.{names}"
+        return f"{start} from the papers': these numbers say nothing about the papers."
     return (
         "" if same_corpus else "The papers' numbers are of Aff-Wild2; on any other corpus ours say nothing about them."
     )

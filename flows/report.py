@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from affstore.flows.pages import Cell, Markup, items, markup, notice, page, table
+from affstore.flows.provenance import marked, warnings
 
 if TYPE_CHECKING:
     from affstore.flows.run import RunResult
@@ -31,7 +32,7 @@ def _page(result: RunResult) -> str:
         f"<p>Store <code>{markup(bench.store_url)}</code>, snapshot <code>{result.snapshot}</code>"
         + (f", tagged <code>{markup(result.tag)}</code>" if result.tag else "")
         + ".</p>",
-        _notice(result),
+        *_notices(result),
         "<h2>Scores on the validation videos</h2>",
         _scores(result),
         "<h2>Published</h2>",
@@ -44,23 +45,12 @@ def _page(result: RunResult) -> str:
     return page(f"affstore run {bench.run_id}", parts)
 
 
-def untrained_networks(result: RunResult) -> list[str]:
-    """The networks of a run that ran with untrained parameters."""
-    return result.request.profile.untrained
-
-
-def _notice(result: RunResult) -> str:
-    untrained = untrained_networks(result)
-    if not untrained:
-        return ""
-    return notice(
-        f"Untrained parameters were used for {', '.join(untrained)}: "
-        "the numbers below say nothing about the published models."
-    )
+def _notices(result: RunResult) -> list[str]:
+    return [notice(text) for text in warnings(result.request.profile.provenance)]
 
 
 def _scores(result: RunResult) -> str:
-    head = ("experiment", "measure", "frame by frame", "smoothed", "by chance", "frames", "videos")
+    head = ("experiment", "measure", "frame by frame", "smoothed", "by chance", "frames", "videos", "weights")
     rows = [
         (
             evaluation.experiment,
@@ -70,6 +60,7 @@ def _scores(result: RunResult) -> str:
             Cell(f"{evaluation.by_chance.value:.3f}", "number"),
             Cell(str(evaluation.smoothed.frames), "number"),
             Cell(str(evaluation.videos), "number"),
+            marked(evaluation.provenance),
         )
         for evaluation in result.evaluations
     ]

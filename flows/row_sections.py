@@ -58,8 +58,10 @@ def _brief(outcome: RowOutcome) -> str:
 def _notices(outcome: RowOutcome) -> Iterable[str]:
     if outcome.status == "failed":
         yield f"This row failed: {outcome.reason}"
-    if any(not shown.trained for shown in outcome.shown):
+    if any(shown.provenance == "untrained" for shown in outcome.shown):
         yield "A network on the way had untrained parameters: the numbers say nothing about the paper's."
+    if any(shown.provenance == "unofficial" for shown in outcome.shown):
+        yield "A network on the way had weights that are not known to be the published file's."
     if any(shown.seen for shown in outcome.shown):
         yield "The head was trained on the very videos it is scored on here: the number says nothing."
     if outcome.row.files:

@@ -12,7 +12,7 @@ from affstore import FeatureStore
 from affstore.models.metrics import Scores, chance, score
 from affstore.models.thresholds import decide
 from affstore.store.contract.errors import AnnotationError
-from affstore.store.contract.records import Address, Record
+from affstore.store.contract.records import Address, Provenance, Record, least_trusted
 from affstore.tasks.examples import named_subjects, subject_of
 from affstore.tasks.specs import ExperimentSpec
 
@@ -27,7 +27,7 @@ class Evaluation:
         smoothed: after the box filter.
         by_chance: what a constant answer scores.
         videos: validation subjects that were scored.
-        trained: False when any network on the way had untrained parameters.
+        provenance: of the least trusted network on the way; None without any.
     """
 
     experiment: str
@@ -35,7 +35,7 @@ class Evaluation:
     smoothed: Scores
     by_chance: Scores
     videos: int
-    trained: bool
+    provenance: Provenance | None
 
 
 def evaluate(store: FeatureStore, experiment: ExperimentSpec) -> Evaluation | None:
@@ -59,7 +59,7 @@ def evaluate(store: FeatureStore, experiment: ExperimentSpec) -> Evaluation | No
             score(experiment.task, _stacked(store, predictions, "label"), value, known),
             chance(experiment.task, value, known, *_training_labels(store, experiment.task)),
             len(pairs),
-            bool(predictions[0].made.get("trained", True)),
+            least_trusted(prediction.provenance for prediction in predictions),
         )
     except AnnotationError:
         return None

@@ -24,7 +24,8 @@ def made(spec: ExtractorSpec | DetectorSpec, device: str, elapsed_s: float) -> d
 
 def weights_of(spec: ExtractorSpec) -> dict[str, Any]:
     """Which parameters a network ran with."""
-    return {"weights": spec.weights.sha256, "weights_name": spec.weights.name, "trained": spec.weights.trained}
+    weights = spec.weights
+    return {"weights": weights.sha256, "weights_name": weights.name, "provenance": weights.provenance}
 
 
 def visual_artifact(

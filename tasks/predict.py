@@ -16,7 +16,7 @@ from affstore.models.thresholds import decide
 from affstore.store.contract.errors import AffstoreError
 from affstore.store.contract.keys import key_of
 from affstore.store.contract.labels import task_space
-from affstore.store.contract.records import Address, Artifact, Record
+from affstore.store.contract.records import Address, Artifact, Record, least_trusted
 from affstore.store.engine.draft import Draft
 from affstore.tasks import recipes
 from affstore.tasks.examples import features_of, held_out_videos, subjects_of
@@ -85,5 +85,10 @@ def _prediction(work: Work, address: Address, recipe: Any, parents: tuple[Record
         {"raw": raw, "smoothed": smoothed, "label": label, "present": present},
         {"frames": len(raw), "task": experiment.task, "labels": list(space.names)},
         tuple(parent.as_parent() for parent in parents),
-        {"engine": "numpy", "precision": "float32", "device": "cpu", "trained": parents[0].made.get("trained", True)},
+        {
+            "engine": "numpy",
+            "precision": "float32",
+            "device": "cpu",
+            "provenance": least_trusted(parent.provenance for parent in parents),
+        },
     )

@@ -16,7 +16,7 @@ from affstore.models.submission import Submission, every_frame, read_sample, wri
 from affstore.store.contract.errors import SpecError
 from affstore.store.contract.labels import task_space
 from affstore.store.contract.names import MAIN, join_subject, split_subject
-from affstore.store.contract.records import Address, Artifact, Record
+from affstore.store.contract.records import Address, Artifact, Record, least_trusted
 from affstore.store.engine.reading import find_source
 from affstore.tasks import recipes
 from affstore.tasks.examples import face_of, subject_of, subjects_of
@@ -109,7 +109,7 @@ def _prediction(
             "engine": "numpy",
             "precision": "float32",
             "device": "cpu",
-            "trained": all(record.made.get("trained", True) for record in records.values()),
+            "provenance": least_trusted(record.provenance for record in records.values()),
         },
     )
 

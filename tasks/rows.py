@@ -13,6 +13,7 @@ from affstore.models.judging import Chosen
 from affstore.models.methods import UNSMOOTHED, Leaf, Method, Tunable
 from affstore.models.metrics import Scores
 from affstore.store.contract.errors import SpecError
+from affstore.store.contract.records import Provenance
 from affstore.tasks.specs import ExperimentSpec
 
 Protocol = Literal["papers", "honest"]
@@ -117,7 +118,7 @@ class Shown:
         videos: as predicted.
         curve: of a row with a sweep, x to its measure; empty else.
         seen: whether the validation videos were trained on, so that the number says nothing.
-        trained: False when any network on the way had untrained parameters.
+        provenance: of the least trusted network on the way; None without any.
         settled: what was chosen, for the arithmetic.
     """
 
@@ -129,7 +130,7 @@ class Shown:
     videos: tuple[ShownVideo, ...]
     curve: Mapping[float, float] = field(default_factory=dict)
     seen: bool = False
-    trained: bool = True
+    provenance: Provenance | None = None
     settled: Chosen = field(default_factory=lambda: Chosen(Leaf(""), 0, None))
 
 

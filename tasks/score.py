@@ -18,7 +18,7 @@ from affstore.store.contract.errors import AnnotationError, NotFoundError
 from affstore.store.contract.keys import key_of, plain
 from affstore.store.contract.labels import task_space
 from affstore.store.contract.names import join_subject
-from affstore.store.contract.records import Address, Artifact, Record
+from affstore.store.contract.records import Address, Artifact, Record, least_trusted
 from affstore.tasks import recipes
 from affstore.tasks.examples import labels_of, named_subjects, subject_of
 from affstore.tasks.protocols import folds_of, honest_name
@@ -79,7 +79,7 @@ def result_artifact(store: FeatureStore, row: RowSpec, protocol: Protocol, folds
             "seen": shown.seen,
         },
         tuple(sorted({record.as_parent() for record in used})),
-        {"engine": "numpy", "device": "cpu", "precision": "float64", "trained": shown.trained},
+        {"engine": "numpy", "device": "cpu", "precision": "float64", "provenance": shown.provenance},
     )
     return artifact, shown
 
@@ -110,7 +110,7 @@ def _shown(store: FeatureStore, row: RowSpec, protocol: Protocol, folds: int) ->
         shown,
         _curve(row, asked, chosen, videos),
         seen=any("validation" in head.division.train for head in row.heads),
-        trained=all(record.made.get("trained", True) for record in records),
+        provenance=least_trusted(record.provenance for record in records),
         settled=chosen,
     ), records
 

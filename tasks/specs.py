@@ -18,6 +18,7 @@ from affstore.models.heads.divisions import Division
 from affstore.models.heads.kinds import HeadSpec
 from affstore.store.contract.errors import SpecError
 from affstore.store.contract.keys import plain
+from affstore.store.contract.records import Provenance
 
 FEATURE_ARRAYS = ("embedding", "logits", "valence_arousal", "affect")
 """What an extractor may give a head."""
@@ -77,9 +78,9 @@ class Profile:
         return (*self.faces_from(self.detector.name), *self.sounds)
 
     @property
-    def untrained(self) -> list[str]:
-        """The networks that have untrained parameters."""
-        return [spec.name for spec in self.extractors if not spec.weights.trained]
+    def provenance(self) -> dict[str, Provenance]:
+        """What is known of every network's parameters, by the network's name."""
+        return {spec.name: spec.weights.provenance for spec in self.extractors}
 
     @property
     def sounds(self) -> tuple[SoundExtractorSpec, ...]:

@@ -20,7 +20,7 @@ from affstore.models.thresholds import best_thresholds, decide
 from affstore.store.contract.errors import AffstoreError, AnnotationError
 from affstore.store.contract.keys import key_of, plain
 from affstore.store.contract.labels import task_space
-from affstore.store.contract.records import Address, Artifact, Record
+from affstore.store.contract.records import Address, Artifact, Record, least_trusted
 from affstore.tasks import recipes
 from affstore.tasks.examples import Part, Seen, labelled
 from affstore.tasks.head_kinds import Arrays, Fitted, Work, kind_of
@@ -98,8 +98,8 @@ def _fit(work: Work, seen: Mapping[Part, list[Seen]], recipe: Any) -> Artifact:
     if thresholds is not None:
         arrays["parameter_thresholds"] = thresholds.astype(np.float32)
     made = dict(head.made) | {
-        "trained": all(
-            feature.made.get("trained", True) for part in seen.values() for s in part for feature in s.features
+        "provenance": least_trusted(
+            feature.provenance for part in seen.values() for subject in part for feature in subject.features
         ),
         "elapsed_s": round(time.perf_counter() - started, 3),
         "subjects": {part: len(subjects) for part, subjects in seen.items()},

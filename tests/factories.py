@@ -45,7 +45,7 @@ def visual(video: str, frames: int = 40, width: int = 8, seed: int = 0, extracto
         {"extractor": {"name": extractor, "seed": seed}, "source": key_of(video)},
         {"embedding": embedding, "present": present},
         {"frames": frames, "classes": None},
-        made={"trained": False},
+        made={"provenance": "untrained"},
     )
 
 

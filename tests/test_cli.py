@@ -59,7 +59,7 @@ def test_status_lists_videos_producers_and_tags(url, capsys):
     FeatureStore(url).tag("v1")
     document = json.loads(output(capsys, "status", "--store", url, "--json").out)
     assert [(video["video"], video["frames"]) for video in document["videos"]] == [("a", 40)]
-    assert document["producers"][0]["trained"] is False
+    assert document["producers"][0]["provenance"] == "untrained"
     assert set(document["tags"]) == {"v1"}
     assert "UNTRAINED" in output(capsys, "status", "--store", url).out
 

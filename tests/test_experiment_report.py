@@ -28,7 +28,7 @@ from affstore.tasks.rows import RowOutcome, RowSpec, Shown, ShownVideo, Sweep
 ABOUT = {
     "store": "a-store",
     "snapshot": "ABC123",
-    "untrained": [],
+    "weights": {"emotieffnet_b0": "published"},
     "papers_corpus": True,
     "brief": False,
     "code": {"numpy": "2.1"},
@@ -200,9 +200,17 @@ def test_what_others_wrote_is_escaped(tmp_path):
 
 
 def test_notices_say_what_the_numbers_are_not(tmp_path):
-    page = written(tmp_path, make_outcome(), untrained=["ddamfn"], papers_corpus=False, brief=True, notes=["by mtcnn"])
+    page = written(
+        tmp_path,
+        make_outcome(),
+        weights={"ddamfn": "untrained", "mt_ddamfn": "unofficial"},
+        papers_corpus=False,
+        brief=True,
+        notes=["by mtcnn"],
+    )
     assert "Corpus and weights differ from the papers&#x27;: these numbers say nothing about the papers." in page
-    assert "Untrained parameters were used for ddamfn" in page
+    assert "Untrained parameters were used for ddamfn:" in page
+    assert "not known to be the published files were used for mt_ddamfn:" in page
     assert "cut short" in page
     assert "by mtcnn" in page
 
@@ -216,9 +224,10 @@ def test_of_an_unnamed_corpus_the_page_says_what_comparing_needs(tmp_path):
     assert "The papers&#x27; numbers are of Aff-Wild2" in path.read_text()
 
 
-def test_one_untrained_network_on_the_way_is_enough_for_the_notice(tmp_path):
+@pytest.mark.parametrize("provenance", ["untrained", "unofficial"])
+def test_one_network_on_the_way_without_the_published_weights_is_enough_for_the_notice(tmp_path, provenance):
     outcome = make_outcome()
-    outcome = replace(outcome, shown=(replace(outcome.shown[0], trained=False),))
+    outcome = replace(outcome, shown=(replace(outcome.shown[0], provenance=provenance),))
     assert "Weights differ from the papers&#x27;" in written(tmp_path, outcome)
 
 

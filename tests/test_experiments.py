@@ -127,7 +127,7 @@ def test_every_row_ends_with_a_number_and_a_record(done):
             assert 0 <= low <= high <= 1
             held = results[f"{row.row.producer}@{shown.protocol}"]
             assert held.attributes["scores"]["value"] == pytest.approx(shown.scores.value)
-            assert held.made["trained"] is False
+            assert held.provenance == "untrained"
             assert held.parents
 
 

@@ -545,7 +545,7 @@ def said(capsys, *arguments: object, code: int = 0) -> str:
 def test_the_option_accepts_once_and_every_pull_shows_the_licence(limited, published, capsys):
     assert "--accept-licence" in said(capsys, "pull", NAME, "--mirror", published.parent, code=5)
     shown = said(capsys, "pull", NAME, "--mirror", published.parent, "--accept-licence")
-    assert "(official), licence CC-BY-NC-SA-4.0" in shown
+    assert "(published), licence CC-BY-NC-SA-4.0" in shown
     assert "licence CC-BY-NC-SA-4.0" in said(capsys, "import", NAME, published)
 
 
@@ -595,10 +595,11 @@ def test_where_one_of_several_fails_the_others_go_on(own_folder, published, tmp_
     assert call(["weights", "pull", NAME, "enet_b2_8", "--any-digest", "--json"]) == 5
     captured = capsys.readouterr()
     first, second = json.loads(captured.out)
-    assert (first["name"], first["present"], first["official"], first["licence"]) == (NAME, True, False, "Apache-2.0")
+    assert (first["name"], first["present"], first["licence"]) == (NAME, True, "Apache-2.0")
+    assert first["provenance"] == "unofficial"
     assert "enet_b2_8.pt" in second["error"]
     assert second["error"] in captured.err
-    assert "(not the published bytes), intact" in said(capsys, "verify")
+    assert "(unofficial: not known to be the published file), intact" in said(capsys, "verify")
     (parameters,) = (own_folder / "parameters").iterdir()
     parameters.write_bytes(parameters.read_bytes()[:-1])
     assert "is damaged" in said(capsys, "verify", code=5)

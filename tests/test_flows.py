@@ -101,7 +101,7 @@ def test_a_video_without_sound_has_no_audio_row(clips):
 def test_every_record_says_that_the_networks_are_untrained(clips):
     store, result = clips
     for record in store.records("visual", "audio"):
-        assert record.made["trained"] is False
+        assert record.provenance == "untrained"
         assert len(record.made["weights"]) == 64
     assert "Untrained parameters were used" in result.report.read_text()
 

@@ -259,9 +259,9 @@ def test_the_content_digest_depends_on_what_is_stored_and_not_on_when_or_by_whom
 def test_the_catalogue_is_a_polars_frame_with_a_row_an_artifact(folder_store):
     frame = catalogue(commit(folder_store, source("a"), visual("a")))
     assert isinstance(frame, pl.DataFrame)
-    assert frame.select("family", "producer", "video", "frames", "trained").rows() == [
+    assert frame.select("family", "producer", "video", "frames", "provenance").rows() == [
         ("source", "", "a", 40, None),
-        ("visual", "toy", "a", 40, False),
+        ("visual", "toy", "a", 40, "untrained"),
     ]
 
 

@@ -83,8 +83,10 @@ def _weights(store: str) -> Iterator[Finding]:
 
     folder = default_folder()
     kept = [status.record for status in map(folder.status, sorted(entries())) if status.record]
-    trained = sum(record.trained for record in kept)
-    said = f"{trained} of {len(entries())} trained networks in {folder.root}"
+    trained = [record for record in kept if record.trained]
+    unofficial = [record.name for record in trained if record.provenance == "unofficial"]
+    said = f"{len(trained)} of {len(entries())} trained networks in {folder.root}"
+    said += f"; not known to be the published files: {', '.join(unofficial)}" if unofficial else ""
     yield Finding("weights", True if trained else None, said if trained else f"{said}; see `affstore weights list`")
 
 

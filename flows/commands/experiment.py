@@ -23,6 +23,7 @@ from affstore.flows.commands.options import (
     print_json,
     print_table,
 )
+from affstore.flows.provenance import warnings
 from affstore.flows.watch import Screen, Watcher, to_terminal
 from affstore.store.contract.errors import SpecError
 
@@ -227,11 +228,8 @@ def tell(result: RowsResult) -> None:
         to_terminal("", f"{note}")
     if result.request.choice.brief:
         to_terminal("", "Trainings were cut short, only to see that every row runs: these numbers are no results.")
-    untrained = result.request.run.profile.untrained
-    if untrained:
-        to_terminal(
-            "", f"UNTRAINED parameters were used for {', '.join(untrained)}: the numbers say nothing about the papers."
-        )
+    for text in warnings(result.request.run.profile.provenance):
+        to_terminal("", text)
     to_terminal(
         "", "The papers' numbers are of Aff-Wild2 and of the published weights; other corpora and weights differ."
     )
@@ -284,7 +282,7 @@ def as_document(result: RowsResult) -> dict[str, Any]:
         "run_id": result.request.run.bench.run_id,
         "store": result.request.run.bench.store_url,
         "notes": list(result.request.notes),
-        "untrained": result.request.run.profile.untrained,
+        "weights": result.request.run.profile.provenance,
         "report": str(result.report),
         "files": [str(path) for path in result.files],
         "exit_code": result.exit_code,
@@ -302,6 +300,7 @@ def as_document(result: RowsResult) -> dict[str, Any]:
                         "details": dict(one.scores.details),
                         "chosen": dict(one.chosen),
                         "trained_on": one.seen,
+                        "weights": one.provenance,
                     }
                     for one in row.shown
                 ],

@@ -21,6 +21,7 @@ from affstore.flows.commands.options import (
     print_json,
     print_table,
 )
+from affstore.flows.provenance import warnings
 from affstore.flows.watch import to_terminal
 
 if TYPE_CHECKING:
@@ -123,11 +124,14 @@ def show_plan(config: RunConfig, as_json: bool, everything: bool = False) -> lis
     rows = [*_arrivals(opened, inputs, given), *rows]
     if as_json:
         shown = [_document(row) for row in rows if everything or row.status != "fresh"]
-        print_json({"artifacts": shown, "memory": need.as_document() if need.at_once else None})
+        memory = need.as_document() if need.at_once else None
+        print_json({"artifacts": shown, "memory": memory, "weights": profile.provenance})
     else:
         _print(rows, everything)
         if need.at_once:
             to_terminal(str(need))
+        for text in warnings(profile.provenance):
+            to_terminal(text)
     return rows
 
 

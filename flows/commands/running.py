@@ -6,6 +6,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from affstore.flows.commands.options import print_json, print_table
+from affstore.flows.provenance import warnings
 from affstore.flows.watch import Screen, Watcher, to_terminal
 
 if TYPE_CHECKING:
@@ -34,8 +35,6 @@ def run_and_tell(config: RunConfig, as_json: bool, replace_taken: bool = False, 
 
 def tell(result: RunResult) -> None:
     """Print what a run did, for a person."""
-    from affstore.flows.report import untrained_networks
-
     counts = Counter((outcome.stage, outcome.status) for outcome in result.outcomes)
     for stage in dict.fromkeys(outcome.stage for outcome in result.outcomes):
         said = ", ".join(f"{n} {status}" for (of, status), n in sorted(counts.items()) if of == stage)
@@ -47,11 +46,8 @@ def tell(result: RunResult) -> None:
     if result.evaluations:
         to_terminal("")
         print_table(*_scores(result))
-    untrained = untrained_networks(result)
-    if untrained:
-        to_terminal(
-            "", f"UNTRAINED parameters were used for {', '.join(untrained)}: the numbers say nothing about the papers."
-        )
+    for text in warnings(result.request.profile.provenance):
+        to_terminal("", text)
     to_terminal("", f"store     {result.request.bench.store_url}  (snapshot {result.snapshot})")
     if result.published:
         to_terminal(f"published {result.published[0].parent}  (tag {result.tag})")
@@ -60,8 +56,6 @@ def tell(result: RunResult) -> None:
 
 def as_document(result: RunResult) -> dict[str, Any]:
     """A run's result for other programs."""
-    from affstore.flows.report import untrained_networks
-
     return {
         "run_id": result.request.bench.run_id,
         "store": result.request.bench.store_url,
@@ -69,7 +63,7 @@ def as_document(result: RunResult) -> dict[str, Any]:
         "tag": result.tag,
         "published": [str(path) for path in result.published],
         "report": str(result.report),
-        "untrained": untrained_networks(result),
+        "weights": result.request.profile.provenance,
         "exit_code": result.exit_code,
         "scores": [
             {
@@ -80,6 +74,7 @@ def as_document(result: RunResult) -> dict[str, Any]:
                 "chance": e.by_chance.value,
                 "details": dict(e.smoothed.details),
                 "frames": e.smoothed.frames,
+                "weights": e.provenance,
             }
             for e in result.evaluations
         ],

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from affstore.flows.commands.options import DEFAULT_STORE, Json, Store, print_json, print_table
+from affstore.flows.provenance import marked
 from affstore.flows.watch import to_terminal
 
 if TYPE_CHECKING:
@@ -71,7 +72,17 @@ def _several(store: FeatureStore, video: str, as_json: bool) -> None:
     name = find_source(store, video).address.video if video else ""
     records = [r for r in store.records() if (r.address.video == name if name else r.address.family == "source")]
     if as_json:
-        print_json([{"artifact": r.address.path, "frames": r.attributes.get("frames"), "key": r.key} for r in records])
+        print_json(
+            [
+                {
+                    "artifact": record.address.path,
+                    "frames": record.attributes.get("frames"),
+                    "key": record.key,
+                    "provenance": record.provenance,
+                }
+                for record in records
+            ]
+        )
         return
     print_table(
         ("artifact", "frames", "key", "made"),
@@ -80,6 +91,4 @@ def _several(store: FeatureStore, video: str, as_json: bool) -> None:
 
 
 def _made(record: Record) -> str:
-    made = record.made
-    trained = "" if made.get("trained", True) else " UNTRAINED"
-    return f"{record.made_at} run {record.run_id}{trained}"
+    return f"{record.made_at} run {record.run_id} {marked(record.provenance)}".rstrip()

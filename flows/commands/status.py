@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from affstore.flows.commands.options import DEFAULT_STORE, Json, Store, print_json, print_table
+from affstore.flows.provenance import marked
 from affstore.flows.watch import to_terminal
 
 if TYPE_CHECKING:
@@ -83,6 +84,8 @@ def _complaint(source: Record, own: list[Record]) -> str | None:
 
 
 def _producers(records: list[Record]) -> list[dict[str, Any]]:
+    from affstore.store.contract.records import least_trusted
+
     found: dict[tuple[str, str], list[Record]] = {}
     for record in records:
         if record.address.family not in ("source", "quarantine"):
@@ -93,7 +96,7 @@ def _producers(records: list[Record]) -> list[dict[str, Any]]:
             "producer": producer,
             "artifacts": len(group),
             "rows": sum(int(record.attributes.get("frames", 0)) for record in group),
-            "trained": all(record.made.get("trained", True) for record in group),
+            "provenance": least_trusted(record.provenance for record in group),
         }
         for (family, producer), group in sorted(found.items())
     ]
@@ -121,10 +124,10 @@ def _print(document: dict[str, Any]) -> None:
     if document["producers"]:
         to_terminal("")
         cells = [
-            (p["family"], p["producer"], str(p["artifacts"]), str(p["rows"]), "" if p["trained"] else "UNTRAINED")
+            (p["family"], p["producer"], str(p["artifacts"]), str(p["rows"]), marked(p["provenance"]))
             for p in document["producers"]
         ]
-        print_table(("family", "by", "artifacts", "rows", ""), cells)
+        print_table(("family", "by", "artifacts", "rows", "weights"), cells)
     if document["quarantined"]:
         to_terminal("")
         print_table(

@@ -82,7 +82,7 @@ def pull(
     accept_licence
         Accept licences that limit the use of the weights; without it you are asked, once for each.
     any_digest
-        Take what comes where it is not, or cannot be known to be, the published file; every record then says so.
+        Take what comes where it is not known to be the published file; every record then says `unofficial`.
     sha256
         Take the one file with this digest.
     dry_run
@@ -135,7 +135,7 @@ def import_(
     accept_licence
         Accept a licence that limits the use of the weights; without it you are asked, once.
     any_digest
-        Take a file of the same layout with other numbers; every record then says that it is not official.
+        Take a file of the same layout with other numbers; every record then says `unofficial`.
     sha256
         Take the one file with this digest.
     dry_run

@@ -30,7 +30,8 @@ def sentence(done: dict[str, Any]) -> str:
 
 
 def _state(here: dict[str, Any]) -> str:
-    kind = "untrained" if not here["trained"] else "official" if here["official"] else "not the published bytes"
+    known = "unofficial: not known to be the published file"
+    kind = known if here["provenance"] == "unofficial" else here["provenance"]
     return f"{here['sha256'][:12]} ({kind})"
 
 
@@ -57,8 +58,7 @@ def document(status: WeightsStatus) -> dict[str, Any]:
         "name": status.name,
         "present": True,
         "sha256": record.sha256,
-        "trained": record.trained,
-        "official": record.official,
+        "provenance": record.provenance,
         "source": record.source,
         "file_sha256": record.file_sha256,
     }

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import Literal
 
 from affstore.store.contract.errors import SpecError
+from affstore.store.contract.keys import NOT_IN_KEYS
 from affstore.store.contract.labels import LabelSpace
+from affstore.store.contract.records import Provenance, provenance_of
 
 Precision = Literal["float32", "bfloat16"]
 
@@ -26,12 +28,20 @@ class WeightsRef:
     Attributes:
         name: the entry of `models/weights/registry.yaml`.
         sha256: digest of the parameters themselves; empty in a registered spec, filled in before any key is made.
-        trained: False for seeded, untrained parameters; every record and report says so.
+        trained: False for seeded, untrained parameters.
+        official: whether they were read from a file with the published digest; equal parameters are equal numbers,
+            whatever file they come from.
     """
 
     name: str
     sha256: str = ""
     trained: bool = True
+    official: bool = field(default=True, metadata=NOT_IN_KEYS)
+
+    @property
+    def provenance(self) -> Provenance:
+        """What every record and report says of the parameters."""
+        return provenance_of(self.trained, self.official)
 
 
 @dataclass(frozen=True, slots=True)

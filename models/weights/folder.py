@@ -78,7 +78,7 @@ class WeightsFolder:
             entry: what to fetch.
             mirror: a folder that holds the published files, `<name>/<file>` or `<file>`, used instead of the network.
             on_progress: told the bytes so far and in all.
-            trust: what is taken beside the published bytes; its record then says that it is not official.
+            trust: what is taken beside the published bytes; what is not them is `unofficial` in its record.
 
         Raises:
             WeightsMissingError: the mirror does not have the file, or it is not public.
@@ -105,8 +105,8 @@ class WeightsFolder:
         Args:
             name: the entry it belongs to.
             path: the published file.
-            any_digest: take a file of the same layout but other numbers; its record says that it is not official.
-            sha256: take the file of this digest, and no other; its record says whether it is official.
+            any_digest: take a file of the same layout but other numbers; its record says that it is `unofficial`.
+            sha256: take the file of this digest, and no other; its record says whether it is the published one.
 
         Raises:
             UnknownNameError: there is no such entry.
@@ -166,7 +166,7 @@ class WeightsFolder:
         record = self._untrained(ref.name) if untrained else self._record(self._record_path(ref.name))
         if record is None:
             raise self._missing(ref.name)
-        return dataclasses.replace(ref, sha256=record.sha256, trained=record.trained)
+        return dataclasses.replace(ref, sha256=record.sha256, trained=record.trained, official=record.official)
 
     def _untrained(self, name: str) -> WeightsRecord | None:
         recipe = recipe_of(name, SEED)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from affstore.store.contract.errors import WeightsError
+from affstore.store.contract.records import Provenance, provenance_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +34,11 @@ class WeightsRecord:
     official: bool
     source: str
     file_sha256: str = ""
+
+    @property
+    def provenance(self) -> Provenance:
+        """`published`, `unofficial` or `untrained`."""
+        return provenance_of(self.trained, self.official)
 
 
 def read_record(path: Path) -> WeightsRecord | None:

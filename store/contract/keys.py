@@ -17,15 +17,21 @@ from affstore.store.contract.errors import SpecError
 
 _BLOCK_BYTES = 1 << 20
 
+NOT_IN_KEYS = {"in_keys": False}
+"""Metadata of a dataclass field that no number depends on, so that no recipe and no key holds it."""
+
 
 def plain(value: Any) -> Any:
     """The value as plain JSON types, with dataclasses as their fields; the form a recipe is stored in.
+
+    Fields with the metadata `NOT_IN_KEYS` are left out.
 
     Raises:
         SpecError: the value is something whose identity JSON cannot hold (an array, a path, NaN …).
     """
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+        fields = [field for field in dataclasses.fields(value) if field.metadata.get("in_keys", True)]
+        return {field.name: plain(getattr(value, field.name)) for field in fields}
     if isinstance(value, Mapping):
         return {str(name): plain(item) for name, item in value.items()}
     if isinstance(value, tuple | list):

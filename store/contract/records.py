@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,12 @@ from affstore.store.contract.errors import SchemaError
 from affstore.store.contract.keys import key_of
 
 Arrays = Mapping[str, NDArray[Any]]
+
+Provenance = Literal["published", "unofficial", "untrained"]
+"""What is known of the parameters behind a number, from the most to the least trusted: they were read from a file with
+the published digest; from another file, or one whose digest nobody published; they are seeded and untrained."""
+
+_TRUST: tuple[Provenance, ...] = get_args(Provenance)
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -59,7 +65,7 @@ class Artifact:
         arrays: name to array, as `schema.yaml` states for the family.
         attributes: what the family requires beside the record.
         parents: the artifacts it was computed from.
-        made: how: extractor, weights, engine, precision, device.
+        made: how: extractor, weights and their provenance, engine, precision, device.
     """
 
     address: Address
@@ -97,6 +103,20 @@ class Record:
     run_id: str
     made_at: str
     attributes: Mapping[str, Any]
+
+    @property
+    def provenance(self) -> Provenance | None:
+        """The provenance of the network parameters behind the numbers; None where there are none.
+
+        Records of earlier versions say only whether the parameters were trained; of trained ones it is not known that
+        they are the published ones.
+        """
+        found = self.made.get("provenance")
+        if found in _TRUST:
+            return _TRUST[_TRUST.index(found)]
+        if "trained" not in self.made:
+            return None
+        return provenance_of(self.made["trained"], official=False)
 
     def as_parent(self) -> Parent:
         """This artifact as a parent of another."""
@@ -167,3 +187,13 @@ def record_of(artifact: Artifact, digest: str, code: Mapping[str, str], run_id: 
 def rows(mask: NDArray[np.bool_]) -> int:
     """How many rows of a `present` or `known` mask are real."""
     return int(np.count_nonzero(mask))
+
+
+def provenance_of(trained: bool, official: bool) -> Provenance:
+    """The provenance of parameters that are trained or not, of a file that is the published one or not."""
+    return "untrained" if not trained else "published" if official else "unofficial"
+
+
+def least_trusted(found: Iterable[Provenance | None]) -> Provenance | None:
+    """The provenance of what was computed from several artifacts: the least trusted of theirs; None without any."""
+    return max((provenance for provenance in found if provenance), key=_TRUST.index, default=None)

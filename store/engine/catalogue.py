@@ -17,8 +17,8 @@ def catalogue(store: FeatureStore) -> pl.DataFrame:
     """What is in a store.
 
     Returns:
-        One row an artifact: family, producer, video, subject, frames, key, digest, trained, run_id, made_at, path.
-        `trained` is null where no weights were involved.
+        One row an artifact: family, producer, video, subject, frames, key, digest, provenance, run_id, made_at, path.
+        `provenance` is published, unofficial or untrained, and null where no weights were involved.
     """
     import polars as pl
 
@@ -30,7 +30,7 @@ def catalogue(store: FeatureStore) -> pl.DataFrame:
         "frames": pl.Int64,
         "key": pl.String,
         "digest": pl.String,
-        "trained": pl.Boolean,
+        "provenance": pl.String,
         "run_id": pl.String,
         "made_at": pl.String,
         "path": pl.String,
@@ -52,7 +52,7 @@ def content_digest(store: FeatureStore) -> str:
     )
 
 
-def _row(record: Record) -> tuple[str | int | bool | None, ...]:
+def _row(record: Record) -> tuple[str | int | None, ...]:
     address = record.address
     return (
         address.family,
@@ -62,7 +62,7 @@ def _row(record: Record) -> tuple[str | int | bool | None, ...]:
         record.attributes.get("frames"),
         record.key,
         record.digest,
-        record.made.get("trained"),
+        record.provenance,
         record.run_id,
         record.made_at,
         address.path,
