@@ -7,7 +7,8 @@ From a notebook::
     store = affstore.FeatureStore("affstore-data")      # or FeatureStore(url, at="a tag or a snapshot")
     affstore.catalogue(store)                           # a polars frame, one row an artifact
     video = affstore.read_video(store, "video2", "emotieffnet_b0")
-    video.embedding, video.present, video.clock.starts_s
+    video.embedding, video.present, video.clock.starts_s   # NaN where there is no face
+    affstore.open_xarray(store, "video2", "emotieffnet_b0")["logits"].sel({"class": "Happiness"})
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from affstore.store.engine.catalogue import catalogue, content_digest
+    from affstore.store.engine.datasets import open_xarray
     from affstore.store.engine.feature_store import FeatureStore
     from affstore.store.engine.reading import AlignedEmbedding, read_clock, read_video
     from affstore.store.engine.windows import FrameWindows
@@ -26,6 +28,7 @@ __all__ = [
     "FrameWindows",
     "catalogue",
     "content_digest",
+    "open_xarray",
     "read_clock",
     "read_video",
 ]
@@ -36,6 +39,7 @@ _MODULES = {
     "FrameWindows": "affstore.store.engine.windows",
     "catalogue": "affstore.store.engine.catalogue",
     "content_digest": "affstore.store.engine.catalogue",
+    "open_xarray": "affstore.store.engine.datasets",
     "read_clock": "affstore.store.engine.reading",
     "read_video": "affstore.store.engine.reading",
 }

@@ -39,6 +39,8 @@ class FamilySchema:
         path: template of the group's path.
         arrays: by name.
         sizes: axes of fixed length.
+        places: names of the places along such axes, where they have any.
+        mask: the array that says where the others are real; empty where all of them always are.
         free_arrays: prefixes under which any array of the given type may stand, e.g. a head's parameters.
         attributes: names that must be present beside the record.
     """
@@ -48,6 +50,8 @@ class FamilySchema:
     path: str
     arrays: Mapping[str, ArraySchema]
     sizes: Mapping[str, int]
+    places: Mapping[str, tuple[str, ...]]
+    mask: str
     free_arrays: Mapping[str, str]
     attributes: tuple[str, ...]
 
@@ -190,12 +194,16 @@ def _schema() -> tuple[int, dict[str, FamilySchema]]:
 
 def _family(name: str, body: Mapping[str, Any]) -> FamilySchema:
     arrays = {array: _array(fields) for array, fields in body.get("arrays", {}).items()}
+    sizes = body.get("sizes", {})
+    places = {axis: tuple(size) for axis, size in sizes.items() if isinstance(size, list)}
     return FamilySchema(
         name=name,
         version=body["version"],
         path=body["path"],
         arrays=arrays,
-        sizes=body.get("sizes", {}),
+        sizes={axis: len(places[axis]) if axis in places else size for axis, size in sizes.items()},
+        places=places,
+        mask=body.get("mask", ""),
         free_arrays=body.get("free_arrays", {}),
         attributes=tuple(body["attributes"]),
     )

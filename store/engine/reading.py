@@ -1,7 +1,8 @@
-"""One video's embedding with its clock and its mask."""
+"""One video's embedding with its clock and its mask; NaN where the store has zeros under a mask."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -13,6 +14,7 @@ from affstore.store.contract.clock import FrameClock
 from affstore.store.contract.errors import NotFoundError
 from affstore.store.contract.names import MAIN
 from affstore.store.contract.records import Address, Record
+from affstore.store.contract.schema import FamilySchema, family
 from affstore.store.engine.feature_store import FeatureStore
 
 
@@ -21,12 +23,13 @@ class AlignedEmbedding:
     """A feature with one row a video frame.
 
     Attributes:
-        embedding: `(frames, width)` float32; zeros where `present` is False.
+        embedding: `(frames, width)` float32; this and all below is NaN where `present` is False.
         present: `(frames,)` bool: a face was seen, or sound plays, at that frame.
         clock: when each frame begins, exactly.
         record: how it was made and from what.
         logits: `(frames, classes)` float32, or None.
-        valence_arousal: `(frames, 2)` float32, or None.
+        valence_arousal: of a face network, `(frames, 2)` float32, or None.
+        affect: of a sound network, `(frames, 3)` float32: arousal, dominance, valence; or None.
     """
 
     embedding: NDArray[np.float32]
@@ -35,6 +38,12 @@ class AlignedEmbedding:
     record: Record
     logits: NDArray[np.float32] | None = None
     valence_arousal: NDArray[np.float32] | None = None
+    affect: NDArray[np.float32] | None = None
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """What the columns of `logits` mean; empty without logits."""
+        return tuple(self.record.attributes.get("classes") or ())
 
 
 def read_clock(store: FeatureStore, video: str) -> FrameClock:
@@ -63,7 +72,7 @@ def read_video(store: FeatureStore, video: str, extractor: str, subject: str = M
     """
     source = find_source(store, video)
     record = _feature(store, source.address.video, extractor, subject)
-    arrays: dict[str, Any] = store.read(record.address)
+    arrays: dict[str, Any] = with_gaps(family(record.address.family), store.read(record.address))
     return AlignedEmbedding(clock=read_clock(store, video), record=record, **arrays)
 
 
@@ -80,6 +89,24 @@ def find_source(store: FeatureStore, video: str) -> Record:
         if video in record.attributes["aliases"]:
             return record
     raise NotFoundError(f"The store at '{store.url}' has no video '{video}'. `affstore show` lists its videos.")
+
+
+def with_gaps(schema: FamilySchema, arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """Put NaN in place of the zeros that the family's mask covers; integers become float32.
+
+    Args:
+        schema: of the artifact's family.
+        arrays: as `FeatureStore.read` gives them; they may be written over.
+    """
+    mask = arrays.get(schema.mask)
+    if mask is None:
+        return dict(arrays)
+    gapped = {schema.mask: mask}
+    for name in arrays.keys() - gapped.keys():
+        array = arrays[name]
+        gapped[name] = array if array.dtype.kind == "f" and array.flags.writeable else array.astype(np.float32)
+        gapped[name][~mask] = np.nan
+    return {name: gapped[name] for name in arrays}
 
 
 def _feature(store: FeatureStore, video: str, extractor: str, subject: str) -> Record:

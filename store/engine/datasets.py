@@ -1,0 +1,83 @@
+"""Artifacts with a row a frame as `xarray` datasets: instants and names along the axes, NaN under a mask."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from affstore.store.contract.errors import NotFoundError, SpecError
+from affstore.store.contract.names import MAIN
+from affstore.store.contract.records import Address, Record
+from affstore.store.contract.schema import family
+from affstore.store.engine.feature_store import FeatureStore
+from affstore.store.engine.reading import find_source, with_gaps
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+_FRAMED = ("visual", "audio", "face", "label", "prediction")
+
+
+def open_xarray(store: FeatureStore, video: str, producer: str, subject: str = MAIN) -> xr.Dataset:
+    """Read what one extractor, detector, task or experiment says of a video, with names on its axes.
+
+    For example, `open_xarray(store, "video2", "emotieffnet_b0")["logits"].sel({"class": "Happiness"})` are the logits
+    of one class, and `.sel(time_s=1.5, method="nearest")` is the frame nearest to an instant. Values are NaN where
+    there is no face, no sound or no label; `present`, or `known`, says the same.
+
+    Args:
+        store: an open store.
+        video: the video's name, or an alias.
+        producer: who made it, or its family and who made it, as `label/va`.
+        subject: whose face; `main` in a video of one person. Sound has no subject.
+
+    Raises:
+        NotFoundError: there is no such thing; the message says what there is.
+        SpecError: several families have something of that name.
+    """
+    name = find_source(store, video).address.video
+    among = store.addresses(*_FRAMED, video=name)
+    wanted_family, _, wanted = producer.rpartition("/")
+    found = [
+        address
+        for address in among
+        if address.producer == wanted and wanted_family in ("", address.family) and address.subject in ("", subject)
+    ]
+    if not found:
+        there = ", ".join(address.path for address in among) or "nothing"
+        raise NotFoundError(f"'{video}' has nothing by '{producer}' for subject '{subject}'. It has: {there}.")
+    if len(found) > 1:
+        named = " or ".join(f"'{address.family}/{address.producer}'" for address in found)
+        raise SpecError(f"'{producer}' means several things of '{video}'. Ask for {named}.")
+    return dataset_of(store, store.get(found[0]))
+
+
+def dataset_of(store: FeatureStore, record: Record) -> xr.Dataset:
+    """An artifact that has a row a frame, as a dataset; see `open_xarray`."""
+    import xarray as xr
+
+    address = record.address
+    schema = family(address.family)
+    arrays = with_gaps(schema, store.read(address))
+    source = Address("source", video=address.video)
+    time_s = arrays.pop("time_s") if address == source else store.read(source, ["time_s"])["time_s"]
+    dims = {name: schema.array(name).dims for name in arrays}
+    coordinates: dict[str, Any] = {"time_s": ("frame", time_s, {"units": "s", "long_name": "start of the frame"})}
+    for axis, names in axis_names(record).items():
+        lengths = {arrays[name].shape[of.index(axis)] for name, of in dims.items() if axis in of}
+        if lengths == {len(names)}:
+            coordinates[axis] = (axis, np.array(names))
+    said = {"artifact": address.path, "key": record.key, "provenance": record.provenance or "no network"}
+    dataset = xr.Dataset({name: (dims[name], array) for name, array in arrays.items()}, coordinates, said)
+    return dataset.set_xindex("time_s")
+
+
+def axis_names(record: Record) -> Mapping[str, tuple[str, ...]]:
+    """What the places along an artifact's axes are called: classes, units, valence and arousal."""
+    names = dict(family(record.address.family).places)
+    for attribute, axes in (("classes", ("class",)), ("labels", ("output", "label", "decision"))):
+        if record.attributes.get(attribute):
+            names |= dict.fromkeys(axes, tuple(record.attributes[attribute]))
+    return names
