@@ -113,7 +113,7 @@ def _is_plain(array: zarr.Array[Any]) -> bool:
     if [type(codec) for codec in codecs] != [BytesCodec] or array.chunks[1:] != array.shape[1:]:
         return False
     order = codecs[0].endian
-    return array.dtype.isnative and (order is None or order.value == sys.byteorder)
+    return array.dtype.isnative and order in (None, sys.byteorder)
 
 
 def _parts_of(wanted: RowRange) -> Iterator[_Part]:
