@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,9 +19,10 @@ from affstore.flows.predict import predict
 from affstore.flows.rows_request import RowsRequest
 from affstore.flows.train import train
 from affstore.flows.watch import watching
-from affstore.store.contract.errors import AffstoreError
+from affstore.models.heads.divisions import Folds
+from affstore.store.contract.errors import AffstoreError, AnnotationError
 from affstore.tasks.outcomes import Outcome, refused
-from affstore.tasks.protocols import folds_of, with_fixed_epochs
+from affstore.tasks.protocols import folds_in_use, folds_of, honest_name, with_fixed_epochs
 from affstore.tasks.row_files import row_predictions, write_row_file
 from affstore.tasks.rows import Protocol, RowOutcome, RowSpec, Shown
 from affstore.tasks.score import result_artifact, same
@@ -90,30 +91,52 @@ def _fitted(bench: Bench, heads: Sequence[ExperimentSpec], runs_on: Any) -> list
 
 def _honestly_fitted(request: RowsRequest, runs_on: Any) -> list[Outcome]:
     """The folds' heads, and then those with the epochs that the folds found best."""
-    bench, heads = request.run.bench, request.honest_heads
-    outcomes = _fitted(bench, [fold for head in heads for fold in folds_of(head, request.choice.folds)], runs_on)
+    bench, folds = request.run.bench, request.choice.folds
+    outcomes: list[Outcome] = []
+    in_use: dict[str, tuple[ExperimentSpec, ...]] = {}
+    for head in request.honest_heads:
+        try:
+            in_use[head.name] = folds_in_use(FeatureStore(bench.store_url), head, folds)
+        except AnnotationError as error:
+            outcomes.append(refused("train", honest_name(head), error))
+    outcomes += _fitted(bench, [fold for heads in in_use.values() for fold in heads], runs_on)
     store = FeatureStore(bench.store_url)
     failed = {outcome.subject for outcome in outcomes if outcome.status == "failed"}
-    whole = [h for h in heads if not failed & {fold.name for fold in folds_of(h, request.choice.folds)}]
-    return outcomes + _fitted(bench, [with_fixed_epochs(store, head, request.choice.folds) for head in whole], runs_on)
+    whole = [
+        head
+        for head in request.honest_heads
+        if head.name in in_use and not failed & {fold.name for fold in in_use[head.name]}
+    ]
+    return outcomes + _fitted(bench, [with_fixed_epochs(store, head, folds) for head in whole], runs_on)
 
 
 def _row(request: RowsRequest, row: RowSpec, failed: dict[str, str]) -> RowOutcome:
     """Score a row under each protocol; one that cannot be is told why, and the others go on."""
-    broken = [failed[head.name] for head in row.heads if head.name in failed]
-    found = RowOutcome(row, "failed", broken[0]) if broken else _scored(request, row)
+    found = _scored(request, row, failed)
     watching().outcome(Outcome("score", row.name, found.status, found.reason or _said(found)))
     return found
 
 
-def _scored(request: RowsRequest, row: RowSpec) -> RowOutcome:
+def _scored(request: RowsRequest, row: RowSpec, failed: Mapping[str, str]) -> RowOutcome:
     """A row's numbers; where one protocol gives none, that of the other is kept and the row has failed."""
-    done = [score_row(request.run.bench, row, protocol, request.choice.folds) for protocol in request.protocols_of(row)]
+    folds = request.choice.folds
+    done = []
+    for protocol in request.protocols_of(row):
+        names = [head.name for head in row.heads]
+        if protocol == "honest":
+            names += [name for head in row.heads for name in _honest_names(head, folds)]
+        broken = [failed[name] for name in names if name in failed]
+        done.append(_Scored(reason=broken[0]) if broken else score_row(request.run.bench, row, protocol, folds))
     shown = tuple(one.shown for one in done if one.shown is not None)
     reasons = [one.reason for one in done if one.shown is None]
     if reasons:
         return RowOutcome(row, "failed", reasons[0], shown)
     return RowOutcome(row, "done" if any(one.news for one in done) else "cached", "", shown)
+
+
+def _honest_names(head: ExperimentSpec, folds: Folds) -> tuple[str, ...]:
+    """What the heads are called that the protocol `honest` needs beside a row's own."""
+    return (*(fold.name for fold in folds_of(head, folds)), honest_name(head))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -126,7 +149,7 @@ class _Scored:
 
 
 @task(name="score", task_run_name="score {row.name}", cache_policy=NO_CACHE, persist_result=False)
-def score_row(bench: Bench, row: RowSpec, protocol: Protocol, folds: int) -> _Scored:
+def score_row(bench: Bench, row: RowSpec, protocol: Protocol, folds: Folds) -> _Scored:
     """Score a row and keep its result in the store. It runs beside the committer, so it may commit."""
     store = FeatureStore(bench.store_url)
     try:

@@ -14,6 +14,7 @@ from affstore.flows.run import Request, request_of
 from affstore.models.extractors.registry import spec_of
 from affstore.models.extractors.specs import FaceExtractorSpec
 from affstore.models.faces.specs import DetectorSpec
+from affstore.models.heads.divisions import Folds
 from affstore.models.methods import renamed
 from affstore.models.weights.folder import default_folder
 from affstore.store.contract.errors import WeightsError
@@ -34,7 +35,7 @@ class RowsChoice:
     """
 
     protocols: tuple[Protocol, ...] = ("papers",)
-    folds: int = 5
+    folds: Folds = field(default_factory=Folds)
     brief: bool = False
     samples: Mapping[str, Path] = field(default_factory=dict)
 

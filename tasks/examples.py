@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from affstore import FeatureStore
-from affstore.models.heads.divisions import fold_of
+from affstore.models.heads.divisions import Folds
 from affstore.models.heads.examples import Examples
 from affstore.store.contract.errors import AnnotationError, SpecError
 from affstore.store.contract.names import MAIN, SIDES
@@ -47,8 +47,7 @@ def labelled(store: FeatureStore, experiment: ExperimentSpec, part: Part) -> lis
     splits = division.train if part == "train" or division.folds else division.validation
     labels = labels_of(store, experiment.task, splits)
     if division.folds:
-        held_out = held_out_videos(store, experiment)
-        labels = [label for label in labels if (label.address.video in held_out) == (part == "validation")]
+        labels = [one for one in labels if held_out(store, experiment, one.address.video) == (part == "validation")]
     return seen_of(store, experiment, labels)
 
 
@@ -69,18 +68,24 @@ def labels_of(store: FeatureStore, task: str, splits: Collection[str]) -> list[R
     return [r for r in store.records("label") if r.address.producer == task and r.attributes["split"] in splits]
 
 
-def held_out_videos(store: FeatureStore, experiment: ExperimentSpec) -> set[str]:
-    """The videos of the part that an experiment's fold holds out; none without folds.
+def held_out(store: FeatureStore, experiment: ExperimentSpec, video: str) -> bool:
+    """Whether an experiment's fold holds out a video; False without folds.
 
     Raises:
-        AnnotationError: there are fewer labelled videos than folds.
+        AnnotationError: folds are made of groups, and the video has none.
     """
     division = experiment.division
-    if not division.folds:
-        return set()
-    videos = sorted({label.address.video for label in labels_of(store, experiment.task, division.train)})
-    folds = fold_of(videos, division.folds, division.seed)
-    return {video for video in videos if folds[video] == division.held_out}
+    return division.folds is not None and fold_of(store, division.folds, video) == division.held_out
+
+
+def fold_of(store: FeatureStore, folds: Folds, video: str) -> int:
+    """The fold of a video that the store has, from 0.
+
+    Raises:
+        AnnotationError: folds are made of groups, and the video has none.
+    """
+    source = store.get(Address("source", video=video)).attributes
+    return folds.fold_of((video, *source["aliases"]), source["sha256"])
 
 
 def subjects_of(store: FeatureStore, video: str, experiment: ExperimentSpec) -> list[str]:

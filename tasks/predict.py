@@ -19,7 +19,7 @@ from affstore.store.contract.labels import task_space
 from affstore.store.contract.records import Address, Artifact, Record, least_trusted
 from affstore.store.engine.draft import Draft
 from affstore.tasks import recipes
-from affstore.tasks.examples import features_of, held_out_videos, subjects_of
+from affstore.tasks.examples import features_of, held_out, subjects_of
 from affstore.tasks.head_kinds import Work, kind_of
 from affstore.tasks.outcomes import Outcome, as_state, refused
 from affstore.tasks.specs import Bench, ExperimentSpec
@@ -40,8 +40,8 @@ def store_predictions(bench: Bench, video: str, experiments: Sequence[Experiment
     draft = store.draft(bench.code, bench.run_id)
     try:
         for experiment in experiments:
-            if experiment.division.folds and video not in held_out_videos(store, experiment):
-                continue  # a fold's head judges the videos that it was not fitted on, and no others
+            if experiment.division.folds and not _judged_by(store, experiment, video):
+                continue
             for subject in subjects_of(store, video, experiment):
                 address = Address("prediction", experiment.name, video, subject)
                 _store_prediction(Work(store, bench, experiment), draft, address)
@@ -51,6 +51,13 @@ def store_predictions(bench: Bench, video: str, experiments: Sequence[Experiment
         return Outcome("predict", video, "cached", "its predictions are in the store")
     frames = int(draft.records[0].attributes["frames"])
     return Outcome("predict", video, "done", f"{len(draft.records)} predictions", frames, draft)
+
+
+def _judged_by(store: FeatureStore, fold: ExperimentSpec, video: str) -> bool:
+    """Whether a fold's head judges a video: it is labelled for training, and the head was not fitted on it."""
+    labels = [r for r in store.records("label", video=video) if r.address.producer == fold.task]
+    trains = any(label.attributes["split"] in fold.division.train for label in labels)
+    return trains and held_out(store, fold, video)
 
 
 def _store_prediction(work: Work, draft: Draft, address: Address) -> None:

@@ -6,38 +6,59 @@ from dataclasses import replace
 
 from affstore import FeatureStore
 from affstore.models.heads.automl_specs import AutoMlSpec
-from affstore.models.heads.divisions import Division
+from affstore.models.heads.divisions import Division, Folds
 from affstore.models.heads.finetune_specs import FineTuneSpec
 from affstore.models.heads.kinds import HeadSpec
 from affstore.models.heads.sequence_specs import SequenceSpec
+from affstore.store.contract.errors import AnnotationError
 from affstore.store.contract.records import Address
+from affstore.tasks.examples import fold_of, labels_of
 from affstore.tasks.head_kinds import fixed_epochs
 from affstore.tasks.specs import ExperimentSpec
 
 
-def folds_of(experiment: ExperimentSpec, folds: int) -> tuple[ExperimentSpec, ...]:
+def folds_of(experiment: ExperimentSpec, folds: Folds) -> tuple[ExperimentSpec, ...]:
     """An experiment once for each fold: fitted on the other folds of its training videos, judged on that one."""
     return tuple(
         replace(
             experiment,
-            name=f"{experiment.name}-fold{i + 1}of{folds}",
-            division=Division(experiment.division.train, (), folds, i, experiment.division.seed),
+            name=f"{experiment.name}-fold{i + 1}of{folds.count}",
+            division=Division(experiment.division.train, (), folds, i),
         )
-        for i in range(folds)
+        for i in range(folds.count)
     )
 
 
-def with_fixed_epochs(store: FeatureStore, experiment: ExperimentSpec, folds: int) -> ExperimentSpec:
+def folds_in_use(store: FeatureStore, experiment: ExperimentSpec, folds: Folds) -> tuple[ExperimentSpec, ...]:
+    """Those of `folds_of` that hold out a labelled video; of few videos a fold may be empty.
+
+    Raises:
+        AnnotationError: fewer than two folds have a video, or a video lacks its group.
+    """
+    labels = labels_of(store, experiment.task, experiment.division.train)
+    videos = sorted({label.address.video for label in labels})
+    in_use = {fold_of(store, folds, video) for video in videos}
+    found = tuple(fold for fold in folds_of(experiment, folds) if fold.division.held_out in in_use)
+    if len(found) < 2:
+        raise AnnotationError(
+            f"The {len(videos)} training videos with labels of the task '{experiment.task}' are in {len(found)} of "
+            f"{folds.count} folds, and two at least are needed. Add videos or groups, or ask for more folds."
+        )
+    return found
+
+
+def with_fixed_epochs(store: FeatureStore, experiment: ExperimentSpec, folds: Folds) -> ExperimentSpec:
     """An experiment fitted on all of its training videos, for as many epochs as its folds' heads found best.
 
     The middle one of the folds' best epochs is taken; the lower of two.
 
     Raises:
         NotFoundError: a fold's head is not in the store.
+        AnnotationError: see `folds_in_use`.
     """
     best = [
         int(store.get(Address("head", fold.name)).attributes["head"]["best_epoch"]) + 1
-        for fold in folds_of(experiment, folds)
+        for fold in folds_in_use(store, experiment, folds)
     ]
     return _fixed(experiment, sorted(best)[(len(best) - 1) // 2])
 

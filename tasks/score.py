@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from affstore import FeatureStore
+from affstore.models.heads.divisions import Folds
 from affstore.models.intervals import bootstrap_interval, whole_videos
 from affstore.models.judging import Chosen, JudgedVideo, Judging, apply, judge
 from affstore.models.metrics import confusion_matrix, kept_classes
@@ -20,7 +21,7 @@ from affstore.store.contract.labels import task_space
 from affstore.store.contract.names import join_subject
 from affstore.store.contract.records import Address, Artifact, Record, least_trusted
 from affstore.tasks import recipes
-from affstore.tasks.examples import labels_of, named_subjects, subject_of
+from affstore.tasks.examples import held_out, labels_of, named_subjects, subject_of
 from affstore.tasks.protocols import folds_of, honest_name
 from affstore.tasks.rows import Protocol, RowSpec, Shown, ShownVideo
 from affstore.tasks.specs import ExperimentSpec
@@ -41,7 +42,7 @@ class Judged:
     records: tuple[Record, ...]
 
 
-def result_artifact(store: FeatureStore, row: RowSpec, protocol: Protocol, folds: int) -> tuple[Artifact, Shown]:
+def result_artifact(store: FeatureStore, row: RowSpec, protocol: Protocol, folds: Folds) -> tuple[Artifact, Shown]:
     """Score a row on the validation videos: its result as the store keeps it, and as it is shown.
 
     Args:
@@ -89,7 +90,7 @@ def result_address(row: RowSpec, protocol: Protocol) -> Address:
     return Address("result", f"{row.producer}@{protocol}")
 
 
-def _shown(store: FeatureStore, row: RowSpec, protocol: Protocol, folds: int) -> tuple[Shown, tuple[Record, ...]]:
+def _shown(store: FeatureStore, row: RowSpec, protocol: Protocol, folds: Folds) -> tuple[Shown, tuple[Record, ...]]:
     asked = judging(row)
     labels = labels_of(store, row.task, ("validation",))
     heads = {head.name: head if protocol == "papers" else _honest(head) for head in row.heads}
@@ -153,8 +154,9 @@ def _judged(store: FeatureStore, heads: Mapping[str, ExperimentSpec], label: Rec
     for name, head in heads.items():
         subject = subject_of(store, head, label.address, named_subjects(store, video))
         record = store.find(Address("prediction", head.name, video, subject)) if subject else None
-        if record is None:
-            return None
+        fitted = store.find(Address("head", head.name))
+        if record is None or fitted is None or record.recipe["head"] != fitted.key:
+            return None  # what a head said before it was fitted anew is not counted
         read = store.read(record.address, ["raw", "present"])
         arrays[name] = read["raw"]
         (sees if head.faces else hears).append(read["present"])
@@ -165,13 +167,18 @@ def _judged(store: FeatureStore, heads: Mapping[str, ExperimentSpec], label: Rec
     return Judged(JudgedVideo(name, arrays, truth["value"], known), tuple(records))
 
 
-def _out_of_fold(store: FeatureStore, row: RowSpec, folds: int) -> list[Judged]:
-    """Every training subject as seen by the heads that were not fitted on it."""
+def _out_of_fold(store: FeatureStore, row: RowSpec, folds: Folds) -> list[Judged]:
+    """Every training subject as seen by the heads that were not fitted on it.
+
+    A prediction that another cut into folds has left in the store is not counted.
+    """
     found = []
     labels = labels_of(store, row.task, ("train",))
-    for number in range(folds):
+    for number in range(folds.count):
         heads = {head.name: folds_of(head, folds)[number] for head in row.heads}
-        found += [one for label in labels if (one := _judged(store, heads, label)) is not None]
+        (fold, *_) = heads.values()
+        judged = [label for label in labels if held_out(store, fold, label.address.video)]
+        found += [one for label in judged if (one := _judged(store, heads, label)) is not None]
     if not found:
         raise AnnotationError("No labelled training video has predictions of the folds' heads.")
     return found
@@ -209,10 +216,10 @@ def _confusion(shown: Shown, classes: int) -> NDArray[np.float32]:
     return confusion_matrix(label, value, classes).astype(np.float32)
 
 
-def _asked(row: RowSpec, protocol: Protocol, folds: int) -> dict[str, Any]:
+def _asked(row: RowSpec, protocol: Protocol, folds: Folds) -> dict[str, Any]:
     """What decides a result's numbers, beside predictions and labels."""
     said = {"judging": judging(row), "sweep": row.sweep, "protocol": protocol, "draws": _DRAWS}
-    return {**said, "folds": folds} if protocol == "honest" else said
+    return {**said, "folds": folds.count} if protocol == "honest" else said
 
 
 def same(store: FeatureStore, artifact: Artifact) -> bool:

@@ -8,41 +8,84 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from affstore.models.heads.divisions import check_leak, fold_of
+from affstore.models.heads.divisions import Folds, check_leak, read_groups
 from affstore.store.contract.errors import AnnotationError, SpecError
+from affstore.store.contract.keys import key_of
 
 VIDEOS = [f"{number}-30-1280x720" for number in range(23)]
 
 
-@given(st.integers(2, 12), st.integers(0, 2**31), st.randoms(use_true_random=False))
-def test_folds_are_balanced_and_do_not_depend_on_the_order_of_the_names(folds, seed, random):
-    cut = fold_of(VIDEOS, folds, seed)
-    sizes = Counter(cut.values())
-    assert set(sizes) == set(range(folds))
-    assert max(sizes.values()) - min(sizes.values()) <= 1
-    shuffled = VIDEOS.copy()
-    random.shuffle(shuffled)
-    assert fold_of(shuffled, folds, seed) == cut
+BYTES = {video: key_of(video) for video in VIDEOS}
 
 
-def test_subjects_of_a_video_are_in_one_fold():
-    names = [f"{video}_{side}" for video in VIDEOS for side in ("left", "right")]
-    cut = fold_of(names, 5, 0)
-    assert all(cut[f"{video}_left"] == cut[f"{video}_right"] for video in VIDEOS)
-    whole = fold_of(VIDEOS, 5, 0)
-    assert {name: whole[name.rpartition("_")[0]] for name in names} == cut
+def cut(videos, folds):
+    return {video: folds.fold_of((video,), BYTES[video]) for video in videos}
+
+
+@given(st.integers(2, 12), st.integers(0, 2**31), st.sets(st.sampled_from(VIDEOS), min_size=1))
+def test_a_video_s_fold_does_not_depend_on_other_videos_nor_on_its_name(count, seed, some):
+    folds = Folds(count, seed=seed)
+    every = cut(VIDEOS, folds)
+    assert set(every.values()) <= set(range(count))
+    assert cut(some, folds) == {video: every[video] for video in some}
+    assert all(folds.fold_of(("renamed",), BYTES[video]) == every[video] for video in some)
+
+
+def test_folds_of_many_videos_are_of_about_one_size():
+    sizes = Counter(Folds(5).fold_of((f"v{n}",), key_of(n)) for n in range(2000))
+    assert set(sizes) == set(range(5))
+    assert max(sizes.values()) - min(sizes.values()) < 100
 
 
 def test_another_seed_is_another_cut_and_the_same_is_the_same_for_ever():
-    assert fold_of(VIDEOS, 5, 0) != fold_of(VIDEOS, 5, 1)
-    assert fold_of(["a", "b", "c", "d"], 2, 0) == {"a": 1, "b": 1, "c": 0, "d": 0}
+    assert cut(VIDEOS, Folds(5)) != cut(VIDEOS, Folds(5, seed=1))
+    assert list(cut(VIDEOS[:8], Folds(5)).values()) == [1, 3, 1, 0, 1, 0, 4, 2]
 
 
-def test_too_few_videos_and_too_few_folds_are_refused():
-    with pytest.raises(AnnotationError, match="5 folds need as many labelled videos; there are 1"):
-        fold_of(["12_left", "12_right"], 5, 0)
+@given(st.integers(2, 12), st.lists(st.sampled_from("abcdef"), min_size=len(VIDEOS), max_size=len(VIDEOS)))
+def test_a_group_is_never_in_two_folds(count, groups):
+    by_video = dict(zip(VIDEOS, groups, strict=True))
+    found = cut(VIDEOS, Folds(count, by_video))
+    assert len({(by_video[video], fold) for video, fold in found.items()}) == len(set(groups))
+
+
+def test_a_group_is_found_by_any_name_of_its_video_and_a_video_without_one_is_named():
+    folds = Folds(5, {"a": "anna", "b": "ben"})
+    assert folds.fold_of(("copy of a", "a"), "1") == folds.fold_of(("a",), "2")
+    with pytest.raises(AnnotationError, match="needs one group, and 'c' is in no group"):
+        folds.fold_of(("c",), "3")
+    with pytest.raises(AnnotationError, match="'a' is in the groups anna and ben"):
+        folds.fold_of(("a", "b"), "3")
+
+
+def test_groups_are_read_from_a_table(tmp_path):
+    table = tmp_path / "groups.csv"
+    table.write_text("\ufeffvideo,group\r\n001,anna\r\n\r\n12_left, ben \r\n12_right,ben\r\n", encoding="utf-8")
+    assert read_groups(table) == {"001": "anna", "12": "ben"}
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "found the header '', expected 'video,group'"),
+        ("a,anna\n", "found the header 'a,anna'"),
+        ("video,group\na\n", "line 2: found 'a', expected a video and its group"),
+        ("video,group\na,\n", "line 2"),
+        ("video,group\n12_left,anna\n12_right,ben\n", "line 3: '12' is in the group 'anna' already"),
+    ],
+)
+def test_a_table_of_groups_that_is_wrong_says_where(tmp_path, text, said):
+    table = tmp_path / "groups.csv"
+    table.write_text(text)
+    with pytest.raises(SpecError, match=said):
+        read_groups(table)
+
+
+def test_a_table_that_is_not_there_and_a_single_fold_are_refused(tmp_path):
+    with pytest.raises(SpecError, match="cannot be read as a table"):
+        read_groups(tmp_path / "none.csv")
     with pytest.raises(SpecError, match="2 folds at least; 1 were"):
-        fold_of(VIDEOS, 1, 0)
+        Folds(1)
 
 
 def test_splits_that_share_nothing_pass():

@@ -20,6 +20,7 @@ from affstore.flows.runners import RunnerSpec
 from affstore.flows.server import prefect_server
 from affstore.flows.watch import Screen
 from affstore.models.demo.corpus import CorpusSpec, write_corpus
+from affstore.models.heads.divisions import Folds
 from affstore.models.heads.specs import EXPR_MLP
 from affstore.models.submission import read_submission
 from affstore.models.weights.folder import default_folder
@@ -74,6 +75,8 @@ files: true
 """,
 }
 
+FOLDS = Folds(2, {"1-24-320x240": "one", "video2": "two", "video17": "two"})
+
 
 def run(store, rows, corpus=None, **choice):
     document = {"store": str(store), "sources": [str(corpus)] if corpus else [], "weights": "untrained"}
@@ -109,8 +112,8 @@ def server(tmp_path_factory):
 @pytest.fixture(scope="module")
 def done(server, rows, corpus, tmp_path_factory):
     store = tmp_path_factory.mktemp("run") / "store"
-    first = run(store, tuple(rows.values()), corpus, protocols=("papers", "honest"), folds=2)
-    again = run(store, tuple(rows.values()), protocols=("papers", "honest"), folds=2)
+    first = run(store, tuple(rows.values()), corpus, protocols=("papers", "honest"), folds=FOLDS)
+    again = run(store, tuple(rows.values()), protocols=("papers", "honest"), folds=FOLDS)
     return first, again
 
 

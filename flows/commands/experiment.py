@@ -75,6 +75,7 @@ def experiment(
     weights: Weights = "official",
     protocol: Literal["papers", "honest"] = "papers",
     folds: int = 5,
+    groups: Path | None = None,
     brief: Flag = False,
     sample: Annotated[tuple[str, ...], Parameter(name="--sample", negative="")] = (),
     engine: Engine = "auto",
@@ -112,7 +113,9 @@ def experiment(
         `papers`: epoch, thresholds, kernel and weights as the papers', or chosen on the validation videos that are
         reported. `honest`: chosen by cross-validation over whole videos of train as well, and both numbers are shown.
     folds
-        Of the protocol `honest`.
+        Of the protocol `honest`. A video's fold depends on its bytes alone: more videos move no other.
+    groups
+        CSV file with the columns `video` and `group`: videos of one group, as of one person, are in one fold.
     brief
         Cut trainings of the slow heads short, only to see that everything runs; the table and the records say so.
     sample
@@ -136,6 +139,7 @@ def experiment(
     """
     from affstore.flows.config import checked
     from affstore.flows.rows_request import RowsChoice
+    from affstore.models.heads.divisions import Folds, read_groups
 
     rows = _asked(names, all_)
     document = {
@@ -149,7 +153,8 @@ def experiment(
         "runner": {"kind": runner, "workers": workers, "address": scheduler},
     }
     config = checked(document, "experiment")
-    choice = RowsChoice(("papers", "honest") if protocol == "honest" else ("papers",), folds, brief, _samples(sample))
+    cut = Folds(folds, read_groups(groups) if groups else {})
+    choice = RowsChoice(("papers", "honest") if protocol == "honest" else ("papers",), cut, brief, _samples(sample))
     if dry_run:
         return _dry(rows, json)
     return _run_and_tell(config, rows, choice, json).exit_code

@@ -1,0 +1,127 @@
+"""Folds of `honest` on a store that grows: what is counted depends on what the store holds, not on its history."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from affstore import FeatureStore
+from affstore.models.heads.divisions import Folds
+from affstore.models.heads.pretrained import PretrainedSpec
+from affstore.models.methods import Leaf, Tunable
+from affstore.store.contract.errors import AnnotationError
+from affstore.store.contract.keys import key_of
+from affstore.store.contract.labels import EXPR
+from affstore.store.contract.records import Address, Artifact
+from affstore.tasks.examples import fold_of
+from affstore.tasks.predict import store_predictions
+from affstore.tasks.protocols import folds_in_use, with_fixed_epochs
+from affstore.tasks.rows import RowSpec
+from affstore.tasks.score import result_artifact
+from affstore.tasks.specs import Bench, ExperimentSpec, Input
+from affstore.tasks.train import train
+from tests.factories import commit, source
+
+FRAMES = 30
+HEAD = ExperimentSpec("folded", (Input("emotieffnet_b0@cropped", "logits"),), PretrainedSpec("folded", "expr"))
+ROW = RowSpec("row", "A head in folds", "a test", "expr", (HEAD,), Leaf("folded"), Tunable(0, (0, 2, 8)))
+FIRST, LATER = [f"train{n}" for n in range(3)], ["train3", "train4"]
+
+
+def filmed(video, split="train"):
+    """A video with a face, features, and labels."""
+    random = np.random.default_rng(int(key_of(video)[:8], 16))
+    value = np.repeat(random.integers(0, 8, FRAMES // 5), 5).astype(np.int8)[:, None]
+    logits = random.normal(0, 1, (FRAMES, 8)).astype(np.float32)
+    seen = np.ones(FRAMES, bool)
+    said = {
+        "frames": FRAMES,
+        "task": "expr",
+        "labels": list(EXPR.names),
+        "split": split,
+        "location": "",
+        "complaint": None,
+    }
+    return (
+        source(video, FRAMES),
+        Artifact(
+            Address("face", "cropped", video, "main"),
+            {"of": video},
+            {"present": seen},
+            {"frames": FRAMES, "prominent": False},
+        ),
+        Artifact(
+            Address("visual", "emotieffnet_b0@cropped", video, "main"),
+            {"of": video},
+            {"embedding": logits, "logits": logits, "present": seen},
+            {"frames": FRAMES, "classes": [*EXPR.names[:-1], "Contempt"]},
+        ),
+        Artifact(
+            Address("label", "expr", video, "main"),
+            {"of": video, "split": split},
+            {"value": value, "known": np.ones((FRAMES, 1), bool)},
+            said,
+        ),
+    )
+
+
+def stored(folder, videos):
+    store = FeatureStore.create(f"memory:{folder}")
+    everything = [artifact for video in videos for artifact in filmed(video)]
+    return commit(store, *everything, *filmed("judged", "validation"))
+
+
+def fitted(store, heads):
+    """Fit heads and apply them to every video, as the flows do."""
+    bench = Bench(store.url, "run", Path("weights"))
+    store.prepare(("prediction", head.name) for head in heads)
+    outcomes = [train(bench, head) for head in heads]
+    assert {outcome.status for outcome in outcomes} <= {"done", "cached"}
+    store.commit([outcome.draft for outcome in outcomes if outcome.draft], "heads")
+    videos = [record.address.video for record in store.newest().records("source")]
+    outcomes = [store_predictions(bench, video, heads) for video in videos]
+    store.commit([outcome.draft for outcome in outcomes if outcome.draft], "predictions")
+    return FeatureStore(store.url)
+
+
+def honest(store, folds):
+    """A row's honest result on what a store holds today."""
+    store = fitted(store, folds_in_use(store, HEAD, folds))
+    store = fitted(store, [with_fixed_epochs(store, HEAD, folds)])
+    artifact, shown = result_artifact(store, ROW, "honest", folds)
+    counted = [parent.path for parent in artifact.parents if "-fold" in parent.path]
+    return key_of(artifact.recipe), shown.scores, shown.chosen, sorted(counted)
+
+
+@pytest.fixture(scope="module")
+def grown(tmp_path_factory):
+    """A store whose folds were fitted before the later videos came."""
+    store = stored(tmp_path_factory.mktemp("grown") / "store", FIRST)
+    honest(store, Folds(2))
+    return commit(store, *(artifact for video in LATER for artifact in filmed(video)))
+
+
+def test_a_grown_store_and_a_fresh_one_choose_the_same(grown, tmp_path):
+    fresh = stored(tmp_path / "store", FIRST + LATER)
+    assert honest(grown, Folds(2)) == honest(fresh, Folds(2))
+
+
+def test_a_video_is_counted_once_by_its_fold_of_today(grown):
+    groups = dict(zip(FIRST + LATER, "aabcc", strict=True))
+    folds = Folds(2, groups)
+    key, _, _, counted = honest(grown, folds)
+    by_video = {video: fold_of(grown, folds, video) for video in groups}
+    moved = [video for video, fold in by_video.items() if fold != fold_of(grown, Folds(2), video)]
+    assert moved
+    assert counted == sorted(f"prediction/folded-fold{fold + 1}of2/{video}/main" for video, fold in by_video.items())
+    assert len({(groups[video], fold) for video, fold in by_video.items()}) == 3
+    assert key != honest(grown, Folds(2))[0]
+
+
+def test_videos_that_are_all_in_one_fold_are_refused(grown):
+    with pytest.raises(AnnotationError, match=r"The 5 training videos .* are in 1 of 2 folds"):
+        folds_in_use(grown, HEAD, Folds(2, dict.fromkeys(FIRST + LATER, "everybody")))
+    with pytest.raises(AnnotationError, match="'train4' is in no group"):
+        folds_in_use(grown, HEAD, Folds(2, {video: video for video in FIRST + LATER[:-1]}))
