@@ -238,13 +238,64 @@ def test_every_figure_has_its_curves(rows):
         200: 0.4196,
         500: 0.4032,
     }
-    units = figures["abaw5/figure5/emotieffnet-mlp"].paper_curve
-    assert units == {0: 0.5367, 3: 0.5457, 5: 0.5455, 7: 0.5446, 10: 0.5418, 15: 0.5352, 25: 0.5239, 50: 0.5012}
-    sure = figures["abaw6/figure2/pretrained-mlp"]
-    assert sure.paper_curve == {0: 0.2532, 0.8: 0.3942, 0.9: 0.3951, 1: 0.3844}
-    assert sure.sweep.values == tuple(i / 10 for i in range(11))
-    smoothed = figures["abaw6/figure2/pretrained-mlp-smoothed"].paper_curve
-    assert smoothed == {0.5: 0.4071, 0.6: 0.4322, 0.7: 0.4384, 0.8: 0.4343, 0.9: 0.4282}
+    thresholds = {name: row.sweep.values for name, row in figures.items() if "abaw6" in name}
+    assert set(thresholds.values()) == {tuple(i / 10 for i in range(11))}
+
+
+PRINTED_VA = {
+    "mt-mlp": ".4497/.5303/.4900 · .4696/.5716/.5206 · .4843/.6004/.5424 · .4900/.6039/.5469 · .4824/.5749/.5287 · "
+    ".4615/.5220/.4917",
+    "emotieffnet-mlp": ".4488/.5283/.4885 · .4684/.5659/.5172 · .4838/.5922/.5380 · .4900/.5955/.5428 · "
+    ".4825/.5694/.5259 · .4616/.5210/.4913",
+    "both-mlp": ".4547/.5385/.4966 · .4735/.5771/.5253 · .4881/.6041/.5461 · .4935/.6068/.5502 · .4853/.5783/.5318 · "
+    ".4638/.5265/.4952",
+}
+"""Valence, arousal and their mean by 1, 10, 25, 50, 100 and 200 frames on either side (nb5, cells 148, 151, 152)."""
+
+
+@pytest.mark.parametrize("method", PRINTED_VA)
+def test_the_curves_of_valence_and_arousal_are_the_notebook_s(rows, method):
+    points = [[float(number) for number in point.split("/")] for point in PRINTED_VA[method].split(" · ")]
+    for valence, arousal, mean in points:
+        assert (valence + arousal) / 2 == pytest.approx(mean, abs=1e-4)
+    by_axis = [dict(zip((1, 10, 25, 50, 100, 200), axis, strict=True)) for axis in zip(*points, strict=True)]
+    assert rows[f"abaw5/figure2/{method}"].paper_curve == by_axis[0]
+    assert rows[f"abaw5/figure3/{method}"].paper_curve == by_axis[1]
+    if method == "mt-mlp":
+        assert rows["notebooks/va/mt-mlp-kernel"].paper_curve == by_axis[2]
+
+
+@pytest.mark.parametrize(
+    ("row", "frames", "printed"),
+    [
+        ("abaw5/figure5/emotieffnet-mlp", "0 3 5 7 10 15 20 25 50", "5367 5457 5454 5445 5416 5350 5294 5235 5008"),
+        ("abaw5/figure5/both-mlp", "0 3 5 7 10 15 20 25 50", "5440 5527 5528 5515 5491 5433 5381 5329 5110"),
+        (
+            "abaw5/figure5/emotieffnet-mlp-lightautoml",
+            "0 3 5 7 10 15 20 25 50",
+            "5416 5528 5539 5536 5520 5486 5445 5398 5236",
+        ),
+        ("abaw5/figure5/mt-mlp", "0 2 7", "5248 5318 5309"),
+        ("notebooks/au/emotieffnet-mlp-kernel", "0 3 5 7 10 15 25 50", "5367 5457 5455 5446 5418 5352 5239 5012"),
+    ],
+)
+def test_the_curves_of_action_units_are_the_notebooks(rows, row, frames, printed):
+    points = {int(x): int(y) / 10_000 for x, y in zip(frames.split(), printed.split(), strict=True)}
+    assert rows[row].paper_curve == points
+    assert set(points) <= set(rows[row].sweep.values)
+    assert row.startswith("notebooks") or 20 in rows[row].sweep.values
+
+
+@pytest.mark.parametrize(
+    ("row", "printed"),
+    [
+        ("abaw6/figure2/pretrained-mlp", "2532 2533 2537 2646 2973 3341 3646 3834 3942 3951 3844"),
+        ("abaw6/figure2/pretrained-mlp-smoothed", "2769 2769 2774 3092 3626 4071 4322 4384 4343 4282 4237"),
+    ],
+)
+def test_the_curves_of_thresholds_are_the_notebook_s(rows, row, printed):
+    points = {tenths / 10: int(y) / 10_000 for tenths, y in enumerate(printed.split())}
+    assert rows[row].paper_curve == points
 
 
 def test_table_4_has_every_network_with_and_without_other_and_contempt(rows):
