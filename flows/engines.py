@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from affstore import FeatureStore
+from affstore.flows.watch import watching
 from affstore.models.engines.base import Choice, EngineName
 from affstore.models.extractors.specs import ExtractorSpec, FaceExtractorSpec, Precision
 from affstore.models.weights.folder import WeightsFolder
@@ -72,6 +73,8 @@ def _choice(spec: FaceExtractorSpec, asked: AskedEngine, weights: WeightsFolder,
     held = _held(spec, store) if store is not None else None
     if held in offered:
         return held
+    if len(offered) > 1:
+        watching().step(f"choosing what runs {spec.name}: measured once on this machine, which takes up to minutes")
     return best_choice(spec, lambda: weights.load(spec.weights.sha256), asked.device, weights.root / "engines", offered)
 
 

@@ -142,13 +142,14 @@ def carry_out[T](request: Request, runner: RunnerSpec, watcher: Watcher, work: C
     Raises:
         SpecError: the runner cannot reach the store or the server.
     """
-    if runner.address and "127.0.0.1" not in runner.address and not os.environ.get("PREFECT_API_URL"):
+    if runner.elsewhere and not os.environ.get("PREFECT_API_URL"):
         raise SpecError(
             "Workers of a scheduler elsewhere cannot reach a Prefect server that this command starts for itself. "
             "Start one that they can reach, and set PREFECT_API_URL to it here."
         )
     if runner.kind == "dask" and request.bench.store_url.startswith("memory:"):
         raise SpecError("A store in memory lives in one process; Dask's workers need a folder or s3://bucket/prefix.")
+    watcher.step("starting a Prefect server")
     with prefect_server(request.runs_folder / "prefect") as api:
         watcher.server(api)
         begin()

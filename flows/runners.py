@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 from affstore.store.contract.errors import SpecError
 
@@ -35,6 +36,12 @@ class RunnerSpec:
             raise SpecError(f"A runner cannot have {self.workers} workers; 0 chooses by the machine.")
         if self.address and self.kind != "dask":
             raise SpecError("Only the runner dask takes the address of a scheduler.")
+
+    @property
+    def elsewhere(self) -> bool:
+        """Whether the scheduler may have workers on other machines."""
+        host = urlsplit(self.address if "://" in self.address else f"tcp://{self.address}").hostname or ""
+        return bool(self.address) and host not in ("localhost", "::1") and not host.startswith("127.")
 
     @property
     def at_work(self) -> int:

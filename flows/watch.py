@@ -20,6 +20,14 @@ if TYPE_CHECKING:
 class Watcher:
     """Told what a run does. This one is silent; `Screen` shows it."""
 
+    @contextmanager
+    def showing(self) -> Iterator[Watcher]:
+        """Show the run while this lasts."""
+        yield self
+
+    def step(self, text: str) -> None:
+        """Something begins that takes seconds, before there is any progress to show."""
+
     def server(self, api: str) -> None:
         """A Prefect server answers at `api`."""
 
@@ -49,8 +57,8 @@ class Screen(Watcher):
         self._units = self._units_done = self._frames = self._frames_done = 0
 
     @contextmanager
-    def showing(self) -> Iterator[Screen]:
-        """Show the run while this lasts."""
+    def showing(self) -> Iterator[Watcher]:
+        """See `Watcher.showing`."""
         if not self._console.is_terminal:
             with listening(self._tick):
                 yield self
@@ -65,6 +73,12 @@ class Screen(Watcher):
         ]
         with Progress(*columns, console=self._console, transient=True) as self._progress, listening(self._tick):
             yield self
+
+    def step(self, text: str) -> None:
+        """See `Watcher.step`."""
+        from rich.markup import escape
+
+        self._say(f"[dim]{escape(printable(text))} …[/dim]")
 
     def server(self, api: str) -> None:
         """See `Watcher.server`."""

@@ -88,12 +88,15 @@ def test_a_dry_run_writes_nothing(url, tmp_path, capsys):
     assert FeatureStore(url).snapshot == before
 
 
-def test_plan_says_what_is_missing_by_its_exit_code(url, capsys):
-    said = output(
-        capsys, "plan", "--store", url, "--weights", "untrained", "-e", "emotieffnet_b0", "--engine", "torch", code=10
-    )
+def test_plan_says_what_is_missing_by_its_exit_code_with_the_weights_that_the_store_was_made_with(url, capsys):
+    commit(FeatureStore(url), source("b"), visual("b", extractor="emotieffnet_b0", width=1280))
+    network = ("-e", "emotieffnet_b0", "--engine", "torch", "--precision", "float32")
+    said = output(capsys, "plan", "--store", url, *network, code=10)
     assert "missing" in said.out
     assert "fresh" in said.out
+    assert "comparing the store" in said.err
+    official = ["plan", "--store", url, *network, "--weights", "official"]
+    assert "affstore weights pull enet_b0_8_best_vgaf" in output(capsys, *official, code=5).err
 
 
 @pytest.mark.parametrize(
@@ -140,8 +143,8 @@ def test_what_is_wrong_is_said_in_one_sentence(arguments, code, sentence, url, t
         "config": str(tmp_path / "c.yaml"),
     }
     said = output(capsys, *(argument.format(**places) for argument in arguments), code=code).err
-    assert said.startswith("affstore: ")
-    assert sentence in said
+    assert said.splitlines()[-1].startswith("affstore: ")
+    assert sentence in said.splitlines()[-1]
     assert "Traceback" not in said
 
 

@@ -24,7 +24,7 @@ from affstore.flows.commands.options import (
     print_table,
 )
 from affstore.flows.provenance import warnings
-from affstore.flows.watch import Screen, Watcher, to_terminal
+from affstore.flows.watch import Screen, Watcher, shown_by, to_terminal
 from affstore.store.contract.errors import SpecError
 
 if TYPE_CHECKING:
@@ -195,6 +195,19 @@ def _dry(rows: tuple[RowSpec, ...], as_json: bool) -> int:
 
 
 def _run_and_tell(config: RunConfig, rows: tuple[RowSpec, ...], choice: RowsChoice, as_json: bool) -> RowsResult:
+    watcher = Watcher() if as_json else Screen()
+    with watcher.showing(), shown_by(watcher):
+        # The libraries that the next lines import take seconds.
+        watcher.step("reading the inputs, checking networks and weights")
+        result = _run(config, rows, choice, watcher)
+    if as_json:
+        print_json(as_document(result))
+    else:
+        tell(result)
+    return result
+
+
+def _run(config: RunConfig, rows: tuple[RowSpec, ...], choice: RowsChoice, watcher: Watcher) -> RowsResult:
     from affstore.flows.memory import need_of
     from affstore.flows.rows_request import rows_request
     from affstore.flows.run import carry_out
@@ -208,15 +221,8 @@ def _run_and_tell(config: RunConfig, rows: tuple[RowSpec, ...], choice: RowsChoi
 
         return flow.with_options(task_runner=runs_on)(request, runs_on)
 
-    if as_json:
-        result = carry_out(request.run, runner, Watcher(), work)
-        print_json(as_document(result))
-        return result
-    with Screen().showing() as screen:
-        screen.memory(need_of(request.run, runner))
-        result = carry_out(request.run, runner, screen, work)
-    tell(result)
-    return result
+    watcher.memory(need_of(request.run, runner))
+    return carry_out(request.run, runner, watcher, work)
 
 
 def tell(result: RowsResult) -> None:

@@ -9,8 +9,10 @@ from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
 
+from affstore.flows.tables import table_lines, terminal_width
+from affstore.flows.watch import to_terminal
 from affstore.store.contract.errors import SpecError
-from affstore.store.contract.printable import printable, printable_json
+from affstore.store.contract.printable import printable_json
 
 Store = Annotated[str, Parameter(name=["--store", "-s"], env_var="AFFSTORE_STORE")]
 """A folder, s3://bucket/prefix or memory:name."""
@@ -64,17 +66,4 @@ def print_json(document: Any) -> None:
 
 def print_table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]], title: str = "") -> None:
     """Print a table for a person."""
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(title=printable(title) or None, title_justify="left", box=None, pad_edge=False)
-    for name in head:
-        table.add_column(printable(name), overflow="fold")
-    for row in rows:
-        table.add_row(*(Text(printable(cell)) for cell in row))
-    Console(width=None if _is_terminal() else 200).print(table)
-
-
-def _is_terminal() -> bool:
-    return sys.stdout.isatty()
+    to_terminal(*([title] if title else []), *table_lines(head, rows, terminal_width()))

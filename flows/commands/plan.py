@@ -22,7 +22,7 @@ from affstore.flows.commands.options import (
     print_table,
 )
 from affstore.flows.provenance import warnings
-from affstore.flows.watch import to_terminal
+from affstore.flows.watch import Screen, Watcher, to_terminal
 
 if TYPE_CHECKING:
     from affstore import FeatureStore
@@ -44,7 +44,7 @@ def plan(
     store: Store = DEFAULT_STORE,
     extractors: Extractors = DEFAULT_EXTRACTORS,
     crops: Crops = (),
-    weights: Weights = "official",
+    weights: Weights | None = None,
     engine: Engine = "auto",
     precision: Precision = "auto",
     everything: Flag = False,
@@ -69,7 +69,7 @@ def plan(
     crops
         KIND=FOLDER of face pictures, as for `affstore add`.
     weights
-        `untrained` for seeded, untrained parameters.
+        `official`, or `untrained` for seeded, untrained parameters; without it, as the store's embeddings were made.
     engine
         What runs the face networks.
     precision
@@ -79,6 +79,8 @@ def plan(
     json
         Print one JSON document.
     """
+    watcher = Watcher() if json else Screen()
+    watcher.step("comparing the store with what is asked")
     from affstore.flows.config import checked, read_config
 
     if config is not None:
@@ -88,13 +90,26 @@ def plan(
             "store": store,
             "crops": crops_by_kind(crops),
             "extractors": extractors,
-            "weights": weights,
+            "weights": weights or _weights_of(store, extractors),
             "engine": engine,
             "precision": precision,
         }
         found = checked(document, "plan")
     rows = show_plan(found, json, everything)
     return WORK_TO_DO if any(row.due and row.asked for row in rows) else 0
+
+
+def _weights_of(url: str, extractors: tuple[str, ...]) -> Weights:
+    """Which parameters the store's embeddings by these networks were made with: `untrained` if all were."""
+    from affstore import FeatureStore
+    from affstore.store.contract.errors import NotFoundError
+
+    try:
+        records = FeatureStore(url).records("visual", "audio")
+    except NotFoundError:
+        return "official"
+    found = {record.provenance for record in records if record.address.producer in extractors}
+    return "untrained" if found == {"untrained"} else "official"
 
 
 def show_plan(config: RunConfig, as_json: bool, everything: bool = False) -> list[PlanRow]:

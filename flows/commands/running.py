@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from affstore.flows.commands.options import print_json, print_table
 from affstore.flows.provenance import warnings
-from affstore.flows.watch import Screen, Watcher, to_terminal
+from affstore.flows.watch import Screen, Watcher, shown_by, to_terminal
 
 if TYPE_CHECKING:
     from affstore.flows.config import RunConfig
@@ -16,21 +16,27 @@ if TYPE_CHECKING:
 
 def run_and_tell(config: RunConfig, as_json: bool, replace_taken: bool = False, retry: bool = False) -> RunResult:
     """Run a configuration and print what became of it."""
+    watcher = Watcher() if as_json else Screen()
+    with watcher.showing(), shown_by(watcher):
+        # The libraries that the next lines import take seconds.
+        watcher.step("reading the inputs, checking networks and weights")
+        result = _run(config, watcher, replace_taken, retry)
+    if as_json:
+        print_json(as_document(result))
+    else:
+        tell(result)
+    return result
+
+
+def _run(config: RunConfig, watcher: Watcher, replace_taken: bool, retry: bool) -> RunResult:
     from affstore.flows.memory import need_of
     from affstore.flows.run import execute, request_of
     from affstore.flows.runners import RunnerSpec
 
     runner = RunnerSpec(config.runner.kind, config.runner.workers, config.runner.address)
     request = request_of(config, replace_taken, retry)
-    if as_json:
-        result = execute(request, runner, Watcher())
-        print_json(as_document(result))
-        return result
-    with Screen().showing() as screen:
-        screen.memory(need_of(request, runner))
-        result = execute(request, runner, screen)
-    tell(result)
-    return result
+    watcher.memory(need_of(request, runner))
+    return execute(request, runner, watcher)
 
 
 def tell(result: RunResult) -> None:
