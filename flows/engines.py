@@ -87,10 +87,11 @@ def _held(spec: FaceExtractorSpec, store: FeatureStore) -> Choice | None:
 
 
 def _made_with(record: Record, spec: FaceExtractorSpec) -> Choice | None:
-    made = record.recipe["extractor"]
-    if made["weights"]["sha256"] != spec.weights.sha256:
+    recipe = record.recipe["extractor"]
+    if recipe["weights"].get("sha256") != spec.weights.sha256:
         return None
-    return Choice(made["engine"], made["precision"])
+    # A recipe holds what differs from a spec's defaults.
+    return Choice(recipe.get("engine", "torch"), recipe.get("precision", "float32"))
 
 
 def chosen_device(wanted: str) -> str:

@@ -19,7 +19,7 @@ from affstore.models.heads.pretrained import PretrainedSpec
 from affstore.models.heads.sequence_specs import PAPER_SEQUENCES, SequenceSpec, as_ctyunai, without_encoder
 from affstore.models.heads.specs import PAPER_HEADS, MlpSpec
 from affstore.store.contract.errors import SpecError
-from affstore.store.contract.keys import key_of, plain
+from affstore.store.contract.keys import key_of
 from affstore.store.contract.names import name_fault
 from affstore.tasks.specs import ExperimentSpec, Input
 
@@ -102,8 +102,7 @@ def named(experiment: ExperimentSpec) -> ExperimentSpec:
     """
     spec, division = experiment.head, experiment.division
     decides = {
-        "head": {**plain(spec), "name": ""},
-        "kind": _KINDS[type(spec)],
+        "head": replace(spec, name=""),
         "inputs": experiment.inputs,
         "division": division,
         "finish": experiment.finish,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -59,6 +59,8 @@ class Judging:
             papers' own.
         without: classes of `expr` whose frames are left out, and which are never said (ABAW6 Table 4, "w/o Other").
     """
+
+    KIND: ClassVar[str] = "judging"
 
     task: str
     method: Method

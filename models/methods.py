@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 from affstore.store.contract.errors import SpecError
 
@@ -16,6 +17,8 @@ class Tunable:
         value: the papers' (or their code's) own choice; None where it is searched on every corpus.
         grid: what is tried where it is searched, in this order; of equally good values the first is taken.
     """
+
+    KIND: ClassVar[str] = "searched value"
 
     value: float | None
     grid: tuple[float, ...]
@@ -33,12 +36,16 @@ UNSMOOTHED = Tunable(0, (0,))
 class Leaf:
     """What one head says: `(frames, outputs)`, gaps filled, and smoothed where the row smooths."""
 
+    KIND: ClassVar[str] = "head output"
+
     head: str
 
 
 @dataclass(frozen=True, slots=True)
 class Blend:
     """`weight · first + (1 − weight) · second`, whatever their units (ABAW5 §3; its code mixes logits in)."""
+
+    KIND: ClassVar[str] = "blend"
 
     first: Method
     second: Method
@@ -53,6 +60,8 @@ class ThresholdBlend:
     threshold, else whatever `otherwise` says.
     """
 
+    KIND: ClassVar[str] = "threshold blend"
+
     pretrained: Method
     otherwise: Method
     threshold: Tunable
@@ -65,6 +74,8 @@ class OtherStep:
     Where not Other, the likeliest of `weight · pretrained + (1 − weight) · classifier` without Other is taken; with
     weight 1 that is the pre-trained logits alone.
     """
+
+    KIND: ClassVar[str] = "other step"
 
     classifier: Method
     pretrained: Method

@@ -7,7 +7,7 @@ from dataclasses import replace
 from statistics import median
 from typing import Any
 
-from affstore.store.contract.keys import key_of, plain
+from affstore.store.contract.keys import canonical, key_of
 from affstore.store.contract.records import Address, Parent, Record
 from affstore.tasks import recipes
 from affstore.tasks.crop_plan import GivenCrops, crop_rows
@@ -65,7 +65,7 @@ def _subject_rows(source: Record, subject: str, held: Held, profile: Profile) ->
     for spec in profile.faces_from(profile.detector.name):
         address = Address("visual", spec.name, video, subject)
         row = _row(address, held, recipes.feature(spec, key_of(recipe)), source)
-        if row.status == "stale" and face.due and held.by_path[address.path].recipe["extractor"] == plain(spec):
+        if row.status == "stale" and face.due and held.by_path[address.path].recipe["extractor"] == canonical(spec):
             row = PlanRow(address, "stale", f"its {face.address} is {face.status}", row.frames)
         rows.append(row)
     return rows

@@ -11,7 +11,7 @@ from affstore.models.faces.specs import DetectorSpec, TrackingSpec
 from affstore.models.media.pictures import PICTURES
 from affstore.models.media.sound import SOUND
 from affstore.models.media.video import DECODE
-from affstore.store.contract.keys import key_of, plain
+from affstore.store.contract.keys import canonical, key_of
 
 _CROPS = "crops-"
 
@@ -21,24 +21,29 @@ ANNOTATION_VERSION = 1
 
 def source(sha256: str) -> dict[str, Any]:
     """A video: its bytes, and how they are decoded."""
-    return {"decode": _plain(DECODE), "bytes": sha256}
+    return {"decode": _canonical(DECODE), "bytes": sha256}
 
 
 def face(detector: DetectorSpec, tracking: TrackingSpec, source_key: str, subject: str) -> dict[str, Any]:
     """A subject's face through a video."""
-    return {"detector": _plain(detector), "tracking": _plain(tracking), "source": source_key, "subject": subject}
+    return {
+        "detector": _canonical(detector),
+        "tracking": _canonical(tracking),
+        "source": source_key,
+        "subject": subject,
+    }
 
 
 def cropped_face(digest: str, source_key: str, subject: str) -> dict[str, Any]:
     """A subject's face in a crop folder: the bytes of its numbered pictures, and how they are decoded."""
-    return {"crops": digest, "pictures": _plain(PICTURES), "source": source_key, "subject": subject}
+    return {"crops": digest, "pictures": _canonical(PICTURES), "source": source_key, "subject": subject}
 
 
 def feature(extractor: ExtractorSpec, parent_key: str) -> dict[str, Any]:
     """An embedding: of a face, or of a source's sound."""
     if isinstance(extractor, FaceExtractorSpec):
-        return {"extractor": _plain(extractor), "face": parent_key}
-    return {"extractor": _plain(extractor), "sound": _plain(SOUND), "source": parent_key}
+        return {"extractor": _canonical(extractor), "face": parent_key}
+    return {"extractor": _canonical(extractor), "sound": _canonical(SOUND), "source": parent_key}
 
 
 def label(task: str, split: str, sha256: str, source_key: str) -> dict[str, Any]:
@@ -48,17 +53,17 @@ def label(task: str, split: str, sha256: str, source_key: str) -> dict[str, Any]
 
 def head(fit: Any, train: Sequence[str], validation: Sequence[str]) -> dict[str, Any]:
     """A fitted head: how it is fitted, and the keys of every embedding and label it sees."""
-    return {"fit": plain(fit), "train": key_of(sorted(train)), "validation": key_of(sorted(validation))}
+    return {"fit": canonical(fit), "train": key_of(sorted(train)), "validation": key_of(sorted(validation))}
 
 
 def prediction(finish: Any, head_key: str, inputs: Sequence[str]) -> dict[str, Any]:
     """A prediction: the head, its inputs, and what is done to its outputs."""
-    return {"finish": plain(finish), "head": head_key, "inputs": list(inputs)}
+    return {"finish": canonical(finish), "head": head_key, "inputs": list(inputs)}
 
 
 def result(asked: Any, inputs: Sequence[str]) -> dict[str, Any]:
     """A row's result: how it is judged, and the keys of every prediction and label that it looks at."""
-    return {"asked": plain(asked), "inputs": key_of(sorted(inputs))}
+    return {"asked": canonical(asked), "inputs": key_of(sorted(inputs))}
 
 
 def quarantine(stage: str, name: str, sha256: str) -> dict[str, Any]:
@@ -67,7 +72,7 @@ def quarantine(stage: str, name: str, sha256: str) -> dict[str, Any]:
     What stands for the bytes of a crop folder is its signature, so that a plan need not read them.
     """
     decode = PICTURES if stage.startswith(_CROPS) else DECODE
-    return {"stage": stage, "name": name, "bytes": sha256, "decode": _plain(decode)}
+    return {"stage": stage, "name": name, "bytes": sha256, "decode": _canonical(decode)}
 
 
 def crop_stage(kind: str) -> str:
@@ -76,6 +81,6 @@ def crop_stage(kind: str) -> str:
 
 
 @cache
-def _plain(spec: Hashable) -> Any:
-    """A frozen spec as plain values, made once: a plan asks for it thousands of times. Nobody changes it."""
-    return plain(spec)
+def _canonical(spec: Hashable) -> Any:
+    """A frozen spec as a key holds it, made once: a plan asks for it thousands of times. Nobody changes it."""
+    return canonical(spec)

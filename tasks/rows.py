@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +30,8 @@ class Sweep:
         values: that number's.
         measure: what is drawn: the headline if empty, else one of what it is the mean of, as `CCC valence`.
     """
+
+    KIND: ClassVar[str] = "sweep"
 
     of: Literal["smooth_frames", "threshold"]
     values: tuple[float, ...]

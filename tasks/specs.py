@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from affstore.models.extractors.registry import spec_of
 from affstore.models.extractors.specs import ExtractorSpec, FaceExtractorSpec, SoundExtractorSpec
@@ -17,7 +17,7 @@ from affstore.models.faces.specs import DetectorSpec, TrackingSpec
 from affstore.models.heads.divisions import Division
 from affstore.models.heads.kinds import HeadSpec
 from affstore.store.contract.errors import SpecError
-from affstore.store.contract.keys import plain
+from affstore.store.contract.keys import canonical
 from affstore.store.contract.records import Provenance
 
 FEATURE_ARRAYS = ("embedding", "logits", "valence_arousal", "affect")
@@ -124,6 +124,8 @@ class Input:
         array: which of its arrays.
     """
 
+    KIND: ClassVar[str] = "input"
+
     extractor: str
     array: str = "embedding"
 
@@ -149,6 +151,8 @@ class Finish:
         thresholds: of action units: `half` for .5 each, `tuned` for the best of each unit on validation frames.
         version: raised whenever the same spec would give other numbers.
     """
+
+    KIND: ClassVar[str] = "post-processing"
 
     smooth_frames: int = 0
     thresholds: Literal["half", "tuned"] = "half"
@@ -178,7 +182,7 @@ class ExperimentSpec:
     def made_by(self, part: Input, recipe: Mapping[str, Any]) -> bool:
         """Whether a stored embedding was made by the network that this experiment means."""
         meant = [spec for spec in self.extractors if spec.name == part.extractor]
-        return not meant or recipe["extractor"] == plain(meant[0])
+        return not meant or recipe["extractor"] == canonical(meant[0])
 
     def faces_of(self, part: Input) -> str:
         """Where the faces of an input come from: a detector or a kind of crop folder; empty for sound."""

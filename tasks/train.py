@@ -156,9 +156,8 @@ def fitted(store: FeatureStore, experiment: ExperimentSpec) -> tuple[Fitted, Arr
 def _fit_of(experiment: ExperimentSpec) -> dict[str, Any]:
     """What decides a head's numbers, beside its data."""
     return {
-        "kind": type(experiment.head).__name__,
-        "head": plain(experiment.head),
-        "inputs": plain(experiment.inputs),
+        "head": experiment.head,
+        "inputs": experiment.inputs,
         "thresholds": experiment.finish.thresholds,
     }
 

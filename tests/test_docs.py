@@ -61,9 +61,8 @@ def test_shipped_configurations_are_valid():
 def test_the_deployment_names_a_flow_that_exists():
     document = yaml.safe_load((ROOT / "deploy" / "prefect.yaml").read_text(encoding="utf-8"))
     for deployment in document["deployments"]:
-        path, attribute = deployment["entrypoint"].split(":")
-        module = importlib.import_module(path.removesuffix(".py").replace("/", "."))
-        assert getattr(module, attribute).name == attribute
+        module, _, attribute = deployment["entrypoint"].rpartition(".")
+        assert getattr(importlib.import_module(module), attribute).name == attribute
         assert (ROOT / deployment["parameters"]["config"]).is_file()
 
 

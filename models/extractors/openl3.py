@@ -14,7 +14,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -66,6 +66,8 @@ class OpenL3Spec(SoundExtractorSpec):
         front_end: whose spectrogram: `kapre` begins frames at the window's start, `librosa` puts their middles there.
         centre: whether windows lie around the instants they are given for, or begin there.
     """
+
+    KIND: ClassVar[str] = "openl3 extractor"
 
     content: Content = "env"
     representation: Representation = "mel128"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
-from typing import Literal
+from typing import ClassVar, Literal
 
 from affstore.store.contract.errors import SpecError
 from affstore.store.contract.keys import NOT_IN_KEYS
@@ -32,6 +32,8 @@ class WeightsRef:
         official: whether they were read from a file with the published digest; equal parameters are equal numbers,
             whatever file they come from.
     """
+
+    KIND: ClassVar[str] = "weights"
 
     name: str
     sha256: str = ""
@@ -65,6 +67,8 @@ class FaceExtractorSpec:
         faces: where the faces come from: the name of a detector, or of a kind of crop folder.
     """
 
+    KIND: ClassVar[str] = "face extractor"
+
     name: str
     version: int
     width: int
@@ -92,6 +96,8 @@ class Segmenting:
         length_s: of a block or window; 0 for the whole.
         step_s: from the beginning of one window to that of the next; equal to `length_s` for blocks and the whole.
     """
+
+    KIND: ClassVar[str] = "segments"
 
     mode: Literal["blocks", "windows", "whole"]
     length_s: int
@@ -142,6 +148,8 @@ class SoundExtractorSpec:
         resampler: how the file's sample rate becomes `rate_hz`: as `affstore.models.media.sound` does it for every
             network, or by a filter of `affstore.models.media.resample`, for a network whose numbers depend on it.
     """
+
+    KIND: ClassVar[str] = "sound extractor"
 
     name: str
     version: int

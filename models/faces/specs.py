@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import ClassVar
 
 from affstore.models.extractors.specs import Precision
 from affstore.store.contract.errors import SpecError, WeightsDigestError, WeightsMissingError
@@ -35,6 +36,8 @@ class DetectorSpec:
         precision: of the forward pass.
         engine: what runs it.
     """
+
+    KIND: ClassVar[str] = "detector"
 
     name: str = "mtcnn"
     version: int = 1
@@ -77,6 +80,8 @@ class TrackingSpec:
         smallest_subject_share: presence, and presence × area, that a second subject needs, as a share of the first's.
         most_subjects: one, or two that are told apart by their side.
     """
+
+    KIND: ClassVar[str] = "tracking"
 
     version: int = 1
     link_iou: float = 0.3

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 from affstore.store.contract.errors import SpecError
 from affstore.store.contract.labels import task_space
@@ -35,6 +35,8 @@ class AutoMlSpec:
         seed: of all that is drawn by lot and lets itself be seeded.
         version: raised whenever the same spec would give other numbers.
     """
+
+    KIND: ClassVar[str] = "automl"
 
     name: str
     task: str

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import combinations
 from pathlib import Path
+from typing import ClassVar
 
 from affstore.store.contract.errors import AnnotationError, SpecError
 from affstore.store.contract.names import split_subject
@@ -28,6 +29,8 @@ class Folds:
             given, or one for every training video.
         seed: another one gives another cut.
     """
+
+    KIND: ClassVar[str] = "folds"
 
     count: int = 5
     groups: Mapping[str, str] = field(default_factory=dict)
@@ -69,6 +72,8 @@ class Division:
             `validation`, and the head sees the others.
         held_out: which fold, from 0.
     """
+
+    KIND: ClassVar[str] = "division"
 
     train: tuple[str, ...] = ("train",)
     validation: tuple[str, ...] = ("validation",)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 from affstore.store.contract.errors import SpecError
 from affstore.store.contract.labels import task_space
@@ -37,6 +37,8 @@ class FineTuneSpec:
         seed: of orders, flips and the classifier.
         version: raised whenever the same spec would give other numbers.
     """
+
+    KIND: ClassVar[str] = "finetune"
 
     name: str
     task: str = "expr"

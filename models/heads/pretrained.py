@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +29,8 @@ class PretrainedSpec:
             `dropped` before the softmax and Other is never said.
         version: raised whenever the same spec would give other numbers.
     """
+
+    KIND: ClassVar[str] = "pretrained"
 
     name: str
     task: str

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 from affstore.store.contract.errors import SpecError
 
@@ -37,6 +37,8 @@ class TcnSpec:
         weight_norm: whether the two convolutions of a level learn their kernels' length and direction apart.
         deviation: standard deviation of initial kernels.
     """
+
+    KIND: ClassVar[str] = "tcn"
 
     channels: tuple[tuple[int, ...], ...] = ()
     kernel: int = 5
@@ -81,6 +83,8 @@ class EncoderSpec:
         position: what is added to say which frame is which.
     """
 
+    KIND: ClassVar[str] = "transformer encoder"
+
     width: int = 512
     layers: int = 8
     heads: int = 4
@@ -120,6 +124,8 @@ class OptimiserSpec:
         lowest_rate: of `warmup_cosine`.
         clip_norm: gradients longer than this are shortened to it; 0 for none.
     """
+
+    KIND: ClassVar[str] = "optimiser"
 
     name: Literal["adam", "adamw"] = "adam"
     learning_rate: float = 1e-4

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import ClassVar, Literal
 
 from affstore.models.heads.sequence_parts import EncoderSpec, OptimiserSpec, TcnSpec
 from affstore.store.contract.errors import SpecError
@@ -53,6 +53,8 @@ class SequenceSpec:
         seed: of initial parameters, orders and dropout.
         version: raised whenever the same spec would give other numbers.
     """
+
+    KIND: ClassVar[str] = "sequence"
 
     name: str
     task: str

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import ClassVar, Literal
 
 from affstore.store.contract.errors import SpecError
 from affstore.store.contract.labels import task_space
@@ -48,6 +48,8 @@ class MlpSpec:
             batch is drawn by lot from those that are held (docs/adr/0009).
         version: raised whenever the same spec would give other numbers.
     """
+
+    KIND: ClassVar[str] = "mlp"
 
     name: str
     task: str

@@ -6,7 +6,7 @@ import io
 import struct
 import zlib
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,6 +36,8 @@ class PictureSpec:
             taken, which Pillow would clip to white.
         upright: the turn that EXIF asks for is applied.
     """
+
+    KIND: ClassVar[str] = "pictures"
 
     version: int = field(default=1, init=False)
     colour: str = field(default="rgb by pillow, alpha dropped, upper 8 of 16 bits", init=False)

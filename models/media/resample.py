@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cache
+from typing import ClassVar
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
@@ -30,6 +31,8 @@ class SincFilter:
         rolloff: cut-off as a fraction of the lower Nyquist rate.
         beta: of the Kaiser window.
     """
+
+    KIND: ClassVar[str] = "sinc filter"
 
     zeros: int
     points: int

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from math import ceil
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from av.audio.frame import AudioFrame
@@ -38,6 +38,8 @@ class SoundSpec:
         tolerance_s: by how much timestamps may disagree with the sample count before silence is put in or
             an overlap is cut; containers round timestamps to a millisecond or worse.
     """
+
+    KIND: ClassVar[str] = "sound"
 
     version: int = field(default=2, init=False)
     stream: str = field(default="most samples a second over all channels", init=False)

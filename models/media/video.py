@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from itertools import zip_longest
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from av.video.frame import VideoFrame
@@ -38,6 +38,8 @@ class DecodeSpec:
         pixels: non-square pixels are stretched along their short side, so that no detail is lost.
         colour: how decoded pixels become RGB; an undeclared matrix is taken as BT.601, as swscale and OpenCV do.
     """
+
+    KIND: ClassVar[str] = "decode"
 
     version: int = field(default=1, init=False)
     stream: str = field(default="largest picture, then most frames", init=False)

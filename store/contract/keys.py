@@ -16,13 +16,15 @@ from numpy.typing import NDArray
 from affstore.store.contract.errors import SpecError
 
 _BLOCK_BYTES = 1 << 20
+_NO_DEFAULT = object()
+_DEFAULTS: dict[type, dict[str, Any]] = {}
 
 NOT_IN_KEYS = {"in_keys": False}
 """Metadata of a dataclass field that no number depends on, so that no recipe and no key holds it."""
 
 
 def plain(value: Any) -> Any:
-    """The value as plain JSON types, with dataclasses as their fields; the form a recipe is stored in.
+    """The value as plain JSON types, with every field of a dataclass; for records that people and programs read back.
 
     Fields with the metadata `NOT_IN_KEYS` are left out.
 
@@ -43,9 +45,62 @@ def plain(value: Any) -> Any:
     raise SpecError(f"A recipe holds plain values only; found {type(value).__name__}: {value!r}.")
 
 
+def canonical(value: Any) -> Any:
+    """The value as the plain JSON types that keys are made of, where a spec is its kind and what differs from defaults.
+
+    A spec is written as the constant `KIND` of its class, its `version`, every field without a default, and the fields
+    that differ from their default. So a new field with a default changes no key, and no key holds a class's name. A
+    default that gives other numbers than before is a new version.
+
+    Raises:
+        SpecError: a spec's class has no `KIND`, or a value's identity cannot be held by JSON.
+    """
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        kind = getattr(value, "KIND", None)
+        if not isinstance(kind, str):
+            raise SpecError(f"{type(value).__name__} has no constant KIND, so no key can be made of it. Add one.")
+        return {"kind": kind, **{name: canonical(getattr(value, name)) for name in _decisive_fields(value)}}
+    if isinstance(value, Mapping):
+        return {str(name): canonical(item) for name, item in value.items()}
+    if isinstance(value, tuple | list):
+        return [canonical(item) for item in value]
+    return plain(value)
+
+
+def _decisive_fields(spec: Any) -> list[str]:
+    """The fields of a spec that its key holds: its version, and what differs from a default."""
+    defaults = _defaults(type(spec))
+    return [
+        field.name
+        for field in dataclasses.fields(spec)
+        if field.name == "version" or canonical(getattr(spec, field.name)) != defaults.get(field.name, _NO_DEFAULT)
+    ]
+
+
+def _defaults(kind: type) -> dict[str, Any]:
+    """A spec's defaults in canonical form; kept by its KIND, so that `changes` can name what a recipe leaves out."""
+    if kind not in _DEFAULTS:
+        _DEFAULTS[kind] = {
+            field.name: canonical(default)
+            for field in dataclasses.fields(kind)
+            if (default := _default(field)) is not dataclasses.MISSING
+        }
+    return _DEFAULTS[kind]
+
+
+def _default(field: dataclasses.Field[Any]) -> Any:
+    return field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
+
+
+def _filled(recipe: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A part of a recipe with the defaults that it leaves out, where they are known."""
+    known = [defaults for kind, defaults in _DEFAULTS.items() if getattr(kind, "KIND", "") == recipe.get("kind", "-")]
+    return {**known[-1], **recipe} if known else recipe
+
+
 def key_of(recipe: Any) -> str:
     """The SHA-256 of a recipe's canonical JSON: sorted names, no spaces, floats in their shortest form."""
-    text = json.dumps(plain(recipe), sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+    text = json.dumps(canonical(recipe), sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
     return hashlib.sha256(text.encode("ascii")).hexdigest()
 
 
@@ -73,6 +128,7 @@ def changes(old: Any, new: Any, at: str = "") -> list[str]:
     """What differs between two recipes, one readable line a field: `extractor.precision: float32 → bfloat16`."""
     if isinstance(old, Mapping) and isinstance(new, Mapping):
         lines: list[str] = []
+        old, new = _filled(old), _filled(new)
         for name in sorted({*old, *new}):
             lines += changes(old.get(name), new.get(name), f"{at}.{name}" if at else name)
         return lines

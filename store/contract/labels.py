@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,8 @@ class LabelSpace:
         kind: `one_of` (one class a frame), `any_of` (independent yes/no a column), `scale` (real numbers).
         names: the columns' names, in order.
     """
+
+    KIND: ClassVar[str] = "label space"
 
     name: str
     kind: Literal["one_of", "any_of", "scale"]

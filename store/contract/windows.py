@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +22,8 @@ class WindowSpec:
         length: frames in a window; the papers use 300 (ABAW6 §3.5).
         stride: frames from one window's begin to the next one's; the papers use 200.
     """
+
+    KIND: ClassVar[str] = "windows"
 
     length: int = 300
     stride: int = 200
