@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 from affstore.models.demo.annotate import SPLIT_FOLDERS, TASK_FOLDERS, TEST_LISTS, annotation, sample_of_test_set
 from affstore.models.demo.face import Face
@@ -35,6 +36,8 @@ class CorpusSpec:
         episode_s: mean length of an expression; it decides how long the videos are.
         only: names of the videos to make; all of them where empty.
     """
+
+    KIND: ClassVar[str] = "demonstration corpus"
 
     seed: int = 7
     version: int = 1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 from affstore.store.contract.names import MAIN, join_subject
 
@@ -33,6 +33,8 @@ class Take:
         surplus: annotation lines, or rows of the test list, beyond the last frame.
         tasks: which annotations exist.
     """
+
+    KIND: ClassVar[str] = "take"
 
     name: str
     split: Split

@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod, sqrt
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,6 +38,8 @@ class UntrainedRecipe:
         seed: of the draw.
         recipe: raised whenever the same seed would give other numbers.
     """
+
+    KIND: ClassVar[str] = "untrained parameters"
 
     weights: str
     extractor: str
