@@ -36,7 +36,8 @@ def read_tuned(path: Path, specs: Sequence[SoundExtractorSpec], facts: VideoFact
     if facts.sound is None or not wanted:
         return {}
     own_hz = facts.sound.rate_hz
-    sounds = read_sounds(path, sorted({hz if resampler == "swresample" else own_hz for hz, resampler in wanted}))
+    rates_hz = sorted({hz if resampler == "swresample" else own_hz for hz, resampler in wanted})
+    sounds = read_sounds(path, rates_hz, facts.sound.channel)
     return {(hz, resampler): _tuned(sounds, own_hz, hz, resampler) for hz, resampler in sorted(wanted) if sounds}
 
 

@@ -73,14 +73,21 @@ def lift_quarantine(store: FeatureStore, draft: Draft, stage: str, name: str) ->
 def _sound_attributes(sound: SoundFacts | None) -> dict[str, Any] | None:
     if sound is None:
         return None
-    start = _pair(sound.start_s)
-    return {"codec": sound.codec, "rate_hz": sound.rate_hz, "channels": sound.channels, "start_s": start}
+    return {
+        "codec": sound.codec,
+        "rate_hz": sound.rate_hz,
+        "channels": sound.channels,
+        "start_s": _pair(sound.start_s),
+        "stream": sound.stream,
+        "channel": sound.channel,
+        "complaint": sound.complaint,
+    }
 
 
 def _sound_facts(said: Mapping[str, Any] | None) -> SoundFacts | None:
     if said is None:
         return None
-    return SoundFacts(said["codec"], said["rate_hz"], said["channels"], Fraction(*said["start_s"]))
+    return SoundFacts(**{**said, "start_s": Fraction(*said["start_s"])})
 
 
 def _pair(value: Fraction) -> list[int]:

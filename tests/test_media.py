@@ -121,6 +121,8 @@ def test_every_real_video_has_the_frames_instants_and_pictures_that_a_full_decod
         assert facts.rotation_deg == found["rotation"], name
         assert facts.clock.starts_s[0] == pytest.approx(found["first_pts_s"], abs=1e-3), name
         if name != "face_video/nasa_13013.mp4":  # the manifest looked at its first video stream
+            if name == "odd/corrupted.mp4":
+                found |= {"frames_decoded": 49, "avg_fps": 9.8}  # the manifest's decode ended at the damaged packet
             assert len(facts.clock) == found["frames_decoded"], name
             assert facts.clock.rate_hz == pytest.approx(found["avg_fps"], rel=1e-2), name
             assert facts.declared_frames == (found["frames_declared"] or None), name
@@ -144,10 +146,20 @@ def test_frames_an_edit_list_hides_are_not_missing(shared):
     assert (len(facts.clock), facts.declared_frames, facts.complaint) == (95, 98, None)
 
 
-def test_a_decode_that_stops_early_is_marked(shared):
+def test_a_damaged_packet_costs_one_frame_and_is_said(shared):
     facts = probe(shared / "media/odd/corrupted.mp4")
-    assert len(facts.clock) == 28
-    assert facts.complaint.startswith("Decoding stopped after 28 of 50 declared frames")
+    assert len(facts.clock) == 49
+    assert facts.complaint == (
+        "49 frames decode although 50 are declared; packets of pictures that cannot be decoded are missing: 1; "
+        "1 frames are damaged."
+    )
+
+
+def test_a_decode_that_stops_early_is_marked(shared):
+    facts = probe(shared / "cases/files/rv30_truncated.rm")
+    assert len(facts.clock) == 876
+    assert facts.complaint.startswith("Decoding stopped after 876 frames (Invalid data")
+    assert "The sound stops after" in facts.complaint
 
 
 def test_a_video_cut_short_is_marked(shared, tmp_path):
@@ -155,7 +167,7 @@ def test_a_video_cut_short_is_marked(shared, tmp_path):
     (tmp_path / "cut.mkv").write_bytes(whole[: len(whole) // 3])
     facts, pictures = decoded(tmp_path / "cut.mkv")
     assert 0 < len(pictures) < 65
-    assert "although the file claims 2.20 s" in facts.complaint
+    assert "although the file claims 2.23 s" in facts.complaint
 
 
 def test_variable_frame_rates_and_late_starts_are_kept(shared):
@@ -265,13 +277,13 @@ def test_films_glued_together_end_where_the_clock_jumps_back(tmp_path):
     assert facts.complaint.startswith("Decoding stopped after 60 frames (its clock jumps back")
 
 
-def test_frames_of_another_size_are_scaled_and_marked(tmp_path):
+def test_smaller_frames_are_enlarged_and_marked(tmp_path):
     small = write_video(tmp_path / "a.h264", [quadrants()] * 5).read_bytes()
     large = write_video(tmp_path / "b.h264", [quadrants(128, 96)] * 5).read_bytes()
     (tmp_path / "c.h264").write_bytes(small + large)
     facts, pictures = decoded(tmp_path / "c.h264")
-    assert [p.shape for p in pictures] == [(48, 64, 3)] * 10
-    assert "5 frames have another size" in facts.complaint
+    assert [p.shape for p in pictures] == [(96, 128, 3)] * 10
+    assert facts.complaint.endswith("5 frames are smaller than 128x96 px and are fitted into it.")
     assert {colours(p) for p in pictures} == {"RGBW"}
 
 
@@ -319,7 +331,8 @@ def test_real_sound_lasts_as_long_and_starts_when_the_manifest_says(shared):
         if not audio or audio["error"] or not audio["seconds"] or "nasa" in name:
             continue
         sound = read_sound(shared / "media" / name, 16_000)
-        assert sound.duration_s == pytest.approx(audio["seconds"], abs=2e-3), name
+        # The manifest is of PyAV 18, which gave the last packet whole even where the container ends it earlier.
+        assert -1024 / audio["rate"] - 2e-3 < sound.duration_s - audio["seconds"] < 2e-3, name
         assert float(sound.start_s) == pytest.approx(audio["first_pts_s"], abs=1e-3), name
         assert sound.complaint is None, name
         checked += 1
@@ -444,6 +457,6 @@ def test_how_much_of_a_video_has_sound():
 
 
 def test_the_recipes_can_go_into_keys_and_cannot_be_chosen():
-    assert (plain(DECODE)["version"], plain(SOUND)["version"]) == (1, 2)
+    assert (plain(DECODE)["version"], plain(SOUND)["version"]) == (2, 3)
     with pytest.raises(TypeError):
         type(DECODE)(version=2)

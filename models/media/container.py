@@ -10,6 +10,7 @@ from typing import Any
 
 import av
 from av.audio.stream import AudioStream
+from av.codec.context import ThreadType
 from av.container import InputContainer
 from av.rational import AVRational
 from av.stream import Disposition, Stream
@@ -21,6 +22,16 @@ _TEXT_FORMATS = frozenset({"tty", "hls", "dash", "concat", "sdp", "rtsp", "webvt
 """What FFmpeg also opens as if it were media: terminal text, and lists that point at other files."""
 
 _NOT_A_VIDEO = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image
+
+_NOT_WHAT_WAS_FILMED = (
+    Disposition.comment | Disposition.dub | Disposition.lyrics | Disposition.karaoke | Disposition.hearing_impaired
+    | Disposition.visual_impaired | Disposition.clean_effects | Disposition.non_diegetic | Disposition.descriptions
+    | Disposition.dependent
+)  # fmt: skip
+"""Tracks of sound that were made afterwards, or hold a part of it."""
+
+_NO_PRESENTATION_TIMES = frozenset({"avi"})
+"""Formats whose packets have a place in the file's order, but no instant at which they are shown."""
 
 
 @contextmanager
@@ -62,9 +73,13 @@ def best_video(container: InputContainer, name: str) -> VideoStream:
 
 
 def best_sound(container: InputContainer) -> AudioStream | None:
-    """The audio stream with the most samples a second over all channels, then the lowest index; None without any."""
+    """The audio stream that goes with the pictures as they were filmed; None without any.
+
+    That is one not marked as a commentary, a dub or made for other listeners, if there is one; then the default one;
+    then the one with the most samples a second over all channels; then the lowest index.
+    """
     decodable = [stream for stream in container.streams.audio if _has_decoder(stream)]
-    return max(decodable, key=lambda stream: (stream.rate or 0) * stream.channels, default=None)
+    return max(decodable, key=_sound_rank, default=None)
 
 
 def reason(error: Exception) -> str:
@@ -81,38 +96,61 @@ def sentence(faults: list[str]) -> str | None:
 class Decoding:
     """The frames of one stream in the order they play; after iterating, what went wrong on the way.
 
+    One thread decodes. With more, how much of a damaged stream survives, and which frames of an open beginning are
+    given, depends on their number and on chance. A packet that fails costs its own frame and no other.
+
+    A format without presentation times gives its frames the time of the packet that they were coded in, which is in
+    another order where the coder looked ahead; `ordered` says whether the frames' times are those at which they play.
+
     Attributes:
+        ordered: whether the format keeps presentation times.
         stopped: why decoding ended before the stream did; None when it reached its end.
         failed: packets that could not be decoded.
         discarded: packets that the container marks as not to be shown (edit lists).
         damaged: frames the decoder itself calls corrupt.
     """
 
-    def __init__(self, container: InputContainer, stream: VideoStream | AudioStream, skip_failed: bool = False) -> None:
-        """Prepare to decode `stream`; `skip_failed` goes on after a packet that fails, else decoding ends there."""
-        self._container, self._stream, self._skip_failed = container, stream, skip_failed
+    def __init__(self, container: InputContainer, stream: VideoStream | AudioStream) -> None:
+        """Prepare to decode `stream`."""
+        self._container, self._stream = container, stream
         self.stopped: str | None = None
         self.failed = self.discarded = self.damaged = 0
-        stream.codec_context.thread_type = "AUTO"
+        formats = set(container.format.name.split(","))
+        self.ordered = stream.type != "video" or not formats & _NO_PRESENTATION_TIMES
+        stream.codec_context.thread_count = 1
+        stream.codec_context.thread_type = ThreadType.NONE
 
     def __iter__(self) -> Iterator[Any]:
+        for packet in self._packets():
+            self.discarded += packet.is_discard
+            if not self.ordered:
+                packet.pts = packet.dts
+            for frame in self._frames_of(packet):
+                self.damaged += frame.is_corrupt
+                yield frame
+
+    def _packets(self) -> Iterator[Any]:
         try:
-            for packet in self._container.demux(self._stream):
-                self.discarded += packet.is_discard
-                for frame in self._frames_of(packet):
-                    self.damaged += frame.is_corrupt
-                    yield frame
+            yield from self._container.demux(self._stream)
         except av.FFmpegError as error:
             self.stopped = reason(error)
+            last = av.Packet()  # an empty one makes the decoder give the frames that it still has
+            last.stream = self._stream
+            yield last
 
     def _frames_of(self, packet: Any) -> list[Any]:
+        if not packet.size and packet.dts is not None:
+            return []  # the place of a frame that was dropped when it was filmed
         try:
-            return list(packet.decode())
+            try:
+                return list(packet.decode())
+            except (av.BlockingIOError, av.EOFError):
+                # An error before has left the decoder with a packet that it never takes, or at its end.
+                self._stream.codec_context.flush_buffers()
+                return list(packet.decode())
         except av.FFmpegError:
             self.failed += 1
-            if self._skip_failed:
-                return []
-            raise
+            return []
 
 
 def _refuse_what_is_not_media(container: InputContainer, name: str) -> None:
@@ -130,6 +168,12 @@ def as_fraction(rational: AVRational | Fraction) -> Fraction:
 
 def _has_decoder(stream: Stream) -> bool:
     return stream.codec_context is not None
+
+
+def _sound_rank(stream: AudioStream) -> tuple[bool, bool, int]:
+    marks = stream.disposition
+    samples = (stream.rate or 0) * stream.channels
+    return not marks & _NOT_WHAT_WAS_FILMED, bool(marks & Disposition.default), samples
 
 
 def _picture_rank(stream: VideoStream) -> tuple[int, float]:

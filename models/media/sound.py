@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
+from itertools import pairwise
 from math import ceil
 from pathlib import Path
 from typing import Any, ClassVar
@@ -23,7 +25,10 @@ _LOUDEST = 1e6
 """Times full scale. Beyond it squares and their sums leave float32: no sound, whatever a file of floats may say."""
 
 _LONGEST_GAP_S = 3600
-_UNSAFE_PLANES = 8  # from here on PyAV 18 reads outside the frame; packed samples are one plane
+_LONGEST_JUMP_S = 1
+_MOST_ODD_FRAMES = 8
+_UNSAFE_PLANES = 8  # from here on PyAV reads outside the frame; packed samples are one plane
+_CANCELLED = 1 / 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +38,8 @@ class SoundSpec:
     Attributes:
         version: raised whenever the same bytes would give other samples.
         stream: which audio stream is taken when there are several.
-        channels: how they become one.
+        channels: how they become one. They cancel each other where their mean has less than a twentieth of their power,
+            as those of a microphone wired in opposite phase.
         resampler: swresample's filter; 64 taps are flat to 7/8 of the Nyquist rate.
         tolerance_s: by how much timestamps may disagree with the sample count before silence is put in or
             an overlap is cut; containers round timestamps to a millisecond or worse.
@@ -41,9 +47,9 @@ class SoundSpec:
 
     KIND: ClassVar[str] = "sound"
 
-    version: int = field(default=2, init=False)
-    stream: str = field(default="most samples a second over all channels", init=False)
-    channels: str = field(default="mean", init=False)
+    version: int = field(default=3, init=False)
+    stream: str = field(default="as filmed, then default, then most samples a second over all channels", init=False)
+    channels: str = field(default="mean, or the loudest where they cancel each other", init=False)
     resampler: str = field(default="swresample, 64 taps", init=False)
     tolerance_s: Fraction = field(default=Fraction(1, 50), init=False)
 
@@ -54,19 +60,25 @@ SOUND = SoundSpec()
 
 @dataclass(frozen=True, slots=True)
 class SoundFacts:
-    """What the first decoded frame of the best audio stream says.
+    """What a full decode of the best audio stream found.
 
     Attributes:
         codec: of the stream.
         rate_hz: samples a second.
         channels: how many.
         start_s: when the sound begins, on the clock of the video.
+        stream: its index in the file.
+        channel: the one that is heard alone, 0-based; None where the mean of all is.
+        complaint: one sentence on what is wrong with the sound; None when all of it decoded.
     """
 
     codec: str
     rate_hz: int
     channels: int
     start_s: Fraction
+    stream: int = 0
+    channel: int | None = None
+    complaint: str | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -92,7 +104,7 @@ class Sound:
 
 
 def sound_facts(path: Path) -> SoundFacts | None:
-    """What the best audio stream is, from its first decoded frame; None where there is none or nothing decodes.
+    """Decode the best audio stream and say what it holds; None where there is none or nothing of it decodes.
 
     Raises:
         MediaError: the file cannot be opened.
@@ -101,27 +113,37 @@ def sound_facts(path: Path) -> SoundFacts | None:
         stream = best_sound(container)
         if stream is None:
             return None
-        if (frame := next(iter(Decoding(container, stream, skip_failed=True)), None)) is None:
+        track = _Track(Decoding(container, stream), path.name)
+        fault = None
+        try:
+            for _ in track:
+                pass
+        except MediaError as error:
+            fault = str(error)
+        if not track.rate_hz:
             return None
-        codec, channels = stream.codec_context.name, frame.layout.nb_channels
-        return SoundFacts(codec, frame.sample_rate, channels, _instant_s(frame) or Fraction(0))
+        codec, channel = stream.codec_context.name, track.loudest if track.cancelled else None
+        complaint = fault or track.complaint
+        return SoundFacts(codec, track.rate_hz, track.channels, track.start_s, stream.index, channel, complaint)
 
 
 def read_sound(path: Path, rate_hz: int) -> Sound | None:
     """The sound of a file at one rate; see `read_sounds`. None where there is none."""
-    return read_sounds(path, [rate_hz]).get(rate_hz)
+    facts = sound_facts(path)
+    return read_sounds(path, [rate_hz], facts.channel).get(rate_hz) if facts else None
 
 
-def read_sounds(path: Path, rates_hz: Sequence[int]) -> dict[int, Sound]:
+def read_sounds(path: Path, rates_hz: Sequence[int], channel: int | None = None) -> dict[int, Sound]:
     """The sound of a file as mono waveforms at several rates, from one decode.
 
-    Channels are averaged. The waveform begins at the first timestamp (an encoder's priming is left out where the
-    container says so); gaps in the timestamps are silence and overlaps are cut. A packet that cannot be decoded, or
-    samples that are no finite numbers or absurdly large, are silence, and the complaint says so.
+    The waveform begins at the first timestamp (an encoder's priming is left out where the container says so); gaps in
+    the timestamps are silence and overlaps are cut. A packet that cannot be decoded, or samples that are no finite
+    numbers or absurdly large, are silence, and the complaint says so.
 
     Args:
         path: a video or sound file.
         rates_hz: samples a second of each waveform wanted.
+        channel: the one to hear, as `SoundFacts` has it; else the mean of all.
 
     Returns:
         By rate; empty where there is no audio stream or nothing of it decodes.
@@ -133,7 +155,7 @@ def read_sounds(path: Path, rates_hz: Sequence[int]) -> dict[int, Sound]:
         stream = best_sound(container)
         if stream is None:
             return {}
-        track = _Track(Decoding(container, stream, skip_failed=True), path.name)
+        track = _Track(Decoding(container, stream), path.name, channel)
         tapes: dict[int, _Tape] = {}
         for chunk in track:
             tapes = tapes or {rate: _Tape(track.rate_hz, rate) for rate in rates_hz}
@@ -154,30 +176,45 @@ def heard_fraction(sound: Sound | None, frames: FrameClock) -> float:
 
 
 class _Track:
-    """Decoded sound as one seamless mono waveform at its own rate, in chunks.
+    """Decoded sound as one seamless mono waveform at the rate it begins with, in chunks.
 
     Attributes:
-        rate_hz: of the stream; 0 before its first frame.
+        rate_hz: of its first frame; 0 before that.
+        channels: of its first frame.
         start_s: the first timestamp.
     """
 
-    def __init__(self, decoding: Decoding, name: str) -> None:
-        self._decoding, self._name = decoding, name
-        self.rate_hz = 0
+    def __init__(self, decoding: Decoding, name: str, channel: int | None = None) -> None:
+        """Read what `decoding` gives; `channel` is heard alone, or the mean of all."""
+        self._decoding, self._name, self._channel = decoding, name, channel
+        self.rate_hz = self.channels = 0
         self.start_s = Fraction(0)
-        self._written = self._cut = self._unreal = 0
+        self._other: _Rate | None = None
+        self._written = self._cut = self._unreal = self._odd = self._other_rate = 0
+        self._power = np.zeros(0)
+        self._mean_power = 0.0
 
     def __iter__(self) -> Iterator[NDArray[np.float32]]:
-        for frame in self._decoding:
+        for frame, following in _with_following(self._decoding):
             if not self.rate_hz:
-                self.rate_hz, self.start_s = frame.sample_rate, _instant_s(frame) or Fraction(0)
-            late = self._late(frame)
-            if frame.sample_rate != self.rate_hz or late > _LONGEST_GAP_S * self.rate_hz:
-                self._decoding.stopped = "its sample rate changes or its clock jumps"
-                return
-            for chunk in self._fit(self._mono(frame), late):
-                self._written += len(chunk)
-                yield chunk
+                self._begin(frame, following)
+            late = self._late(frame, following)
+            if late > _LONGEST_GAP_S * self.rate_hz:
+                self._decoding.stopped = "its clock jumps"
+                break
+            yield from self._written_down(self._at_own_rate(self._mono(frame), frame.sample_rate), late)
+        if self._other is not None:
+            yield from self._written_down(self._other.rest(), 0)
+
+    @property
+    def loudest(self) -> int:
+        """The channel with the most power."""
+        return int(np.argmax(self._power))
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether the mean of the channels heard so far has lost nearly all that they hold."""
+        return bool(self._mean_power < _CANCELLED * self._power.mean()) if len(self._power) > 1 else False
 
     @property
     def complaint(self) -> str | None:
@@ -192,13 +229,58 @@ class _Track:
             faults.append(f"samples that are not finite, or absurdly loud, are silent: {self._unreal}")
         if self._cut > self.rate_hz:
             faults.append(f"{self._cut / self.rate_hz:.2f} s of sound overlap other sound and are cut")
+        if self._odd:
+            faults.append(f"timestamps of sound that leap away and back are passed over: {self._odd}")
+        if self._other_rate:
+            faults.append(f"the sound changes its sample rate, and {self._other_rate} packets of it are resampled")
+        if self.cancelled:
+            faults.append(
+                f"the {self.channels} channels of sound cancel each other, so only the loudest is heard: "
+                f"channel {self.loudest + 1}"
+            )
         return sentence(faults)
 
-    def _late(self, frame: AudioFrame) -> int:
-        """Samples by which a frame begins after the end of what came before; negative where they overlap."""
-        instant = _instant_s(frame)
-        late = 0 if instant is None else round((instant - self.start_s) * self.rate_hz) - self._written
+    def _begin(self, frame: AudioFrame, following: Sequence[AudioFrame]) -> None:
+        self.rate_hz, self.channels = frame.sample_rate, frame.layout.nb_channels
+        self.start_s, self._power = _instant_s(frame) or Fraction(0), np.zeros(self.channels)
+        next_s = _instant_s(following[0]) if following else None
+        if next_s is not None and next_s < self.start_s - _LONGEST_JUMP_S:
+            self.start_s = next_s - Fraction(frame.samples, frame.sample_rate)
+
+    def _late(self, frame: AudioFrame, following: Sequence[AudioFrame]) -> int:
+        """Samples by which a frame begins after the end of what came before; negative where they overlap.
+
+        It is in time where those after it go on as if it were: then its own timestamp is wrong.
+        """
+        late = self._behind(frame, self._written)
+        if abs(late) > _LONGEST_JUMP_S * self.rate_hz:
+            expected = self._written
+            for before, after in pairwise((frame, *following)):
+                expected += before.samples * self.rate_hz // before.sample_rate
+                if after.pts is not None and abs(self._behind(after, expected)) <= _LONGEST_JUMP_S * self.rate_hz:
+                    self._odd += 1
+                    return 0
         return late if abs(late) > SOUND.tolerance_s * self.rate_hz else 0
+
+    def _behind(self, frame: AudioFrame, expected: int) -> int:
+        instant = _instant_s(frame)
+        return 0 if instant is None else round((instant - self.start_s) * self.rate_hz) - expected
+
+    def _at_own_rate(self, mono: NDArray[np.float32], rate_hz: int) -> NDArray[np.float32]:
+        """Samples at the rate that the sound began with; a resampler holds a few back until the next."""
+        rest = np.zeros(0, np.float32)
+        if self._other is not None and self._other.rate_hz != rate_hz:
+            rest, self._other = self._other.rest(), None
+        if rate_hz == self.rate_hz:
+            return np.concatenate([rest, mono])
+        self._other = self._other or _Rate(rate_hz, self.rate_hz)
+        self._other_rate += 1
+        return np.concatenate([rest, self._other.write(mono)])
+
+    def _written_down(self, chunk: NDArray[np.float32], late: int) -> Iterator[NDArray[np.float32]]:
+        for piece in self._fit(chunk, late):
+            self._written += len(piece)
+            yield piece
 
     def _fit(self, chunk: NDArray[np.float32], late: int) -> Iterator[NDArray[np.float32]]:
         for begin in range(0, late, self.rate_hz):
@@ -215,10 +297,53 @@ class _Track:
             frame = AudioResampler(kind, frame.layout, frame.sample_rate).resample(frame)[0]
         values = frame.to_ndarray().astype(np.float64)
         waves = values if frame.format.is_planar else values.reshape(-1, channels).T
-        mono = (waves.mean(axis=0) - (_FULL_SCALE[kind] if kind == "u8" else 0.0)) / _FULL_SCALE[kind]
+        waves = (waves - (_FULL_SCALE[kind] if kind == "u8" else 0.0)) / _FULL_SCALE[kind]
+        mean = waves.mean(axis=0)
+        if channels == len(self._power):
+            self._weigh(waves, mean)
+        mono = waves[self._channel] if self._channel is not None and self._channel < channels else mean
         real = np.abs(mono) <= _LOUDEST  # not so for NaN
         self._unreal += int(np.count_nonzero(~real))
         return np.where(real, mono, 0.0).astype(np.float32)
+
+    def _weigh(self, waves: NDArray[np.float64], mean: NDArray[np.float64]) -> None:
+        real = np.abs(waves).max(axis=0) <= _LOUDEST
+        if not real.all():
+            waves, mean = waves[:, real], mean[real]
+        self._power += np.square(waves).sum(axis=1)
+        self._mean_power += float(np.square(mean).sum())
+
+
+class _Rate:
+    """Sound at a rate that a stream changed to, on its way to the rate that it began with."""
+
+    def __init__(self, rate_hz: int, wanted_hz: int) -> None:
+        self.rate_hz = rate_hz
+        self._resampler = AudioResampler("fltp", "mono", wanted_hz, options={"filter_size": "64"})
+
+    def write(self, chunk: NDArray[np.float32]) -> NDArray[np.float32]:
+        """The next samples in; as many out as are ready."""
+        frame = AudioFrame.from_ndarray(np.ascontiguousarray(chunk[None]), "fltp", "mono")
+        frame.sample_rate = self.rate_hz
+        return self._joined(self._resampler.resample(frame))
+
+    def rest(self) -> NDArray[np.float32]:
+        """The last samples out."""
+        return self._joined(self._resampler.resample(None))
+
+    def _joined(self, frames: Sequence[Any]) -> NDArray[np.float32]:
+        return np.concatenate([np.zeros(0, np.float32), *(frame.to_ndarray()[0] for frame in frames)])
+
+
+def _with_following(frames: Iterable[AudioFrame]) -> Iterator[tuple[AudioFrame, Sequence[AudioFrame]]]:
+    """Each frame with the few after it."""
+    waiting: deque[AudioFrame] = deque()
+    for frame in frames:
+        waiting.append(frame)
+        if len(waiting) > _MOST_ODD_FRAMES:
+            yield waiting.popleft(), waiting
+    while waiting:
+        yield waiting.popleft(), waiting
 
 
 class _Tape:
@@ -226,31 +351,22 @@ class _Tape:
 
     def __init__(self, rate_in_hz: int, rate_out_hz: int) -> None:
         self._in_hz, self._out_hz = rate_in_hz, rate_out_hz
-        self._resampler = AudioResampler("fltp", "mono", rate_out_hz, options={"filter_size": "64"})
+        self._rate = _Rate(rate_in_hz, rate_out_hz) if rate_in_hz != rate_out_hz else None
         self._heard = 0
         self._bytes = bytearray()
 
     def write(self, chunk: NDArray[np.float32]) -> None:
         """The next samples, at the rate they come in."""
         self._heard += len(chunk)
-        if self._in_hz == self._out_hz:
-            self._bytes += chunk.tobytes()
-            return
-        frame = AudioFrame.from_ndarray(np.ascontiguousarray(chunk[None]), "fltp", "mono")
-        frame.sample_rate = self._in_hz
-        self._keep(self._resampler.resample(frame))
+        self._bytes += (chunk if self._rate is None else self._rate.write(chunk)).tobytes()
 
     def samples(self) -> NDArray[np.float32]:
         """Every sample that plays before the sound ends: `ceil(n · out / in)` of them."""
-        if self._in_hz != self._out_hz:
-            self._keep(self._resampler.resample(None))
+        if self._rate is not None:
+            self._bytes += self._rate.rest().tobytes()
         wanted = ceil(Fraction(self._heard * self._out_hz, self._in_hz))
         self._bytes += bytes(max(0, 4 * wanted - len(self._bytes)))
         return np.frombuffer(self._bytes, np.float32)[:wanted]
-
-    def _keep(self, frames: Sequence[Any]) -> None:
-        for frame in frames:
-            self._bytes += frame.to_ndarray().tobytes()
 
 
 def _instant_s(frame: AudioFrame) -> Fraction | None:

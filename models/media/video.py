@@ -3,26 +3,28 @@
 from __future__ import annotations
 
 from array import array
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
-from itertools import zip_longest
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
+from av.container import InputContainer
 from av.video.frame import VideoFrame
 from av.video.reformatter import Interpolation, VideoReformatter
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from affstore.models.media.container import Decoding, as_fraction, best_video, opened, sentence
+from affstore.models.media.instants import UNKNOWN, Instants, settled
 from affstore.models.media.sound import SoundFacts, sound_facts
 from affstore.store.contract.clock import FrameClock
 from affstore.store.contract.errors import MediaError
 
 _LARGEST_SIDE_PX = 16_384
-_LONGEST_JUMP_BACK_S = 1
+_LONGEST_JUMP_S = 1
 _SWSCALE = Interpolation.BILINEAR | Interpolation.BITEXACT
 
 
@@ -31,21 +33,23 @@ class DecodeSpec:
     """What decides a video's pixels and instants besides its bytes: part of every key. Nothing in it can be chosen.
 
     Attributes:
-        version: raised whenever the same bytes would give other pixels or instants.
+        version: raised whenever the same bytes would give other pixels, instants or facts, those of the sound included.
         stream: which video stream is taken when there are several.
         instants: where the clock comes from.
         upright: the container's display matrix is applied.
-        pixels: non-square pixels are stretched along their short side, so that no detail is lost.
+        pixels: non-square pixels are stretched along their short side, so that no detail is lost. A video whose
+            pictures change their size is shown at the greatest width and the greatest height of all; each picture is
+            enlarged as far as it fits, its shape kept, and is in the middle of black.
         colour: how decoded pixels become RGB; an undeclared matrix is taken as BT.601, as swscale and OpenCV do.
     """
 
     KIND: ClassVar[str] = "decode"
 
-    version: int = field(default=1, init=False)
+    version: int = field(default=2, init=False)
     stream: str = field(default="largest picture, then most frames", init=False)
-    instants: str = field(default="pts of decoded frames", init=False)
+    instants: str = field(default="pts of decoded frames, leaps of up to 8 frames repaired", init=False)
     upright: bool = field(default=True, init=False)
-    pixels: str = field(default="square, enlarged only", init=False)
+    pixels: str = field(default="square, enlarged only, fitted into the largest", init=False)
     colour: str = field(default="rgb24 by swscale, bilinear, declared matrix or bt601", init=False)
 
 
@@ -65,7 +69,8 @@ class VideoFacts:
         sample_aspect: width of a coded pixel divided by its height; already applied.
         codec: of the video stream.
         declared_frames: what the container claims; None where it claims nothing.
-        complaint: one sentence on what is wrong with the video; None when all of it decoded as declared.
+        complaint: what is wrong with the pictures and with the sound, in a sentence each; None when all of it decoded
+            as declared.
         sound: of the best audio stream; None without one.
     """
 
@@ -90,22 +95,23 @@ def probe(path: Path) -> VideoFacts:
     with opened(path) as container:
         stream = best_video(container, path.name)
         reel = _Reel(Decoding(container, stream), stream)
-        instants = array("q", (pts for pts, _ in reel))
+        for _ in reel:
+            pass
         if reel.first is None:
             raise MediaError(_nothing_decodes(path.name, stream.frames))
-        clock = _clock(np.array(instants, np.int64), reel)
-        aspect = _sample_aspect(stream)
-        width, height = _displayed(reel.first, aspect, path.name)
-        said_s = (container.duration or 0) / 1e6
+        instants = reel.instants()
+        clock = reel.clock(instants)
+        fit = _Fit.of(reel, _sample_aspect(stream), path.name)
+        faults = [_complaint(reel, instants, fit, container), _sound_complaint(container, sound)]
         return VideoFacts(
             clock,
-            width,
-            height,
+            fit.width,
+            fit.height,
             int(reel.first.rotation),
-            aspect,
+            fit.aspect,
             stream.codec_context.name,
             stream.frames or None,
-            _complaint(reel, clock, stream.frames, said_s),
+            " ".join(fault for fault in faults if fault) or None,
             sound,
         )
 
@@ -124,55 +130,62 @@ def frames(path: Path, facts: VideoFacts) -> Iterator[NDArray[np.uint8]]:
     with opened(path) as container:
         stream = best_video(container, path.name)
         reel = _Reel(Decoding(container, stream), stream)
-        for decoded, pts in zip_longest(reel, facts.clock.pts.tolist()):
-            if decoded is None or decoded[0] != pts:
-                raise MediaError(f"'{path.name}' has changed since it was examined. Add it again.")
-            orientation = _Orientation.of(reel.first)
-            width, height = orientation.of_coded(facts.width, facts.height)
-            picture = reformatter.reformat(decoded[1], width, height, "rgb24", interpolation=_SWSCALE, threads=1)
-            yield orientation.upright(picture.to_ndarray())
+        for index, decoded in enumerate(reel):
+            if index < len(facts.clock):
+                yield _Fit(facts.width, facts.height, facts.sample_aspect, reel.orientation).shown(decoded, reformatter)
+        if not np.array_equal(reel.instants().pts, facts.clock.pts):
+            raise MediaError(f"'{path.name}' has changed since it was examined. Add it again.")
 
 
 class _Reel:
-    """Decoded frames with instants that increase strictly.
-
-    A missing PTS is the one before plus a step; one that does not increase becomes the one before plus one unit, so
-    that a single duplicate moves no other frame. A long jump back (films glued together) ends the video.
+    """Decoded frames in the order they play; after iterating, when each of them does.
 
     Attributes:
         first: the first frame; None before it is decoded.
-        resized: frames whose coded size is not that of the first.
-        repaired: instants that had to be changed.
+        sizes: how many undamaged frames have each coded size.
         decoding: what the frames come from.
     """
 
     def __init__(self, decoding: Decoding, stream: VideoStream) -> None:
         self.decoding = decoding
         self.first: VideoFrame | None = None
-        self.resized = self.repaired = 0
-        self.time_base = as_fraction(stream.time_base or Fraction(1, 90_000))
+        self.sizes: Counter[tuple[int, int]] = Counter()
+        self._time_base = as_fraction(stream.time_base or Fraction(1, 90_000))
         rate = as_fraction(stream.average_rate or stream.guessed_rate or Fraction(25))
-        self.step = max(1, round(1 / rate / self.time_base))
-        self.last_duration = 0
+        self._step = max(1, round(1 / rate / self._time_base))
+        self._stamps, self._durations = array("q"), array("q")
 
-    def __iter__(self) -> Iterator[tuple[int, VideoFrame]]:
-        previous: int | None = None
+    def __iter__(self) -> Iterator[VideoFrame]:
         for frame in self.decoding:
-            back = 0 if previous is None or frame.pts is None else previous - frame.pts
-            if back * self.time_base > _LONGEST_JUMP_BACK_S:
-                self.decoding.stopped = "its clock jumps back, as in films glued together"
-                return
             self.first = self.first or frame
-            self.resized += (frame.width, frame.height) != (self.first.width, self.first.height)
-            previous = self._instant(frame.pts, previous)
-            self.last_duration = frame.duration or 0
-            yield previous, frame
+            self._stamps.append(UNKNOWN if frame.pts is None else frame.pts)
+            self._durations.append(frame.duration or 0)
+            if not frame.is_corrupt or frame is self.first:
+                self.sizes[frame.width, frame.height] += 1
+            yield frame
 
-    def _instant(self, pts: int | None, previous: int | None) -> int:
-        if pts is not None and (previous is None or pts > previous):
-            return pts
-        self.repaired += 1
-        return 0 if previous is None else previous + (self.step if pts is None else 1)
+    @property
+    def orientation(self) -> _Orientation:
+        """How the first frame says that it is turned."""
+        return _Orientation.of(self.first)
+
+    @property
+    def reordered(self) -> bool:
+        """Whether frames play in another order than they are stored, in a format that does not say when they play."""
+        return not self.decoding.ordered and bool(np.any(np.diff(self._stamps) < 0))
+
+    def instants(self) -> Instants:
+        """When the frames play that were decoded so far."""
+        stamps = np.array(self._stamps, np.int64)
+        if not self.decoding.ordered:
+            stamps[stamps != UNKNOWN] = np.sort(stamps[stamps != UNKNOWN])
+        return settled(stamps, self._step, max(round(_LONGEST_JUMP_S / self._time_base), 2 * self._step))
+
+    def clock(self, instants: Instants) -> FrameClock:
+        """The last frame ends after its own duration or, without one, after the median step."""
+        pts = instants.pts
+        step = round(float(np.median(np.diff(pts)))) if len(pts) > 1 else self._step
+        return FrameClock(pts, self._time_base, int(pts[-1]) + max(1, self._durations[len(pts) - 1] or step))
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,16 +218,65 @@ class _Orientation:
         return np.ascontiguousarray(placed).view(np.uint8).reshape(*placed.shape, 3)
 
 
-def _displayed(first: VideoFrame, aspect: Fraction, name: str) -> tuple[int, int]:
-    """Width and height in px of the picture as it is shown."""
-    width = round(first.width * max(aspect, Fraction(1)))
-    height = round(first.height / min(aspect, Fraction(1)))
-    if max(width, height) > _LARGEST_SIDE_PX:
-        raise MediaError(
-            f"'{name}' would be shown at {width}x{height} px, with pixels of {aspect}; a side may have "
-            f"{_LARGEST_SIDE_PX} px. Correct the aspect ratio in its header."
-        )
-    return _Orientation.of(first).of_coded(width, height)
+@dataclass(frozen=True, slots=True)
+class _Fit:
+    """How coded pictures come onto the one size at which a video is shown.
+
+    Attributes:
+        width: of what is shown, in px.
+        height: of what is shown, in px.
+        aspect: width of a coded pixel divided by its height.
+        orientation: how coded pictures are turned.
+    """
+
+    width: int
+    height: int
+    aspect: Fraction
+    orientation: _Orientation
+
+    @classmethod
+    def of(cls, reel: _Reel, aspect: Fraction, name: str) -> _Fit:
+        """As wide and as high as the widest and the highest of a video's pictures.
+
+        Raises:
+            MediaError: that is more than a picture may have.
+        """
+        shown = [_square(size, aspect) for size in reel.sizes]
+        width, height = max(width for width, _ in shown), max(height for _, height in shown)
+        if max(width, height) > _LARGEST_SIDE_PX:
+            raise MediaError(
+                f"'{name}' would be shown at {width}x{height} px, with pixels of {aspect}; a side may have "
+                f"{_LARGEST_SIDE_PX} px. Correct the aspect ratio in its header."
+            )
+        return cls(*reel.orientation.of_coded(width, height), aspect, reel.orientation)
+
+    def resized(self, sizes: Counter[tuple[int, int]]) -> int:
+        """How many frames are smaller than what is shown."""
+        whole = self.orientation.of_coded(self.width, self.height)
+        return sum(count for size, count in sizes.items() if _square(size, self.aspect) != whole)
+
+    def shown(self, frame: VideoFrame, reformatter: VideoReformatter) -> NDArray[np.uint8]:
+        """A frame's pixels as they are shown, `(height, width, 3)`."""
+        width, height = _square((frame.width, frame.height), self.aspect)
+        whole_width, whole_height = self.orientation.of_coded(self.width, self.height)
+        scale = min(Fraction(whole_width, width), Fraction(whole_height, height))
+        picture = reformatter.reformat(
+            frame, max(1, round(width * scale)), max(1, round(height * scale)), "rgb24", interpolation=_SWSCALE,
+            threads=1,
+        )  # fmt: skip
+        pixels = self.orientation.upright(picture.to_ndarray())
+        if pixels.shape[:2] == (self.height, self.width):
+            return pixels
+        whole = np.zeros((self.height, self.width, 3), np.uint8)
+        top, left = (self.height - pixels.shape[0]) // 2, (self.width - pixels.shape[1]) // 2
+        whole[top : top + pixels.shape[0], left : left + pixels.shape[1]] = pixels
+        return whole
+
+
+def _square(size: tuple[int, int], aspect: Fraction) -> tuple[int, int]:
+    """A coded picture's width and height in px once its pixels are square, before it is turned."""
+    width, height = size
+    return round(width * max(aspect, Fraction(1))), round(height / min(aspect, Fraction(1)))
 
 
 def _sample_aspect(stream: VideoStream) -> Fraction:
@@ -222,30 +284,41 @@ def _sample_aspect(stream: VideoStream) -> Fraction:
     return as_fraction(aspect) if aspect and as_fraction(aspect) > 0 else Fraction(1)
 
 
-def _clock(instants: NDArray[np.int64], reel: _Reel) -> FrameClock:
-    """The last frame ends after its own duration or, without one, after the median step."""
-    step = round(float(np.median(np.diff(instants)))) if len(instants) > 1 else reel.step
-    return FrameClock(instants, reel.time_base, int(instants[-1]) + max(1, reel.last_duration or step))
-
-
-def _complaint(reel: _Reel, clock: FrameClock, declared: int, said_s: float) -> str | None:
-    found, decoding = len(clock), reel.decoding
-    ends_s = float(clock.end_pts * clock.time_base)
+def _complaint(reel: _Reel, instants: Instants, fit: _Fit, container: InputContainer) -> str | None:
+    found, decoding = len(instants.pts), reel.decoding
+    declared = best_video(container, "").frames
+    stopped = "its clock jumps back, as in films glued together" if instants.cut else decoding.stopped
+    ends_s, claimed_s = float(reel.clock(instants).end_pts * reel.clock(instants).time_base), _claimed_end_s(container)
     faults = []
-    if decoding.stopped:
+    if stopped:
         claim = f" of {declared} declared" if declared else ""
-        faults.append(f"decoding stopped after {found}{claim} frames ({decoding.stopped})")
+        faults.append(f"decoding stopped after {found}{claim} frames ({stopped})")
     elif found + decoding.discarded < declared:
         faults.append(f"{found} frames decode although {declared} are declared")
-    elif not declared and said_s - ends_s > 1:
-        faults.append(f"the pictures end at {ends_s:.2f} s although the file claims {said_s:.2f} s")
-    if reel.repaired:
-        faults.append(f"{reel.repaired} timestamps were missing, repeated or out of order and were repaired")
+    elif not declared and claimed_s - ends_s > 1:
+        faults.append(f"the pictures end at {ends_s:.2f} s although the file claims {claimed_s:.2f} s")
+    if decoding.failed:
+        faults.append(f"packets of pictures that cannot be decoded are missing: {decoding.failed}")
+    if instants.repaired:
+        faults.append(f"{instants.repaired} timestamps were missing, repeated or out of order and were repaired")
+    if reel.reordered:
+        faults.append("the format keeps no presentation times, so frames play at the times of its packets in order")
     if decoding.damaged:
         faults.append(f"{decoding.damaged} frames are damaged")
-    if reel.resized:
-        faults.append(f"{reel.resized} frames have another size than the first and are scaled to it")
+    if resized := fit.resized(reel.sizes):
+        faults.append(f"{resized} frames are smaller than {fit.width}x{fit.height} px and are fitted into it")
     return sentence(faults)
+
+
+def _claimed_end_s(container: InputContainer) -> float:
+    """When a file claims to end, on the clock of its streams; 0 where it does not say."""
+    return ((container.start_time or 0) + container.duration) / 1e6 if container.duration else 0.0
+
+
+def _sound_complaint(container: InputContainer, sound: SoundFacts | None) -> str | None:
+    if sound is not None:
+        return sound.complaint
+    return "The file has sound, but nothing of it can be decoded." if container.streams.audio else None
 
 
 def _nothing_decodes(name: str, declared: int) -> str:
