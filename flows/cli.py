@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import io
 import os
@@ -21,8 +22,12 @@ from affstore.flows.commands.show import show
 from affstore.flows.commands.status import status
 from affstore.flows.commands.weights import app as weights
 from affstore.flows.environment import prepare
+from affstore.flows.interrupts import Interrupted, end_on_signals
 from affstore.store.contract.errors import AffstoreError, UnknownNameError
 from affstore.store.contract.printable import printable
+
+_SIGNALS = 128
+"""Exit codes above this are those of signals."""
 
 app = App(
     name="affstore",
@@ -30,7 +35,8 @@ app = App(
     "the record of what it came from.\n\n"
     "Exit codes: 0 all well; 2 a wrong name, option or configuration; 3 the run ended, but some inputs were "
     "quarantined or not done (`affstore status` says why); 4 the store cannot be read or written; 5 weights are "
-    "missing, damaged or unsafe; 10 `plan` found work to do; 130 interrupted.",
+    "missing, damaged or unsafe; 10 `plan` found work to do; 130 interrupted by Ctrl-C, 143 by SIGTERM, "
+    "129 by a terminal that was closed.",
     version=lambda: importlib.metadata.version("affstore"),
     result_action="return_value",
 )
@@ -48,11 +54,24 @@ _LONGEST = 2000
 def main() -> None:
     """Run the command line and exit with its documented code."""
     prepare()
+    end_on_signals()
     for stream in (sys.stdout, sys.stderr):
         # A terminal that cannot show a letter gets its number, not a traceback.
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
-    sys.exit(call(sys.argv[1:]))
+    _leave(call(sys.argv[1:]))
+
+
+def _leave(code: int) -> None:
+    """End with that code; what waits for a Prefect server that is gone, or for interrupted work, is left behind."""
+    from affstore.flows.server import abandoned
+
+    if not (abandoned.is_set() or code > _SIGNALS):
+        sys.exit(code)
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(code)
 
 
 def call(arguments: list[str]) -> int:
@@ -81,12 +100,14 @@ def call(arguments: list[str]) -> int:
         return _refuse(
             f"{error.strerror or error}: {error.filename or 'a file of this run'}. Check room and rights.", 4
         )
-    except KeyboardInterrupt:
-        return _refuse("Interrupted. What was finished is kept; run the command again to go on.", 130)
+    except KeyboardInterrupt as error:
+        code = Interrupted.of(error).exit_code
+        return _refuse("Interrupted. What was finished is kept; run the command again to go on.", code)
 
 
 def _refuse(message: str, code: int) -> int:
-    sys.stderr.write(f"affstore: {printable(_shortened(message))}\n")
+    with contextlib.suppress(OSError):  # the terminal may be closed
+        sys.stderr.write(f"affstore: {printable(_shortened(message))}\n")
     return code
 
 

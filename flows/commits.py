@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from prefect.futures import PrefectFuture, as_completed
+from prefect import Task
 
 from affstore import FeatureStore
+from affstore.flows.stages import log, results
 from affstore.flows.watch import watching
 from affstore.store.contract.errors import AffstoreError, ConflictError
 from affstore.tasks.outcomes import Outcome
@@ -16,45 +17,39 @@ from affstore.tasks.specs import Bench
 
 
 def commit_finished(
-    bench: Bench, stage: str, futures: Mapping[str, PrefectFuture[Any]], group: int = 1
+    bench: Bench, task: Task[Any, Any], units: Mapping[str, tuple[Any, ...]], group: int = 1
 ) -> list[Outcome]:
-    """Wait for tasks and commit what they wrote.
+    """Do units of work side by side, and commit what they wrote as they end.
 
     A task that ends in an error of ours is an outcome like any other; one that breaks unexpectedly becomes an outcome
     that failed. Either way the other videos go on.
 
     Args:
         bench: where the run works.
-        stage: what the tasks do; it names the commits.
-        futures: by what each is about, usually a video's name.
+        task: what is done with each unit; its name is the stage's, and names the commits.
+        units: the task's arguments, by what they are about, usually a video's name.
         group: how many drafts make a commit.
     """
     outcomes: list[Outcome] = []
     try:
-        for batch in _batches(_outcomes(stage, futures), group):
-            for outcome in committed(bench, stage, batch):
-                watching().outcome(outcome)
-                outcomes.append(outcome)
+        for batch in _batches(_outcomes(task, units), group):
+            outcomes += [told(outcome) for outcome in committed(bench, task.name, batch)]
     except BaseException:  # also Ctrl-C: the threads at work must not first finish their videos
         stop()
         raise
     return outcomes
 
 
-def _outcomes(stage: str, futures: Mapping[str, PrefectFuture[Any]]) -> Iterator[Outcome]:
-    about = {future.task_run_id: name for name, future in futures.items()}
-    for future in as_completed(list(futures.values())):
-        found = _result(future)
-        if not isinstance(found, Outcome):
-            found = Outcome(stage, about[future.task_run_id], "failed", _sentence(found))
-        yield found
+def told(outcome: Outcome) -> Outcome:
+    """Show what became of a unit of work on the screen and in Prefect's log."""
+    watching().outcome(outcome)
+    log(outcome)
+    return outcome
 
 
-def _result(future: PrefectFuture[Any]) -> Any:
-    try:
-        return future.result(raise_on_failure=False)
-    except Exception as error:  # noqa: BLE001 - a worker that died (KilledWorker, CommClosedError …) stops no other video
-        return error
+def _outcomes(task: Task[Any, Any], units: Mapping[str, tuple[Any, ...]]) -> Iterator[Outcome]:
+    for about, found in results(task, units):
+        yield found if isinstance(found, Outcome) else Outcome(task.name, about, "failed", _sentence(found))
 
 
 def _batches(outcomes: Iterable[Outcome], group: int) -> Iterator[list[Outcome]]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from prefect import flow, task
+from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from affstore import FeatureStore
@@ -17,6 +17,7 @@ from affstore.flows.extract import extract
 from affstore.flows.ingest import ingest
 from affstore.flows.predict import predict
 from affstore.flows.rows_request import RowsRequest
+from affstore.flows.stages import performed, stage
 from affstore.flows.train import train
 from affstore.flows.watch import watching
 from affstore.models.heads.divisions import Folds
@@ -54,22 +55,17 @@ class RowsResult:
         return 3 if bad or any(row.status == "failed" for row in self.rows) else 0
 
 
-@flow(
-    name="experiment",
-    flow_run_name="experiment {request.run.bench.run_id}",
-    validate_parameters=False,
-    persist_result=False,
-)
-def experiment(request: RowsRequest, runs_on: Any) -> RowsResult:
+@stage("experiment")
+def experiment(request: RowsRequest) -> RowsResult:
     """Run every row; rows share whatever they have in common, and what the store has already is shown as Cached."""
     run = request.run
     outcomes: list[Outcome] = []
     if run.inputs.videos or run.inputs.annotations:
-        outcomes += _on(ingest, runs_on)(run.bench, run.inputs, run.tries)
-    outcomes += _on(extract, runs_on)(run.bench, run.profile, run.tries.retry, run.inputs.crops)
-    outcomes += _fitted(run.bench, run.experiments, runs_on)
+        outcomes += ingest(run.bench, run.inputs, run.tries)
+    outcomes += extract(run.bench, run.profile, run.tries.retry, run.inputs.crops)
+    outcomes += _fitted(run.bench, run.experiments)
     if "honest" in request.choice.protocols:
-        outcomes += _honestly_fitted(request, runs_on)
+        outcomes += _honestly_fitted(request)
     watching().stage("score", len(request.rows))
     failed = {
         outcome.subject: outcome.reason
@@ -82,14 +78,14 @@ def experiment(request: RowsRequest, runs_on: Any) -> RowsResult:
     return RowsResult(request, rows, (*outcomes, *refusals), files, report)
 
 
-def _fitted(bench: Bench, heads: Sequence[ExperimentSpec], runs_on: Any) -> list[Outcome]:
+def _fitted(bench: Bench, heads: Sequence[ExperimentSpec]) -> list[Outcome]:
     """Fit heads and apply those that could be."""
-    outcomes = _on(train, runs_on)(bench, heads)
+    outcomes = train(bench, heads)
     failed = {outcome.subject for outcome in outcomes if outcome.status == "failed"}
-    return [*outcomes, *_on(predict, runs_on)(bench, tuple(head for head in heads if head.name not in failed))]
+    return [*outcomes, *predict(bench, tuple(head for head in heads if head.name not in failed))]
 
 
-def _honestly_fitted(request: RowsRequest, runs_on: Any) -> list[Outcome]:
+def _honestly_fitted(request: RowsRequest) -> list[Outcome]:
     """The folds' heads, and then those with the epochs that the folds found best."""
     bench, folds = request.run.bench, request.choice.folds
     outcomes: list[Outcome] = []
@@ -99,7 +95,7 @@ def _honestly_fitted(request: RowsRequest, runs_on: Any) -> list[Outcome]:
             in_use[head.name] = folds_in_use(FeatureStore(bench.store_url), head, folds)
         except AnnotationError as error:
             outcomes.append(refused("train", honest_name(head), error))
-    outcomes += _fitted(bench, [fold for heads in in_use.values() for fold in heads], runs_on)
+    outcomes += _fitted(bench, [fold for heads in in_use.values() for fold in heads])
     store = FeatureStore(bench.store_url)
     failed = {outcome.subject for outcome in outcomes if outcome.status == "failed"}
     whole = [
@@ -107,7 +103,7 @@ def _honestly_fitted(request: RowsRequest, runs_on: Any) -> list[Outcome]:
         for head in request.honest_heads
         if head.name in in_use and not failed & {fold.name for fold in in_use[head.name]}
     ]
-    return outcomes + _fitted(bench, [with_fixed_epochs(store, head, folds) for head in whole], runs_on)
+    return outcomes + _fitted(bench, [with_fixed_epochs(store, head, folds) for head in whole])
 
 
 def _row(request: RowsRequest, row: RowSpec, failed: dict[str, str]) -> RowOutcome:
@@ -126,7 +122,9 @@ def _scored(request: RowsRequest, row: RowSpec, failed: Mapping[str, str]) -> Ro
         if protocol == "honest":
             names += [name for head in row.heads for name in _honest_names(head, folds)]
         broken = [failed[name] for name in names if name in failed]
-        done.append(_Scored(reason=broken[0]) if broken else score_row(request.run.bench, row, protocol, folds))
+        done.append(
+            _Scored(reason=broken[0]) if broken else performed(score_row, request.run.bench, row, protocol, folds)
+        )
     shown = tuple(one.shown for one in done if one.shown is not None)
     reasons = [one.reason for one in done if one.shown is None]
     if reasons:
@@ -207,8 +205,3 @@ def _about(request: RowsRequest) -> dict[str, Any]:
         "notes": list(request.notes),
         "code": dict(bench.code),
     }
-
-
-def _on(stage: Any, runs_on: Any) -> Any:
-    """A flow on the run's task runner, so that one cluster serves all stages."""
-    return stage.with_options(task_runner=runs_on)

@@ -4,30 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from prefect import flow
-
 from affstore import FeatureStore
-from affstore.flows.commits import commit_finished
+from affstore.flows.commits import commit_finished, told
+from affstore.flows.stages import performed, stage
 from affstore.flows.watch import watching
 from affstore.models.faces.crop_folder import CropFolder
 from affstore.tasks.crop_plan import put_to_videos
-from affstore.tasks.extract import extract_video
+from affstore.tasks.extract import extract as extracted
+from affstore.tasks.extract import extract_video, keep_videos
 from affstore.tasks.jobs import VideoJob, jobs
 from affstore.tasks.outcomes import Outcome
 from affstore.tasks.planning import plan
 from affstore.tasks.specs import Bench, Profile
 
 
-@flow(name="extract", flow_run_name="extract {bench.run_id}", validate_parameters=False, persist_result=False)
+@stage("extract")
 def extract(bench: Bench, profile: Profile, retry: bool = False, crops: Sequence[CropFolder] = ()) -> list[Outcome]:
-    """Faces and embeddings of every video in the store; what is there already is shown as Cached."""
+    """Faces and embeddings of every video in the store; videos that lack nothing are one task, shown as Cached."""
     due, strangers = due_jobs(bench, profile, retry, crops)
-    units = len(due) + len(strangers)
-    watching().stage("extract", units, sum(job.passing_frames for job in due if job.due and not job.refused))
-    for outcome in strangers:
-        watching().outcome(outcome)
-    futures = {job.video: extract_video.submit(bench, job, profile) for job in due}
-    return [*strangers, *commit_finished(bench, "extract", futures)]
+    watching().stage(
+        "extract", len(due) + len(strangers), sum(job.passing_frames for job in due if job.due and not job.refused)
+    )
+    whole = [told(extracted(bench, job, profile)) for job in due if not job.due]
+    if whole:
+        performed(keep_videos, len(whole))
+    units = {job.video: (bench, job, profile) for job in due if job.due}
+    return [*map(told, strangers), *whole, *commit_finished(bench, extract_video, units)]
 
 
 def due_jobs(

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 
-from prefect import flow
-
 from affstore import FeatureStore
-from affstore.flows.commits import commit_finished
+from affstore.flows.commits import commit_finished, told
 from affstore.flows.inputs import Inputs
 from affstore.flows.run import Tries
+from affstore.flows.stages import stage
 from affstore.flows.watch import watching
 from affstore.models.annotations import FoundAnnotation
 from affstore.tasks.annotate import annotate
 from affstore.tasks.arrivals import Arrival, arrivals
+from affstore.tasks.ingest import ingest as ingested
 from affstore.tasks.ingest import ingest_video
 from affstore.tasks.outcomes import Outcome
 from affstore.tasks.specs import Bench
@@ -22,7 +22,7 @@ from affstore.tasks.specs import Bench
 _LABELS_A_COMMIT = 32
 
 
-@flow(name="ingest", flow_run_name="ingest {bench.run_id}", validate_parameters=False, persist_result=False)
+@stage("ingest")
 def ingest(bench: Bench, inputs: Inputs, tries: Tries) -> list[Outcome]:
     """Every video's bytes, clock and labels into the store, one task a video."""
     found = arrivals(FeatureStore(bench.store_url), inputs.digests(), tries.replace_taken, tries.retry)
@@ -37,8 +37,9 @@ def ingest(bench: Bench, inputs: Inputs, tries: Tries) -> list[Outcome]:
 
 
 def _ingest(bench: Bench, found: Sequence[Arrival]) -> list[Outcome]:
-    futures = {str(arrival.path): ingest_video.submit(bench, arrival) for arrival in found}
-    return commit_finished(bench, "ingest", futures, group=4)
+    settled = [told(ingested(bench, one)) for one in found if one.verdict in ("known", "refused", "taken")]
+    units = {str(one.path): (bench, one) for one in found if one.verdict in ("new", "alias", "moved")}
+    return settled + commit_finished(bench, ingest_video, units, group=4)
 
 
 def _annotate(bench: Bench, found: Sequence[FoundAnnotation]) -> list[Outcome]:
@@ -46,5 +47,5 @@ def _annotate(bench: Bench, found: Sequence[FoundAnnotation]) -> list[Outcome]:
     for annotation in found:
         by_video[annotation.video].append(annotation)
     watching().stage("annotate", len(by_video))
-    futures = {video: annotate.submit(bench, video, by_video[video]) for video in sorted(by_video)}
-    return commit_finished(bench, "annotate", futures, group=_LABELS_A_COMMIT)
+    units = {video: (bench, video, by_video[video]) for video in sorted(by_video)}
+    return commit_finished(bench, annotate, units, group=_LABELS_A_COMMIT)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import glob
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -47,9 +48,16 @@ class Inputs:
 
 def _digest(path: Path) -> str:
     try:
-        return digest_file(path)
+        facts = path.stat()
+        return _digest_of(path, facts.st_size, facts.st_mtime_ns)
     except OSError:
         return key_of(str(path))
+
+
+@functools.lru_cache(maxsize=100_000)
+def _digest_of(path: Path, size: int, changed_ns: int) -> str:
+    """The digest of a file's bytes, read once as long as it does not change."""
+    return digest_file(path)
 
 
 def gather(named: Iterable[str], crops: Mapping[str, Iterable[str]] | None = None) -> Inputs:

@@ -6,11 +6,9 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-from prefect import flow
 from prefect.artifacts import (
-    create_link_artifact,
+    create_markdown_artifact,
     create_progress_artifact,
     create_table_artifact,
     update_progress_artifact,
@@ -23,29 +21,30 @@ from affstore.flows.predict import predict
 from affstore.flows.publish import publish
 from affstore.flows.report import write_report
 from affstore.flows.run import Request, RunResult
+from affstore.flows.stages import show, stage
 from affstore.flows.train import train
 from affstore.tasks.evaluate import Evaluation, evaluate
 from affstore.tasks.outcomes import Outcome
 
 
-@flow(name="pipeline", flow_run_name="pipeline {request.bench.run_id}", validate_parameters=False, persist_result=False)
-def pipeline(request: Request, runs_on: Any) -> RunResult:
+@stage("pipeline")
+def pipeline(request: Request) -> RunResult:
     """Run every stage that the request names; what the store has already is shown as Cached."""
     stages = _Stages(request)
     bench, experiments = request.bench, request.experiments
     if request.inputs.videos or request.inputs.annotations:
-        stages.did(_on(ingest, runs_on)(bench, request.inputs, request.tries))
-    stages.did(_on(extract, runs_on)(bench, request.profile, request.tries.retry, request.inputs.crops))
+        stages.did(ingest(bench, request.inputs, request.tries))
+    stages.did(extract(bench, request.profile, request.tries.retry, request.inputs.crops))
     if request.experiments:
-        trained = _on(train, runs_on)(bench, request.experiments)
+        trained = train(bench, request.experiments)
         stages.did(trained)
         failed = {outcome.subject for outcome in trained if outcome.status == "failed"}
         experiments = tuple(experiment for experiment in request.experiments if experiment.name not in failed)
-        stages.did(_on(predict, runs_on)(bench, experiments))
+        stages.did(predict(bench, experiments))
     published: tuple[Path, ...] = ()
     tag = ""
     if request.publish is not None and experiments:
-        outcomes, published, tag = _on(publish, runs_on)(bench, experiments, request.publish)
+        outcomes, published, tag = publish(bench, experiments, request.publish)
         stages.did(outcomes)
     store = FeatureStore(bench.store_url)
     result = RunResult(
@@ -64,29 +63,25 @@ class _Stages:
         self._done = 0
         stages = [bool(request.inputs.videos), True, *[bool(request.experiments)] * 2, request.publish is not None]
         self._stages = sum(stages)
-        self._progress = create_progress_artifact(0.0, key="progress", description="How far the run is.")
+        self._progress = show(lambda: create_progress_artifact(0.0, key="progress", description="How far the run is."))
 
     def did(self, outcomes: Sequence[Outcome]) -> None:
         """A stage is over."""
         self.outcomes += outcomes
         self._done += 1
-        update_progress_artifact(self._progress, min(100.0, 100.0 * self._done / self._stages))  # type: ignore[arg-type]
+        percent = min(100.0, 100.0 * self._done / self._stages)
+        if self._progress is not None:
+            show(lambda: update_progress_artifact(self._progress, percent))
 
     def finish(self, result: RunResult) -> None:
-        """The table of the videos' outcomes, and a link to the report."""
+        """The table of the videos' outcomes, and where the report is: browsers follow no link to a file from a page."""
         rows = [{"stage": o.stage, "what": o.subject, "outcome": o.status, "reason": o.reason} for o in self.outcomes]
         counts = Counter(outcome.status for outcome in self.outcomes)
         said = ", ".join(f"{count} {status}" for status, count in sorted(counts.items()))
-        create_table_artifact(
-            rows or [{"stage": "-"}], key="outcomes", description=f"What became of each video: {said}."
-        )
-        if result.report is not None:
-            create_link_artifact(result.report.as_uri(), link_text="report of this run", key="report")
-
-
-def _on(stage: Any, runs_on: Any) -> Any:
-    """A flow on the run's task runner, so that one cluster serves all stages."""
-    return stage.with_options(task_runner=runs_on)
+        description = f"What became of each video: {said}."
+        show(lambda: create_table_artifact(rows or [{"stage": "-"}], key="outcomes", description=description))
+        place = f"The report of this run is the file\n\n    {result.report}\n\n"
+        show(lambda: create_markdown_artifact(place + description, key="report", description="Where the report is."))
 
 
 def _evaluations(store: FeatureStore, request: Request) -> tuple[Evaluation, ...]:

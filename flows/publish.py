@@ -6,11 +6,10 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from prefect import flow
-
 from affstore import FeatureStore, content_digest
 from affstore.flows.commits import commit_finished
 from affstore.flows.config import PublishConfig
+from affstore.flows.stages import stage
 from affstore.flows.watch import watching
 from affstore.store.contract.errors import StoreError
 from affstore.store.contract.records import Record
@@ -20,7 +19,7 @@ from affstore.tasks.publish import publish_experiment
 from affstore.tasks.specs import Bench, ExperimentSpec
 
 
-@flow(name="publish", flow_run_name="publish {bench.run_id}", validate_parameters=False, persist_result=False)
+@stage("publish")
 def publish(
     bench: Bench, experiments: Sequence[ExperimentSpec], to: PublishConfig
 ) -> tuple[list[Outcome], tuple[Path, ...], str]:
@@ -33,11 +32,10 @@ def publish(
         return [refused("publish", to.tag or "tag", error)], (), ""
     folder = to.folder / tag
     watching().stage("publish", len(experiments))
-    futures = {
-        experiment.name: publish_experiment.submit(bench, tag, experiment, folder, to.samples.get(experiment.task))
-        for experiment in experiments
+    units = {
+        experiment.name: (bench, tag, experiment, folder, to.samples.get(experiment.task)) for experiment in experiments
     }
-    outcomes = commit_finished(bench, "publish", futures)
+    outcomes = commit_finished(bench, publish_experiment, units)
     names = {experiment.name for experiment in experiments}
     tagged = FeatureStore(bench.store_url, tag)
     predictions = [record for record in tagged.records("prediction") if record.address.producer in names]

@@ -7,27 +7,25 @@ import secrets
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, TypeVar
 
 from affstore import FeatureStore
 from affstore.flows.config import PublishConfig, RunConfig, profile_of
 from affstore.flows.engines import chosen_device
 from affstore.flows.inputs import Inputs, check_kinds, gather
 from affstore.flows.runners import RunnerSpec, task_runner
-from affstore.flows.server import prefect_server
+from affstore.flows.server import Server, prefect_server
 from affstore.flows.watch import Watcher, shown_by
 from affstore.models.submission import read_sample
 from affstore.models.weights.folder import default_folder
-from affstore.store.contract.errors import SpecError
+from affstore.store.contract.errors import AffstoreError, SpecError
 from affstore.store.contract.labels import TASKS
 from affstore.store.engine.places import is_local, local_folder
 from affstore.tasks.evaluate import Evaluation
 from affstore.tasks.outcomes import Outcome
+from affstore.tasks.plan_rows import PlanRow
 from affstore.tasks.progress import begin
 from affstore.tasks.recipes import crop_stage
 from affstore.tasks.specs import Bench, ExperimentSpec, Profile
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,24 +118,54 @@ def request_of(config: RunConfig, replace_taken: bool = False, retry: bool = Fal
 
 
 def execute(request: Request, runner: RunnerSpec, watcher: Watcher) -> RunResult:
-    """Run the DAG; see `carry_out`."""
+    """Run the DAG; see `carry_out`. Where the store has all of it already, no Prefect server is started for that."""
 
-    def work(runs_on: Any) -> RunResult:
+    def work() -> RunResult:
         from affstore.flows.pipeline import pipeline
 
-        return pipeline.with_options(task_runner=runs_on)(request, runs_on)
+        return pipeline(request)
 
+    if not (os.environ.get("PREFECT_API_URL") or request.tries.retry) and nothing_to_do(request):
+        with shown_by(watcher):
+            return _call(Server(""), RunnerSpec(), work)
     return carry_out(request, runner, watcher, work)
 
 
-def carry_out[T](request: Request, runner: RunnerSpec, watcher: Watcher, work: Callable[[Any], T]) -> T:
-    """Call `work` with a task runner, on a Prefect server of its own unless `PREFECT_API_URL` names one.
+def nothing_to_do(request: Request) -> bool:
+    """Whether the store has all that a run would compute; the run then only looks, scores and publishes."""
+    try:
+        return not any(row.due and row.asked for row in _wanted(request))
+    except AffstoreError:  # the run says of what, and goes on with the rest
+        return False
+
+
+def _wanted(request: Request) -> Iterator[PlanRow]:
+    """What the plan says of all that a run would see to; what is quick to find out first."""
+    from affstore.tasks.arrival_plan import arrival_rows, stranger_rows
+    from affstore.tasks.arrivals import arrivals
+    from affstore.tasks.crop_plan import put_to_videos
+    from affstore.tasks.experiment_plan import plan_with
+    from affstore.tasks.planning import plan
+
+    store, inputs = FeatureStore(request.bench.store_url), request.inputs
+    records = store.records()
+    given = put_to_videos(records, inputs.crops)
+    rows = plan(records, request.profile, given)
+    yield from rows
+    yield from plan_with(store, rows, request.experiments)
+    arriving = arrivals(store, inputs.digests(), request.tries.replace_taken)
+    yield from arrival_rows(store, arriving, inputs.annotations)
+    yield from stranger_rows(given, arriving)
+
+
+def carry_out[T](request: Request, runner: RunnerSpec, watcher: Watcher, work: Callable[[], T]) -> T:
+    """Call `work`, shown by a Prefect server of its own unless `PREFECT_API_URL` names one.
 
     Args:
         request: what the flows that `work` calls do.
         runner: how to fan out.
         watcher: told what happens.
-        work: calls a flow; Prefect is not to be imported before it is called.
+        work: calls a stage; Prefect is not to be imported before it is called.
 
     Raises:
         SpecError: the runner cannot reach the store or the server.
@@ -150,11 +178,20 @@ def carry_out[T](request: Request, runner: RunnerSpec, watcher: Watcher, work: C
     if runner.kind == "dask" and request.bench.store_url.startswith("memory:"):
         raise SpecError("A store in memory lives in one process; Dask's workers need a folder or s3://bucket/prefix.")
     watcher.step("starting a Prefect server")
-    with prefect_server(request.runs_folder / "prefect") as api:
-        watcher.server(api)
-        begin()
-        with task_runner(runner) as runs_on, shown_by(watcher):
-            return work(runs_on)
+    with shown_by(watcher), prefect_server(request.runs_folder / "prefect") as server:
+        if server.answers:
+            watcher.server(server.url, server.secret_file)
+        return _call(server, runner, work)
+
+
+def _call[T](server: Server, runner: RunnerSpec, work: Callable[[], T]) -> T:
+    """Call `work` on a runner, shown by a server if there is one."""
+    begin()
+    with task_runner(runner) as runs_on:
+        from affstore.flows.stages import run_on
+
+        with run_on(server, runs_on):
+            return work()
 
 
 def runs_folder(store_url: str) -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -52,18 +53,48 @@ class RunnerSpec:
         return max(1, min(len(os.sched_getaffinity(0)), memory_bytes // _VIDEO_BYTES))
 
 
+@dataclass(frozen=True, slots=True)
+class Runner:
+    """Where the tasks of a run go.
+
+    Attributes:
+        prefect: the task runner that all flows of the run share.
+        workers: how many tasks run at once.
+        scheduler: address of the Dask scheduler; empty for threads.
+    """
+
+    prefect: Any
+    workers: int
+    scheduler: str = ""
+
+    @contextmanager
+    def executor(self) -> Iterator[Executor]:
+        """The same threads or workers without Prefect."""
+        if not self.scheduler:
+            pool = ThreadPoolExecutor(self.workers, thread_name_prefix="work")
+            try:
+                yield pool
+            finally:
+                pool.shutdown(cancel_futures=True)
+            return
+        from distributed import Client
+
+        with Client(self.scheduler, set_as_default=False) as client:  # type: ignore[no-untyped-call]
+            yield client.get_executor(pure=False)
+
+
 @contextmanager
-def task_runner(spec: RunnerSpec) -> Iterator[Any]:
-    """A Prefect task runner that all flows of a run share; an own cluster is started once and stopped at the end."""
+def task_runner(spec: RunnerSpec) -> Iterator[Runner]:
+    """Where the tasks of a run go; an own cluster is started once and stopped at the end."""
     if spec.kind == "threads":
         from prefect.task_runners import ThreadPoolTaskRunner
 
-        yield ThreadPoolTaskRunner(max_workers=spec.at_work)
+        yield Runner(ThreadPoolTaskRunner(max_workers=spec.at_work), spec.at_work)
         return
     from prefect_dask.task_runners import DaskTaskRunner
 
     if spec.address:
-        yield DaskTaskRunner(address=spec.address)
+        yield Runner(DaskTaskRunner(address=spec.address), spec.at_work, spec.address)
         return
     from distributed import LocalCluster
 
@@ -74,4 +105,5 @@ def task_runner(spec: RunnerSpec) -> Iterator[Any]:
         dashboard_address=None,
         preload=["affstore.flows.worker"],
     ) as cluster:
-        yield DaskTaskRunner(address=cluster.scheduler_address)
+        address = cluster.scheduler_address
+        yield Runner(DaskTaskRunner(address=address), spec.at_work, address)

@@ -1,54 +1,158 @@
-"""A real Prefect server, started and stopped by the command that needs it."""
+"""A real Prefect server, started by the first command that needs it and shared by those beside it.
+
+Prefect shows what a run does; the store holds what it made. A run whose server cannot be started, ends, or does not
+answer any more says so once and goes on without it.
+"""
 
 from __future__ import annotations
 
-import ctypes
+import fcntl
+import json
+import logging
 import os
+import resource
+import secrets
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
+import threading
 import time
 import urllib.error
 import urllib.request
+from base64 import b64encode
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import IO, Any
 
+from affstore.flows.watch import watching
 from affstore.store.contract.errors import AffstoreError
 
 _START_LIMIT_S = 180
-_STOP_LIMIT_S = 15
-_PR_SET_PDEATHSIG = 1
+_STOP_LIMIT_S = 10
+_LOOK_S = 1.0
+_STOPPED_LOOKS = 3
+"""A server that is stopped this many times in a row when looked at does not come back in time."""
+_ROOM_BYTES = 1 << 20
+
+_SETTINGS = {
+    # Only what shows runs: nothing is scheduled here, and events beside those of runs are not kept.
+    "PREFECT_SERVER_SERVICES_SCHEDULER_ENABLED": "false",
+    "PREFECT_SERVER_SERVICES_LATE_RUNS_ENABLED": "false",
+    "PREFECT_SERVER_SERVICES_FOREMAN_ENABLED": "false",
+    "PREFECT_SERVER_SERVICES_TRIGGERS_ENABLED": "false",
+    "PREFECT_SERVER_SERVICES_EVENT_PERSISTER_ENABLED": "false",
+    "PREFECT_LOGGING_LEVEL": "WARNING",
+    "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "WARNING",
+}
 
 
 class ServerError(AffstoreError):
-    """The Prefect server could not be started or does not answer."""
+    """The Prefect server that the user named does not answer."""
+
+
+class Server:
+    """The Prefect server of a run, or the lack of one.
+
+    Attributes:
+        url: of its API; empty where there is none.
+        secret: what its API asks for, as `user:password`; empty where it asks for nothing.
+        pid: of its process, where it is one of ours.
+        secret_file: where a person finds the secret.
+    """
+
+    def __init__(self, url: str, secret: str = "", pid: int = 0, home: Path | None = None) -> None:
+        self.url, self.secret, self.pid = url, secret, pid
+        self.secret_file = home / "server.json" if home is not None else None
+        self._home = home
+        self._lost = threading.Event()
+        self._over = threading.Event()
+
+    @property
+    def answers(self) -> bool:
+        """Whether there is a server, as far as is known."""
+        return bool(self.url) and not self._lost.is_set()
+
+    def lose(self, why: object) -> None:
+        """Go on without the server from now on, and say so once."""
+        if self._over.is_set() or self._lost.is_set():
+            return
+        self._lost.set()
+        abandoned.set()
+        logging.raiseExceptions = False  # log lines that were on their way to the server are not worth a word
+        watching().notice(
+            f"Prefect's server does not answer any more ({_reason(self._home) or _one_line(why)}). "
+            "The run goes on without its pages; everything is computed and kept as before."
+        )
+
+    @contextmanager
+    def watched(self) -> Iterator[None]:
+        """Look after a server of ours while this lasts; one that is stopped is ended, so that nobody waits for it."""
+        if not self.pid:
+            yield
+            return
+        thread = threading.Thread(target=self._look, daemon=True, name="prefect server watch")
+        thread.start()
+        try:
+            yield
+        finally:
+            self._over.set()
+
+    def _look(self) -> None:
+        stopped = 0
+        while not self._over.wait(_LOOK_S):
+            state = _process_state(self.pid)
+            stopped = stopped + 1 if state in ("T", "t") else 0
+            if state in ("", "Z", "X"):
+                self.lose("its process ended")
+                return
+            if stopped == _STOPPED_LOOKS:
+                self.lose("its process was stopped")
+                _kill(self.pid)
+                return
+
+
+abandoned = threading.Event()
+"""Set once a server was lost: what Prefect's threads still want to tell it must not be waited for."""
 
 
 @contextmanager
-def prefect_server(home: Path) -> Iterator[str]:
-    """The address of a Prefect API: the user's own if `PREFECT_API_URL` is set, else one of ours while this lasts.
+def prefect_server(home: Path) -> Iterator[Server]:
+    """A Prefect server: the user's own if `PREFECT_API_URL` is set, else one of ours while this lasts.
 
-    Ours keeps its database in `home`, so that runs stay visible from one command to the next. It is a server of its
-    own also for threads: Dask's workers must never each start an ephemeral one (architecture §3.5).
+    Ours keeps its database in `home`, so that runs stay visible from one command to the next, and serves every command
+    that works there at the time. It is a server of its own also for threads: Dask's workers must never each start an
+    ephemeral one (architecture §3.5). It answers only to those who know its secret, which is another for each.
 
     Raises:
-        ServerError: it does not come up; the message names its log.
+        ServerError: the user's does not answer.
     """
     given = os.environ.get("PREFECT_API_URL")
     if given:
         _check_answers(given)
-        with _used(given):
-            yield given
+        with _used(given, os.environ.get("PREFECT_API_AUTH_STRING", "")):
+            yield Server(given)
         return
-    process, url = _start(home)
-    try:
-        _wait(process, url, home)
-        with _used(url):
-            yield url
-    finally:
-        _stop(process)
+    with ExitStack() as stack:
+        try:
+            server = stack.enter_context(_shared(home))
+        except (OSError, _NotStarted) as error:
+            watching().notice(
+                f"Prefect's server could not be started ({_reason(home) or _one_line(error)}; its log is "
+                f"{home / 'server.log'}). The run goes on without its pages."
+            )
+            yield Server("")
+            return
+        with _used(server.url, server.secret), server.watched():
+            yield server
+
+
+class _NotStarted(Exception):
+    """A server of ours did not come up."""
 
 
 def _check_answers(url: str) -> None:
@@ -62,69 +166,195 @@ def _check_answers(url: str) -> None:
         ) from error
 
 
-def _start(home: Path) -> tuple[subprocess.Popen[bytes], str]:
+@contextmanager
+def _shared(home: Path) -> Iterator[Server]:
+    """The server of a folder, started unless another command has it running."""
     home.mkdir(parents=True, exist_ok=True)
-    port = _free_port()
+    with (home / "users.lock").open("ab") as users:
+        with _alone(home):
+            fcntl.flock(users, fcntl.LOCK_SH)
+            server = _running(home) or _started(home)
+        try:
+            yield server
+        finally:
+            _leave(home, users, server)
+
+
+@contextmanager
+def _alone(home: Path) -> Iterator[None]:
+    """No other command starts or stops the server of this folder while this lasts."""
+    with (home / "start.lock").open("ab") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _leave(home: Path, users: IO[bytes], server: Server) -> None:
+    """Stop the server unless another command uses it; one that is gone needs nothing."""
+    with _alone(home):
+        fcntl.flock(users, fcntl.LOCK_UN)
+        try:
+            fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            return  # another command uses it, or it is ending already
+        (home / "server.json").unlink(missing_ok=True)
+        _stop(server.pid)
+
+
+def _stop(pid: int) -> None:
+    try:
+        os.kill(pid, signal.SIGTERM)
+    except ProcessLookupError:
+        return
+    deadline = time.monotonic() + _STOP_LIMIT_S
+    while time.monotonic() < deadline and _process_state(pid) not in ("", "Z", "X"):
+        time.sleep(0.05)
+    _kill(pid)
+
+
+def _kill(pid: int) -> None:
+    try:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+    except (ProcessLookupError, ChildProcessError):
+        return  # gone, or the child of another command
+
+
+def _process_state(pid: int) -> str:
+    """The letter that Linux has for a process: T for a stopped one, Z for one that ended; empty where there is none."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except (OSError, IndexError):
+        if sys.platform == "linux":
+            return ""
+    try:
+        ended, _ = os.waitpid(pid, os.WNOHANG)
+        return "" if ended else "S"
+    except ChildProcessError:
+        return "S" if _can_be_signalled(pid) else ""
+
+
+def _can_be_signalled(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except OSError:
+        return False
+    return True
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where a server of ours listens, as written beside its database for the other commands of this user."""
+
+    url: str
+    secret: str
+    pid: int
+
+
+def _running(home: Path) -> Server | None:
+    """The server that another command started, if it answers to the secret that was written down."""
+    try:
+        place = _Place(**json.loads((home / "server.json").read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return None
+    if _process_state(place.pid) in ("", "Z", "X", "T", "t"):
+        return None
+    try:
+        with urllib.request.urlopen(_asking(f"{place.url}/admin/version", place.secret), timeout=30):
+            return Server(place.url, place.secret, place.pid, home)
+    except OSError:
+        return None
+
+
+def _asking(url: str, secret: str) -> urllib.request.Request:
+    return urllib.request.Request(url, headers={"Authorization": f"Basic {b64encode(secret.encode()).decode()}"})
+
+
+def _started(home: Path) -> Server:
+    port, secret = _free_port(), f"affstore:{secrets.token_hex(24)}"
     url = f"http://127.0.0.1:{port}/api"
+    environment = {name: value for name, value in os.environ.items() if name != "PREFECT_API_URL"} | _SETTINGS
+    environment["PREFECT_HOME"] = str(home)
     # The interface in the browser must ask the server it came from.
-    environment = {**os.environ, "PREFECT_HOME": str(home), "PREFECT_SERVER_UI_API_URL": url}
-    environment["PREFECT_SERVER_SERVICES_SCHEDULER_ENABLED"] = "false"
-    command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
-    with (home / "server.log").open("ab") as log:
+    environment["PREFECT_SERVER_UI_API_URL"] = url
+    environment["PREFECT_SERVER_API_AUTH_STRING"] = environment["PREFECT_API_AUTH_STRING"] = secret
+    command = [sys.executable, "-P", str(Path(__file__).with_name("served.py")), str(home), str(port)]
+    with (home / "server.log").open("wb") as log:
+        # A session of its own: what a terminal sends to the command is the command's business.
         process = subprocess.Popen(
-            command,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-            preexec_fn=_end_with_parent if sys.platform == "linux" else None,
+            command, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
         )
-    return process, url
+    try:
+        _wait(process, url)
+        _write_down(home, _Place(url, secret, process.pid))
+    except BaseException:
+        _stop(process.pid)
+        raise
+    return Server(url, secret, process.pid, home)
 
 
-def _end_with_parent() -> None:
-    """Let Linux end the server when this process is killed in a way that leaves no time to stop it."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+def _write_down(home: Path, place: _Place) -> None:
+    """Note where the server is, for this user's eyes only."""
+    path = home / "server.json"
+    path.unlink(missing_ok=True)
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
+        json.dump({"url": place.url, "secret": place.secret, "pid": place.pid}, file)
 
 
-def _wait(process: subprocess.Popen[bytes], url: str, home: Path) -> None:
+def _wait(process: subprocess.Popen[bytes], url: str) -> None:
     deadline = time.monotonic() + _START_LIMIT_S
     while time.monotonic() < deadline:
         if process.poll() is not None:
-            raise ServerError(f"The Prefect server ended at once. Its log is {home / 'server.log'}.")
+            raise _NotStarted("its process ended at once")
         try:
             with urllib.request.urlopen(f"{url}/health", timeout=2):
                 return
         except (urllib.error.URLError, OSError):
             time.sleep(0.2)
-    raise ServerError(f"The Prefect server did not answer within {_START_LIMIT_S} s. Its log: {home / 'server.log'}.")
+    raise _NotStarted(f"it did not answer within {_START_LIMIT_S} s")
 
 
-def _stop(process: subprocess.Popen[bytes]) -> None:
-    process.terminate()
+def _reason(home: Path | None) -> str:
+    """What on this machine keeps a server from working, where that is plain to see."""
+    places = [place for place in (home, Path(os.environ.get("TMPDIR", "/tmp")), _scratch()) if place is not None]
+    for place in places:
+        if place.exists() and shutil.disk_usage(place).free < _ROOM_BYTES:
+            return f"no room is left on the disk of {place}"
+    limit, _ = resource.getrlimit(resource.RLIMIT_FSIZE)
+    if limit != resource.RLIM_INFINITY:
+        return f"files may not grow beyond {limit} bytes here, see `ulimit -f`"
+    return ""
+
+
+def _scratch() -> Path | None:
     try:
-        process.wait(_STOP_LIMIT_S)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
+        return Path(tempfile.gettempdir())
+    except OSError:
+        return None
+
+
+def _one_line(why: object) -> str:
+    text = " ".join(str(why).split())[:200]
+    return text or type(why).__name__
 
 
 @contextmanager
-def _used(url: str) -> Iterator[None]:
+def _used(url: str, secret: str) -> Iterator[None]:
     """Make this process and the processes it starts talk to that server."""
-    before = os.environ.get("PREFECT_API_URL")
-    os.environ["PREFECT_API_URL"] = url
-    from prefect.settings import PREFECT_API_URL, temporary_settings
+    from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
 
+    new = {"PREFECT_API_URL": url} | ({"PREFECT_API_AUTH_STRING": secret} if secret else {})
+    before = {name: os.environ.get(name) for name in new}
+    os.environ.update(new)
+    settings: dict[Any, Any] = {PREFECT_API_URL: url} | ({PREFECT_API_AUTH_STRING: secret} if secret else {})
     try:
-        with temporary_settings({PREFECT_API_URL: url}):
+        with temporary_settings(settings):
             yield
     finally:
-        if before is None:
-            del os.environ["PREFECT_API_URL"]
-        else:
-            os.environ["PREFECT_API_URL"] = before
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
 
 
 def _free_port() -> int:

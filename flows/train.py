@@ -4,20 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from prefect import flow
-
 from affstore.flows.commits import commit_finished
+from affstore.flows.stages import stage
 from affstore.flows.watch import watching
 from affstore.tasks.outcomes import Outcome
 from affstore.tasks.specs import Bench, ExperimentSpec
 from affstore.tasks.train import train_head
 
 
-@flow(name="train", flow_run_name="train {bench.run_id}", validate_parameters=False, persist_result=False)
+@stage("train")
 def train(bench: Bench, experiments: Sequence[ExperimentSpec]) -> list[Outcome]:
     """One task a head; a head whose embeddings and labels are as they were is shown as Cached."""
     watching().stage("train", len(experiments))
     outcomes: list[Outcome] = []
     for experiment in experiments:  # one at a time: each holds its whole training set in memory
-        outcomes += commit_finished(bench, "train", {experiment.name: train_head.submit(bench, experiment)})
+        outcomes += commit_finished(bench, train_head, {experiment.name: (bench, experiment)})
     return outcomes

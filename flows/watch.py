@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from affstore.store.contract.printable import printable
@@ -28,8 +29,12 @@ class Watcher:
     def step(self, text: str) -> None:
         """Something begins that takes seconds, before there is any progress to show."""
 
-    def server(self, api: str) -> None:
-        """A Prefect server answers at `api`."""
+    def server(self, api: str, secret_file: Path | None) -> None:
+        """A Prefect server answers at `api` to those who know the secret in that file, or to everybody."""
+
+    def notice(self, text: str) -> None:
+        """Something that the user should know happened to the run; it is said in any case."""
+        sys.stderr.write(f"affstore: {printable(text)}\n")
 
     def memory(self, need: MemoryNeed) -> None:
         """What the run will need, before it begins."""
@@ -80,9 +85,18 @@ class Screen(Watcher):
 
         self._say(f"[dim]{escape(printable(text))} …[/dim]")
 
-    def server(self, api: str) -> None:
+    def server(self, api: str, secret_file: Path | None) -> None:
         """See `Watcher.server`."""
-        self._say(f"[dim]Prefect's pages of this run: {api.removesuffix('/api')}[/dim]")
+        from rich.markup import escape
+
+        asks = f"; they ask for the secret in {secret_file}" if secret_file is not None else ""
+        self._say(f"[dim]Prefect's pages of this run: {api.removesuffix('/api')}{escape(printable(asks))}[/dim]")
+
+    def notice(self, text: str) -> None:
+        """See `Watcher.notice`."""
+        from rich.markup import escape
+
+        self._say(f"[yellow]{escape(printable(text))}[/yellow]")
 
     def memory(self, need: MemoryNeed) -> None:
         """See `Watcher.memory`; nothing is said of a run that has nothing to extract."""

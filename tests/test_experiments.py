@@ -81,9 +81,7 @@ FOLDS = Folds(2, {"1-24-320x240": "one", "video2": "two", "video17": "two"})
 def run(store, rows, corpus=None, **choice):
     document = {"store": str(store), "sources": [str(corpus)] if corpus else [], "weights": "untrained"}
     request = rows_request(checked(document, "test"), rows, RowsChoice(**choice))
-    return carry_out(
-        request.run, RunnerSpec(), Screen(), lambda on: experiment.with_options(task_runner=on)(request, on)
-    )
+    return carry_out(request.run, RunnerSpec(), Screen(), lambda: experiment(request))
 
 
 @pytest.fixture(scope="module")

@@ -216,10 +216,10 @@ def _run(config: RunConfig, rows: tuple[RowSpec, ...], choice: RowsChoice, watch
     runner = RunnerSpec(config.runner.kind, config.runner.workers, config.runner.address)
     request = rows_request(config, rows, choice)
 
-    def work(runs_on: Any) -> RowsResult:
-        from affstore.flows.experiment import experiment as flow
+    def work() -> RowsResult:
+        from affstore.flows.experiment import experiment as stage
 
-        return flow.with_options(task_runner=runs_on)(request, runs_on)
+        return stage(request)
 
     watcher.memory(need_of(request.run, runner))
     return carry_out(request.run, runner, watcher, work)

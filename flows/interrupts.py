@@ -1,0 +1,37 @@
+"""Ctrl-C, SIGTERM and a closed terminal end a command in the same way."""
+
+from __future__ import annotations
+
+import signal
+from types import FrameType
+from typing import Any
+
+_ENDING = (signal.SIGTERM, signal.SIGHUP)
+
+
+class Interrupted(KeyboardInterrupt):
+    """A signal asked the command to end.
+
+    Attributes:
+        exit_code: what the shell expects for that signal: 130 for Ctrl-C, 143 for SIGTERM, 129 for a closed terminal.
+    """
+
+    def __init__(self, number: int = signal.SIGINT) -> None:
+        super().__init__(number)
+        self.exit_code = 128 + number
+
+    @classmethod
+    def of(cls, error: BaseException) -> Interrupted:
+        """The same for a bare KeyboardInterrupt, and for what Prefect raises on SIGTERM."""
+        return error if isinstance(error, cls) else cls(getattr(error, "signal", signal.SIGINT))
+
+
+def end_on_signals() -> None:
+    """Raise `Interrupted` on the signals that ask a command to end, unless they are ignored, as by `nohup`."""
+    for number in _ENDING:
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, _raise)
+
+
+def _raise(number: int, frame: FrameType | None) -> Any:
+    raise Interrupted(number)

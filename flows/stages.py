@@ -1,0 +1,294 @@
+"""A stage of a run: a Prefect flow while Prefect's server answers, a plain call when there is none.
+
+What a stage does is the same either way. Prefect is told of it, and where Prefect fails, the work does not.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import as_completed
+from contextlib import contextmanager
+from dataclasses import dataclass, field, fields, is_dataclass
+from pathlib import Path
+from typing import Any
+
+from prefect import State, Task, flow, get_run_logger
+from prefect.events.clients import NullEventsClient
+from prefect.events.worker import EventsWorker
+from prefect.exceptions import TerminationSignal
+from prefect.futures import as_completed as prefect_as_completed
+from prefect.logging.handlers import APILogHandler
+from prefect.states import Cancelled, Completed, Failed
+
+from affstore.flows.interrupts import Interrupted
+from affstore.flows.runners import Runner
+from affstore.flows.server import Server
+from affstore.tasks.outcomes import Outcome
+from affstore.tasks.progress import stop
+
+_NAMED = 3
+"""Complaints that a state's message holds; the report has them all."""
+_TELL_S = 10
+_LISTED = 20
+"""Things that a parameter shows by name; more are counted."""
+
+
+@dataclass(slots=True)
+class _Attempt:
+    """One call of a stage, and what became of it; Prefect calls it, or nobody does."""
+
+    body: Callable[[], Any]
+    begun: bool = False
+    done: bool = False
+    result: Any = None
+    error: BaseException | None = None
+
+    def run(self) -> State[Any]:
+        """Do the work, and tell Prefect how it ended."""
+        self.begun = True
+        try:
+            self.result = self.body()
+        except (KeyboardInterrupt, TerminationSignal) as error:
+            self.error = Interrupted.of(error)
+            return Cancelled(name="Interrupted", message="It was interrupted. What was finished is kept.")
+        except BaseException as error:
+            self.error = error
+            raise
+        self.done = True
+        return state_of(self.result)
+
+
+@dataclass(slots=True)
+class _Run:
+    """The run of this process: where its tasks go and who shows it."""
+
+    server: Server
+    runner: Runner
+    attempts: list[_Attempt] = field(default_factory=list)
+
+    @property
+    def shown(self) -> bool:
+        """Whether Prefect calls what is being done now."""
+        return bool(self.attempts)
+
+
+_runs: list[_Run] = []
+
+
+@contextmanager
+def run_on(server: Server, runner: Runner) -> Iterator[None]:
+    """Let stages run there while this lasts.
+
+    It is no parameter of the stages: Prefect sends those along with every task.
+    """
+    EventsWorker.set_client_override(None)
+    _runs.append(_Run(server, runner))
+    try:
+        yield
+    finally:
+        _runs.pop()
+        if server.answers:
+            _tell_all()
+
+
+def _tell_all() -> None:
+    """Let Prefect hear what its threads still have to say, before its server may be stopped."""
+    EventsWorker.drain_all(timeout=_TELL_S)
+    APILogHandler().flush()
+
+
+def _attempted(**asked: Any) -> State[Any]:
+    return _runs[-1].attempts[-1].run()
+
+
+# Prefect sends a flow along with every task: this one holds nothing of the run, and its function is sent by name.
+_STAGE = flow(name="stage", validate_parameters=False, persist_result=False)(_attempted)
+
+
+def stage[**P, T](name: str) -> Callable[[Callable[P, T]], Callable[P, T]]:
+    """Make a function a stage of that name: a Prefect flow whose parameters and end a person can read."""
+
+    def decorate(body: Callable[P, T]) -> Callable[P, T]:
+        @functools.wraps(body)
+        def call(*args: P.args, **kwargs: P.kwargs) -> T:
+            run, work = _runs[-1], functools.partial(body, *args, **kwargs)
+            if not run.server.answers:
+                return _plainly(run, work)
+            asked = inspect.signature(body).bind(*args, **kwargs).arguments
+            return _under_prefect(run, work, _titled(name, asked), {key: readable(it) for key, it in asked.items()})
+
+        return call
+
+    return decorate
+
+
+def _under_prefect(run: _Run, work: Callable[[], Any], title: tuple[str, str], asked: Mapping[str, Any]) -> Any:
+    attempt = _Attempt(work)
+    run.attempts.append(attempt)
+    name, shown = title
+    called = _STAGE.with_options(name=name, flow_run_name=shown, task_runner=run.runner.prefect)
+    try:
+        called(**asked, return_state=True)
+    except (KeyboardInterrupt, TerminationSignal) as error:
+        raise attempt.error or Interrupted.of(error) from None
+    except Exception as error:  # noqa: BLE001 - whatever Prefect raises must not cost the work
+        if attempt.error is None:
+            _lose(run, error)
+    finally:
+        run.attempts.pop()
+    if attempt.error is not None:
+        raise attempt.error
+    return attempt.result if attempt.done else _plainly(run, work)
+
+
+def _plainly(run: _Run, work: Callable[[], Any]) -> Any:
+    attempts, run.attempts = run.attempts, []
+    try:
+        return work()
+    finally:
+        run.attempts = attempts
+
+
+def results(task: Task[Any, Any], units: Mapping[str, tuple[Any, ...]]) -> Iterator[tuple[str, Any]]:
+    """Do units of work side by side, each as a task.
+
+    Args:
+        task: what is done with each.
+        units: the task's arguments, by what they are about.
+
+    Yields:
+        What each is about and what it gave, as they end; an error is given like any other result.
+    """
+    run = _runs[-1]
+    try:
+        yield from _by_prefect(task, units) if run.shown else _by_hand(run.runner, task, units)
+    except BaseException:  # also Ctrl-C: the threads at work must not first finish their videos
+        stop()
+        raise
+
+
+def _by_prefect(task: Task[Any, Any], units: Mapping[str, tuple[Any, ...]]) -> Iterator[tuple[str, Any]]:
+    futures = {about: task.submit(*arguments) for about, arguments in units.items()}
+    abouts = {future.task_run_id: about for about, future in futures.items()}
+    for future in prefect_as_completed(list(futures.values())):
+        try:
+            found = future.result(raise_on_failure=False)
+        except Exception as error:  # noqa: BLE001 - a worker that died (KilledWorker …) stops no other video
+            found = error
+        yield abouts[future.task_run_id], found
+
+
+def _by_hand(runner: Runner, task: Task[Any, Any], units: Mapping[str, tuple[Any, ...]]) -> Iterator[tuple[str, Any]]:
+    with runner.executor() as pool:
+        abouts = {pool.submit(_bare, task, arguments): about for about, arguments in units.items()}
+        try:
+            for future in as_completed(abouts):
+                error = future.exception()
+                yield abouts[future], future.result() if error is None else error
+        except BaseException:
+            stop()
+            for future in abouts:
+                future.cancel()
+            raise
+
+
+def _bare(task: Task[Any, Any], arguments: tuple[Any, ...]) -> Any:
+    """What a task does, without Prefect."""
+    found = task.fn(*arguments)
+    return found.data if isinstance(found, State) else found
+
+
+def performed(task: Task[Any, Any], *arguments: Any) -> Any:
+    """Do one unit of work here and now, as a task."""
+    return task(*arguments) if _runs[-1].shown else _bare(task, arguments)
+
+
+def show(tell: Callable[[], Any]) -> Any:
+    """Tell Prefect something, if it is there to hear it."""
+    run = _runs[-1]
+    if not (run.shown and run.server.answers):
+        return None
+    try:
+        return tell()
+    except Exception as error:  # noqa: BLE001 - whatever Prefect raises must not cost the work
+        _lose(run, error)
+        return None
+
+
+def _lose(run: _Run, why: object) -> None:
+    """Go on without the server; what Prefect's threads would tell it from now on is dropped."""
+    run.server.lose(why)
+    EventsWorker.set_client_override(NullEventsClient)
+
+
+def log(outcome: Outcome) -> None:
+    """Write a line about a unit of work into the log that Prefect shows."""
+    if _runs[-1].shown:
+        level = {"quarantined": 30, "failed": 40}.get(outcome.status, 20)
+        get_run_logger().log(level, "%s of %s: %s. %s", outcome.stage, outcome.subject, outcome.status, outcome.reason)
+
+
+def state_of(result: Any) -> State[Any]:
+    """How Prefect shows what a stage or a run did.
+
+    Returns:
+        Failed where something may work later, so that an automation can tell somebody; Completed, but under the name
+        Quarantined, where inputs cannot be used as they are; else Completed.
+    """
+    outcomes = [one for one in _outcomes(result) if isinstance(one, Outcome)]
+    counts = {status: sum(one.status == status for one in outcomes) for status in ("done", "cached")}
+    said = ", ".join(f"{count} {status}" for status, count in counts.items()) + "."
+    report = getattr(result, "report", None)
+    said += f" Report: {report}" if report is not None else ""
+    bad = {status: [one for one in outcomes if one.status == status] for status in ("failed", "quarantined")}
+    complaints = " ".join(_complaints(found) for found in bad.values() if found)
+    if bad["failed"]:
+        return Failed(message=f"{complaints} {said}")
+    if bad["quarantined"]:
+        return Completed(name="Quarantined", message=f"{complaints} {said}")
+    return Completed(message=said)
+
+
+def _outcomes(result: Any) -> Sequence[Any]:
+    """The outcomes in what a stage gives: they are all of it, an attribute, or its first part."""
+    result = getattr(result, "outcomes", result)
+    if isinstance(result, tuple) and result and isinstance(result[0], list):
+        result = result[0]
+    return result if isinstance(result, Sequence) else ()
+
+
+def _complaints(outcomes: Sequence[Outcome]) -> str:
+    """The first few in words, and how many there are."""
+    named = " ".join(f"{outcome.stage} of '{outcome.subject}': {outcome.reason}" for outcome in outcomes[:_NAMED])
+    return f"{len(outcomes)} {outcomes[0].status}. {named}"
+
+
+def _titled(name: str, asked: Mapping[str, Any]) -> tuple[str, str]:
+    """A flow's name, and what its run is called: for which store, and which run it is."""
+    first = next(iter(asked.values()))
+    request = getattr(first, "run", first)
+    bench = getattr(request, "bench", request)
+    inputs = getattr(request, "inputs", None)
+    files = len(inputs.videos) + len(inputs.annotations) + len(inputs.crops) if inputs is not None else 0
+    into = f"{files} files into " if files else ""
+    shown = f"{name}: {into}{bench.store_url.rstrip('/').rpartition('/')[2]} ({bench.run_id})"
+    return name, shown.replace("{", "{{").replace("}", "}}")
+
+
+def readable(value: Any) -> Any:
+    """A parameter as Prefect can show it: plain values, things that have a name by their names, many as their count."""
+    if value is None or isinstance(value, str | int | float | bool):
+        return value
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, Mapping):
+        return {str(key): readable(one) for key, one in value.items()}
+    if isinstance(value, Sequence | set | frozenset):
+        return [readable(one) for one in value] if len(value) <= _LISTED else f"{len(value)} of them"
+    if isinstance(getattr(value, "name", None), str):
+        return value.name
+    if is_dataclass(value):
+        return {one.name: readable(getattr(value, one.name)) for one in fields(value)}
+    return str(value)

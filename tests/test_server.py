@@ -1,0 +1,249 @@
+"""The Prefect server of a run: who may ask it, who shares it, and what a run does without it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import stat
+import subprocess
+import sys
+import textwrap
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from affstore.flows import served
+from affstore.flows import server as servers
+from affstore.flows.interrupts import Interrupted
+from affstore.flows.runners import RunnerSpec, task_runner
+from affstore.flows.server import Server, ServerError, prefect_server
+from affstore.flows.watch import Watcher, shown_by
+from affstore.tasks.outcomes import Outcome
+from affstore.tasks.progress import begin
+from affstore.tasks.specs import Bench
+from tests.tasks_of_tests import double, note
+
+
+class Listener(Watcher):
+    """Keeps the notices of a run."""
+
+    def __init__(self):
+        self.notices = []
+
+    def notice(self, text):
+        self.notices.append(text)
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    return tmp_path_factory.mktemp("prefect")
+
+
+@pytest.fixture(scope="module")
+def server(home):
+    """A server of ours, as the first command of a folder has it."""
+    patch = pytest.MonkeyPatch()
+    patch.delenv("PREFECT_API_URL", raising=False)
+    with prefect_server(home) as found:
+        yield found
+    patch.undo()
+
+
+def asked(url, secret=None):
+    request = servers._asking(url, secret) if secret else urllib.request.Request(url)
+    try:
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            return answer.status
+    except urllib.error.HTTPError as error:
+        return error.code
+
+
+def test_a_server_answers_only_those_who_know_its_secret_which_only_its_user_can_read(server, home):
+    url = f"{server.url}/admin/version"
+    assert asked(url) == 401
+    assert asked(url, "affstore:guessed") == 401
+    assert asked(url, server.secret) == 200
+    assert stat.S_IMODE((home / "server.json").stat().st_mode) == 0o600
+    command = Path(f"/proc/{server.pid}/cmdline").read_text()
+    assert server.secret.partition(":")[2] not in command
+
+
+def test_a_second_command_shares_the_server_and_leaves_it_to_the_first(server, home):
+    with servers._shared(home) as second:
+        assert (second.url, second.secret, second.pid) == (server.url, server.secret, server.pid)
+    assert asked(f"{server.url}/admin/version", server.secret) == 200
+
+
+def stages(folder):
+    """Two stages as the flows have them; Prefect is imported with them."""
+    from affstore.flows.stages import performed, results, stage
+
+    @stage("ingest")
+    def ingest(bench, numbers, before=lambda: None):
+        before()
+        found = dict(results(double, {str(n): (n,) for n in numbers}))
+        performed(note, folder / "noted", sum(found.values()))
+        return [Outcome("ingest", name, "quarantined" if value == 4 else "done") for name, value in found.items()]
+
+    @stage("pipeline")
+    def pipeline(bench, numbers, before=lambda: None):
+        return [*ingest(bench, numbers, before), *ingest(bench, numbers)]
+
+    return pipeline
+
+
+THREADS = RunnerSpec(workers=2)
+
+
+def carried_out(server, folder, runner=THREADS, **how):
+    from affstore.flows.stages import run_on
+
+    begin()
+    with task_runner(runner) as runs_on, run_on(server, runs_on):
+        return stages(folder)(Bench(str(folder / "my store"), "1a2b", folder), (1, 2, 3), **how)
+
+
+def flow_runs(name):
+    from prefect.client.orchestration import get_client
+    from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterName
+
+    with get_client(sync_client=True) as client:
+        return client.read_flow_runs(flow_run_filter=FlowRunFilter(name=FlowRunFilterName(like_=name)))
+
+
+def logged(flow_run, limit_s=30):
+    """Lines of a flow run's log; they reach the server a moment later."""
+    from prefect.client.orchestration import get_client
+    from prefect.client.schemas.filters import LogFilter, LogFilterFlowRunId
+
+    deadline = time.monotonic() + limit_s
+    with get_client(sync_client=True) as client:
+        while True:
+            found = client.read_logs(LogFilter(flow_run_id=LogFilterFlowRunId(any_=[flow_run.id])))
+            if found or time.monotonic() > deadline:
+                return [line.message for line in found]
+            time.sleep(0.2)
+
+
+def test_prefect_shows_what_a_run_is_called_what_it_was_asked_and_what_was_quarantined(server, tmp_path):
+    outcomes = carried_out(server, tmp_path)
+    assert [outcome.status for outcome in outcomes].count("quarantined") == 2
+    (run,) = flow_runs("pipeline: my store (1a2b)")
+    assert (run.state.type, run.state.name) == ("COMPLETED", "Quarantined")
+    assert "2 quarantined. ingest of '2'" in run.state.message
+    assert run.parameters["asked"]["numbers"] == [1, 2, 3]
+    assert run.parameters["asked"]["bench"]["store_url"] == str(tmp_path / "my store")
+    assert any("Quarantined" in line for line in logged(run))
+
+
+def test_an_interrupted_run_is_shown_as_interrupted_and_not_as_crashed(server, tmp_path):
+    def interrupt():
+        signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(Interrupted) as caught:
+        carried_out(server, tmp_path / "other store", before=interrupt)
+    assert caught.value.exit_code == 130
+    (run,) = flow_runs("pipeline: my store (1a2b)")[:1]
+    states = {(one.state.type, one.state.name) for one in flow_runs("%: my store (1a2b)")}
+    assert ("CANCELLED", "Interrupted") in states
+    assert not {kind for kind, _ in states} & {"CRASHED", "RUNNING"}
+    assert run.state.is_final()
+
+
+def test_an_error_of_a_stage_is_raised_as_it_is(server, tmp_path):
+    def fail():
+        raise ServerError("as it is")
+
+    with pytest.raises(ServerError, match=r"^as it is$"):
+        carried_out(server, tmp_path, before=fail)
+    assert server.answers
+
+
+def test_a_run_without_a_server_does_the_same(tmp_path):
+    outcomes = carried_out(Server(""), tmp_path)
+    assert [(one.subject, one.status) for one in sorted(outcomes, key=lambda one: one.subject)][:3] == [
+        ("1", "done"),
+        ("1", "done"),
+        ("2", "quarantined"),
+    ]
+    assert (tmp_path / "noted").read_text() == "12"
+
+
+def strike(fault, folder, runner):
+    """Strike the server of a run while it works; run in a process of its own, which leaves as the command does."""
+    listener, begun = Listener(), []
+    with shown_by(listener), prefect_server(folder / "prefect") as server:
+
+        def now():
+            os.kill(server.pid, fault)
+            begun.append(time.monotonic())
+
+        outcomes = carried_out(server, folder, RunnerSpec(runner, workers=2), before=now)
+        took_s = time.monotonic() - begun[0]
+    ended = servers._process_state(server.pid) in ("", "Z")
+    print(json.dumps({"outcomes": len(outcomes), "notices": listener.notices, "took_s": took_s, "ended": ended}))
+    sys.stdout.flush()
+    os._exit(0)
+
+
+@pytest.mark.parametrize(
+    ("fault", "runner"),
+    [
+        ("SIGKILL", "threads"),
+        *(pytest.param(*case, marks=pytest.mark.slow) for case in [("SIGSTOP", "threads"), ("SIGKILL", "dask")]),
+    ],
+)
+def test_a_run_whose_server_is_killed_or_stopped_says_so_once_and_ends_soon(fault, runner, tmp_path):
+    call = f"strike(signal.{fault}, Path({str(tmp_path)!r}), {runner!r})"
+    script = f"from tests.test_server import *\nfrom affstore.flows.environment import prepare\nprepare()\n{call}"
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_API_")}
+    path = f"{Path(__file__).parents[1]}:{environment.get('PYTHONPATH', '')}"
+    (tmp_path / "struck.py").write_text("import signal\nif __name__ == '__main__':\n" + textwrap.indent(script, "    "))
+    done = subprocess.run(
+        [sys.executable, tmp_path / "struck.py"],
+        env=environment | {"PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    found = json.loads(done.stdout)
+    assert (found["outcomes"], len(found["notices"]), found["ended"]) == (6, 1, True)
+    assert "The run goes on without its pages" in found["notices"][0]
+    assert found["took_s"] < 40, "minutes were spent on waiting for a server that is gone"
+    assert "Traceback" not in done.stderr
+
+
+def test_a_server_that_cannot_be_started_is_a_notice_and_its_reason_is_named(tmp_path, monkeypatch):
+    monkeypatch.delenv("PREFECT_API_URL", raising=False)
+    (tmp_path / "prefect").write_text("a file where the folder should be")
+    listener = Listener()
+    with shown_by(listener), prefect_server(tmp_path / "prefect") as server:
+        assert not server.answers
+    (said,) = listener.notices
+    assert "File exists" in said
+    assert "The run goes on without its pages" in said
+
+
+def test_a_server_that_the_user_names_must_answer(tmp_path, monkeypatch):
+    monkeypatch.setenv("PREFECT_API_URL", "http://127.0.0.1:9/api")
+    with pytest.raises(ServerError, match="unset PREFECT_API_URL"), prefect_server(tmp_path):
+        pass
+
+
+def test_a_place_that_was_written_down_by_a_command_that_is_gone_is_not_believed(tmp_path):
+    (tmp_path / "server.json").write_text(json.dumps({"url": "http://127.0.0.1:9/api", "secret": "a:b", "pid": 2**22}))
+    assert servers._running(tmp_path) is None
+
+
+def test_prefects_database_is_trimmed_when_it_has_grown(tmp_path, monkeypatch):
+    monkeypatch.setattr(served, "_DATABASE_BYTES", 10)
+    (tmp_path / "prefect.db").write_bytes(b"x" * 10)
+    served.trim(tmp_path)
+    assert (tmp_path / "prefect.db").exists()
+    (tmp_path / "prefect.db").write_bytes(b"x" * 11)
+    served.trim(tmp_path)
+    assert not (tmp_path / "prefect.db").exists()
