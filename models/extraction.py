@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from affstore.models.batches import Piece, SharedNetwork
 from affstore.models.faces.crops import cut, resized
+from affstore.models.faces.cuts import CutDetector
 from affstore.models.faces.finder import FaceFinder
 from affstore.models.faces.specs import TrackingSpec
 from affstore.models.faces.subjects import Subjects
@@ -72,6 +73,7 @@ class TrackedFaces:
     """Faces found while the video passes by. Who they are is known at its end."""
 
     def __init__(self, detector: FaceDetector, spec: TrackingSpec) -> None:
+        self._cuts = CutDetector(spec)
         self._finder = FaceFinder(detector)
         self._tracker = FaceTracker(spec)
         self._frames = 0
@@ -79,8 +81,14 @@ class TrackedFaces:
     def faces(self, frame: int, picture: Picture) -> Sequence[FaceInFrame]:
         """See `FaceSource.faces`."""
         self._frames = frame + 1
-        found = self._tracker.update(frame, self._finder.update(picture))
+        cut = self._cuts.update(picture)
+        found = self._tracker.update(frame, self._finder.update(picture, cut), picture, cut)
         return [FaceInFrame(str(face.track), frame, face.box) for face in found]
+
+    @property
+    def cuts(self) -> list[int]:
+        """The frames so far that begin a new shot."""
+        return list(self._tracker.cuts)
 
     @cached_property
     def subjects(self) -> Subjects:

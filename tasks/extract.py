@@ -172,7 +172,7 @@ class _Work:
             Address("face", spec.name, self.job.video, subject),
             recipes.face(spec, self.profile.tracking, self.source.key, subject),
             {"box": track.box, "landmark": track.landmark, "score": track.score, "present": track.present},
-            {"frames": self.job.frames, "prominent": subject == faces.subjects.foremost},
+            {"frames": self.job.frames, "prominent": subject == faces.subjects.foremost, "cuts": faces.cuts},
             (self.source.as_parent(),),
             made(spec, self.bench.device, elapsed_s) | {"weights": spec.weights_sha256, "faces": rows(track.present)},
         )

@@ -16,8 +16,9 @@ if TYPE_CHECKING:
 class FaceFinder:
     """The faces of one video's frames, which are given in order.
 
-    The whole picture is searched in the first frame, every `spec.redetect_frames` after that, and as soon as no face is
-    known or a known one fails O-Net. Otherwise the boxes of the frame before are refined by R-Net and O-Net.
+    The whole picture is searched in the first frame, after a cut, every `spec.redetect_frames` after that, and as soon
+    as no face is known or a known one fails O-Net. Otherwise the boxes of the frame before are refined by R-Net and
+    O-Net.
     """
 
     def __init__(self, detector: FaceDetector) -> None:
@@ -26,9 +27,9 @@ class FaceFinder:
         self._shape: tuple[int, ...] = ()
         self._frames_since_search = 0
 
-    def update(self, image: NDArray[np.uint8]) -> Detections:
-        """The faces of the next upright RGB frame `(h, w, 3)`."""
-        found = self._follow(image)
+    def update(self, image: NDArray[np.uint8], cut: bool = False) -> Detections:
+        """The faces of the next upright RGB frame `(h, w, 3)`; the whole picture is searched after a cut."""
+        found = None if cut else self._follow(image)
         if found is None:
             found = self._detector.detect([image])[0]
             self._frames_since_search = 0

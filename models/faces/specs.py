@@ -79,11 +79,13 @@ class TrackingSpec:
         shortest_subject_frames: presence a subject needs; half of a video shorter than twice this.
         smallest_subject_share: presence, and presence × area, that a second subject needs, as a share of the first's.
         most_subjects: one, or two that are told apart by their side.
+        cut_difference: grey levels, on average, by which the first picture of a shot differs from the one before.
+        least_likeness: of the colours of two faces, at which they may be one person on both sides of a cut.
     """
 
     KIND: ClassVar[str] = "tracking"
 
-    version: int = 1
+    version: int = 2  # 2: nobody goes on through a cut unless the face fits
     link_iou: float = 0.3
     longest_gap_frames: int = 25
     most_candidates: int = 3
@@ -91,6 +93,8 @@ class TrackingSpec:
     shortest_subject_frames: int = 12
     smallest_subject_share: float = 0.25
     most_subjects: int = 2
+    cut_difference: float = 20.0
+    least_likeness: float = 0.9
 
     def __post_init__(self) -> None:
         if not (0 < self.link_iou <= 1 and 0 <= self.smallest_subject_share <= 1):
@@ -100,6 +104,11 @@ class TrackingSpec:
             )
         if self.longest_gap_frames < 0 or min(self.shortest_track_frames, self.shortest_subject_frames) < 1:
             raise SpecError("Tracking needs longest_gap_frames >= 0 and shortest_…_frames >= 1.")
+        if not (self.cut_difference > 0 and 0 <= self.least_likeness <= 1):
+            raise SpecError(
+                "Tracking needs cut_difference > 0 and 0 <= least_likeness <= 1; found "
+                f"{self.cut_difference} and {self.least_likeness}."
+            )
         if not 1 <= self.most_subjects <= 2 or self.most_candidates < self.most_subjects:
             raise SpecError(
                 "Tracking knows one or two subjects, and needs at least as many candidates; found "

@@ -2,24 +2,26 @@
 
 1. Tracks shorter than `shortest_track_frames` are false boxes and are dropped.
 2. A track that begins after another one ended, at the same place (centres at most one face side apart) and of like
-   size (sides within a factor of two), is the same person found again; of several, the nearest one continues.
+   size (sides within a factor of two), is the same person found again; of several, the nearest one continues. Over a
+   cut that is so only if the colours of both are alike.
 3. The most prominent person, by area summed over frames, is the first subject, if present for
    `shortest_subject_frames`.
 4. The second is the most prominent one that was seen *together* with the first for as long — only then are they surely
    two people — and has `smallest_subject_share` of the first's presence and prominence.
-5. Every other person present for as long joins the nearest subject of like size with which no frame is shared: after a
-   cut, one face at a time is one subject. Without recognising faces, a dialogue filmed one speaker at a time cannot be
-   told from that; it gives one subject. Whoever shares frames with every subject is in the background.
+5. Every other person present for as long joins the nearest subject of like size with which no frame is shared, if both
+   are in one shot; and a subject of another shot if the colours of both are alike. A dialogue that is filmed one
+   speaker at a time has one subject, the more prominent speaker. Whoever joins nobody is in the background.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from affstore.models.faces.appearance import likeness
 from affstore.models.faces.boxes import area
 from affstore.models.faces.specs import TrackingSpec
 from affstore.store.contract.names import MAIN, SIDES
@@ -48,15 +50,17 @@ class Seen:
     Attributes:
         frames: `(n,)` int64, increasing.
         box: `(n, 4)` float32.
+        colours: counts of the colours of the face, summed over frames.
     """
 
     frames: NDArray[np.int64]
     box: NDArray[np.float32]
+    colours: NDArray[np.float64]
 
     @classmethod
-    def of(cls, frames: Iterable[int], box: NDArray[np.float32]) -> Seen:
+    def of(cls, frames: Iterable[int], box: NDArray[np.float32], colours: NDArray[np.float64]) -> Seen:
         """From any integers."""
-        return cls(np.fromiter(frames, np.int64), box)
+        return cls(np.fromiter(frames, np.int64), box, colours)
 
     def __len__(self) -> int:
         return len(self.frames)
@@ -75,7 +79,7 @@ class Seen:
         """Both, in time order."""
         frames = np.concatenate([self.frames, later.frames])
         order = np.argsort(frames, kind="stable")
-        return Seen(frames[order], np.concatenate([self.box, later.box])[order])
+        return Seen(frames[order], np.concatenate([self.box, later.box])[order], self.colours + later.colours)
 
     def together(self, other: Seen) -> int:
         """Frames in which both were seen."""
@@ -92,16 +96,19 @@ class _Person:
         return _Person(self.tracks + other.tracks, self.seen.then(other.seen))
 
 
-def subjects_of(tracks: Mapping[int, Seen], frames: int, spec: TrackingSpec) -> Subjects:
+def subjects_of(tracks: Mapping[int, Seen], frames: int, spec: TrackingSpec, cuts: Sequence[int] = ()) -> Subjects:
     """Name the people of a video.
 
     Args:
         tracks: when and where each track was seen.
         frames: how many frames the video has.
         spec: what counts as a subject.
+        cuts: the frames that begin a new shot, in order.
     """
+    shots = _Shots(np.array(cuts, np.int64), spec.least_likeness)
     half = (frames + 1) // 2
-    people = _found_again({t: s for t, s in tracks.items() if len(s) >= min(spec.shortest_track_frames, half)})
+    lasting = {t: s for t, s in tracks.items() if len(s) >= min(spec.shortest_track_frames, half)}
+    people = _found_again(lasting, shots)
     needed = min(spec.shortest_subject_frames, half)
     ranked = sorted((p for p in people if len(p.seen) >= needed), key=lambda p: (-p.seen.prominence, p.tracks))
     if not ranked:
@@ -111,7 +118,7 @@ def subjects_of(tracks: Mapping[int, Seen], frames: int, spec: TrackingSpec) -> 
     chosen = [first] if second is None else [first, second]
     for person in others:
         if person is not second:
-            _join(person, chosen)
+            _join(person, chosen, shots)
     return _named(chosen)
 
 
@@ -122,7 +129,27 @@ def _is_second(seen: Seen, first: Seen, needed: int, spec: TrackingSpec) -> bool
     return spec.most_subjects > 1 and enough and seen.together(first) >= needed
 
 
-def _found_again(tracks: Mapping[int, Seen]) -> list[_Person]:
+@dataclass(frozen=True, slots=True, eq=False)
+class _Shots:
+    """The shots of a video, and what it takes to be one person in two of them."""
+
+    cuts: NDArray[np.int64]
+    least_likeness: float
+
+    def of(self, frames: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The number of each frame's shot."""
+        return np.searchsorted(self.cuts, frames, side="right")
+
+    def together(self, one: Seen, other: Seen) -> bool:
+        """Whether both were seen in one shot."""
+        return bool(np.isin(self.of(one.frames), self.of(other.frames)).any())
+
+    def alike(self, one: Seen, other: Seen) -> bool:
+        """Whether both have the colours of one person."""
+        return likeness(one.colours, other.colours) >= self.least_likeness
+
+
+def _found_again(tracks: Mapping[int, Seen], shots: _Shots) -> list[_Person]:
     """Rule 2: tracks joined over the times at which a face was lost."""
     people: list[_Person] = []
     ends = np.zeros((len(tracks), 4), np.float32)
@@ -131,6 +158,8 @@ def _found_again(tracks: Mapping[int, Seen]) -> list[_Person]:
         seen, known = tracks[track], len(people)
         apart = _apart(ends[:known], seen.box[0])
         apart[last[:known] >= seen.frames[0]] = np.inf
+        for other in np.flatnonzero((apart <= 1) & (shots.of(last[:known]) != shots.of(seen.frames[:1]))):
+            apart[other] = apart[other] if shots.alike(people[other].seen, seen) else np.inf
         place = int(np.argmin(apart)) if known and apart.min() <= 1 else known
         if place == known:
             people.append(_Person((track,), seen))
@@ -149,13 +178,17 @@ def _apart(boxes: NDArray[np.float32], box: NDArray[np.float32]) -> NDArray[np.f
     return np.where(alike, distance, np.inf)
 
 
-def _join(person: _Person, chosen: list[_Person]) -> None:
+def _join(person: _Person, chosen: list[_Person], shots: _Shots) -> None:
     """Rule 5: add a person to the nearest subject that may be the same one."""
-    middle = _typical(person.seen)
-    apart = _apart(np.stack([_typical(subject.seen) for subject in chosen]), middle)
-    apart[[subject.seen.together(person.seen) > 0 for subject in chosen]] = np.inf
-    if np.isfinite(apart).any():
-        nearest = int(np.argmin(apart))
+    apart = _apart(np.stack([_typical(subject.seen) for subject in chosen]), _typical(person.seen))
+    may = []
+    for place, subject in enumerate(chosen):
+        in_one_shot = shots.together(subject.seen, person.seen)
+        fits = np.isfinite(apart[place]) if in_one_shot else shots.alike(subject.seen, person.seen)
+        if fits and not subject.seen.together(person.seen):
+            may.append(place)
+    if may:
+        nearest = min(may, key=lambda place: (apart[place], place))
         chosen[nearest] = chosen[nearest].joined(person)
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from affstore.models.faces.appearance import COLOURS, colours, likeness
 from affstore.models.faces.boxes import area, iou
 from affstore.models.faces.crops import whole_px
 from affstore.models.faces.detections import Detections
@@ -61,12 +62,14 @@ class _Track:
     last: int
     area: float = 0.0
     linked: int = 0
+    colours: NDArray[np.float64] = field(default_factory=lambda: np.zeros(COLOURS))
     frames: array[int] = field(default_factory=lambda: array("q"))
     rows: array[float] = field(default_factory=lambda: array("f"))
 
-    def link(self, frame: int, box: NDArray[np.float32]) -> None:
-        """The track goes on with a face in this frame."""
+    def link(self, frame: int, box: NDArray[np.float32], seen: NDArray[np.float64]) -> None:
+        """The track goes on with a face in this frame, of these colours."""
         self.box, self.last = box, frame
+        self.colours += seen
         self.area += float(area(box))
         self.linked += 1
 
@@ -81,7 +84,11 @@ class FaceTracker:
 
     A face continues the track whose last box it overlaps most, by at least `link_iou`, if that track's last face is at
     most `longest_gap_frames` missing frames away; the best overlaps are linked first, each face and each track once.
-    The order in which a frame's faces are listed does not matter.
+    Over a cut a face continues a track only if its colours are like the track's, too. The order in which a frame's
+    faces are listed does not matter.
+
+    Attributes:
+        cuts: the frames that began a new shot.
     """
 
     def __init__(self, spec: TrackingSpec) -> None:
@@ -89,13 +96,18 @@ class FaceTracker:
         self._tracks: list[_Track] = []
         self._alive: list[int] = []
         self._next_frame = 0
+        self.cuts: list[int] = []
 
-    def update(self, frame: int, detections: Detections) -> list[TrackedFace]:
+    def update(
+        self, frame: int, detections: Detections, picture: NDArray[np.uint8] | None = None, cut: bool = False
+    ) -> list[TrackedFace]:
         """Link the faces of the next frame.
 
         Args:
             frame: 0-based; frames without faces may be left out.
             detections: its faces.
+            picture: the frame itself, RGB `(h, w, 3)`; only cuts need it.
+            cut: whether the frame begins a new shot.
 
         Returns:
             The faces to embed, at most `most_candidates`: those of the tracks whose faces are largest on average.
@@ -106,15 +118,20 @@ class FaceTracker:
         if frame < self._next_frame:
             raise SpecError(f"Frames are tracked in order; found frame {frame} where {self._next_frame} was next.")
         self._next_frame = frame + 1
+        self.cuts += [frame] if cut else []
         faces = _in_order(detections)
-        linked = self._link(frame, faces.box)
+        linked = self._link(frame, faces.box, picture)
         foremost = sorted(linked, key=lambda face: (-self._mean_area(linked[face]), linked[face]))
         return [self._keep(frame, linked[face], faces, face) for face in foremost[: self.spec.most_candidates]]
 
     def subjects(self) -> Subjects:
         """The one or two people of the frames seen so far, as sets of tracks; see `affstore.models.faces.subjects`."""
-        tracks = {index: Seen.of(track.frames, self._values(index)[:, :4]) for index, track in enumerate(self._tracks)}
-        return subjects_of({index: seen for index, seen in tracks.items() if len(seen)}, self._next_frame, self.spec)
+        tracks = {
+            index: Seen.of(track.frames, self._values(index)[:, :4], track.colours)
+            for index, track in enumerate(self._tracks)
+            if len(track.frames)
+        }
+        return subjects_of(tracks, self._next_frame, self.spec, self.cuts)
 
     def face_track(self, tracks: Iterable[int], frames: int) -> FaceTrack:
         """The faces of a subject's tracks over a video of `frames` frames."""
@@ -129,19 +146,30 @@ class FaceTracker:
             present,
         )
 
-    def _link(self, frame: int, box: NDArray[np.float32]) -> dict[int, int]:
+    def _link(self, frame: int, box: NDArray[np.float32], picture: NDArray[np.uint8] | None) -> dict[int, int]:
         """Each face's track; a face that continues none begins one."""
         furthest = frame - self.spec.longest_gap_frames - 1
         self._alive = [index for index in self._alive if self._tracks[index].last >= furthest]
-        track_of = _best_pairs(box, [self._tracks[index].box for index in self._alive], self.spec.link_iou)
+        seen = np.zeros((len(box), COLOURS)) if picture is None else colours(picture, box)
+        track_of = _best_pairs(self._overlap(box, seen), self.spec.link_iou)
         linked = {face: self._alive[place] for face, place in track_of.items()}
         for face in range(len(box)):
             if face not in linked:
                 linked[face] = len(self._tracks)
                 self._alive.append(linked[face])
                 self._tracks.append(_Track(box[face], frame))
-            self._tracks[linked[face]].link(frame, box[face])
+            self._tracks[linked[face]].link(frame, box[face], seen[face])
         return linked
+
+    def _overlap(self, box: NDArray[np.float32], seen: NDArray[np.float64]) -> NDArray[np.float32]:
+        """How much each live track's last box overlaps each face's, `(tracks, faces)`; 0 if a cut parts unlike ones."""
+        tracks = [self._tracks[index] for index in self._alive]
+        overlap = iou(np.array([track.box for track in tracks], np.float32).reshape(-1, 4), box)
+        shot = self.cuts[-1] if self.cuts else 0
+        for row, track in zip(overlap, tracks, strict=True):
+            if track.last < shot:
+                row[[likeness(track.colours, face) < self.spec.least_likeness for face in seen]] = 0
+        return overlap
 
     def _keep(self, frame: int, track: int, faces: Detections, face: int) -> TrackedFace:
         box, landmark, score = faces.box[face], faces.landmark[face], faces.score[face]
@@ -164,14 +192,11 @@ def _in_order(detections: Detections) -> Detections:
     return detections.take(order[(x1 > x0) & (y1 > y0)])
 
 
-def _best_pairs(faces: NDArray[np.float32], tracks: list[NDArray[np.float32]], smallest_iou: float) -> dict[int, int]:
+def _best_pairs(overlap: NDArray[np.float32], smallest_iou: float) -> dict[int, int]:
     """Faces paired with tracks, greatest overlap first, each at most once; ties go to the older track."""
-    if not len(faces) or not tracks:
-        return {}
-    overlap = iou(np.stack(tracks), faces)
     pairs: dict[int, int] = {}
     for pair in np.argsort(-overlap, axis=None, kind="stable"):
-        track, face = divmod(int(pair), len(faces))
+        track, face = divmod(int(pair), overlap.shape[1])
         if overlap[track, face] < smallest_iou:
             break
         if face not in pairs and track not in pairs.values():

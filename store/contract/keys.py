@@ -32,8 +32,7 @@ def plain(value: Any) -> Any:
         SpecError: the value is something whose identity JSON cannot hold (an array, a path, NaN …).
     """
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        fields = [field for field in dataclasses.fields(value) if field.metadata.get("in_keys", True)]
-        return {field.name: plain(getattr(value, field.name)) for field in fields}
+        return {field.name: plain(getattr(value, field.name)) for field in _keyed_fields(value)}
     if isinstance(value, Mapping):
         return {str(name): plain(item) for name, item in value.items()}
     if isinstance(value, tuple | list):
@@ -72,9 +71,13 @@ def _decisive_fields(spec: Any) -> list[str]:
     defaults = _defaults(type(spec))
     return [
         field.name
-        for field in dataclasses.fields(spec)
+        for field in _keyed_fields(spec)
         if field.name == "version" or canonical(getattr(spec, field.name)) != defaults.get(field.name, _NO_DEFAULT)
     ]
+
+
+def _keyed_fields(spec: Any) -> list[dataclasses.Field[Any]]:
+    return [field for field in dataclasses.fields(spec) if field.metadata.get("in_keys", True)]
 
 
 def _defaults(kind: type) -> dict[str, Any]:
