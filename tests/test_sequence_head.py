@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import subprocess
@@ -152,18 +153,65 @@ def test_the_papers_network_has_the_papers_shapes():
     assert [module.weight.shape[0] for module in network.perceptrons[0] if hasattr(module, "weight")] == [256, 256, 8]
 
 
-def test_the_rate_rises_and_falls_as_scheduled():
+@pytest.mark.parametrize("steps", [1, 7])
+def test_the_rate_rises_and_falls_with_every_step_as_in_ctyunais_solver(steps):
     spec = as_ctyunai(EXPR_SEQUENCE)
-    rates = [spec.optimiser.rate(epoch, spec.epochs) for epoch in range(spec.epochs)]
-    network = torch.nn.Linear(1, 1)
-    reference = torch.optim.AdamW(network.parameters(), 3e-5)
-    cosine = torch.optim.lr_scheduler.CosineAnnealingWarmRestarts(reference, spec.epochs - 1, 2, 1e-8)
-    expected = [1.5e-5, 3e-5]
-    for _ in range(spec.epochs - 2):
-        expected.append(reference.param_groups[0]["lr"])
-        reference.step()
-        cosine.step()
-    assert rates == pytest.approx(expected)
+    rates = [spec.optimiser.rate(step, steps, spec.epochs) for step in range(spec.epochs * steps)]
+    reference = torch.optim.AdamW(torch.nn.Linear(1, 1).parameters(), 3e-5)
+    cosine = torch.optim.lr_scheduler.CosineAnnealingWarmRestarts(reference, spec.epochs - 2 + 1, 2, 1e-8)
+    rate, expected = 1e-8, []
+    for epoch in range(spec.epochs):
+        for step in range(steps):
+            expected.append(rate)
+            if epoch >= 2:
+                cosine.step(epoch - 2 + step / steps)
+                rate = reference.param_groups[0]["lr"]
+            else:
+                rate = 1e-8 + 3e-5 * (epoch * steps + step + 1) / (2 * steps)
+    assert rates == pytest.approx(expected, rel=1e-12)
+    assert rates[0] == 1e-8
+    assert max(rates) == rates[2 * steps]
+
+
+def test_a_training_moves_by_the_rate_of_each_step(monkeypatch):
+    optimiser = OptimiserSpec("adamw", 1e-3, 0.0, "warmup_cosine", warmup_epochs=1, lowest_rate=1e-8)
+    asked = []
+
+    def noted(self, step, steps, epochs):
+        asked.append((step, steps, epochs))
+        return 0.0
+
+    monkeypatch.setattr(OptimiserSpec, "rate", noted)
+    still = fit_sequence(tiny(optimiser=optimiser, selection="last_epoch"), videos())
+    steps = asked[0][1]
+    assert asked == [(step, steps, still.spec.epochs) for step in range(steps * still.spec.epochs)]
+    assert steps > 1
+    longer = replace(still.spec, epochs=still.spec.epochs + 1)
+    for name, array in fit_sequence(longer, videos()).parameters.items():
+        if "running" not in name:
+            np.testing.assert_array_equal(array, still.parameters[name])
+
+
+def test_convolutions_start_as_the_reference_s_do_in_effect():
+    network = build(EXPR_SEQUENCE, (1280,))
+    initialise(network, torch.Generator().manual_seed(0))
+    levels = network.streams[0].levels
+    found = [(level.first.weight.std().item(), level.second.weight.std().item()) for level in levels]
+    assert np.array(found) == pytest.approx(np.array([[0.0072, 0.0114], [0.0114, 0.0161], [0.0161, 0.0228]]), rel=0.02)
+    for level in levels:
+        assert level.residual.weight.std().item() == pytest.approx(0.01, rel=0.02)
+        for convolution in (level.first, level.second):
+            torchs = torch.nn.Conv1d(convolution.weight.shape[1], convolution.weight.shape[0], 5)
+            assert convolution.weight.std().item() == pytest.approx(torchs.weight.std().item(), rel=0.02)
+            assert convolution.weight.abs().max().item() <= 1 / math.sqrt(convolution.weight[0].numel())
+            lengths = torch.linalg.vector_norm(convolution.weight, dim=(1, 2), keepdim=True)
+            torch.testing.assert_close(convolution.gain, lengths)
+
+
+def test_without_weight_norm_kernels_start_from_the_normal_distribution():
+    network = build(replace(EXPR_SEQUENCE, tcn=TcnSpec(weight_norm=False)), (1280,))
+    initialise(network, torch.Generator().manual_seed(0))
+    assert network.streams[0].levels[0].first.weight.std().item() == pytest.approx(0.01, rel=0.02)
 
 
 @pytest.mark.parametrize(
@@ -713,7 +761,7 @@ fit_sequence(tiny(epochs=30), train, videos(seed=1), Conduct(checkpoints=Path(sy
 
 def test_a_killed_process_that_is_started_again_ends_with_the_same_bits(tmp_path):
     tests = os.path.dirname(os.path.abspath(__file__))
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.path.dirname(tests)}
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
     command = [sys.executable, "-c", KILLED.format(tests=tests), str(tmp_path)]
     assert subprocess.run(command, env=environment, check=False).returncode == -signal.SIGKILL
     again = Fragile(videos(), -1, interrupt)

@@ -35,7 +35,8 @@ class TcnSpec:
         dropout: after each convolution.
         activation: after each convolution and after the sum with the residual path.
         weight_norm: whether the two convolutions of a level learn their kernels' length and direction apart.
-        deviation: standard deviation of initial kernels.
+        deviation: standard deviation of initial kernels without weight norm, as those of the residual path are; those
+            with it start as torch's own.
     """
 
     KIND: ClassVar[str] = "tcn"
@@ -118,8 +119,8 @@ class OptimiserSpec:
         name: `adam`, or `adamw` with decoupled weight decay; betas .9 and .999, epsilon 1e-8.
         learning_rate: the highest.
         weight_decay: of `adamw`.
-        schedule: `constant`; or `warmup_cosine`: it rises over `warmup_epochs` equal steps, then falls along a
-            cosine to `lowest_rate`, at each epoch's begin.
+        schedule: `constant`; or `warmup_cosine`: with every step it rises evenly from `lowest_rate` over
+            `warmup_epochs`, then falls along a cosine to `lowest_rate`.
         warmup_epochs: of `warmup_cosine`.
         lowest_rate: of `warmup_cosine`.
         clip_norm: gradients longer than this are shortened to it; 0 for none.
@@ -144,13 +145,21 @@ class OptimiserSpec:
         if (self.warmup_epochs or self.lowest_rate) and self.schedule != "warmup_cosine":
             raise SpecError("Warm-up and a lowest rate belong to the schedule 'warmup_cosine'.")
 
-    def rate(self, epoch: int, epochs: int) -> float:
-        """The learning rate in an epoch, counted from 0."""
+    def rate(self, step: int, steps: int, epochs: int) -> float:
+        """The learning rate of a step.
+
+        Args:
+            step: counted from 0 over all epochs.
+            steps: of an epoch.
+            epochs: of the training.
+        """
         if self.schedule == "constant":
             return self.learning_rate
-        if epoch < self.warmup_epochs:
-            return self.learning_rate * (epoch + 1) / self.warmup_epochs
-        turn = math.pi * (epoch - self.warmup_epochs) / (epochs - self.warmup_epochs + 1)
+        warmup = self.warmup_epochs * steps
+        if step <= warmup and warmup:
+            return self.lowest_rate + self.learning_rate * step / warmup
+        # CtyunAI's solver asks for the next rate by the step that it has just done.
+        turn = math.pi * max(step - warmup - 1, 0) / steps / (epochs - self.warmup_epochs + 1)
         return self.lowest_rate + (self.learning_rate - self.lowest_rate) * (1 + math.cos(turn)) / 2
 
 

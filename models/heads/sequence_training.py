@@ -76,12 +76,13 @@ class Training:
     def _epoch(self) -> Iterator[dict[str, float]]:
         """Go through the rest of an epoch; what is found at its evaluations."""
         spec, progress = self.spec, self.progress
-        for group in self.optimiser.param_groups:
-            group["lr"] = spec.optimiser.rate(progress.epoch, spec.epochs)
         order = np.random.default_rng([spec.seed, progress.epoch]).permutation(len(self.windows))
         batches = [order[i : i + spec.batch] for i in range(0, len(order), spec.batch)]
         ends = {len(batches) * (i + 1) // spec.evaluations for i in range(spec.evaluations)}
         for batch, truth, known in ahead(self._read(batches[progress.step :]), _BATCHES_AHEAD):
+            done = progress.epoch * len(batches) + progress.step
+            for group in self.optimiser.param_groups:
+                group["lr"] = spec.optimiser.rate(done, len(batches), spec.epochs)
             self._step(batch.to(self.device), truth.to(self.device), known.to(self.device))
             progress.step += 1
             if progress.step in ends:

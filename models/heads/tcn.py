@@ -37,13 +37,19 @@ class CausalConv(nn.Module):
         self.gain = nn.Parameter(torch.empty(outputs, 1, 1)) if normed else None
 
     def initialise(self, deviation: float, generator: torch.Generator) -> None:
-        """Kernels from a normal distribution, biases as torch's own."""
-        nn.init.normal_(self.weight, 0, deviation, generator=generator)
+        """Kernels from a normal distribution, or with weight norm as torch's own; biases as torch's own.
+
+        In the reference too the normal distribution has no effect on kernels with weight norm: it is written to a
+        tensor that the next pass computes anew.
+        """
         bound = 1 / math.sqrt(self.weight[0].numel())
         nn.init.uniform_(self.bias, -bound, bound, generator=generator)
-        if self.gain is not None:
-            with torch.no_grad():
-                self.gain.copy_(self._length())
+        if self.gain is None:
+            nn.init.normal_(self.weight, 0, deviation, generator=generator)
+            return
+        nn.init.uniform_(self.weight, -bound, bound, generator=generator)
+        with torch.no_grad():
+            self.gain.copy_(self._length())
 
     def forward(self, x: Tensor) -> Tensor:
         """From `(batch, inputs, frames)` to `(batch, outputs, frames)`."""
