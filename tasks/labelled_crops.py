@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -24,23 +25,26 @@ _BATCH = 256
 _GIB = 1 << 30
 
 
+@dataclass(eq=False)
 class StoreCrops:
     """Labelled crops of many videos: see `affstore.models.heads.finetune.LabelledCrops`. Made by `store_crops`.
 
     Attributes:
         y: `(rows, 1)` int8 class: subject after subject, by frame.
+        frame: `(rows,)` int64, the number of each in its video.
+        sources: the crops of each subject.
+        size_px: side of a crop.
+        readers: what reads them.
     """
 
-    def __init__(
-        self,
-        sources: Sequence[Pictures | NDArray[np.uint8]],
-        y: NDArray[np.int8],
-        size_px: int,
-        readers: ThreadPoolExecutor,
-    ) -> None:
-        self.y = y
-        self._sources, self._size_px, self._readers = sources, size_px, readers
-        self._ends = np.cumsum([len(source) for source in sources], dtype=np.int64)
+    y: NDArray[np.int8]
+    frame: NDArray[np.int64]
+    sources: Sequence[Pictures | NDArray[np.uint8]]
+    size_px: int
+    readers: ThreadPoolExecutor
+
+    def __post_init__(self) -> None:
+        self._ends = np.cumsum([len(source) for source in self.sources], dtype=np.int64)
 
     def __len__(self) -> int:
         return len(self.y)
@@ -51,14 +55,14 @@ class StoreCrops:
         Raises:
             MediaError: a picture is not there any more, or has changed.
         """
-        crops = np.empty((len(rows), self._size_px, self._size_px, 3), np.uint8)
-        for i, crop in enumerate(self._readers.map(self._crop, rows.tolist())):
+        crops = np.empty((len(rows), self.size_px, self.size_px, 3), np.uint8)
+        for i, crop in enumerate(self.readers.map(self._crop, rows.tolist())):
             crops[i] = crop
         return crops
 
     def _crop(self, row: int) -> Crop:
         source = int(np.searchsorted(self._ends, row, side="right"))
-        return self._sources[source][row - int(self._ends[source])]  # counted from its end
+        return self.sources[source][row - int(self._ends[source])]  # counted from its end
 
 
 @contextmanager
@@ -90,9 +94,9 @@ def store_crops(
         wanted.append(Wanted(face, at))
         labels.append(label["value"][at])
     with ThreadPoolExecutor(_READERS, "crops") as readers:
-        yield StoreCrops(
-            _sources(store, wanted, extractor.size_px, scratch), np.concatenate(labels), extractor.size_px, readers
-        )
+        frames = np.concatenate([np.empty(0, np.int64), *(one.at for one in wanted)])
+        sources = _sources(store, wanted, extractor.size_px, scratch)
+        yield StoreCrops(np.concatenate(labels), frames, sources, extractor.size_px, readers)
 
 
 def crops_of(

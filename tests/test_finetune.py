@@ -23,7 +23,7 @@ from affstore.models.extractors.specs import FaceExtractorSpec
 from affstore.models.faces.crop_folder import Listing
 from affstore.models.faces.crops import crop
 from affstore.models.heads.conduct import Conduct
-from affstore.models.heads.finetune import FittedFineTuned, MemoryCrops, fit_finetuned, predict_finetuned
+from affstore.models.heads.finetune import FittedFineTuned, MemoryCrops, fit_finetuned, looked_at, predict_finetuned
 from affstore.models.heads.finetune_network import smoothed_crossentropy
 from affstore.models.heads.finetune_specs import FineTuneSpec
 from affstore.models.heads.finetune_training import Training
@@ -194,7 +194,7 @@ def test_only_every_so_many_frames_are_looked_at(toy):
     train, held_out = Watched(coloured(41, 0)), Watched(coloured(20, 1))
     fit(quick(train_stride=4, validation_stride=5), train, held_out)
     assert train.seen == set(range(0, 41, 4))
-    assert held_out.seen == set(range(0, 20, 5))
+    assert held_out.seen == {3, 8, 13, 18}
 
 
 class Watched(MemoryCrops):
@@ -209,6 +209,23 @@ class Watched(MemoryCrops):
     def read(self, rows):
         self.seen.update(rows.tolist())
         return super().read(rows)
+
+
+def test_a_linear_start_is_kept_small_by_its_penalty(toy):
+    still = quick(learning_rate=1e-9, epochs=1, start_epochs=60, rho=0.0)
+    free, kept = (fit(replace(still, start_l2=l2)).parameters["fc.weight"] for l2 in (0.0, FineTuneSpec("x").start_l2))
+    assert FineTuneSpec("x").start_l2 == 1 / 256
+    assert np.square(kept).sum() < np.square(free).sum()
+
+
+@given(st.integers(1, 30), st.lists(st.integers(1, 60), min_size=1, max_size=4))
+def test_frames_that_choose_the_epoch_are_those_of_the_notebook(stride, videos):
+    class Crops:
+        frame = np.concatenate([np.arange(frames) for frames in videos])
+
+    lines = [line for frames in videos for line in range(1, frames + 1)]  # the notebook counts lines below the header
+    kept = [row for row, line in enumerate(lines) if line % stride == stride - 1]
+    assert looked_at(Crops(), stride).tolist() == kept
 
 
 # The parts, against plain references.
@@ -484,7 +501,7 @@ fit(quick(epochs=20), train, conduct=Conduct(checkpoints=Path(sys.argv[1]), ever
 
 
 def test_a_killed_process_that_is_started_again_ends_with_the_same_bits(toy, tmp_path):
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.getcwd()}
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
     command = [sys.executable, "-c", KILLED, str(tmp_path)]
     assert subprocess.run(command, env=environment, check=False).returncode == -signal.SIGKILL
     again = Fragile(coloured(40, 0), -1, interrupt)
@@ -618,15 +635,17 @@ PRODUCERS = ("emotieffnet_b0", "emotieffnet_b0@cropped")
 
 @pytest.mark.parametrize("producer", PRODUCERS)
 def test_labelled_crops_are_those_that_the_network_saw(store, pictures, tmp_path, producer):
-    expected, labels = [], []
+    expected, labels, frames = [], [], []
     for side, track in tracks(len(pictures)).items():
         label = store.read(Address("label", "expr", VIDEO, side))
         for i in np.flatnonzero(track["present"] & label["known"][:, 0]):
             expected.append(crop(pictures[i], track["box"][i], SIDE))
             labels.append(label["value"][i])
+            frames.append(i)
     with store_crops(store, seen(store, producer), TOY, tmp_path / "scratch") as crops:
         assert len(crops) == len(expected) > 20
         np.testing.assert_array_equal(crops.y, labels)
+        assert crops.frame.tolist() == frames
         rows = np.random.default_rng(0).permutation(len(crops))
         np.testing.assert_array_equal(crops.read(rows), np.array(expected)[rows])
         assert type(crops.read(rows)) is np.ndarray

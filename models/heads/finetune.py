@@ -26,6 +26,10 @@ class LabelledCrops(Protocol):
     def y(self) -> NDArray[np.int8]:
         """The class of each, `(rows, 1)`."""
 
+    @property
+    def frame(self) -> NDArray[np.int64]:
+        """The number of each in its video, from 0, `(rows,)`."""
+
     def __len__(self) -> int:
         """How many there are."""
 
@@ -35,7 +39,7 @@ class LabelledCrops(Protocol):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class MemoryCrops:
-    """Labelled crops that lie in memory.
+    """Labelled crops of one video, of all its frames, that lie in memory.
 
     Attributes:
         crops: `(rows, size_px, size_px, 3)`.
@@ -51,6 +55,11 @@ class MemoryCrops:
 
     def __len__(self) -> int:
         return len(self.crops)
+
+    @property
+    def frame(self) -> NDArray[np.int64]:
+        """See `LabelledCrops.frame`."""
+        return np.arange(len(self.crops))
 
     def read(self, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
         """See `LabelledCrops.read`."""
@@ -119,11 +128,11 @@ def fit_finetuned(  # noqa: PLR0913 - a pre-trained network is two things: what 
         WeightsError: a checkpoint is damaged.
         DeviceMemoryError: the GPU cannot hold a batch.
     """
-    labels = _labels(train, spec.train_stride)
+    labels = _labels(train, slice(None, None, spec.train_stride))
     check(spec.task, labels, "training")
     check_varied(spec.task, labels)
     if validation is not None:
-        check(spec.task, _labels(validation, spec.validation_stride), "validation")
+        check(spec.task, _labels(validation, looked_at(validation, spec.validation_stride)), "validation")
     elif spec.selection != "last_epoch":
         raise SpecError(
             f"Head '{spec.name}' keeps the epoch of {spec.selection.replace('_', ' ')} on validation frames, and there "
@@ -161,7 +170,12 @@ def predict_finetuned(
     return np.divide(powers, powers.sum(axis=1, keepdims=True), dtype=np.float32)
 
 
-def _labels(crops: LabelledCrops, stride: int) -> Examples:
+def looked_at(crops: LabelledCrops, stride: int) -> NDArray[np.int64]:
+    """The rows of the frames that choose the epoch; see `FineTuneSpec.validation_stride`."""
+    return np.flatnonzero((crops.frame + 1) % stride == stride - 1)
+
+
+def _labels(crops: LabelledCrops, rows: slice | NDArray[np.int64]) -> Examples:
     """The labels that will be looked at, alone, for checks that every head shares."""
-    y = crops.y[::stride]
+    y = crops.y[rows]
     return Examples(np.empty((len(y), 0), np.float32), y)

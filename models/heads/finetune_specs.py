@@ -23,7 +23,9 @@ class FineTuneSpec:
         start: of the classifier: a `linear` one fitted on the pre-trained network's embeddings, or `random`.
         start_frames: training frames that a linear start is fitted on at most, evenly spaced; their embeddings are in
             memory together, 5 KB a frame.
-        start_epochs: passes over them (Adam at 1e-3 in batches of 256, as the papers' heads on embeddings).
+        start_epochs: passes over them (Adam at 1e-3 in batches of 256, as the papers' heads on embeddings). The last
+            one's is taken; the notebook takes the best of 10 on validation frames.
+        start_l2: added to the loss of a linear start times the sum of squared kernel entries.
         learning_rate: Adam's, of all layers.
         rho: of sharpness-aware minimisation; 0 for plain Adam.
         label_smoothing: of the cross-entropy.
@@ -31,7 +33,8 @@ class FineTuneSpec:
         batch: crops a step; one that would be left alone joins the step before, as a batch norm needs two.
         epochs: passes over the training frames, each in another order.
         train_stride: every how many labelled training frames are learnt from; the papers' 1.
-        validation_stride: every how many labelled validation frames are looked at for choosing the epoch.
+        validation_stride: of how many frames one is looked at for choosing the epoch, by their numbers in each video:
+            of 5 those with the numbers 3, 8, 13 … from 0, if they are labelled (nb5, cell 54).
         selection: the epoch that is kept; `last_epoch` needs no validation.
         mixed_precision: bfloat16 where autocast allows it, on a GPU.
         seed: of orders, flips and the classifier.
@@ -46,6 +49,7 @@ class FineTuneSpec:
     start: Literal["linear", "random"] = "linear"
     start_frames: int = 1 << 17
     start_epochs: int = 10
+    start_l2: float = 1 / 256
     learning_rate: float = 1e-4
     rho: float = 0.05
     label_smoothing: float = 0.1
@@ -57,7 +61,7 @@ class FineTuneSpec:
     selection: Literal["best_f1", "last_epoch"] = "best_f1"
     mixed_precision: bool = True
     seed: int = 0
-    version: int = 1
+    version: int = 2  # 2: the linear start's penalty; validation frames by their numbers
 
     def __post_init__(self) -> None:
         if task_space(self.task).kind != "one_of":
@@ -66,8 +70,8 @@ class FineTuneSpec:
             raise SpecError(f"Head '{self.name}': a batch has 2 crops or more, a start and a training 1 epoch or more.")
         if min(self.train_stride, self.validation_stride) < 1 or self.seed < 0:
             raise SpecError(f"Head '{self.name}': strides must be 1 or more, the seed 0 or more.")
-        if not (0 < self.learning_rate < float("inf") and 0 <= self.rho < float("inf")):
-            raise SpecError(f"Head '{self.name}': the rate must be positive and rho 0 or more, both finite.")
+        if not (0 < self.learning_rate < float("inf") and 0 <= min(self.rho, self.start_l2) < float("inf")):
+            raise SpecError(f"Head '{self.name}': the rate must be positive, rho and L2 0 or more, all finite.")
         if not 0 <= self.label_smoothing < 1:
             raise SpecError(f"Head '{self.name}': labels are smoothed by [0, 1); found {self.label_smoothing}.")
 

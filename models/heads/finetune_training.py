@@ -16,7 +16,7 @@ from affstore.models.extractors.torch_network import normalised
 from affstore.models.heads.checkpoints import Progress, flatten, part_of, read_checkpoint, save_checkpoint
 from affstore.models.heads.conduct import Conduct
 from affstore.models.heads.event_log import EventLog
-from affstore.models.heads.finetune import Backbone, FittedFineTuned, LabelledCrops
+from affstore.models.heads.finetune import Backbone, FittedFineTuned, LabelledCrops, looked_at
 from affstore.models.heads.finetune_network import Network, checked, smoothed_crossentropy, start_of, to_arrays
 from affstore.models.heads.finetune_specs import FineTuneSpec
 from affstore.models.heads.sam import SharpnessAware
@@ -140,7 +140,7 @@ class Training:
         return found
 
     def _validate(self, crops: LabelledCrops) -> dict[str, float]:
-        rows = np.arange(0, len(crops), self.spec.validation_stride)
+        rows = looked_at(crops, self.spec.validation_stride)
         scores = np.concatenate([logits for _, logits in self.network.evaluate(self._ahead(crops, rows))])
         if not np.isfinite(scores).all():
             return {"val_loss": np.nan}
@@ -174,6 +174,7 @@ class Training:
                 step = order[start : start + EXPR_MLP.batch]
                 optimiser.zero_grad()
                 loss = smoothed_crossentropy(classifier(embeddings[step]), truth[step], self.weights.cpu(), 0.0)
+                loss = loss + self.spec.start_l2 * classifier.weight.square().sum()
                 loss.backward()  # type: ignore[no-untyped-call]
                 optimiser.step()
         self._check_finite({"loss of the classifier alone": float(loss.detach())})
