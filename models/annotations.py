@@ -21,6 +21,8 @@ UNKNOWN: dict[str, int] = {"expr": -1, "au": -1, "va": -5}
 """What the organisers write where they do not say; never a label."""
 
 _FIRST_DATA_LINE = 2
+_SURPLUS = 0.01
+"""The share of a video's frames by which an annotation may be longer. Official files are, by a few lines."""
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 _TASK_FOLDERS = {
     "va_set": "va",
@@ -61,7 +63,7 @@ class Annotation:
 
 
 class FrameLabels(NamedTuple):
-    """Labels by 0-based frame; `complaint` is a sentence about frames the annotators left out, or None."""
+    """Labels by 0-based frame; `complaint` is a sentence about lines too few or too many, or None."""
 
     value: NDArray[Any]
     known: NDArray[np.bool_]
@@ -104,29 +106,40 @@ def read_annotation(path: Path, task: str) -> Annotation:
 def fit_to_frames(annotation: Annotation, frames: int) -> FrameLabels:
     """Give the annotation exactly as many rows as its video has frames.
 
-    The organisers count `CAP_PROP_FRAME_COUNT + 1` lines, so one line too many is usual and dropped. Frames past the
-    last line are unknown, and the complaint says how many.
+    The organisers count `CAP_PROP_FRAME_COUNT + 1` lines, so one line too many is usual and dropped. A few more are
+    dropped with a complaint. Frames past the last line are unknown, and the complaint says how many.
 
     Args:
         annotation: as read.
         frames: the video's, as decoded.
 
     Raises:
-        AnnotationError: there are at least two lines more than frames: it is another video's annotation.
+        AnnotationError: beside the usual line there are more too many than 1 % of the frames: it is another video's.
     """
     lines = len(annotation)
-    if lines > frames + 1:
+    surplus = lines - frames - 1
+    if surplus > _SURPLUS * frames:
         raise AnnotationError(
             f"The annotation has {lines} lines and its video {frames} frames. It belongs to another cut of this video "
-            "(one line more than frames is usual, no more); find the matching file."
+            f"(one line more than frames is usual, and {_SURPLUS:.0%} of them at most beside it); find the matching "
+            "file."
         )
     short = frames - lines
     if short <= 0:
-        return FrameLabels(annotation.value[:frames], annotation.known[:frames], None)
+        complaint = _surplus_complaint(annotation, frames) if surplus > 0 else None
+        return FrameLabels(annotation.value[:frames], annotation.known[:frames], complaint)
     rest = ((0, short), (0, 0))
     value = np.pad(annotation.value, rest, constant_values=UNKNOWN[annotation.space.name])
     complaint = f"The annotation has {lines} lines for {frames} frames; the last {short} frames are taken as unknown."
     return FrameLabels(value, np.pad(annotation.known, rest), complaint)
+
+
+def _surplus_complaint(annotation: Annotation, frames: int) -> str:
+    lines, labelled = len(annotation), int(annotation.known[frames:].any(axis=1).sum())
+    return (
+        f"The annotation has {lines} lines for {frames} frames; the last {lines - frames}, {labelled} of them with a "
+        "label, are left out."
+    )
 
 
 def find_annotations(folder: Path) -> list[FoundAnnotation]:

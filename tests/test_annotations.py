@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from affstore import FeatureStore
+from affstore.flows.commands.status import status
 from affstore.models.annotations import UNKNOWN, Annotation, find_annotations, fit_to_frames, read_annotation
 from affstore.store.contract.errors import AnnotationError, SpecError, UnknownNameError
 from affstore.store.contract.labels import AU, AU_8, EXPR, EXPR_7, TASKS, VA
+from affstore.tasks.annotate import store_labels
+from affstore.tasks.specs import Bench
+from tests.factories import commit, source
 
 EXPR_HEADER, EXPR_7_HEADER = ",".join(EXPR.names), ",".join(EXPR_7.names)
 AU_HEADER, AU_8_HEADER = ",".join(AU.names), ",".join(AU_8.names)
@@ -170,9 +177,27 @@ def test_one_line_more_than_frames_is_usual(lines):
     np.testing.assert_array_equal(value, whole.value[:10])
 
 
-def test_two_lines_more_than_frames_are_another_video(tmp_path):
-    with pytest.raises(AnnotationError, match="12 lines and its video 10 frames"):
-        fit_to_frames(annotation(12), 10)
+@pytest.mark.parametrize(("lines", "frames"), [(12, 10), (102, 99), (1012, 1000), (20, 0)])
+def test_an_annotation_that_is_longer_by_more_than_a_hundredth_is_another_video_s(lines, frames):
+    with pytest.raises(AnnotationError, match=f"{lines} lines and its video {frames} frames"):
+        fit_to_frames(annotation(lines), frames)
+
+
+@given(st.integers(1, 3000), st.integers(2, 60))
+def test_a_small_surplus_of_lines_is_left_out_and_said_so(frames, more):
+    whole = annotation(frames + more)
+    whole.known[frames + 1] = False
+    if more - 1 > frames / 100:
+        with pytest.raises(AnnotationError, match="another cut"):
+            fit_to_frames(whole, frames)
+        return
+    value, known, complaint = fit_to_frames(whole, frames)
+    np.testing.assert_array_equal(value, whole.value[:frames])
+    np.testing.assert_array_equal(known, whole.known[:frames])
+    assert complaint == (
+        f"The annotation has {frames + more} lines for {frames} frames; the last {more}, {more - 1} of them with a "
+        "label, are left out."
+    )
 
 
 def test_frames_without_a_line_are_unknown_and_said_so():
@@ -241,3 +266,21 @@ def test_the_longest_annotation_of_the_corpus_is_read_whole(read):
     found = read("\n".join([AU_HEADER, *(",".join(map(str, row)) for row in table.tolist())]), "au")
     np.testing.assert_array_equal(found.value, table)
     np.testing.assert_array_equal(found.known, table >= 0)
+
+
+def test_status_says_what_was_left_out_of_an_annotation_and_a_longer_file_is_quarantined(tmp_path, capsys):
+    store = FeatureStore.create(f"memory:{tmp_path}")
+    commit(store, source("film", 200), source("clip", 200))
+    folder = tmp_path / "VA_Set" / "Train_Set"
+    folder.mkdir(parents=True)
+    for video, lines in (("film", 203), ("clip", 204)):
+        folder.joinpath(f"{video}.txt").write_text("\n".join([VA_HEADER, *["0.5,0.25"] * lines]))
+    for one in find_annotations(tmp_path):
+        outcome = store_labels(Bench(store.url, "run", tmp_path), one.video, [one])
+        FeatureStore(store.url).commit([outcome.draft], "labels")
+    assert status(store=store.url, json=True) == 0
+    document = json.loads(capsys.readouterr().out)
+    complaints = {video["video"]: (video["labels"], video["complaint"]) for video in document["videos"]}
+    said = "va: The annotation has 203 lines for 200 frames; the last 3, 3 of them with a label, are left out."
+    assert complaints == {"film": (["va"], said), "clip": ([], None)}
+    assert ["204 lines and its video 200 frames" in held["reason"] for held in document["quarantined"]] == [True]

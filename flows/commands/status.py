@@ -75,11 +75,13 @@ def _seen(face: Address) -> str:
 
 
 def _complaint(source: Record, own: list[Record]) -> str | None:
-    """What is wrong with a video, and with its crop folders."""
+    """What is wrong with a video, with its crop folders, and with its annotations."""
     said = [source.attributes["complaint"]]
     for record in own:
-        complaint = record.attributes.get("complaint") if record.address.family == "face" else None
-        said.append(f"{_seen(record.address)}: {complaint}" if complaint else None)
+        complaint = record.attributes.get("complaint")
+        if complaint and record.address.family in ("face", "label"):
+            of = record.address.producer if record.address.family == "label" else _seen(record.address)
+            said.append(f"{of}: {complaint}")
     return " ".join(text for text in said if text) or None
 
 
