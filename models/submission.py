@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from affstore.store.contract.errors import SpecError
 from affstore.store.contract.labels import LabelSpace, task_space
 
-_ROW = re.compile(r"^((.+)/(\d+)\.jpg)\s*(?:,[^\n]*)?$", re.MULTILINE)
+_ROW = re.compile(r"^[^\S\n]*((\S(?:.*\S)?)/(\d+)\.jpg)[^\S\n]*(?:,[^\n]*)?$", re.MULTILINE)
 _FIRST_ROW_LINE = 2
 
 Predictions = Mapping[str, NDArray[Any]]

@@ -49,6 +49,14 @@ def test_dummy_values_and_foreign_line_ends_of_the_sample_do_not_matter(submit):
     ]
 
 
+@pytest.mark.parametrize("blank", ["", " ", "\t", "  "])
+def test_blanks_around_a_row_make_no_other_video(submit, blank):
+    text = f"{EXPR_HEADER}\nvideo/00001.jpg,\n{blank}video/00002.jpg{blank},\n{blank}a video/00001.jpg\n"
+    lines, result = submit(text, "expr", {"video": np.array([[3], [4]]), "a video": np.array([[5]])})
+    assert lines[1:] == ["video/00001.jpg,3", "video/00002.jpg,4", "a video/00001.jpg,5"]
+    assert result.videos == 2
+
+
 def test_rows_past_the_last_frame_repeat_the_last_prediction(submit):
     text = "\n".join([AU_HEADER, *(f"video/{i:05d}.jpg," for i in range(1, 6))])
     values = np.eye(12, dtype=np.int8)[:3]
@@ -124,6 +132,7 @@ def test_predictions_the_task_does_not_allow_are_refused(submit, tmp_path, task,
         (f"{EXPR_HEADER}\nvideo/00001.jpg,\nvideo-00002.jpg,\n", "line 3: expected a row"),
         (f"{EXPR_HEADER}\nvideo/00001.jpg,\n\nvideo/00002.jpg,\n", "line 3: expected a row"),
         (f"{EXPR_HEADER}\nvideo/00001.jpg,\nvideo/00000.jpg,\n", "line 3: images count from 1"),
+        (f"{EXPR_HEADER}\nvideo/00001.jpg,\nvideo /00002.jpg,\n", "line 3: expected a row"),
     ],
 )
 def test_a_sample_that_is_no_sample_says_where(tmp_path, text, said):
