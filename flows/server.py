@@ -77,6 +77,15 @@ class Server:
         """Whether there is a server, as far as is known."""
         return bool(self.url) and not self._lost.is_set()
 
+    def asked(self) -> bool:
+        """Whether the server answers just now."""
+        if self.answers:
+            try:
+                _check_answers(self.url)
+            except ServerError as error:
+                self.lose(error.__cause__)
+        return self.answers
+
     def lose(self, why: object) -> None:
         """Go on without the server from now on, and say so once."""
         if self._over.is_set() or self._lost.is_set():

@@ -25,6 +25,7 @@ from prefect.states import Cancelled, Completed, Failed
 from affstore.flows.interrupts import Interrupted
 from affstore.flows.runners import Runner
 from affstore.flows.server import Server
+from affstore.store.contract.errors import AffstoreError
 from affstore.tasks.outcomes import Outcome
 from affstore.tasks.progress import stop
 
@@ -163,13 +164,14 @@ def results(task: Task[Any, Any], units: Mapping[str, tuple[Any, ...]]) -> Itera
     """
     run = _runs[-1]
     try:
-        yield from _by_prefect(task, units) if run.shown else _by_hand(run.runner, task, units)
+        yield from _by_prefect(run, task, units) if run.shown else _by_hand(run.runner, task, units)
     except BaseException:  # also Ctrl-C: the threads at work must not first finish their videos
         stop()
         raise
 
 
-def _by_prefect(task: Task[Any, Any], units: Mapping[str, tuple[Any, ...]]) -> Iterator[tuple[str, Any]]:
+def _by_prefect(run: _Run, task: Task[Any, Any], units: Mapping[str, tuple[Any, ...]]) -> Iterator[tuple[str, Any]]:
+    lost = {}
     futures = {about: task.submit(*arguments) for about, arguments in units.items()}
     abouts = {future.task_run_id: about for about, future in futures.items()}
     for future in prefect_as_completed(list(futures.values())):
@@ -177,7 +179,13 @@ def _by_prefect(task: Task[Any, Any], units: Mapping[str, tuple[Any, ...]]) -> I
             found = future.result(raise_on_failure=False)
         except Exception as error:  # noqa: BLE001 - a worker that died (KilledWorker …) stops no other video
             found = error
-        yield abouts[future.task_run_id], found
+        about = abouts[future.task_run_id]
+        if isinstance(found, Exception) and not isinstance(found, AffstoreError) and not run.server.asked():
+            lost[about] = units[about]  # a worker elsewhere begins no task without the server
+        else:
+            yield about, found
+    if lost:
+        yield from _by_hand(run.runner, task, lost)
 
 
 def _by_hand(runner: Runner, task: Task[Any, Any], units: Mapping[str, tuple[Any, ...]]) -> Iterator[tuple[str, Any]]:
