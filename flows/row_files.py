@@ -20,7 +20,16 @@ ROWS = Path(__file__).parent / "experiments"
 
 SUFFIXES = (".yaml", ".yml")
 
-RUN_FIELDS = ("task", "method", "smooth_frames", "thresholds", "without")
+RUN_FIELDS = (
+    "task",
+    "method",
+    "smooth_frames",
+    "smooth_over",
+    "after_last_face",
+    "requires",
+    "thresholds",
+    "without",
+)
 """What a row takes over from the one that it is `like`; what is said about a row is always its own."""
 
 

@@ -9,7 +9,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from affstore.flows.row_checks import Place, checked
 from affstore.flows.row_heads import HeadConfig, experiment_of
-from affstore.models.methods import Blend, Leaf, Method, OtherStep, ThresholdBlend, Tunable
+from affstore.models.methods import Blend, Leaf, Method, OtherStep, OtherVariant, ThresholdBlend, Tunable
 from affstore.store.contract.labels import task_space
 from affstore.tasks.specs import ExperimentSpec
 
@@ -65,9 +65,10 @@ class _ThresholdBlendConfig(Strict):
 class _OtherStepConfig(Strict):
     """See `affstore.models.methods.OtherStep`."""
 
-    classifier: dict[str, Any]
-    pretrained: dict[str, Any]
-    weight: ShareField
+    decides: dict[str, Any]
+    elsewhere: dict[str, Any]
+    where_other: dict[str, Any] | None = None
+    variant: OtherVariant = "eight_before_smoothing"
 
 
 def method_of(value: Mapping[str, Any], task: str, place: Place, heads: Heads) -> Method:
@@ -109,4 +110,6 @@ def _joined(kind: str, fields: Any, task: str, place: Place, heads: Heads) -> Me
         rule = checked(_ThresholdBlendConfig, fields, at, kind)
         return ThresholdBlend(part(rule, "pretrained"), part(rule, "otherwise"), rule.threshold.tunable())
     step = checked(_OtherStepConfig, fields, at, kind)
-    return OtherStep(part(step, "classifier"), part(step, "pretrained"), step.weight.tunable())
+    decides = part(step, "decides")
+    where_other = None if step.where_other is None else part(step, "where_other")
+    return OtherStep(decides, part(step, "elsewhere"), where_other, step.variant)

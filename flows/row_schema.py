@@ -10,7 +10,11 @@ from pydantic import BeforeValidator, Field, field_validator
 from affstore.flows.row_checks import Place, checked
 from affstore.flows.row_files import RowFile
 from affstore.flows.row_methods import Heads, Strict, alone, method_of
+from affstore.models.extractors.variants import check_kind
+from affstore.models.faces.specs import DetectorSpec
+from affstore.models.judging import SmoothOver
 from affstore.models.methods import Method, ThresholdBlend, Tunable
+from affstore.models.smoothing import AfterLast
 from affstore.store.contract.errors import SpecError, UnknownNameError
 from affstore.store.contract.labels import task_space
 from affstore.tasks.rows import RowSpec, Sweep
@@ -49,6 +53,7 @@ class RowConfig(Strict):
         name: of a file of the user's own, if it should not be called as the file is; affstore's are named by place.
         method: a head, or exactly one of `blend`, `threshold_blend` and `other_step` of methods.
         smooth_frames: a number, or `{value, grid}`; so are weights and thresholds of methods.
+        requires: `face` for a detected face, `face@cropped` for one of a crop folder.
     """
 
     name: str = ""
@@ -58,7 +63,11 @@ class RowConfig(Strict):
     method: dict[str, Any]
     smooth_frames: Annotated[_Kernel, BeforeValidator(alone)] = _Kernel(value=0, grid=(0,))
     thresholds: Literal["half", "tuned"] | tuple[float, ...] = "half"
+    smooth_over: SmoothOver = "own"
+    after_last_face: AfterLast = "repeat"
+    requires: str = ""
     without: tuple[str, ...] = ()
+    cell: str = ""
     paper: dict[str, float] = Field(default_factory=dict)
     paper_curve: dict[float, float] = Field(default_factory=dict)
     sweep: _SweepConfig | None = None
@@ -110,6 +119,10 @@ def row_of(file: RowFile, name: str) -> RowSpec:
         smooth_frames=Tunable(kernel.value, kernel.grid),
         thresholds=config.thresholds,
         without=config.without,
+        smooth_over=config.smooth_over,
+        after_last_face=config.after_last_face,
+        requires=_faces(config.requires, place),
+        cell=config.cell,
         paper=config.paper,
         paper_curve=config.paper_curve,
         sweep=None if config.sweep is None else Sweep(config.sweep.of, config.sweep.values, config.sweep.measure),
@@ -117,6 +130,17 @@ def row_of(file: RowFile, name: str) -> RowSpec:
         status=config.status,
         note=" ".join(config.note.split()),
     )
+
+
+def _faces(requires: str, place: Place) -> str:
+    """Where the faces come from that a row requires."""
+    face, at, kind = requires.partition("@")
+    if not requires:
+        return ""
+    if face != "face":
+        raise place.at("requires").wrong(f"it is face, face@KIND as in face@cropped, or nothing; found '{requires}'.")
+    with place.at("requires").named():
+        return check_kind(kind) if at else DetectorSpec().name
 
 
 def _check_row(config: RowConfig, place: Place) -> None:

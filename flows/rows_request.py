@@ -90,7 +90,7 @@ def rows_request(config: RunConfig, rows: Sequence[RowSpec], choice: RowsChoice)
         f"There are no '{kind}' faces here: faces are found in the videos by {DetectorSpec().name} instead."
         for kind in missing
     ]
-    rows = [changed(row, lambda head: _without_folders(head, missing)) for row in rows]
+    rows = [_on_detected_faces(row, missing) for row in rows]
     if choice.brief:
         rows = [changed(row, briefly) for row in rows]
     rows, refused = _with_weights(rows, untrained=config.weights == "untrained")
@@ -99,7 +99,8 @@ def rows_request(config: RunConfig, rows: Sequence[RowSpec], choice: RowsChoice)
     heads = _heads(rows)
     store = FeatureStore(config.store)
     store.prepare(_producers(rows, heads, choice))
-    run = replace(run, experiments=heads)
+    wanted = tuple(sorted({row.requires for row in rows} - {""}))
+    run = replace(run, experiments=heads, profile=replace(run.profile, wanted_faces=wanted))
     report = run.runs_folder / "experiments" / run.bench.run_id
     return RowsRequest(run, tuple(rows), choice, report, tuple(notes), refused)
 
@@ -136,6 +137,12 @@ def changed(row: RowSpec, change: Callable[[ExperimentSpec], ExperimentSpec]) ->
     return replace(row, heads=tuple(heads.values()), method=renamed(row.method, names))
 
 
+def _on_detected_faces(row: RowSpec, kinds: Sequence[str]) -> RowSpec:
+    """A row that takes no face from folders of these kinds."""
+    found = changed(row, lambda head: _without_folders(head, kinds))
+    return replace(found, requires=DetectorSpec().name) if row.requires in kinds else found
+
+
 def _without_folders(head: ExperimentSpec, kinds: Iterable[str]) -> ExperimentSpec:
     """A head whose inputs take no face from folders of these kinds."""
     inputs = tuple(
@@ -151,8 +158,10 @@ def _without_folders(head: ExperimentSpec, kinds: Iterable[str]) -> ExperimentSp
 
 def _kinds(rows: Iterable[RowSpec]) -> set[str]:
     """The kinds of crop folders that rows want."""
+    required = {row.requires for row in rows} - {""}
     specs = (spec_of(part.extractor) for row in rows for head in row.heads for part in head.inputs)
-    return {spec.faces for spec in specs if isinstance(spec, FaceExtractorSpec)} - {DetectorSpec().name}
+    faces = {spec.faces for spec in specs if isinstance(spec, FaceExtractorSpec)}
+    return (faces | required) - {DetectorSpec().name}
 
 
 def _heads(rows: Iterable[RowSpec]) -> tuple[ExperimentSpec, ...]:

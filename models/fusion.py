@@ -7,14 +7,15 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from affstore.models.methods import Blend, Leaf, Method, OtherStep, ThresholdBlend, Tunable, leaves, parts
+from affstore.models.methods import Blend, Leaf, Method, ThresholdBlend, Tunable, leaves, parts
 from affstore.models.metrics import kept_classes
 from affstore.store.contract.errors import SpecError
 from affstore.store.contract.labels import EXPR
 
 Values = NDArray[np.float32]
 Outputs = Mapping[str, Values]
-"""What heads say, by their names: `(frames, outputs)` each, without gaps."""
+"""What heads say, by their names: `(frames, outputs)` each, without gaps. A rule that was applied before smoothing
+stands among them by its own name; see `affstore.models.methods.streams`."""
 
 OTHER = "Other"
 _OTHER = EXPR.names.index(OTHER)
@@ -32,17 +33,24 @@ def combined(method: Method, outputs: Outputs) -> Values:
     """
     if isinstance(method, Leaf):
         return output_of(method.head, outputs)
-    first, second = _pair(method, outputs)
+    if str(method) in outputs:
+        return output_of(str(method), outputs)
+    found = _said_by_parts(method, outputs)
     if isinstance(method, Blend):
-        return _mixed(_value(method.weight), first, second)
-    if first.shape[1] != len(EXPR):
-        raise SpecError(f"Only the {len(EXPR)} expressions know Other; {_name(method)} have {first.shape[1]} outputs.")
+        return _mixed(_value(method.weight), *found)
+    if found[0].shape[1] != len(EXPR):
+        raise SpecError(
+            f"Only the {len(EXPR)} expressions know Other; {_name(method)} have {found[0].shape[1]} outputs."
+        )
     if isinstance(method, ThresholdBlend):
-        sure = ruled_out(first, (OTHER,))
+        sure = ruled_out(found[0], (OTHER,))
         fires = sure.max(axis=1, keepdims=True) > np.float32(_value(method.threshold))
-        return np.where(fires, sure, second)
-    says_other = first.argmax(axis=1)[:, None] == _OTHER
-    return np.where(says_other, first, ruled_out(_mixed(_value(method.weight), second, first), (OTHER,)))
+        return np.where(fires, sure, found[1])
+    # Of two parts, the one that decides is also what counts where it says Other.
+    decides, where_other, elsewhere = found if len(found) == 3 else (found[0], *found)
+    if method.variant == "seven_after_smoothing":
+        elsewhere = ruled_out(elsewhere, (OTHER,))
+    return np.where(decides.argmax(axis=1)[:, None] == _OTHER, where_other, elsewhere)
 
 
 def ruled_out(scores: Values, without: tuple[str, ...]) -> Values:
@@ -86,18 +94,16 @@ def _mixed(weight: float, first: Values, second: Values) -> Values:
     return np.float32(weight) * first + np.float32(1 - weight) * second
 
 
-def _pair(method: Blend | ThresholdBlend | OtherStep, outputs: Outputs) -> tuple[Values, Values]:
-    """What the two parts of a method say, after checking that they speak of the same."""
-    first, second = (combined(part, outputs) for part in parts(method))
-    if first.shape[1] != second.shape[1]:
-        found = " and ".join(
-            f"{_name(part)} with {said.shape[1]}" for part, said in zip(parts(method), (first, second), strict=True)
-        )
-        raise SpecError(f"A blend needs parts of one label space; found {found} outputs a frame.")
-    if len(first) != len(second):
-        named = " and ".join(_name(part) for part in parts(method))
-        raise SpecError(f"A blend needs parts of the same frames; {named} have {len(first)} and {len(second)}.")
-    return first, second
+def _said_by_parts(method: Method, outputs: Outputs) -> list[Values]:
+    """What the parts of a method say, after checking that they speak of the same."""
+    found = [(_name(part), combined(part, outputs)) for part in parts(method)]
+    if len({said.shape[1] for _, said in found}) > 1:
+        widths = " and ".join(f"{name} with {said.shape[1]}" for name, said in found)
+        raise SpecError(f"A blend needs parts of one label space; found {widths} outputs a frame.")
+    if len({len(said) for _, said in found}) > 1:
+        names, frames = " and ".join(name for name, _ in found), " and ".join(str(len(said)) for _, said in found)
+        raise SpecError(f"A blend needs parts of the same frames; {names} have {frames}.")
+    return [said for _, said in found]
 
 
 def _value(number: Tunable) -> float:

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from affstore.models.fusion import Outputs, Values, combined, output_of, ruled_out
-from affstore.models.methods import UNSMOOTHED, Method, Tunable, leaves, tunables
+from affstore.models.methods import UNSMOOTHED, Leaf, Method, Tunable, leaves, streams, tunables
 from affstore.models.metrics import Scores, kept_classes, score
-from affstore.models.smoothing import box_smooth
+from affstore.models.smoothing import AfterLast, box_smooth, smooth_gaps
 from affstore.models.thresholds import decide
 from affstore.store.contract.errors import AnnotationError, SpecError
 from affstore.store.contract.labels import AU, task_space
+
+SmoothOver = Literal["own", "faces", "labelled_faces"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -27,17 +29,23 @@ class JudgedVideo:
         outputs: by head, `(frames, outputs)`: gaps filled, not smoothed.
         value: `(frames, 1 | 12 | 2)`: the annotation.
         known: of the same shape: where it is scored.
+        seen: `(frames,)`: where the frame itself has all that the row needs, a face above all; everywhere if None.
     """
 
     name: str
     outputs: Outputs
     value: NDArray[Any]
     known: NDArray[np.bool_]
+    seen: NDArray[np.bool_] | None = None
 
     def __post_init__(self) -> None:
         if self.value.ndim != 2 or self.known.shape != self.value.shape:
             shapes = f"{self.value.shape} and {self.known.shape}"
             raise SpecError(f"'{self.name}': labels and known must have one shape (frames, columns); found {shapes}.")
+        if self.seen is not None and (
+            self.seen.shape != self.value.shape[:1] or (self.known & ~self.seen[:, None]).any()
+        ):
+            raise SpecError(f"'{self.name}': a frame is scored where it is seen; found other flags of what is seen.")
         for head, said in self.outputs.items():
             if said.ndim != 2 or len(said) != len(self.value):
                 frames = f"{len(self.value)} labelled frames, and '{head}' says {said.shape}"
@@ -58,6 +66,11 @@ class Judging:
         thresholds: of action units: `half` for .5 each, `tuned` for the best of each on the frames that choose, or the
             papers' own.
         without: classes of `expr` whose frames are left out, and which are never said (ABAW6 Table 4, "w/o Other").
+        smooth_over: which frames take part in smoothing, all others becoming gaps between them. `own`: of each head
+            those of which it says something. `faces`: those that are seen; `labelled_faces`: those that are seen and
+            labelled (ABAW5's code, for ensembles).
+        after_last_face: `repeat` the last of these frames to the video's end and average over that, which is what a
+            user wants, as every frame gets a number; or `stop` there, as the papers' code does on validation videos.
     """
 
     KIND: ClassVar[str] = "judging"
@@ -67,6 +80,8 @@ class Judging:
     smooth_frames: Tunable = UNSMOOTHED
     thresholds: Literal["half", "tuned"] | tuple[float, ...] = "half"
     without: tuple[str, ...] = ()
+    smooth_over: SmoothOver = "own"
+    after_last_face: AfterLast = "repeat"
 
     def __post_init__(self) -> None:
         kept_classes(self.task, self.without)
@@ -80,6 +95,10 @@ class Judging:
         given = () if self.smooth_frames.value is None else (self.smooth_frames.value,)
         for delta in (*self.smooth_frames.grid, *given):
             whole_frames(delta)
+
+    def as_for_the_challenge(self) -> Judging:
+        """The same for videos without labels: every frame to the video's end gets its numbers, as in the papers."""
+        return replace(self, smooth_over="own", after_last_face="repeat")
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,24 +124,40 @@ class Chosen:
 
 
 def apply(judging: Judging, chosen: Chosen, video: JudgedVideo) -> tuple[Values, NDArray[Any]]:
-    """Scores `(frames, outputs)` of a video, and the decisions taken on them; see `decided`."""
-    return decided(judging, chosen, video.outputs)
+    """Scores `(frames, outputs)` of a video, and the decisions taken on them, in the form of labels."""
+    return decide_rows(judging, chosen, _smoothed(judging, chosen.method, chosen.smooth_frames, video))
 
 
-def decided(judging: Judging, chosen: Chosen, outputs: Outputs) -> tuple[Values, NDArray[Any]]:
-    """Smooth what each head says of a video, combine it, decide.
+def decided(judging: Judging, chosen: Chosen, outputs: Outputs, seen: NDArray[np.bool_]) -> tuple[Values, NDArray[Any]]:
+    """Smooth what each head says of a video, combine it, decide; labels are not needed.
 
     Args:
-        judging: the task, and classes that are never said.
+        judging: the task, classes that are never said, and how it is smoothed; of labels no rule may depend.
         chosen: everything else.
-        outputs: by head, `(frames, outputs)`, gaps filled, not smoothed; labels are not needed.
+        outputs: by head, `(frames, outputs)`, gaps filled, not smoothed.
+        seen: see `JudgedVideo`.
 
     Returns:
         Scores `(frames, outputs)`, and `(frames, 1 | 12 | 2)` decisions in the form of labels.
     """
-    heads = leaves(chosen.method)
-    smoothed = {head: box_smooth(output_of(head, outputs), chosen.smooth_frames) for head in heads}
-    return decide_rows(judging, chosen, smoothed)
+    nothing = np.zeros((len(seen), 1), bool)
+    return apply(judging, chosen, JudgedVideo("a video", outputs, nothing, nothing, seen))
+
+
+def _smoothed(judging: Judging, method: Method, delta: int, video: JudgedVideo) -> Outputs:
+    """What is smoothed of a method, by name; rules that come before smoothing are applied first."""
+    seen = np.ones(len(video.value), bool) if video.seen is None else video.seen
+    labelled = seen & video.known.all(axis=1)
+    # A video without any label is scored nowhere, and still shown.
+    kept = labelled if judging.smooth_over == "labelled_faces" and labelled.any() else seen
+
+    def smooth(stream: Method) -> Values:
+        values = combined(stream, video.outputs)
+        if judging.smooth_over == "own" and judging.after_last_face == "repeat" and isinstance(stream, Leaf):
+            return box_smooth(values, delta)
+        return smooth_gaps(values, kept, delta, judging.after_last_face)
+
+    return {name: smooth(stream) for name, stream in streams(method).items()}
 
 
 def judge(judging: Judging, chosen: Chosen, videos: Sequence[JudgedVideo]) -> Scores:
@@ -133,7 +168,7 @@ def judge(judging: Judging, chosen: Chosen, videos: Sequence[JudgedVideo]) -> Sc
         SpecError: parts of the method do not fit each other, or outputs do not fit the task.
     """
     frames = JudgedFrames.of(judging, videos)
-    return frames.score(chosen, frames.outputs(chosen.smooth_frames))
+    return frames.score(chosen, frames.smoothed(chosen.method, chosen.smooth_frames))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -172,23 +207,34 @@ class JudgedFrames:
         found_videos, rows = zip(*judged, strict=True)
         return cls(judging, found_videos, rows, np.concatenate([video.value[known] for video, known in judged]))
 
-    def outputs(self, delta: int) -> dict[str, Values]:
-        """What each head says of them, `(rows, outputs)`, averaged over whole videos first."""
-        return {head: self._of_head(head, delta) for head in leaves(self.judging.method)}
+    def unsmoothed(self) -> dict[str, Values]:
+        """What each head says of them, `(rows, outputs)`; rules are still to be applied, whatever their variant."""
+        return {
+            head: _joined(
+                head, [output_of(head, one.outputs)[rows] for one, rows in zip(self.videos, self.rows, strict=True)]
+            )
+            for head in leaves(self.judging.method)
+        }
+
+    def smoothed(self, method: Method, delta: int) -> dict[str, Values]:
+        """What is smoothed of a method, `(rows, outputs)`, averaged over whole videos first; see `streams`."""
+        found = [
+            {name: values[rows] for name, values in _smoothed(self.judging, method, delta, one).items()}
+            for one, rows in zip(self.videos, self.rows, strict=True)
+        ]
+        return {name: _joined(name, [one[name] for one in found]) for name in streams(method)}
 
     def score(self, chosen: Chosen, outputs: Outputs) -> Scores:
-        """How good the decisions on `outputs` are, whatever kernel they come from."""
+        """How good the decisions on `outputs` are: those of `smoothed`, or of `unsmoothed`."""
         _, decision = decide_rows(self.judging, chosen, outputs)
         return score(self.judging.task, decision, self.value, None, self.judging.without)
 
-    def _of_head(self, head: str, delta: int) -> Values:
-        said = [output_of(head, video.outputs) for video in self.videos]
-        widths = sorted({one.shape[1] for one in said})
-        if len(widths) > 1:
-            raise SpecError(
-                f"What '{head}' says has {' and '.join(map(str, widths))} outputs, by video; not one width."
-            )
-        return np.concatenate([box_smooth(one, delta)[rows] for one, rows in zip(said, self.rows, strict=True)])
+
+def _joined(head: str, said: Sequence[Values]) -> Values:
+    widths = sorted({one.shape[1] for one in said})
+    if len(widths) > 1:
+        raise SpecError(f"What '{head}' says has {' and '.join(map(str, widths))} outputs, by video; not one width.")
+    return np.concatenate(said)
 
 
 def decide_rows(judging: Judging, chosen: Chosen, smoothed: Outputs) -> tuple[Values, NDArray[Any]]:

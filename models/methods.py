@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import Any, ClassVar, Literal
 
 from affstore.store.contract.errors import SpecError
 
@@ -67,22 +67,40 @@ class ThresholdBlend:
     threshold: Tunable
 
 
+OtherVariant = Literal["eight_before_smoothing", "seven_after_smoothing"]
+
+
 @dataclass(frozen=True, slots=True)
 class OtherStep:
-    """A classifier decides Other or not; where not, a blend of logits and it names the expression (ABAW5 §2).
+    """A method decides whether a frame is Other; where it is not, another method names the expression (ABAW5 §2).
 
-    Where not Other, the likeliest of `weight · pretrained + (1 − weight) · classifier` without Other is taken; with
-    weight 1 that is the pre-trained logits alone.
+    Attributes:
+        decides: a frame is Other where this method's likeliest expression is.
+        elsewhere: whose scores count where it is not.
+        where_other: whose scores count where it is; those of `decides` if None.
+        variant: `eight_before_smoothing` is what the papers' code does: the rule is applied to each frame as the heads
+            see it, its scores are smoothed, and all eight compete. Contempt's column, which stands in Other's place,
+            can still win. `seven_after_smoothing` is what the paper's text says: the rule is applied to smoothed
+            scores, and where it does not say Other, nothing else does.
     """
 
     KIND: ClassVar[str] = "other step"
 
-    classifier: Method
-    pretrained: Method
-    weight: Tunable
+    decides: Method
+    elsewhere: Method
+    where_other: Method | None = None
+    variant: OtherVariant = "eight_before_smoothing"
 
 
 Method = Leaf | Blend | ThresholdBlend | OtherStep
+
+_PARTS: dict[type, tuple[str, ...]] = {
+    Leaf: (),
+    Blend: ("first", "second"),
+    ThresholdBlend: ("pretrained", "otherwise"),
+    OtherStep: ("decides", "where_other", "elsewhere"),
+}
+_NUMBER: dict[type, str] = {Blend: "weight", ThresholdBlend: "threshold"}
 
 
 def leaves(method: Method) -> tuple[str, ...]:
@@ -95,11 +113,16 @@ def leaves(method: Method) -> tuple[str, ...]:
 
 def parts(method: Method) -> tuple[Method, ...]:
     """The methods that a method is made of."""
-    if isinstance(method, Blend):
-        return method.first, method.second
-    if isinstance(method, ThresholdBlend):
-        return method.pretrained, method.otherwise
-    return (method.classifier, method.pretrained) if isinstance(method, OtherStep) else ()
+    return tuple(part for name in _PARTS[type(method)] if (part := getattr(method, name)) is not None)
+
+
+def streams(method: Method) -> dict[str, Method]:
+    """What of a method is smoothed, by name: its heads, and each rule that is applied before."""
+    if isinstance(method, Leaf):
+        return {method.head: method}
+    if isinstance(method, OtherStep) and method.variant == "eight_before_smoothing":
+        return {str(method): method}
+    return {name: one for part in parts(method) for name, one in streams(part).items()}
 
 
 def tunables(method: Method) -> dict[str, Tunable]:
@@ -126,32 +149,27 @@ def settled(method: Method, numbers: Mapping[str, float]) -> Method:
 
 def _settled(method: Method, values: Iterator[float]) -> Method:
     """Takes its own value first, then its parts theirs: the order of `_numbers`."""
-    if isinstance(method, Leaf):
-        return method
-    if isinstance(method, ThresholdBlend):
-        threshold = replace(method.threshold, value=next(values))
-        return ThresholdBlend(_settled(method.pretrained, values), _settled(method.otherwise, values), threshold)
-    weight = replace(method.weight, value=next(values))
-    first, second = (_settled(part, values) for part in parts(method))
-    return type(method)(first, second, weight)
+    own = _NUMBER.get(type(method))
+    changes: dict[str, Any] = {own: replace(getattr(method, own), value=next(values))} if own else {}
+    return _with_parts(replace(method, **changes), lambda part: _settled(part, values))
 
 
 def _numbers(method: Method) -> list[tuple[str, Tunable]]:
     """The numbers of a method with what each is, its own before those of its parts."""
-    if isinstance(method, Leaf):
-        return []
-    if isinstance(method, ThresholdBlend):
-        own = ("threshold", method.threshold)
-    else:
-        own = ("weight", method.weight)
-    return [own, *(found for part in parts(method) for found in _numbers(part))]
+    own = _NUMBER.get(type(method))
+    found: list[tuple[str, Tunable]] = [(own, getattr(method, own))] if own else []
+    return found + [number for part in parts(method) for number in _numbers(part)]
 
 
 def renamed(method: Method, names: Mapping[str, str]) -> Method:
     """The same method on heads of other names; those that `names` lacks keep theirs."""
     if isinstance(method, Leaf):
         return Leaf(names.get(method.head, method.head))
-    first, second = (renamed(part, names) for part in parts(method))
-    if isinstance(method, ThresholdBlend):
-        return ThresholdBlend(first, second, method.threshold)
-    return type(method)(first, second, method.weight)
+    return _with_parts(method, lambda part: renamed(part, names))
+
+
+def _with_parts(method: Method, change: Callable[[Method], Method]) -> Method:
+    """The same method with each of its parts changed, in their order."""
+    found = {name: getattr(method, name) for name in _PARTS[type(method)]}
+    changes: dict[str, Any] = {name: change(part) for name, part in found.items() if part is not None}
+    return replace(method, **changes)

@@ -9,9 +9,9 @@ from typing import TypeVar
 
 import numpy as np
 
-from affstore.models.fusion import combined
+from affstore.models.fusion import Outputs, combined
 from affstore.models.judging import Chosen, JudgedFrames, JudgedVideo, Judging, whole_frames
-from affstore.models.methods import Method, Tunable, settled, tunables
+from affstore.models.methods import Method, Tunable, settled, streams, tunables
 from affstore.models.metrics import Scores
 from affstore.models.thresholds import best_thresholds
 from affstore.store.contract.errors import SpecError
@@ -41,7 +41,7 @@ def choose(judging: Judging, videos: Sequence[JudgedVideo], search: bool) -> Cho
     method, thresholds = _unsmoothed(frames, search)
     deltas = [whole_frames(delta) for delta in _candidates(judging.smooth_frames, search)]
     asked = [Chosen(method, delta, thresholds) for delta in deltas]
-    return _best(asked, lambda one: frames.score(one, frames.outputs(one.smooth_frames)).value)
+    return _best(asked, lambda one: frames.score(one, frames.smoothed(one.method, one.smooth_frames)).value)
 
 
 def kernel_curve(
@@ -60,7 +60,11 @@ def kernel_curve(
         SpecError: the task has no such measure.
     """
     frames = JudgedFrames.of(judging, videos)
-    return {delta: _measured(frames.score(chosen, frames.outputs(whole_frames(delta))), measure) for delta in deltas}
+
+    def at(delta: int) -> float:
+        return _measured(frames.score(chosen, frames.smoothed(chosen.method, delta)), measure)
+
+    return {delta: at(whole_frames(delta)) for delta in deltas}
 
 
 def _measured(scores: Scores, measure: str) -> float:
@@ -82,9 +86,16 @@ def threshold_curve(
     if len(found) != 1:
         raise SpecError(f"A curve over a threshold needs a method with one ThresholdBlend; found {len(found)}.")
     frames = JudgedFrames.of(judging, videos)
-    outputs = frames.outputs(chosen.smooth_frames)
     methods = {at: settled(chosen.method, numbers | {found[0]: at}) for at in thresholds}
-    return {at: frames.score(replace(chosen, method=method), outputs).value for at, method in methods.items()}
+    # A threshold within a rule that comes before smoothing changes what is smoothed.
+    smoothed: dict[tuple[str, ...], Outputs] = {}
+    curve = {}
+    for at, method in methods.items():
+        names = tuple(streams(method))
+        if names not in smoothed:
+            smoothed = {names: frames.smoothed(method, chosen.smooth_frames)}
+        curve[at] = frames.score(replace(chosen, method=method), smoothed[names]).value
+    return curve
 
 
 def _unsmoothed(frames: JudgedFrames, search: bool) -> tuple[Method, tuple[float, ...] | None]:
@@ -94,7 +105,7 @@ def _unsmoothed(frames: JudgedFrames, search: bool) -> tuple[Method, tuple[float
     points = product(*(_candidates(number, search) for number in numbers.values()))
     methods = [settled(judging.method, dict(zip(numbers, point, strict=True))) for point in points]
     searched = given == "tuned" or (isinstance(given, tuple) and search)
-    outputs = frames.outputs(0) if searched or len(methods) > 1 else {}
+    outputs = frames.unsmoothed() if searched or len(methods) > 1 else {}
     fixed = given if isinstance(given, tuple) and not search else None
     method = _best(methods, lambda one: frames.score(Chosen(one, 0, fixed), outputs).value)
     if not searched:

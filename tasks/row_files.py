@@ -21,7 +21,6 @@ from affstore.store.engine.reading import find_source
 from affstore.tasks import recipes
 from affstore.tasks.examples import face_of, subject_of, subjects_of
 from affstore.tasks.rows import RowSpec
-from affstore.tasks.score import judging
 from affstore.tasks.specs import ExperimentSpec
 
 
@@ -94,14 +93,16 @@ def _prediction(
 ) -> Artifact:
     arrays = {name: store.read(record.address, ["raw", "present"]) for name, record in records.items()}
     outputs = {name: arrays[name]["raw"] for name in leaves(row.method)}
-    asked = judging(row)
-    smoothed, label = decided(asked, chosen, outputs)
-    raw, _ = decided(asked, Chosen(chosen.method, 0, chosen.thresholds), outputs)
+    asked = row.judging.as_for_the_challenge()
     sees = [arrays[head.name]["present"] for head in row.heads if head.faces]
     present = np.logical_and.reduce(sees or [array["present"] for array in arrays.values()])
+    smoothed, label = decided(asked, chosen, outputs, present)
+    raw, _ = decided(asked, Chosen(chosen.method, 0, chosen.thresholds), outputs, present)
     return Artifact(
         address,
-        recipes.prediction({"judging": asked, "chosen": chosen.said}, row.producer, [r.key for r in records.values()]),
+        recipes.prediction(
+            {"judging": asked, "chosen": chosen.said}, row.producer, [r.key for r in records.values()]
+        ),
         {"raw": raw, "smoothed": smoothed, "label": label, "present": present},
         {"frames": len(raw), "task": row.task, "labels": list(task_space(row.task).names)},
         tuple(record.as_parent() for record in records.values()),
@@ -139,7 +140,7 @@ def _constant(store: FeatureStore, row: RowSpec, chosen: Chosen, name: str) -> N
     frames = int(find_source(store, split_subject(name)[0]).attributes["frames"])
     priors = {head.name: store.read(Address("head", head.name), ["parameter_prior"]) for head in row.heads}
     outputs = {name: np.repeat(prior["parameter_prior"][None], frames, axis=0) for name, prior in priors.items()}
-    return decided(judging(row), chosen, outputs)[1]
+    return decided(row.judging.as_for_the_challenge(), chosen, outputs, np.zeros(frames, bool))[1]
 
 
 def _foremost(row: RowSpec) -> ExperimentSpec:

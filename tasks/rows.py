@@ -9,9 +9,10 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from affstore.models.judging import Chosen
+from affstore.models.judging import Chosen, Judging, SmoothOver
 from affstore.models.methods import UNSMOOTHED, Leaf, Method, Tunable
 from affstore.models.metrics import Scores
+from affstore.models.smoothing import AfterLast
 from affstore.store.contract.errors import SpecError
 from affstore.store.contract.records import Provenance
 from affstore.tasks.specs import ExperimentSpec
@@ -53,6 +54,11 @@ class RowSpec:
         thresholds: of action units: `half` for .5 each, `tuned` for the best of each on the frames that choose, or the
             papers' own.
         without: classes whose frames are left out, and which are never predicted (ABAW6 Table 4, "w/o Other").
+        smooth_over: see `affstore.models.judging.Judging`.
+        after_last_face: see there.
+        requires: of heads that only listen, where the faces come from without which no frame counts: a detector or a
+            kind of crop folder, whose frames the papers score sound on too. Empty where a frame needs none.
+        cell: where the papers' code computes it, as `nb5 74, 75`: see docs/papers.md. Empty where no code is public.
         paper: measure to the paper's number: `macro F1`, `accuracy`, `mean F1`, `CCC valence`, `CCC arousal`,
             `mean CCC`; with `test` before it where the challenge's server said it of the test set.
         paper_curve: x to y of a figure's curve, as far as the papers' code prints it.
@@ -71,6 +77,10 @@ class RowSpec:
     smooth_frames: Tunable = UNSMOOTHED
     thresholds: Literal["half", "tuned"] | tuple[float, ...] = "half"
     without: tuple[str, ...] = ()
+    smooth_over: SmoothOver = "own"
+    after_last_face: AfterLast = "repeat"
+    requires: str = ""
+    cell: str = ""
     paper: Mapping[str, float] = field(default_factory=dict)
     paper_curve: Mapping[float, float] = field(default_factory=dict)
     sweep: Sweep | None = None
@@ -81,11 +91,26 @@ class RowSpec:
     def __post_init__(self) -> None:
         if any(head.task != self.task for head in self.heads):
             raise SpecError(f"Row '{self.name}' is of the task '{self.task}', and one of its heads is of another.")
+        if self.requires and any(head.faces for head in self.heads):
+            raise SpecError(f"Row '{self.name}' has a head that sees faces; only one of sound alone `requires` some.")
 
     @property
     def producer(self) -> str:
         """How its results are called in the store."""
         return self.name.replace("/", ".")
+
+    @property
+    def judging(self) -> Judging:
+        """What of it the arithmetic needs."""
+        return Judging(
+            self.task,
+            self.method,
+            self.smooth_frames,
+            self.thresholds,
+            self.without,
+            self.smooth_over,
+            self.after_last_face,
+        )
 
 
 @dataclass(frozen=True, slots=True, eq=False)

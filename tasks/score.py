@@ -21,7 +21,7 @@ from affstore.store.contract.labels import task_space
 from affstore.store.contract.names import join_subject
 from affstore.store.contract.records import Address, Artifact, Record, least_trusted
 from affstore.tasks import recipes
-from affstore.tasks.examples import held_out, labels_of, named_subjects, subject_of
+from affstore.tasks.examples import face_of, held_out, labels_of, named_subjects, subject_of
 from affstore.tasks.protocols import folds_of, honest_name
 from affstore.tasks.rows import Protocol, RowSpec, Shown, ShownVideo
 from affstore.tasks.specs import ExperimentSpec
@@ -91,10 +91,10 @@ def result_address(row: RowSpec, protocol: Protocol) -> Address:
 
 
 def _shown(store: FeatureStore, row: RowSpec, protocol: Protocol, folds: Folds) -> tuple[Shown, tuple[Record, ...]]:
-    asked = judging(row)
+    asked = row.judging
     labels = labels_of(store, row.task, ("validation",))
     heads = {head.name: head if protocol == "papers" else _honest(head) for head in row.heads}
-    judged = judged_subjects(store, heads, labels)
+    judged = judged_subjects(store, heads, labels, row.requires)
     videos = [one.video for one in judged]
     chooses = judged if protocol == "papers" else _out_of_fold(store, row, folds)
     chosen = choose(asked, [one.video for one in chooses], search=protocol == "honest")
@@ -116,21 +116,19 @@ def _shown(store: FeatureStore, row: RowSpec, protocol: Protocol, folds: Folds) 
     ), records
 
 
-def judging(row: RowSpec) -> Judging:
-    """What of a row the arithmetic needs."""
-    return Judging(row.task, row.method, row.smooth_frames, row.thresholds, row.without)
-
-
-def judged_subjects(store: FeatureStore, heads: Mapping[str, ExperimentSpec], labels: Sequence[Record]) -> list[Judged]:
+def judged_subjects(
+    store: FeatureStore, heads: Mapping[str, ExperimentSpec], labels: Sequence[Record], requires: str = ""
+) -> list[Judged]:
     """Labelled subjects with what every head says of them; those of whom one says nothing are left out.
 
     A frame is judged where it is labelled and every face that a head needs is seen, as in the papers; where no head
-    needs one, where there is sound.
+    needs one, where there is sound, and the face that is required.
 
     Args:
         store: an open store.
         heads: by the name under which the row's method knows each: the experiment whose predictions are taken.
         labels: of the row's task.
+        requires: see `RowSpec`.
 
     Raises:
         NotFoundError: a head was not fitted.
@@ -139,20 +137,24 @@ def judged_subjects(store: FeatureStore, heads: Mapping[str, ExperimentSpec], la
     for head in heads.values():
         if store.find(Address("head", head.name)) is None:
             raise NotFoundError(f"The head '{head.name}' is not in the store: it was not, or could not be, fitted.")
-    found = [one for label in labels if (one := _judged(store, heads, label)) is not None]
+    found = [one for label in labels if (one := _judged(store, heads, label, requires)) is not None]
     if not found:
-        raise AnnotationError("No labelled video has predictions of all heads. Add annotations of validation videos.")
+        faces = f", and faces of '{requires}'" if requires else ""
+        raise AnnotationError(
+            f"No labelled video has predictions of all heads{faces}. Add annotations of validation videos."
+        )
     return found
 
 
-def _judged(store: FeatureStore, heads: Mapping[str, ExperimentSpec], label: Record) -> Judged | None:
+def _judged(store: FeatureStore, heads: Mapping[str, ExperimentSpec], label: Record, requires: str) -> Judged | None:
     video = label.address.video
+    named = named_subjects(store, video)
     arrays: dict[str, NDArray[np.float32]] = {}
     sees: list[NDArray[np.bool_]] = []
     hears: list[NDArray[np.bool_]] = []
     records = [label]
     for name, head in heads.items():
-        subject = subject_of(store, head, label.address, named_subjects(store, video))
+        subject = subject_of(store, head, label.address, named)
         record = store.find(Address("prediction", head.name, video, subject)) if subject else None
         fitted = store.find(Address("head", head.name))
         if record is None or fitted is None or record.recipe["head"] != fitted.key:
@@ -161,10 +163,27 @@ def _judged(store: FeatureStore, heads: Mapping[str, ExperimentSpec], label: Rec
         arrays[name] = read["raw"]
         (sees if head.faces else hears).append(read["present"])
         records.append(record)
+    if requires:
+        subject = face_of(store, Address("face", requires, video, label.address.subject), named)
+        face = store.find(Address("face", requires, video, subject)) if subject else None
+        if face is None:
+            return None
+        sees = [store.read(face.address, ["present"])["present"], *map(_or_one_before, hears)]
+        records.append(face)
     truth = store.read(label.address)
-    known = truth["known"] & np.logical_and.reduce(sees or hears)[:, None]
+    seen: NDArray[np.bool_] = np.logical_and.reduce(sees or hears)
     name = join_subject(video, label.address.subject)
-    return Judged(JudgedVideo(name, arrays, truth["value"], known), tuple(records))
+    judged = JudgedVideo(name, arrays, truth["value"], truth["known"] & seen[:, None], seen)
+    return Judged(judged, tuple(records))
+
+
+def _or_one_before(heard: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Where there is sound at a frame or the one before: the papers' code takes image `number − 1` where it has none.
+
+    What a head says is filled already. After the end of the sound its last row stands, which is that of the frame
+    before, and in the middle no frame lacks sound.
+    """
+    return heard | np.concatenate([[False], heard[:-1]])
 
 
 def _out_of_fold(store: FeatureStore, row: RowSpec, folds: Folds) -> list[Judged]:
@@ -178,7 +197,7 @@ def _out_of_fold(store: FeatureStore, row: RowSpec, folds: Folds) -> list[Judged
         heads = {head.name: folds_of(head, folds)[number] for head in row.heads}
         (fold, *_) = heads.values()
         judged = [label for label in labels if held_out(store, fold, label.address.video)]
-        found += [one for label in judged if (one := _judged(store, heads, label)) is not None]
+        found += [one for label in judged if (one := _judged(store, heads, label, row.requires)) is not None]
     if not found:
         raise AnnotationError("No labelled training video has predictions of the folds' heads.")
     return found
@@ -218,7 +237,9 @@ def _confusion(shown: Shown, classes: int) -> NDArray[np.float32]:
 
 def _asked(row: RowSpec, protocol: Protocol, folds: Folds) -> dict[str, Any]:
     """What decides a result's numbers, beside predictions and labels."""
-    said = {"judging": judging(row), "sweep": row.sweep, "protocol": protocol, "draws": _DRAWS}
+    said: dict[str, Any] = {"judging": row.judging, "sweep": row.sweep, "protocol": protocol, "draws": _DRAWS}
+    # What was computed before rows could require a face keeps its key.
+    said |= {"requires": row.requires} if row.requires else {}
     return {**said, "folds": folds.count} if protocol == "honest" else said
 
 

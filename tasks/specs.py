@@ -47,11 +47,13 @@ class Profile:
         detector: how faces are found.
         tracking: how they become subjects.
         extractors: the networks, in any order.
+        wanted_faces: where faces come from that are wanted although no network may need them.
     """
 
     detector: DetectorSpec
     tracking: TrackingSpec
     extractors: tuple[ExtractorSpec, ...]
+    wanted_faces: tuple[str, ...] = ()
 
     @property
     def faces(self) -> tuple[FaceExtractorSpec, ...]:
@@ -64,13 +66,13 @@ class Profile:
 
     @property
     def finds_faces(self) -> bool:
-        """Whether any face network needs the detector."""
-        return bool(self.faces_from(self.detector.name))
+        """Whether the detector's faces are wanted, by a face network or for themselves."""
+        return self.detector.name in self.wanted_faces or bool(self.faces_from(self.detector.name))
 
     @property
     def crop_kinds(self) -> set[str]:
-        """The kinds of crop folder that face networks take their faces from."""
-        return {spec.faces for spec in self.faces} - {self.detector.name}
+        """The kinds of crop folder from which faces are wanted, by face networks or for themselves."""
+        return {*self.wanted_faces, *(spec.faces for spec in self.faces)} - {self.detector.name}
 
     @property
     def on_video(self) -> tuple[ExtractorSpec, ...]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -9,7 +11,18 @@ from hypothesis import strategies as st
 
 from affstore.models.fusion import combined, ruled_out
 from affstore.models.heads.pretrained import NEVER, PretrainedSpec, pretrained_scores, softmax
-from affstore.models.methods import Blend, Leaf, OtherStep, ThresholdBlend, Tunable, leaves, settled, tunables
+from affstore.models.methods import (
+    Blend,
+    Leaf,
+    OtherStep,
+    ThresholdBlend,
+    Tunable,
+    leaves,
+    renamed,
+    settled,
+    streams,
+    tunables,
+)
 from affstore.store.contract.errors import SpecError, UnknownNameError
 from affstore.store.contract.labels import AFFECTNET_7, AFFECTNET_8, AFFECTNET_8_NUMBERED, EXPR, IEMOCAP_4
 
@@ -66,8 +79,12 @@ def test_numbers_are_named_from_the_outside_in_and_can_be_settled():
         Tunable(0.9, (0.7,)),
     )
     assert list(tunables(rule)) == ["threshold", "weight", "weight_2"]
-    step = settled(OtherStep(Leaf("a"), Leaf("b"), Tunable(None, (0, 1))), {"weight": 1})
-    assert step == OtherStep(Leaf("a"), Leaf("b"), Tunable(1, (0, 1)))
+    blend = Blend(Leaf("b"), Leaf("a"), Tunable(None, (0, 1)))
+    step = settled(OtherStep(Leaf("a"), blend), {"weight": 1})
+    assert step == OtherStep(Leaf("a"), replace(blend, weight=Tunable(1, (0, 1))))
+    three = OtherStep(Leaf("a"), blend, THREE)
+    assert list(tunables(three)) == ["weight", "weight_2", "weight_3"]
+    assert leaves(renamed(three, {"mlp": "A", "b": "B"})) == ("a", "A", "tuned", "logits", "B")
     with pytest.raises(SpecError, match="has the numbers threshold, weight, weight_2; values were given for weight"):
         settled(rule, {"weight": 1})
 
@@ -101,16 +118,44 @@ def test_the_threshold_itself_is_not_enough_and_contempt_takes_its_share():
     assert said(0.3) == [0, 0]  # Other is likelier, and never taken from the pre-trained network
 
 
-@given(st.sampled_from([0, 0.1, 0.2, 0.5, 1]), seeds)
-def test_the_other_step_is_its_rule_frame_by_frame(weight, seed):
+@given(st.sampled_from([0, 0.1, 0.2, 0.5, 1]), seeds, st.sampled_from(["eight_before", "seven_after"]))
+def test_the_other_step_is_its_rule_frame_by_frame_with_eight_columns_or_with_seven(weight, seed, variant):
     random = np.random.default_rng(seed)
     mlp, logits = scores(random), scores(random)
+    columns = 8 if variant == "eight_before" else 7
     expected = []
     for p, z in zip(mlp, logits, strict=True):
-        mixed = np.float32(weight) * z[:7] + np.float32(1 - weight) * p[:7]
+        mixed = np.float32(weight) * z[:columns] + np.float32(1 - weight) * p[:columns]
         expected.append(7 if first_of_the_largest(p) == 7 else first_of_the_largest(mixed))
-    step = OtherStep(Leaf("mlp"), Leaf("logits"), given_value(weight))
+    blend = Blend(Leaf("logits"), Leaf("mlp"), given_value(weight))
+    step = OtherStep(Leaf("mlp"), blend, variant=f"{variant}_smoothing")
     assert combined(step, {"mlp": mlp, "logits": logits}).argmax(axis=1).tolist() == expected
+
+
+def test_what_counts_where_a_frame_is_other_may_be_another_method():
+    random = np.random.default_rng(5)
+    said = {name: scores(random) for name in ("mlp", "tuned", "logits")}
+    inner = Blend(Leaf("tuned"), Leaf("logits"), given_value(0.5))
+    step = OtherStep(
+        Leaf("mlp"),
+        Blend(Leaf("mlp"), inner, given_value(0.6)),
+        Blend(Leaf("mlp"), Leaf("tuned"), given_value(0.8)),
+    )
+    other = said["mlp"].argmax(axis=1) == 7
+    expected = 0.6 * said["mlp"] + 0.2 * said["tuned"] + 0.2 * said["logits"]
+    expected[other] = (0.8 * said["mlp"] + 0.2 * said["tuned"])[other]
+    np.testing.assert_allclose(combined(step, said), expected, atol=1e-6)
+    assert other.any()
+
+
+def test_a_rule_that_comes_before_smoothing_is_smoothed_itself_and_one_that_comes_after_is_not():
+    before = OtherStep(Leaf("mlp"), Leaf("logits"))
+    after = replace(before, variant="seven_after_smoothing")
+    blend = Blend(before, Leaf("sound"), given_value(0.5))
+    assert list(streams(blend)) == [str(before), "sound"]
+    assert list(streams(replace(blend, first=after))) == ["mlp", "logits", "sound"]
+    said = {"sound": scores(np.random.default_rng(6)), str(before): scores(np.random.default_rng(7))}
+    np.testing.assert_array_equal(combined(blend, said), (said[str(before)] + said["sound"]) / 2)
 
 
 def test_rules_nest():

@@ -553,7 +553,7 @@ def test_a_weight_and_its_grid_arrive_as_they_were_written(tmp_path_factory, val
 MLP, SEQ = GOOD["method"], {"head": "sequence", "inputs": ["emotieffnet_b0"]}
 ALL = {"train": "train+validation"}
 BAD = {
-    "an unknown field": ({"smooth": 5}, "'smooth'", "Did you mean 'smooth_frames'?"),
+    "an unknown field": ({"smooth_frame": 5}, "'smooth_frame'", "Did you mean 'smooth_frames'?"),
     "an unknown field of a head": ({"method": {**MLP, "input": 1}}, "'method.input'", "Did you mean 'inputs'?"),
     "no title": ({"title": None}, "'title'", "Field required"),
     "no method": ({"method": None}, "'method'", "Field required"),

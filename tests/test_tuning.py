@@ -226,7 +226,8 @@ def test_valence_is_scored_over_all_frames_and_not_by_video():
 
 def test_curves_are_what_judging_says_at_every_point():
     videos = expr_videos(seed=5)
-    rule = ThresholdBlend(Leaf("own"), OtherStep(Leaf("mlp"), Leaf("own"), Tunable(0.1, ())), Tunable(0.5, ()))
+    step = OtherStep(Leaf("mlp"), Blend(Leaf("own"), Leaf("mlp"), Tunable(0.1, ())))
+    rule = ThresholdBlend(Leaf("own"), step, Tunable(0.5, ()))
     judging, chosen = Judging("expr", rule), Chosen(rule, 4, None)
     kernels = kernel_curve(judging, chosen, videos, (0, 1, 4, 1000))
     assert kernels == {d: judge(judging, replace(chosen, smooth_frames=d), videos).value for d in (0, 1, 4, 1000)}
@@ -241,9 +242,9 @@ def test_curves_are_what_judging_says_at_every_point():
 def test_decisions_need_no_labels():
     (video,) = expr_videos(lengths=(30,))
     judging = Judging("expr", Leaf("mlp"))
-    for known, unknown in zip(
-        apply(judging, AFTER_PAPERS, video), decided(judging, AFTER_PAPERS, video.outputs), strict=True
-    ):
+    everywhere = np.ones(30, bool)
+    unlabelled = decided(judging, AFTER_PAPERS, video.outputs, everywhere)
+    for known, unknown in zip(apply(judging, AFTER_PAPERS, video), unlabelled, strict=True):
         np.testing.assert_array_equal(known, unknown)
 
 
@@ -298,7 +299,7 @@ def test_outputs_and_labels_that_do_not_fit_are_refused():
     with pytest.raises(SpecError, match="one shape"):
         replace(video, known=video.known[:, 0])
     with pytest.raises(SpecError, match="'sound' says; there is mlp, own"):
-        judge(Judging("expr", Leaf("sound")), AFTER_PAPERS, [video])
+        judge(Judging("expr", Leaf("sound")), replace(AFTER_PAPERS, method=Leaf("sound")), [video])
     with pytest.raises(SpecError, match="have 12 columns; found 1 in 'video0'"):
         judge(Judging("au", Leaf("mlp")), AFTER_PAPERS, [video])
     narrow = replace(video, outputs={"mlp": video.outputs["mlp"][:, :2], "own": video.outputs["own"]})
