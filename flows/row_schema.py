@@ -106,30 +106,31 @@ def row_of(file: RowFile, name: str) -> RowSpec:
     heads: Heads = {}
     method = method_of(config.method, config.task, place.at("method"), heads)
     _check_curve(config, method, place)
-    kernel = config.smooth_frames
+    kernel, requires = config.smooth_frames, _faces(config.requires, place)
     if not _NAME.fullmatch(config.name or name):
         raise place.at("name").wrong(f"'{config.name or name}' is no row's name; small letters, digits, - _ and / are.")
-    return RowSpec(
-        name=config.name or name,
-        title=config.title,
-        source=config.source,
-        task=config.task,
-        heads=tuple(heads.values()),
-        method=method,
-        smooth_frames=Tunable(kernel.value, kernel.grid),
-        thresholds=config.thresholds,
-        without=config.without,
-        smooth_over=config.smooth_over,
-        after_last_face=config.after_last_face,
-        requires=_faces(config.requires, place),
-        cell=config.cell,
-        paper=config.paper,
-        paper_curve=config.paper_curve,
-        sweep=None if config.sweep is None else Sweep(config.sweep.of, config.sweep.values, config.sweep.measure),
-        files=config.files,
-        status=config.status,
-        note=" ".join(config.note.split()),
-    )
+    with place.named():
+        return RowSpec(
+            name=config.name or name,
+            title=config.title,
+            source=config.source,
+            task=config.task,
+            heads=tuple(heads.values()),
+            method=method,
+            smooth_frames=Tunable(kernel.value, kernel.grid),
+            thresholds=config.thresholds,
+            without=config.without,
+            smooth_over=config.smooth_over,
+            after_last_face=config.after_last_face,
+            requires=requires,
+            cell=config.cell,
+            paper=config.paper,
+            paper_curve=config.paper_curve,
+            sweep=None if config.sweep is None else Sweep(config.sweep.of, config.sweep.values, config.sweep.measure),
+            files=config.files,
+            status=config.status,
+            note=" ".join(config.note.split()),
+        )
 
 
 def _faces(requires: str, place: Place) -> str:

@@ -156,6 +156,21 @@ PAPER = {
 NOTEBOOKS = {
     "notebooks/expr/threshold-blend-sound": {"macro F1": 0.4491, "accuracy": 0.5650},
     "notebooks/expr/three-way-blend": {"macro F1": 0.4392, "accuracy": 0.5502},
+    "notebooks/expr/three-way-blend-frame-level": {"macro F1": 0.4119, "accuracy": 0.5227},
+    "notebooks/expr/three-way-blend-frame-level-best": {"macro F1": 0.4161, "accuracy": 0.5324},
+    "notebooks/expr/threshold-blend-sound-w07": {"macro F1": 0.4476, "accuracy": 0.5570},
+    "notebooks/expr/threshold-blend-sound-w08": {"macro F1": 0.446, "accuracy": 0.5532},
+    "abaw5/table2/emotieffnet-logits-eight": {"macro F1": 0.3163, "accuracy": 0.4230},
+    "abaw5/table3/mt-mlp-lightautoml-smoothed-half": {"mean F1": 0.5427},
+    "abaw5/table1/mt-mlp-lightautoml-submitted": {"CCC valence": 0.4481, "CCC arousal": 0.5265, "mean CCC": 0.4873},
+    "notebooks/va/mt-emotimobilefacenet-aligned": {"CCC valence": 0.4402, "CCC arousal": 0.5333, "mean CCC": 0.4868},
+    "notebooks/va/mt-emotimobilefacenet-aligned-smoothed": {
+        "CCC valence": 0.4826,
+        "CCC arousal": 0.6172,
+        "mean CCC": 0.5499,
+    },
+    "notebooks/va/mt-emotimobilefacenet-smoothed": {"CCC valence": 0.4833, "CCC arousal": 0.6098, "mean CCC": 0.5465},
+    "notebooks/va/ddamfn-smoothed": {"CCC valence": 0.485, "CCC arousal": 0.5978, "mean CCC": 0.5414},
     "notebooks/va/mt-ddamfn-smoothed": {"CCC valence": 0.5191, "CCC arousal": 0.6161, "mean CCC": 0.5676},
     "notebooks/expr/emotieffnet-aligned-224": {"macro F1": 0.3045, "accuracy": 0.474},
     "notebooks/expr/mt-emotimobilefacenet-aligned": {"macro F1": 0.2605, "accuracy": 0.417},
@@ -344,10 +359,30 @@ def test_where_paper_and_code_disagree_both_can_be_run(rows):
     assert weight("abaw5/table1/mt-mlp-lightautoml-submitted") == 0.8
     assert isinstance(rows["abaw5/table2/emotieffnet-smoothed"].method, OtherStep)
     assert isinstance(rows["abaw5/table2/emotieffnet-smoothed-as-named"].method, Leaf)
+    logits = "abaw5/table2/emotieffnet-logits"
+    assert rows[logits].method.variant == "seven_after_smoothing"
+    assert rows[f"{logits}-eight"].method.variant == "eight_before_smoothing"
+    over = [rows[f"abaw5/table2/emotieffnet-{n}smoothed"].smooth_over for n in ("", "embeddings-logits-")]
+    assert over == ["labelled_faces", "faces"]
     blended = "abaw5/table3/emotieffnet-mlp-lightautoml-smoothed"
     assert (rows[blended].thresholds, rows[f"{blended}-best"].thresholds) == ("half", "tuned")
     epochs = [rows[f"abaw6/table9/mt-ddamfn-train-validation{n}"].heads[0].head.epochs for n in ("", "-5-epochs")]
     assert epochs == [1, 5]
+
+
+def test_validation_videos_end_where_the_cells_end_them_and_the_challenges_do_not(rows):
+    for row in rows.values():
+        smooths = bool(row.smooth_frames.value) or (row.sweep is not None and row.sweep.of == "smooth_frames")
+        published = smooths and not row.files
+        assert row.after_last_face == ("stop" if published else "repeat"), row.name
+        assert (row.smooth_over == "own") == (not published), row.name
+
+
+def test_sound_alone_is_scored_on_the_frames_of_cropped_faces(rows):
+    alone = {name for name, row in rows.items() if not any(head.faces for head in row.heads)}
+    assert {name for name, row in rows.items() if row.requires == "cropped"} == alone
+    assert "abaw6/table5/wav2vec2" in alone
+    assert len(alone) == 11
 
 
 # ------------------------------------------------------------------------------------------------ their heads
@@ -599,6 +634,21 @@ BAD = {
     "thresholds of expressions": ({"thresholds": "tuned"}, "'thresholds'", "only action units"),
     "a threshold too few": ({"task": "au", "thresholds": [0.5] * 11}, "'thresholds'", "has 12 of them; found 11"),
     "a threshold of 1": ({"task": "au", "thresholds": [1.0] * 12}, "'thresholds'", "between 0 and 1"),
+    "a face of no kind": ({"method": HEARD, "requires": "face@Cropped!"}, "'requires'", "small letters"),
+    "something else required": ({"method": HEARD, "requires": "hands"}, "'requires'", "face@cropped"),
+    "a face required of what sees one": ({"requires": "face"}, "requires", "only one of sound alone"),
+    "smoothing over what is no rule": ({"smooth_over": "all"}, "'smooth_over'", "labelled_faces"),
+    "an end that is none": ({"after_last_face": "go on"}, "'after_last_face'", "'stop'"),
+    "a step of no variant": (
+        {"method": {"other_step": {"decides": MLP, "elsewhere": SURE, "variant": "nine"}}},
+        "'method.other_step.variant'",
+        "eight_before_smoothing",
+    ),
+    "a step with the fields of another rule": (
+        {"method": {"other_step": {"decides": MLP, "otherwise": SURE}}},
+        "'method.other_step",
+        "elsewhere|required",
+    ),
     "a class that is none": ({"without": ["Contempt"]}, "'without'", "No class of 'expr'"),
     "another task's measure": ({"paper": {"mean F1": 0.5}}, "'paper'", "Did you mean"),
     "a field of the head that is none": (
