@@ -153,3 +153,15 @@ def test_quarantined_bytes_are_not_tried_again_until_they_change():
     other = video("v", sha="8" * 64)[0]
     (job,) = jobs([other, refused], PROFILE, plan([other, refused], PROFILE))
     assert job.refused == ""
+
+
+def test_faces_that_are_wanted_for_themselves_are_found_without_any_face_network():
+    source = video("v")[:1]
+    alone = replace(PROFILE, extractors=(SOUND,))
+    assert set(due(source, alone)) == {"audio/wav/v"}
+    wanted = replace(alone, wanted_faces=("mtcnn", "cropped"))
+    assert wanted.crop_kinds == {"cropped"}
+    assert set(due(source, wanted)) == {"audio/wav/v", "face/mtcnn/v"}
+    (job,) = jobs(source, wanted, plan(source, wanted))
+    assert job.find_faces
+    assert [spec.name for spec in job.extractors] == ["wav"]
