@@ -100,9 +100,7 @@ def _prediction(
     raw, _ = decided(asked, Chosen(chosen.method, 0, chosen.thresholds), outputs, present)
     return Artifact(
         address,
-        recipes.prediction(
-            {"judging": asked, "chosen": chosen.said}, row.producer, [r.key for r in records.values()]
-        ),
+        recipes.prediction({"judging": asked, "chosen": chosen.said}, row.producer, [r.key for r in records.values()]),
         {"raw": raw, "smoothed": smoothed, "label": label, "present": present},
         {"frames": len(raw), "task": row.task, "labels": list(task_space(row.task).names)},
         tuple(record.as_parent() for record in records.values()),

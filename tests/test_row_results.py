@@ -12,7 +12,7 @@ from affstore.flows.rows import read_row
 from affstore.models.heads.divisions import Folds
 from affstore.models.submission import read_submission
 from affstore.store.contract.errors import AnnotationError
-from affstore.store.contract.keys import key_of
+from affstore.store.contract.keys import canonical, key_of
 from affstore.store.contract.labels import EXPR
 from affstore.store.contract.records import Address, Artifact
 from affstore.tasks.row_files import row_predictions, write_row_file
@@ -109,9 +109,9 @@ def test_what_changes_a_rule_changes_the_key_and_a_rule_that_is_the_default_chan
     }
     assert len(set(keys.values())) == 4
     plain = replace(read_row("abaw6/table5/emotieffnet"), heads=FACES.heads, method=FACES.method.decides)
-    asked = scored(store, plain)[0].recipe["asked"]["judging"]
-    assert set(asked) == {"task", "method", "smooth_frames", "thresholds", "without"}
-    assert "requires" not in scored(store, plain)[0].recipe["asked"]
+    asked = canonical(scored(store, plain)[0].recipe)["asked"]
+    assert set(asked["judging"]) == {"kind", "task", "method"}
+    assert "requires" not in asked
 
 
 def test_a_challenge_s_file_goes_to_the_end_whatever_ends_a_validation_video(tmp_path):
