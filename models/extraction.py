@@ -194,12 +194,12 @@ def embed_faces(faces: Iterable[Face], networks: Mapping[str, SharedNetwork]) ->
     """
     with ExitStack() as stack:
         feeds = {name: stack.enter_context(network.feed()) for name, network in networks.items()}
-        sides = {name: network.spec.size_px for name, network in networks.items()}
+        sizes = {name: (network.spec.size_px, network.spec.resize) for name, network in networks.items()}
         rows = FaceRows()
         for face in faces:
             rows.who.append(face.who)
             rows.frame.append(face.frame)
-            crops = {side: resized(face.picture, side) for side in set(sides.values())}
+            crops = {size: resized(face.picture, *size) for size in set(sizes.values())}
             for name, feed in feeds.items():
-                feed.add(crops[sides[name]])
+                feed.add(crops[sizes[name]])
         return {name: replace(rows, pieces=feed.finish()) for name, feed in feeds.items()}

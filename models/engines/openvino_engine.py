@@ -85,7 +85,7 @@ def _part(staged: Staged, begin: int, end: int | None) -> nn.Module:
     class Part(torch.nn.Module):
         def forward(self, maps: Tensor) -> Tensor:
             maps = staged.run(maps, begin, end)
-            return maps if end is not None else torch.cat([maps, staged.classifier(maps)], 1)
+            return maps if end is not None else staged.with_outputs(maps)
 
     return Part().eval()
 

@@ -77,4 +77,4 @@ class TorchForward:
         with forward_pass(self._device, self._spec.precision):
             embedding = self._staged.run(pictures, first).float()
         with torch.inference_mode():
-            return torch.cat([embedding, self._staged.classifier(embedding)], 1)
+            return self._staged.with_outputs(embedding)

@@ -19,6 +19,7 @@ _Class = TypeVar("_Class", bound=type[Any])
 
 _CLASSES: dict[str, type[Any]] = {}
 _SPECS: dict[str, ExtractorSpec] = {}
+_FAMILIES: dict[str, tuple[Callable[[str], ExtractorSpec], type[Any]]] = {}
 
 
 def register(*specs: ExtractorSpec) -> Callable[[_Class], _Class]:
@@ -38,8 +39,28 @@ def register(*specs: ExtractorSpec) -> Callable[[_Class], _Class]:
     return enter
 
 
+def register_family(prefix: str, spec_for: Callable[[str], ExtractorSpec]) -> Callable[[_Class], _Class]:
+    """Class decorator: make the class available under every name `prefix/…` that `spec_for` knows.
+
+    Args:
+        prefix: e.g. `timm`.
+        spec_for: gives the spec of a whole name such as `timm/vit_base_patch16_224`; raises `UnknownNameError`.
+
+    Raises:
+        DuplicateNameError: the prefix is taken.
+    """
+
+    def enter(extractor: _Class) -> _Class:
+        if prefix in _FAMILIES:
+            raise DuplicateNameError(f"Two families of extractors are called '{prefix}/'. Rename one of them.")
+        _FAMILIES[prefix] = (spec_for, extractor)
+        return extractor
+
+    return enter
+
+
 def names() -> tuple[str, ...]:
-    """Every extractor's name, sorted."""
+    """The name of every extractor that has one of its own, sorted; a family's models are not listed."""
     _scan()
     return tuple(sorted(_SPECS))
 
@@ -55,9 +76,14 @@ def spec_of(name: str) -> ExtractorSpec:
     """
     _scan()
     registered, variant = split_variant(name)
-    if registered not in _SPECS:
-        raise UnknownNameError.of("extractor", registered, _SPECS)
-    return variant_of(_SPECS[registered], variant) if variant else _SPECS[registered]
+    prefix, slash, _ = registered.partition("/")
+    if slash and prefix in _FAMILIES:
+        spec = _FAMILIES[prefix][0](registered)
+    elif registered in _SPECS:
+        spec = _SPECS[registered]
+    else:
+        raise UnknownNameError.of("extractor", registered, [*_SPECS, *(f"{prefix}/…" for prefix in _FAMILIES)])
+    return variant_of(spec, variant) if variant else spec
 
 
 def build_face(spec: FaceExtractorSpec, parameters: Mapping[str, Any], device: str = "cpu") -> FaceExtractor:
@@ -80,7 +106,8 @@ def untrained(spec: ExtractorSpec, seed: int) -> dict[str, Any]:
 
 def _class_of(spec: ExtractorSpec) -> type[Any]:
     spec_of(spec.name)
-    return _CLASSES[split_variant(spec.name)[0]]
+    name = split_variant(spec.name)[0]
+    return _CLASSES[name] if name in _CLASSES else _FAMILIES[name.partition("/")[0]][1]
 
 
 @cache

@@ -13,6 +13,7 @@ from affstore.store.contract.labels import LabelSpace
 from affstore.store.contract.records import Provenance, provenance_of
 
 Precision = Literal["float32", "bfloat16"]
+Resize = Literal["pil_bilinear", "pil_bicubic", "pil_lanczos"]
 
 _BLOCKS = re.compile(r"blocks(\d+)")
 _WINDOWS = re.compile(r"windows(\d+)-(\d+)")
@@ -62,7 +63,7 @@ class FaceExtractorSpec:
         valence_arousal: whether the network also gives raw linear valence and arousal.
         precision: of the forward pass.
         engine: what runs it.
-        resize: how a face of any size becomes `size_px`; `pil_bilinear` is antialiased, aspect ratio not kept.
+        resize: by which of Pillow's filters a face of any size becomes `size_px`; antialiased, aspect ratio not kept.
         float32_stages: first stages that stay in float32 whatever the precision: rounding does its harm there.
         faces: where the faces come from: the name of a detector, or of a kind of crop folder.
     """
@@ -80,7 +81,7 @@ class FaceExtractorSpec:
     valence_arousal: bool = False
     precision: Precision = "float32"
     engine: str = "torch"
-    resize: Literal["pil_bilinear"] = "pil_bilinear"
+    resize: Resize = "pil_bilinear"
     float32_stages: int = 0
     faces: str = "mtcnn"
 

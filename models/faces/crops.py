@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 from numpy.typing import NDArray
 
 from affstore.store.contract.errors import SpecError
+
+if TYPE_CHECKING:
+    from affstore.models.extractors.specs import Resize
 
 
 def whole_px(box: NDArray[np.float32]) -> NDArray[np.int64]:
@@ -33,13 +38,17 @@ def cut(image: NDArray[np.uint8], box: NDArray[np.float32]) -> NDArray[np.uint8]
     return np.ascontiguousarray(face)
 
 
-def resized(face: NDArray[np.uint8], size_px: int) -> NDArray[np.uint8]:
-    """A face `(h, w, 3)` made square, as EmotiEffLib does: bilinear, antialiased, aspect ratio not kept."""
+def resized(face: NDArray[np.uint8], size_px: int, resize: Resize = "pil_bilinear") -> NDArray[np.uint8]:
+    """A face `(h, w, 3)` made square by Pillow's antialiased filters, its aspect ratio not kept.
+
+    EmotiEffLib's networks see `pil_bilinear`; timm's models mostly `pil_bicubic`.
+    """
     from PIL import Image
 
     if face.shape[:2] == (size_px, size_px):
         return face
-    return np.asarray(Image.fromarray(face).resize((size_px, size_px), Image.Resampling.BILINEAR), np.uint8)
+    kernel = Image.Resampling[resize.removeprefix("pil_").upper()]
+    return np.asarray(Image.fromarray(face).resize((size_px, size_px), kernel), np.uint8)
 
 
 def crop(image: NDArray[np.uint8], box: NDArray[np.float32], size_px: int) -> NDArray[np.uint8]:

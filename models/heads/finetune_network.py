@@ -59,7 +59,7 @@ class Network:
         """Logits of normalised pictures, to be differentiated; the classifier is always in float32."""
         with torch.autocast(self.device.type, torch.bfloat16, enabled=mixed):
             embedding = self.staged.run(pictures)
-        logits: Tensor = self.staged.classifier(embedding.float())
+        logits: Tensor = self.staged.trainable_classifier()(embedding.float())
         return logits
 
     def evaluate(self, batches: Iterable[NDArray[np.uint8]]) -> Iterator[tuple[NDArray[np.float32], ...]]:
@@ -129,10 +129,10 @@ def start_of(spec: FineTuneSpec, backbone: Backbone) -> dict[str, Tensor]:
     architectures.check_layout(entry.name, backbone.parameters, entry.architecture, entry.outputs)
     network = architectures.build(entry.architecture, spec.outputs)
     staged = architectures.staged(entry.architecture, network)
-    (place,) = [name for name, module in network.named_modules() if module is staged.classifier]
+    (place,) = [name for name, module in network.named_modules() if module is staged.trainable_classifier()]
     state = {name: tensor.detach().clone() for name, tensor in backbone.parameters.items()}
     bound = 1 / math.sqrt(staged.width)
     generator = torch.Generator().manual_seed(spec.seed)
-    for name, tensor in staged.classifier.state_dict().items():
+    for name, tensor in staged.trainable_classifier().state_dict().items():
         state[f"{place}.{name}"] = torch.empty(tensor.shape).uniform_(-bound, bound, generator=generator)
     return state

@@ -164,7 +164,7 @@ class Training:
         rows = self.rows[np.linspace(0, len(self.rows) - 1, count).astype(np.int64)]
         seen = [embedding for embedding, _ in self.network.evaluate(self._ahead(self.train, rows))]
         embeddings, truth = torch.from_numpy(np.concatenate(seen)), torch.from_numpy(self.classes[rows])
-        target = self.network.staged.classifier
+        target = self.network.staged.trainable_classifier()
         classifier = copy.deepcopy(target).cpu()
         optimiser = torch.optim.Adam(classifier.parameters(), EXPR_MLP.learning_rate)
         generator = torch.Generator().manual_seed(self.spec.seed)

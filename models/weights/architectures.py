@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from affstore.models.networks import efficientnet, mobilevit
 from affstore.models.networks.staged import Staged
+from affstore.models.weights.registry import TIMM
 from affstore.store.contract.errors import ArchitectureError
 
 if TYPE_CHECKING:
@@ -106,6 +107,8 @@ def _say(slot: Slot) -> str:
 
 
 def _architecture(name: str) -> Architecture:
+    if name.startswith(TIMM):
+        return _any_timm(name.removeprefix(TIMM))
     if name not in _ARCHITECTURES:
         raise ArchitectureError(f"affstore has no network '{name}' yet; it has {', '.join(sorted(_ARCHITECTURES))}.")
     return _ARCHITECTURES[name]
@@ -121,6 +124,25 @@ def _timm(model: str, staged: Callable[[Any], Staged] | None = None) -> Architec
         return network
 
     return Architecture(make, lambda name: name.replace("classifier.0.", "classifier."), staged)
+
+
+def _any_timm(model: str) -> Architecture:
+    """A model of timm by name, without its classifier: what its file holds beside is left out."""
+
+    def make(outputs: int) -> torch.nn.Module:
+        from affstore.models.networks.timm_models import network
+
+        return network(model)
+
+    def rename(name: str) -> str | None:
+        return name if name in layout(f"{TIMM}{model}", 0) else None
+
+    def staged(network: Any) -> Staged:
+        from affstore.models.networks.timm_models import staged
+
+        return staged(network)
+
+    return Architecture(make, rename, staged)
 
 
 def _own(module: str, face: bool = True) -> Architecture:

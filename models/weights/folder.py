@@ -62,7 +62,7 @@ class WeightsFolder:
             UnknownNameError: there is no such entry.
         """
         entry_of(name)
-        kept = [self._record_path(name), *sorted(self.root.glob(f"records/{name}.untrained-*.json"))]
+        kept = [self._record_path(name), *sorted(self.root.glob(f"records/{_file_name(name)}.untrained-*.json"))]
         return WeightsStatus(name, next(filter(None, map(self._record, kept)), None))
 
     def pull(
@@ -170,7 +170,7 @@ class WeightsFolder:
 
     def _untrained(self, name: str) -> WeightsRecord | None:
         recipe = recipe_of(name, SEED)
-        path = self.root / "records" / f"{name}.untrained-{key_of(recipe)[:12]}.json"
+        path = self.root / "records" / f"{_file_name(name)}.untrained-{key_of(recipe)[:12]}.json"
         if self._record(path) is None:
             with locked(path):
                 if self._record(path) is None:
@@ -186,7 +186,7 @@ class WeightsFolder:
         from affstore.models.weights.architectures import layout
         from affstore.models.weights.convert import read_published
 
-        path, part = self._record_path(entry.name), self.root / "downloads" / f"{entry.name}.part"
+        path, part = self._record_path(entry.name), self.root / "downloads" / f"{_file_name(entry.name)}.part"
         layout(entry.architecture, entry.outputs)  # nothing is fetched that no network can use
         with locked(path), locked(part):
             if trust.satisfied_by(self._record(path)):
@@ -227,7 +227,7 @@ class WeightsFolder:
         return sha256
 
     def _record_path(self, name: str) -> Path:
-        return self.root / "records" / f"{name}.json"
+        return self.root / "records" / f"{_file_name(name)}.json"
 
     def _parameters_path(self, sha256: str) -> Path:
         return self.root / "parameters" / f"{sha256}.safetensors"
@@ -236,3 +236,8 @@ class WeightsFolder:
         return WeightsMissingError(
             f"The weights '{name}' are not in {self.root}. {entry_of(name).advice} Or use `--weights untrained`."
         )
+
+
+def _file_name(entry: str) -> str:
+    """An entry's name as a part of a file's name."""
+    return entry.replace("/", "%2F")

@@ -11,7 +11,7 @@ from affstore.models.weights.records import replacing
 from affstore.models.weights.registry import WeightsEntry
 from affstore.store.contract.errors import WeightsError
 
-_FREE = ("Apache-2.0", "BSD-2-Clause", "BSD-3-Clause", "CC-BY-4.0", "CC0-1.0", "MIT")
+_FREE = ("apache-2.0", "bsd-2-clause", "bsd-3-clause", "cc-by-4.0", "cc0-1.0", "mit")
 """SPDX names of licences that allow every use, if only the authors are named."""
 
 
@@ -35,7 +35,7 @@ def needs_acceptance(entry: WeightsEntry) -> bool:
 
     Who has a file that is not public has it from its authors, on the terms they agreed on.
     """
-    return bool(entry.url) and entry.licence not in _FREE
+    return bool(entry.url) and entry.licence.casefold() not in _FREE
 
 
 def accepted(root: Path, entry: WeightsEntry) -> bool:

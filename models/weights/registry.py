@@ -13,6 +13,9 @@ import yaml
 
 from affstore.store.contract.errors import SpecError, UnknownNameError
 
+TIMM = "timm/"
+"""What the names of timm's models, of their weights and of their architectures begin with."""
+
 Format = Literal["torch_module_pickle", "safetensors", "keras_h5_gz"]
 
 
@@ -76,9 +79,30 @@ def entry_of(name: str) -> WeightsEntry:
     Raises:
         UnknownNameError: there is none; the message suggests the nearest.
     """
-    if name not in entries():
-        raise UnknownNameError.of("weights entry", name, entries())
-    return entries()[name]
+    if name in entries():
+        return entries()[name]
+    if name.startswith(TIMM):
+        return _timm_entry(name)
+    raise UnknownNameError.of("weights entry", name, entries())
+
+
+def _timm_entry(name: str) -> WeightsEntry:
+    """The weights of a timm model that timm's own configuration names."""
+    from affstore.models.networks.timm_models import configuration_of
+
+    found = configuration_of(name.removeprefix(TIMM))
+    hub = str(found.hf_hub_id or "")
+    return WeightsEntry(
+        name=name,
+        file="model.safetensors",
+        url=f"https://huggingface.co/{hub}/resolve/main/model.safetensors" if hub else "",
+        licence=str(found.license or "none stated"),
+        format="safetensors",
+        architecture=name,
+        outputs=0,
+        source=f"the configuration of {name.removeprefix(TIMM)} in timm",
+        where="timm names no file for it",
+    )
 
 
 def _entry(name: str, fields: dict[str, str | int]) -> WeightsEntry:

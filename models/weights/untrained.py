@@ -25,6 +25,7 @@ SEED = 0
 """Seed of the untrained parameters that `--weights untrained` stands for."""
 
 _RECIPE = 1
+_GAINS = ("gamma", "scale", "alpha")
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +63,8 @@ def recipe_of(weights: str, seed: int) -> UntrainedRecipe:
     """
     from affstore.models.extractors import registry
 
-    users = [spec for spec in map(registry.spec_of, registry.names()) if spec.weights.name == weights]
+    names = [weights] if "/" in weights else registry.names()
+    users = [spec for spec in map(registry.spec_of, names) if spec.weights.name == weights]
     if not users:
         raise SpecError(f"No extractor runs with the weights '{weights}', so there is nothing to draw for them.")
     return UntrainedRecipe(weights, users[0].name, users[0].version, seed)
@@ -86,7 +88,8 @@ def _draw_one(name: str, slot: Slot, seed: int) -> NDArray[np.generic]:
         words = np.frombuffer(hashlib.sha256(f"{seed}\0{name}".encode()).digest(), np.uint32)
         values = np.random.Generator(np.random.PCG64(words)).standard_normal(slot.shape, np.float32)
         return values * np.float32(_scale(slot.shape))
-    ones = name.endswith(("weight", "running_var"))
+    # A gain of 0, as LayerScale's `gamma` would get, would cut what the layer says out of the network.
+    ones = name.endswith(("weight", "running_var")) or any(word in name for word in _GAINS)
     return np.full(slot.shape, 1 if ones else 0, slot.dtype)
 
 

@@ -18,6 +18,9 @@ Provenance = Literal["published", "unofficial", "untrained"]
 """What is known of the parameters behind a number, from the most to the least trusted: they were read from a file with
 the published digest; from another file, or one whose digest nobody published; they are seeded and untrained."""
 
+SLASH = "%2F"
+"""How a `/` within a producer's name is written in paths."""
+
 _TRUST: tuple[Provenance, ...] = get_args(Provenance)
 
 
@@ -39,8 +42,12 @@ class Address:
 
     @property
     def path(self) -> str:
-        """The group's path in the store, e.g. `visual/emotieffnet_b0/12-24-1920x1080/left`."""
-        return "/".join(part for part in (self.family, self.producer, self.video, self.subject) if part)
+        """The group's path in the store, e.g. `visual/emotieffnet_b0/12-24-1920x1080/left`.
+
+        A `/` in a producer's name, as in `timm/vit_base_patch16_224`, is written as `%2F`.
+        """
+        producer = self.producer.replace("/", SLASH)
+        return "/".join(part for part in (self.family, producer, self.video, self.subject) if part)
 
     def __str__(self) -> str:
         return self.path

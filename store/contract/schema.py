@@ -13,7 +13,7 @@ import numpy as np
 import yaml
 
 from affstore.store.contract.errors import NewerSchemaError, SchemaError, UnknownNameError
-from affstore.store.contract.records import Address, Arrays
+from affstore.store.contract.records import SLASH, Address, Arrays
 
 SCHEMA_FILE = Path(__file__).resolve().parents[1] / "schema.yaml"
 
@@ -180,7 +180,8 @@ def address_of(path: str) -> Address:
     if name in families():
         fields = re.findall(r"{(\w+)}", families()[name].path)
         if len(fields) == len(parts) and all(parts):
-            return Address(name, **dict(zip(fields, parts, strict=True)))
+            found = dict(zip(fields, parts, strict=True))
+            return Address(name, **found | {"producer": found.get("producer", "").replace(SLASH, "/")})
     paths = ", ".join(schema.path for schema in families().values())
     raise SchemaError(f"'{path}' is no address of an artifact. Addresses are {paths}.")
 
