@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -18,7 +19,8 @@ from affstore.models.extractors.variants import check_kind
 from affstore.models.faces.specs import DetectorSpec, TrackingSpec, resolve
 from affstore.models.heads.specs import PAPER_HEADS, MlpSpec
 from affstore.models.weights.folder import WeightsFolder
-from affstore.store.contract.errors import DuplicateNameError, SpecError, UnknownNameError
+from affstore.models.weights.registry import entry_of
+from affstore.store.contract.errors import DuplicateNameError, SpecError, UnknownNameError, WeightsMissingError
 from affstore.store.contract.labels import task_space
 from affstore.store.contract.names import name_fault, tag_fault
 from affstore.store.contract.printable import excerpt
@@ -234,13 +236,31 @@ def profile_of(config: RunConfig, weights: WeightsFolder, store: FeatureStore | 
     untrained = config.weights == "untrained"
     asked = AskedEngine(config.engine, config.precision, chosen_device(config.device))
 
-    def resolved(name: str) -> ExtractorSpec:
-        spec = spec_of(name)
-        spec = replace(spec, weights=weights.resolve(spec.weights, untrained=untrained))
-        return settled(spec, asked, weights, store)
-
-    extractors = tuple(resolved(name) for name in sorted(config.extractors))
+    resolved = _with_weights([spec_of(name) for name in sorted(config.extractors)], weights, untrained)
+    extractors = tuple(settled(spec, asked, weights, store) for spec in resolved)
     return Profile(resolve(DetectorSpec()), TrackingSpec(), extractors)
+
+
+def _with_weights(specs: Sequence[ExtractorSpec], weights: WeightsFolder, untrained: bool) -> list[ExtractorSpec]:
+    """Fill in the parameters that are on this machine; the message names all that are not: one pull is enough."""
+    found: list[ExtractorSpec] = []
+    missing: dict[str, WeightsMissingError] = {}
+    for spec in specs:
+        try:
+            found.append(replace(spec, weights=weights.resolve(spec.weights, untrained=untrained)))
+        except WeightsMissingError as error:
+            missing[spec.weights.name] = error
+    if len(missing) == 1:
+        raise next(iter(missing.values()))
+    if missing:
+        public = " ".join(name for name in missing if entry_of(name).url)
+        advice = [f"Type `affstore weights pull {public}`."] if public else []
+        advice += [entry_of(name).advice for name in missing if not entry_of(name).url]
+        raise WeightsMissingError(
+            f"The weights {', '.join(map(repr, missing))} are not in {weights.root}. {' '.join(advice)} "
+            "Or use `--weights untrained`."
+        )
+    return found
 
 
 def _rooted(config: RunConfig, folder: Path) -> RunConfig:

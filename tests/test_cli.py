@@ -13,7 +13,7 @@ from affstore.flows.cli import app, call
 from affstore.store.contract.keys import key_of
 from tests.factories import commit, source, visual
 
-COMMANDS = ("add", "demo", "doctor", "export", "plan", "run", "show", "status", "weights")
+COMMANDS = tuple(name for name in app if not name.startswith("-"))
 
 
 @pytest.fixture
@@ -39,7 +39,6 @@ def test_help_names_every_command_and_the_exit_codes(capsys):
     said = output(capsys, "--help").out
     assert all(command in said for command in COMMANDS)
     assert "Exit codes" in said
-    assert set(COMMANDS) <= set(app)
 
 
 def test_help_imports_nothing_heavy():
@@ -109,6 +108,11 @@ def test_plan_says_what_is_missing_by_its_exit_code_with_the_weights_that_the_st
             ["add", "{video}", "--store", "{url}", "-e", "emotieffnet_b0"],
             5,
             "affstore weights pull enet_b0_8_best_vgaf",
+        ),
+        (
+            ["add", "{video}", "--store", "{url}"],
+            5,
+            "Type `affstore weights pull enet_b0_8_best_vgaf wav2vec2_base_960h`. Or use `--weights untrained`.",
         ),
         (["add", "{video}", "--store", "/proc/x", "--weights", "untrained"], 4, "cannot be written"),
         (["add", "{video}", "--store", "{url}", "--workers", "-1", "--weights", "untrained"], 2, "workers"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import doctest
 import importlib
 import re
 import subprocess
@@ -64,6 +65,24 @@ def test_the_deployment_names_a_flow_that_exists():
         module, _, attribute = deployment["entrypoint"].rpartition(".")
         assert getattr(importlib.import_module(module), attribute).name == attribute
         assert (ROOT / deployment["parameters"]["config"]).is_file()
+
+
+def with_doctests() -> list[str]:
+    folders = ("store", "models", "tasks", "flows")
+    paths = [
+        ROOT / "src" / "affstore" / "__init__.py",
+        *(path for name in folders for path in (ROOT / name).rglob("*.py")),
+    ]
+    found = [path for path in paths if ">>>" in path.read_text(encoding="utf-8")]
+    modules = [path.relative_to(ROOT).with_suffix("").as_posix().removeprefix("src/affstore/") for path in found]
+    return sorted("affstore." + name.replace("/", ".").removesuffix(".__init__") for name in modules)
+
+
+@pytest.mark.parametrize("module", with_doctests())
+def test_examples_in_docstrings_give_what_they_say(module):
+    result = doctest.testmod(importlib.import_module(module))
+    assert result.attempted
+    assert not result.failed
 
 
 @pytest.mark.parametrize("example", sorted(path.name for path in (ROOT / "examples").glob("*.py")))

@@ -340,7 +340,7 @@ def test_blocks_that_are_no_whole_number_of_hops_are_refused():
 
 def test_the_engine_openl3_says_what_to_install(drawn, monkeypatch):
     monkeypatch.setitem(sys.modules, "openl3", None)
-    with pytest.raises(SpecError, match=r'pip install "affstore\[openl3\]".*internet'):
+    with pytest.raises(SpecError, match=r"pip install -e '\.\[openl3\]'.*internet"):
         registry.build_sound(replace(SPEC, engine="openl3"), drawn)
     with pytest.raises(SpecError, match="float32 on the CPU; found bfloat16"):
         registry.build_sound(replace(SPEC, engine="openl3", precision="bfloat16"), drawn)

@@ -53,7 +53,7 @@ def test_what_is_no_variant_is_refused_in_one_sentence(name, told):
 
 def test_the_package_openl3_says_how_it_is_installed_where_it_is_not(monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(SpecError, match=r"pip install .affstore\[openl3\]"):
+    with pytest.raises(SpecError, match=r"pip install -e '\.\[openl3\]'"):
         spec_of("openl3_env_mel128_512@package")
 
 

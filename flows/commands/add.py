@@ -55,7 +55,7 @@ def add(
     their reason and never stop the others; the exit code is then 3. Faces are found in the videos, or taken from crop
     folders: --crops cropped=FOLDER brings them, and -e emotieffnet_b0@cropped runs a network on them.
 
-    Example: affstore add batch1/ batch2/ annotations/ --store affstore-data
+    Example: affstore add my_videos/ annotations/ --store affstore-data
 
     Parameters
     ----------

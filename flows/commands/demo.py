@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
 from pathlib import Path
 
 from affstore.flows.commands.options import DryRun, Json, Runner, print_json
@@ -86,12 +88,14 @@ def demo(
 
 
 def _next(folder: Path, store: str) -> tuple[str, ...]:
+    # `make demo` calls a program that need not be on the PATH of the shell it was typed in.
+    program = "affstore" if shutil.which("affstore") else sys.argv[0]
     return (
         "",
         "Next:",
-        f"  affstore status --store {store}",
-        f"  affstore show --store {store}",
-        f"  affstore plan {folder / 'demo.yaml'}",
-        "  affstore add YOUR_VIDEOS --store affstore-data --weights untrained",
-        "  affstore weights list        # the published networks",
+        f"  {program} status --store {store}",
+        f"  {program} show --store {store}",
+        f"  {program} plan {folder / 'demo.yaml'}",
+        f"  {program} add my_videos/ --store affstore-data --weights untrained",
+        f"  {program} weights list        # the published networks",
     )

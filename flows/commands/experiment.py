@@ -92,7 +92,7 @@ def experiment(
     Rows share every embedding, head and prediction that they have in common, and nothing is computed twice. The table
     that is printed has our number, its 95 % interval, and the paper's. The exit code is 3 when a row has no number.
 
-    Example: affstore experiment abaw6/table5 --source /data/affwild2 --crops cropped=/data/cropped --protocol honest
+    Example: affstore experiment abaw6/table5 --source affwild2/ --crops cropped=affwild2_cropped/ --protocol honest
 
     Parameters
     ----------

@@ -56,7 +56,7 @@ def plan(
 
     The exit code is 0 when nothing is to be done and 10 when something is, for schedulers.
 
-    Example: affstore plan abaw6.yaml || affstore run abaw6.yaml
+    Example: affstore plan deploy/configs/affwild2.yaml || affstore run deploy/configs/affwild2.yaml
 
     Parameters
     ----------

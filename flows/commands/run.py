@@ -20,7 +20,7 @@ def run(
 
     What the store has already is not computed again.
 
-    Example: affstore run deploy/configs/abaw6.yaml
+    Example: affstore run deploy/configs/affwild2.yaml
 
     Parameters
     ----------

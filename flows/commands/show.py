@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def show(what: str = "", /, *, store: Store = DEFAULT_STORE, at: str | None = None, json: Json = False) -> int:
     """Show one artifact's record and arrays, all that there is of one video, or a list of all videos.
 
-    Example: affstore show visual/emotieffnet_b0/12-24-1920x1080/main
+    Example: affstore show visual/emotieffnet_b0/video2/main --store affstore-demo/store
 
     Parameters
     ----------

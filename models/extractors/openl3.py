@@ -47,7 +47,7 @@ class Forward(Protocol):
         """One pass."""
 
 
-HOW_TO_INSTALL = 'Install it with `pip install "affstore[openl3]"`, which needs the internet to build.'
+HOW_TO_INSTALL = "In affstore's folder, type `pip install -e '.[openl3]'`, which needs the internet to build."
 
 _HOP = re.compile(r"hop(\d+(?:\.\d+)?)")
 _RATE_HZ = 48_000

@@ -228,7 +228,7 @@ def _searches(head: FittedAutoMl) -> list[Search]:
 
 def _see_installed(name: str) -> None:
     if importlib.util.find_spec("lightautoml") is None:
-        raise SpecError(f"Head '{name}' needs LightAutoML. Install it with `pip install \"affstore[automl]\"`.")
+        raise SpecError(f"Head '{name}' needs LightAutoML. In affstore's folder, type `pip install -e '.[automl]'`.")
 
 
 def _import(name: str) -> None:

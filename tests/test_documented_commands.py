@@ -1,0 +1,199 @@
+"""Every command that README and the commands' help show is run as it stands there, on small data, in one folder.
+
+The commands that take minutes even on small data are run with `--dry-run`, and whole in the slow suite. Of those that
+need the network or published weights the documented offline form is run: see `OFFLINE`.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from affstore.flows.cli import app, call
+from affstore.models.demo.corpus import CorpusSpec, write_corpus
+from affstore.models.weights import architectures
+from affstore.models.weights.untrained import draw
+
+ROOT = Path(__file__).resolve().parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+UNTRAINED = ("--weights", "untrained", "--engine", "openvino", "--precision", "float32")
+"""The documented way to run networks without the published weights; the engine is named, as choosing takes a minute."""
+
+OFFLINE = {
+    "add": UNTRAINED,
+    "experiment": UNTRAINED,
+    "weights pull": ("--dry-run",),
+    "weights import": ("--any-digest",),
+}
+"""What is added to a command that would need the network or what comes from it."""
+
+SLOW = ("demo", "experiment", "run")
+"""Commands that take minutes on the smallest corpus."""
+
+CODES = {"plan": (0, 10), "add": (0, 3), "demo": (0, 3), "experiment": (0, 3)}
+"""Exit codes that are all well, where there are others than 0; small data are not enough for every head."""
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+
+
+def leaves(of=app, path: tuple[str, ...] = ()):
+    """Every command and subcommand, with its help."""
+    for name in of:
+        if not name.startswith("-"):
+            yield (*path, name), of[name]
+            yield from leaves(of[name], (*path, name))
+
+
+def examples() -> list[str]:
+    found = []
+    for _, command in leaves():
+        text = " ".join((command.help or "").split())
+        found += re.findall(r"Example: (affstore .*?)(?= Parameters -|$)", text)
+    return found
+
+
+LINES = [
+    line[2:].split("  #")[0].strip() for block in blocks("console") for line in block.splitlines() if line[:2] == "$ "
+]
+WRITTEN = [part.strip() for line in (*LINES, *examples()) for part in line.split("||")]
+COMMANDS = list(dict.fromkeys(line.removeprefix("affstore ") for line in WRITTEN if line.startswith("affstore ")))
+OTHERS = [line for line in WRITTEN if not line.startswith("affstore ")]
+
+
+def kind_of(command: str) -> str:
+    words = command.split()
+    two = " ".join(words[:2])
+    return (
+        two
+        if two in ("weights list", "weights pull", "weights import", "weights verify", "experiment list")
+        else words[0]
+    )
+
+
+@pytest.fixture(scope="module")
+def here(tmp_path_factory) -> Path:
+    """A folder that holds what the commands name: videos, annotations, crops, a configuration, a weight file."""
+    folder = tmp_path_factory.mktemp("stranger")
+    write_corpus(folder / "my_videos", CorpusSpec(only=("video2", "12-24-320x240"), episode_s=0.5))
+    shutil.move(folder / "my_videos" / "annotations", folder / "annotations")
+    shutil.copytree(folder / "my_videos", folder / "affwild2")
+    shutil.copytree(folder / "annotations", folder / "affwild2" / "annotations")
+    for name in ("my_crops", "affwild2_cropped"):
+        for picture in range(1, 4):
+            path = folder / name / "video2" / f"{picture:05}.jpg"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            cv2.imwrite(str(path), np.full((112, 112, 3), 40 * picture, np.uint8))
+    configuration = folder / "deploy" / "configs" / "affwild2.yaml"
+    configuration.parent.mkdir(parents=True)
+    written = (ROOT / "deploy" / "configs" / "affwild2.yaml").read_text(encoding="utf-8")
+    sources = re.compile(r"^sources:\n(?:  - .*\n)*", re.MULTILINE)
+    assert sources.search(written)
+    small = sources.sub(
+        "sources: [/data/affwild2]\nweights: untrained\nengine: openvino\nprecision: float32\n", written
+    )
+    configuration.write_text(small.replace("/data/affwild2", str(folder / "affwild2")), encoding="utf-8")
+    weights = folder / "Downloads" / "enet_b0_8_best_vgaf.pt"
+    weights.parent.mkdir()
+    network = architectures.build("efficientnet_b0", 8)
+    network.load_state_dict(draw(architectures.layout("efficientnet_b0", 8), seed=3), assign=True)
+    network.classifier = torch.nn.Sequential(network.classifier)
+    torch.save(network, weights)
+    return folder
+
+
+@pytest.fixture
+def typed(here, monkeypatch, capsys):
+    """Runs a command in the folder as if it were typed there; returns what it printed."""
+    monkeypatch.chdir(here)
+    monkeypatch.setenv("HOME", str(here))
+
+    def typed(command: str, *more: str) -> str:
+        kind = kind_of(command)
+        words = [word.replace("~", str(here)) for word in shlex.split(command)]
+        code = call([*words, *(word for word in OFFLINE.get(kind, ()) if word not in words), *more])
+        said = capsys.readouterr()
+        assert code in CODES.get(kind, (0,)), said.err
+        return said.out
+
+    return typed
+
+
+@pytest.fixture(scope="module", autouse=True)
+def store(here):
+    """What README's first `add` makes, also under the name of the demo's store."""
+    adds = [command for command in COMMANDS if command.startswith("add my_videos/")]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(here)
+        assert call([*shlex.split(adds[0]), *UNTRAINED]) == 0
+    (here / "affstore-demo").mkdir()
+    (here / "affstore-demo" / "store").symlink_to(here / "affstore-data")
+
+
+def test_every_command_is_shown_in_a_help_and_every_help_shows_one():
+    for path, command in leaves():
+        assert "Example: affstore " + " ".join(path[:1]) in " ".join((command.help or "").split()), path
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_command_that_is_shown_works(command, typed):
+    typed(command, *(("--dry-run",) if kind_of(command) in SLOW else ()))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(7200)
+@pytest.mark.parametrize("command", [command for command in COMMANDS if kind_of(command) in SLOW])
+def test_a_command_that_is_shown_and_takes_minutes_works(command, typed):
+    typed(command)
+
+
+@pytest.mark.parametrize("line", OTHERS)
+def test_what_is_typed_before_there_is_a_command_works(line):
+    words = shlex.split(line)
+    if words[0] == "make":
+        # Making it for real installs gigabytes; the command at its end is among those above.
+        planned = subprocess.run(
+            ["make", "-n", *words[1:]], cwd=ROOT, capture_output=True, text=True, check=True
+        ).stdout
+        assert "pip install" in planned
+        assert {"demo": "bin/affstore demo", "test": "pytest"}[words[1]] in planned
+    else:
+        assert line == "source .venv/bin/activate"
+        assert re.search(r"^VENV \?= \.venv$", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+        assert LINES.index(line) < min(LINES.index(other) for other in LINES if other.startswith("affstore"))
+        assert shutil.which("affstore", path=str(Path(sys.executable).parent))
+
+
+def test_an_extra_that_is_named_exists_and_is_installed_from_the_clone():
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
+    for path in (ROOT / "README.md", *(ROOT / "models").rglob("*.py"), *(ROOT / "flows").rglob("*.py")):
+        text = path.read_text(encoding="utf-8")
+        assert not re.search(r"pip install ['\"]?affstore", text), path
+        assert set(re.findall(r"-e '\.\[(\w+)\]'", text)) <= set(extras), path
+
+
+@pytest.mark.parametrize("block", blocks("python"))
+def test_the_python_of_the_readme_runs(block, here):
+    done = subprocess.run([sys.executable, "-c", block], cwd=here, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_file_or_command_that_the_text_names_is_there():
+    known = {" ".join(path) for path, _ in leaves()}
+    for text in (README, *(command.help or "" for _, command in leaves())):
+        for span in re.findall(r"`affstore ([a-z ]+)", text):
+            assert any(span.strip().startswith(name) for name in known), span
+    for link in re.findall(r"\]\(([\w./]+)\)", README):
+        assert (ROOT / link).exists(), link
