@@ -62,7 +62,7 @@ def settled(
 def _choice(spec: FaceExtractorSpec, asked: AskedEngine, weights: WeightsFolder, store: FeatureStore | None) -> Choice:
     if asked.engine != "auto" and asked.precision != "auto":
         return Choice(asked.engine, asked.precision)
-    from affstore.models.engines.fidelity import best_choice, candidates
+    from affstore.models.engines.fidelity import Measuring, best_choice, candidates
 
     offered = [choice for choice in candidates(asked.device) if asked.admits(choice)]
     if not offered:
@@ -73,9 +73,8 @@ def _choice(spec: FaceExtractorSpec, asked: AskedEngine, weights: WeightsFolder,
     held = _held(spec, store) if store is not None else None
     if held in offered:
         return held
-    if len(offered) > 1:
-        watching().step(f"choosing what runs {spec.name}: measured once on this machine, which takes up to minutes")
-    return best_choice(spec, lambda: weights.load(spec.weights.sha256), asked.device, weights.root / "engines", offered)
+    measuring = Measuring(asked.device, weights.root / "engines", watching().step)
+    return best_choice(spec, lambda: weights.load(spec.weights.sha256), offered, measuring)
 
 
 def _held(spec: FaceExtractorSpec, store: FeatureStore) -> Choice | None:

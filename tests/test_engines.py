@@ -15,7 +15,7 @@ from affstore.flows.engines import AskedEngine, settled
 from affstore.models.engines import fidelity as fidelities
 from affstore.models.engines.base import Choice
 from affstore.models.engines.cuda_graph import Tape
-from affstore.models.engines.fidelity import Fidelity, best_choice, candidates, fidelity, measured
+from affstore.models.engines.fidelity import Fidelity, Measuring, best_choice, candidates, fidelity, measured
 from affstore.models.engines.openvino_engine import OpenVinoForward
 from affstore.models.engines.torch_engine import TorchForward
 from affstore.models.extractors import registry
@@ -94,9 +94,22 @@ def test_fidelity_is_the_least_cosine_and_the_share_of_equal_expressions():
     assert fidelity(FaceOutput(0 * rows), FaceOutput(rows)).cosine == 0
 
 
-@pytest.mark.parametrize(("cosine", "same", "enough"), [(0.9999, 0.995, True), (0.99989, 1, False), (1, 0.994, False)])
-def test_an_engine_is_offered_only_when_it_is_faithful(cosine, same, enough):
-    assert Fidelity(cosine, same).enough is enough
+def test_fidelity_covers_valence_and_arousal_in_parts_of_their_range():
+    rows, affect = np.eye(3, dtype=np.float32), np.array([[-1, 0.5], [0, 0.25], [1, -0.5]], np.float32)
+    for scale, off in ((1, 0.0078), (100, 0.78)):
+        reference = FaceOutput(rows, logits=rows, valence_arousal=scale * affect)
+        found = FaceOutput(rows, logits=rows, valence_arousal=scale * affect + np.float32([[0, 0], [0, off], [0, 0]]))
+        assert fidelity(found, reference).affect_off == pytest.approx(0.0078, rel=1e-3)
+        assert not fidelity(found, reference).enough
+        assert fidelity(reference, reference).enough
+
+
+@pytest.mark.parametrize(
+    ("cosine", "same", "off", "enough"),
+    [(0.9999, 0.995, 0.002, True), (0.99989, 1, 0, False), (1, 0.994, 0, False), (1, 1, 0.0021, False)],
+)
+def test_an_engine_is_offered_only_when_it_is_faithful(cosine, same, off, enough):
+    assert Fidelity(cosine, same, off).enough is enough
 
 
 def test_the_first_faithful_engine_is_taken_and_measured_once(parameters, tmp_path, monkeypatch):
@@ -107,16 +120,22 @@ def test_the_first_faithful_engine_is_taken_and_measured_once(parameters, tmp_pa
         loads.append(1)
         return parameters
 
-    taken = best_choice(EMOTIEFFNET_B0, load, "cpu", tmp_path, candidates("cpu"))
-    known = {c: measured(EMOTIEFFNET_B0, load, "cpu", tmp_path, c) for c in CHOICES[: CHOICES.index(taken) + 1]}
+    told = []
+    measuring = Measuring("cpu", tmp_path, told.append)
+    taken = best_choice(EMOTIEFFNET_B0, load, candidates("cpu"), measuring)
+    said = len(told)
+    known = {c: measured(EMOTIEFFNET_B0, load, c, measuring) for c in CHOICES[: CHOICES.index(taken) + 1]}
     assert [found.enough for found in known.values()] == [choice == taken for choice in known]
     assert len(loads) == len(known)
-    assert best_choice(EMOTIEFFNET_B0, pytest.fail, "cpu", tmp_path, candidates("cpu")) == taken
+    assert best_choice(EMOTIEFFNET_B0, pytest.fail, candidates("cpu"), measuring) == taken
+    assert "measuring how close emotieffnet_b0 on" in told[0]
+    assert told[-1].endswith("it is taken")
+    assert len(told) == said == 2 * len(known), "what is in the notes is not measured, and nothing is said"
 
 
 def test_where_no_engine_is_faithful_the_reference_is_taken(tmp_path, monkeypatch):
     monkeypatch.setattr(fidelities, "measured", lambda *_: Fidelity(0.5, 1))
-    assert best_choice(EMOTIEFFNET_B0, pytest.fail, "cpu", tmp_path, candidates("cpu")) == REFERENCE
+    assert best_choice(EMOTIEFFNET_B0, pytest.fail, candidates("cpu"), Measuring("cpu", tmp_path)) == REFERENCE
 
 
 def test_a_gpu_is_never_offered_an_engine_of_processors():
