@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from affstore.flows.commands.experiment import experiment
 from affstore.models.heads.divisions import Folds, check_leak, read_groups
 from affstore.store.contract.errors import AnnotationError, SpecError
 from affstore.store.contract.keys import key_of
@@ -79,6 +80,16 @@ def test_a_table_of_groups_that_is_wrong_says_where(tmp_path, text, said):
     table.write_text(text)
     with pytest.raises(SpecError, match=said):
         read_groups(table)
+
+
+def test_groups_are_refused_where_there_are_no_folds(tmp_path):
+    table = tmp_path / "groups.csv"
+    with pytest.raises(SpecError, match="only --protocol honest has folds"):
+        experiment("abaw6/table5/emotieffnet", groups=table, dry_run=True)
+    with pytest.raises(SpecError, match="cannot be read as a table"):
+        experiment("abaw6/table5/emotieffnet", groups=table, protocol="honest", dry_run=True)
+    table.write_text("video,group\n1,anna\n")
+    assert experiment("abaw6/table5/emotieffnet", groups=table, protocol="honest", dry_run=True) == 0
 
 
 def test_a_table_that_is_not_there_and_a_single_fold_are_refused(tmp_path):

@@ -153,6 +153,8 @@ def experiment(
         "runner": {"kind": runner, "workers": workers, "address": scheduler},
     }
     config = checked(document, "experiment")
+    if groups and protocol != "honest":
+        raise SpecError("--groups says which videos are in one fold, and only --protocol honest has folds. Add it.")
     cut = Folds(folds, read_groups(groups) if groups else {})
     choice = RowsChoice(("papers", "honest") if protocol == "honest" else ("papers",), cut, brief, _samples(sample))
     if dry_run:
