@@ -180,7 +180,10 @@ def test_a_recording_that_starts_between_key_frames_begins_at_the_next_one(tmp_p
     late = rewritten(whole, tmp_path / "late.webm", lambda packet, index: packet if index >= 4 else None)
     facts, pictures = decoded(late)
     assert order_of(pictures) == list(range(10, 30))
-    assert facts.complaint == "Packets of pictures that cannot be decoded are missing: 6."
+    assert facts.complaint == (
+        "The first 0.24 s have no picture, as the video does not begin with a key frame; "
+        "packets of pictures that cannot be decoded are missing: 6."
+    )
 
 
 # Instants

@@ -108,6 +108,7 @@ class Decoding:
         failed: packets that could not be decoded.
         discarded: packets that the container marks as not to be shown (edit lists).
         damaged: frames the decoder itself calls corrupt.
+        first_pts: the earliest time of a packet that is to be shown; None where packets have no times.
     """
 
     def __init__(self, container: InputContainer, stream: VideoStream | AudioStream) -> None:
@@ -115,6 +116,7 @@ class Decoding:
         self._container, self._stream = container, stream
         self.stopped: str | None = None
         self.failed = self.discarded = self.damaged = 0
+        self.first_pts: int | None = None
         formats = set(container.format.name.split(","))
         self.ordered = stream.type != "video" or not formats & _NO_PRESENTATION_TIMES
         stream.codec_context.thread_count = 1
@@ -125,6 +127,8 @@ class Decoding:
             self.discarded += packet.is_discard
             if not self.ordered:
                 packet.pts = packet.dts
+            if packet.pts is not None and not packet.is_discard:
+                self.first_pts = packet.pts if self.first_pts is None else min(self.first_pts, packet.pts)
             for frame in self._frames_of(packet):
                 self.damaged += frame.is_corrupt
                 yield frame

@@ -25,6 +25,9 @@ from affstore.store.contract.errors import MediaError
 
 _LARGEST_SIDE_PX = 16_384
 _LONGEST_JUMP_S = 1
+_LENGTH_FROM_ZERO = frozenset({"matroska", "webm", "flv"})
+"""Formats whose length runs from 0 to the end, wherever the first frame is."""
+
 _SWSCALE = Interpolation.BILINEAR | Interpolation.BITEXACT
 
 
@@ -181,6 +184,12 @@ class _Reel:
             stamps[stamps != UNKNOWN] = np.sort(stamps[stamps != UNKNOWN])
         return settled(stamps, self._step, max(round(_LONGEST_JUMP_S / self._time_base), 2 * self._step))
 
+    def lost_s(self, instants: Instants) -> float:
+        """How long the stream has run before its first picture, in s: a key frame has to come first."""
+        first = self.decoding.first_pts
+        lost = 0 if first is None else int(instants.pts[0]) - first
+        return float(lost * self._time_base) if 2 * lost > 3 * self._step and not instants.repaired else 0.0
+
     def clock(self, instants: Instants) -> FrameClock:
         """The last frame ends after its own duration or, without one, after the median step."""
         pts = instants.pts
@@ -297,6 +306,8 @@ def _complaint(reel: _Reel, instants: Instants, fit: _Fit, container: InputConta
         faults.append(f"{found} frames decode although {declared} are declared")
     elif not declared and claimed_s - ends_s > 1:
         faults.append(f"the pictures end at {ends_s:.2f} s although the file claims {claimed_s:.2f} s")
+    if lost_s := reel.lost_s(instants):
+        faults.append(f"the first {lost_s:.2f} s have no picture, as the video does not begin with a key frame")
     if decoding.failed:
         faults.append(f"packets of pictures that cannot be decoded are missing: {decoding.failed}")
     if instants.repaired:
@@ -312,7 +323,10 @@ def _complaint(reel: _Reel, instants: Instants, fit: _Fit, container: InputConta
 
 def _claimed_end_s(container: InputContainer) -> float:
     """When a file claims to end, on the clock of its streams; 0 where it does not say."""
-    return ((container.start_time or 0) + container.duration) / 1e6 if container.duration else 0.0
+    if not container.duration:
+        return 0.0
+    begins = 0 if set(container.format.name.split(",")) & _LENGTH_FROM_ZERO else container.start_time or 0
+    return (begins + container.duration) / 1e6
 
 
 def _sound_complaint(container: InputContainer, sound: SoundFacts | None) -> str | None:
