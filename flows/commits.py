@@ -11,6 +11,7 @@ from affstore import FeatureStore
 from affstore.flows.stages import log, results
 from affstore.flows.watch import watching
 from affstore.store.contract.errors import AffstoreError, ConflictError
+from affstore.store.contract.printable import printable
 from affstore.tasks.outcomes import Outcome
 from affstore.tasks.progress import stop
 from affstore.tasks.specs import Bench
@@ -72,7 +73,7 @@ def committed(bench: Bench, stage: str, batch: Sequence[Outcome]) -> list[Outcom
     drafts = [outcome.draft for outcome in batch if outcome.draft is not None]
     if not drafts:
         return list(batch)
-    about = ", ".join(outcome.subject for outcome in batch)
+    about = printable(", ".join(outcome.subject for outcome in batch))
     try:
         FeatureStore(bench.store_url).commit(drafts, f"{stage}: {about}", {"run_id": bench.run_id})
     except ConflictError as error:

@@ -23,6 +23,7 @@ from affstore.flows.report import write_report
 from affstore.flows.run import Request, RunResult
 from affstore.flows.stages import show, stage
 from affstore.flows.train import train
+from affstore.store.contract.printable import printable
 from affstore.tasks.evaluate import Evaluation, evaluate
 from affstore.tasks.outcomes import Outcome
 
@@ -75,12 +76,15 @@ class _Stages:
 
     def finish(self, result: RunResult) -> None:
         """The table of the videos' outcomes, and where the report is: browsers follow no link to a file from a page."""
-        rows = [{"stage": o.stage, "what": o.subject, "outcome": o.status, "reason": o.reason} for o in self.outcomes]
+        rows = [
+            {"stage": o.stage, "what": printable(o.subject), "outcome": o.status, "reason": printable(o.reason)}
+            for o in self.outcomes
+        ]
         counts = Counter(outcome.status for outcome in self.outcomes)
         said = ", ".join(f"{count} {status}" for status, count in sorted(counts.items()))
         description = f"What became of each video: {said}."
         show(lambda: create_table_artifact(rows or [{"stage": "-"}], key="outcomes", description=description))
-        place = f"The report of this run is the file\n\n    {result.report}\n\n"
+        place = f"The report of this run is the file\n\n    {printable(str(result.report))}\n\n"
         show(lambda: create_markdown_artifact(place + description, key="report", description="Where the report is."))
 
 

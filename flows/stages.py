@@ -26,6 +26,7 @@ from affstore.flows.interrupts import Interrupted
 from affstore.flows.runners import Runner
 from affstore.flows.server import Server
 from affstore.store.contract.errors import AffstoreError
+from affstore.store.contract.printable import printable
 from affstore.tasks.outcomes import Outcome
 from affstore.tasks.progress import stop
 
@@ -235,7 +236,8 @@ def log(outcome: Outcome) -> None:
     """Write a line about a unit of work into the log that Prefect shows."""
     if _runs[-1].shown:
         level = {"quarantined": 30, "failed": 40}.get(outcome.status, 20)
-        get_run_logger().log(level, "%s of %s: %s. %s", outcome.stage, outcome.subject, outcome.status, outcome.reason)
+        about, reason = printable(outcome.subject), printable(outcome.reason)
+        get_run_logger().log(level, "%s of %s: %s. %s", outcome.stage, about, outcome.status, reason)
 
 
 def state_of(result: Any) -> State[Any]:
@@ -270,7 +272,7 @@ def _outcomes(result: Any) -> Sequence[Any]:
 def _complaints(outcomes: Sequence[Outcome]) -> str:
     """The first few in words, and how many there are."""
     named = " ".join(f"{outcome.stage} of '{outcome.subject}': {outcome.reason}" for outcome in outcomes[:_NAMED])
-    return f"{len(outcomes)} {outcomes[0].status}. {named}"
+    return f"{len(outcomes)} {outcomes[0].status}. {printable(named)}"
 
 
 def _titled(name: str, asked: Mapping[str, Any]) -> tuple[str, str]:
@@ -282,21 +284,21 @@ def _titled(name: str, asked: Mapping[str, Any]) -> tuple[str, str]:
     files = len(inputs.videos) + len(inputs.annotations) + len(inputs.crops) if inputs is not None else 0
     into = f"{files} files into " if files else ""
     shown = f"{name}: {into}{bench.store_url.rstrip('/').rpartition('/')[2]} ({bench.run_id})"
-    return name, shown.replace("{", "{{").replace("}", "}}")
+    return name, printable(shown).replace("{", "{{").replace("}", "}}")
 
 
 def readable(value: Any) -> Any:
     """A parameter as Prefect can show it: plain values, things that have a name by their names, many as their count."""
-    if value is None or isinstance(value, str | int | float | bool):
+    if value is None or isinstance(value, int | float | bool):
         return value
-    if isinstance(value, Path):
-        return str(value)
+    if isinstance(value, str | Path):
+        return printable(str(value))
     if isinstance(value, Mapping):
-        return {str(key): readable(one) for key, one in value.items()}
+        return {printable(str(key)): readable(one) for key, one in value.items()}
     if isinstance(value, Sequence | set | frozenset):
         return [readable(one) for one in value] if len(value) <= _LISTED else f"{len(value)} of them"
     if isinstance(getattr(value, "name", None), str):
-        return value.name
+        return printable(value.name)
     if is_dataclass(value):
         return {one.name: readable(getattr(value, one.name)) for one in fields(value)}
-    return str(value)
+    return printable(str(value))

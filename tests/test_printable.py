@@ -66,3 +66,13 @@ def test_a_forged_name_reaches_neither_screen_nor_page_nor_state(show, capsys):
     said = "".join(capsys.readouterr())
     assert not set(said) & set("\x1b\x9b\x07\u202e\u2028\x85\udce9")
     assert not any(line.startswith("v9") for line in said.splitlines())
+
+
+def test_what_prefect_is_told_of_a_run_is_printable():
+    from affstore.flows.stages import readable, state_of
+
+    ((key, (value, number)),) = readable({FORGED: (FORGED, 3)}).items()
+    for text in (key, value, state_of([outcome()]).message):
+        assert printable(FORGED) in text
+        assert printable(text) == text
+    assert number == 3
