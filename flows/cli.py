@@ -20,6 +20,7 @@ from affstore.flows.commands.plan import plan
 from affstore.flows.commands.run import run
 from affstore.flows.commands.show import show
 from affstore.flows.commands.status import status
+from affstore.flows.commands.upgrade import upgrade
 from affstore.flows.commands.weights import app as weights
 from affstore.flows.environment import prepare
 from affstore.flows.interrupts import Interrupted, end_on_signals
@@ -41,7 +42,7 @@ app = App(
     result_action="return_value",
 )
 
-_COMMANDS: tuple[Callable[..., int], ...] = (demo, add, plan, run, status, show, export, doctor)
+_COMMANDS: tuple[Callable[..., int], ...] = (demo, add, plan, run, status, show, export, upgrade, doctor)
 for _place, _command in enumerate(_COMMANDS):
     app.command(_command, sort_key=_place)
 app.command(experiment)

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import zarr
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from zarr.codecs import BloscCodec, BytesCodec, ZstdCodec
 from zarr.core.buffer import cpu
@@ -25,8 +25,9 @@ from affstore.store.contract.errors import AnnotationError, NotFoundError, SpecE
 from affstore.store.contract.keys import digest_arrays
 from affstore.store.contract.records import Address, Artifact
 from affstore.store.contract.windows import WindowSpec
+from affstore.store.engine.blocks import create_in_blocks
 from affstore.store.engine.draft import _chunk_rows
-from affstore.store.engine.ranges import RowRange, _is_plain, read_ranges
+from affstore.store.engine.ranges import RowRange, _is_plain, read_ranges, read_rows
 from affstore.store.engine.row_reader import RowReader
 from affstore.tasks.examples import Seen, read_examples
 from affstore.tasks.labelled_rows import StoreRows
@@ -221,6 +222,26 @@ def test_ranges_are_the_rows_that_zarr_reads_however_they_are_packed(codec, shap
         np.testing.assert_array_equal(found, whole[start : start + len(found)])
 
 
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    rows=st.integers(1, 90),
+    chunk=st.integers(1, 5),
+    block=st.integers(1, 7),
+    pieces=st.lists(st.tuples(st.integers(0, 89), st.integers(0, 89)), max_size=4),
+    seed=st.integers(0, 9),
+)
+def test_blocks_are_read_by_us_and_by_zarr_alike(rows, chunk, block, pieces, seed):
+    rng = np.random.default_rng(seed)
+    values = rng.integers(1, 99, (rows, 3)).astype(np.float32) * (rng.random((rows, 1)) < 0.4)
+    values[-1] = -0.0
+    group = zarr.create_group(MemoryStore())
+    create_in_blocks(group, "a", values, chunk=chunk * block, block=block, fill_value=0.0)
+    array = group["a"]
+    assert array[...].tobytes() == read_rows(array).tobytes() == values.tobytes()
+    for start, stop in pieces:
+        assert read_rows(array, slice(start, stop)).tobytes() == values[start:stop].tobytes()
+
+
 @pytest.mark.parametrize("order", ["big", "little"])
 def test_numbers_in_another_machines_order_are_read_right(order):
     held = MemoryStore()
@@ -251,7 +272,7 @@ def test_a_damaged_chunk_is_named_and_never_numbers(codec, held):
         read_ranges([RowRange(array, 0, np.empty((10, 2), np.float32))])
 
 
-def test_embeddings_lie_unpacked_and_chunks_of_zeros_take_no_room(tmp_path):
+def test_embeddings_lie_in_blocks_and_chunks_of_zeros_take_no_room(tmp_path):
     store = FeatureStore.create(str(tmp_path / "store"))
     commit(store, source("a", 3000))
     whole = visual("a", 3000, 64, 0, "face")
@@ -259,10 +280,12 @@ def test_embeddings_lie_unpacked_and_chunks_of_zeros_take_no_room(tmp_path):
     embedding[1000:] = 0
     commit(store, replace(whole, arrays={**whole.arrays, "embedding": embedding}))
     array = store.newest().group(whole.address)["embedding"]
-    assert _is_plain(array)
-    assert array.chunks == (1000, 64)
-    assert sorted(path.stat().st_size for path in tmp_path.rglob("chunks/*"))[-1] == 1000 * 64 * 4
+    assert not _is_plain(array)
+    assert (array.shards, array.chunks) == ((1008, 64), (16, 64))
+    index = 63 * 16 + 4
+    assert sorted(path.stat().st_size for path in tmp_path.rglob("chunks/*"))[-1] == 63 * (16 * 64 * 4 + 4) + index
     assert sum(path.stat().st_size for path in tmp_path.rglob("chunks/*")) < 1100 * 64 * 4
+    np.testing.assert_array_equal(array[...], embedding)
     np.testing.assert_array_equal(store.newest().read(whole.address)["embedding"], embedding)
 
 

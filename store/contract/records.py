@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
@@ -130,8 +132,8 @@ class Record:
         return Parent(self.address.path, self.key, self.digest)
 
     def to_attributes(self, family_version: int) -> dict[str, Any]:
-        """The group attributes that hold this record."""
-        return {
+        """The group attributes that hold this record, with a checksum over all of them."""
+        attributes = {
             "affstore": {
                 "family": self.address.family,
                 "version": family_version,
@@ -146,6 +148,8 @@ class Record:
             },
             **self.attributes,
         }
+        attributes["affstore"]["checksum"] = checksum_of(attributes)
+        return attributes
 
     @classmethod
     def from_attributes(cls, address: Address, attributes: Mapping[str, Any]) -> Record:
@@ -155,24 +159,66 @@ class Record:
             SchemaError: the group holds no record, or one that is damaged.
         """
         own = attributes.get("affstore")
-        try:
-            return cls(
-                address=address,
-                key=own["key"],  # type: ignore[index]
-                recipe=own["recipe"],  # type: ignore[index]
-                digest=own["digest"],  # type: ignore[index]
-                parents=tuple(Parent(*parent) for parent in own["parents"]),  # type: ignore[index]
-                made=own["made"],  # type: ignore[index]
-                code=own["code"],  # type: ignore[index]
-                run_id=own["run_id"],  # type: ignore[index]
-                made_at=own["made_at"],  # type: ignore[index]
-                attributes={name: value for name, value in attributes.items() if name != "affstore"},
-            )
-        except (KeyError, TypeError) as error:
-            raise SchemaError(
-                f"'{address}' has no complete record in its attributes (missing: {error}). "
-                "It was not written by affstore; remove the group or restore an earlier snapshot."
-            ) from error
+        if not isinstance(own, Mapping):
+            raise damaged_record(address, "its record is missing")
+        for name, kind in _OWN.items():
+            if not isinstance(own.get(name), kind):
+                raise damaged_record(address, f"'{name}' of its record is {_short(own.get(name, 'missing'))}")
+        if "checksum" in own and own["checksum"] != checksum_of(attributes):
+            raise damaged_record(address, "the checksum of its record differs")
+        return cls(
+            address=address,
+            key=own["key"],
+            recipe=own["recipe"],
+            digest=own["digest"],
+            parents=tuple(_parent(address, parent) for parent in own["parents"]),
+            made=own["made"],
+            code=own["code"],
+            run_id=own["run_id"],
+            made_at=own["made_at"],
+            attributes={name: value for name, value in attributes.items() if name != "affstore"},
+        )
+
+
+_OWN: Mapping[str, type] = {
+    "version": int,
+    "key": str,
+    "recipe": Mapping,
+    "digest": str,
+    "parents": list,
+    "made": Mapping,
+    "code": Mapping,
+    "run_id": str,
+    "made_at": str,
+}
+"""What a record says of itself, and as what."""
+
+
+def checksum_of(attributes: Mapping[str, Any]) -> str:
+    """The CRC-32 of a group's attributes, as the store gives them back, the checksum itself left out."""
+    own = {name: value for name, value in attributes["affstore"].items() if name != "checksum"}
+    # Written and read once more, so that tuples and the like count as what the store makes of them.
+    read = json.loads(json.dumps({**attributes, "affstore": own}))
+    return f"{zlib.crc32(json.dumps(read, sort_keys=True, separators=(',', ':')).encode()):08x}"
+
+
+def damaged_record(address: Address, what: str) -> SchemaError:
+    """The error for a record that is not what affstore wrote."""
+    return SchemaError(
+        f"'{address}' is damaged: {what}. Another program changed it, or its bytes; restore the store from a copy, or "
+        "read an earlier snapshot."
+    )
+
+
+def _parent(address: Address, parent: Any) -> Parent:
+    if not isinstance(parent, list) or [type(part) for part in parent] != [str, str, str]:
+        raise damaged_record(address, f"'parents' of its record holds {_short(parent)}")
+    return Parent(*parent)
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:60]} …"
 
 
 def record_of(artifact: Artifact, digest: str, code: Mapping[str, str], run_id: str, made_at: str) -> Record:

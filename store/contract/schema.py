@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import yaml
 
 from affstore.store.contract.errors import NewerSchemaError, SchemaError, UnknownNameError
-from affstore.store.contract.records import SLASH, Address, Arrays
+from affstore.store.contract.records import SLASH, Address, Arrays, Record, damaged_record
 
 SCHEMA_FILE = Path(__file__).resolve().parents[1] / "schema.yaml"
 
@@ -26,6 +26,7 @@ class ArraySchema:
     dtypes: tuple[str, ...]
     chunk: int
     codec: str
+    block: int = 0
     optional: bool = False
 
 
@@ -85,29 +86,43 @@ class FamilySchema:
         Raises:
             SchemaError: the message names the array or attribute, what it should be, and what it is.
         """
-        self._check_attributes(attributes)
         missing = [name for name, array in self.arrays.items() if not array.optional and name not in arrays]
         if missing:
             raise SchemaError(f"'{self.name}' needs the array '{missing[0]}'; found {_list(arrays)}.")
+        self.check_attributes(attributes)
         lengths = dict(self.sizes)
         if "frames" in attributes:
             lengths["frame"] = int(attributes["frames"])
         for name in sorted(arrays):
             self._check_array(name, arrays[name], lengths)
 
-    def check_kinds(self, arrays: Arrays) -> None:
-        """See that arrays, or parts of them, are of the family's types and axes, whatever their lengths.
+    def check_kinds(self, arrays: Arrays, frames: int | None = None) -> None:
+        """See that arrays, or parts of them, are of the family's types and axes.
+
+        Args:
+            arrays: some of the artifact's.
+            frames: rows that they must have where an axis is the video's frames; None for any number.
 
         Raises:
             SchemaError: the message names the array.
         """
         for name, array in arrays.items():
-            self._check_array(name, array, {})
+            self._check_array(name, array, {} if frames is None else {"frame": frames})
 
-    def _check_attributes(self, attributes: Mapping[str, Any]) -> None:
+    def check_attributes(self, attributes: Mapping[str, Any]) -> None:
+        """See that the attributes beside the record are there, and are what they are called.
+
+        Raises:
+            SchemaError: the message names the attribute, what it should be, and what it is.
+        """
         missing = [name for name in self.attributes if name not in attributes]
         if missing:
             raise SchemaError(f"'{self.name}' needs the attribute '{missing[0]}'; found {_list(attributes)}.")
+        for name, value in attributes.items():
+            kind = _schema().kinds.get(name)
+            if kind and name in self.attributes and not _KINDS[kind][1](value):
+                found = repr(value) if len(repr(value)) <= 60 else f"{repr(value)[:60]} …"
+                raise SchemaError(f"'{self.name}' needs {_KINDS[kind][0]} as attribute '{name}'; found {found}.")
 
     def _check_array(self, name: str, array: Any, lengths: dict[str, int]) -> None:
         """Check one array; `lengths` gathers the axes' lengths seen so far."""
@@ -124,14 +139,42 @@ class FamilySchema:
                 raise SchemaError(f"'{self.name}.{name}' must have {lengths[dim]} along '{dim}'; found {length}.")
 
 
-def check_version(address: Address, version: int) -> None:
-    """See that this affstore knows the version an artifact was written in.
+def _is_integer(value: Any, low: int, high: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
+
+
+def _is_ratio(value: Any) -> bool:
+    return isinstance(value, list | tuple) and len(value) == 2 and all(_is_integer(part, 1, 2**63) for part in value)
+
+
+_KINDS: Mapping[str, tuple[str, Callable[[Any], bool]]] = {
+    "text": ("a text", lambda value: isinstance(value, str)),
+    "texts": (
+        "a list of texts",
+        lambda value: isinstance(value, list | tuple) and all(isinstance(text, str) for text in value),
+    ),
+    "count": ("a whole number up to 2147483647", lambda value: _is_integer(value, 0, 2**31 - 1)),
+    "integer": ("an integer of 64 bits", lambda value: _is_integer(value, -(2**63), 2**63 - 1)),
+    "ratio": ("two whole numbers from 1 on", _is_ratio),
+}
+"""The kinds of attributes that `schema.yaml` names: what to call a value, and whether one is of it."""
+
+
+def check_record(record: Record, version: int) -> None:
+    """See that a record that was read has what its family promises, in a version that this affstore knows.
 
     Raises:
-        NewerSchemaError: it is newer.
+        NewerSchemaError: it is of a newer version.
+        SchemaError: it is damaged.
     """
+    address = record.address
     known = family(address.family).version
-    if version > known:
+    if version <= known:
+        try:
+            family(address.family).check_attributes(record.attributes)
+        except SchemaError as error:
+            raise damaged_record(address, str(error).rstrip(".")) from error
+    else:
         raise NewerSchemaError(
             f"'{address}' is of version {version} of its family; this affstore knows up to {known}. Update affstore."
         )
@@ -151,12 +194,12 @@ def check_finite(family: str, arrays: Arrays) -> None:
 
 def families() -> Mapping[str, FamilySchema]:
     """Every family of `schema.yaml`, by name."""
-    return _schema()[1]
+    return _schema().families
 
 
 def layout_version() -> int:
     """The version of the tree of groups that this affstore writes and can read."""
-    return _schema()[0]
+    return _schema().layout
 
 
 def family(name: str) -> FamilySchema:
@@ -186,11 +229,20 @@ def address_of(path: str) -> Address:
     raise SchemaError(f"'{path}' is no address of an artifact. Addresses are {paths}.")
 
 
+class Schema(NamedTuple):
+    """The whole of `schema.yaml`: the layout's version, the kinds of attributes by their names, and the families."""
+
+    layout: int
+    kinds: Mapping[str, str]
+    families: Mapping[str, FamilySchema]
+
+
 @cache
-def _schema() -> tuple[int, dict[str, FamilySchema]]:
+def _schema() -> Schema:
     """Read `schema.yaml` once."""
     document = yaml.safe_load(SCHEMA_FILE.read_text(encoding="utf-8"))
-    return document["layout"], {name: _family(name, body) for name, body in document["families"].items()}
+    families = {name: _family(name, body) for name, body in document["families"].items()}
+    return Schema(document["layout"], document["attribute_kinds"], families)
 
 
 def _family(name: str, body: Mapping[str, Any]) -> FamilySchema:
@@ -217,6 +269,7 @@ def _array(fields: Mapping[str, Any]) -> ArraySchema:
         dtypes=tuple(dtype) if isinstance(dtype, list) else (dtype,),
         chunk=fields["chunk"],
         codec=fields["codec"],
+        block=fields.get("block", 0),
         optional=fields.get("optional", False),
     )
 

@@ -10,18 +10,19 @@ import icechunk
 import numpy as np
 import zarr
 from numpy.typing import NDArray
-from zarr.codecs import BloscCodec, ZstdCodec
+from zarr.codecs import BloscCodec, Crc32cCodec, ZstdCodec
 
 from affstore.store.contract.errors import SchemaError
 from affstore.store.contract.keys import digest_arrays
-from affstore.store.contract.records import Address, Artifact, Record, record_of
-from affstore.store.contract.schema import ArraySchema, FamilySchema, check_finite, family
+from affstore.store.contract.records import Address, Arrays, Artifact, Record, record_of
+from affstore.store.contract.schema import ArraySchema, check_finite, family
+from affstore.store.engine.blocks import MARK, create_in_blocks
 from affstore.store.engine.places import in_words
 
-_CODECS: dict[str, Any] = {
-    "none": None,
-    "blosc": BloscCodec(cname="lz4", shuffle="bitshuffle"),
-    "zstd": ZstdCodec(level=3),
+_CODECS: dict[str, list[Any]] = {
+    "none": [Crc32cCodec()],
+    "blosc": [BloscCodec(cname="lz4", shuffle="bitshuffle"), Crc32cCodec()],
+    "zstd": [ZstdCodec(level=3), Crc32cCodec()],
 }
 
 
@@ -67,7 +68,7 @@ class Draft:
         record = record_of(artifact, digest_arrays(artifact.arrays), self._code, self._run_id, made_at)
         with in_words(self.url, "Writing to"):
             self._check_frames(artifact)
-            self._write(schema, artifact, record)
+            self.write(record, artifact.arrays, schema.version)
         self.records = [kept for kept in self.records if kept.address != record.address] + [record]
         return record
 
@@ -83,13 +84,19 @@ class Draft:
         """Let go of the engine's session once the draft is committed."""
         self._fork = None
 
-    def _write(self, schema: FamilySchema, artifact: Artifact, record: Record) -> None:
+    def write(self, record: Record, arrays: Arrays, version: int) -> None:
+        """Write a record and its arrays as they are; `put` is for what is new.
+
+        Args:
+            record: where to, and the record.
+            arrays: the artifact's.
+            version: of its family.
+        """
+        schema = family(record.address.family)
         root = zarr.open_group(self._fork.store, mode="a")
-        group = root.create_group(
-            artifact.address.path, overwrite=True, attributes=record.to_attributes(schema.version)
-        )
-        for name in sorted(artifact.arrays):
-            _write_array(group, name, schema.array(name), artifact.arrays[name])
+        group = root.create_group(record.address.path, overwrite=True, attributes=record.to_attributes(version))
+        for name in sorted(arrays):
+            _write_array(group, name, schema.array(name), arrays[name])
 
     def _check_frames(self, artifact: Artifact) -> None:
         """Frame-aligned is a property of the store: every array has as many rows as its video has frames."""
@@ -101,25 +108,32 @@ class Draft:
         root = zarr.open_group(self._fork.store, mode="r")
         if source not in root:
             raise SchemaError(f"'{address}' belongs to no video: '{source}' is not in the store. Add the video first.")
-        expected = root[source].attrs["frames"]
+        expected = root[source].attrs.get("frames")
         if frames != expected:
             raise SchemaError(f"'{address}' has {frames} rows, but its video has {expected} frames.")
 
 
 def _write_array(group: zarr.Group, name: str, schema: ArraySchema, values: NDArray[Any]) -> None:
-    """Write one array in the codec its schema states, in chunks of equal length; one of zeros takes no room."""
+    """Write one array in the codec its schema states, in chunks of equal length, with their checksums."""
+    rows = _chunk_rows(len(values), schema.chunk) if values.ndim else 1
+    more: dict[str, Any] = {
+        "filters": None,
+        "fill_value": np.zeros((), values.dtype).item(),
+        "dimension_names": schema.dims if schema.dims != ("any",) else None,
+    }
+    if schema.block and values.size:
+        chunk = -(-rows // schema.block) * schema.block
+        create_in_blocks(group, name, values, chunk=chunk, block=schema.block, **more)
+        return
     array = group.create_array(
         name,
         shape=values.shape,
         dtype=values.dtype,
-        chunks=(_chunk_rows(len(values), schema.chunk), *(max(1, length) for length in values.shape[1:]))
-        if values.ndim
-        else (),
+        chunks=(rows, *(max(1, length) for length in values.shape[1:])) if values.ndim else (),
         compressors=_CODECS[schema.codec],
-        filters=None,
-        fill_value=np.zeros((), values.dtype).item(),
-        dimension_names=schema.dims if schema.dims != ("any",) else None,
-        config={"write_empty_chunks": False},
+        attributes={MARK: {"empty_chunks": []}},
+        config={"write_empty_chunks": True},
+        **more,
     )
     array[...] = values
 

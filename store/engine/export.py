@@ -58,7 +58,9 @@ def _to_zarr(store: FeatureStore, records: Sequence[Record], to: Path) -> list[P
         target = root.create_group(record.address.path)
         if "frames" in record.attributes:
             dataset = dataset_of(store, record)
-            chunks = {name: {"chunks": array.chunks} for name, array in source.arrays() if name in dataset}
+            chunks = {
+                name: {"chunks": array.shards or array.chunks} for name, array in source.arrays() if name in dataset
+            }
             dataset.to_zarr(root.store, group=target.path, mode="a", consolidated=False, encoding=chunks)
         else:
             for name, array in store.read(record.address).items():

@@ -7,11 +7,11 @@ from functools import cached_property
 from typing import Any, cast
 
 import icechunk
-import numpy as np
 import zarr
 from numpy.typing import NDArray
 
 from affstore.store.contract.errors import ConflictError, NewerSchemaError, NotFoundError, SpecError, StoreError
+from affstore.store.contract.keys import digest_arrays
 from affstore.store.contract.names import tag_fault
 from affstore.store.contract.printable import excerpt
 from affstore.store.contract.records import Address, Record
@@ -27,7 +27,7 @@ from affstore.store.engine.places import (
     local_folder,
     storage_of,
 )
-from affstore.store.engine.ranges import damage_named
+from affstore.store.engine.ranges import damage, read_rows
 
 BRANCH = "main"
 
@@ -39,6 +39,7 @@ class FeatureStore:
         url: a folder, `s3://bucket/prefix` or `memory:name`.
         at: the tag or snapshot it was opened at; None for the newest.
         snapshot: id of the snapshot it reads.
+        layout: the version of the tree of groups, `layout` in `schema.yaml`.
     """
 
     def __init__(self, url: str, at: str | None = None) -> None:
@@ -57,7 +58,7 @@ class FeatureStore:
                 raise NotFoundError(f"There is no store at '{url}'. `affstore add VIDEO --store {url}` makes one.")
             self._repository = icechunk.Repository.open(storage)
             self.snapshot = self._snapshot_of(at)
-        self._check_layout()
+        self.layout = self._check_layout()
 
     def __reduce__(self) -> tuple[Any, tuple[str, str | None]]:
         # Handles do not travel, addresses do: a worker opens its own.
@@ -148,12 +149,14 @@ class FeatureStore:
             if unknown:
                 raise NotFoundError(f"'{address}' has no array '{unknown[0]}'; it has {sorted(group.array_keys())}.")
             for name in sorted(present):
-                with damage_named(f"{address}.{name}"):
-                    found[name] = np.asarray(cast(zarr.Array[Any], group[name])[rows])
+                found[name] = read_rows(cast(zarr.Array[Any], group[name]), rows)
         if rows == slice(None) and arrays is None:
             family(address.family).check(found, record.attributes)
+            if digest_arrays(found) != record.digest:
+                raise damage(address, "the digest of its arrays is not the one that its record holds")
         else:
-            family(address.family).check_kinds(found)
+            frames = record.attributes.get("frames") if rows == slice(None) else None
+            family(address.family).check_kinds(found, frames)
         return found
 
     def group(self, address: Address) -> zarr.Group:
@@ -246,7 +249,7 @@ class FeatureStore:
             )
         return at
 
-    def _check_layout(self) -> None:
+    def _check_layout(self) -> int:
         with in_words(self.url, "Opening"):
             found = dict(self._root.attrs).get("affstore")
         layout = found.get("layout") if isinstance(found, dict) else None
@@ -257,6 +260,7 @@ class FeatureStore:
                 f"The store at '{self.url}' has layout {layout}; this affstore knows up to {layout_version()}. "
                 "Update affstore."
             )
+        return layout
 
     def _to_commit(self, drafts: Sequence[Draft], tip: str) -> list[Draft]:
         """The drafts that are still news: not what another run has stored with the same keys meanwhile."""

@@ -15,13 +15,13 @@ from urllib.parse import urlparse
 
 import icechunk
 
-from affstore.store.contract.errors import SpecError, StoreError, StoreUnavailableError
+from affstore.store.contract.errors import AffstoreError, SpecError, StoreError, StoreUnavailableError
 
 _MEMORY_LOCK = threading.Lock()
 _engine_process: int | None = None
 """The process in which the engine's threads run, from its first use on."""
-# Its warning about local commits is met by `committer_lock`.
-icechunk.set_logs_filter("error")
+# What it warns of is met by `committer_lock`; what it fails at is raised, and said in one sentence.
+icechunk.set_logs_filter("off")
 
 
 def storage_of(url: str) -> icechunk.Storage:
@@ -111,6 +111,23 @@ def in_words(url: str, doing: str) -> Iterator[None]:
         if reason:
             raise StoreUnavailableError(f"{doing} the store at '{url}' failed: {reason}.") from error
         raise StoreError(f"{doing} the store at '{url}' failed: {_short(text)}") from error
+    except AffstoreError:
+        raise
+    except BaseException as error:
+        # Damaged metadata may be met by the engine, whose code in Rust panics, but by JSON and Zarr as well.
+        if not (doing in _READING and isinstance(error, ValueError | TypeError | LookupError)) and not _is_panic(error):
+            raise
+        raise StoreError(
+            f"{doing} the store at '{url}' failed: what is stored there is damaged ({_short(str(error))}). Restore it "
+            "from a copy."
+        ) from error
+
+
+_READING = ("Opening", "Reading", "Listing")
+
+
+def _is_panic(error: BaseException) -> bool:
+    return type(error).__name__ == "PanicException"
 
 
 def _check_process(url: str) -> None:

@@ -1,16 +1,16 @@
 """Ranges of rows of many arrays, fetched side by side straight into where they stay.
 
-zarr fetches whole chunks into a buffer of its own. Of a chunk that is not packed a store can give the bytes of the very
-rows that are wanted; any other array, zarr reads.
+zarr fetches whole chunks into a buffer of its own. Of a chunk in blocks a store can give the bytes of the blocks that
+hold the rows that are wanted, and each block is checked; any other array, zarr reads. Of arrays that older versions
+wrote plainly, without checksums, the bytes of the very rows are fetched.
 """
 
 from __future__ import annotations
 
 import asyncio
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import zarr
@@ -19,9 +19,9 @@ from zarr.abc.store import RangeByteRequest
 from zarr.codecs import BytesCodec
 from zarr.core.buffer import default_buffer_prototype
 from zarr.core.sync import sync
-from zarr.storage import StorePath
 
 from affstore.store.contract.errors import StoreError
+from affstore.store.engine.blocks import Blocks, is_marked, is_native
 
 _AT_ONCE = 16
 """Requests: enough that none waits for Python, few enough that what is under way stays small (a chunk of
@@ -45,12 +45,38 @@ class RowRange(NamedTuple):
 
 
 class _Part(NamedTuple):
-    """What a range has in one chunk: the chunk, its bytes, and where they go."""
+    """What a range has in one chunk.
 
-    chunk: StorePath
-    bytes: RangeByteRequest
+    Attributes:
+        array: whose chunk it is.
+        number: of the chunk.
+        bytes: where its rows lie in the chunk; None for the whole chunk.
+        skip: rows that come before them in these bytes.
+        into: where the rows go.
+        blocks: how the chunk is built; None where it is nothing but numbers.
+    """
+
+    array: zarr.Array[Any]
+    number: int
+    bytes: RangeByteRequest | None
+    skip: int
     into: NDArray[Any]
-    fill_value: Any
+    blocks: Blocks | None
+
+
+def read_rows(array: zarr.Array[Any], rows: slice = slice(None)) -> NDArray[Any]:
+    """Rows of one array, whatever its axes.
+
+    Raises:
+        StoreError: a chunk is damaged.
+    """
+    if not array.ndim or rows.step not in (None, 1):
+        with damage_named(array.path):
+            return np.asarray(_strict(array)[rows] if array.ndim else _strict(array)[...])
+    start, stop, _ = rows.indices(array.shape[0])
+    found = np.empty((max(0, stop - start), *array.shape[1:]), array.dtype)
+    read_ranges([RowRange(array, start, found)])
+    return found
 
 
 def read_ranges(ranges: Sequence[RowRange]) -> None:
@@ -66,15 +92,20 @@ def read_ranges(ranges: Sequence[RowRange]) -> None:
 
 @contextmanager
 def damage_named(what: object) -> Iterator[None]:
-    """Say in words what a codec makes of a damaged chunk.
+    """Say in words what is wrong with a chunk, and whose it is.
 
     Raises:
-        StoreError: it cannot be unpacked.
+        StoreError: it cannot be unpacked, or is not what was written.
     """
     try:
         yield
-    except (RuntimeError, ValueError) as error:
-        raise StoreError(f"'{what}' is damaged: {error}. {_OTHERWISE}") from error
+    except (RuntimeError, ValueError, FileNotFoundError) as error:
+        raise damage(what, str(error)) from error
+
+
+def damage(what: object, reason: str) -> StoreError:
+    """The error for stored bytes that are not what was written."""
+    return StoreError(f"'{what}' is damaged: {reason.rstrip('.')}. {_OTHERWISE}")
 
 
 async def _read(ranges: Sequence[RowRange]) -> None:
@@ -83,20 +114,25 @@ async def _read(ranges: Sequence[RowRange]) -> None:
 
     async def fetch(part: _Part) -> None:
         async with free:
-            found = await part.chunk.get(default_buffer_prototype(), part.bytes)
-            # Where there is no chunk, there was never anything but the fill value.
-            part.into[...] = part.fill_value if found is None else _numbers(part, found.as_numpy_array())
+            array = part.array
+            key = array.metadata.encode_chunk_key((part.number, *(0 for _ in array.shape[1:])))
+            found = await (array.store_path / key).get(default_buffer_prototype(), part.bytes)
+            with damage_named(array.path):
+                _fill(part, None if found is None else cast(Any, found.as_numpy_array()))
 
     async def unpack(wanted: RowRange) -> None:
         rows = slice(wanted.start, wanted.start + len(wanted.into))
         async with free:
-            with damage_named(wanted.array.store_path):
-                wanted.into[...] = await wanted.array.async_array.getitem(rows)
+            with damage_named(wanted.array.path):
+                wanted.into[...] = await _strict(wanted.array).async_array.getitem(rows)
 
     tasks: list[asyncio.Task[None]] = []
     for wanted in ranges:
-        if _is_plain(wanted.array):
-            tasks += [asyncio.create_task(fetch(part)) for part in _parts_of(wanted)]
+        blocks = Blocks.of(wanted.array)
+        if blocks is not None:
+            tasks += [asyncio.create_task(fetch(part)) for part in _parts_in_blocks(wanted, blocks)]
+        elif _is_plain(wanted.array):
+            tasks += [asyncio.create_task(fetch(part)) for part in _plain_parts(wanted)]
         else:
             tasks.append(asyncio.create_task(unpack(wanted)))
     try:
@@ -107,34 +143,52 @@ async def _read(ranges: Sequence[RowRange]) -> None:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
+def _strict(array: zarr.Array[Any]) -> zarr.Array[Any]:
+    """The array as one of which every chunk must be there, if it was written so."""
+    return array.with_config({"read_missing_chunks": False}) if is_marked(array) else array
+
+
 def _is_plain(array: zarr.Array[Any]) -> bool:
     """Whether a chunk is nothing but numbers in this machine's order, row after row."""
     codecs: list[Any] = [*getattr(array.metadata, "codecs", ())]
     if [type(codec) for codec in codecs] != [BytesCodec] or array.chunks[1:] != array.shape[1:]:
         return False
-    order = codecs[0].endian
-    return array.dtype.isnative and order in (None, sys.byteorder)
+    return is_native(array, codecs[0])
 
 
-def _parts_of(wanted: RowRange) -> Iterator[_Part]:
-    array, start, stop = wanted.array, wanted.start, wanted.start + len(wanted.into)
-    rows, row_bytes = array.chunks[0], array.dtype.itemsize * int(np.prod(array.shape[1:]))
+def _parts_in_blocks(wanted: RowRange, blocks: Blocks) -> Iterator[_Part]:
+    for number, first, last, into in _by_chunk(wanted, blocks.rows * blocks.blocks):
+        in_chunk = min(blocks.rows * blocks.blocks, wanted.array.shape[0] - number * blocks.rows * blocks.blocks)
+        begin, end = first // blocks.rows * blocks.length, blocks.count(last) * blocks.length
+        # A whole chunk is fetched with its index, which is checked as well.
+        where = None if (first, last) == (0, in_chunk) else RangeByteRequest(begin, end)
+        yield _Part(wanted.array, number, where, first % blocks.rows, into, blocks)
+
+
+def _plain_parts(wanted: RowRange) -> Iterator[_Part]:
+    row_bytes = wanted.array.dtype.itemsize * int(np.prod(wanted.array.shape[1:]))
+    for number, first, last, into in _by_chunk(wanted, wanted.array.chunks[0]):
+        yield _Part(wanted.array, number, RangeByteRequest(first * row_bytes, last * row_bytes), 0, into, None)
+
+
+def _by_chunk(wanted: RowRange, rows: int) -> Iterator[tuple[int, int, int, NDArray[Any]]]:
+    """The chunks that a range touches, of `rows` each: number, first row and row after the last in it, their place."""
+    start, stop = wanted.start, wanted.start + len(wanted.into)
     for number in range(start // rows, -(-stop // rows)):
         begin = number * rows
         first, last = max(start, begin), min(stop, begin + rows)
-        key = array.metadata.encode_chunk_key((number, *(0 for _ in array.shape[1:])))
-        yield _Part(
-            array.store_path / key,
-            RangeByteRequest((first - begin) * row_bytes, (last - begin) * row_bytes),
-            wanted.into[first - start : last - start],
-            array.fill_value,
-        )
+        yield number, first - begin, last - begin, wanted.into[first - start : last - start]
 
 
-def _numbers(part: _Part, found: NDArray[Any]) -> NDArray[Any]:
-    if found.nbytes != part.into.nbytes:
-        raise StoreError(
-            f"'{part.chunk}' is damaged: of its bytes {part.bytes.start} to {part.bytes.end} it gave {found.nbytes}. "
-            f"{_OTHERWISE}"
-        )
-    return found.view(part.into.dtype).reshape(part.into.shape)
+def _fill(part: _Part, found: NDArray[np.uint8] | None) -> None:
+    if found is None:
+        if part.blocks is not None and part.number not in part.blocks.empty:
+            raise ValueError(f"its chunk {part.number} is missing")
+        # Where there is no chunk, there was never anything but zeros: they are every array's fill value.
+        part.into[...] = 0 if part.blocks is not None else part.array.fill_value
+    elif part.blocks is not None:
+        part.blocks.decode(found, part.skip, part.into)
+    elif found.nbytes != part.into.nbytes:
+        raise ValueError(f"of its chunk {part.number} it gave {found.nbytes} bytes instead of {part.into.nbytes}")
+    else:
+        part.into[...] = found.view(part.into.dtype).reshape(part.into.shape)

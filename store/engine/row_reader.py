@@ -88,6 +88,7 @@ class RowReader:
                     held = sorted(group.array_keys())
                     raise NotFoundError(f"'{address}' has no array '{self._array}'; it has {held}.")
                 array = cast(zarr.Array[Any], group[self._array])
-            family(address.family).check_kinds({self._array: cast(Any, array)})  # its type and axes are asked alone
+            frames = self.records[index].attributes.get("frames")
+            family(address.family).check_kinds({self._array: cast(Any, array)}, frames)  # it is not read yet
             self._arrays[index] = array
         return self._arrays[index]

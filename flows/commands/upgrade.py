@@ -1,0 +1,42 @@
+"""`affstore upgrade`."""
+
+from __future__ import annotations
+
+from affstore.flows.commands.options import DEFAULT_STORE, DryRun, Json, print_json
+from affstore.flows.watch import to_terminal
+
+
+def upgrade(store: str = DEFAULT_STORE, /, *, dry_run: DryRun = False, json: Json = False) -> int:
+    """Bring a store that an older affstore wrote to today's format, in which every chunk has a checksum.
+
+    Keys, digests and numbers stay; tags and earlier snapshots stay as they are. It is one commit: killed, it leaves the
+    old state or the new one. Stores of the older format can be used without it. Nobody else may write meanwhile.
+
+    Example: affstore upgrade affstore-data --dry-run
+
+    Parameters
+    ----------
+    store
+        A folder, s3://bucket/prefix or memory:name.
+    dry_run
+        Say what would be done, and do nothing.
+    json
+        Print one JSON document.
+    """
+    from dataclasses import asdict
+
+    from affstore.store.contract.schema import layout_version
+    from affstore.store.engine import upgrade as engine
+
+    todo = engine.plan_upgrade(store) if dry_run else engine.upgrade(store)
+    if json:
+        print_json(asdict(todo))
+    elif not todo.is_needed:
+        to_terminal(f"The store at '{store}' has today's layout, {layout_version()}: nothing to do.")
+    else:
+        would = "would be " if dry_run else ""
+        to_terminal(
+            f"The store at '{store}': layout {todo.layout} {would}brought to {layout_version()}, {todo.artifacts} "
+            f"artifacts ({todo.array_bytes / 1e6:.1f} MB unpacked) {would}written anew."
+        )
+    return 0

@@ -1,0 +1,156 @@
+"""Chunks whose rows can be fetched alone and are checked all the same.
+
+A chunk is a shard as Zarr defines it: blocks of rows, each followed by its CRC-32C, and an index of the blocks. Every
+Zarr reader checks them. Ours needs no index to find a row, because a chunk holds all its blocks in order.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import google_crc32c
+import numpy as np
+import zarr
+from numpy.typing import NDArray
+from zarr.codecs import BytesCodec, Crc32cCodec, ShardingCodec
+from zarr.core.buffer import default_buffer_prototype
+from zarr.core.sync import sync
+
+MARK = "affstore"
+"""The attribute of an array of which every chunk is stored, but for those that it names as empty."""
+_CHECKSUM_BYTES = 4
+_NOWHERE = np.iinfo(np.uint64).max
+
+Bytes = NDArray[np.uint8]
+
+
+def is_marked(array: zarr.Array[Any]) -> bool:
+    """Whether a chunk that is not there is damage."""
+    return isinstance(array.attrs.get(MARK), Mapping)
+
+
+def is_native(array: zarr.Array[Any], codec: BytesCodec) -> bool:
+    """Whether numbers are stored as this machine has them in memory."""
+    order = getattr(codec.endian, "value", codec.endian)
+    return array.dtype.isnative and order in (None, sys.byteorder)
+
+
+@dataclass(frozen=True, slots=True)
+class Blocks:
+    """How the chunks of one array are built.
+
+    Attributes:
+        rows: of a block.
+        row_bytes: of a row.
+        blocks: that a chunk has room for.
+        empty: numbers of the chunks that hold zeros only and are not stored.
+    """
+
+    rows: int
+    row_bytes: int
+    blocks: int
+    empty: frozenset[int]
+
+    @classmethod
+    def of(cls, array: zarr.Array[Any]) -> Blocks | None:
+        """How `array` is built, or None if not in blocks, in full chunks and in this machine's order."""
+        codecs: list[Any] = [*getattr(array.metadata, "codecs", ())]
+        if not is_marked(array) or [type(codec) for codec in codecs] != [ShardingCodec] or not array.shards:
+            return None
+        inner: list[Any] = [*codecs[0].codecs]
+        if [type(codec) for codec in inner] != [BytesCodec, Crc32cCodec] or array.shards[1:] != array.shape[1:]:
+            return None
+        if not is_native(array, inner[0]):
+            return None
+        row_bytes = array.dtype.itemsize * int(np.prod(array.shape[1:]))
+        return cls(
+            array.chunks[0], row_bytes, array.shards[0] // array.chunks[0], frozenset(array.attrs[MARK]["empty_chunks"])
+        )
+
+    @property
+    def length(self) -> int:
+        """Bytes of a block and its checksum."""
+        return self.rows * self.row_bytes + _CHECKSUM_BYTES
+
+    def count(self, rows: int) -> int:
+        """The blocks that so many rows fill, the last one perhaps in part."""
+        return -(-rows // self.rows)
+
+    def encode(self, rows: NDArray[Any]) -> Bytes:
+        """The bytes of a chunk of these rows."""
+        count = self.count(len(rows))
+        padded = np.zeros((count, self.rows * self.row_bytes), np.uint8)
+        padded.reshape(-1)[: rows.nbytes] = np.ascontiguousarray(rows).view(np.uint8).reshape(-1)
+        sums = np.array([google_crc32c.value(block) for block in padded], "<u4")
+        blocks = np.concatenate([padded, sums.view(np.uint8).reshape(count, -1)], axis=1)
+        return np.concatenate([blocks.reshape(-1), self._index(count)])
+
+    def decode(self, found: Bytes, skip: int, into: NDArray[Any]) -> None:
+        """Fill `into` with rows out of whole blocks, the first `skip` rows left out.
+
+        Raises:
+            ValueError: a checksum differs, or bytes are missing or too many.
+        """
+        count = self.count(skip + len(into))
+        if len(found) > count * self.length:
+            self._check_index(found[count * self.length :], count)
+        elif len(found) != count * self.length:
+            raise ValueError(f"it gave {len(found)} bytes where {count * self.length} were asked for")
+        target = into.reshape(-1).view(np.uint8)
+        at, begin = 0, skip * self.row_bytes
+        for number in range(count):
+            block = found[number * self.length : (number + 1) * self.length]
+            data = block[:-_CHECKSUM_BYTES]
+            if google_crc32c.value(data) != int.from_bytes(block[-_CHECKSUM_BYTES:].tobytes(), "little"):
+                raise ValueError("the checksum of its bytes differs")
+            part = data[begin : begin + len(target) - at]
+            target[at : at + len(part)] = part
+            at, begin = at + len(part), 0
+
+    def _check_index(self, found: Bytes, count: int) -> None:
+        if not np.array_equal(found, self._index(count)):
+            raise ValueError("the index of its blocks differs")
+
+    def _index(self, count: int) -> Bytes:
+        """Zarr's index of a chunk of so many blocks, with its checksum."""
+        places = np.full((self.blocks, 2), _NOWHERE, "<u8")
+        places[:count, 0] = np.arange(count) * self.length
+        places[:count, 1] = self.length
+        index = places.view(np.uint8).reshape(-1)
+        return np.concatenate([index, np.array([google_crc32c.value(index)], "<u4").view(np.uint8)])
+
+
+def create_in_blocks(
+    group: zarr.Group, name: str, values: NDArray[Any], *, chunk: int, block: int, **more: Any
+) -> None:
+    """Write an array in chunks of `chunk` rows, a multiple of `block`; a chunk of zeros takes no room.
+
+    Args:
+        group: where.
+        name: of the array.
+        values: what to write; at least one axis.
+        chunk: rows of a chunk.
+        block: rows of a block.
+        **more: what else `zarr.Group.create_array` shall know.
+    """
+    parts = [values[first : first + chunk] for first in range(0, len(values), chunk)]
+    empty = [number for number, part in enumerate(parts) if not np.ascontiguousarray(part).view(np.uint8).any()]
+    array = group.create_array(
+        name,
+        shape=values.shape,
+        dtype=values.dtype,
+        shards=(chunk, *values.shape[1:]),
+        chunks=(block, *values.shape[1:]),
+        compressors=Crc32cCodec(),
+        attributes={MARK: {"empty_chunks": empty}},
+        **more,
+    )
+    row_bytes = values.dtype.itemsize * int(np.prod(values.shape[1:]))
+    blocks = Blocks(block, row_bytes, chunk // block, frozenset(empty))
+    for number in sorted(set(range(len(parts))) - set(empty)):
+        key = array.metadata.encode_chunk_key((number, *(0 for _ in values.shape[1:])))
+        buffer = default_buffer_prototype().buffer.from_array_like(blocks.encode(parts[number]))
+        sync((array.store_path / key).set(buffer))

@@ -1,0 +1,79 @@
+"""Bring a store that an older affstore wrote to today's layout."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, cast
+
+import icechunk
+import zarr
+
+from affstore.store.contract.schema import layout_version
+from affstore.store.engine.draft import Draft
+from affstore.store.engine.feature_store import BRANCH, FeatureStore
+from affstore.store.engine.places import committer_lock, in_words, storage_of
+
+
+@dataclass(frozen=True, slots=True)
+class Upgrade:
+    """What an upgrade has to do, or has done.
+
+    Attributes:
+        layout: of the store before.
+        artifacts: to write anew.
+        array_bytes: of their arrays, unpacked.
+        engine_format: whether the repository of the engine is brought to its newest format, too.
+    """
+
+    layout: int
+    artifacts: int
+    array_bytes: int
+    engine_format: bool
+
+    @property
+    def is_needed(self) -> bool:
+        """Whether there is anything to do."""
+        return self.layout < layout_version() or self.engine_format
+
+
+def plan_upgrade(url: str) -> Upgrade:
+    """What `upgrade` would do; nothing is written.
+
+    Raises:
+        StoreError: there is no store, or it is damaged.
+    """
+    store = FeatureStore(url)
+    addresses = [] if store.layout >= layout_version() else store.addresses()
+    with in_words(url, "Reading"):
+        arrays = [array for address in addresses for _, array in store.group(address).arrays()]
+        old_format = _repository(url).spec_version < icechunk.SpecVersion.current()
+    return Upgrade(store.layout, len(addresses), sum(array.nbytes for array in arrays), old_format)
+
+
+def upgrade(url: str) -> Upgrade:
+    """Write every artifact of the newest snapshot anew, with checksums, in one commit; keys and digests stay.
+
+    Tags and earlier snapshots stay as they are and can be read. Whoever is killed leaves the old state or the new one.
+
+    Raises:
+        StoreError: an artifact is damaged, by its name; nothing was changed.
+        ConflictError: another run committed meanwhile; nothing was changed.
+    """
+    todo = plan_upgrade(url)
+    with in_words(url, "Upgrading"), committer_lock(url):
+        store = FeatureStore(url)
+        if store.layout < layout_version():
+            session = _repository(url).writable_session(BRANCH)
+            draft = Draft(url, session, {}, "")
+            for record in store.records():
+                own = cast(dict[str, Any], store.group(record.address).attrs["affstore"])
+                draft.write(record, store.read(record.address), own["version"])
+            zarr.open_group(session.store, mode="a").attrs["affstore"] = {"layout": layout_version()}
+            session.commit(f"layout {layout_version()}")
+        if todo.engine_format:
+            icechunk.upgrade_icechunk_repository(_repository(url), dry_run=False)
+    return todo
+
+
+def _repository(url: str) -> icechunk.Repository:
+    return icechunk.Repository.open(storage_of(url))
