@@ -33,7 +33,7 @@ from bench.clocks import Spent, spent, typical
 from bench.workplace import Workplace
 from numpy.typing import NDArray
 from rich.progress import track
-from zarr.codecs import BloscCodec, ZstdCodec
+from zarr.codecs import BloscCodec, Crc32cCodec, ZstdCodec
 
 from affstore import FeatureStore, FrameWindows
 from affstore.flows.commands.options import print_table
@@ -47,12 +47,18 @@ EXTRACTOR = "emotieffnet_b0"
 WHOLE = 1 << 30
 """More rows than any video has."""
 CHUNKS = (128, 256, 512, 1024, 2048, WHOLE)
-CODECS: dict[str, Any] = {
-    "none": None,
-    "zstd 3": ZstdCodec(level=3),
-    "blosc zstd 3, bits": BloscCodec(cname="zstd", clevel=3, shuffle="bitshuffle"),
-    "blosc lz4, bits": BloscCodec(cname="lz4", clevel=5, shuffle="bitshuffle"),
+CHECKSUM = Crc32cCodec()
+CODECS: dict[str, tuple[int, list[Any]]] = {
+    "none, no checksum": (0, []),
+    "none, blocks of 8": (8, []),
+    "none, blocks of 16": (16, []),
+    "none, blocks of 32": (32, []),
+    "none, blocks of 64": (64, []),
+    "zstd 3": (0, [ZstdCodec(level=3), CHECKSUM]),
+    "blosc zstd 3, bits": (0, [BloscCodec(cname="zstd", clevel=3, shuffle="bitshuffle"), CHECKSUM]),
+    "blosc lz4, bits": (0, [BloscCodec(cname="lz4", clevel=5, shuffle="bitshuffle"), CHECKSUM]),
 }
+"""Rows of a block with a checksum of its own (0: whole chunks only), and how a chunk is packed. The first is layout 1."""
 NOISE = 1e-3
 BATCH = 32
 
@@ -103,11 +109,12 @@ class Maps:
 @contextmanager
 def schema_with(chunk: int, codec: str) -> Iterator[None]:
     """The store as it is, but for the chunks and the codec of visual embeddings."""
-    layout, families = schema.layout_version(), dict(schema.families())
-    visual = families["visual"]
-    arrays = {**visual.arrays, "embedding": replace(visual.arrays["embedding"], chunk=chunk, codec=codec)}
-    families["visual"] = replace(visual, arrays=arrays)
-    with patch.object(schema, "_schema", lambda: (layout, families)), patch.dict(draft._CODECS, CODECS):
+    whole, (block, packed) = schema._schema(), CODECS[codec]
+    visual = whole.families["visual"]
+    embedding = replace(visual.arrays["embedding"], chunk=chunk, block=block, codec=codec)
+    families = {**whole.families, "visual": replace(visual, arrays={**visual.arrays, "embedding": embedding})}
+    changed = whole._replace(families=families)
+    with patch.object(schema, "_schema", lambda: changed), patch.dict(draft._CODECS, {codec: packed}):
         yield
 
 
@@ -238,6 +245,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--frames", type=int, default=5200, help="of each; the mean of Aff-Wild2")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--chunk", type=int, action="append", help="rows; several may be given")
+    parser.add_argument("--codec", choices=CODECS, action="append", help="several may be given")
     asked = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -247,7 +255,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for path, film in zip(maps, films, strict=True):
             film.tofile(path)
         found: dict[tuple[int, str], list[Round]] = defaultdict(list)
-        todo = product(range(asked.rounds), asked.chunk or CHUNKS, CODECS)
+        todo = product(range(asked.rounds), asked.chunk or CHUNKS, asked.codec or CODECS)
         for _, chunk, codec in track(list(todo), "stores", transient=True):
             with schema_with(chunk, codec), tempfile.TemporaryDirectory(dir=folder) as store:
                 found[chunk, codec].append(measured(Path(store) / "store", films, maps))

@@ -50,7 +50,7 @@ def loaded(name, monkeypatch):
 def test_chunks_and_codecs_are_compared(printed, clip):
     size = ("--videos", "1", "--frames", "330", "--rounds", "1", "--chunk", "128")
     said = printed("store_chunks", "--video", clip, *size)
-    assert said.count("\n128 ") == 4
+    assert said.count("\n128 ") == 8
     assert "13 real rows" in said
 
 
