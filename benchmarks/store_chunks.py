@@ -58,7 +58,7 @@ CODECS: dict[str, tuple[int, list[Any]]] = {
     "blosc zstd 3, bits": (0, [BloscCodec(cname="zstd", clevel=3, shuffle="bitshuffle"), CHECKSUM]),
     "blosc lz4, bits": (0, [BloscCodec(cname="lz4", clevel=5, shuffle="bitshuffle"), CHECKSUM]),
 }
-"""Rows of a block with a checksum of its own (0: whole chunks only), and how a chunk is packed. The first is layout 1."""
+"""Rows of a block with its own checksum (0: whole chunks only), and how a chunk is packed. The first is layout 1."""
 NOISE = 1e-3
 BATCH = 32
 
