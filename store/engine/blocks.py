@@ -66,9 +66,8 @@ class Blocks:
         if not is_native(array, inner[0]):
             return None
         row_bytes = array.dtype.itemsize * int(np.prod(array.shape[1:]))
-        return cls(
-            array.chunks[0], row_bytes, array.shards[0] // array.chunks[0], frozenset(array.attrs[MARK]["empty_chunks"])
-        )
+        mark: Any = array.attrs[MARK]
+        return cls(array.chunks[0], row_bytes, array.shards[0] // array.chunks[0], frozenset(mark["empty_chunks"]))
 
     @property
     def length(self) -> int:
