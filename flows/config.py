@@ -126,6 +126,7 @@ class RunConfig(_Strict):
     Attributes:
         store: a folder, `s3://bucket/prefix` or `memory:name`.
         sources: videos, folders, or Aff-Wild2's own root with its videos and annotations.
+        names: `file` calls a video as its file, `folder` by its folders too: `s1/00001.mp4` becomes `s1_00001`.
         crops: kind of crop folder, as in `emotieffnet_b0@cropped`, to the folders that hold one for each video.
         extractors: names of face and sound networks.
         weights: `official`, or `untrained` seeded parameters, which every record and report then says.
@@ -138,6 +139,7 @@ class RunConfig(_Strict):
 
     store: str = "affstore-data"
     sources: tuple[str, ...] = ()
+    names: Literal["file", "folder"] = "file"
     crops: dict[str, tuple[str, ...]] = {}
     extractors: tuple[str, ...] = DEFAULT_EXTRACTORS
     weights: Literal["official", "untrained"] = "official"
@@ -221,13 +223,16 @@ def checked(document: dict[str, Any], where: str) -> RunConfig:
         raise SpecError(f"{where}: '{field}' is wrong: {first['msg']} (found {excerpt(first['input'])}).") from error
 
 
-def profile_of(config: RunConfig, weights: WeightsFolder, store: FeatureStore | None = None) -> Profile:
+def profile_of(
+    config: RunConfig, weights: WeightsFolder, store: FeatureStore | None = None, measured: bool = True
+) -> Profile:
     """What the run wants of every video, with all weights resolved and engines chosen.
 
     Args:
         config: what was asked.
         weights: the parameters on this machine.
         store: whose embeddings keep their engines, or None.
+        measured: measure which engine is fastest where that is not known yet.
 
     Raises:
         WeightsMissingError: weights are not on this machine; the message says what to type.
@@ -237,7 +242,7 @@ def profile_of(config: RunConfig, weights: WeightsFolder, store: FeatureStore | 
     asked = AskedEngine(config.engine, config.precision, chosen_device(config.device))
 
     resolved = _with_weights([spec_of(name) for name in sorted(config.extractors)], weights, untrained)
-    extractors = tuple(settled(spec, asked, weights, store) for spec in resolved)
+    extractors = tuple(settled(spec, asked, weights, store, measured) for spec in resolved)
     return Profile(resolve(DetectorSpec()), TrackingSpec(), extractors)
 
 
@@ -261,6 +266,11 @@ def _with_weights(specs: Sequence[ExtractorSpec], weights: WeightsFolder, untrai
             "Or use `--weights untrained`."
         )
     return found
+
+
+def named_profile(config: RunConfig) -> Profile:
+    """The same by the networks' names alone, for a plan on a machine that does not have their weights yet."""
+    return Profile(resolve(DetectorSpec()), TrackingSpec(), tuple(spec_of(name) for name in sorted(config.extractors)))
 
 
 def _rooted(config: RunConfig, folder: Path) -> RunConfig:

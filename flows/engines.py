@@ -36,7 +36,7 @@ class AskedEngine:
 
 
 def settled(
-    spec: ExtractorSpec, asked: AskedEngine, weights: WeightsFolder, store: FeatureStore | None
+    spec: ExtractorSpec, asked: AskedEngine, weights: WeightsFolder, store: FeatureStore | None, measured: bool = True
 ) -> ExtractorSpec:
     """The spec on an engine.
 
@@ -49,17 +49,20 @@ def settled(
         asked: what the user said.
         weights: where the parameters are, and notes on engines.
         store: holds earlier embeddings, or None.
+        measured: measure engines where no choice is known yet; a plan, whose embeddings are all missing then, need not.
 
     Raises:
         SpecError: the engine that was asked for cannot run on this device.
     """
     if not isinstance(spec, FaceExtractorSpec):
         return replace(spec, precision="float32" if asked.precision == "auto" else asked.precision)
-    choice = _choice(spec, asked, weights, store)
+    choice = _choice(spec, asked, weights, store, measured)
     return replace(spec, engine=choice.engine, precision=choice.precision)
 
 
-def _choice(spec: FaceExtractorSpec, asked: AskedEngine, weights: WeightsFolder, store: FeatureStore | None) -> Choice:
+def _choice(
+    spec: FaceExtractorSpec, asked: AskedEngine, weights: WeightsFolder, store: FeatureStore | None, measured: bool
+) -> Choice:
     if asked.engine != "auto" and asked.precision != "auto":
         return Choice(asked.engine, asked.precision)
     from affstore.models.engines.fidelity import Measuring, best_choice, candidates
@@ -71,8 +74,8 @@ def _choice(spec: FaceExtractorSpec, asked: AskedEngine, weights: WeightsFolder,
             f"{asked.precision}). Leave both to be chosen, or name both."
         )
     held = _held(spec, store) if store is not None else None
-    if held in offered:
-        return held
+    if held in offered or not measured:
+        return held if held in offered else offered[0]
     measuring = Measuring(asked.device, weights.root / "engines", watching().step)
     return best_choice(spec, lambda: weights.load(spec.weights.sha256), offered, measuring)
 

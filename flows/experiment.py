@@ -60,7 +60,7 @@ def experiment(request: RowsRequest) -> RowsResult:
     """Run every row; rows share whatever they have in common, and what the store has already is shown as Cached."""
     run = request.run
     outcomes: list[Outcome] = []
-    if run.inputs.videos or run.inputs.annotations:
+    if run.inputs.brings_files:
         outcomes += ingest(run.bench, run.inputs, run.tries)
     outcomes += extract(run.bench, run.profile, run.tries.retry, run.inputs.crops)
     outcomes += _fitted(run.bench, run.experiments)

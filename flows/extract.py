@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from affstore import FeatureStore
 from affstore.flows.commits import commit_finished, told
@@ -19,9 +19,17 @@ from affstore.tasks.specs import Bench, Profile
 
 
 @stage("extract")
-def extract(bench: Bench, profile: Profile, retry: bool = False, crops: Sequence[CropFolder] = ()) -> list[Outcome]:
-    """Faces and embeddings of every video in the store; videos that lack nothing are one task, shown as Cached."""
+def extract(
+    bench: Bench,
+    profile: Profile,
+    retry: bool = False,
+    crops: Sequence[CropFolder] = (),
+    videos: Collection[str] | None = None,
+) -> list[Outcome]:
+    """Faces and embeddings of a store's videos, or of some; videos that lack nothing are one task, shown as Cached."""
     due, strangers = due_jobs(bench, profile, retry, crops)
+    if videos is not None:
+        due = [job for job in due if job.video in videos]
     watching().stage(
         "extract", len(due) + len(strangers), sum(job.passing_frames for job in due if job.due and not job.refused)
     )

@@ -8,12 +8,11 @@ from collections.abc import Sequence
 from affstore import FeatureStore
 from affstore.flows.commits import commit_finished, told
 from affstore.flows.inputs import Inputs
-from affstore.flows.run import Tries
 from affstore.flows.stages import stage
 from affstore.flows.watch import watching
 from affstore.models.annotations import FoundAnnotation
 from affstore.tasks.annotate import annotate
-from affstore.tasks.arrivals import Arrival, arrivals
+from affstore.tasks.arrivals import Arrival, Arrivals, Tries
 from affstore.tasks.ingest import ingest as ingested
 from affstore.tasks.ingest import ingest_video
 from affstore.tasks.outcomes import Outcome
@@ -25,27 +24,30 @@ _LABELS_A_COMMIT = 32
 @stage("ingest")
 def ingest(bench: Bench, inputs: Inputs, tries: Tries) -> list[Outcome]:
     """Every video's bytes, clock and labels into the store, one task a video."""
-    found = arrivals(FeatureStore(bench.store_url), inputs.digests(), tries.replace_taken, tries.retry)
-    watching().stage("ingest", len(found))
-    # An alias is noted on a source that must be there first.
-    first = [arrival for arrival in found if arrival.verdict not in ("alias", "moved")]
-    outcomes = _ingest(bench, first)
-    for arrival in found:
-        if arrival not in first:  # one after the other: several may be of one source
-            outcomes += _ingest(bench, [arrival])
+    files, unread = inputs.digests()
+    watching().stage("ingest", len(inputs.refused) + len(inputs.videos))
+    outcomes = [
+        told(Outcome("ingest", refusal.file, "failed", refusal.reason, file=refusal.file))
+        for refusal in (*inputs.refused, *unread)
+    ]
+    rounds = Arrivals(FeatureStore(bench.store_url), files, tries)
+    while decided := rounds.next_round():
+        became = _ingest(bench, decided)
+        rounds.note(decided, [outcome.file for outcome in became if outcome.status in ("done", "cached")])
+        outcomes += became
     return outcomes + _annotate(bench, inputs.annotations)
 
 
 def _ingest(bench: Bench, found: Sequence[Arrival]) -> list[Outcome]:
     settled = [told(ingested(bench, one)) for one in found if one.verdict in ("known", "refused", "taken")]
-    units = {str(one.path): (bench, one) for one in found if one.verdict in ("new", "alias", "moved")}
+    units = {one.file: (bench, one) for one in found if one.verdict in ("new", "alias", "moved", "unfit")}
     return settled + commit_finished(bench, ingest_video, units, group=4)
 
 
 def _annotate(bench: Bench, found: Sequence[FoundAnnotation]) -> list[Outcome]:
-    by_video: dict[str, list[FoundAnnotation]] = defaultdict(list)
+    by_name: dict[str, list[FoundAnnotation]] = defaultdict(list)
     for annotation in found:
-        by_video[annotation.video].append(annotation)
-    watching().stage("annotate", len(by_video))
-    units = {video: (bench, video, by_video[video]) for video in sorted(by_video)}
+        by_name[annotation.name].append(annotation)
+    watching().stage("annotate", len(by_name))
+    units = {name: (bench, name, by_name[name]) for name in sorted(by_name)}
     return commit_finished(bench, annotate, units, group=_LABELS_A_COMMIT)

@@ -4,25 +4,68 @@ from __future__ import annotations
 
 import functools
 import glob
+import os
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from affstore import FeatureStore
-from affstore.models.annotations import FoundAnnotation, find_annotations
+from affstore.flows.file_kinds import fault_of_named, is_video_by_name, why_left_alone
+from affstore.flows.walk import Leavings, LeftAlone, files_in
+from affstore.models.annotations import FoundAnnotation, annotation_at, check_annotated_once
 from affstore.models.faces.crop_folder import CropFolder, find_crops
 from affstore.store.contract.errors import SpecError, UnknownNameError
 from affstore.store.contract.keys import digest_file, key_of
+from affstore.store.contract.names import as_text, name_fault, video_name
+from affstore.tasks.arrivals import Arrival
 from affstore.tasks.specs import Profile
 
-VIDEO_SUFFIXES = (
-    ".3gp", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".ogv", ".ts", ".webm",
-    ".wmv",
-)  # fmt: skip
-"""What is taken for a video when a folder is searched."""
+Naming = Literal["file", "folder"]
+"""Whether a video is called as its file (`00001`), or by the folders that it lies in too (`s1_00001`)."""
 
-SOUND_SUFFIXES = (".aac", ".flac", ".m4a", ".mp3", ".ogg", ".opus", ".wav")
-"""What is taken in a folder too, so that its quarantine says that it has no pictures."""
+
+@dataclass(frozen=True, slots=True)
+class VideoFile:
+    """A file to take in.
+
+    Attributes:
+        path: where it is; with what is no UTF-8 written out, since such a path can be neither sent nor stored.
+        name: what its video will be called.
+        fault: why a store cannot hold its name or its place, or an empty text.
+    """
+
+    path: Path
+    name: str
+    fault: str = ""
+
+    @classmethod
+    def of(cls, path: Path, name: str) -> VideoFile:
+        """A file, with what is wrong with its name."""
+        fault, place = name_fault(name), str(path.absolute())
+        if not fault and as_text(place) != place:
+            name, fault = place, "the name of a folder that it is in is no UTF-8 text"
+        return cls(Path(as_text(str(path))), as_text(name), fault or "")
+
+    def digested(self) -> Arrival:
+        """The file with the digest of its bytes, or of its path where it will not be read.
+
+        Raises:
+            OSError: it cannot be read.
+        """
+        if not self.fault:
+            facts = self.path.stat()
+            return Arrival(self.path, self.name, _digest_of(self.path, facts.st_size, facts.st_mtime_ns))
+        said = f"'{self.path}' cannot be taken in: {self.fault}. Rename it and add it again."
+        return Arrival(self.path, self.name, key_of(str(self.path)), "unfit", reason=said)
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A file that the user named and that cannot be taken in; `reason` is a sentence."""
+
+    file: str
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,26 +75,92 @@ class Inputs:
     Attributes:
         videos: files to ingest, in order, each once.
         annotations: ABAW annotation files.
-        left_alone: how many other files the folders held.
+        left_alone: the other files that the folders held.
         crops: folders of face pictures.
+        refused: files that were named and are no videos.
     """
 
-    videos: tuple[Path, ...]
+    videos: tuple[VideoFile, ...]
     annotations: tuple[FoundAnnotation, ...]
-    left_alone: int = 0
+    left_alone: tuple[LeftAlone, ...] = ()
     crops: tuple[CropFolder, ...] = ()
+    refused: tuple[Refusal, ...] = ()
 
-    def digests(self) -> list[tuple[Path, str, str]]:
-        """Each video's path, name and the digest of its bytes; of its path where it cannot be read: a task says why."""
-        return [(path, path.stem, _digest(path)) for path in self.videos]
+    @property
+    def brings_files(self) -> bool:
+        """Whether there is anything to take in, or to say of a file that was named."""
+        return bool(self.videos or self.annotations or self.refused)
+
+    def digests(self) -> tuple[list[Arrival], list[Refusal]]:
+        """Each video with the digest of its bytes; and the files that cannot be read."""
+        files, unread = [], []
+        for video in self.videos:
+            try:
+                files.append(video.digested())
+            except OSError as error:
+                unread.append(_refusal(video.path, f"cannot be read: {error.strerror}. Check its rights"))
+        return files, unread
 
 
-def _digest(path: Path) -> str:
-    try:
-        facts = path.stat()
-        return _digest_of(path, facts.st_size, facts.st_mtime_ns)
-    except OSError:
-        return key_of(str(path))
+def _refusal(path: Path, fault: str) -> Refusal:
+    return Refusal(as_text(str(path)), f"'{as_text(str(path))}' {fault}.")
+
+
+@dataclass(slots=True)
+class _Found:
+    """What a search has found so far."""
+
+    naming: Naming
+    videos: dict[Path, VideoFile] = field(default_factory=dict)
+    annotations: dict[Path, FoundAnnotation] = field(default_factory=dict)
+    leavings: Leavings = field(default_factory=Leavings)
+    refused: list[Refusal] = field(default_factory=list)
+
+    def take_file(self, path: Path) -> None:
+        """Take a file that was named: it is an annotation by its place, cannot be a video, or may be one."""
+        annotation = annotation_at(Path(os.path.abspath(path)))
+        fault = None if annotation and path.is_file() else fault_of_named(path)
+        if fault is not None:
+            self.refused.append(_refusal(path, fault))
+        elif annotation is not None:
+            self._take_annotations([annotation])
+        else:
+            self.videos.setdefault(path, VideoFile.of(path, self._name(path, path.parent)))
+
+    def take_folder(self, root: Path) -> None:
+        """Take what a folder holds: videos by their suffixes, annotations by the folders of Aff-Wild2 they are in.
+
+        Raises:
+            SpecError: it holds neither.
+        """
+        place, own = Path(os.path.realpath(root)), Leavings()
+        videos, annotations = dict[Path, VideoFile](), []
+        for path in files_in(root, own):
+            annotation = annotation_at(place / path.relative_to(root))
+            if is_video_by_name(path.name):
+                videos[path] = VideoFile.of(path, self._name(path, root))
+            elif annotation is not None:
+                annotations.append(annotation)
+            else:
+                own.add(path, why_left_alone(path.name))
+        if not videos and not annotations:
+            held = "; ".join(map(str, own.found())) or "it is empty"
+            raise SpecError(f"'{root}' holds no video and no annotation ({held}). Name another folder, or the files.")
+        for path, video in videos.items():
+            self.videos.setdefault(path, video)
+        self._take_annotations(annotations)
+        self.leavings.merge(own)
+
+    def _take_annotations(self, found: list[FoundAnnotation]) -> None:
+        self.annotations |= {annotation.path: annotation for annotation in found}
+        check_annotated_once(self.annotations.values())
+
+    def _name(self, path: Path, root: Path) -> str:
+        """What a file's video is called; by its folders from `root` on, or by `root` itself if it lies right there."""
+        if self.naming == "file":
+            return video_name(path.stem)
+        folders = path.parent.relative_to(root).parts or (Path(os.path.realpath(root)).name,)
+        return video_name("_".join((*folders, path.stem)))
 
 
 @functools.lru_cache(maxsize=100_000)
@@ -60,40 +169,35 @@ def _digest_of(path: Path, size: int, changed_ns: int) -> str:
     return digest_file(path)
 
 
-def gather(named: Iterable[str], crops: Mapping[str, Iterable[str]] | None = None) -> Inputs:
+def gather(named: Iterable[str], crops: Mapping[str, Iterable[str]] | None = None, naming: Naming = "file") -> Inputs:
     """Find videos, annotations and crop folders.
 
-    A file that is named is always taken. In a folder, whatever its name says is a video or a sound is taken, and
-    annotation files by the folders of Aff-Wild2 that they are in.
+    A file that is named is taken whatever its suffix, unless it is known to be something else. In a folder, whatever
+    its suffix says is a video is taken, annotation files by the folders of Aff-Wild2 that they are in, and all else is
+    left alone, counted and named. Linked folders are followed; hidden ones are not.
 
     Args:
         named: files, folders or globs.
         crops: by kind, the folders in which each video has a folder of face pictures.
+        naming: what videos are called.
 
     Raises:
         SpecError: a path does not exist, or nothing was found in it.
     """
-    videos: dict[Path, None] = {}
-    annotations: dict[Path, FoundAnnotation] = {}
-    left_alone = 0
+    found = _Found(naming)
     for path in _paths(named):
-        if not path.is_dir():
-            videos[path] = None
-            continue
-        files = [file for file in sorted(path.rglob("*")) if file.is_file()]
-        media = [file for file in files if file.suffix.lower() in VIDEO_SUFFIXES + SOUND_SUFFIXES]
-        found = {annotation.path: annotation for annotation in find_annotations(path)}
-        if not media and not found:
-            raise SpecError(
-                f"'{path}' holds no video and no annotation ({len(files)} other files). Name another folder."
-            )
-        videos |= dict.fromkeys(media)
-        for annotation in found.values():
-            _check_once(annotation, annotations.values())
-        annotations |= found
-        left_alone += len(files) - len(media) - len(found)
+        if path.is_dir():
+            found.take_folder(path)
+        else:
+            found.take_file(path)
     folders = tuple(folder for kind, roots in (crops or {}).items() for folder in _crop_folders(kind, roots))
-    return Inputs(tuple(videos), tuple(annotations.values()), left_alone, folders)
+    return Inputs(
+        tuple(found.videos.values()),
+        tuple(found.annotations.values()),
+        found.leavings.found(),
+        folders,
+        tuple(found.refused),
+    )
 
 
 def _crop_folders(kind: str, roots: Iterable[str]) -> list[CropFolder]:
@@ -108,7 +212,7 @@ def _crop_folders(kind: str, roots: Iterable[str]) -> list[CropFolder]:
             raise SpecError(f"'{root}' holds no folder of face pictures. Name the folder that has one for each video.")
         for folder in folders:
             first = found.setdefault(folder.name, folder)
-            if first.path.resolve() != folder.path.resolve():
+            if os.path.realpath(first.path) != os.path.realpath(folder.path):
                 raise SpecError(
                     f"'{first.path}' and '{folder.path}' are both {kind} faces of '{folder.name}'. Name one."
                 )
@@ -136,18 +240,10 @@ def check_kinds(profile: Profile, given: Iterable[str], store: FeatureStore) -> 
             )
 
 
-def _check_once(new: FoundAnnotation, known: Iterable[FoundAnnotation]) -> None:
-    """Two editions of the annotations would take turns in the store, run by run."""
-    for old in known:
-        same = (old.task, old.video, old.subject) == (new.task, new.video, new.subject)
-        if same and old.path != new.path:
-            raise SpecError(f"'{old.path}' and '{new.path}' annotate the same for one task. Name one edition only.")
-
-
 def _paths(named: Iterable[str]) -> Iterator[Path]:
     for text in named:
         path = Path(text).expanduser()
-        matches = [path] if path.exists() or path.is_symlink() else [Path(hit) for hit in sorted(glob.glob(str(path)))]
+        matches = [path] if os.path.lexists(path) else [Path(hit) for hit in sorted(glob.glob(str(path)))]
         if not matches:
             raise SpecError(f"There is no file or folder '{text}'. Check the path.")
         yield from matches

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from affstore.flows.runners import RunnerSpec
 from affstore.tasks.memory import Film, Hands, MemoryNeed, due_part, faces_in, memory_need
+from affstore.tasks.sources import place_of
 
 if TYPE_CHECKING:
     from affstore.flows.inputs import Inputs
@@ -24,7 +25,13 @@ def need_of(request: Request, runner: RunnerSpec) -> MemoryNeed:
     from affstore.tasks.planning import plan
 
     bench, records = request.bench, FeatureStore(request.bench.store_url).records()
-    rows = plan(records, request.profile, put_to_videos(records, request.inputs.crops))
+    given = put_to_videos(records, request.inputs.crops)
+    rows = plan(records, request.profile, given)
+    if not request.everything:
+        places = {place_of(file.path) for file in request.inputs.videos}
+        known = {r.address.video for r in records if r.attributes.get("location") in places}
+        known |= {video for _, video in given.folders}
+        rows = [row for row in rows if row.address.video in known]
     profile, films = due_work(request.profile, records, rows, request.inputs)
     return memory_need(profile, bench.weights, films, hands_of(runner, bench.device))
 
@@ -45,7 +52,7 @@ def due_work(
     sources = [record for record in records if record.address.family == "source"]
     here = {record.attributes["location"] for record in sources}
     films = [Film.of_record(record, faces) for record in sources if record.address.video in videos]
-    new = [Film.of_file(path.stem, path) for path in inputs.videos if str(path.resolve()) not in here]
+    new = [Film.of_file(file.name, file.path) for file in inputs.videos if place_of(file.path) not in here]
     arriving = [film for film in new if film is not None]
     part = profile if arriving else due_part(profile, {address.producer for address in due})
     return part, [*films, *arriving]

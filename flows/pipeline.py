@@ -23,9 +23,13 @@ from affstore.flows.report import write_report
 from affstore.flows.run import Request, RunResult
 from affstore.flows.stages import show, stage
 from affstore.flows.train import train
+from affstore.store.contract.names import video_name
 from affstore.store.contract.printable import printable
+from affstore.store.engine.reading import video_names
+from affstore.tasks.crop_plan import put_to_videos
 from affstore.tasks.evaluate import Evaluation, evaluate
 from affstore.tasks.outcomes import Outcome
+from affstore.tasks.remarks import remarks_of
 
 
 @stage("pipeline")
@@ -33,9 +37,10 @@ def pipeline(request: Request) -> RunResult:
     """Run every stage that the request names; what the store has already is shown as Cached."""
     stages = _Stages(request)
     bench, experiments = request.bench, request.experiments
-    if request.inputs.videos or request.inputs.annotations:
+    if request.inputs.brings_files:
         stages.did(ingest(bench, request.inputs, request.tries))
-    stages.did(extract(bench, request.profile, request.tries.retry, request.inputs.crops))
+    videos = None if request.everything else named_videos(FeatureStore(bench.store_url), request, stages.outcomes)
+    stages.did(extract(bench, request.profile, request.tries.retry, request.inputs.crops, videos))
     if request.experiments:
         trained = train(bench, request.experiments)
         stages.did(trained)
@@ -49,7 +54,13 @@ def pipeline(request: Request) -> RunResult:
         stages.did(outcomes)
     store = FeatureStore(bench.store_url)
     result = RunResult(
-        request, tuple(stages.outcomes), _evaluations(store, request), store.snapshot, tag, tuple(published)
+        request,
+        tuple(stages.outcomes),
+        _evaluations(store, request),
+        store.snapshot,
+        tag,
+        tuple(published),
+        remarks=tuple(remarks_of(store, videos)),
     )
     result = replace(result, report=write_report(result, request.runs_folder / bench.run_id))
     stages.finish(result)
@@ -62,7 +73,7 @@ class _Stages:
     def __init__(self, request: Request) -> None:
         self.outcomes: list[Outcome] = []
         self._done = 0
-        stages = [bool(request.inputs.videos), True, *[bool(request.experiments)] * 2, request.publish is not None]
+        stages = [request.inputs.brings_files, True, *[bool(request.experiments)] * 2, request.publish is not None]
         self._stages = sum(stages)
         self._progress = show(lambda: create_progress_artifact(0.0, key="progress", description="How far the run is."))
 
@@ -86,6 +97,14 @@ class _Stages:
         show(lambda: create_table_artifact(rows or [{"stage": "-"}], key="outcomes", description=description))
         place = f"The report of this run is the file\n\n    {printable(str(result.report))}\n\n"
         show(lambda: create_markdown_artifact(place + description, key="report", description="Where the report is."))
+
+
+def named_videos(store: FeatureStore, request: Request, outcomes: Sequence[Outcome]) -> set[str]:
+    """The stored videos that a run's inputs name: the files that are in the store, and those with crop folders."""
+    names = video_names(store)
+    taken_in = {o.subject for o in outcomes if o.stage == "ingest" and o.status in ("done", "cached")}
+    with_crops = {video for _, video in put_to_videos(store.records("source"), request.inputs.crops).folders}
+    return with_crops | {names[video_name(name)] for name in taken_in}
 
 
 def _evaluations(store: FeatureStore, request: Request) -> tuple[Evaluation, ...]:

@@ -17,28 +17,17 @@ from affstore.flows.server import Server, prefect_server
 from affstore.flows.watch import Watcher, shown_by
 from affstore.models.submission import read_sample
 from affstore.models.weights.folder import default_folder
-from affstore.store.contract.errors import AffstoreError, SpecError
+from affstore.store.contract.errors import AffstoreError, SourceError, SpecError
 from affstore.store.contract.labels import TASKS
 from affstore.store.engine.places import is_local, local_folder
+from affstore.tasks.arrivals import Tries
 from affstore.tasks.evaluate import Evaluation
 from affstore.tasks.outcomes import Outcome
 from affstore.tasks.plan_rows import PlanRow
 from affstore.tasks.progress import begin
 from affstore.tasks.recipes import crop_stage
+from affstore.tasks.remarks import Remark
 from affstore.tasks.specs import Bench, ExperimentSpec, Profile
-
-
-@dataclass(frozen=True, slots=True)
-class Tries:
-    """What is tried although the store knows better.
-
-    Attributes:
-        replace_taken: a known name with other bytes is a new version of its video.
-        retry: what is in quarantine with the same name and bytes is tried again.
-    """
-
-    replace_taken: bool = False
-    retry: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,10 +37,11 @@ class Request:
     Attributes:
         bench: where it works.
         inputs: videos and annotations to take in.
-        profile: what is extracted from every video of the store.
+        profile: what is extracted from the videos.
         experiments: heads to train and apply.
         publish: where to, or None.
         tries: what is tried although the store knows better.
+        everything: whether all videos of the store are brought up to date, or only those that the inputs name.
         runs_folder: gets Prefect's database and the reports.
     """
 
@@ -60,7 +50,8 @@ class Request:
     profile: Profile
     experiments: tuple[ExperimentSpec, ...] = ()
     publish: PublishConfig | None = None
-    tries: Tries = Tries()
+    tries: Tries = field(default_factory=Tries)
+    everything: bool = True
     runs_folder: Path = Path()
 
 
@@ -76,6 +67,7 @@ class RunResult:
         tag: that names it, or empty.
         published: files that were written.
         report: the page that says all this.
+        remarks: what to know of the videos that it was about.
     """
 
     request: Request
@@ -85,6 +77,7 @@ class RunResult:
     tag: str = ""
     published: tuple[Path, ...] = field(default=())
     report: Path | None = None
+    remarks: tuple[Remark, ...] = ()
 
     @property
     def exit_code(self) -> int:
@@ -96,14 +89,19 @@ class RunResult:
         return sum(o.status in statuses and (not stages or o.stage in stages) for o in self.outcomes)
 
 
-def request_of(config: RunConfig, replace_taken: bool = False, retry: bool = False) -> Request:
+def request_of(config: RunConfig, tries: Tries | None = None, everything: bool = True) -> Request:
     """Check a configuration against this machine: inputs, names, weights, store, device.
+
+    Args:
+        config: what is to be run.
+        tries: what is tried although the store knows better.
+        everything: bring all videos of the store up to date, not only those of the configuration's sources and crops.
 
     Raises:
         AffstoreError: something is wrong; nothing was started.
     """
     experiments = config.specs()
-    inputs = gather(config.sources, config.crops)
+    inputs = _inputs(config)
     weights = default_folder()
     _check_samples(config.publish)
     store = FeatureStore.create(config.store)
@@ -113,8 +111,19 @@ def request_of(config: RunConfig, replace_taken: bool = False, retry: bool = Fal
     store.prepare(_producers(profile, config.crops, experiments))
     runs = runs_folder(config.store)
     bench = Bench(config.store, _run_id(), weights.root, chosen_device(config.device), runs / "trainings")
-    tries = Tries(replace_taken, retry)
-    return Request(bench, inputs, profile, experiments, config.publish, tries, runs)
+    return Request(bench, inputs, profile, experiments, config.publish, tries or Tries(), everything, runs)
+
+
+def _inputs(config: RunConfig) -> Inputs:
+    """What the configuration's paths hold.
+
+    Raises:
+        SourceError: they hold nothing that can be used.
+    """
+    inputs = gather(config.sources, config.crops, config.names)
+    if inputs.refused and not (inputs.videos or inputs.annotations or inputs.crops):
+        raise SourceError(" ".join(refusal.reason for refusal in inputs.refused))
+    return inputs
 
 
 def execute(request: Request, runner: RunnerSpec, watcher: Watcher) -> RunResult:
@@ -141,7 +150,7 @@ def nothing_to_do(request: Request) -> bool:
 
 def _wanted(request: Request) -> Iterator[PlanRow]:
     """What the plan says of all that a run would see to; what is quick to find out first."""
-    from affstore.tasks.arrival_plan import arrival_rows, stranger_rows
+    from affstore.tasks.arrival_plan import arrival_rows, named_videos, stranger_rows
     from affstore.tasks.arrivals import arrivals
     from affstore.tasks.crop_plan import put_to_videos
     from affstore.tasks.experiment_plan import plan_with
@@ -151,9 +160,13 @@ def _wanted(request: Request) -> Iterator[PlanRow]:
     records = store.records()
     given = put_to_videos(records, inputs.crops)
     rows = plan(records, request.profile, given)
-    yield from rows
-    yield from plan_with(store, rows, request.experiments)
-    arriving = arrivals(store, inputs.digests(), request.tries.replace_taken)
+    if request.everything:
+        yield from rows
+        yield from plan_with(store, rows, request.experiments)
+    arriving = arrivals(store, inputs.digests()[0], request.tries)
+    if not request.everything:
+        named = named_videos(arriving, given)
+        yield from (row for row in rows if row.address.video in named)
     yield from arrival_rows(store, arriving, inputs.annotations)
     yield from stranger_rows(given, arriving)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 
 from affstore.store.contract.errors import AnnotationError, SpecError
 from affstore.store.contract.labels import AU, AU_8, EXPR, EXPR_7, VA, LabelSpace, task_space
-from affstore.store.contract.names import join_subject, split_subject
+from affstore.store.contract.names import split_subject, video_name
 
 EDITIONS: dict[str, tuple[LabelSpace, ...]] = {"expr": (EXPR, EXPR_7), "au": (AU, AU_8), "va": (VA,)}
 """The spaces each task had, today's first: ABAW 1 and 2 had 7 expressions, ABAW 1 had 8 action units."""
@@ -72,13 +73,21 @@ class FrameLabels(NamedTuple):
 
 @dataclass(frozen=True, slots=True, order=True)
 class FoundAnnotation:
-    """An annotation file by what its place and name say: `12_left.txt` is of the video `12` and its subject `left`."""
+    """An annotation file by what its place and name say.
+
+    `12_left.txt` is of the video `12` and its subject `left`, unless a video is itself called `12_left`.
+    """
 
     task: str
     split: Literal["train", "validation"]
     video: str
     subject: str
     path: Path
+
+    @property
+    def name(self) -> str:
+        """The file's name, as videos are called."""
+        return video_name(self.path.stem)
 
 
 def read_annotation(path: Path, task: str) -> Annotation:
@@ -154,28 +163,37 @@ def find_annotations(folder: Path) -> list[FoundAnnotation]:
     root = folder.resolve()
     if not root.is_dir():
         raise SpecError(f"Annotations are looked for in a folder, and '{folder}' is none. Check the path.")
-    paths = (path for path in root.rglob("*.txt") if not path.name.startswith("."))
-    found = sorted(one for one in map(_by_place, paths) if one is not None)
-    seen: dict[tuple[str, str, str], Path] = {}
-    for one in found:
-        first = seen.setdefault((one.task, one.video, one.subject), one.path)
-        if first != one.path:
-            subject = join_subject(one.video, one.subject)
-            raise SpecError(
-                f"'{subject}' is annotated twice for the task '{one.task}': '{first}' and '{one.path}'. "
-                "Point at the folder of one edition."
-            )
+    found = sorted(one for one in map(annotation_at, root.rglob("*.txt")) if one is not None)
+    check_annotated_once(found)
     return found
 
 
-def _by_place(path: Path) -> FoundAnnotation | None:
+def check_annotated_once(found: Iterable[FoundAnnotation]) -> None:
+    """See that two editions of the annotations do not take turns in the store, run by run.
+
+    Raises:
+        SpecError: one subject of a video is annotated twice for one task.
+    """
+    first: dict[tuple[str, str], Path] = {}
+    for one in found:
+        path = first.setdefault((one.task, one.name), one.path)
+        if path != one.path:
+            raise SpecError(
+                f"'{one.name}' is annotated twice for the task '{one.task}': '{path}' and '{one.path}'. "
+                "Point at the folder of one edition."
+            )
+
+
+def annotation_at(path: Path) -> FoundAnnotation | None:
     """What a file's folders say it is; None for a file that is in no split of a task."""
+    if path.suffix.lower() != ".txt" or path.name.startswith("."):
+        return None
     folders = [part.lower() for part in path.parent.parts]
     tasks = [_TASK_FOLDERS[part] for part in folders if part in _TASK_FOLDERS]
     splits = [_SPLIT_FOLDERS[part] for part in folders if part in _SPLIT_FOLDERS]
     if not tasks or not splits:
         return None
-    return FoundAnnotation(tasks[-1], splits[-1], *split_subject(path.stem), path)
+    return FoundAnnotation(tasks[-1], splits[-1], *split_subject(video_name(path.stem)), path)
 
 
 def _lines(path: Path) -> list[str]:

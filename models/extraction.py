@@ -95,6 +95,11 @@ class TrackedFaces:
         """Who was seen, once the video has passed."""
         return self._tracker.subjects()
 
+    @property
+    def faces_at_once(self) -> int:
+        """The most faces at once, of those that lasted; more than there are subjects where some are not kept."""
+        return self._tracker.faces_at_once()
+
     def tracks(self) -> dict[str, FaceTrack]:
         """Each subject's face through the video."""
         return {

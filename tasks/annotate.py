@@ -15,12 +15,14 @@ from affstore.models.annotations import FoundAnnotation, fit_to_frames, read_ann
 from affstore.store.contract.errors import NotFoundError, SourceError
 from affstore.store.contract.keys import digest_file, key_of
 from affstore.store.contract.labels import task_space
+from affstore.store.contract.names import MAIN, split_subject
 from affstore.store.contract.records import Address, Artifact, Record
 from affstore.store.engine.draft import Draft
-from affstore.store.engine.reading import find_source
+from affstore.store.engine.reading import find_source, video_names
 from affstore.tasks import recipes
+from affstore.tasks.crop_plan import two_meanings
 from affstore.tasks.outcomes import Outcome, as_state
-from affstore.tasks.sources import lift_quarantine, quarantine_artifact
+from affstore.tasks.sources import lift_quarantine, place_of, quarantine_artifact
 from affstore.tasks.specs import Bench
 
 
@@ -36,39 +38,71 @@ def annotate(bench: Bench, name: str, found: Sequence[FoundAnnotation]) -> State
 
 
 def store_labels(bench: Bench, name: str, found: Sequence[FoundAnnotation]) -> Outcome:
-    """The body of `annotate`, for those without Prefect."""
+    """The body of `annotate`, for those without Prefect.
+
+    Args:
+        bench: where the run works.
+        name: what the annotation files are called: a video, or one of its people as `12_left`.
+        found: the files of that name, one a task.
+    """
     store = FeatureStore(bench.store_url)
     draft = store.draft(bench.code, bench.run_id)
     reasons: list[str] = []
-    waiting = 0
+    try:
+        source, subject, note = _whose(store, name)
+    except NotFoundError:
+        return Outcome("annotate", name, "failed", f"there is no video '{name}' in the store to put its labels on")
     for annotation in found:
         try:
-            _store_label(store, draft, annotation)
-        except NotFoundError:
-            waiting += 1
+            _store_label(store, draft, annotation, (source, subject))
         except SourceError as error:
             reasons.append(str(error))
             _note_unusable(store, draft, annotation, str(error))
     written = draft if draft.records else None
     if reasons:
         return Outcome("annotate", name, "quarantined", " ".join(dict.fromkeys(reasons)), draft=written)
-    if waiting == len(found):
-        return Outcome("annotate", name, "failed", f"there is no video '{name}' in the store to put its labels on")
     if written is None:
-        return Outcome("annotate", name, "cached", "its labels are in the store")
-    return Outcome("annotate", name, "done", f"{len(draft.records)} label files", draft=written)
+        return Outcome("annotate", name, "cached", f"its labels are in the store{note}")
+    return Outcome("annotate", name, "done", f"{len(draft.records)} label files{note}", draft=written)
 
 
-def _store_label(store: FeatureStore, draft: Draft, found: FoundAnnotation) -> None:
-    source = find_source(store, found.video)
-    address = Address("label", found.task, source.address.video, found.subject)
+def _whose(store: FeatureStore, name: str) -> tuple[Record, str, str]:
+    """The video and the subject that annotation files are of, and what a person should know of that choice.
+
+    A video that is itself called `12_left` is meant before the left person of `12`.
+
+    Raises:
+        NotFoundError: there is no such video.
+    """
+    video, side = split_subject(name)
+    if video == name:
+        return find_source(store, name), MAIN, ""
+    names = video_names(store)
+    if name in names:
+        note = two_meanings(name, names)
+        return find_source(store, name), MAIN, f". {note}" if note else ""
+    return find_source(store, video), side, ""
+
+
+def _store_label(store: FeatureStore, draft: Draft, found: FoundAnnotation, whose: tuple[Record, str]) -> None:
+    source, subject = whose
+    address = Address("label", found.task, source.address.video, subject)
     sha256 = digest_file(found.path)
     recipe = recipes.label(found.task, found.split, sha256, source.key)
     held = store.find(address)
     if held is not None and held.key == key_of(recipe):
         return
     draft.put(_label_artifact(address, recipe, found, source))
-    lift_quarantine(store, draft, "annotate", found.path.name)
+    _take_back(store, draft, found, address)
+    lift_quarantine(store, draft, "annotate", location=place_of(found.path))
+
+
+def _take_back(store: FeatureStore, draft: Draft, found: FoundAnnotation, address: Address) -> None:
+    """Remove the same file's labels from where they were put before the video that they are of was there."""
+    old = Address("label", found.task, found.video, found.subject)
+    held = store.find(old) if old != address else None
+    if held is not None and held.attributes["location"] == place_of(found.path):
+        draft.remove(old)
 
 
 def _note_unusable(store: FeatureStore, draft: Draft, found: FoundAnnotation, reason: str) -> None:
@@ -86,7 +120,7 @@ def _label_artifact(address: Address, recipe: dict[str, Any], found: FoundAnnota
         "task": found.task,
         "labels": list(task_space(found.task).names),
         "split": found.split,
-        "location": str(found.path.resolve()),
+        "location": place_of(found.path),
         "complaint": labels.complaint,
     }
     value = np.where(labels.known, labels.value, 0).astype(labels.value.dtype)

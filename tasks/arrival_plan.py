@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from affstore import FeatureStore
 from affstore.models.annotations import FoundAnnotation
 from affstore.store.contract.keys import digest_file, key_of
+from affstore.store.contract.names import split_subject
 from affstore.store.contract.records import Address
+from affstore.store.engine.reading import video_names
 from affstore.tasks import recipes
 from affstore.tasks.arrivals import Arrival
 from affstore.tasks.crop_plan import GivenCrops
+from affstore.tasks.memory import Film
 from affstore.tasks.plan_rows import PlanRow
+from affstore.tasks.specs import Profile
 
 
 def arrival_rows(
@@ -21,13 +25,14 @@ def arrival_rows(
     rows = []
     for arrival in arriving:
         if arrival.verdict in ("new", "alias", "moved"):
-            rows.append(PlanRow(Address("source", video=arrival.name), "missing", f"to take in: {arrival.path}"))
-        elif arrival.verdict in ("refused", "taken"):
-            reason = arrival.reason or "its name is taken by other bytes"
-            rows.append(PlanRow(Address("source", video=arrival.name), "quarantined", reason))
+            rows.append(PlanRow(Address("source", video=arrival.name), "missing", f"to take in: {arrival.file}"))
+        elif arrival.verdict != "known":
+            rows.append(PlanRow(Address("source", video=arrival.name), "quarantined", arrival.reason))
+    names = video_names(store)
     for found in annotations:
-        source = store.find(Address("source", video=found.video))
-        address = Address("label", found.task, found.video, found.subject)
+        video, subject = split_subject(found.name, names)
+        source = store.find(Address("source", video=names.get(video, video)))
+        address = Address("label", found.task, names.get(video, video), subject)
         held = store.find(address)
         key = source and key_of(recipes.label(found.task, found.split, digest_file(found.path), source.key))
         if source is not None and (held is None or held.key != key) and not _unusable(store, found):
@@ -40,10 +45,39 @@ def stranger_rows(given: GivenCrops, arriving: Iterable[Arrival]) -> list[PlanRo
     names = {arrival.name for arrival in arriving if arrival.verdict in ("new", "alias", "moved")}
     rows = []
     for folder, reason in given.strangers:
-        comes = folder.video in names
-        address = Address("face", folder.kind, folder.video, folder.subject)
+        video, subject = split_subject(folder.name, names)
+        comes = video in names
+        address = Address("face", folder.kind, video, subject)
         rows.append(PlanRow(address, "missing", f"to read: {folder.path}" if comes else reason, asked=comes))
     return rows
+
+
+def extraction_rows(profile: Profile, arriving: Iterable[Arrival], films: Mapping[str, Film]) -> list[PlanRow]:
+    """Rows for what a run would extract from videos that it takes in, as far as their containers say.
+
+    Args:
+        profile: what is wanted of every video.
+        arriving: the files of the run.
+        films: by name, what their containers say.
+    """
+    rows = []
+    for arrival in arriving:
+        if arrival.verdict != "new":
+            continue
+        film = films.get(arrival.name)
+        frames = film.frames if film else 0
+        addresses = [Address("face", profile.detector.name, arrival.name)] if profile.finds_faces else []
+        addresses += [Address("visual", spec.name, arrival.name) for spec in profile.faces_from(profile.detector.name)]
+        if film is None or film.sound_hz:
+            addresses += [Address("audio", spec.name, arrival.name) for spec in profile.sounds]
+        rows += [PlanRow(address, "missing", "once the video is taken in", frames) for address in addresses]
+    return rows
+
+
+def named_videos(arriving: Iterable[Arrival], given: GivenCrops) -> set[str]:
+    """The videos that the files and crop folders of a run are of, as far as they are in the store or come into it."""
+    kept = (arrival for arrival in arriving if arrival.verdict in ("new", "known", "alias", "moved"))
+    return {arrival.held_as or arrival.name for arrival in kept} | {video for _, video in given.folders}
 
 
 def _unusable(store: FeatureStore, found: FoundAnnotation) -> bool:

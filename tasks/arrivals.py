@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 from affstore import FeatureStore
 from affstore.store.contract.keys import key_of
-from affstore.store.contract.records import Record
+from affstore.store.contract.names import video_name
+from affstore.store.contract.records import Address, Record
 from affstore.tasks import recipes
+from affstore.tasks.sources import place_of
 
-Verdict = Literal["new", "known", "alias", "moved", "taken", "refused"]
+Verdict = Literal["new", "known", "alias", "moved", "taken", "refused", "unfit"]
+_WRITING = ("new", "alias", "moved")
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,81 +29,199 @@ class Arrival:
         sha256: of its bytes.
         verdict: `new` bytes; `known` bytes under a known name; `alias`, known bytes under a new name; `moved`, known
             but elsewhere on the disk; `taken`, a known name with other bytes; `refused` before, with the same name
-            and bytes.
-        held_as: the name under which the store has these bytes, or a quarantine address.
-        reason: why it was refused before.
+            and bytes; `unfit`, a name that no store can hold.
+        held_as: the name under which the store has these bytes.
+        reason: why it cannot be taken in.
+        lifts: what is in quarantine for this file, and leaves it once the file is taken in.
     """
 
     path: Path
     name: str
     sha256: str
-    verdict: Verdict
+    verdict: Verdict = "new"
     held_as: str = ""
     reason: str = ""
+    lifts: tuple[Address, ...] = ()
+
+    @property
+    def file(self) -> str:
+        """The file's path as text."""
+        return str(self.path)
 
 
-def arrivals(
-    store: FeatureStore, files: Iterable[tuple[Path, str, str]], replace_taken: bool = False, retry: bool = False
-) -> list[Arrival]:
-    """Compare files `(path, name, sha256)` with the store, and with each other.
+@dataclass(frozen=True, slots=True)
+class Tries:
+    """What is tried although the store knows better.
 
-    Of two files of one call with the same bytes the second is an alias of the first; of two with the same name and
-    other bytes the second is refused.
-
-    Args:
-        store: the store as it is now.
-        files: what arrives, in order.
-        replace_taken: take a known name with other bytes as a new version of that video.
-        retry: try again what was quarantined with the same name and bytes.
+    Attributes:
+        replace_taken: a known name with other bytes is a new version of its video.
+        retry: what is in quarantine with the same name and bytes is tried again.
     """
-    known = _Known(store, retry)
-    found = []
-    for path, name, sha256 in files:
-        arrival = known.judge(Arrival(path, name, sha256, "new"))
-        if arrival.verdict == "taken" and replace_taken and name in known.stored:
-            arrival = replace(arrival, verdict="new")
-        known.note(arrival)
-        found.append(arrival)
+
+    replace_taken: bool = False
+    retry: bool = False
+
+
+class Arrivals:
+    """The files of one call, decided in rounds.
+
+    Of files that want one name, or that have the same bytes, one is decided at a time: a name is taken when a file has
+    turned out to be a video, and the bytes of one that did not are not tried again.
+    """
+
+    def __init__(self, store: FeatureStore, files: Iterable[Arrival], tries: Tries = Tries()) -> None:
+        """Compare files with a store.
+
+        Args:
+            store: as it is now.
+            files: in order, `new` or `unfit`.
+            tries: what is tried all the same.
+        """
+        self._known = _Known(store, tries)
+        self._waiting = [self._known.marked(file) for file in files]
+        wanted: dict[str, set[str]] = defaultdict(set)
+        for arrival in self._waiting:
+            if self._known.judge(arrival).verdict not in ("refused", "unfit"):
+                wanted[arrival.name].add(arrival.sha256)
+        self._known.contested = {name for name, digests in wanted.items() if len(digests) > 1}
+
+    def next_round(self) -> list[Arrival]:
+        """The files that can be decided now, none of which depends on what becomes of another; none at the end."""
+        now: list[Arrival] = []
+        later: list[Arrival] = []
+        busy: set[str] = set()
+        for file in self._waiting:
+            arrival = self._known.judge(file)
+            touched = {file.name, file.sha256, arrival.held_as}
+            if busy & touched:
+                later.append(file)
+                continue
+            now.append(arrival)
+            if arrival.verdict in _WRITING:
+                busy |= touched - {""}
+        self._waiting = later
+        return now
+
+    def note(self, arrivals: Iterable[Arrival], taken_in: Sequence[str]) -> None:
+        """Let later rounds know what became of a round.
+
+        Args:
+            arrivals: of the round.
+            taken_in: `file` of those that are in the store now.
+        """
+        files = set(taken_in)
+        for arrival in arrivals:
+            self._known.note(arrival, arrival.file in files)
+
+
+def arrivals(store: FeatureStore, files: Iterable[Arrival], tries: Tries = Tries()) -> list[Arrival]:
+    """What would become of files if all that are new turned out to be videos."""
+    rounds, found = Arrivals(store, files, tries), list[Arrival]()
+    while decided := rounds.next_round():
+        rounds.note(decided, [arrival.file for arrival in decided])
+        found += decided
     return found
 
 
 class _Known:
-    """The bytes and names of a store, and of the files before this one."""
+    """The bytes and names of a store, and of the files that were decided before."""
 
-    def __init__(self, store: FeatureStore, retry: bool) -> None:
-        sources = store.records("source")
-        self.stored = {record.address.video: record for record in sources}
-        self._by_sha = {record.attributes["sha256"]: record for record in sources}
-        self._name_of = {sha: record.address.video for sha, record in self._by_sha.items()}
-        self._names = {name for record in sources for name in (record.address.video, *record.attributes["aliases"])}
-        self._refused = {} if retry else {record.key: record for record in store.records("quarantine")}
+    def __init__(self, store: FeatureStore, tries: Tries) -> None:
+        self.contested: set[str] = set()
+        self._tries = tries
+        self._by_sha: dict[str, Record] = {}
+        self._video_of: dict[str, str] = {}
+        self._holder: dict[str, tuple[str, str]] = {}
+        """Of each name, the digest and the place of what has it."""
+        self._stored: set[str] = set()
+        for record in store.records("source"):
+            sha256, video = record.attributes["sha256"], record.address.video
+            self._by_sha[sha256], self._video_of[sha256] = record, video
+            self._stored.add(video_name(video))
+            for name in (*record.attributes["aliases"], video):
+                self._holder[video_name(name)] = (sha256, record.attributes["location"])
+        self._refused: dict[str, str] = {}
+        self._quarantined: dict[str, list[Address]] = defaultdict(list)
+        for record in store.records("quarantine"):
+            if record.address.producer == "ingest":
+                self._quarantined[record.attributes["location"]].append(record.address)
+            if not tries.retry:
+                self._refused[record.key] = record.attributes["reason"]
+
+    def marked(self, arrival: Arrival) -> Arrival:
+        """A file, with what is in quarantine for it."""
+        return replace(arrival, lifts=tuple(self._quarantined.get(place_of(arrival.path), ())))
 
     def judge(self, arrival: Arrival) -> Arrival:
         """The arrival with its verdict."""
-        before = self._refused.get(key_of(recipes.quarantine("ingest", arrival.name, arrival.sha256)))
+        before = self._refused.get(_refusal_key(arrival))
         if before is not None:
-            return replace(arrival, verdict="refused", reason=before.attributes["reason"])
-        held_as = self._name_of.get(arrival.sha256)
-        if held_as is None:
-            return replace(arrival, verdict="taken" if arrival.name in self._names else "new")
-        return replace(arrival, verdict=self._verdict_on_known_bytes(arrival), held_as=held_as)
+            return replace(arrival, verdict="refused", reason=before)
+        if arrival.verdict == "unfit":
+            return arrival
+        holder, _ = self._holder.get(arrival.name, ("", ""))
+        if holder == arrival.sha256:
+            return self._known_here(arrival)
+        if not holder:
+            held_as = self._video_of.get(arrival.sha256, "")
+            return replace(arrival, verdict="alias" if held_as else "new", held_as=held_as)
+        replaces = self._tries.replace_taken and arrival.name in self._stored - self.contested
+        if replaces and arrival.sha256 not in self._video_of:
+            return replace(arrival, name=self._video_of[holder])
+        return replace(arrival, verdict="taken", reason=self._name_is_taken(arrival))
 
-    def note(self, arrival: Arrival) -> None:
-        """Let later files of the same call know of this one."""
+    def note(self, arrival: Arrival, taken_in: bool) -> None:
+        """Remember what became of a file."""
+        if not taken_in:
+            if arrival.verdict in ("new", "unfit"):
+                said = arrival.reason or "Another file of this call has the same bytes and could not be used."
+                self._refused[_refusal_key(arrival)] = said
+            return
+        name = video_name(arrival.name)
+        if arrival.verdict == "new":
+            before, _ = self._holder.get(name, ("", ""))
+            if before not in ("", arrival.sha256):
+                self._forget(before)
+            self._video_of[arrival.sha256] = arrival.name
+            self._by_sha.pop(arrival.sha256, None)
         if arrival.verdict in ("new", "alias"):
-            self._name_of.setdefault(arrival.sha256, arrival.name)
-            self._names.add(arrival.name)
+            self._holder[name] = (arrival.sha256, arrival.file)
 
-    def _verdict_on_known_bytes(self, arrival: Arrival) -> Verdict:
-        held = self._by_sha.get(arrival.sha256)
-        if held is None or arrival.name not in (held.address.video, *held.attributes["aliases"]):
-            return "taken" if arrival.name in self._names else "alias"
-        if held.key != key_of(recipes.source(arrival.sha256)) and arrival.name == held.address.video:
-            return "new"  # the same file, decoded in another way than today
-        return "known" if _still_there(held, arrival.path) else "moved"
+    def _forget(self, sha256: str) -> None:
+        """The bytes that another version has replaced, and what they were also called."""
+        self._video_of.pop(sha256, None)
+        self._by_sha.pop(sha256, None)
+        self._holder = {name: holder for name, holder in self._holder.items() if holder[0] != sha256}
+
+    def _known_here(self, arrival: Arrival) -> Arrival:
+        """Known bytes under a name that they have."""
+        held, video = self._by_sha.get(arrival.sha256), self._video_of[arrival.sha256]
+        arrival = replace(arrival, held_as=video)
+        if held is None:  # it was taken in a moment ago
+            return replace(arrival, verdict="known")
+        if held.key != key_of(recipes.source(arrival.sha256)) and arrival.name == video_name(video):
+            return replace(arrival, name=video)  # the same file, decoded in another way than today
+        return replace(arrival, verdict="known" if _still_there(held, arrival.path) else "moved")
+
+    def _name_is_taken(self, arrival: Arrival) -> str:
+        _, place = self._holder[arrival.name]
+        said = f"The name '{arrival.name}' of '{arrival.file}' is that of '{place}', which has other bytes. "
+        if self._tries.replace_taken and arrival.name in self.contested:
+            return said + (
+                "Several files of this call have that name, so nothing is replaced: give the one that is the new "
+                "version, or keep them all with --names folder."
+            )
+        return said + (
+            "Rename the file, keep both with --names folder, or give --replace if it is a corrected version of the "
+            "same video."
+        )
+
+
+def _refusal_key(arrival: Arrival) -> str:
+    return key_of(recipes.quarantine("ingest", arrival.name, arrival.sha256))
 
 
 def _still_there(held: Record, path: Path) -> bool:
     """Whether the noted place still holds a file, or is the one given."""
     location = held.attributes["location"]
-    return bool(location == str(path.resolve()) or Path(location).is_file())
+    return bool(location == place_of(path) or Path(location).is_file())

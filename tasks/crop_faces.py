@@ -13,7 +13,7 @@ from affstore.models.extractors.specs import FaceExtractorSpec
 from affstore.models.faces.crop_pictures import CropPictures
 from affstore.store.contract.errors import MediaError, SourceError
 from affstore.store.contract.keys import key_of
-from affstore.store.contract.names import MAIN
+from affstore.store.contract.names import MAIN, video_name
 from affstore.store.contract.records import Address, Artifact, Record, rows
 from affstore.store.engine.draft import Draft
 from affstore.tasks import recipes
@@ -22,7 +22,7 @@ from affstore.tasks.jobs import CropJob
 from affstore.tasks.networks import face_network
 from affstore.tasks.outcomes import Part
 from affstore.tasks.progress import tick
-from affstore.tasks.sources import lift_quarantine, quarantine_artifact
+from affstore.tasks.sources import lift_quarantine, place_of, quarantine_artifact
 from affstore.tasks.specs import Bench
 
 
@@ -31,7 +31,7 @@ def write_crops(bench: Bench, store: FeatureStore, crop: CropJob, source: Record
 
     A folder that cannot be used is quarantined as it is; it is tried again when a file in it changes.
     """
-    stage, name = recipes.crop_stage(crop.kind), crop.folder.name
+    stage, name = recipes.crop_stage(crop.kind), video_name(crop.folder.name)
     try:
         pictures = CropPictures(crop.folder, int(source.attributes["frames"]))
     except MediaError as error:
@@ -41,8 +41,8 @@ def write_crops(bench: Bench, store: FeatureStore, crop: CropJob, source: Record
     except SourceError as error:
         draft.put(quarantine_artifact(stage, name, crop.folder, pictures.signature, str(error)))
         return Part("quarantined", str(error))
-    lift_quarantine(store, draft, stage, name)
-    return Part("done", said)
+    lift_quarantine(store, draft, stage, name=name)
+    return Part("done", " ".join(text for text in (said, crop.note) if text))
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +80,7 @@ class _Reading:
 
     @property
     def _noted(self) -> dict[str, str]:
-        return {"location": str(self.crop.folder.resolve()), "signature": self.pictures.signature}
+        return {"location": place_of(self.crop.folder), "signature": self.pictures.signature}
 
     def _recipe(self, digest: str) -> dict[str, Any]:
         return recipes.cropped_face(digest, self.source.key, self.crop.subject)

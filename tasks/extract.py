@@ -31,6 +31,7 @@ from affstore.tasks.jobs import VideoJob
 from affstore.tasks.networks import detector, face_network, sound_network
 from affstore.tasks.outcomes import Outcome, Part, as_state
 from affstore.tasks.progress import tick
+from affstore.tasks.remarks import NO_SOUND
 from affstore.tasks.sources import facts_of, lift_quarantine, quarantine_artifact
 from affstore.tasks.specs import Bench, Profile
 
@@ -110,7 +111,7 @@ class _Work:
                 draft.put(quarantine_artifact(stage, self.job.video, path, self.job.sha256, str(error)))
                 refused.append(Part("quarantined", str(error)))
             if len(draft.records) > before and not refused:
-                lift_quarantine(self.store, draft, stage, self.job.video)
+                lift_quarantine(self.store, draft, stage, name=self.job.video)
         return refused
 
     # Faces
@@ -172,7 +173,12 @@ class _Work:
             Address("face", spec.name, self.job.video, subject),
             recipes.face(spec, self.profile.tracking, self.source.key, subject),
             {"box": track.box, "landmark": track.landmark, "score": track.score, "present": track.present},
-            {"frames": self.job.frames, "prominent": subject == faces.subjects.foremost, "cuts": faces.cuts},
+            {
+                "frames": self.job.frames,
+                "prominent": subject == faces.subjects.foremost,
+                "faces_at_once": faces.faces_at_once,
+                "cuts": faces.cuts,
+            },
             (self.source.as_parent(),),
             made(spec, self.bench.device, elapsed_s) | {"weights": spec.weights_sha256, "faces": rows(track.present)},
         )
@@ -202,7 +208,7 @@ class _Work:
                 "frames": self.job.frames,
                 "vectors": len(output.embedding),
                 "classes": list(spec.logits.names) if spec.logits else None,
-                "complaint": sound.complaint if sound else "the video has no sound",
+                "complaint": sound.complaint if sound else NO_SOUND,
             },
             (self.source.as_parent(),),
             made(spec, self.bench.device, elapsed_s) | weights_of(spec) | {"frames_heard": rows(arrays["present"])},

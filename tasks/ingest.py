@@ -16,7 +16,7 @@ from affstore.store.contract.names import check_name
 from affstore.store.contract.records import Address, Artifact
 from affstore.tasks.arrivals import Arrival
 from affstore.tasks.outcomes import Outcome, as_state
-from affstore.tasks.sources import lift_quarantine, quarantine_artifact, source_artifact
+from affstore.tasks.sources import place_of, quarantine_artifact, source_artifact
 from affstore.tasks.specs import Bench
 
 
@@ -30,16 +30,20 @@ def ingest_video(bench: Bench, arrival: Arrival) -> State[Any]:
 
 def ingest(bench: Bench, arrival: Arrival) -> Outcome:
     """The body of `ingest_video`, for those without Prefect."""
+    return replace(_decided(bench, arrival), file=arrival.file)
+
+
+def _decided(bench: Bench, arrival: Arrival) -> Outcome:
     if arrival.verdict == "known":
         return Outcome("ingest", arrival.name, "cached", "its bytes are in the store")
     if arrival.verdict == "refused":
         return Outcome("ingest", arrival.name, "quarantined", arrival.reason)
     if arrival.verdict == "taken":
-        said = (
-            f"Another video is called '{arrival.name}' already. Rename this file, or give --replace if it is a "
-            "corrected version of the same video."
-        )
-        return Outcome("ingest", arrival.name, "failed", said)
+        return Outcome("ingest", arrival.name, "failed", arrival.reason)
+    if arrival.verdict == "unfit":
+        return _quarantine(bench, arrival, arrival.reason)
+    if arrival.verdict in ("alias", "moved"):
+        return _note_alias(bench, arrival)
     try:
         return _take_in(bench, arrival)
     except SourceError as error:
@@ -47,11 +51,9 @@ def ingest(bench: Bench, arrival: Arrival) -> Outcome:
 
 
 def _take_in(bench: Bench, arrival: Arrival) -> Outcome:
-    check_name(arrival.name)
-    if arrival.verdict in ("alias", "moved"):
-        return _note_alias(bench, arrival)
     from affstore.models.media.video import probe
 
+    check_name(arrival.name)
     facts = probe(arrival.path)
     held = FeatureStore(bench.store_url).find(Address("source", video=arrival.name))
     same = held is not None and held.attributes["sha256"] == arrival.sha256
@@ -68,7 +70,7 @@ def _note_alias(bench: Bench, arrival: Arrival) -> Outcome:
     held = store.get(address)
     aliases = set(held.attributes["aliases"]) | ({arrival.name} if arrival.verdict == "alias" else set())
     gone = not Path(held.attributes["location"]).is_file()
-    location = str(arrival.path.resolve()) if gone else held.attributes["location"]
+    location = place_of(arrival.path) if gone else held.attributes["location"]
     attributes = {**held.attributes, "location": location, "aliases": sorted(aliases)}
     artifact = Artifact(address, held.recipe, store.read(address), attributes, held.parents, held.made)
     said = f"the same bytes as '{arrival.held_as}'" if arrival.verdict == "alias" else "the file has moved"
@@ -84,7 +86,8 @@ def _write(bench: Bench, arrival: Arrival, artifact: Artifact, outcome: Outcome)
         for address in store.addresses(video=arrival.name):
             draft.remove(address)
     draft.put(artifact)
-    lift_quarantine(store, draft, "ingest", arrival.name)
+    for address in arrival.lifts:
+        draft.remove(address)
     return replace(outcome, draft=draft)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,12 +25,14 @@ class CropJob:
         subject: whose face it shows.
         folder: where it is, or was when it was last read.
         extractors: the networks that are due on it; none where only the folder itself is to be taken in.
+        note: what a person should know of how its name was understood.
     """
 
     kind: str
     subject: str
     folder: Path
     extractors: tuple[FaceExtractorSpec, ...]
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,8 +138,7 @@ class _Crops:
                 networks.setdefault(face, []).append(address.producer)
         for face, names in sorted(networks.items()):
             specs = tuple(spec for spec in profile.faces_from(face.producer) if spec.name in names)
-            yield CropJob(face.producer, face.subject, self._folder(face), specs)
-
-    def _folder(self, face: Address) -> Path:
-        folder = self.given.of(face.producer, face.video).get(face.subject)
-        return folder.path.resolve() if folder else Path(self.faces[face].attributes["location"])
+            folder = self.given.of(face.producer, face.video).get(face.subject)
+            path = Path(os.path.realpath(folder.path) if folder else self.faces[face].attributes["location"])
+            note = self.given.notes.get(str(folder.path), "") if folder else ""
+            yield CropJob(face.producer, face.subject, path, specs, note)

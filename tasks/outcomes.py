@@ -47,6 +47,7 @@ class Outcome:
         reason: why, in one sentence; or what was done.
         frames: how many frames were worked on.
         draft: what was written and waits for the committer.
+        file: path of the file that it was about; empty for what has none.
     """
 
     stage: str
@@ -55,6 +56,7 @@ class Outcome:
     reason: str = ""
     frames: int = 0
     draft: Draft | None = None
+    file: str = ""
 
     @classmethod
     def of_parts(cls, stage: str, subject: str, parts: Sequence[Part], frames: int, draft: Draft) -> Outcome:

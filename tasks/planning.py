@@ -36,8 +36,29 @@ def plan(records: Sequence[Record], profile: Profile, given: GivenCrops | None =
     for record in sorted(records, key=lambda record: (_ORDER.index(record.address.family), record.address)):
         if record.address.path not in rows:
             rows[record.address.path] = _by_parents(record, rows, held)
+    return costed(rows.values(), records)
+
+
+def costed(rows: Iterable[PlanRow], records: Sequence[Record]) -> list[PlanRow]:
+    """Rows with the seconds that they will take, from how long the same producers took on the records' store."""
     speeds = _seconds_per_frame(records)
-    return [_costed(row, speeds) for row in rows.values()]
+    return [_costed(row, speeds) for row in rows]
+
+
+def seconds_of(rows: Iterable[PlanRow]) -> float | None:
+    """How long due rows take together; None where nothing is known of any.
+
+    A video's pictures pass once for its faces and all networks on them, and each of these says how long that took.
+    """
+    pictures: dict[str, float] = {}
+    others = 0.0
+    known = [row for row in rows if row.due and row.asked and row.cost_s is not None]
+    for row in known:
+        if row.address.family in ("face", "visual"):
+            pictures[row.address.video] = max(pictures.get(row.address.video, 0.0), row.cost_s or 0.0)
+        else:
+            others += row.cost_s or 0.0
+    return sum(pictures.values()) + others if known else None
 
 
 def _video_rows(source: Record, held: Held, profile: Profile, given: GivenCrops) -> list[PlanRow]:

@@ -20,7 +20,7 @@ from affstore.store.contract.errors import AffstoreError, StoreUnavailableError
 from affstore.store.contract.keys import digest_file
 from affstore.store.contract.names import join_subject, split_subject
 from affstore.store.contract.records import Address
-from affstore.store.engine.reading import find_source
+from affstore.store.engine.reading import find_source, video_names
 from affstore.tasks.examples import subject_of
 from affstore.tasks.outcomes import Outcome, as_state, refused
 from affstore.tasks.specs import Bench, ExperimentSpec
@@ -76,12 +76,13 @@ def _all_frames(store: FeatureStore, experiment: ExperimentSpec) -> SampleList:
 def _predictions(store: FeatureStore, experiment: ExperimentSpec, listed: SampleList) -> dict[str, NDArray[Any]]:
     """The decisions for every listed video; a person whose face was never found gets the head's prior."""
     named: dict[str, set[str]] = defaultdict(set)
+    known = video_names(store)
     for name in listed.videos:
-        video, subject = split_subject(name)
+        video, subject = split_subject(name, known)
         named[video].add(subject)
     found = {}
     for name in listed.videos:
-        video, subject = split_subject(name)
+        video, subject = split_subject(name, known)
         source = find_source(store, video)
         meant = Address("prediction", experiment.name, source.address.video, subject)
         shown = subject_of(store, experiment, meant, named[video])

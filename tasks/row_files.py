@@ -17,7 +17,7 @@ from affstore.store.contract.errors import SpecError
 from affstore.store.contract.labels import task_space
 from affstore.store.contract.names import MAIN, join_subject, split_subject
 from affstore.store.contract.records import Address, Artifact, Record, least_trusted
-from affstore.store.engine.reading import find_source
+from affstore.store.engine.reading import find_source, video_names
 from affstore.tasks import recipes
 from affstore.tasks.examples import face_of, subject_of, subjects_of
 from affstore.tasks.rows import RowSpec
@@ -58,14 +58,15 @@ def write_row_file(store: FeatureStore, row: RowSpec, chosen: Chosen, path: Path
     listed = read_sample(sample, row.task) if sample else every_frame(row.task, _unlabelled(store, row))
     if not listed.videos:
         raise SpecError(f"'{row.name}': every video has labels of '{row.task}', so there is no test set. Give a list.")
+    known = video_names(store)
+    meant = {name: split_subject(name, known) for name in listed.videos}
     named: dict[str, set[str]] = {}
-    for name in listed.videos:
-        video, subject = split_subject(name)
+    for video, subject in meant.values():
         named.setdefault(video, set()).add(subject)
     predictions = {}
-    for name in listed.videos:
-        found = _listed(store, row, name, named[split_subject(name)[0]])
-        predictions[name] = _constant(store, row, chosen, name) if found is None else found
+    for name, (video, subject) in meant.items():
+        found = _listed(store, row, video, subject, named[video])
+        predictions[name] = _constant(store, row, chosen, video) if found is None else found
     path.parent.mkdir(parents=True, exist_ok=True)
     return write_submission(path, listed, predictions)
 
@@ -124,18 +125,17 @@ def _unlabelled(store: FeatureStore, row: RowSpec) -> dict[str, int]:
     }
 
 
-def _listed(store: FeatureStore, row: RowSpec, name: str, named: set[str]) -> NDArray[Any] | None:
-    """A row's decisions for a listed name; None for a person whose face was never found."""
-    video, subject = split_subject(name)
+def _listed(store: FeatureStore, row: RowSpec, video: str, subject: str, named: set[str]) -> NDArray[Any] | None:
+    """A row's decisions for a listed person; None for one whose face was never found."""
     meant = Address("prediction", row.producer, find_source(store, video).address.video, subject)
     shown = subject_of(store, _foremost(row), meant, named)
     record = store.find(Address("prediction", row.producer, meant.video, shown)) if shown else None
     return store.read(record.address, ["label"])["label"] if record else None
 
 
-def _constant(store: FeatureStore, row: RowSpec, chosen: Chosen, name: str) -> NDArray[Any]:
+def _constant(store: FeatureStore, row: RowSpec, chosen: Chosen, video: str) -> NDArray[Any]:
     """What is said of a person who is never seen: the decision on what the row's heads say on average."""
-    frames = int(find_source(store, split_subject(name)[0]).attributes["frames"])
+    frames = int(find_source(store, video).attributes["frames"])
     priors = {head.name: store.read(Address("head", head.name), ["parameter_prior"]) for head in row.heads}
     outputs = {name: np.repeat(prior["parameter_prior"][None], frames, axis=0) for name, prior in priors.items()}
     return decided(row.judging.as_for_the_challenge(), chosen, outputs, np.zeros(frames, bool))[1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -11,6 +12,7 @@ from affstore import FeatureStore, read_clock
 from affstore.models.media.sound import SoundFacts
 from affstore.models.media.video import VideoFacts
 from affstore.store.contract.keys import key_of
+from affstore.store.contract.names import as_text
 from affstore.store.contract.records import Address, Artifact, Record
 from affstore.store.engine.draft import Draft
 from affstore.tasks import recipes
@@ -22,7 +24,7 @@ def source_artifact(name: str, path: Path, sha256: str, facts: VideoFacts, alias
     attributes = {
         "sha256": sha256,
         "bytes": path.stat().st_size,
-        "location": str(path.resolve()),
+        "location": place_of(path),
         "aliases": sorted(aliases),
         "frames": len(clock),
         "time_base": _pair(clock.time_base),
@@ -60,14 +62,21 @@ def quarantine_artifact(stage: str, name: str, path: Path, sha256: str, reason: 
     """An input that cannot be used, and why. Its address comes from its bytes and name, which may be unfit for one."""
     recipe = recipes.quarantine(stage, name, sha256)
     address = Address("quarantine", stage, key_of([name, sha256])[:16])
-    return Artifact(address, recipe, {}, {"name": name, "location": str(path.resolve()), "reason": reason})
+    return Artifact(address, recipe, {}, {"name": name, "location": place_of(path), "reason": reason})
 
 
-def lift_quarantine(store: FeatureStore, draft: Draft, stage: str, name: str) -> None:
-    """Forget why inputs of that name were refused: one of them was of use after all."""
-    for record in store.records("quarantine"):
-        if record.address.producer == stage and record.attributes["name"] == name:
-            draft.remove(record.address)
+def place_of(path: Path) -> str:
+    """Where a file is, links followed as far as they go, as text that a record can hold."""
+    return as_text(os.path.realpath(path))
+
+
+def lift_quarantine(store: FeatureStore, draft: Draft, stage: str, **meant: str) -> None:
+    """Forget why inputs of a stage were refused whose attributes (`name`, `location`) are those given."""
+    if any(address.producer == stage for address in store.addresses("quarantine")):
+        for record in store.records("quarantine"):
+            fits = all(record.attributes[name] == value for name, value in meant.items())
+            if fits and record.address.producer == stage:
+                draft.remove(record.address)
 
 
 def _sound_attributes(sound: SoundFacts | None) -> dict[str, Any] | None:

@@ -5,14 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from affstore import FeatureStore
 from affstore.store.contract.errors import SourceError
 from affstore.store.contract.keys import key_of
-from affstore.store.contract.names import check_name, join_subject, split_subject
+from affstore.store.contract.names import check_name, join_subject, name_fault, split_subject, video_name
 from affstore.store.contract.records import Artifact
+from affstore.store.engine.export import export
+from affstore.store.engine.reading import find_source
 from affstore.tasks import recipes
-from affstore.tasks.arrivals import arrivals
+from affstore.tasks.arrivals import Arrival, Arrivals, Tries
 from tests.factories import commit, source
 
 
@@ -25,8 +29,25 @@ def store(tmp_path):
 
 
 def verdict(store, *files, replace_taken=False):
-    found = arrivals(store, [(Path(path), Path(path).stem, sha) for path, sha in files], replace_taken)
-    return [arrival.verdict for arrival in found]
+    return list(map(_verdict, decided(store, *files, replace_taken=replace_taken)))
+
+
+def _verdict(arrival):
+    return arrival.verdict
+
+
+def decided(store, *files, replace_taken=False, bad=()):
+    """What becomes of files `(path, sha256)`, in their own order, where those in `bad` turn out to be no videos."""
+    given = [
+        Arrival(Path(path), video_name(Path(path).stem), sha, "unfit" if name_fault(Path(path).stem) else "new")
+        for path, sha in files
+    ]
+    rounds = Arrivals(store, given, Tries(replace_taken))
+    found = {}
+    while now := rounds.next_round():
+        rounds.note(now, [arrival.file for arrival in now if arrival.file not in bad])
+        found |= {arrival.file: arrival for arrival in now}
+    return [found[path] for path, _ in files]
 
 
 def test_known_bytes_under_a_known_name_are_known(store):
@@ -48,9 +69,45 @@ def test_other_bytes_under_a_known_name_are_refused_unless_they_replace_it(store
 
 
 def test_files_of_one_call_know_of_each_other(store):
-    files = [("/x/b.mp4", "3" * 64), ("/x/c.mp4", "3" * 64), ("/y/b.mp4", "4" * 64)]
-    assert verdict(store, *files) == ["new", "alias", "taken"]
-    assert verdict(store, *files, replace_taken=True) == ["new", "alias", "taken"], "nothing stored is replaced here"
+    files = [("/x/b.mp4", "3" * 64), ("/x/c.mp4", "3" * 64), ("/y/b.mp4", "4" * 64), ("/z/b.mp4", "3" * 64)]
+    assert verdict(store, *files) == ["new", "alias", "taken", "known"]
+    assert verdict(store, *files, replace_taken=True) == ["new", "alias", "taken", "known"], "none is stored yet"
+
+
+@given(order=st.permutations(range(3)), known=st.booleans())
+def test_two_files_of_one_call_never_replace_a_video_whatever_their_order(order, known):
+    artifact = source("a", sha256="1" * 64)
+    store = commit(
+        FeatureStore.create(f"memory:replace {order} {known}"),
+        Artifact(artifact.address, recipes.source("1" * 64), artifact.arrays, artifact.attributes),
+    )
+    files = [(f"/s{n}/a.mp4", str((1 if known else 2) + n) * 64) for n in order]
+    found = decided(store, *files, replace_taken=True)
+    assert sorted(map(_verdict, found)) == ["moved" if known else "taken", "taken", "taken"]
+    for arrival in found:
+        if arrival.verdict == "taken":
+            assert arrival.file in arrival.reason
+            assert "--names folder" in arrival.reason
+
+
+def test_a_name_is_taken_by_the_first_file_that_is_a_video_and_bad_bytes_are_tried_once(store):
+    files = [("/t/talk.mp3", "5" * 64), ("/t/talk.mpg", "6" * 64), ("/t/talk.wav", "7" * 64), ("/u/talk.mp3", "5" * 64)]
+    found = decided(store, *files, bad=("/t/talk.mp3", "/t/talk.wav"))
+    assert [arrival.verdict for arrival in found] == ["new", "new", "taken", "refused"]
+    assert "'/t/talk.mpg'" in found[2].reason
+
+
+def test_good_bytes_are_taken_in_although_a_copy_of_them_has_a_name_that_no_store_can_hold(store):
+    files = [("/t/__x.mp4", "5" * 64), ("/t/x.mp4", "5" * 64)]
+    assert [arrival.verdict for arrival in decided(store, *files, bad=("/t/__x.mp4",))] == ["unfit", "new"]
+
+
+def test_one_name_written_in_two_unicode_forms_is_one_name(store):
+    names = [video_name(form) for form in ("jos\u00e9", "jose\u0301", " jos\u00e9 ")]
+    assert set(names) == {"jos\u00e9"}
+    old = commit(store, source("jose\u0301", sha256="8" * 64))
+    assert find_source(old, "jos\u00e9").address.video == "jose\u0301", "a name that an earlier version stored"
+    assert verdict(old, ("/x/jos\u00e9.mp4", "9" * 64)) == ["taken"]
 
 
 def test_bytes_decoded_in_another_way_than_today_are_taken_in_again(tmp_path):
@@ -60,15 +117,44 @@ def test_bytes_decoded_in_another_way_than_today_are_taken_in_again(tmp_path):
     assert verdict(store, ("/x/a.mp4", "1" * 64)) == ["new"]
 
 
-@pytest.mark.parametrize("name", ["", " a", "a/b", "a\\b", "..", "a..b", "-a", ".a", "a\nb", "a\x00", "__x", "x" * 201])
-def test_names_that_could_escape_hide_or_be_taken_for_an_option_are_refused(name):
-    with pytest.raises(SourceError, match="A video cannot be called"):
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("", "empty"),
+        (" a", "blank"),
+        ("a/b", "folders"),
+        ("a\\b", "folders"),
+        ("..", "dots"),
+        ("a\nb", "U+000A"),
+        ("__x", "begin with '__'"),
+        ("zarr.json", "Zarr calls its own documents so"),
+        ("caf\udce9", "no UTF-8"),
+        ("x" * 256, "longer than 255 bytes"),
+        ("\u65e5" * 86, "longer than 255 bytes"),
+    ],
+)
+def test_a_name_that_a_store_cannot_hold_is_refused_with_the_true_reason(name, reason):
+    with pytest.raises(SourceError, match="A video cannot be called") as refusal:
         check_name(name)
+    assert reason in str(refusal.value)
+    assert "\udce9" not in str(refusal.value), "what cannot be sent or stored is written out"
 
 
-@pytest.mark.parametrize("name", ["12-24-1920x1080", "video59", "Wolfgang Langer", "día", "112"])
-def test_names_of_aff_wild2_and_of_people_are_taken(name):
+@pytest.mark.parametrize(
+    "name",
+    [
+        "12-24-1920x1080", "Wolfgang Langer", "d\u00eda", "112", "-dash", ".hidden", "...and then", "what... baby",
+        "\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645", "family \U0001f468\u200d\U0001f469", "soft\u00adhyphen",
+        "\u05e2\u05d1\u05e8\u05d9\u05ea\u200f", "100%25 %s", "hash#tag?x=1", "colon:name", "~tilde", "$HOME", "c", "0",
+        "a..b", "main", "x" * 251,
+    ],
+)  # fmt: skip
+def test_every_other_name_is_taken_and_read_back(name, tmp_path):
     assert check_name(name) == name
+    store = commit(FeatureStore.create(str(tmp_path / "store")), source("beside"), source(name))
+    assert find_source(store, name).address.video == name
+    assert store.read(find_source(store, name).address)["pts"].size == 40
+    export(store, store.records(), tmp_path / "out", "zarr")
 
 
 @pytest.mark.parametrize(
@@ -78,3 +164,4 @@ def test_left_and_right_are_subjects_of_one_video(name, parts):
     assert split_subject(name) == parts
     assert join_subject(*parts) == name
     assert split_subject("_left") == ("_left", "main")
+    assert split_subject(name, {name}) == (name, "main"), "a video that is itself called so is meant"

@@ -22,6 +22,7 @@ from affstore.flows.server import prefect_server
 from affstore.flows.watch import Screen
 from affstore.models.submission import read_submission
 from affstore.store.contract.records import Address
+from affstore.tasks.arrivals import Tries
 
 FACE = ("emotieffnet_b0",)
 BOTH = ("emotieffnet_b0", "wav2vec2_base_960h")
@@ -169,10 +170,14 @@ def odd(server, shared, tmp_path_factory):
 def test_odd_media_give_features_or_a_reason_a_person_understands(odd, shared):
     result, store = odd
     assert result.exit_code == 3
-    files = {path.stem for path in (shared / "media" / "odd").iterdir()} | {"truncated"}
+    sounds = {"malformed-join", "with-attached-pic"}
+    files = {path.stem for path in (shared / "media" / "odd").iterdir()} - sounds
     ingested = statuses(result, "ingest")
+    picture = next(name for name in ingested if name.endswith("truncated.jpg"))
+    assert ingested.pop(picture) == "failed", "it is no video, and there is nothing to try again"
     assert set(ingested) == files
     assert set(ingested.values()) == {"done", "quarantined"}
+    assert {Path(name).stem for kind in result.request.inputs.left_alone for name in kind.files} == sounds
     extracted = statuses(result)
     assert {name for name, status in ingested.items() if status == "done"} == set(extracted)
     assert set(extracted.values()) == {"done"}
@@ -194,7 +199,7 @@ def test_a_video_of_which_fewer_frames_decode_than_it_declares_is_marked(odd):
 def test_what_was_quarantined_is_not_tried_again_and_its_reason_stays(odd, shared):
     first, store = odd
     again = run(store.url, shared / "media" / "odd", extractors=FACE)
-    reasons = {o.subject: o.reason for o in first.outcomes if o.status == "quarantined" and o.subject != "truncated"}
+    reasons = {o.subject: o.reason for o in first.outcomes if o.status == "quarantined"}
     assert {o.subject: o.reason for o in again.outcomes if o.status == "quarantined"} == reasons
     assert store.newest().snapshot == store.snapshot
 
@@ -333,7 +338,7 @@ def test_a_replaced_video_keeps_nothing_of_the_old_one_in_its_newest_state(serve
         "weights": "untrained",
         "extractors": FACE,
     } | ENGINE
-    replaced = execute(request_of(checked(document, "test"), replace_taken=True), THREADS, Screen())
+    replaced = execute(request_of(checked(document, "test"), Tries(replace_taken=True)), THREADS, Screen())
     assert replaced.exit_code == 0
     video = read_video(FeatureStore(str(url)), "clip", "emotieffnet_b0")
     assert len(video.embedding) == len(video.clock) == 65

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 from cyclopts import Parameter
 
@@ -16,18 +16,14 @@ from affstore.flows.commands.options import (
     Extractors,
     Flag,
     Json,
+    Names,
     Precision,
     Runner,
     Store,
     Weights,
     crops_by_kind,
-    print_json,
-    print_table,
 )
 from affstore.store.contract.errors import SpecError
-
-if TYPE_CHECKING:
-    from affstore.flows.config import RunConfig
 
 
 def add(
@@ -44,6 +40,8 @@ def add(
     runner: Runner = "threads",
     workers: int = 0,
     scheduler: str = "",
+    names: Names = "file",
+    everything: Annotated[bool, Parameter(name="--all", negative="")] = False,
     replace: Flag = False,
     retry: Flag = False,
     dry_run: DryRun = False,
@@ -82,23 +80,30 @@ def add(
         How many videos at once; 0 chooses by the machine.
     scheduler
         Address of a running Dask scheduler, for --runner dask.
+    names
+        `folder` calls videos by their folders too, so that s1/00001.mp4 and s2/00001.mp4 become s1_00001 and
+        s2_00001; labels and crop folders are then looked for under these names.
+    everything
+        Also extract what other videos of the store lack.
     replace
         A known name with other bytes is a new version of that video.
     retry
         Try again what is in quarantine.
     dry_run
-        Say what would be taken in, and do nothing.
+        Show the plan: what would be taken in, by which networks it would be embedded, and how long that takes.
     json
         Print one JSON document.
     """
     from affstore.flows.commands.running import run_and_tell
     from affstore.flows.config import checked
+    from affstore.tasks.arrivals import Tries
 
-    if not (paths or crops):
-        raise SpecError("PATHS requires at least one video, folder or glob, unless --crops is given.")
+    if not (paths or crops or everything):
+        raise SpecError("PATHS requires at least one video, folder or glob, unless --crops or --all is given.")
     document = {
         "store": store,
         "sources": paths,
+        "names": names,
         "crops": crops_by_kind(crops),
         "extractors": extractors,
         "weights": weights,
@@ -109,21 +114,8 @@ def add(
     }
     config = checked(document, "add")
     if dry_run:
-        return _dry(config, json)
-    return run_and_tell(config, json, replace, retry).exit_code
+        from affstore.flows.commands.plan import show_plan
 
-
-def _dry(config: RunConfig, as_json: bool) -> int:
-    from affstore.flows.inputs import gather
-
-    inputs = gather(config.sources, config.crops)
-    if as_json:
-        annotations = [str(found.path) for found in inputs.annotations]
-        crops = [{"kind": found.kind, "folder": str(found.path)} for found in inputs.crops]
-        print_json({"videos": [str(path) for path in inputs.videos], "annotations": annotations, "crops": crops})
-    else:
-        rows = [("video", str(path)) for path in inputs.videos]
-        rows += [(f"{found.task} labels, {found.split}", str(found.path)) for found in inputs.annotations]
-        rows += [(f"{found.kind} faces", str(found.path)) for found in inputs.crops]
-        print_table(("what", "file"), rows, f"Would take in; {inputs.left_alone} other files left alone")
-    return 0
+        show_plan(config, json, named_only=not everything)
+        return 0
+    return run_and_tell(config, json, Tries(replace, retry), everything).exit_code

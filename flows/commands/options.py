@@ -23,6 +23,9 @@ Extractors = Annotated[tuple[str, ...], Parameter(name=["--extractor", "-e"], ne
 Crops = Annotated[tuple[str, ...], Parameter(name="--crops", negative="")]
 """Folders of face pictures, as KIND=FOLDER."""
 
+Names = Literal["file", "folder"]
+"""What videos are called."""
+
 Weights = Literal["official", "untrained"]
 Engine = Literal["auto", "torch", "openvino"]
 Precision = Literal["auto", "float32", "bfloat16"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from affstore import FeatureStore
     from affstore.flows.config import RunConfig
     from affstore.flows.inputs import Inputs
-    from affstore.tasks.crop_plan import GivenCrops
+    from affstore.store.contract.records import Provenance
     from affstore.tasks.memory import Film, MemoryNeed
     from affstore.tasks.plan_rows import PlanRow
     from affstore.tasks.specs import Profile
@@ -112,42 +113,92 @@ def _weights_of(url: str, extractors: tuple[str, ...]) -> Weights:
     return "untrained" if found == {"untrained"} else "official"
 
 
-def show_plan(config: RunConfig, as_json: bool, everything: bool = False) -> list[PlanRow]:
-    """Print the plan of a configuration, and give it back."""
+def show_plan(config: RunConfig, as_json: bool, everything: bool = False, named_only: bool = False) -> list[PlanRow]:
+    """Print the plan of a configuration, and give it back.
+
+    Args:
+        config: what a run would do.
+        as_json: print one document.
+        everything: list what is fresh too.
+        named_only: plan for the videos that the configuration's paths name, not for all of the store.
+    """
+    from affstore.tasks.planning import seconds_of
+
+    found = _planned(config, named_only)
+    if as_json:
+        shown = [_document(row) for row in found.rows if everything or row.status != "fresh"]
+        networks = [
+            {"network": name, "videos": videos, "frames": frames, "seconds": seconds}
+            for name, videos, frames, seconds in _networks(found.rows)
+        ]
+        print_json(
+            {
+                "artifacts": shown,
+                "networks": networks,
+                "seconds": seconds_of(found.rows),
+                "memory": found.need.as_document() if found.need.at_once else None,
+                "left_alone": [kind.as_document() for kind in found.inputs.left_alone],
+                "lacking": found.lacking or None,
+                "weights": found.weights,
+                "refused": [refusal.reason for refusal in found.inputs.refused],
+            }
+        )
+    else:
+        _print(found, everything)
+    return found.rows
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """What a run would do; `lacking` says which weights it needs first, if any."""
+
+    rows: list[PlanRow]
+    need: MemoryNeed
+    inputs: Inputs
+    weights: dict[str, Provenance]
+    lacking: str = ""
+
+
+def _planned(config: RunConfig, named_only: bool) -> _Plan:
     from dataclasses import replace
 
-    from affstore.flows.config import profile_of
+    from affstore.flows.config import named_profile, profile_of
     from affstore.flows.inputs import check_kinds, gather
     from affstore.flows.memory import due_work
     from affstore.models.weights.folder import default_folder
+    from affstore.store.contract.errors import WeightsMissingError
+    from affstore.tasks.arrival_plan import arrival_rows, extraction_rows, named_videos, stranger_rows
+    from affstore.tasks.arrivals import arrivals
     from affstore.tasks.crop_plan import put_to_videos
+    from affstore.tasks.planning import costed
     from affstore.tasks.planning import plan as plan_of
 
     experiments = config.specs()
     opened = _store_or_empty(config)
-    profile = profile_of(config, default_folder(), opened)
+    lacking = ""
+    try:
+        profile = profile_of(config, default_folder(), opened, measured=False)
+    except WeightsMissingError as error:
+        profile, lacking = named_profile(config), str(error)
     experiments = tuple(replace(experiment, extractors=profile.extractors) for experiment in experiments)
     check_kinds(profile, config.crops, opened)
-    inputs, records = gather(config.sources, config.crops), opened.records()
+    inputs, records = gather(config.sources, config.crops, config.names), opened.records()
     given = put_to_videos(records, inputs.crops)
     rows = plan_of(records, profile, given)
+    if lacking:  # whether stored embeddings were made by the networks that are meant cannot be known
+        rows = [row for row in rows if row.status != "stale"]
     if experiments:
         from affstore.tasks.experiment_plan import plan_with
 
         rows = plan_with(opened, rows, experiments)
-    need = _need(config, due_work(profile, records, rows, inputs))
-    rows = [*_arrivals(opened, inputs, given), *rows]
-    if as_json:
-        shown = [_document(row) for row in rows if everything or row.status != "fresh"]
-        memory = need.as_document() if need.at_once else None
-        print_json({"artifacts": shown, "memory": memory, "weights": profile.provenance})
-    else:
-        _print(rows, everything)
-        if need.at_once:
-            to_terminal(str(need))
-        for text in warnings(profile.provenance):
-            to_terminal(text)
-    return rows
+    arriving = arrivals(opened, inputs.digests()[0])
+    if named_only:
+        named = named_videos(arriving, given)
+        rows = [row for row in rows if row.address.video in named]
+    due, films = due_work(profile, records, rows, inputs)
+    coming = [*arrival_rows(opened, arriving, inputs.annotations), *stranger_rows(given, arriving)]
+    coming += costed(extraction_rows(profile, arriving, {film.video: film for film in films}), records)
+    return _Plan([*coming, *rows], _need(config, (due, films)), inputs, {} if lacking else profile.provenance, lacking)
 
 
 def _need(config: RunConfig, due: tuple[Profile, list[Film]]) -> MemoryNeed:
@@ -176,28 +227,54 @@ def _store_or_empty(config: RunConfig) -> FeatureStore:
         return FeatureStore.create("memory:before the first run")
 
 
-def _arrivals(store: FeatureStore, inputs: Inputs, given: GivenCrops) -> list[PlanRow]:
-    """The inputs that the store does not have yet; every video's bytes are read."""
-    from affstore.tasks.arrival_plan import arrival_rows, stranger_rows
-    from affstore.tasks.arrivals import arrivals
+def _networks(rows: list[PlanRow]) -> list[tuple[str, int, int, float | None]]:
+    """What is to be computed: each detector, crop kind and network, its videos, their frames, and seconds if known."""
+    from affstore.tasks.planning import seconds_of
 
-    arriving = arrivals(store, inputs.digests())
-    return [*arrival_rows(store, arriving, inputs.annotations), *stranger_rows(given, arriving)]
+    due: dict[str, list[PlanRow]] = {}
+    for row in rows:
+        if row.due and row.asked and row.address.family in ("face", "visual", "audio"):
+            due.setdefault(row.address.producer, []).append(row)
+    return [
+        (name, len({row.address.video for row in of}), sum(row.frames for row in of), seconds_of(of))
+        for name, of in sorted(due.items())
+    ]
 
 
-def _print(rows: list[PlanRow], everything: bool) -> None:
-    shown = [row for row in rows if everything or row.status != "fresh"]
+def _print(plan: _Plan, everything: bool) -> None:
+    from affstore.tasks.planning import seconds_of
+
+    shown = [row for row in plan.rows if everything or row.status != "fresh"]
     if shown:
         cells = [(row.address.path, row.status, row.reason, str(row.frames or ""), _cost(row)) for row in shown]
         print_table(("artifact", "status", "why", "frames", "cost"), cells)
-    counts = Counter(row.status for row in rows)
-    costs = [row.cost_s for row in rows if row.due and row.asked]
-    known = sum(cost for cost in costs if cost is not None)
-    unknown = sum(cost is None for cost in costs)
+    networks = _networks(plan.rows)
+    if networks:
+        to_terminal("")
+        print_table(
+            ("to compute", "videos", "frames", "about"),
+            [
+                (name, str(videos), str(frames), "not known yet" if seconds is None else f"{seconds:.0f} s")
+                for name, videos, frames, seconds in networks
+            ],
+        )
+    counts = Counter(row.status for row in plan.rows)
+    unknown = sum(row.cost_s is None for row in plan.rows if row.due and row.asked)
     said = ", ".join(f"{count} {status}" for status, count in sorted(counts.items())) or "the store is empty"
-    estimate = f"; about {known:.0f} s of work" if known else ""
+    seconds = seconds_of(plan.rows)
+    estimate = f"; about {seconds:.0f} s of work" if seconds else ""
     estimate += f"; no estimate for {unknown} artifacts" if unknown else ""
-    to_terminal(f"{said}{estimate}")
+    to_terminal("", f"{said}{estimate}")
+    if plan.lacking:
+        to_terminal(f"before that: {plan.lacking}")
+    for refusal in plan.inputs.refused:
+        to_terminal(refusal.reason)
+    for kind in plan.inputs.left_alone:
+        to_terminal(f"left alone {kind}")
+    if plan.need.at_once:
+        to_terminal(str(plan.need))
+    for text in warnings(plan.weights):
+        to_terminal(text)
 
 
 def _cost(row: PlanRow) -> str:

@@ -12,15 +12,20 @@ from affstore.flows.watch import Screen, Watcher, shown_by, to_terminal
 if TYPE_CHECKING:
     from affstore.flows.config import RunConfig
     from affstore.flows.run import RunResult
+    from affstore.tasks.arrivals import Tries
 
 
-def run_and_tell(config: RunConfig, as_json: bool, replace_taken: bool = False, retry: bool = False) -> RunResult:
-    """Run a configuration and print what became of it."""
+_MOST_REMARKS = 20
+"""What is shown of a run; a corpus of hundreds of videos would fill screens."""
+
+
+def run_and_tell(config: RunConfig, as_json: bool, tries: Tries | None = None, everything: bool = True) -> RunResult:
+    """Run a configuration and print what became of it; see `request_of`."""
     watcher = Watcher() if as_json else Screen()
     with watcher.showing(), shown_by(watcher):
         # The libraries that the next lines import take seconds.
         watcher.step("reading the inputs, checking networks and weights")
-        result = _run(config, watcher, replace_taken, retry)
+        result = _run(config, watcher, tries, everything)
     if as_json:
         print_json(as_document(result))
     else:
@@ -28,27 +33,38 @@ def run_and_tell(config: RunConfig, as_json: bool, replace_taken: bool = False, 
     return result
 
 
-def _run(config: RunConfig, watcher: Watcher, replace_taken: bool, retry: bool) -> RunResult:
+def _run(config: RunConfig, watcher: Watcher, tries: Tries | None, everything: bool) -> RunResult:
     from affstore.flows.memory import need_of
     from affstore.flows.run import execute, request_of
     from affstore.flows.runners import RunnerSpec
 
     runner = RunnerSpec(config.runner.kind, config.runner.workers, config.runner.address)
-    request = request_of(config, replace_taken, retry)
+    request = request_of(config, tries, everything)
     watcher.memory(need_of(request, runner))
     return execute(request, runner, watcher)
 
 
 def tell(result: RunResult) -> None:
     """Print what a run did, for a person."""
+    from affstore.tasks.remarks import summary
+
     counts = Counter((outcome.stage, outcome.status) for outcome in result.outcomes)
     for stage in dict.fromkeys(outcome.stage for outcome in result.outcomes):
         said = ", ".join(f"{n} {status}" for (of, status), n in sorted(counts.items()) if of == stage)
         to_terminal(f"{stage:9} {said}")
+    for kind in result.request.inputs.left_alone:
+        to_terminal(f"left alone {kind}")
+    if result.remarks:
+        to_terminal(f"to know   {summary(result.remarks)}")
     bad = [(o.stage, o.subject, o.reason) for o in result.outcomes if o.status in ("quarantined", "failed")]
     if bad:
         to_terminal("")
         print_table(("stage", "what", "why it could not be used"), bad)
+    if result.remarks:
+        to_terminal("")
+        print_table(("video", "to know"), [(remark.video, remark.text) for remark in result.remarks[:_MOST_REMARKS]])
+    if len(result.remarks) > _MOST_REMARKS:
+        to_terminal(f"and {len(result.remarks) - _MOST_REMARKS} more; `affstore status` lists them all")
     if result.evaluations:
         to_terminal("")
         print_table(*_scores(result))
@@ -71,6 +87,8 @@ def as_document(result: RunResult) -> dict[str, Any]:
         "report": str(result.report),
         "weights": result.request.profile.provenance,
         "exit_code": result.exit_code,
+        "left_alone": [kind.as_document() for kind in result.request.inputs.left_alone],
+        "remarks": [remark.as_document() for remark in result.remarks],
         "scores": [
             {
                 "experiment": e.experiment,
@@ -85,7 +103,14 @@ def as_document(result: RunResult) -> dict[str, Any]:
             for e in result.evaluations
         ],
         "outcomes": [
-            {"stage": o.stage, "what": o.subject, "status": o.status, "reason": o.reason, "frames": o.frames}
+            {
+                "stage": o.stage,
+                "what": o.subject,
+                "file": o.file or None,
+                "status": o.status,
+                "reason": o.reason,
+                "frames": o.frames,
+            }
             for o in result.outcomes
         ],
     }

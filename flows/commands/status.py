@@ -10,7 +10,7 @@ from affstore.flows.watch import to_terminal
 
 if TYPE_CHECKING:
     from affstore import FeatureStore
-    from affstore.store.contract.records import Address, Record
+    from affstore.store.contract.records import Record
 
 
 def status(*, store: Store = DEFAULT_STORE, at: str | None = None, json: Json = False) -> int:
@@ -39,8 +39,11 @@ def status(*, store: Store = DEFAULT_STORE, at: str | None = None, json: Json = 
 
 def _document(store: FeatureStore) -> dict[str, Any]:
     from affstore import content_digest
+    from affstore.tasks.remarks import remarks_of, summary
 
     records = store.records()
+    quarantined = [_quarantined(record) for record in records if record.address.family == "quarantine"]
+    said = [f"{len(quarantined)} quarantined"] if quarantined else []
     return {
         "store": store.url,
         "snapshot": store.snapshot,
@@ -48,41 +51,28 @@ def _document(store: FeatureStore) -> dict[str, Any]:
         "tags": store.tags(),
         "videos": [_video(store, record) for record in records if record.address.family == "source"],
         "producers": _producers(records),
-        "quarantined": [_quarantined(record) for record in records if record.address.family == "quarantine"],
+        "quarantined": quarantined,
+        "summary": ", ".join([*said, summary(remarks_of(store))]).strip(", "),
     }
 
 
 def _video(store: FeatureStore, source: Record) -> dict[str, Any]:
+    from affstore.tasks.remarks import remarks_on, subject_text
+
     own = store.records(video=source.address.video)
+    remarks = remarks_on(source, own)
     return {
         "video": source.address.video,
         "frames": source.attributes["frames"],
         "aliases": source.attributes["aliases"],
-        "complaint": _complaint(source, own),
-        "faces": {_seen(r.address): r.made.get("faces") for r in own if r.address.family == "face"},
+        "complaint": " ".join(remark.text for remark in remarks if remark.is_complaint) or None,
+        "remarks": [remark.as_document() for remark in remarks],
+        "faces": {subject_text(r.address): r.made.get("faces") for r in own if r.address.family == "face"},
         "features": sorted({r.address.producer for r in own if r.address.family in ("visual", "audio")}),
         "heard_frames": max((r.made.get("frames_heard", 0) for r in own if r.address.family == "audio"), default=0),
         "labels": sorted({r.address.producer for r in own if r.address.family == "label"}),
         "predictions": sorted({r.address.producer for r in own if r.address.family == "prediction"}),
     }
-
-
-def _seen(face: Address) -> str:
-    """A subject as it is listed: those of crop folders with their kind, as networks on them are named."""
-    from affstore.models.faces.specs import DetectorSpec
-
-    return face.subject if face.producer == DetectorSpec().name else f"{face.subject}@{face.producer}"
-
-
-def _complaint(source: Record, own: list[Record]) -> str | None:
-    """What is wrong with a video, with its crop folders, and with its annotations."""
-    said = [source.attributes["complaint"]]
-    for record in own:
-        complaint = record.attributes.get("complaint")
-        if complaint and record.address.family in ("face", "label"):
-            of = record.address.producer if record.address.family == "label" else _seen(record.address)
-            said.append(f"{of}: {complaint}")
-    return " ".join(text for text in said if text) or None
 
 
 def _producers(records: list[Record]) -> list[dict[str, Any]]:
@@ -118,11 +108,13 @@ def _print(document: dict[str, Any]) -> None:
             str(video["heard_frames"]),
             ", ".join(video["features"]) or "-",
             ", ".join(video["labels"]) or "-",
-            video["complaint"] or "",
+            " ".join(remark["text"] for remark in video["remarks"]),
         )
         for video in document["videos"]
     ]
-    print_table(("video", "frames", "with a face", "with sound", "features", "labels", "complaint"), rows)
+    print_table(("video", "frames", "with a face", "with sound", "features", "labels", "to know"), rows)
+    if document["summary"]:
+        to_terminal("", document["summary"])
     if document["producers"]:
         to_terminal("")
         cells = [

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from affstore.store.contract.names import split_subject
+from affstore.store.contract.names import video_name
 
 _NUMBERED = re.compile(r"([0-9]+)\.(jpg|jpeg|png)", re.IGNORECASE)
 _DEEPEST = 2
@@ -38,17 +38,7 @@ class CropFolder:
     @property
     def name(self) -> str:
         """The video's name, with the side of its subject."""
-        return self.path.name
-
-    @property
-    def subject(self) -> str:
-        """`main`, `left` or `right`."""
-        return split_subject(self.name)[1]
-
-    @property
-    def video(self) -> str:
-        """What the video is called, by the folder."""
-        return split_subject(self.name)[0]
+        return video_name(self.path.name)
 
 
 def find_crops(kind: str, root: Path) -> Iterator[CropFolder]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from array import array
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -97,6 +98,7 @@ class FaceTracker:
         self._alive: list[int] = []
         self._next_frame = 0
         self.cuts: list[int] = []
+        self._frames_with: Counter[int] = Counter()
 
     def update(
         self, frame: int, detections: Detections, picture: NDArray[np.uint8] | None = None, cut: bool = False
@@ -120,6 +122,7 @@ class FaceTracker:
         self._next_frame = frame + 1
         self.cuts += [frame] if cut else []
         faces = _in_order(detections)
+        self._frames_with[len(faces.box)] += 1
         linked = self._link(frame, faces.box, picture)
         foremost = sorted(linked, key=lambda face: (-self._mean_area(linked[face]), linked[face]))
         return [self._keep(frame, linked[face], faces, face) for face in foremost[: self.spec.most_candidates]]
@@ -132,6 +135,12 @@ class FaceTracker:
             if len(track.frames)
         }
         return subjects_of(tracks, self._next_frame, self.spec, self.cuts)
+
+    def faces_at_once(self) -> int:
+        """The most faces at once, counting only what lasted as long in all as a subject must: single boxes err."""
+        needed = min(self.spec.shortest_subject_frames, (self._next_frame + 1) // 2)
+        most = range(max(self._frames_with, default=0), 0, -1)
+        return next((n for n in most if sum(self._frames_with[k] for k in self._frames_with if k >= n) >= needed), 0)
 
     def face_track(self, tracks: Iterable[int], frames: int) -> FaceTrack:
         """The faces of a subject's tracks over a video of `frames` frames."""

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from affstore.store.contract.clock import FrameClock
 from affstore.store.contract.errors import NotFoundError
-from affstore.store.contract.names import MAIN
+from affstore.store.contract.names import MAIN, video_name
 from affstore.store.contract.records import Address, Record
 from affstore.store.contract.schema import FamilySchema, family
 from affstore.store.engine.feature_store import FeatureStore
@@ -77,18 +77,26 @@ def read_video(store: FeatureStore, video: str, extractor: str, subject: str = M
 
 
 def find_source(store: FeatureStore, video: str) -> Record:
-    """The source called `video`, or that has it as an alias.
+    """The source called `video`, or that has it as an alias; names in other Unicode forms are the same name.
 
     Raises:
         NotFoundError: there is none.
     """
-    found = store.find(Address("source", video=video))
-    if found is not None:
-        return found
-    for record in store.records("source"):
-        if video in record.attributes["aliases"]:
-            return record
-    raise NotFoundError(f"The store at '{store.url}' has no video '{video}'. `affstore show` lists its videos.")
+    for name in dict.fromkeys((video, video_name(video))):
+        found = store.find(Address("source", video=name)) if name else None
+        if found is not None:
+            return found
+    called = video_names(store).get(video_name(video))
+    if called is None:
+        raise NotFoundError(f"The store at '{store.url}' has no video '{video}'. `affstore show` lists its videos.")
+    return store.get(Address("source", video=called))
+
+
+def video_names(store: FeatureStore) -> dict[str, str]:
+    """Every name and alias of the store's videos, as names are compared, to the name that the video is stored under."""
+    records = store.records("source")
+    aliases = {video_name(alias): r.address.video for r in records for alias in r.attributes["aliases"]}
+    return aliases | {video_name(record.address.video): record.address.video for record in records}
 
 
 def with_gaps(schema: FamilySchema, arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:

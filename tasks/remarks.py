@@ -1,0 +1,113 @@
+"""What a person should know of a video that was taken in: what of it is damaged, missing or more than is kept."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from affstore import FeatureStore
+from affstore.models.faces.specs import DetectorSpec
+from affstore.store.contract.records import Address, Record
+
+NO_SOUND = "the video has no sound"
+"""How a record of sound says that there is none."""
+
+_SUMMARIES = {
+    "damaged": "with damaged or missing frames",
+    "sound": "with incomplete sound",
+    "no sound": "without sound",
+    "no face": "without a face",
+    "crowd": "with more faces than are kept",
+    "crops": "with faults in a crop folder",
+    "labels": "with incomplete labels",
+}
+"""What is counted of a run, in this order."""
+
+
+@dataclass(frozen=True, slots=True)
+class Remark:
+    """One thing to know of a video.
+
+    Attributes:
+        video: its name.
+        kind: a key of what is counted: `damaged`, `sound`, `no sound`, `no face`, `crowd`, `crops` or `labels`.
+        text: in words.
+    """
+
+    video: str
+    kind: str
+    text: str
+
+    @property
+    def is_complaint(self) -> bool:
+        """Whether something is wrong with a file; a clip without sound or with a crowd is as it was made."""
+        return self.kind in ("damaged", "sound", "crops", "labels")
+
+    def as_document(self) -> dict[str, Any]:
+        """For other programs."""
+        return {"video": self.video, "kind": self.kind, "text": self.text}
+
+
+def remarks_on(source: Record, own: Sequence[Record]) -> list[Remark]:
+    """Everything to know of one video.
+
+    Args:
+        source: the video.
+        own: the records of that video.
+    """
+    found = [*_of_source(source), *_of_sound(own), *_of_faces(own), *_of_labels(own)]
+    return [Remark(source.address.video, kind, text) for kind, text in dict.fromkeys(found)]
+
+
+def remarks_of(store: FeatureStore, videos: Collection[str] | None = None) -> list[Remark]:
+    """Everything to know of a store's videos, or of some of them."""
+    sources = [r for r in store.records("source") if videos is None or r.address.video in videos]
+    return [remark for r in sources for remark in remarks_on(r, store.records(video=r.address.video))]
+
+
+def summary(remarks: Iterable[Remark]) -> str:
+    """How many videos each kind of remark is about, or an empty text."""
+    videos: dict[str, set[str]] = {}
+    for remark in remarks:
+        videos.setdefault(remark.kind, set()).add(remark.video)
+    return ", ".join(f"{len(videos[kind])} {words}" for kind, words in _SUMMARIES.items() if kind in videos)
+
+
+def subject_text(face: Address) -> str:
+    """A subject as it is listed: those of crop folders with their kind, as networks on them are named."""
+    return face.subject if face.producer == DetectorSpec().name else f"{face.subject}@{face.producer}"
+
+
+def _of_source(source: Record) -> Iterator[tuple[str, str]]:
+    if source.attributes["complaint"]:
+        yield "damaged", source.attributes["complaint"]
+    if source.attributes["sound"] is None:
+        yield "no sound", "It has no sound."
+
+
+def _of_sound(own: Sequence[Record]) -> Iterator[tuple[str, str]]:
+    for record in own:
+        complaint = record.attributes.get("complaint") if record.address.family == "audio" else None
+        if complaint and complaint != NO_SOUND:
+            yield "sound", complaint
+
+
+def _of_faces(own: Sequence[Record]) -> Iterator[tuple[str, str]]:
+    faces = [record for record in own if record.address.family == "face"]
+    detected = [record for record in faces if record.address.producer == DetectorSpec().name]
+    if detected and not any(record.made.get("faces", 1) for record in detected):
+        yield "no face", "No face was found."
+    at_once = max((int(record.attributes.get("faces_at_once", 0)) for record in detected), default=0)
+    if at_once > len(detected):
+        kept = " and ".join(sorted(record.address.subject for record in detected))
+        yield "crowd", f"Up to {at_once} faces at once; kept as {kept}, the others are left out."
+    for record in faces:
+        if record.attributes.get("complaint"):
+            yield "crops", f"{subject_text(record.address)}: {record.attributes['complaint']}"
+
+
+def _of_labels(own: Sequence[Record]) -> Iterator[tuple[str, str]]:
+    for record in own:
+        if record.address.family == "label" and record.attributes.get("complaint"):
+            yield "labels", f"{record.address.producer}: {record.attributes['complaint']}"
