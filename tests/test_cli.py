@@ -202,3 +202,16 @@ def test_doctor_finds_this_machine_fit(url, capsys):
     findings = json.loads(output(capsys, "doctor", "--store", url, "--json").out)
     assert {finding["check"] for finding in findings} >= {"Python", "store", "face detector", "prefect and fastapi"}
     assert not [finding for finding in findings if finding["healthy"] is False]
+
+
+def test_the_dry_run_of_add_is_its_plan_with_networks_and_time_before_any_weights_are_here(url, tmp_path, capsys):
+    commit(FeatureStore(url), source("b"), visual("b", extractor="emotieffnet_b0"))
+    (tmp_path / "v.mp4").write_bytes(b"no video yet")
+    (tmp_path / "notes.csv").write_text("a,b\n")
+    arguments = ("add", tmp_path / "v.mp4", tmp_path / "notes.csv", "-e", "emotieffnet_b0", "--store", url)
+    document = json.loads(output(capsys, *arguments, "--dry-run", "--json").out)
+    assert {row["network"]: row["videos"] for row in document["networks"]} == {"emotieffnet_b0": 1, "mtcnn": 1}
+    assert "affstore weights pull" in document["lacking"]
+    assert "is a table" in document["refused"][0]
+    assert not [row for row in document["artifacts"] if "/b" in row["artifact"]], "what other videos lack is not asked"
+    assert "not known yet" in output(capsys, *arguments, "--dry-run").out

@@ -179,6 +179,8 @@ def _planned(config: RunConfig, named_only: bool) -> _Plan:
     try:
         profile = profile_of(config, default_folder(), opened, measured=False)
     except WeightsMissingError as error:
+        if not named_only:
+            raise
         profile, lacking = named_profile(config), str(error)
     experiments = tuple(replace(experiment, extractors=profile.extractors) for experiment in experiments)
     check_kinds(profile, config.crops, opened)
