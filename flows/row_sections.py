@@ -22,7 +22,8 @@ def section(outcome: RowOutcome, pictures: Sequence[Picture]) -> Markup:
     """What stands behind a row of the table, folded until it is asked for."""
     row = outcome.row
     status = " Computed by the papers' code; no table has it." if row.status == "notebook" else ""
-    place = f"{markup(row.source)}, task {row.task}.{status}"
+    cell = f" Cell {markup(row.cell)}; see docs/papers.md." if row.cell else ""
+    place = f"{markup(row.source)}, task {row.task}.{status}{cell}"
     parts = [
         # Inside the folded part, so that following a link to it unfolds it.
         f'<p id="{markup(row.producer)}"><code>{markup(row.name)}</code>, {place}</p>',

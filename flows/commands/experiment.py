@@ -284,6 +284,7 @@ def _listed(row: RowSpec) -> dict[str, Any]:
         "source": row.source,
         "title": row.title,
         "status": row.status,
+        "cell": row.cell,
         "paper": dict(row.paper),
         "note": row.note,
     }
