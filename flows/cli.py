@@ -40,6 +40,7 @@ app = App(
     "129 by a terminal that was closed.",
     version=lambda: importlib.metadata.version("affstore"),
     result_action="return_value",
+    suppress_keyboard_interrupt=False,
 )
 
 _COMMANDS: tuple[Callable[..., int], ...] = (demo, add, plan, run, status, show, export, upgrade, doctor)
