@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from itertools import batched
 from typing import Any
 
 from prefect import Task
@@ -16,11 +17,14 @@ from affstore.tasks.outcomes import Outcome
 from affstore.tasks.progress import stop
 from affstore.tasks.specs import Bench
 
+_DRAFTS_A_COMMIT = 32
 
-def commit_finished(
-    bench: Bench, task: Task[Any, Any], units: Mapping[str, tuple[Any, ...]], group: int = 1
-) -> list[Outcome]:
+
+def commit_finished(bench: Bench, task: Task[Any, Any], units: Mapping[str, tuple[Any, ...]]) -> list[Outcome]:
     """Do units of work side by side, and commit what they wrote as they end.
+
+    What ended while one commit was made is the next. So a slow unit is committed at once, and many quick ones do not
+    run ahead of the committer: drafts that are far behind the store's tip cost a thread a snapshot.
 
     A task that ends in an error of ours is an outcome like any other; one that breaks unexpectedly becomes an outcome
     that failed. Either way the other videos go on.
@@ -29,12 +33,12 @@ def commit_finished(
         bench: where the run works.
         task: what is done with each unit; its name is the stage's, and names the commits.
         units: the task's arguments, by what they are about, usually a video's name.
-        group: how many drafts make a commit.
     """
     outcomes: list[Outcome] = []
     try:
-        for batch in _batches(_outcomes(task, units), group):
-            outcomes += [told(outcome) for outcome in committed(bench, task.name, batch)]
+        for ended in results(task, units):
+            for batch in batched((_outcome(task, *one) for one in ended), _DRAFTS_A_COMMIT):
+                outcomes += [told(outcome) for outcome in committed(bench, task.name, batch)]
     except BaseException:  # also Ctrl-C: the threads at work must not first finish their videos
         stop()
         raise
@@ -48,24 +52,8 @@ def told(outcome: Outcome) -> Outcome:
     return outcome
 
 
-def _outcomes(task: Task[Any, Any], units: Mapping[str, tuple[Any, ...]]) -> Iterator[Outcome]:
-    for about, found in results(task, units):
-        yield found if isinstance(found, Outcome) else Outcome(task.name, about, "failed", _sentence(found))
-
-
-def _batches(outcomes: Iterable[Outcome], group: int) -> Iterator[list[Outcome]]:
-    """Gather outcomes until a commit is full; those that wrote nothing do not wait."""
-    batch: list[Outcome] = []
-    for outcome in outcomes:
-        if outcome.draft is None:
-            yield [outcome]
-            continue
-        batch.append(outcome)
-        if len(batch) == group:
-            yield batch
-            batch = []
-    if batch:
-        yield batch
+def _outcome(task: Task[Any, Any], about: str, found: Any) -> Outcome:
+    return found if isinstance(found, Outcome) else Outcome(task.name, about, "failed", _sentence(found))
 
 
 def committed(bench: Bench, stage: str, batch: Sequence[Outcome]) -> list[Outcome]:

@@ -18,8 +18,6 @@ from affstore.tasks.ingest import ingest_video
 from affstore.tasks.outcomes import Outcome
 from affstore.tasks.specs import Bench
 
-_LABELS_A_COMMIT = 32
-
 
 @stage("ingest")
 def ingest(bench: Bench, inputs: Inputs, tries: Tries) -> list[Outcome]:
@@ -41,7 +39,7 @@ def ingest(bench: Bench, inputs: Inputs, tries: Tries) -> list[Outcome]:
 def _ingest(bench: Bench, found: Sequence[Arrival]) -> list[Outcome]:
     settled = [told(ingested(bench, one)) for one in found if one.verdict in ("known", "refused", "taken")]
     units = {one.file: (bench, one) for one in found if one.verdict in ("new", "alias", "moved", "unfit")}
-    return settled + commit_finished(bench, ingest_video, units, group=4)
+    return settled + commit_finished(bench, ingest_video, units)
 
 
 def _annotate(bench: Bench, found: Sequence[FoundAnnotation]) -> list[Outcome]:
@@ -50,4 +48,4 @@ def _annotate(bench: Bench, found: Sequence[FoundAnnotation]) -> list[Outcome]:
         by_name[annotation.name].append(annotation)
     watching().stage("annotate", len(by_name))
     units = {name: (bench, name, by_name[name]) for name in sorted(by_name)}
-    return commit_finished(bench, annotate, units, group=_LABELS_A_COMMIT)
+    return commit_finished(bench, annotate, units)

@@ -12,8 +12,6 @@ from affstore.tasks.outcomes import Outcome
 from affstore.tasks.predict import predict_video
 from affstore.tasks.specs import Bench, ExperimentSpec
 
-_VIDEOS_A_COMMIT = 16
-
 
 @stage("predict")
 def predict(bench: Bench, experiments: Sequence[ExperimentSpec]) -> list[Outcome]:
@@ -21,4 +19,4 @@ def predict(bench: Bench, experiments: Sequence[ExperimentSpec]) -> list[Outcome
     videos = [address.video for address in FeatureStore(bench.store_url).addresses("source")]
     watching().stage("predict", len(videos))
     units = {video: (bench, video, tuple(experiments)) for video in videos}
-    return commit_finished(bench, predict_video, units, group=_VIDEOS_A_COMMIT)
+    return commit_finished(bench, predict_video, units)

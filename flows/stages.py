@@ -8,17 +8,16 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import as_completed
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
+from queue import Empty, SimpleQueue
 from typing import Any
 
 from prefect import State, Task, flow, get_run_logger
 from prefect.events.clients import NullEventsClient
 from prefect.events.worker import EventsWorker
 from prefect.exceptions import TerminationSignal
-from prefect.futures import as_completed as prefect_as_completed
 from prefect.logging.handlers import APILogHandler
 from prefect.states import Cancelled, Completed, Failed
 
@@ -153,7 +152,7 @@ def _plainly(run: _Run, work: Callable[[], Any]) -> Any:
         run.attempts = attempts
 
 
-def results(task: Task[Any, Any], units: Mapping[str, tuple[Any, ...]]) -> Iterator[tuple[str, Any]]:
+def results(task: Task[Any, Any], units: Mapping[str, tuple[Any, ...]]) -> Iterator[list[tuple[str, Any]]]:
     """Do units of work side by side, each as a task.
 
     Args:
@@ -161,7 +160,7 @@ def results(task: Task[Any, Any], units: Mapping[str, tuple[Any, ...]]) -> Itera
         units: the task's arguments, by what they are about.
 
     Yields:
-        What each is about and what it gave, as they end; an error is given like any other result.
+        Whatever ended since the last time: what it is about and what it gave; an error is given like any other result.
     """
     run = _runs[-1]
     try:
@@ -171,36 +170,55 @@ def results(task: Task[Any, Any], units: Mapping[str, tuple[Any, ...]]) -> Itera
         raise
 
 
-def _by_prefect(run: _Run, task: Task[Any, Any], units: Mapping[str, tuple[Any, ...]]) -> Iterator[tuple[str, Any]]:
+def _by_prefect(
+    run: _Run, task: Task[Any, Any], units: Mapping[str, tuple[Any, ...]]
+) -> Iterator[list[tuple[str, Any]]]:
     lost = {}
     futures = {about: task.submit(*arguments) for about, arguments in units.items()}
-    abouts = {future.task_run_id: about for about, future in futures.items()}
-    for future in prefect_as_completed(list(futures.values())):
-        try:
-            found = future.result(raise_on_failure=False)
-        except Exception as error:  # noqa: BLE001 - a worker that died (KilledWorker …) stops no other video
-            found = error
-        about = abouts[future.task_run_id]
-        if isinstance(found, Exception) and not isinstance(found, AffstoreError) and not run.server.asked():
-            lost[about] = units[about]  # a worker elsewhere begins no task without the server
-        else:
-            yield about, found
+    for ended in _as_they_end(futures):
+        given = []
+        for about, future in ended:
+            try:
+                found = future.result(raise_on_failure=False)
+            except Exception as error:  # noqa: BLE001 - a worker that died (KilledWorker …) stops no other video
+                found = error
+            if isinstance(found, Exception) and not isinstance(found, AffstoreError) and not run.server.asked():
+                lost[about] = units[about]  # a worker elsewhere begins no task without the server
+            else:
+                given.append((about, found))
+        yield given
     if lost:
         yield from _by_hand(run.runner, task, lost)
 
 
-def _by_hand(runner: Runner, task: Task[Any, Any], units: Mapping[str, tuple[Any, ...]]) -> Iterator[tuple[str, Any]]:
+def _by_hand(
+    runner: Runner, task: Task[Any, Any], units: Mapping[str, tuple[Any, ...]]
+) -> Iterator[list[tuple[str, Any]]]:
     with runner.executor() as pool:
-        abouts = {pool.submit(_bare, task, arguments): about for about, arguments in units.items()}
+        futures = {about: pool.submit(_bare, task, arguments) for about, arguments in units.items()}
         try:
-            for future in as_completed(abouts):
-                error = future.exception()
-                yield abouts[future], future.result() if error is None else error
+            for ended in _as_they_end(futures):
+                yield [(about, future.exception() or future.result()) for about, future in ended]
         except BaseException:
             stop()
-            for future in abouts:
+            for future in futures.values():
                 future.cancel()
             raise
+
+
+def _as_they_end(futures: Mapping[str, Any]) -> Iterator[list[tuple[str, Any]]]:
+    """Futures as they end: all that ended since the last time, at least one."""
+    ended: SimpleQueue[str] = SimpleQueue()
+    for about, future in futures.items():
+        future.add_done_callback(lambda _, about=about: ended.put(about))
+    left = len(futures)
+    while left:
+        now = [ended.get()]
+        with suppress(Empty):
+            while True:
+                now.append(ended.get_nowait())
+        left -= len(now)
+        yield [(about, futures[about]) for about in now]
 
 
 def _bare(task: Task[Any, Any], arguments: tuple[Any, ...]) -> Any:
