@@ -50,7 +50,7 @@ def s3_server():
         port = free.getsockname()[1]
     command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
     server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    _wait_for(port)
+    wait_for(port)
     endpoint = f"http://127.0.0.1:{port}"
     environment = {
         "AWS_ENDPOINT_URL": endpoint,
@@ -68,7 +68,7 @@ def s3_server():
     server.wait()
 
 
-def _wait_for(port: int) -> None:
+def wait_for(port: int) -> None:
     """Wait until something on this machine listens on a port."""
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from functools import cached_property
 from typing import Any, cast
+from uuid import uuid4
 
 import icechunk
 import zarr
@@ -21,15 +24,20 @@ from affstore.store.engine.listing import Listing, changed_paths
 from affstore.store.engine.places import (
     check_writable,
     committer_lock,
+    exists,
     in_words,
     is_local,
     is_memory,
     local_folder,
+    settings,
     storage_of,
 )
 from affstore.store.engine.ranges import damage, read_rows
 
 BRANCH = "main"
+_CREATION_S = 20
+"""How long a repository that another process is creating is waited for."""
+_HALF_CREATED = (icechunk.AlreadyExistsError, icechunk.RepositoryNotFoundError, icechunk.ConflictError)
 
 
 class FeatureStore:
@@ -51,12 +59,11 @@ class FeatureStore:
         """
         self.url, self.at = url, at
         with in_words(url, "Opening"):
-            storage = storage_of(url)
             # Asked first, because opening a local path creates its folder.
             absent = is_local(url) and not local_folder(url).is_dir()
-            if absent or not icechunk.Repository.exists(storage):
+            if absent or not exists(url):
                 raise NotFoundError(f"There is no store at '{url}'. `affstore add VIDEO --store {url}` makes one.")
-            self._repository = icechunk.Repository.open(storage)
+            self._repository = icechunk.Repository.open(storage_of(url), settings())
             self.snapshot = self._snapshot_of(at)
         self.layout = self._check_layout()
 
@@ -73,13 +80,16 @@ class FeatureStore:
         """
         check_writable(url)
         with in_words(url, "Creating"), committer_lock(url):
-            storage = storage_of(url)
-            if not icechunk.Repository.exists(storage):
-                session = icechunk.Repository.create(storage).writable_session(BRANCH)
+            repository = _repository_at(url)
+            session = repository.writable_session(BRANCH)
+            # Nothing but the engine's first snapshot: nobody has begun to use the repository.
+            if len(list(repository.ancestry(snapshot_id=session.snapshot_id))) == 1:
                 root = zarr.create_group(session.store, attributes={"affstore": {"layout": layout_version()}})
                 for name in families():
                     root.create_group(name)
-                session.commit("an empty affstore")
+                # On an object store several may get here at once; the first one's commit is the one that counts.
+                with suppress(icechunk.ConflictError):
+                    session.commit("an empty affstore")
         return cls(url)
 
     def prepare(self, producers: Iterable[tuple[str, str]]) -> None:
@@ -94,7 +104,7 @@ class FeatureStore:
             for path in missing:
                 root.create_group(path)
             if missing:
-                session.commit(f"groups: {', '.join(missing)}", rebase_with=icechunk.ConflictDetector())
+                self._commit_once(session, f"groups: {', '.join(missing)}", {})
 
     def newest(self) -> FeatureStore:
         """The same store as it is now."""
@@ -192,8 +202,22 @@ class FeatureStore:
                 session.merge(*changed)
                 changed = [session]
             for each in changed:
-                tip = each.commit(message, metadata=dict(metadata or {}), rebase_with=icechunk.ConflictDetector())
+                tip = self._commit_once(each, message, dict(metadata or {}))
             return tip
+
+    def _commit_once(self, session: Any, message: str, metadata: dict[str, Any]) -> str:
+        """Commit a session. An error is looked into first: the answer may be lost, and the commit there."""
+        own, base = uuid4().hex, session.snapshot_id
+        try:
+            return session.commit(message, metadata=metadata | {"commit": own}, rebase_with=icechunk.ConflictDetector())
+        except (icechunk.IcechunkError, OSError):
+            with suppress(icechunk.IcechunkError, OSError):
+                for info in icechunk.Repository.open(storage_of(self.url), settings()).ancestry(branch=BRANCH):
+                    if info.metadata.get("commit") == own:
+                        return info.id
+                    if info.id == base:
+                        break
+            raise
 
     def tag(self, name: str) -> None:
         """Name the snapshot this store reads, for ever.
@@ -284,3 +308,19 @@ class FeatureStore:
         if done and len(done) < len(own):
             raise ConflictError(f"Another run stored '{min(done)}' while this one computed it. Run the command again.")
         return bool(done)
+
+
+def _repository_at(url: str) -> icechunk.Repository:
+    """Create a repository, or open the one that is there or that another process is creating now."""
+    deadline = time.monotonic() + _CREATION_S
+    while True:
+        try:
+            if exists(url):
+                return icechunk.Repository.open(storage_of(url), settings())
+            return icechunk.Repository.create(storage_of(url), settings())
+        except icechunk.IcechunkError as error:
+            # Half of a repository is there: its creator is at work, or this is no place for one.
+            half = isinstance(error, _HALF_CREATED) or "clean prefixes" in str(error)
+            if is_local(url) or not half or time.monotonic() > deadline:
+                raise
+            time.sleep(0.2)

@@ -42,6 +42,17 @@ def storage_of(url: str) -> icechunk.Storage:
     return icechunk.local_filesystem_storage(str(local_folder(url)))
 
 
+def settings() -> icechunk.RepositoryConfig:
+    """How the engine asks a server again: a burst of errors is outlasted, a bad server is given up after some 10 s."""
+    retries = icechunk.StorageRetriesSettings(max_tries=8, initial_backoff_ms=100, max_backoff_ms=2000)
+    return icechunk.RepositoryConfig(storage=icechunk.StorageSettings(retries=retries))
+
+
+def exists(url: str) -> bool:
+    """Whether there is a repository at a store's address."""
+    return icechunk.Repository.exists(storage_of(url), settings().storage)
+
+
 def local_folder(url: str) -> Path:
     """The folder of a local store."""
     return Path(url.removeprefix("file://")).expanduser().absolute()

@@ -11,7 +11,7 @@ import zarr
 from affstore.store.contract.schema import layout_version
 from affstore.store.engine.draft import Draft
 from affstore.store.engine.feature_store import BRANCH, FeatureStore
-from affstore.store.engine.places import committer_lock, in_words, storage_of
+from affstore.store.engine.places import committer_lock, in_words, settings, storage_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,4 +76,4 @@ def upgrade(url: str) -> Upgrade:
 
 
 def _repository(url: str) -> icechunk.Repository:
-    return icechunk.Repository.open(storage_of(url))
+    return icechunk.Repository.open(storage_of(url), settings())

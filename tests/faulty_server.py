@@ -1,0 +1,90 @@
+"""A server between a client and an S3 server that does what bad ones do: `python faulty_server.py PORT BACKEND`.
+
+POST /fault sets what it does to requests from then on, as JSON: `kind` (none, flip, shorten, 500, cut before the
+request is passed on, or lose the answer of a request that was), `method`, `match` (a part of the path) and `times`.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+LOCK = threading.Lock()
+FAULT: dict[str, Any] = {"kind": "none", "method": "GET", "match": "", "times": 0, "done": 0}
+
+
+class Handler(BaseHTTPRequestHandler):
+    """Pass a request on to the backend, with the fault that is set."""
+
+    protocol_version = "HTTP/1.1"
+    backend = ("127.0.0.1", 0)
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+    def answer(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        if self.path == "/fault":
+            if self.command == "POST":
+                FAULT.update({"done": 0, "times": 1 << 30, "match": ""} | json.loads(body))
+            return self.reply(200, [], json.dumps(FAULT).encode())
+        kind = self.fault()
+        if kind == "500":
+            return self.reply(500, [], b"<Error><Code>InternalError</Code></Error>")
+        if kind == "cut":
+            return self.hang_up()
+        backend = http.client.HTTPConnection(*self.backend, timeout=60)
+        backend.request(self.command, self.path, body, dict(self.headers.items()))
+        found = backend.getresponse()
+        data = found.read()
+        backend.close()
+        if kind == "lose":
+            return self.hang_up()
+        if kind == "flip" and data:
+            middle = len(data) // 2
+            data = data[:middle] + bytes([data[middle] ^ 4]) + data[middle + 1 :]
+        if kind == "shorten":
+            data = data[: len(data) // 2]
+        headers = [(name, value) for name, value in found.getheaders() if name.lower() not in HOP]
+        return self.reply(found.status, headers, data)
+
+    def fault(self) -> str:
+        """What happens to this request."""
+        with LOCK:
+            if self.command != FAULT["method"] or FAULT["match"] not in self.path or FAULT["done"] >= FAULT["times"]:
+                return "none"
+            FAULT["done"] += 1
+            return str(FAULT["kind"])
+
+    def reply(self, status: int, headers: list[tuple[str, str]], body: bytes) -> None:
+        self.send_response_only(status)
+        for name, value in headers:
+            self.send_header(name, value)
+        if self.command != "HEAD":
+            self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+    def hang_up(self) -> None:
+        self.close_connection = True
+        self.connection.close()
+
+    do_GET = do_PUT = do_POST = do_HEAD = do_DELETE = answer
+
+
+HOP = {"connection", "transfer-encoding", "content-length", "keep-alive"}
+
+
+def main() -> None:
+    port, backend = int(sys.argv[1]), int(sys.argv[2])
+    Handler.backend = ("127.0.0.1", backend)
+    ThreadingHTTPServer(("127.0.0.1", port), Handler).serve_forever()
+
+
+if __name__ == "__main__":
+    main()

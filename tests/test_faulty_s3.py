@@ -1,0 +1,166 @@
+"""Stores on a real S3 server, reached through one that loses answers, flips or shortens bytes, and hangs up."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from affstore import FeatureStore
+from affstore.store.contract.errors import StoreError, StoreUnavailableError
+from tests.conftest import wait_for
+from tests.factories import CODE, commit, source, visual
+
+PROXY = Path(__file__).with_name("faulty_server.py")
+
+
+class Faults:
+    """What the server in between does."""
+
+    def __init__(self, port: int) -> None:
+        self.endpoint = f"http://127.0.0.1:{port}"
+
+    def set(self, kind: str, method: str = "GET", match: str = "", times: int = 1 << 30) -> None:
+        body = json.dumps({"kind": kind, "method": method, "match": match, "times": times}).encode()
+        urllib.request.urlopen(urllib.request.Request(f"{self.endpoint}/fault", body, method="POST")).read()
+
+    @property
+    def done(self) -> int:
+        return json.loads(urllib.request.urlopen(f"{self.endpoint}/fault").read())["done"]
+
+
+@pytest.fixture(scope="module")
+def proxy(s3_server):
+    backend = os.environ["AWS_ENDPOINT_URL"].rsplit(":", 1)[1]
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    # A process of its own, as the S3 server is.
+    process = subprocess.Popen([sys.executable, str(PROXY), str(port), backend])
+    wait_for(port)
+    yield Faults(port)
+    process.kill()
+    process.wait()
+
+
+@pytest.fixture
+def faults(proxy, monkeypatch):
+    monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.endpoint)
+    proxy.set("none")
+    yield proxy
+    proxy.set("none")
+
+
+@pytest.fixture
+def store(faults, s3_url):
+    return commit(FeatureStore.create(s3_url), source("a"), visual("a", 40, 64))
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_commit_whose_acknowledgement_is_lost_is_not_reported_as_failed(store, faults, times):
+    draft = store.draft(CODE, "run")
+    draft.put(source("b"))
+    place = store.url.removeprefix("s3://")
+    faults.set("lose", "PUT", f"{place}/repo", times)
+    snapshot = store.commit([draft], "b")
+    assert faults.done == times
+    faults.set("none")
+    assert store.newest().snapshot == snapshot
+    assert [record.address.video for record in store.newest().records("source")] == ["a", "b"]
+    assert len(store.newest().history()) == len(store.history()) + 1
+
+
+def test_a_commit_is_looked_for_when_the_engine_says_that_it_failed(store, monkeypatch):
+    draft = store.draft(CODE, "run")
+    draft.put(source("b"))
+    import icechunk
+
+    real = icechunk.Session.commit
+
+    def and_loses_the_answer(session, *arguments, **options):
+        real(session, *arguments, **options)
+        raise icechunk.StorageError("the answer was lost")
+
+    def and_fails(session, *arguments, **options):
+        raise icechunk.StorageError("nothing was sent")
+
+    monkeypatch.setattr(icechunk.Session, "commit", and_loses_the_answer)
+    snapshot = store.commit([draft], "b")
+    assert store.newest().snapshot == snapshot
+    another = store.newest().draft(CODE, "run")
+    another.put(source("c"))
+    monkeypatch.setattr(icechunk.Session, "commit", and_fails)
+    with pytest.raises(StoreError, match="nothing was sent"):
+        store.commit([another], "c")
+    assert store.newest().snapshot == snapshot
+
+
+@pytest.mark.parametrize("kind", ["flip", "shorten"])
+@pytest.mark.parametrize("match", ["/manifests/", "/snapshots/", "/repo"])
+def test_a_server_that_garbles_bytes_is_found_out_soon_and_said_in_one_sentence(store, faults, kind, match):
+    faults.set(kind, "GET", match)
+    began = time.monotonic()
+    with pytest.raises(StoreError, match=r"^[^\n]*$"):
+        FeatureStore(store.url).read(visual("a").address)
+    assert time.monotonic() - began < 20
+
+
+@pytest.mark.parametrize("kind", [pytest.param("flip", marks=pytest.mark.slow), "shorten"])
+def test_a_server_that_garbles_chunks_never_gives_a_number(faults, s3_url, kind):
+    store = commit(FeatureStore.create(s3_url), source("a", 400), visual("a", 400, 64))
+    faults.set(kind, "GET", "/chunks/")
+    began = time.monotonic()
+    with pytest.raises(StoreError, match=r"damaged|failed"):
+        store.read(visual("a").address)
+    assert faults.done
+    assert time.monotonic() - began < 20
+    faults.set("none")
+    assert len(store.newest().read(visual("a").address)["embedding"]) == 400
+
+
+@pytest.mark.parametrize("kind", ["500", "cut"])
+def test_a_burst_of_errors_is_outlasted(store, faults, kind):
+    faults.set(kind, "GET", "", times=4)
+    np.testing.assert_array_equal(
+        FeatureStore(store.url).read(visual("a").address)["embedding"], visual("a", 40, 64).arrays["embedding"]
+    )
+
+
+def test_a_server_that_always_fails_is_given_up(store, faults):
+    faults.set("500")
+    began = time.monotonic()
+    with pytest.raises(StoreUnavailableError):
+        FeatureStore(store.url)
+    assert time.monotonic() - began < 20
+
+
+def _create(url, number, queue):
+    try:
+        store = FeatureStore.create(url)
+        queue.put((number, store.layout))
+    except Exception as error:  # noqa: BLE001
+        queue.put((number, repr(error)))
+
+
+@pytest.mark.parametrize("rounds", [1, pytest.param(10, marks=pytest.mark.slow)])
+def test_processes_that_create_one_store_at_once_all_open_it(s3_url, rounds):
+    context = multiprocessing.get_context("spawn")
+    for number in range(rounds):
+        url, queue = f"{s3_url}/{number}", context.Queue()
+        workers = [context.Process(target=_create, args=(url, worker, queue)) for worker in range(3)]
+        for worker in workers:
+            worker.start()
+        said = [queue.get(timeout=240) for _ in workers]
+        for worker in workers:
+            worker.join()
+        assert {layout for _, layout in said} == {FeatureStore(url).layout}
+        assert len(FeatureStore(url).history()) == 2
