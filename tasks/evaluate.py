@@ -56,7 +56,7 @@ def evaluate(store: FeatureStore, experiment: ExperimentSpec) -> Evaluation | No
         return Evaluation(
             experiment.name,
             score(experiment.task, raw, value, known),
-            score(experiment.task, _stacked(store, predictions, "label"), value, known),
+            score(experiment.task, _stacked(store, predictions, "prediction"), value, known),
             chance(experiment.task, value, known, *_training_labels(store, experiment.task)),
             len(pairs),
             least_trusted(prediction.provenance for prediction in predictions),

@@ -84,12 +84,12 @@ def _prediction(work: Work, address: Address, recipe: Any, parents: tuple[Record
     raw = fill_gaps(outputs, present, fallback=others["prior"])
     smoothed = box_smooth(raw, experiment.finish.smooth_frames)
     thresholds = others.get("thresholds")
-    label = decide(experiment.task, smoothed, None if thresholds is None else thresholds.astype(np.float64))
+    decision = decide(experiment.task, smoothed, None if thresholds is None else thresholds.astype(np.float64))
     space = task_space(experiment.task)
     return Artifact(
         address,
         recipe,
-        {"raw": raw, "smoothed": smoothed, "label": label, "present": present},
+        {"raw": raw, "smoothed": smoothed, "prediction": decision, "present": present},
         {"frames": len(raw), "task": experiment.task, "labels": list(space.names)},
         tuple(parent.as_parent() for parent in parents),
         {

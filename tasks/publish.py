@@ -88,7 +88,9 @@ def _predictions(store: FeatureStore, experiment: ExperimentSpec, listed: Sample
         shown = subject_of(store, experiment, meant, named[video])
         record = store.find(replace(meant, subject=shown)) if shown else None
         frames = int(source.attributes["frames"])
-        found[name] = store.read(record.address, ["label"])["label"] if record else _prior(store, experiment, frames)
+        found[name] = (
+            store.read(record.address, ["prediction"])["prediction"] if record else _prior(store, experiment, frames)
+        )
     return found
 
 

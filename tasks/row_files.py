@@ -97,12 +97,12 @@ def _prediction(
     asked = row.judging.as_for_the_challenge()
     sees = [arrays[head.name]["present"] for head in row.heads if head.faces]
     present = np.logical_and.reduce(sees or [array["present"] for array in arrays.values()])
-    smoothed, label = decided(asked, chosen, outputs, present)
+    smoothed, decision = decided(asked, chosen, outputs, present)
     raw, _ = decided(asked, Chosen(chosen.method, 0, chosen.thresholds), outputs, present)
     return Artifact(
         address,
         recipes.prediction({"judging": asked, "chosen": chosen.said}, row.producer, [r.key for r in records.values()]),
-        {"raw": raw, "smoothed": smoothed, "label": label, "present": present},
+        {"raw": raw, "smoothed": smoothed, "prediction": decision, "present": present},
         {"frames": len(raw), "task": row.task, "labels": list(task_space(row.task).names)},
         tuple(record.as_parent() for record in records.values()),
         {
@@ -130,7 +130,7 @@ def _listed(store: FeatureStore, row: RowSpec, video: str, subject: str, named: 
     meant = Address("prediction", row.producer, find_source(store, video).address.video, subject)
     shown = subject_of(store, _foremost(row), meant, named)
     record = store.find(Address("prediction", row.producer, meant.video, shown)) if shown else None
-    return store.read(record.address, ["label"])["label"] if record else None
+    return store.read(record.address, ["prediction"])["prediction"] if record else None
 
 
 def _constant(store: FeatureStore, row: RowSpec, chosen: Chosen, video: str) -> NDArray[Any]:

@@ -250,7 +250,7 @@ def test_the_challenge_file_says_what_the_store_says(pipeline):
     assert len(sample) == frames
     prediction = store.read(Address("prediction", "expr-mlp", "112", "main"))
     rows = [i for i, image in enumerate(sample.images) if image.startswith("112/")]
-    np.testing.assert_array_equal(values[rows], prediction["label"])
+    np.testing.assert_array_equal(values[rows], prediction["prediction"])
     table = pl.read_parquet(next(path for path in result.published if path.name == "expr-mlp.parquet"))
     assert table.height == frames
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import polars as pl
 import pytest
@@ -13,6 +15,8 @@ from affstore.models.extractors.specs import ExtractorSpec, FaceExtractorSpec
 from affstore.store.contract.errors import NotFoundError, SpecError
 from affstore.store.contract.labels import task_space
 from affstore.store.contract.records import Address, Artifact
+from affstore.store.contract.schema import family
+from affstore.store.engine import draft
 from affstore.store.engine.export import export
 from tests.factories import commit, source
 
@@ -74,7 +78,7 @@ def annotations() -> list[Artifact]:
 def predictions() -> list[Artifact]:
     raw = np.random.default_rng(5).random((FRAMES, 8)).astype(np.float32)
     label = raw.argmax(1).astype(np.int8)[:, None]
-    arrays = {"raw": raw, "smoothed": raw, "label": label, "present": present()}
+    arrays = {"raw": raw, "smoothed": raw, "prediction": label, "present": present()}
     attributes = {"frames": FRAMES, "task": "expr", "labels": list(task_space("expr").names)}
     return [
         Artifact(Address("prediction", name, "a", "main"), {"of": name}, arrays, attributes) for name in ("mlp", "va")
@@ -156,8 +160,8 @@ def test_parquet_has_a_named_column_a_class_and_null_where_nothing_is(store, tmp
     assert frames["label/expr"]["expr"].to_list()[2:4] == ["Anger", None]
     assert frames["label/au"]["AU12"].to_list()[2:4] == [1, None]
     assert frames["label/va"].select("valence", "arousal")[3].row(0) == (None, None)
-    decided = predictions()[0].arrays["label"][:, 0]
-    assert frames["prediction/mlp"]["predicted"].to_list() == [task_space("expr").names[i] for i in decided]
+    decided = predictions()[0].arrays["prediction"][:, 0]
+    assert frames["prediction/mlp"]["prediction"].to_list() == [task_space("expr").names[i] for i in decided]
     assert frames["prediction/mlp"]["raw_Fear"].null_count() == 0
     assert {"x0", "y1", "left_eye_x", "mouth_right_y", "score"} <= set(frames["face/mtcnn"].columns)
 
@@ -168,3 +172,35 @@ def test_an_exported_zarr_opens_in_xarray_with_names_instants_and_nan(store, tmp
     assert np.isnan(dataset["logits"].sel({"class": "Happiness"}).values[GAP]).all()
     assert dataset.coords["time_s"].dims == ("frame",)
     assert dataset.attrs["affstore"]["key"] == store.get(Address("visual", "mt_emotieffnet_b0", "a", "main")).key
+
+
+def written_by_the_first_version(url: str) -> FeatureStore:
+    """A store whose prediction is written as the first version of its family was: the decision is called `label`."""
+    today, artifact = family("prediction"), predictions()[0]
+    former = {today.arrays[name].former or name: array for name, array in today.arrays.items()}
+    store = commit(FeatureStore.create(url), source("a", FRAMES))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(draft, "family", lambda _: replace(today, version=1, arrays=former))
+        return commit(store, replace(artifact, arrays=today.formerly_named(artifact.arrays)))
+
+
+def test_a_decision_that_an_older_store_calls_label_is_read_under_its_name(tmp_path):
+    old = written_by_the_first_version(str(tmp_path / "old"))
+    address, decided = Address("prediction", "mlp", "a", "main"), predictions()[0].arrays["prediction"]
+    assert "prediction" not in old.group(address)
+    np.testing.assert_array_equal(old.read(address)["prediction"], decided)
+    np.testing.assert_array_equal(old.read(address, ["prediction"], slice(2, 5))["prediction"], decided[2:5])
+    assert "prediction" in open_xarray(old, "a", "mlp")
+    (file,) = export(old, old.records("prediction"), tmp_path / "out", "parquet")
+    assert pl.read_parquet(file)["prediction"].to_list() == [task_space("expr").names[i] for i in decided[:, 0]]
+    export(old, old.records(), tmp_path / "out.zarr", "zarr")
+    copy = xr.open_zarr(tmp_path / "out.zarr", group="prediction/mlp/a/main", consolidated=False)
+    np.testing.assert_array_equal(copy["prediction"], decided)
+
+
+def test_older_and_newer_predictions_of_one_head_are_exported_together(tmp_path):
+    old = written_by_the_first_version(str(tmp_path / "old"))
+    newer = replace(predictions()[0], address=Address("prediction", "mlp", "b", "main"))
+    both = commit(old, source("b", FRAMES), newer)
+    (file,) = export(both, both.records("prediction"), tmp_path / "out", "parquet")
+    assert pl.read_parquet(file)["prediction"].null_count() == 0

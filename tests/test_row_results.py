@@ -52,7 +52,12 @@ def prediction(experiment, video, present, seed):
     raw = np.random.default_rng(seed).random((FRAMES, 8), np.float32)
     last = np.flatnonzero(present)[-1]
     raw[last + 1 :] = raw[last]
-    arrays = {"raw": raw, "smoothed": raw, "label": raw.argmax(axis=1).astype(np.int8)[:, None], "present": present}
+    arrays = {
+        "raw": raw,
+        "smoothed": raw,
+        "prediction": raw.argmax(axis=1).astype(np.int8)[:, None],
+        "present": present,
+    }
     said = {"frames": FRAMES, "task": "expr", "labels": list(EXPR.names)}
     recipe = {"finish": 1, "head": key_of(HEAD_KEY), "inputs": [video]}
     return Artifact(Address("prediction", experiment.name, video, "main"), recipe, arrays, said, made={"trained": True})

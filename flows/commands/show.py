@@ -43,11 +43,13 @@ def _one(store: FeatureStore, path: str, as_json: bool) -> None:
     from affstore.store.contract.schema import address_of, family
 
     record = store.get(address_of(path))
+    schema = family(record.address.family)
     document = {
         "artifact": record.address.path,
-        **record.to_attributes(family(record.address.family).version),
+        **record.to_attributes(schema.version),
         "arrays": {
-            name: f"{array.dtype} {array.shape}" for name, array in sorted(store.group(record.address).arrays())
+            schema.name_of(name): f"{array.dtype} {array.shape}"
+            for name, array in sorted(store.group(record.address).arrays())
         },
     }
     if as_json:

@@ -28,6 +28,7 @@ class ArraySchema:
     codec: str
     block: int = 0
     optional: bool = False
+    former: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +69,19 @@ class FamilySchema:
             if name.startswith(f"{prefix}_"):
                 return ArraySchema(("any",), (dtype,), 65536, "zstd")
         raise SchemaError(f"'{self.name}' has no array '{name}'; schema.yaml knows {_list(self.arrays)}.")
+
+    def name_of(self, stored: str) -> str:
+        """What an array is called that lies in the store under this name; an earlier version may have named it."""
+        return next((name for name, array in self.arrays.items() if array.former == stored), stored)
+
+    def stored_name(self, name: str, group: Any) -> str:
+        """Under which name an array lies in a group: its own, or what an earlier version called it."""
+        former = self.arrays[name].former if name in self.arrays else ""
+        return former if former and former in group and name not in group else name
+
+    def formerly_named(self, arrays: Arrays) -> dict[str, Any]:
+        """The arrays by the names that an earlier version gave them, under which it computed their digest."""
+        return {self.arrays[name].former or name if name in self.arrays else name: arrays[name] for name in arrays}
 
     def check_address(self, address: Address) -> None:
         """See that an address has exactly the parts its family's path names.
@@ -271,6 +285,7 @@ def _array(fields: Mapping[str, Any]) -> ArraySchema:
         codec=fields["codec"],
         block=fields.get("block", 0),
         optional=fields.get("optional", False),
+        former=fields.get("former", ""),
     )
 
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 Format = Literal["zarr", "parquet"]
 
-_PREFIXES = {"logits": "logit_", "raw": "raw_", "smoothed": "smoothed_", "label": "predicted_"}
+_PREFIXES = {"logits": "logit_", "raw": "raw_", "smoothed": "smoothed_", "prediction": "prediction_"}
 """Of the columns that an array becomes; those of any other array are called by their classes or units alone."""
 
 
@@ -80,7 +80,8 @@ def _to_parquet(store: FeatureStore, records: Sequence[Record], to: Path) -> Ite
 
 def _write_parquet(store: FeatureStore, records: Sequence[Record], path: Path) -> None:
     """One file of one family and producer; a row group a video. Optional arrays that some lack are left out."""
-    shared = set.intersection(*(set(store.group(record.address).array_keys()) for record in records))
+    known = schema.family(records[0].address.family)
+    shared = set.intersection(*({*map(known.name_of, store.group(one.address).array_keys())} for one in records))
     writer: pq.ParquetWriter | None = None
     try:
         for record in records:
@@ -107,7 +108,8 @@ def _table(store: FeatureStore, record: Record, names: Sequence[str]) -> pa.Tabl
     }
     for name in names:
         if name in dataset.data_vars and not (name == mask and dataset[name].ndim > 1):
-            whole = store.group(address)[name].dtype  # type: ignore[union-attr]
+            group = store.group(address)
+            whole = group[schema.family(address.family).stored_name(name, group)].dtype  # type: ignore[union-attr]
             columns |= dict(_columns(dataset[name], record, pa.from_numpy_dtype(whole)))
     return pa.table(columns)
 

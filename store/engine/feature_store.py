@@ -153,20 +153,22 @@ class FeatureStore:
         record = self.get(address)
         found: dict[str, NDArray[Any]] = {}
         with in_words(self.url, "Reading"):
-            group = self.group(address)
-            present = set(group.array_keys()) if arrays is None else set(arrays)
-            unknown = [name for name in present if name not in group]
+            group, schema = self.group(address), family(address.family)
+            names = [schema.name_of(stored) for stored in group.array_keys()] if arrays is None else arrays
+            present = {name: schema.stored_name(name, group) for name in names}
+            unknown = [name for name, stored in present.items() if stored not in group]
             if unknown:
                 raise NotFoundError(f"'{address}' has no array '{unknown[0]}'; it has {sorted(group.array_keys())}.")
-            for name in sorted(present):
-                found[name] = read_rows(cast(zarr.Array[Any], group[name]), rows)
+            for name, stored in sorted(present.items()):
+                found[name] = read_rows(cast(zarr.Array[Any], group[stored]), rows)
         if rows == slice(None) and arrays is None:
-            family(address.family).check(found, record.attributes)
-            if digest_arrays(found) != record.digest:
+            schema.check(found, record.attributes)
+            digests = (digest_arrays(named) for named in (found, schema.formerly_named(found)))  # the second if need be
+            if record.digest not in digests:
                 raise damage(address, "the digest of its arrays is not the one that its record holds")
         else:
             frames = record.attributes.get("frames") if rows == slice(None) else None
-            family(address.family).check_kinds(found, frames)
+            schema.check_kinds(found, frames)
         return found
 
     def group(self, address: Address) -> zarr.Group:
