@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import importlib.metadata
 import io
@@ -55,13 +56,17 @@ _LONGEST = 2000
 
 def main() -> None:
     """Run the command line and exit with its documented code."""
+    codes: list[int] = []
+    # Registered before anything heavy is imported, so that it runs after whatever that registers for the end.
+    atexit.register(_end, codes)
     prepare()
     end_on_signals()
     for stream in (sys.stdout, sys.stderr):
         # A terminal that cannot show a letter gets its number, not a traceback.
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
-    _leave(call(sys.argv[1:]))
+    codes.append(call(sys.argv[1:]))
+    _leave(codes[-1])
 
 
 def _leave(code: int) -> None:
@@ -70,10 +75,19 @@ def _leave(code: int) -> None:
 
     if not (abandoned.is_set() or code > _SIGNALS):
         sys.exit(code)
-    for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(OSError, ValueError):
-            stream.flush()
-    os._exit(code)
+    _end([code])
+
+
+def _end(codes: list[int]) -> None:
+    """End the process with the last code, if a command ended at all, without taking Python down piece by piece.
+
+    Threads of the store's engine that want Python's lock meanwhile would crash the process: exit codes -6 and -11.
+    """
+    if codes:
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(OSError, ValueError):
+                stream.flush()
+        os._exit(codes[-1])
 
 
 def call(arguments: list[str]) -> int:
