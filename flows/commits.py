@@ -58,12 +58,18 @@ def _outcome(task: Task[Any, Any], about: str, found: Any) -> Outcome:
 
 def committed(bench: Bench, stage: str, batch: Sequence[Outcome]) -> list[Outcome]:
     """Commit what some units of work wrote, as one snapshot; one that conflicts fails alone."""
-    drafts = [outcome.draft for outcome in batch if outcome.draft is not None]
-    if not drafts:
+    if not any(outcome.waits for outcome in batch):
         return list(batch)
+    store = FeatureStore(bench.store_url)
+    drafts = [outcome.draft for outcome in batch if outcome.draft is not None]
+    refused = [outcome.refused for outcome in batch if outcome.refused is not None]
+    if refused:
+        drafts.append(store.draft(bench.code, bench.run_id))
+        for artifact in refused:
+            drafts[-1].put(artifact)
     about = printable(", ".join(outcome.subject for outcome in batch))
     try:
-        FeatureStore(bench.store_url).commit(drafts, f"{stage}: {about}", {"run_id": bench.run_id})
+        store.commit(drafts, f"{stage}: {about}", {"run_id": bench.run_id})
     except ConflictError as error:
         if len(batch) > 1:  # one of them; the others are none the worse
             return [one for outcome in batch for one in committed(bench, stage, [outcome])]

@@ -41,13 +41,13 @@ def _decided(bench: Bench, arrival: Arrival) -> Outcome:
     if arrival.verdict == "taken":
         return Outcome("ingest", arrival.name, "failed", arrival.reason)
     if arrival.verdict == "unfit":
-        return _quarantine(bench, arrival, arrival.reason)
+        return _quarantine(arrival, arrival.reason)
     if arrival.verdict in ("alias", "moved"):
         return _note_alias(bench, arrival)
     try:
         return _take_in(bench, arrival)
     except SourceError as error:
-        return _quarantine(bench, arrival, str(error))
+        return _quarantine(arrival, str(error))
 
 
 def _take_in(bench: Bench, arrival: Arrival) -> Outcome:
@@ -91,7 +91,6 @@ def _write(bench: Bench, arrival: Arrival, artifact: Artifact, outcome: Outcome)
     return replace(outcome, draft=draft)
 
 
-def _quarantine(bench: Bench, arrival: Arrival, reason: str) -> Outcome:
-    draft = FeatureStore(bench.store_url).draft(bench.code, bench.run_id)
-    draft.put(quarantine_artifact("ingest", arrival.name, arrival.path, arrival.sha256, reason))
-    return Outcome("ingest", arrival.name, "quarantined", reason, draft=draft)
+def _quarantine(arrival: Arrival, reason: str) -> Outcome:
+    note = quarantine_artifact("ingest", arrival.name, arrival.path, arrival.sha256, reason)
+    return Outcome("ingest", arrival.name, "quarantined", reason, refused=note)

@@ -11,6 +11,7 @@ from prefect.states import Completed
 
 from affstore.store.contract.errors import AffstoreError
 from affstore.store.contract.printable import printable
+from affstore.store.contract.records import Artifact
 from affstore.store.engine.draft import Draft
 
 Status = Literal["done", "cached", "quarantined", "failed"]
@@ -48,6 +49,8 @@ class Outcome:
         frames: how many frames were worked on.
         draft: what was written and waits for the committer.
         file: path of the file that it was about; empty for what has none.
+        refused: the note in quarantine of an input that left nothing else; the committer writes it. A draft for each
+            would cost more the more of them wait.
     """
 
     stage: str
@@ -57,6 +60,7 @@ class Outcome:
     frames: int = 0
     draft: Draft | None = None
     file: str = ""
+    refused: Artifact | None = None
 
     @classmethod
     def of_parts(cls, stage: str, subject: str, parts: Sequence[Part], frames: int, draft: Draft) -> Outcome:
@@ -70,9 +74,14 @@ class Outcome:
         changed = draft.records or draft.removed
         return cls(stage, subject, status, said, frames, draft if changed else None)
 
+    @property
+    def waits(self) -> bool:
+        """Whether it holds something that is not committed yet."""
+        return self.draft is not None or self.refused is not None
+
     def without_draft(self) -> Outcome:
-        """The outcome once its draft is committed."""
-        return replace(self, draft=None)
+        """The outcome once what it holds is committed."""
+        return replace(self, draft=None, refused=None)
 
 
 def as_state(outcome: Outcome) -> State[Any]:

@@ -9,6 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from affstore import FeatureStore
+from affstore.flows.ingest import ingest as ingest_all
+from affstore.flows.inputs import gather
+from affstore.flows.runners import RunnerSpec, task_runner
+from affstore.flows.server import Server
+from affstore.flows.stages import run_on
 from affstore.store.contract.errors import SourceError
 from affstore.store.contract.keys import key_of
 from affstore.store.contract.names import check_name, join_subject, name_fault, split_subject, video_name
@@ -17,6 +22,7 @@ from affstore.store.engine.export import export
 from affstore.store.engine.reading import find_source
 from affstore.tasks import recipes
 from affstore.tasks.arrivals import Arrival, Arrivals, Tries
+from affstore.tasks.specs import Bench
 from tests.factories import commit, source
 
 
@@ -165,3 +171,20 @@ def test_left_and_right_are_subjects_of_one_video(name, parts):
     assert join_subject(*parts) == name
     assert split_subject("_left") == ("_left", "main")
     assert split_subject(name, {name}) == (name, "main"), "a video that is itself called so is meant"
+
+
+def test_hundreds_of_unreadable_files_are_noted_in_few_commits_with_their_reasons(tmp_path):
+    url = str(tmp_path / "store")
+    FeatureStore.create(url).prepare([("quarantine", "ingest")])
+    before = len(FeatureStore(url).history())
+    for number in range(100):
+        (tmp_path / f"{number}.mp4").write_bytes(f"no video {number}".encode())
+    inputs = gather([str(path) for path in tmp_path.glob("*.mp4")])
+    with task_runner(RunnerSpec()) as threads, run_on(Server(""), threads):
+        outcomes = ingest_all(Bench(url, "run", tmp_path), inputs, Tries())
+    assert {outcome.status for outcome in outcomes} == {"quarantined"}
+    store = FeatureStore(url)
+    assert len(store.records("quarantine")) == 100
+    assert all("cannot be read" in record.attributes["reason"] for record in store.records("quarantine"))
+    assert len(store.history()) - before <= 50, "the cost of a commit must not be paid for each file"
+    assert {arrival.verdict for arrival in Arrivals(store, inputs.digests()[0]).next_round()} == {"refused"}
