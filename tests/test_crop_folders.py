@@ -484,3 +484,15 @@ def test_what_cannot_be_used_is_said_and_does_not_cost_the_rest(own, capsys):
     capsys.readouterr()
     assert call(["status", "--store", str(url)]) == 0
     assert "main@cropped 65" in capsys.readouterr().out
+
+
+def test_faces_that_are_wanted_for_themselves_are_found_in_a_video_without_any_face_network(shared, tmp_path):
+    clip = shared / "media" / "face_video" / f"{CLIP}.mkv"
+    asked = request(tmp_path / "store", extractors=())
+    taken = ingest(asked.bench, Arrival(clip, CLIP, digest_file(clip), "new"))
+    FeatureStore(asked.bench.store_url).commit([taken.draft], "test")
+    (job,), _ = due_jobs(asked.bench, replace(asked.profile, wanted_faces=("mtcnn",)), False, ())
+    outcome = extract(asked.bench, job, asked.profile)
+    FeatureStore(asked.bench.store_url).commit([outcome.draft], "test")
+    found = FeatureStore(asked.bench.store_url).records("face", video=CLIP)
+    assert [(record.address.producer, record.made["faces"] > 0) for record in found] == [("mtcnn", True)]
