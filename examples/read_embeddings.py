@@ -4,7 +4,7 @@ import sys
 
 import polars as pl
 
-from affstore import FeatureStore, catalogue, read_video
+from affstore import FeatureStore, catalogue, open_xarray, read_video
 
 features = FeatureStore(sys.argv[1] if len(sys.argv) > 1 else "affstore-demo/store")  # or FeatureStore(url, at="a tag")
 
@@ -15,6 +15,9 @@ name, subject = artifacts.filter(pl.col("family") == "visual").select("video", "
 video = read_video(features, name, "emotieffnet_b0", subject)
 print(f"{name}/{subject}: embedding {video.embedding.shape}, a face in {video.present.sum()} frames")
 print(f"frames begin at {video.clock.starts_s[:3]} … s; made with {video.record.made}")
+
+happiness = open_xarray(features, name, "emotieffnet_b0", subject)["logits"].sel({"class": "Happiness"})
+print(f"logit of happiness: {float(happiness.mean()):.3f} on average, NaN where there is no face")
 
 for record in features.records("audio"):
     if record.address.video == name:
