@@ -15,7 +15,6 @@ import yaml
 
 from affstore.flows.cli import app
 from affstore.flows.config import read_config
-from affstore.flows.rows import extractors_of, find_rows
 from affstore.models.extractors.registry import names
 from affstore.store.contract.errors import AffstoreError
 
@@ -39,13 +38,6 @@ def test_every_extractor_has_a_row_in_the_readme(extractor):
         r"openl3_(env|music)_(linear|mel128|mel256)_(512|6144)(_librosa)?", "openl3_CONTENT_INPUT_WIDTH", extractor
     )
     assert f"| `{row}` |" in README
-
-
-def test_the_readme_counts_the_rows_and_what_they_share():
-    rows = find_rows(["*"])
-    heads = {head.name for row in rows for head in row.heads}
-    assert f"{len(rows)} rows need {len(heads)} heads on {len(extractors_of(rows))} extractors" in README
-    assert f"# {len(rows)} rows" in README
 
 
 def test_architecture_fits_on_a_page():
