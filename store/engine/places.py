@@ -162,6 +162,8 @@ def _reason(error: Exception, text: str) -> str | None:
     code = error.errno if isinstance(error, OSError) else None
     if code in (errno.ENOSPC, errno.EDQUOT) or "No space left" in text or "Disk quota" in text:
         return "the disk is full; free some room and run the command again, nothing stored is lost"
+    if code == errno.EFBIG or "File too large" in text:
+        return "files may not grow any more here: raise the limit that `ulimit -f` shows, and run the command again"
     if (
         code in (errno.EROFS, errno.EACCES, errno.EPERM)
         or "Read-only file system" in text
