@@ -259,3 +259,13 @@ def test_the_same_bytes_in_train_and_validation_are_refused(tmp_path):
     outcome = train(Bench(store.url, "run", tmp_path), experiment)
     assert outcome.status == "failed"
     assert "'first' of train and 'second' of validation have the same bytes" in outcome.reason
+
+
+def test_a_row_of_sound_alone_asks_for_the_faces_that_it_requires(tmp_path):
+    document = {"store": str(tmp_path / "store"), "weights": "untrained", "engine": "torch", "precision": "float32"}
+    request = rows_request(checked(document, "test"), find_rows(["abaw6/table3/openl3"]), RowsChoice())
+    assert request.run.profile.wanted_faces == ("mtcnn",)
+    assert request.run.profile.finds_faces
+    assert not request.run.profile.faces
+    assert [row.requires for row in request.rows] == ["mtcnn"]
+    assert any("no 'cropped' faces" in note for note in request.notes)
