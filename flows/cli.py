@@ -18,6 +18,7 @@ from affstore.flows.commands.doctor import doctor
 from affstore.flows.commands.experiment import app as experiment
 from affstore.flows.commands.export import export
 from affstore.flows.commands.plan import plan
+from affstore.flows.commands.quarantine import app as quarantine
 from affstore.flows.commands.run import run
 from affstore.flows.commands.show import show
 from affstore.flows.commands.status import status
@@ -36,8 +37,8 @@ app = App(
     help="A feature store for video of human behaviour: frame-aligned embeddings, heads and predictions, each with "
     "the record of what it came from.\n\n"
     "Exit codes: 0 all well; 2 a wrong name, option or configuration; 3 the run ended, but some inputs were "
-    "quarantined or not done (`affstore status` says why); 4 the store cannot be read or written; 5 weights are "
-    "missing, damaged or unsafe; 10 `plan` found work to do; 130 interrupted by Ctrl-C, 143 by SIGTERM, "
+    "quarantined or not done (`affstore quarantine list` says why); 4 the store cannot be read or written; 5 weights "
+    "are missing, damaged or unsafe; 10 `plan` found work to do; 130 interrupted by Ctrl-C, 143 by SIGTERM, "
     "129 by a terminal that was closed.",
     version=lambda: importlib.metadata.version("affstore"),
     result_action="return_value",
@@ -49,6 +50,7 @@ for _place, _command in enumerate(_COMMANDS):
     app.command(_command, sort_key=_place)
 app.command(experiment)
 app.command(weights)
+app.command(quarantine)
 
 
 _LONGEST = 2000

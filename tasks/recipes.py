@@ -84,3 +84,8 @@ def crop_stage(kind: str) -> str:
 def _canonical(spec: Hashable) -> Any:
     """A frozen spec as a key holds it, made once: a plan asks for it thousands of times. Nobody changes it."""
     return canonical(spec)
+
+
+def crop_kind(stage: str) -> str:
+    """The kind of crop folder that a stage of the quarantine is of, or an empty text."""
+    return stage.removeprefix(_CROPS) if stage.startswith(_CROPS) else ""

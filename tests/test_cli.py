@@ -11,6 +11,8 @@ import pytest
 from affstore import FeatureStore
 from affstore.flows.cli import app, call
 from affstore.store.contract.keys import key_of
+from affstore.store.contract.records import Address
+from affstore.tasks.sources import quarantine_artifact
 from tests.factories import commit, source, visual
 
 COMMANDS = tuple(name for name in app if not name.startswith("-"))
@@ -215,3 +217,28 @@ def test_the_dry_run_of_add_is_its_plan_with_networks_and_time_before_any_weight
     assert "is a table" in document["refused"][0]
     assert not [row for row in document["artifacts"] if "/b" in row["artifact"]], "what other videos lack is not asked"
     assert "not known yet" in output(capsys, *arguments, "--dry-run").out
+
+
+@pytest.fixture
+def quarantined(url, tmp_path):
+    (tmp_path / "bad.mp4").write_bytes(b"no video")
+    notes = [
+        quarantine_artifact("ingest", name, tmp_path / f"{name}.mp4", key_of(name), "It cannot be read.")
+        for name in ("bad", "gone")
+    ]
+    commit(FeatureStore(url), *notes)
+    return url
+
+
+def test_the_quarantine_is_listed_and_entries_are_dropped_by_number_file_or_name(quarantined, tmp_path, capsys):
+    listed = json.loads(output(capsys, "quarantine", "list", "--store", quarantined, "--json").out)
+    assert {entry["name"]: entry["reason"] for entry in listed} == dict.fromkeys(("bad", "gone"), "It cannot be read.")
+    assert "no 'other' in quarantine" in output(capsys, "quarantine", "drop", "other", "-s", quarantined, code=4).err
+    assert "--all" in output(capsys, "quarantine", "drop", "-s", quarantined, code=2).err
+    output(capsys, "quarantine", "drop", tmp_path / "bad.mp4", "--store", quarantined)
+    left = json.loads(output(capsys, "quarantine", "list", "--store", quarantined, "--json").out)
+    assert [entry["name"] for entry in left] == ["gone"]
+    assert "any more" in output(capsys, "quarantine", "retry", "gone", "--store", quarantined, code=3).err
+    output(capsys, "quarantine", "drop", left[0]["number"], "--store", quarantined)
+    assert "Nothing is in quarantine" in output(capsys, "quarantine", "list", "--store", quarantined).out
+    assert FeatureStore(quarantined).find(Address("source", video="a")), "nothing else is touched"

@@ -1,0 +1,236 @@
+"""`affstore quarantine`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import App, Parameter
+
+from affstore.flows.commands.options import (
+    DEFAULT_EXTRACTORS,
+    DEFAULT_STORE,
+    Device,
+    Engine,
+    Extractors,
+    Json,
+    Precision,
+    Store,
+    Weights,
+    print_json,
+    print_table,
+)
+from affstore.flows.watch import to_terminal
+from affstore.store.contract.errors import NotFoundError, SourceError, SpecError
+
+if TYPE_CHECKING:
+    from affstore import FeatureStore
+    from affstore.store.contract.records import Record
+
+Entries = Annotated[tuple[str, ...], Parameter(negative="", allow_leading_hyphen=False)]
+"""Entries by their number, their file, or the name of their video."""
+
+All = Annotated[bool, Parameter(name="--all", negative="")]
+"""Every entry."""
+
+app = App(
+    name="quarantine",
+    help="What could not be used and why: list it, try it again, or drop it.\n\nExample: affstore quarantine list",
+    result_action="return_value",
+)
+
+
+@app.command(name="list")
+def list_(*, store: Store = DEFAULT_STORE, json: Json = False) -> int:
+    """List what is in quarantine: its number, the stage that refused it, the file and the reason.
+
+    Example: affstore quarantine list --store affstore-data
+
+    Parameters
+    ----------
+    store
+        A folder, s3://bucket/prefix or memory:name.
+    json
+        Print one JSON document.
+    """
+    from affstore import FeatureStore
+
+    entries = FeatureStore(store).records("quarantine")
+    if not entries:
+        return _nothing(json)
+    if json:
+        print_json([_document(entry) for entry in entries])
+    else:
+        rows = [tuple(str(value) for value in _document(entry).values()) for entry in entries]
+        print_table(("number", "stage", "name", "file", "why"), rows)
+    return 0
+
+
+@app.command
+def drop(entries: Entries = (), /, *, store: Store = DEFAULT_STORE, everything: All = False, json: Json = False) -> int:
+    """Forget entries. The files are not touched, and are tried again when they are added again.
+
+    Example: affstore quarantine drop --all --store affstore-data
+
+    Parameters
+    ----------
+    entries
+        Numbers, files or names, as `affstore quarantine list` shows them.
+    store
+        A folder, s3://bucket/prefix or memory:name.
+    everything
+        Drop all of them.
+    json
+        Print one JSON document.
+    """
+    from affstore import FeatureStore
+    from affstore.tasks.specs import code_versions
+
+    opened = FeatureStore(store)
+    meant = _meant(opened, entries, everything)
+    if not meant:
+        return _nothing(json)
+    draft = opened.draft(code_versions(), "quarantine")
+    for entry in meant:
+        draft.remove(entry.address)
+    opened.commit([draft], "dropped from quarantine")
+    if json:
+        print_json([_document(entry) for entry in meant])
+    else:
+        to_terminal(*(f"dropped {entry.attributes['location']}" for entry in meant))
+    return 0
+
+
+@app.command
+def retry(
+    entries: Entries = (),
+    /,
+    *,
+    store: Store = DEFAULT_STORE,
+    everything: All = False,
+    extractors: Extractors = DEFAULT_EXTRACTORS,
+    weights: Weights = "official",
+    engine: Engine = "auto",
+    precision: Precision = "auto",
+    device: Device = "cpu",
+    json: Json = False,
+) -> int:
+    """Try entries again, as `affstore add --retry` does with their files.
+
+    Example: affstore quarantine retry --all --store affstore-data
+
+    Parameters
+    ----------
+    entries
+        Numbers, files or names, as `affstore quarantine list` shows them.
+    store
+        A folder, s3://bucket/prefix or memory:name.
+    everything
+        Try all of them.
+    extractors
+        A face or sound network for what can be used now; may be given several times.
+    weights
+        `untrained` runs seeded, untrained parameters.
+    engine
+        What runs the face networks.
+    precision
+        Of the forward passes.
+    device
+        Where the networks run.
+    json
+        Print one JSON document.
+    """
+    from affstore import FeatureStore
+    from affstore.flows.commands.running import run_and_tell
+    from affstore.flows.config import checked
+    from affstore.tasks.arrivals import Tries
+
+    meant = _meant(FeatureStore(store), entries, everything)
+    if not meant:
+        return _nothing(json)
+    document = {
+        "store": store,
+        **_inputs_of(meant),
+        "extractors": extractors,
+        "weights": weights,
+        "engine": engine,
+        "precision": precision,
+        "device": device,
+    }
+    return run_and_tell(checked(document, "quarantine"), json, Tries(retry=True), everything=False).exit_code
+
+
+def _nothing(as_json: bool) -> int:
+    if as_json:
+        print_json([])
+    else:
+        to_terminal("Nothing is in quarantine.")
+    return 0
+
+
+def _document(entry: Record) -> dict[str, Any]:
+    about = entry.attributes
+    return {
+        "number": entry.address.video,
+        "stage": entry.address.producer,
+        "name": about["name"],
+        "file": about["location"],
+        "reason": about["reason"],
+    }
+
+
+def _meant(store: FeatureStore, entries: Sequence[str], everything: bool) -> list[Record]:
+    """The entries that a user names.
+
+    Raises:
+        SpecError: none is named.
+        NotFoundError: one is not in quarantine.
+    """
+    known = store.records("quarantine")
+    if not (entries or everything):
+        raise SpecError("Name entries of the quarantine by number, file or name, or give --all.")
+    found: dict[str, Record] = {}
+    for text in entries:
+        fits = [entry for entry in known if _is_meant(entry, text)]
+        if not fits:
+            raise NotFoundError(f"There is no '{text}' in quarantine. `affstore quarantine list` shows what is.")
+        found |= {entry.address.path: entry for entry in fits}
+    return known if everything else list(found.values())
+
+
+def _is_meant(entry: Record, text: str) -> bool:
+    from affstore.store.contract.names import video_name
+    from affstore.tasks.sources import place_of
+
+    location = entry.attributes["location"]
+    names = (entry.address.video, entry.attributes["name"], location, Path(location).name)
+    return text in names or video_name(text) == entry.attributes["name"] or place_of(Path(text)) == location
+
+
+def _inputs_of(entries: Sequence[Record]) -> dict[str, Any]:
+    """What a run is to take in to try entries again.
+
+    Raises:
+        SourceError: none of them is there any more.
+        SpecError: one was called by its folders.
+    """
+    from affstore.store.contract.names import video_name
+    from affstore.tasks.recipes import crop_kind
+
+    there = [entry for entry in entries if Path(entry.attributes["location"]).exists()]
+    if not there:
+        raise SourceError("None of these files is there any more. `affstore quarantine drop` forgets them.")
+    sources: list[str] = []
+    crops: dict[str, tuple[str, ...]] = {}
+    for entry in there:
+        location, kind = entry.attributes["location"], crop_kind(entry.address.producer)
+        if kind:
+            crops[kind] = (*crops.get(kind, ()), location)
+            continue
+        if entry.address.producer == "ingest" and entry.attributes["name"] != video_name(Path(location).stem):
+            raise SpecError(
+                f"'{location}' was added with --names folder. Add its folder again with --names folder --retry."
+            )
+        sources.append(location)
+    return {"sources": tuple(dict.fromkeys(sources)), "crops": crops}
