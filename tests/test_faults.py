@@ -31,7 +31,7 @@ def corpus(tmp_path_factory):
     from affstore.models.demo.corpus import CorpusSpec, write_corpus
 
     folder = tmp_path_factory.mktemp("faults") / "corpus"
-    write_corpus(folder, CorpusSpec(episode_s=0.4, only=("video58", "112")))
+    write_corpus(folder, CorpusSpec(episode_s=0.5, only=("video58", "112")))
     return folder
 
 
