@@ -1,12 +1,12 @@
 """Frames, instants and sound of video files beside those that ffprobe and ffmpeg give.
 
     python benchmarks/decoding.py ../shared/media ../shared/cases/files
-    python benchmarks/decoding.py --variants 200 --into /tmp/variants
+    python benchmarks/decoding.py --variants 200 --into variants
 
-One line a file whose frames, instants or beginning of sound differ, with what the video's complaint says of it; a
-difference that no complaint explains is marked, and ends the program with 1. `--all` prints every file. It needs the
-commands ffmpeg and ffprobe, which the package itself does not. `--speed FILE` measures how fast frames are decoded by
-one thread and by as many as FFmpeg would take.
+Without a file it generates three films a container. One line a file whose frames, instants or beginning of sound
+differ, with what the video's complaint says of it; a difference that no complaint explains is marked, and ends the
+program with 1. `--all` prints every file. It needs the commands ffmpeg and ffprobe, which the package itself does not.
+`--speed FILE` measures how fast frames are decoded by one thread and by as many as FFmpeg would take.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import random
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -215,7 +216,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("paths", nargs="*", type=Path)
     parser.add_argument("--variants", type=int, default=0, help="films to generate")
-    parser.add_argument("--into", type=Path, default=Path("/tmp/affstore-variants"), help="where to")
+    parser.add_argument("--into", type=Path, default=Path(tempfile.gettempdir(), "affstore-variants"), help="where to")
     parser.add_argument("--all", action="store_true", help="print the files that are alike too")
     parser.add_argument("--speed", type=Path, help="a film to measure with")
     asked = parser.parse_args()
@@ -229,7 +230,8 @@ def main() -> int:
     print("| file | ffprobe | ours | first s | last s | apart s | sound from s | by ffmpeg | why |")
     print("|" + "---|" * 9)
     alike = unexplained = 0
-    for path in chain(files, variants(asked.variants, asked.into)):
+    count = asked.variants or (0 if asked.paths else 3 * len(CONTAINERS))
+    for path in chain(files, variants(count, asked.into)):
         found = compared(path)
         alike += found.alike
         unexplained += not found.alike and not found.why
