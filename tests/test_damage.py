@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import shutil
+import signal
+import subprocess
+import sys
 import tarfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -172,12 +175,16 @@ def test_a_damaged_record_is_one_sentence_in_every_command(damage, tmp_path, cap
     altered(url, path, change, fresh_checksum=True)
     with pytest.raises(SchemaError, match=f"'{path}' is damaged: .*{message}"):
         FeatureStore(url).records()
-    for command in (["status"], ["export", str(tmp_path / "out"), "--form", "parquet"]):
+    for command in (
+        ["status"],
+        ["plan", "--weights", "untrained"],
+        ["export", str(tmp_path / "out"), "--form", "parquet"],
+    ):
         capsys.readouterr()
         assert call([*command, "--store", url]) == 4
-        said = capsys.readouterr()
-        assert said.err.startswith(f"affstore: '{path}' is damaged")
-        assert said.err.count("\n") == 1
+        *before, said = capsys.readouterr().err.splitlines()
+        assert said.startswith(f"affstore: '{path}' is damaged")
+        assert before in ([], ["comparing the store with what is asked …"])
 
 
 def test_a_record_that_another_program_changed_is_not_believed(tmp_path):
@@ -252,3 +259,33 @@ def test_an_upgrade_keeps_every_number_key_and_tag_and_gives_every_chunk_a_check
         if "affstore" not in array.attrs
     }
     assert names == set()
+
+
+KILLED = """
+import os, signal, sys
+from affstore.store.engine import upgrade
+from affstore.store.engine.draft import Draft
+import icechunk
+
+moment, url = sys.argv[1:]
+owner, name = {"writing": (Draft, "write"), "committed": (icechunk.Session, "commit")}[moment]
+real, calls = getattr(owner, name), []
+
+def until_killed(*arguments, **options):
+    calls.append(real(*arguments, **options))
+    if moment == "committed" or len(calls) == 3:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+setattr(owner, name, until_killed)
+upgrade.upgrade(url)
+"""
+
+
+@pytest.mark.parametrize(("moment", "layout"), [("writing", 1), ("committed", 2)])
+def test_a_killed_upgrade_leaves_the_old_state_or_the_new_one(old_url, moment, layout):
+    assert subprocess.run([sys.executable, "-c", KILLED, moment, old_url], check=False).returncode == -signal.SIGKILL
+    store = FeatureStore(old_url)
+    assert (store.layout, content_digest(store)) == (layout, OLD_DIGEST)
+    upgrade(old_url)
+    assert not plan_upgrade(old_url).is_needed
+    assert content_digest(FeatureStore(old_url)) == OLD_DIGEST

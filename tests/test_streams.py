@@ -281,9 +281,9 @@ def test_embeddings_lie_in_blocks_and_chunks_of_zeros_take_no_room(tmp_path):
     commit(store, replace(whole, arrays={**whole.arrays, "embedding": embedding}))
     array = store.newest().group(whole.address)["embedding"]
     assert not _is_plain(array)
-    assert (array.shards, array.chunks) == ((1008, 64), (16, 64))
-    index = 63 * 16 + 4
-    assert sorted(path.stat().st_size for path in tmp_path.rglob("chunks/*"))[-1] == 63 * (16 * 64 * 4 + 4) + index
+    assert (array.shards, array.chunks) == ((1000, 64), (8, 64))
+    index = 125 * 16 + 4
+    assert sorted(path.stat().st_size for path in tmp_path.rglob("chunks/*"))[-1] == 125 * (8 * 64 * 4 + 4) + index
     assert sum(path.stat().st_size for path in tmp_path.rglob("chunks/*")) < 1100 * 64 * 4
     np.testing.assert_array_equal(array[...], embedding)
     np.testing.assert_array_equal(store.newest().read(whole.address)["embedding"], embedding)
