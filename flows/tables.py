@@ -40,6 +40,21 @@ def terminal_width() -> int | None:
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 
+def wrapped(cell: str, width: int) -> list[str]:
+    """Break a text between words into lines of at most `width` columns; a longer word stays whole."""
+    if _cells(cell) <= width:
+        return [cell]
+    first, *words = cell.split(" ")
+    found = [first]
+    for word in words:
+        longer = f"{found[-1]} {word}"
+        if _cells(longer) <= width:
+            found[-1] = longer
+        else:
+            found.append(word)
+    return found
+
+
 def _least(rows: Sequence[Sequence[str]]) -> list[int]:
     """The narrowest that each column can be: its longest word, and enough for a sentence to be read."""
     least = []
@@ -62,7 +77,7 @@ def _narrowed(widths: Sequence[int], least: Sequence[int], room: int) -> list[in
 
 
 def _row_lines(row: Sequence[str], widths: Sequence[int]) -> list[str]:
-    cells = [_wrapped(cell, width) for cell, width in zip(row, widths, strict=True)]
+    cells = [wrapped(cell, width) for cell, width in zip(row, widths, strict=True)]
     height = max(map(len, cells))
     lines = []
     for at in range(height):
@@ -80,23 +95,9 @@ def _as_list(head: Sequence[str], rows: Sequence[Sequence[str]], width: int) -> 
         lines += [""] if lines else []
         for name, cell in zip(head, row, strict=True):
             if cell:
-                first, *others = _wrapped(cell, max(_NARROWEST_PROSE, width - indent))
+                first, *others = wrapped(cell, max(_NARROWEST_PROSE, width - indent))
                 lines += [f"{name}{' ' * (indent - _cells(name))}{first}", *(" " * indent + other for other in others)]
     return lines
-
-
-def _wrapped(cell: str, width: int) -> list[str]:
-    if _cells(cell) <= width:
-        return [cell]
-    first, *words = cell.split(" ")
-    found = [first]
-    for word in words:
-        longer = f"{found[-1]} {word}"
-        if _cells(longer) <= width:
-            found[-1] = longer
-        else:
-            found.append(word)
-    return found
 
 
 def _cells(text: str) -> int:

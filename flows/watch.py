@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from affstore.flows.tables import terminal_width, wrapped
 from affstore.store.contract.printable import printable
 from affstore.tasks.progress import listening
 
@@ -182,5 +183,10 @@ def shown_by(watcher: Watcher) -> Iterator[None]:
 
 
 def to_terminal(*lines: str) -> None:
-    """Write lines of a result to standard output; a line break within one of them is written out."""
-    sys.stdout.write("".join(f"{printable(line)}\n" for line in lines))
+    """Write lines of a result to standard output, wrapped between words on a terminal.
+
+    A line break within one of them is written out.
+    """
+    width = terminal_width()
+    for line in map(printable, lines):
+        sys.stdout.write("".join(f"{part}\n" for part in (wrapped(line, width) if width else [line])))

@@ -10,9 +10,8 @@ from typing import Annotated, Any, Literal
 from cyclopts import Parameter
 
 from affstore.flows.tables import table_lines, terminal_width
-from affstore.flows.watch import to_terminal
 from affstore.store.contract.errors import SpecError
-from affstore.store.contract.printable import printable_json
+from affstore.store.contract.printable import printable, printable_json
 
 Store = Annotated[str, Parameter(name=["--store", "-s"], env_var="AFFSTORE_STORE")]
 """A folder, s3://bucket/prefix or memory:name."""
@@ -69,4 +68,5 @@ def print_json(document: Any) -> None:
 
 def print_table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]], title: str = "") -> None:
     """Print a table for a person."""
-    to_terminal(*([title] if title else []), *table_lines(head, rows, terminal_width()))
+    lines = [*([printable(title)] if title else []), *table_lines(head, rows, terminal_width())]
+    sys.stdout.write("".join(f"{line}\n" for line in lines))
