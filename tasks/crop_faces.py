@@ -79,8 +79,12 @@ class _Reading:
         return Address("face", self.crop.kind, self.source.address.video, self.crop.subject)
 
     @property
-    def _noted(self) -> dict[str, str]:
-        return {"location": place_of(self.crop.folder), "signature": self.pictures.signature}
+    def _noted(self) -> dict[str, Any]:
+        return {
+            "location": place_of(self.crop.folder),
+            "signature": self.pictures.signature,
+            "counts_from": self.pictures.counts_from,
+        }
 
     def _recipe(self, digest: str) -> dict[str, Any]:
         return recipes.cropped_face(digest, self.source.key, self.crop.subject)
@@ -88,7 +92,10 @@ class _Reading:
     def _unchanged(self, held: Record) -> bool:
         """Whether the folder's bytes are those that the stored face was read from."""
         digest = str(held.recipe["crops"])
-        if held.key != key_of(self._recipe(digest)):
+        if (
+            held.key != key_of(self._recipe(digest))
+            or held.attributes.get("counts_from", 1) != self.pictures.counts_from
+        ):
             return False
         return held.attributes["signature"] == self.pictures.signature or self.pictures.digest_alone() == digest
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field
 
-from affstore.models.faces.crop_folder import CropFolder
+from affstore.models.faces.crop_folder import CropFolder, counts_from
 from affstore.store.contract.keys import changes, key_of
 from affstore.store.contract.names import split_subject, video_name
 from affstore.store.contract.records import Address, Record
@@ -135,4 +135,6 @@ def _face_row(source: Record, address: Address, held: Held, folder: CropFolder |
         return PlanRow(address, "stale", "; ".join(changes(record.recipe, wanted)), frames), ""
     if folder is not None and folder.signature != record.attributes["signature"]:
         return PlanRow(address, "stale", f"its folder was changed: {folder.path}", frames), ""
+    if folder is not None and counts_from(folder.numbers, frames) != record.attributes.get("counts_from", 1):
+        return PlanRow(address, "stale", f"its pictures were counted in another way: {folder.path}", frames), ""
     return PlanRow(address, "fresh"), record.key

@@ -187,15 +187,19 @@ def test_picture_i_plus_1_is_frame_i_whatever_is_missing_or_there_twice(tmp_path
     for number, forms in named.items():
         for form in forms:
             (folder / f"{number:{form}}.jpg").write_bytes(encoded(np.full((4, 4, 3), number * 10, np.uint8)))
-    inside = sorted(number - 1 for number in named if 1 <= number <= 10)
+    first = 0 if named and (min(named), max(named)) == (0, 9) else 1
+    inside = sorted(number - first for number in named if first <= number < first + 10)
     if not inside:
         with pytest.raises(MediaError, match="no picture of a frame"):
             read(folder)
         return
     pictures, after = read(folder)
     assert list(pictures) == inside == np.flatnonzero(after.present).tolist()
-    assert all(picture[0, 0, 0] == (frame + 1) * 10 for frame, picture in pictures.items())
-    assert ("number is no frame" in (after.complaint or "")) == any(not 1 <= number <= 10 for number in named)
+    assert all(picture[0, 0, 0] == (frame + first) * 10 for frame, picture in pictures.items())
+    outside = any(not first <= number < first + 10 for number in named)
+    assert ("number is no frame" in (after.complaint or "")) == outside
+    assert ("counted from 0" in (after.complaint or "")) == (first == 0)
+    assert ("one frame early" in (after.complaint or "")) == (0 in named and first == 1)
     several = any(len({f"{number:{form}}" for form in forms}) > 1 for number, forms in named.items())
     assert ("several files" in (after.complaint or "")) == several
 
@@ -238,6 +242,18 @@ def test_the_digest_is_of_numbers_and_bytes_and_can_be_had_without_decoding(tmp_
     )
     assert digests[0] == hashlib.sha256("".join(lines).encode()).hexdigest()
     assert CropPictures(tmp_path / "a", 10).digest_alone() == digests[0]
+
+
+def test_a_folder_that_counts_from_0_to_its_videos_last_frame_is_the_same_as_one_that_counts_from_1(tmp_path):
+    write(tmp_path / "zero", **{"00000.png": encoded(), "00004.png": b"broken", "00009.png": encoded()})
+    write(tmp_path / "one", **{"00001.png": encoded(), "00005.png": b"broken", "00010.png": encoded()})
+    (zero, from_0), (one, from_1) = read(tmp_path / "zero"), read(tmp_path / "one")
+    assert list(zero) == list(one) == [0, 9]
+    assert from_0.digest == from_1.digest == CropPictures(tmp_path / "zero", 10).digest_alone()
+    assert (from_0.counts_from, from_1.counts_from) == (0, 1)
+    _, unsure = read(tmp_path / "zero", 11)
+    assert unsure.counts_from == 1
+    assert "if the folder counts from 0, every row is one frame early" in unsure.complaint
 
 
 def test_a_folder_without_a_picture_says_why(tmp_path):

@@ -1,6 +1,7 @@
 """Folders of face pictures, as Aff-Wild2's `cropped` and `cropped_aligned`: `<root>/<video>[_left|_right]/00001.jpg`.
 
-Picture `i + 1` shows frame `i`. Where no face was found there is no file.
+Picture `i + 1` shows frame `i`; picture `i` does in a folder that counts from 0 up to its video's last frame. Where no
+face was found there is no file.
 """
 
 from __future__ import annotations
@@ -29,16 +30,23 @@ class CropFolder:
         signature: digest of its files' names, sizes and times of change, from the directory alone. While it is the
             same, not one file need be read to know that nothing has changed. It is in no key: what the numbers depend
             on are the files' bytes.
+        numbers: the first and the last number of its pictures; (1, 0) without any.
     """
 
     kind: str
     path: Path
     signature: str
+    numbers: tuple[int, int] = (1, 0)
 
     @property
     def name(self) -> str:
         """The video's name, with the side of its subject."""
         return video_name(self.path.name)
+
+
+def counts_from(numbers: tuple[int, int], frames: int) -> int:
+    """The number of a video's first frame in a crop folder: 1, or 0 where the first and the last picture say so."""
+    return 0 if numbers == (0, frames - 1) else 1
 
 
 def find_crops(kind: str, root: Path) -> Iterator[CropFolder]:
@@ -53,7 +61,7 @@ def find_crops(kind: str, root: Path) -> Iterator[CropFolder]:
 def _found(kind: str, folder: Path, depth: int) -> Iterator[CropFolder]:
     listing = Listing.of(folder)
     if listing.pictures or depth == _DEEPEST or (depth and not listing.folders):
-        yield CropFolder(kind, folder, listing.signature)
+        yield CropFolder(kind, folder, listing.signature, listing.numbers)
         return
     for name in listing.folders:
         yield from _found(kind, folder / name, depth + 1)
@@ -74,6 +82,11 @@ class Listing:
     others: int
     folders: tuple[str, ...]
     signature: str
+
+    @property
+    def numbers(self) -> tuple[int, int]:
+        """The first and the last number of its pictures."""
+        return (min(self.pictures), max(self.pictures)) if self.pictures else (1, 0)
 
     @classmethod
     def of(cls, folder: Path) -> Listing:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from affstore.models.faces.crop_folder import Listing
+from affstore.models.faces.crop_folder import Listing, counts_from
 from affstore.models.media.container import sentence
 from affstore.models.media.pictures import Decoded, decode
 from affstore.store.contract.errors import MediaError
@@ -28,6 +28,7 @@ class CropPictures:
 
     Attributes:
         signature: see `CropFolder`.
+        counts_from: the number of the video's first frame, 1 or 0.
         present: `(frames,)` bool: the frames that have a picture, once iterated to the end.
     """
 
@@ -42,6 +43,7 @@ class CropPictures:
         except OSError as error:
             raise MediaError(f"'{folder}' cannot be read: {error.strerror}. Give the folder again.") from error
         self.signature = self._listing.signature
+        self.counts_from = counts_from(self._listing.numbers, frames)
         self.present = np.zeros(frames, bool)
         self._folder, self._frames = folder, frames
         self._faults = _Faults()
@@ -49,7 +51,7 @@ class CropPictures:
 
     @property
     def digest(self) -> str:
-        """SHA-256 over `(number, SHA-256 of the file)` of the files in use, once iterated to the end."""
+        """SHA-256 over `(frame + 1, SHA-256 of the file)` of the files in use, once iterated to the end."""
         return self._digest.hexdigest()
 
     @property
@@ -80,11 +82,12 @@ class CropPictures:
         return digest.hexdigest()
 
     def _in_use(self) -> Iterator[tuple[int, Path, int]]:
-        """Number, file and bytes of what is read, by number."""
+        """Number, counted from 1, file and bytes of what is read, by number."""
         for number, named in sorted(self._listing.pictures.items()):
-            if 1 <= number <= self._frames:
+            frame = number - self.counts_from
+            if 0 <= frame < self._frames:
                 name, size = _in_order(number, named)[0]
-                yield number, self._folder / name, size
+                yield frame + 1, self._folder / name, size
 
     def _picture(self, number: int, path: Path, size: int) -> Decoded | None:
         """A file's picture; None where it holds none."""
@@ -132,15 +135,29 @@ class _Faults:
             for number in sorted(named)
             if len(named[number]) > 1
         ]
-        outside = [file[0] for number in sorted(named) if not 1 <= number <= frames for file in sorted(named[number])]
+        first = counts_from(listing.numbers, frames)
+        outside = [file[0] for n in sorted(named) if not first <= n < first + frames for file in sorted(named[n])]
         faults = [
             _fault("files that hold no usable picture", [f"{name}: {reason}" for name, reason in self.unusable]),
             _fault("frames with several files, of which the first is used", several),
             _fault("files whose number is no frame of the video", outside),
             _fault("pictures turned upright, as their EXIF asks", self.turned),
+            _on_zero(listing.numbers, first),
             f"files that are no numbered pictures: {listing.others}" if listing.others else "",
         ]
         return sentence([fault for fault in faults if fault])
+
+
+def _on_zero(numbers: tuple[int, int], first: int) -> str:
+    """What a picture with the number 0 says of the others."""
+    if first == 0:
+        return f"pictures counted from 0, as 0 and {numbers[1]} say, so that 00000 shows the first frame"
+    if numbers[0] == 0:
+        return (
+            "a picture is numbered 0 and left out: if the folder counts from 0, every row is one frame early; "
+            "number its pictures from 1 then"
+        )
+    return ""
 
 
 def _in_order(number: int, named: list[tuple[str, int]]) -> list[tuple[str, int]]:
