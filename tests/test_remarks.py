@@ -1,0 +1,65 @@
+"""What a person is told of videos that were taken in: damage, no sound, no face, a crowd."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+
+from affstore import FeatureStore
+from affstore.flows.cli import call
+from affstore.models.faces.detections import Detections
+from affstore.models.faces.specs import DetectorSpec, TrackingSpec
+from affstore.models.faces.tracking import FaceTracker
+from affstore.store.contract.records import Address, Artifact
+from affstore.tasks.remarks import remarks_of, summary
+from tests.factories import commit, source
+
+
+def face(video, subject, seen, at_once):
+    present = np.zeros(40, bool)
+    present[:seen] = True
+    arrays = {
+        "box": np.zeros((40, 4), np.float32),
+        "landmark": np.zeros((40, 5, 2), np.float32),
+        "score": np.zeros(40, np.float32),
+        "present": present,
+    }
+    attributes = {"frames": 40, "prominent": subject != "right", "faces_at_once": at_once}
+    address = Address("face", DetectorSpec().name, video, subject)
+    return Artifact(address, {"test": video, "subject": subject}, arrays, attributes, made={"faces": seen})
+
+
+def test_status_says_of_each_video_what_is_damaged_missing_or_left_out_and_counts_them(tmp_path, capsys):
+    url = str(tmp_path / "store")
+    commit(
+        FeatureStore.create(url),
+        source("half", complaint="Decoding stopped after 28 of 50 declared frames."),
+        source("crowd", sound={"codec": "aac", "rate_hz": 16000, "channels": 1, "start_s": [0, 1]}),
+        face("half", "main", 0, 0),
+        face("crowd", "left", 40, 7),
+        face("crowd", "right", 40, 7),
+    )
+    found = {(remark.video, remark.kind) for remark in remarks_of(FeatureStore(url))}
+    assert found == {("half", "damaged"), ("half", "no sound"), ("half", "no face"), ("crowd", "crowd")}
+    assert {remark.video for remark in remarks_of(FeatureStore(url), {"crowd"})} == {"crowd"}
+    assert call(["status", "--store", url, "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    videos = {video["video"]: video for video in document["videos"]}
+    assert "28 of 50" in videos["half"]["complaint"]
+    assert "Up to 7 faces at once; kept as left and right" in videos["crowd"]["remarks"][0]["text"]
+    assert videos["crowd"]["complaint"] is None, "a crowd is as it was filmed"
+    expected = "1 with damaged or missing frames, 1 without sound, 1 without a face, 1 with more faces than are kept"
+    assert document["summary"] == expected == summary(remarks_of(FeatureStore(url)))
+    assert call(["status", "--store", url]) == 0
+    assert expected in capsys.readouterr().out
+
+
+def test_faces_at_once_are_those_that_last_and_single_boxes_are_not_counted():
+    tracker = FaceTracker(TrackingSpec())
+    for frame in range(60):
+        count = 9 if frame == 5 else 4 if frame < 40 else 1
+        corner = np.arange(count, dtype=np.float32) * 100
+        box = np.stack([corner, corner, corner + 50, corner + 50], axis=1)
+        tracker.update(frame, Detections(box, np.zeros((count, 5, 2), np.float32), np.ones(count, np.float32)))
+    assert tracker.faces_at_once() == 4
