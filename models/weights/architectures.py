@@ -43,14 +43,17 @@ class Architecture:
 
 
 def build(architecture: str, outputs: int) -> torch.nn.Module:
-    """The network in evaluation mode on torch's `meta` device: load parameters with `assign=True`.
+    """The network in evaluation mode, ready for `load_state_dict(…, assign=True)`.
+
+    Ours are on torch's `meta` device. Some of timm's hold tables that no file has, as of relative positions, so those
+    are built on the CPU.
 
     Raises:
         ArchitectureError: there is no such network.
     """
     import torch
 
-    with torch.device("meta"):
+    with torch.device("cpu" if architecture.startswith(TIMM) else "meta"):
         return _architecture(architecture).build(outputs).eval()
 
 
