@@ -337,3 +337,16 @@ def test_the_store_opens_with_plain_zarr_and_xarray_through_icechunk(folder_stor
     dataset = xr.open_zarr(session.store, group="visual/toy/a/main", consolidated=False)
     assert dataset["embedding"].dims == ("frame", "feature")
     np.testing.assert_array_equal(dataset["embedding"].values, visual("a").arrays["embedding"])
+
+
+def test_drafts_that_begin_before_any_video_of_a_network_merge_and_no_group_is_there_twice(store):
+    store = commit(store, source("a"), source("b"), source("c"))
+    drafts = [store.draft({}, "run") for _ in "abc"]
+    for draft, video in zip(drafts, "abc", strict=True):
+        draft.put(visual(video))
+    store.commit(drafts[:2], "two at once")
+    store.commit(drafts[2:], "one that began before them")
+    newest = FeatureStore(store.url)
+    paths = [path for path, _ in zarr.open_group(newest.session.store, mode="r").members(max_depth=None)]
+    assert len(paths) == len(set(paths))
+    assert {record.address.video for record in newest.records("visual")} == {"a", "b", "c"}

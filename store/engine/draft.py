@@ -10,7 +10,10 @@ import icechunk
 import numpy as np
 import zarr
 from numpy.typing import NDArray
+from zarr.abc.store import Store
 from zarr.codecs import BloscCodec, Crc32cCodec, ZstdCodec
+from zarr.core.buffer import Buffer
+from zarr.storage import WrapperStore
 
 from affstore.store.contract.errors import SchemaError
 from affstore.store.contract.keys import digest_arrays
@@ -24,6 +27,16 @@ _CODECS: dict[str, list[Any]] = {
     "blosc": [BloscCodec(cname="lz4", shuffle="bitshuffle"), Crc32cCodec()],
     "zstd": [ZstdCodec(level=3), Crc32cCodec()],
 }
+
+
+class _WithoutParents(WrapperStore[Store]):
+    """A store to which zarr writes a group without writing the groups above it, which the committer makes.
+
+    Drafts of two videos would each hold `visual/<extractor>`, and the engine does not merge a group that two made.
+    """
+
+    async def set_if_not_exists(self, key: str, value: Buffer) -> None:
+        """Leave out what zarr writes only where it is missing: a group above another one."""
 
 
 class Draft:
@@ -75,7 +88,7 @@ class Draft:
     def remove(self, address: Address) -> None:
         """Take an artifact away when the draft is committed; earlier snapshots keep it."""
         with in_words(self.url, "Writing to"):
-            root = zarr.open_group(self._fork.store, mode="a")
+            root = self._root()
             if address.path in root:
                 del root[address.path]
                 self.removed.append(address)
@@ -93,10 +106,12 @@ class Draft:
             version: of its family.
         """
         schema = family(record.address.family)
-        root = zarr.open_group(self._fork.store, mode="a")
-        group = root.create_group(record.address.path, overwrite=True, attributes=record.to_attributes(version))
+        group = self._root().create_group(record.address.path, overwrite=True, attributes=record.to_attributes(version))
         for name in sorted(arrays):
             _write_array(group, name, schema.array(name), arrays[name])
+
+    def _root(self) -> zarr.Group:
+        return zarr.open_group(_WithoutParents(self._fork.store), mode="a")
 
     def _check_frames(self, artifact: Artifact) -> None:
         """Frame-aligned is a property of the store: every array has as many rows as its video has frames."""

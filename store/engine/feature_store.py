@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import cached_property
+from pathlib import PurePosixPath
 from typing import Any, cast
 from uuid import uuid4
 
@@ -27,7 +28,6 @@ from affstore.store.engine.places import (
     exists,
     in_words,
     is_local,
-    is_memory,
     local_folder,
     settings,
     storage_of,
@@ -182,8 +182,7 @@ class FeatureStore:
         """A fork of the newest state to write finished artifacts into."""
         with in_words(self.url, "Writing to"):
             session = self._repository.writable_session(BRANCH)
-            # Forking copies the storage, which for one in memory would be another storage.
-            return Draft(self.url, session if is_memory(self.url) else session.fork(), code, run_id)
+            return Draft(self.url, session.fork(), code, run_id)
 
     def commit(self, drafts: Sequence[Draft], message: str, metadata: Mapping[str, Any] | None = None) -> str:
         """Make drafts readable, all at once, as one snapshot.
@@ -199,13 +198,19 @@ class FeatureStore:
             news = self._to_commit(drafts, tip)
             if not news:
                 return tip
-            changed: list[Any] = [draft.fork for draft in news]
-            if not is_memory(self.url):
-                session.merge(*changed)
-                changed = [session]
-            for each in changed:
-                tip = self._commit_once(each, message, dict(metadata or {}))
-            return tip
+            missing = self._missing_parents(news, session)
+            session.merge(*(draft.fork for draft in news))
+            root = zarr.open_group(session.store, mode="a")
+            for path in missing:
+                root.require_group(path)
+            return self._commit_once(session, message, dict(metadata or {}))
+
+    def _missing_parents(self, drafts: Sequence[Draft], session: Any) -> list[str]:
+        """The groups above the drafts' artifacts that are not in the store yet, from the top down."""
+        paths = {record.address.path for draft in drafts for record in draft.records}
+        above = {str(parent) for path in paths for parent in PurePosixPath(path).parents} - {"."}
+        root = zarr.open_group(session.store, mode="r")
+        return [path for path in sorted(above) if path not in root]
 
     def _commit_once(self, session: Any, message: str, metadata: dict[str, Any]) -> str:
         """Commit a session. An error is looked into first: the answer may be lost, and the commit there."""
