@@ -38,7 +38,10 @@ BAR_S = 3.0
 
 def put_video(draft: Draft, video: str, profile: Profile) -> None:
     """Everything a video can have, with the recipes that the plan wants."""
-    attributes = {"sha256": key_of(video), "aliases": [], "location": f"/videos/{video}.mp4"}
+    attributes = {
+        **{"sha256": key_of(video), "bytes": 1, "aliases": [], "location": f"/videos/{video}.mp4"},
+        **{"time_base": [1, 25], "end_pts": FRAMES, "width": 64, "height": 48},
+    }
     source = put(draft, Address("source", video=video), recipes.source(key_of(video)), **attributes)
     detector = profile.detector
     recipe = recipes.face(detector, profile.tracking, source.key, "main")

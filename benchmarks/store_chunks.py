@@ -144,7 +144,8 @@ def artifact(name: str, rows: Rows) -> Artifact:
 
 def source(name: str, frames: int) -> Artifact:
     pts = np.arange(frames, dtype=np.int64)
-    attributes = dict.fromkeys(schema.family("source").attributes) | {"frames": frames}
+    known = {"sha256": "0" * 64, "bytes": 1, "aliases": [], "frames": frames, "time_base": [1, 25], "end_pts": frames}
+    attributes = dict.fromkeys(schema.family("source").attributes) | known | {"width": 64, "height": 48}
     return Artifact(Address("source", video=name), {"of": name}, {"pts": pts, "time_s": pts / 25}, attributes)
 
 

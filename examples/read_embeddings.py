@@ -16,8 +16,10 @@ video = read_video(features, name, "emotieffnet_b0", subject)
 print(f"{name}/{subject}: embedding {video.embedding.shape}, a face in {video.present.sum()} frames")
 print(f"frames begin at {video.clock.starts_s[:3]} … s; made with {video.record.made}")
 
-happiness = open_xarray(features, name, "emotieffnet_b0", subject)["logits"].sel({"class": "Happiness"})
-print(f"logit of happiness: {float(happiness.mean()):.3f} on average, NaN where there is no face")
+labelled = open_xarray(features, name, "emotieffnet_b0", subject)
+if "logits" in labelled:
+    happiness = labelled["logits"].sel({"class": "Happiness"})
+    print(f"logit of happiness: {float(happiness.mean()):.3f} on average, NaN where there is no face")
 
 for record in features.records("audio"):
     if record.address.video == name:
