@@ -5,6 +5,7 @@ from __future__ import annotations
 from tests.test_benchmarks import printed  # noqa: F401 - a fixture
 
 
+@pytest.mark.slow
 def test_training_from_the_store_is_compared_with_training_from_memory(printed):  # noqa: F811
     said = printed("heads", "--rows", "700", "--rounds", "1", "--steps", "1", "--layers", "1")
     assert "700 rows of 1 videos" in said
