@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.test_benchmarks import printed  # noqa: F401 - a fixture
 
 
