@@ -16,6 +16,9 @@ from affstore.store.contract.clock import FrameClock
 
 BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
 
+# They start many processes and threads of engines; each takes a minute on a busy machine.
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory):
@@ -47,7 +50,6 @@ def loaded(name, monkeypatch):
     return module
 
 
-@pytest.mark.slow
 def test_chunks_and_codecs_are_compared(printed, clip):
     size = ("--videos", "1", "--frames", "330", "--rounds", "1", "--chunk", "128")
     said = printed("store_chunks", "--video", clip, *size)
@@ -84,7 +86,6 @@ def test_engines_are_compared_on_real_faces(printed, shared, tmp_path):
     assert "openvino float32" in said
 
 
-@pytest.mark.slow
 def test_the_memory_of_a_long_video_is_measured(printed, clip):
     said = printed("memory", "--video", clip, "--frames", "60", "--row", "one of each, in one job")
     assert "60 frames" in said
