@@ -12,7 +12,7 @@ demo: install
 	$(BIN)/affstore demo
 
 test: install-test check
-	$(BIN)/python -m pytest -n auto --dist loadfile
+	$(BIN)/python -m pytest -n auto --dist loadfile --max-worker-restart 0
 
 # What takes many minutes: killed runs, failing servers, damaged stores. Some two hours on two cores.
 test-slow: install-test
