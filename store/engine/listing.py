@@ -15,6 +15,10 @@ from zarr.core.buffer import Buffer, default_buffer_prototype
 from affstore.store.contract.records import Address, Record
 from affstore.store.contract.schema import address_of, check_record, families
 
+_MOST_CHANGES = 10_000
+_changes: dict[str, frozenset[str]] = {}
+"""What snapshots changed, by their ids; the oldest are forgotten."""
+
 
 class Listing:
     """The artifacts of one snapshot. Their addresses are known at once; records are read when asked for, and kept."""
@@ -62,7 +66,30 @@ def artifact_paths(repository: icechunk.Repository, snapshot: str) -> list[str]:
 
 
 def changed_paths(repository: icechunk.Repository, before: str, after: str) -> set[str]:
-    """The paths of groups that were added, replaced or removed between two snapshots."""
+    """The paths of groups that were added, replaced or removed by the snapshots after `before`, up to `after`.
+
+    They are looked up one snapshot at a time and kept: a run asks again at each of its commits, and asked at once the
+    engine would read every snapshot between the two anew, each by a thread of its own.
+    """
+    found: set[str] = set()
+    for info in repository.ancestry(snapshot_id=after):
+        if info.id == before:
+            return found
+        if info.parent_id is not None:
+            found |= _changed_by(repository, info.id, info.parent_id)
+    return _between(repository, before, after)  # `before` is on another branch
+
+
+def _changed_by(repository: icechunk.Repository, snapshot: str, parent: str) -> frozenset[str]:
+    """What one snapshot changed; its id is drawn at random, so that it is the same in every store of this process."""
+    if snapshot not in _changes:
+        if len(_changes) >= _MOST_CHANGES:
+            _changes.pop(next(iter(_changes)), None)
+        _changes[snapshot] = frozenset(_between(repository, parent, snapshot))
+    return _changes[snapshot]
+
+
+def _between(repository: icechunk.Repository, before: str, after: str) -> set[str]:
     diff = repository.diff(from_snapshot_id=before, to_snapshot_id=after)
     groups: Iterable[str] = {*diff.new_groups, *diff.deleted_groups, *diff.updated_groups}
     return {path.strip("/") for path in groups}
