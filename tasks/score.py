@@ -67,7 +67,7 @@ def result_artifact(store: FeatureStore, row: RowSpec, protocol: Protocol, folds
         arrays["confusion_matrix"] = _confusion(shown, len(space))
     artifact = Artifact(
         result_address(row, protocol),
-        recipes.result(_asked(row, protocol, folds), [record.key for record in used]),
+        recipes.result(asked_of(row, protocol, folds), [record.key for record in used]),
         arrays,
         {
             "row": row.name,
@@ -235,7 +235,7 @@ def _confusion(shown: Shown, classes: int) -> NDArray[np.float32]:
     return confusion_matrix(label, value, classes).astype(np.float32)
 
 
-def _asked(row: RowSpec, protocol: Protocol, folds: Folds) -> dict[str, Any]:
+def asked_of(row: RowSpec, protocol: Protocol, folds: Folds) -> dict[str, Any]:
     """What decides a result's numbers, beside predictions and labels."""
     said: dict[str, Any] = {"judging": row.judging, "sweep": row.sweep, "protocol": protocol, "draws": _DRAWS}
     # What was computed before rows could require a face keeps its key.

@@ -75,7 +75,7 @@ def _bytes_of(store: FeatureStore, label: Record) -> tuple[str, str]:
 
 
 def _recipe(experiment: ExperimentSpec, seen: Mapping[Part, list[Seen]]) -> dict[str, Any]:
-    return recipes.head(_fit_of(experiment), _keys(seen["train"]), _keys(seen["validation"]))
+    return recipes.head(fit_of(experiment), _keys(seen["train"]), _keys(seen["validation"]))
 
 
 def _fit(work: Work, seen: Mapping[Part, list[Seen]], recipe: Any) -> Artifact:
@@ -111,7 +111,7 @@ def _fit(work: Work, seen: Mapping[Part, list[Seen]], recipe: Any) -> Artifact:
         {
             "task": experiment.task,
             "labels": list(task_space(experiment.task).names),
-            "head": plain(_fit_of(experiment)) | {"best_epoch": head.best_epoch, "report": dict(head.report)},
+            "head": plain(fit_of(experiment)) | {"best_epoch": head.best_epoch, "report": dict(head.report)},
             "scores": _scores(experiment, outputs, value, thresholds) if seen["validation"] else None,
         },
         tuple(sorted({parent.as_parent() for split in seen.values() for part in split for parent in _all(part)})),
@@ -153,7 +153,7 @@ def fitted(store: FeatureStore, experiment: ExperimentSpec) -> tuple[Fitted, Arr
     return Fitted(parameters, curve, said["best_epoch"], blob, said.get("report", {}), record.made), others
 
 
-def _fit_of(experiment: ExperimentSpec) -> dict[str, Any]:
+def fit_of(experiment: ExperimentSpec) -> dict[str, Any]:
     """What decides a head's numbers, beside its data."""
     return {
         "head": experiment.head,

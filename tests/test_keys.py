@@ -5,14 +5,37 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import pkgutil
+from dataclasses import replace
 from fractions import Fraction
 
 import pytest
 
 import affstore
+from affstore.flows.rows import read_row
 from affstore.models.extractors import registry
+from affstore.models.extractors.specs import WeightsRef
+from affstore.models.faces.specs import DetectorSpec, TrackingSpec
 from affstore.store.contract.errors import SpecError
 from affstore.store.contract.keys import canonical, changes, key_of
+from affstore.store.contract.schema import families
+from affstore.tasks import recipes
+from affstore.tasks.score import asked_of
+from affstore.tasks.specs import Finish
+from affstore.tasks.train import fit_of
+
+PINNED = {
+    "source": "8239f27a6ab0e5dc",
+    "face": "b6593bb891aba65d",
+    "face of crops": "da8fb9753615b8dd",
+    "visual": "e19f39bee4060887",
+    "audio": "05dc997ceb8831d8",
+    "audio by OpenL3": "0189f6b830123892",
+    "label": "0e89ad7383e033d1",
+    "head": "8ca47745d9445aba",
+    "prediction": "0dd266285837fc53",
+    "result": "269012694b1e08e6",
+    "quarantine": "7bc79c9ea1cf62be",
+}
 
 
 def spec_classes() -> list[type]:
@@ -93,3 +116,37 @@ def test_a_change_from_a_default_names_the_default():
     spec = registry.spec_of("emotieffnet_b0")
     recipes = ({"extractor": canonical(dataclasses.replace(spec, precision=p))} for p in ("float32", "bfloat16"))
     assert changes(*recipes) == ["extractor.precision: float32 → bfloat16"]
+
+
+def recipes_of_today():
+    """A recipe of each family, from fixed digests, and from what a user gets who changes nothing."""
+    weights = WeightsRef("w", sha256="5" * 64)
+    face = replace(registry.spec_of("emotieffnet_b0@cropped"), weights=weights)
+    speech = replace(registry.spec_of("wav2vec2_base_960h"), weights=weights)
+    openl3 = replace(registry.spec_of("openl3_env_mel128_512"), weights=weights)
+    row = read_row("abaw5/table2/emotieffnet-embeddings-logits-smoothed")
+    head = row.heads[0]
+    return {
+        "source": recipes.source("1" * 64),
+        "face": recipes.face(DetectorSpec(), TrackingSpec(), "2" * 64, "left"),
+        "face of crops": recipes.cropped_face("3" * 64, "2" * 64, "main"),
+        "visual": recipes.feature(face, "4" * 64),
+        "audio": recipes.feature(speech, "2" * 64),
+        "audio by OpenL3": recipes.feature(openl3, "2" * 64),
+        "label": recipes.label("expr", "train", "6" * 64, "2" * 64),
+        "head": recipes.head(fit_of(head), ["7" * 64], ["8" * 64]),
+        "prediction": recipes.prediction(Finish(50), "9" * 64, ["4" * 64]),
+        "result": recipes.result(asked_of(row, "papers", 0), ["a" * 64]),
+        "quarantine": recipes.quarantine("ingest", "video", "1" * 64),
+    }
+
+
+@pytest.mark.parametrize("family", PINNED)
+def test_a_key_is_what_it_was(family):
+    """Where this fails, every store holds artifacts that count as stale from now on: is that what you mean?"""
+    assert key_of(recipes_of_today()[family])[:16] == PINNED[family]
+
+
+def test_a_key_of_every_family_is_pinned():
+    assert {family.split()[0] for family in PINNED} == set(families())
+    assert set(PINNED) == set(recipes_of_today())
