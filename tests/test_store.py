@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import pickle
 import subprocess
+import sys
 
 import numpy as np
 import polars as pl
@@ -350,3 +351,18 @@ def test_drafts_that_begin_before_any_video_of_a_network_merge_and_no_group_is_t
     paths = [path for path, _ in zarr.open_group(newest.session.store, mode="r").members(max_depth=None)]
     assert len(paths) == len(set(paths))
     assert {record.address.video for record in newest.records("visual")} == {"a", "b", "c"}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="counts threads as Linux lists them")
+def test_many_drafts_that_wait_for_their_commit_need_no_thread_each(folder_store):
+    videos = [f"v{number}" for number in range(40)]
+    store = commit(folder_store, *map(source, videos))
+    drafts = [store.draft(CODE, "run") for _ in videos]
+    for draft, video in zip(drafts, videos, strict=True):
+        draft.put(visual(video))
+    before, most = len(os.listdir("/proc/self/task")), 0
+    for draft in drafts:
+        store.commit([draft], "one more")
+        most = max(most, len(os.listdir("/proc/self/task")))
+    assert most - before < len(drafts) / 2
+    assert len(store.newest().records("visual")) == len(videos)
