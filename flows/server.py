@@ -135,7 +135,7 @@ def prefect_server(home: Path) -> Iterator[Server]:
 
     Ours keeps its database in `home`, so that runs stay visible from one command to the next, and serves every command
     that works there at the time. It is a server of its own also for threads: Dask's workers must never each start an
-    ephemeral one (architecture §3.5). It answers only to those who know its secret, which is another for each.
+    ephemeral one. It answers only to those who know its secret, which is another for each.
 
     Raises:
         ServerError: the user's does not answer.

@@ -23,8 +23,9 @@ from affstore.flows.commands.options import (
     print_json,
     print_table,
 )
+from affstore.flows.commands.running import run_under_screen
 from affstore.flows.provenance import warnings
-from affstore.flows.watch import Screen, Watcher, shown_by, to_terminal
+from affstore.flows.watch import Watcher, to_terminal
 from affstore.store.contract.errors import SpecError
 
 if TYPE_CHECKING:
@@ -197,11 +198,7 @@ def _dry(rows: tuple[RowSpec, ...], as_json: bool) -> int:
 
 
 def _run_and_tell(config: RunConfig, rows: tuple[RowSpec, ...], choice: RowsChoice, as_json: bool) -> RowsResult:
-    watcher = Watcher() if as_json else Screen()
-    with watcher.showing(), shown_by(watcher):
-        # The libraries that the next lines import take seconds.
-        watcher.step("reading the inputs, checking networks and weights")
-        result = _run(config, rows, choice, watcher)
+    result = run_under_screen(as_json, lambda watcher: _run(config, rows, choice, watcher))
     if as_json:
         print_json(as_document(result))
     else:

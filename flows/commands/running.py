@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from affstore.flows.commands.options import print_json, print_table
@@ -21,16 +22,21 @@ _MOST_REMARKS = 20
 
 def run_and_tell(config: RunConfig, as_json: bool, tries: Tries | None = None, everything: bool = True) -> RunResult:
     """Run a configuration and print what became of it; see `request_of`."""
-    watcher = Watcher() if as_json else Screen()
-    with watcher.showing(), shown_by(watcher):
-        # The libraries that the next lines import take seconds.
-        watcher.step("reading the inputs, checking networks and weights")
-        result = _run(config, watcher, tries, everything)
+    result = run_under_screen(as_json, lambda watcher: _run(config, watcher, tries, everything))
     if as_json:
         print_json(as_document(result))
     else:
         tell(result)
     return result
+
+
+def run_under_screen[Result](as_json: bool, run: Callable[[Watcher], Result]) -> Result:
+    """Run something while a person watches it; for programs, nothing is shown."""
+    watcher = Watcher() if as_json else Screen()
+    with watcher.showing(), shown_by(watcher):
+        # The libraries that a run imports take seconds.
+        watcher.step("reading the inputs, checking networks and weights")
+        return run(watcher)
 
 
 def _run(config: RunConfig, watcher: Watcher, tries: Tries | None, everything: bool) -> RunResult:

@@ -88,7 +88,7 @@ def outputs_of(
 
 
 def smoothed_crossentropy(scores: Tensor, truth: Tensor, weights: Tensor, smoothing: float) -> Tensor:
-    """Mean over the batch of `sum_c −w_c q_c log p_c` (nb5); torch's own divides by the sum of weights instead.
+    """Mean over the batch of `sum_c −w_c q_c log p_c` (ABAW5 notebook); torch divides by the weights' sum.
 
     Args:
         scores: `(rows, classes)` logits.

@@ -11,7 +11,7 @@ from affstore.store.contract.labels import task_space
 
 @dataclass(frozen=True, slots=True)
 class FineTuneSpec:
-    """A face network trained on, from its pre-trained parameters, with a new classifier (ABAW5 Table 2; nb5).
+    """A face network trained on, from its pre-trained parameters, with a new classifier (ABAW5, Table 2).
 
     Sharpness-aware minimisation around Adam, cross-entropy with smoothed labels and class weights averaged over the
     batch, horizontal flips. The new classifier starts from one that is fitted on the embeddings first.
@@ -34,7 +34,7 @@ class FineTuneSpec:
         epochs: passes over the training frames, each in another order.
         train_stride: every how many labelled training frames are learnt from; the papers' 1.
         validation_stride: of how many frames one is looked at for choosing the epoch, by their numbers in each video:
-            of 5 those with the numbers 3, 8, 13 … from 0, if they are labelled (nb5, cell 54).
+            of 5 those with the numbers 3, 8, 13 … from 0, if they are labelled (the ABAW5 notebook, cell 54).
         selection: the epoch that is kept; `last_epoch` needs no validation.
         mixed_precision: bfloat16 where autocast allows it, on a GPU.
         seed: of orders, flips and the classifier.

@@ -101,7 +101,7 @@ AU_SEQUENCE = SequenceSpec("au_tcn_transformer", "au", "balanced", "best_f1")
 """ABAW6's AU head on sequences. Eq. 2 has one weight a unit; as in the papers' code, 0 and 1 have one each."""
 
 VA_SEQUENCE = SequenceSpec("va_tcn_transformer", "va", "none", "lowest_loss", perceptrons="one_each")
-"""The same for VA, which ABAW6 leaves out; outputs are bounded by tanh as in P5's VA head."""
+"""The same for VA, which ABAW6 leaves out; outputs are bounded by tanh as in ABAW5's VA head."""
 
 PAPER_SEQUENCES: dict[str, SequenceSpec] = {"expr": EXPR_SEQUENCE, "au": AU_SEQUENCE, "va": VA_SEQUENCE}
 """The head on sequences of each task."""

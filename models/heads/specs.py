@@ -115,7 +115,7 @@ AU_MLP = MlpSpec(
     epochs=5,
     selection="lowest_loss",
 )
-"""Both papers' AU head on embeddings. P6's Eq. 2 has one weight a unit; the code has one for 0 and one for 1."""
+"""Both papers' AU head on embeddings. Eq. 2 of ABAW6 has one weight a unit; the code has one for 0 and one for 1."""
 
 VA_MLP = MlpSpec(
     name="va_mlp",
@@ -130,7 +130,7 @@ VA_MLP = MlpSpec(
     selection="lowest_loss",
     l2=1 / 1024,
 )
-"""P5's VA head on raw, unpermuted logits, or on logits and raw VA."""
+"""ABAW5's VA head on raw, unpermuted logits, or on logits and raw VA."""
 
 PAPER_HEADS: dict[str, MlpSpec] = {"expr": EXPR_MLP, "au": AU_MLP, "va": VA_MLP}
 """The papers' head of each task."""
@@ -139,6 +139,6 @@ PAPER_HEADS: dict[str, MlpSpec] = {"expr": EXPR_MLP, "au": AU_MLP, "va": VA_MLP}
 def without_validation(spec: MlpSpec, epochs: int = 1) -> MlpSpec:
     """The same head for training and validation frames together: nothing is left to select an epoch on.
 
-    The notebooks then train 1 epoch (nb5, nb6), 2 (EXPR in nb8), or 5 (VA in nb6).
+    The notebooks then train 1 epoch (of ABAW5 and ABAW6), 2 (EXPR of ABAW8), or 5 (VA of ABAW6).
     """
     return replace(spec, epochs=epochs, selection="last_epoch")
