@@ -18,7 +18,7 @@ from affstore.models.heads.divisions import Folds
 from affstore.models.methods import renamed
 from affstore.models.weights.folder import default_folder
 from affstore.store.contract.errors import WeightsError
-from affstore.tasks.protocols import briefly, folds_of, honest_name
+from affstore.tasks.protocols import briefly
 from affstore.tasks.rows import Protocol, RowOutcome, RowSpec
 from affstore.tasks.specs import ExperimentSpec
 
@@ -97,8 +97,6 @@ def rows_request(config: RunConfig, rows: Sequence[RowSpec], choice: RowsChoice)
     run = request_of(config.model_copy(update={"extractors": extractors_of(rows), "experiments": ()}))
     rows = [changed(row, lambda head: replace(head, extractors=run.profile.extractors)) for row in rows]
     heads = _heads(rows)
-    store = FeatureStore(config.store)
-    store.prepare(_producers(rows, heads, choice))
     wanted = tuple(sorted({row.requires for row in rows} - {""}))
     run = replace(run, experiments=heads, profile=replace(run.profile, wanted_faces=wanted))
     report = run.runs_folder / "experiments" / run.bench.run_id
@@ -167,15 +165,3 @@ def _kinds(rows: Iterable[RowSpec]) -> set[str]:
 def _heads(rows: Iterable[RowSpec]) -> tuple[ExperimentSpec, ...]:
     """Every head of some rows once."""
     return tuple({head.name: head for row in rows for head in row.heads}.values())
-
-
-def _producers(
-    rows: Sequence[RowSpec], heads: Sequence[ExperimentSpec], choice: RowsChoice
-) -> Iterable[tuple[str, str]]:
-    """The groups that predictions will be in."""
-    names = [head.name for head in heads]
-    if "honest" in choice.protocols:
-        names += [fold.name for head in heads for fold in folds_of(head, choice.folds)]
-        names += [honest_name(head) for head in heads]
-    names += [row.producer for row in rows if row.files]
-    return (("prediction", name) for name in names)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -18,14 +18,12 @@ from affstore.flows.watch import Watcher, shown_by
 from affstore.models.submission import read_sample
 from affstore.models.weights.folder import default_folder
 from affstore.store.contract.errors import AffstoreError, SourceError, SpecError
-from affstore.store.contract.labels import TASKS
 from affstore.store.engine.places import is_local, local_folder
 from affstore.tasks.arrivals import Tries
 from affstore.tasks.evaluate import Evaluation
 from affstore.tasks.outcomes import Outcome
 from affstore.tasks.plan_rows import PlanRow
 from affstore.tasks.progress import begin
-from affstore.tasks.recipes import crop_stage
 from affstore.tasks.remarks import Remark
 from affstore.tasks.specs import Bench, ExperimentSpec, Profile
 
@@ -108,7 +106,6 @@ def request_of(config: RunConfig, tries: Tries | None = None, everything: bool =
     profile = profile_of(config, weights, store)
     experiments = tuple(replace(experiment, extractors=profile.extractors) for experiment in experiments)
     check_kinds(profile, config.crops, store)
-    store.prepare(_producers(profile, config.crops, experiments))
     runs = runs_folder(config.store)
     bench = Bench(config.store, _run_id(), weights.root, chosen_device(config.device), runs / "trainings")
     return Request(bench, inputs, profile, experiments, config.publish, tries or Tries(), everything, runs)
@@ -214,20 +211,6 @@ def runs_folder(store_url: str) -> Path:
         return folder.with_name(f"{folder.name}.runs")
     name = "".join(character if character.isalnum() else "-" for character in store_url).strip("-")
     return Path("~/.cache/affstore").expanduser() / f"{name}.runs"
-
-
-def _producers(
-    profile: Profile, kinds: Iterable[str], experiments: Sequence[ExperimentSpec]
-) -> Iterator[tuple[str, str]]:
-    """The groups that the run's artifacts will be in; `kinds` are those of crop folders."""
-    kinds = sorted({*kinds, *profile.crop_kinds})
-    stages = ("ingest", "annotate", "pictures", "sound", *(crop_stage(kind) for kind in kinds))
-    yield from (("quarantine", stage) for stage in stages)
-    yield from (("label", task) for task in TASKS)
-    yield from (("face", producer) for producer in (profile.detector.name, *kinds))
-    yield from (("visual", spec.name) for spec in profile.faces)
-    yield from (("audio", spec.name) for spec in profile.sounds)
-    yield from (("prediction", experiment.name) for experiment in experiments)
 
 
 def _check_samples(publish: PublishConfig | None) -> None:

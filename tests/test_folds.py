@@ -76,7 +76,6 @@ def stored(folder, videos):
 def fitted(store, heads):
     """Fit heads and apply them to every video, as the flows do."""
     bench = Bench(store.url, "run", Path("weights"))
-    store.prepare(("prediction", head.name) for head in heads)
     outcomes = [train(bench, head) for head in heads]
     assert {outcome.status for outcome in outcomes} <= {"done", "cached"}
     store.commit([outcome.draft for outcome in outcomes if outcome.draft], "heads")

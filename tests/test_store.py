@@ -7,6 +7,8 @@ import os
 import pickle
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import polars as pl
@@ -366,3 +368,22 @@ def test_many_drafts_that_wait_for_their_commit_need_no_thread_each(folder_store
         most = max(most, len(os.listdir("/proc/self/task")))
     assert most - before < len(drafts) / 2
     assert len(store.newest().records("visual")) == len(videos)
+
+
+def test_committers_without_a_lock_may_make_the_same_groups_at_once(s3_url):
+    store = commit(FeatureStore.create(s3_url), *map(source, "abcd"))
+    drafts = [store.draft({}, "run") for _ in "abcd"]
+    for draft, video in zip(drafts, "abcd", strict=True):
+        draft.put(visual(video))
+    together = threading.Barrier(len(drafts))
+
+    def committed(draft):
+        together.wait()
+        return FeatureStore(s3_url).commit([draft], "one of four")
+
+    with ThreadPoolExecutor(len(drafts)) as threads:
+        assert len(set(threads.map(committed, drafts))) == len(drafts)
+    newest = FeatureStore(s3_url)
+    paths = [path for path, _ in zarr.open_group(newest.session.store, mode="r").members(max_depth=None)]
+    assert len(paths) == len(set(paths))
+    assert {record.address.video for record in newest.records("visual")} == set("abcd")

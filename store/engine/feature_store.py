@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import cached_property
 from pathlib import PurePosixPath
@@ -35,6 +35,7 @@ from affstore.store.engine.places import (
 from affstore.store.engine.ranges import damage, read_rows
 
 BRANCH = "main"
+_MOST_RACES = 10
 _CREATION_S = 20
 """How long a repository that another process is creating is waited for."""
 _HALF_CREATED = (icechunk.AlreadyExistsError, icechunk.RepositoryNotFoundError, icechunk.ConflictError)
@@ -91,20 +92,6 @@ class FeatureStore:
                 with suppress(icechunk.ConflictError):
                     session.commit("an empty affstore")
         return cls(url)
-
-    def prepare(self, producers: Iterable[tuple[str, str]]) -> None:
-        """Make the groups of producers, `(family, name)`, before several drafts would each make them.
-
-        Two forks that make the same group would leave it in the snapshot twice.
-        """
-        with in_words(self.url, "Writing to"), committer_lock(self.url):
-            session = self._repository.writable_session(BRANCH)
-            root = zarr.open_group(session.store, mode="a")
-            missing = [path for path in ("/".join(producer) for producer in producers) if path not in root]
-            for path in missing:
-                root.create_group(path)
-            if missing:
-                self._commit_once(session, f"groups: {', '.join(missing)}", {})
 
     def newest(self) -> FeatureStore:
         """The same store as it is now."""
@@ -193,17 +180,24 @@ class FeatureStore:
         if not drafts:
             return self.snapshot
         with in_words(self.url, "Committing to"), committer_lock(self.url):
-            session = self._repository.writable_session(BRANCH)
-            tip: str = session.snapshot_id
-            news = self._to_commit(drafts, tip)
-            if not news:
-                return tip
-            missing = self._missing_parents(news, session)
-            session.merge(*(draft.fork for draft in news))
-            root = zarr.open_group(session.store, mode="a")
-            for path in missing:
-                root.require_group(path)
-            return self._commit_once(session, message, dict(metadata or {}))
+            for _ in range(_MOST_RACES):
+                # Where no lock keeps other committers out, one may have made the same groups meanwhile.
+                with suppress(icechunk.RebaseFailedError):
+                    return self._commit_merged(drafts, message, dict(metadata or {}))
+            return self._commit_merged(drafts, message, dict(metadata or {}))
+
+    def _commit_merged(self, drafts: Sequence[Draft], message: str, metadata: dict[str, Any]) -> str:
+        session = self._repository.writable_session(BRANCH)
+        tip: str = session.snapshot_id
+        news = self._to_commit(drafts, tip)
+        if not news:
+            return tip
+        missing = self._missing_parents(news, session)
+        session.merge(*(draft.fork for draft in news))
+        root = zarr.open_group(session.store, mode="a")
+        for path in missing:
+            root.require_group(path)
+        return self._commit_once(session, message, metadata)
 
     def _missing_parents(self, drafts: Sequence[Draft], session: Any) -> list[str]:
         """The groups above the drafts' artifacts that are not in the store yet, from the top down."""
