@@ -16,8 +16,8 @@ from affstore.models.heads.divisions import SPLITS, Division
 from affstore.models.heads.finetune_specs import FineTuneSpec
 from affstore.models.heads.kinds import HeadSpec
 from affstore.models.heads.pretrained import PretrainedSpec
-from affstore.models.heads.sequence_specs import PAPER_SEQUENCES, SequenceSpec, as_ctyunai, without_encoder
-from affstore.models.heads.specs import PAPER_HEADS, MlpSpec
+from affstore.models.heads.sequence_specs import PAPER_SEQUENCES, as_ctyunai, without_encoder
+from affstore.models.heads.specs import PAPER_HEADS
 from affstore.store.contract.errors import SpecError
 from affstore.store.contract.keys import key_of
 from affstore.store.contract.names import name_fault
@@ -25,15 +25,6 @@ from affstore.tasks.specs import ExperimentSpec, Input
 
 ALL_LABELLED = Division(SPLITS, ())
 """Training and validation videos together: nothing is left to choose an epoch on."""
-
-
-_KINDS: dict[type, str] = {
-    MlpSpec: "mlp",
-    AutoMlSpec: "lightautoml",
-    SequenceSpec: "sequence",
-    FineTuneSpec: "finetuned",
-    PretrainedSpec: "pretrained",
-}
 
 
 class HeadConfig(BaseModel):
@@ -108,8 +99,7 @@ def named(experiment: ExperimentSpec) -> ExperimentSpec:
         "finish": experiment.finish,
     }
     scope = "-all" if set(division.train) == set(SPLITS) else ""
-    kind = _KINDS[type(spec)]
-    name = f"{spec.task}-{kind}-{_said(experiment.inputs)}{scope}-{key_of(decides)[:8]}"
+    name = f"{spec.task}-{spec.KIND}-{_said(experiment.inputs)}{scope}-{key_of(decides)[:8]}"
     fault = name_fault(name)
     if fault:
         raise SpecError(f"No head can be called {name!r}: {fault}.")

@@ -36,7 +36,7 @@ class AutoMlSpec:
         version: raised whenever the same spec would give other numbers.
     """
 
-    KIND: ClassVar[str] = "automl"
+    KIND: ClassVar[str] = "lightautoml"
 
     name: str
     task: str

@@ -41,7 +41,7 @@ class FineTuneSpec:
         version: raised whenever the same spec would give other numbers.
     """
 
-    KIND: ClassVar[str] = "finetune"
+    KIND: ClassVar[str] = "finetuned"
 
     name: str
     task: str = "expr"
