@@ -30,9 +30,9 @@ from statistics import median
 
 import numpy as np
 import torch
-from bench.clocks import spent
-from bench.real_clips import Pixels, clips, faces
-from bench.workplace import Workplace
+from context.clocks import spent
+from context.real_clips import Pixels, clips, faces
+from context.workplace import Workplace
 from PIL import Image
 
 from affstore.flows.commands.options import print_table
@@ -45,7 +45,7 @@ from affstore.models.faces.crops import resized
 from affstore.models.media.video import frames, probe
 from affstore.models.weights.folder import WeightsFolder
 from affstore.store.contract.clock import FrameClock
-from affstore.tasks.jobs import CropJob, VideoJob
+from affstore.tasks.extract.jobs import CropJob, VideoJob
 
 SEVEN = (
     "emotieffnet_b0",
@@ -82,8 +82,8 @@ class Folders:
     def extract(self) -> None:
         """Do the jobs side by side in a copy of the store that knows nothing of them, and commit what they wrote."""
         url = tempfile.mkdtemp(dir=self.root.parent)
-        shutil.copytree(self.place.bench.store_url, url, dirs_exist_ok=True)
-        place = replace(self.place, bench=replace(self.place.bench, store_url=url))
+        shutil.copytree(self.place.context.store_url, url, dirs_exist_ok=True)
+        place = replace(self.place, context=replace(self.place.context, store_url=url))
         with ThreadPoolExecutor(len(self.jobs)) as videos:
             for outcome in videos.map(place.extract, self.jobs):
                 if outcome.status != "done":
@@ -116,7 +116,7 @@ def write_folders(folder: Path, place: Workplace, seen: Sequence[Pixels]) -> Fol
 
 def networks(place: Workplace) -> list[FaceExtractor]:
     """The bare networks of a place."""
-    weights = WeightsFolder(place.bench.weights)
+    weights = WeightsFolder(place.context.weights)
     return [build_face(spec, weights.load(spec.weights.sha256)) for spec in place.profile.faces]
 
 

@@ -22,16 +22,16 @@ from statistics import median
 
 import numpy as np
 import torch
-from bench.clocks import spent
-from bench.real_clips import Pixels, clips, faces
+from context.clocks import spent
+from context.real_clips import Pixels, clips, faces
 from PIL import Image
 
 from affstore.flows.commands.options import print_table
 from affstore.models.batches import SharedNetwork
 from affstore.models.engines.fidelity import fidelity
-from affstore.models.extraction import Face, embed_faces
 from affstore.models.extractors.base import FaceExtractor, FaceOutput
 from affstore.models.extractors.registry import build_face, spec_of
+from affstore.models.face_pass import Face, embed_faces
 from affstore.models.faces.crop_pictures import CropPictures
 from affstore.models.faces.crops import resized
 from affstore.models.weights.folder import default_folder

@@ -1,6 +1,6 @@
 """Training from the store beside training from memory: the same work with and without what reads.
 
-- an epoch of the papers' EXPR perceptron on so many rows of 1,280 numbers: from the store (`StoreRows`), by the same
+- an epoch of the papers' EXPR perceptron on so many rows of 1,280 numbers: from the store (`StoreFrames`), by the same
   loop on an array in memory, and by Keras' own `fit` on that array. Each is a process of its own, which trains an epoch
   to warm up; `peak` is its largest resident size, with all that it has imported.
 - windows/s of the TCN and transformer in training from the store (`StoreSequences`), beside the bare training step on
@@ -28,7 +28,7 @@ from pathlib import Path
 from statistics import median
 
 import numpy as np
-from bench.clocks import Spent, spent, typical
+from context.clocks import Spent, spent, typical
 from memory import resident_mib
 from numpy.typing import NDArray
 from rich.progress import track
@@ -36,17 +36,17 @@ from store_chunks import BATCH, Maps, artifact, files_of, forget, put, read_wind
 
 from affstore import FeatureStore, FrameWindows
 from affstore.flows.commands.options import print_table
-from affstore.models.heads.conduct import Conduct
 from affstore.models.heads.examples import Examples
-from affstore.models.heads.sequence_specs import EXPR_SEQUENCE
-from affstore.models.heads.specs import EXPR_MLP
+from affstore.models.heads.mlp.spec import EXPR_MLP
+from affstore.models.heads.sequence.spec import EXPR_SEQUENCE
+from affstore.models.heads.trainer_options import TrainerOptions
 from affstore.models.heads.videos import LabelledVideos
 from affstore.store.contract.records import Address, Artifact
 from affstore.store.contract.windows import WindowSpec
-from affstore.tasks.examples import Seen
-from affstore.tasks.labelled_rows import StoreRows
 from affstore.tasks.specs import Input
-from affstore.tasks.streams import StoreSequences
+from affstore.tasks.training.examples import LabelledSubject
+from affstore.tasks.training.frame_dataset import StoreFrames
+from affstore.tasks.training.sequence_dataset import StoreSequences
 
 ROWS, WIDTH, VIDEO_FRAMES = 585_317, 1280, 5200
 WAYS = ("store", "array", "keras")
@@ -74,9 +74,9 @@ def label(name: str, y: NDArray[np.int8]) -> Artifact:
     return Artifact(Address("label", "expr", name, "main"), {"of": name}, arrays, said)
 
 
-def seen_in(store: FeatureStore) -> list[Seen]:
+def seen_in(store: FeatureStore) -> list[LabelledSubject]:
     features = {record.address.video: record for record in store.records("visual")}
-    return [Seen(record, (features[record.address.video],)) for record in store.records("label")]
+    return [LabelledSubject(record, (features[record.address.video],)) for record in store.records("label")]
 
 
 def in_memory(folder: Path) -> Examples:
@@ -97,15 +97,15 @@ def measure(way: str, folder: Path, rounds: int) -> dict[str, object]:
         "TF_CPP_MIN_LOG_LEVEL": "3",
         "TF_ENABLE_ONEDNN_OPTS": "0",
     }  # as `keras_mlp.fit` has it
-    from affstore.models.heads.keras_network import build, on_device, row_weights
-    from affstore.models.heads.training import MlpTraining
+    from affstore.models.heads.mlp.keras_network import build, on_device, row_weights
+    from affstore.models.heads.mlp.training import MlpTraining
 
     spec = replace(EXPR_MLP, selection="last_epoch", epochs=1 + rounds)
     store = FeatureStore(str(folder / "store"))
-    rows = StoreRows(store, seen_in(store), INPUTS) if way == "store" else in_memory(folder)
+    rows = StoreFrames(store, seen_in(store), INPUTS) if way == "store" else in_memory(folder)
     with on_device("cpu") as device:
-        if isinstance(rows, StoreRows) or way == "array":
-            epoch: Callable[[], object] = MlpTraining(spec, (rows, None), Conduct(), device)._epoch
+        if isinstance(rows, StoreFrames) or way == "array":
+            epoch: Callable[[], object] = MlpTraining(spec, (rows, None), TrainerOptions(), device)._epoch
         else:
             model, weights = build(spec, rows), row_weights(spec, rows.y)
             y = rows.y.astype(np.float32)
@@ -149,8 +149,8 @@ def beside(ours: Sequence[Spent], theirs: Sequence[Spent]) -> tuple[str, str]:
 
 def sequences(folder: Path, steps: int, rounds: int, layers: int) -> None:
     """Whole epochs of `steps` batches, and the same batches from memory."""
-    from affstore.models.heads.sequence_training import Training
-    from affstore.models.heads.sequence_windows import one_thread
+    from affstore.models.heads.sequence.training import Training
+    from affstore.models.heads.sequence.windows import one_thread
 
     spec = replace(EXPR_SEQUENCE, selection="last_epoch", epochs=2 + rounds, evaluations=1, standardise=False)
     spec = replace(spec, encoder=replace(spec.encoder, layers=layers))
@@ -159,7 +159,7 @@ def sequences(folder: Path, steps: int, rounds: int, layers: int) -> None:
     seen = seen_in(store)[: max(1, -(-steps * spec.batch // a_video))]
     with one_thread():
         training = Training(
-            spec, LabelledVideos.of("expr", StoreSequences(store, seen, INPUTS), "training"), None, Conduct()
+            spec, LabelledVideos.of("expr", StoreSequences(store, seen, INPUTS), "training"), None, TrainerOptions()
         )
         training.windows = training.windows[: steps * spec.batch]
         order = np.arange(len(training.windows))

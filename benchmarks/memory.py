@@ -30,24 +30,24 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from bench.clocks import spent
-from bench.workplace import Workplace
+from context.clocks import spent
+from context.workplace import Workplace
 from numpy.typing import NDArray
 from rich.progress import track
 
 from affstore.flows.commands.options import print_table
 from affstore.models.demo.corpus import CorpusSpec, write_corpus
 from affstore.models.demo.film import Pictures, Recording, write_film
-from affstore.models.extractors.face_network import FaceNetwork
+from affstore.models.extractors.audio.network import Outputs, SpeechNetwork
+from affstore.models.extractors.face.network import FaceNetwork
 from affstore.models.extractors.registry import build_face, register, spec_of
 from affstore.models.extractors.specs import FaceExtractorSpec, SoundExtractorSpec
-from affstore.models.extractors.speech_network import Outputs, SpeechNetwork
 from affstore.models.media.video import frames, probe
 from affstore.models.weights.folder import WeightsFolder
 from affstore.store.contract.clock import FrameClock
 from affstore.store.contract.records import Address, Artifact, Record
 from affstore.tasks import recipes
-from affstore.tasks.networks import face_network, sound_network
+from affstore.tasks.extract.networks import face_network, sound_network
 
 LONGEST_FRAMES = 47_434
 RATE_HZ = 25
@@ -172,7 +172,7 @@ def put_faces(place: Workplace, source: Record) -> None:
     profile = place.profile
     recipe = recipes.face(profile.detector, profile.tracking, source.key, "main")
     address = Address("face", profile.detector.name, source.address.video, "main")
-    draft = place.store().draft(place.bench.code, place.bench.run_id)
+    draft = place.store().draft(place.context.code, place.context.run_id)
     draft.put(Artifact(address, recipe, arrays, {"frames": length, "prominent": True}, (source.as_parent(),)))
     place.store().commit([draft], "benchmark")
 
@@ -183,11 +183,11 @@ def extraction(place: Workplace, names: Sequence[str], find_faces: bool) -> Call
     specs = tuple(spec for spec in found.profile.extractors if spec.name in names)
     for spec in specs:
         if isinstance(spec, FaceExtractorSpec):
-            with face_network(spec, found.bench.weights, "cpu").feed() as feed:
+            with face_network(spec, found.context.weights, "cpu").feed() as feed:
                 feed.add(np.zeros((spec.size_px, spec.size_px, 3), np.uint8))
                 feed.finish()
         else:
-            sound_network(spec, found.bench.weights, "cpu").embed(np.zeros(2 * spec.rate_hz, np.float32))
+            sound_network(spec, found.context.weights, "cpu").embed(np.zeros(2 * spec.rate_hz, np.float32))
     job = replace(found.job("long"), extractors=specs, find_faces=find_faces)
 
     def work() -> None:
@@ -209,10 +209,10 @@ def twelve(place: Workplace, find_faces: bool) -> Callable[[], None]:
     def work() -> None:
         for spec in specs:
             if isinstance(spec, FaceExtractorSpec):
-                network: Any = face_network(spec, place.bench.weights, "cpu")._network
+                network: Any = face_network(spec, place.context.weights, "cpu")._network
                 network._forward = Thinned(network._forward, EVERY)
             else:
-                network = sound_network(spec, place.bench.weights, "cpu")
+                network = sound_network(spec, place.context.weights, "cpu")
                 every = EVERY if spec.name.startswith("openl3") else EVERY_SOUND
                 network._forward = Thinned(network._forward, every)
         outcome = place.extract(job)
@@ -226,7 +226,7 @@ def twelve(place: Workplace, find_faces: bool) -> Callable[[], None]:
 def parameters_mib(place: Workplace) -> float:
     """The files of all of a place's networks."""
     digests = {spec.weights.sha256 for spec in place.profile.extractors}
-    folder = place.bench.weights / "parameters"
+    folder = place.context.weights / "parameters"
     return sum((folder / f"{digest}.safetensors").stat().st_size for digest in digests) / 2**20
 
 
@@ -235,9 +235,9 @@ def real(place: Workplace, name: str) -> Callable[[], object]:
     (spec,) = (spec for spec in place.profile.extractors if spec.name == name)
     if isinstance(spec, FaceExtractorSpec):
         crops = np.zeros((64, spec.size_px, spec.size_px, 3), np.uint8)
-        return lambda: build_face(spec, WeightsFolder(place.bench.weights).load(spec.weights.sha256)).embed(crops)
+        return lambda: build_face(spec, WeightsFolder(place.context.weights).load(spec.weights.sha256)).embed(crops)
     wave = np.random.default_rng(0).standard_normal(120 * spec.rate_hz, np.float32)
-    return lambda: sound_network(spec, place.bench.weights, "cpu").embed(wave)
+    return lambda: sound_network(spec, place.context.weights, "cpu").embed(wave)
 
 
 def measure(asked: argparse.Namespace) -> dict[str, float]:

@@ -15,8 +15,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from bench.clocks import Spent, spent, typical
-from bench.workplace import Workplace
+from context.clocks import Spent, spent, typical
+from context.workplace import Workplace
 from rich.progress import track
 
 from affstore.flows.commands.options import print_table
@@ -27,7 +27,7 @@ from affstore.store.contract.records import Address, Artifact, Record
 from affstore.store.contract.schema import family
 from affstore.store.engine.draft import Draft
 from affstore.tasks import recipes
-from affstore.tasks.planning import plan
+from affstore.tasks.planning.plan import plan
 from affstore.tasks.specs import Profile
 
 EXTRACTORS = ("emotieffnet_b0", "emotieffnet_b0_afew", "mt_emotieffnet_b0", "wav2vec2_base_960h")
@@ -79,7 +79,7 @@ def build(place: Workplace, videos: int, a_commit: int = 50) -> None:
     """Fill the store, in few commits."""
     have = len(place.store().addresses("source"))
     for first in track(range(have, videos, a_commit), "building the store", transient=True):
-        draft = place.store().draft(place.bench.code, place.bench.run_id)
+        draft = place.store().draft(place.context.code, place.context.run_id)
         for number in range(first, min(first + a_commit, videos)):
             put_video(draft, f"{number:03}-30-1280x720", place.profile)
         place.store().commit([draft], "benchmark")
@@ -88,7 +88,7 @@ def build(place: Workplace, videos: int, a_commit: int = 50) -> None:
 def command(place: Workplace, extractors: Sequence[str]) -> None:
     """A process of its own: what a user waits for."""
     named = [word for name in extractors for word in ("-e", name)]
-    words = ["plan", "--store", place.bench.store_url, "--weights", "untrained", *named]
+    words = ["plan", "--store", place.context.store_url, "--weights", "untrained", *named]
     done = subprocess.run(
         [sys.executable, "-m", "affstore.flows.cli", *words], capture_output=True, text=True, check=False
     )
@@ -119,8 +119,8 @@ def imports() -> dict[str, Spent]:
         "… with the command line": python("import affstore.flows.cli"),
         "… with the store": python("import affstore.flows.cli, affstore.store.engine.feature_store"),
         "… with all that planning imports": python(
-            "import affstore.flows.cli, affstore.flows.config, affstore.store.engine.feature_store, "
-            "affstore.tasks.planning, affstore.tasks.experiment_plan"
+            "import affstore.flows.cli, affstore.flows.config.run_config, affstore.store.engine.feature_store, "
+            "affstore.tasks.planning.plan, affstore.tasks.planning.head_runs"
         ),
     }
 

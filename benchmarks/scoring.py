@@ -15,14 +15,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from bench.clocks import Spent, spent, typical
+from context.clocks import Spent, spent, typical
 from sklearn.metrics import f1_score
 
 from affstore.flows.commands.options import print_table
-from affstore.models.judging import JudgedVideo, Judging, judge
-from affstore.models.methods import Leaf, Tunable
-from affstore.models.thresholds import GRID
-from affstore.models.tuning import choose
+from affstore.models.ensembles.spec import HeadOutput, SearchedValue
+from affstore.models.ensembles.tune import choose
+from affstore.models.evaluation.evaluate import EvaluationSpec, EvaluationVideo, evaluate
+from affstore.models.evaluation.thresholds import GRID
 from affstore.store.contract.labels import task_space
 
 SHAPE = Path(__file__).resolve().parents[2] / "shared" / "corpus_shape" / "affwild2_shape.csv"
@@ -39,14 +39,14 @@ class Part:
         frames: of all of them.
     """
 
-    judging: Judging
+    judging: EvaluationSpec
     videos: int
     frames: int
 
 
 PARTS = (
-    Part(Judging("au", Leaf("head"), Tunable(5, ()), "tuned"), 105, 445_836),
-    Part(Judging("expr", Leaf("head"), Tunable(50, ())), 70, 280_532),
+    Part(EvaluationSpec("au", HeadOutput("head"), SearchedValue(5, ()), "tuned"), 105, 445_836),
+    Part(EvaluationSpec("expr", HeadOutput("head"), SearchedValue(50, ())), 70, 280_532),
 )
 
 
@@ -63,7 +63,7 @@ def lengths(part: Part, table: Path) -> list[int]:
     return np.diff(ends, prepend=0).tolist()
 
 
-def drawn(part: Part, table: Path) -> list[JudgedVideo]:
+def drawn(part: Part, table: Path) -> list[EvaluationVideo]:
     """Scores that know something of labels that last a while."""
     random = np.random.default_rng(1)
     space = task_space(part.judging.task)
@@ -75,15 +75,15 @@ def drawn(part: Part, table: Path) -> list[JudgedVideo]:
         scores = random.random((frames, len(space)), np.float32)
         scores += np.eye(8, dtype=np.float32)[value[:, 0]] / 5 if columns == 1 else value / np.float32(5)
         known = np.ones(value.shape, bool)
-        videos.append(JudgedVideo(f"video{number}", {"head": scores / np.float32(1.2)}, value, known))
+        videos.append(EvaluationVideo(f"video{number}", {"head": scores / np.float32(1.2)}, value, known))
     return videos
 
 
-def ours(judging: Judging, videos: Sequence[JudgedVideo]) -> float:
-    return judge(judging, choose(judging, videos, search=False), videos).value
+def ours(judging: EvaluationSpec, videos: Sequence[EvaluationVideo]) -> float:
+    return evaluate(judging, choose(judging, videos, search=False), videos).value
 
 
-def plain(judging: Judging, videos: Sequence[JudgedVideo]) -> float:
+def plain(judging: EvaluationSpec, videos: Sequence[EvaluationVideo]) -> float:
     """The notebooks' way."""
     delta = int(judging.smooth_frames.value or 0)
     smoothed = np.concatenate([smooth(video.outputs["head"], delta) for video in videos])
@@ -104,7 +104,9 @@ def smooth(values: np.ndarray, delta: int) -> np.ndarray:
 
 
 def timed(
-    way: Callable[[Judging, Sequence[JudgedVideo]], float], judging: Judging, videos: Sequence[JudgedVideo]
+    way: Callable[[EvaluationSpec, Sequence[EvaluationVideo]], float],
+    judging: EvaluationSpec,
+    videos: Sequence[EvaluationVideo],
 ) -> tuple[float, Spent]:
     said: list[float] = []
     took = spent(lambda: said.append(way(judging, videos)))

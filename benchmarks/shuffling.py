@@ -18,8 +18,8 @@ from rich.progress import track
 
 from affstore.flows.commands.options import print_table
 from affstore.models.heads.examples import Examples
-from affstore.models.heads.keras_mlp import fit
-from affstore.models.heads.specs import EXPR_MLP
+from affstore.models.heads.mlp.keras_mlp import fit
+from affstore.models.heads.mlp.spec import EXPR_MLP
 
 VIDEOS, VIDEO_FRAMES, WIDTH, CLASSES = 248, 236, 64, 8
 """Aff-Wild2: 248 videos, 2,360 labelled frames each."""

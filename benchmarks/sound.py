@@ -24,18 +24,18 @@ from typing import Any
 
 import numpy as np
 import torch
-from bench.clocks import spent
-from bench.workplace import Workplace
+from context.clocks import spent
+from context.workplace import Workplace
 
 from affstore.flows.commands.options import print_table
-from affstore.models import hearing
+from affstore.models import audio_pass as hearing
 from affstore.models.demo.film import Pictures, Recording, write_film
 from affstore.models.extractors.base import SoundExtractor
 from affstore.models.media import sound as decoding
 from affstore.store.contract.clock import FrameClock
-from affstore.tasks.jobs import VideoJob
-from affstore.tasks.networks import sound_network
-from affstore.tasks.sources import facts_of
+from affstore.tasks.extract.jobs import VideoJob
+from affstore.tasks.extract.networks import sound_network
+from affstore.tasks.ingest.sources import facts_of
 
 BASE = "wav2vec2_base_960h"
 FIVE = (BASE, "hubert_superb_er", "wav2vec2_large_msp_dim", "hubert_large_ls960", "openl3_env_mel128_512")
@@ -53,9 +53,9 @@ def film_of(path: Path, length_s: int) -> Path:
 
 def extract(place: Workplace, job: VideoJob) -> None:
     """Do the job in a copy of the store that knows nothing of it, and commit what it wrote."""
-    url = tempfile.mkdtemp(dir=Path(place.bench.store_url).parent)
-    shutil.copytree(place.bench.store_url, url, dirs_exist_ok=True)
-    there = replace(place, bench=replace(place.bench, store_url=url))
+    url = tempfile.mkdtemp(dir=Path(place.context.store_url).parent)
+    shutil.copytree(place.context.store_url, url, dirs_exist_ok=True)
+    there = replace(place, context=replace(place.context, store_url=url))
     outcome = there.extract(job)
     if outcome.status != "done":
         raise SystemExit(f"'{outcome.subject}' is {outcome.status}: {outcome.reason}")
@@ -97,9 +97,9 @@ def measured(names: Sequence[str], asked: argparse.Namespace, folder: Path) -> l
     source = place.add(film)
     job = replace(place.job(film.stem), find_faces=False, extractors=place.profile.sounds, lacking="")
     facts = facts_of(place.store(), source)
-    heard = hearing.read_tuned(film, place.profile.sounds, facts)
-    networks = [sound_network(spec, place.bench.weights, "cpu") for spec in place.profile.sounds]
-    waves = [heard[hearing.tuning(network.spec)].samples for network in networks]
+    heard = hearing.read_waveforms(film, place.profile.sounds, facts)
+    networks = [sound_network(spec, place.context.weights, "cpu") for spec in place.profile.sounds]
+    waves = [heard[hearing.waveform_format(network.spec)].samples for network in networks]
     for network, wave in zip(networks, waves, strict=True):
         network.embed(wave[: 2 * network.spec.rate_hz])
     with counted() as counts:

@@ -29,8 +29,8 @@ from typing import Any
 from unittest.mock import patch
 
 import numpy as np
-from bench.clocks import Spent, spent, typical
-from bench.workplace import Workplace
+from context.clocks import Spent, spent, typical
+from context.workplace import Workplace
 from numpy.typing import NDArray
 from rich.progress import track
 from zarr.codecs import BloscCodec, Crc32cCodec, ZstdCodec
@@ -209,7 +209,7 @@ def forget(paths: Sequence[Path]) -> None:
             os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
-def row_of(chunk: int, codec: str, rounds: Sequence[Round], films: Sequence[Rows]) -> tuple[str, ...]:
+def experiment_from_file(chunk: int, codec: str, rounds: Sequence[Round], films: Sequence[Rows]) -> tuple[str, ...]:
     megabytes = sum(film.nbytes for film in films) / 1e6
     stored_mb = rounds[0].stored_bytes / 1e6
     chunks = sum(-(-len(film) // chunk) for film in films)
@@ -266,7 +266,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     print("Rates and windows: wall (processor); the third figure of a window is memmap's wall time / the store's.")
     head = ("chunk", "codec", "size/raw", "chunk MB", "objects/video", "write MB/s")
     head += ("disk: ms", "first: ms", "next: ms", "all MB/s", "all: memmap/store")
-    print_table(head, [row_of(chunk, codec, rounds, films) for (chunk, codec), rounds in found.items()])
+    print_table(head, [experiment_from_file(chunk, codec, rounds, films) for (chunk, codec), rounds in found.items()])
 
 
 if __name__ == "__main__":

@@ -9,17 +9,19 @@ from typing import Any
 from prefect import Task
 
 from affstore import FeatureStore
-from affstore.flows.stages import log, results
+from affstore.flows.stages.stage import log, results
 from affstore.flows.watch import watching
 from affstore.store.contract.errors import AffstoreError, ConflictError
+from affstore.tasks.cancellation import request_cancellation
 from affstore.tasks.outcomes import Outcome
-from affstore.tasks.progress import stop
-from affstore.tasks.specs import Bench
+from affstore.tasks.specs import WorkerContext
 
 _DRAFTS_A_COMMIT = 32
 
 
-def commit_finished(bench: Bench, task: Task[Any, Any], units: Mapping[str, tuple[Any, ...]]) -> list[Outcome]:
+def commit_finished(
+    context: WorkerContext, task: Task[Any, Any], units: Mapping[str, tuple[Any, ...]]
+) -> list[Outcome]:
     """Do units of work side by side, and commit what they wrote as they end.
 
     What ended while one commit was made is the next. So a slow unit is committed at once, and many quick ones do not
@@ -29,7 +31,7 @@ def commit_finished(bench: Bench, task: Task[Any, Any], units: Mapping[str, tupl
     that failed. Either way the other videos go on.
 
     Args:
-        bench: where the run works.
+        context: where the run works.
         task: what is done with each unit; its name is the stage's, and names the commits.
         units: the task's arguments, by what they are about, usually a video's name.
     """
@@ -37,9 +39,9 @@ def commit_finished(bench: Bench, task: Task[Any, Any], units: Mapping[str, tupl
     try:
         for ended in results(task, units):
             for batch in batched((_outcome(task, *one) for one in ended), _DRAFTS_A_COMMIT):
-                outcomes += [told(outcome) for outcome in committed(bench, task.name, batch)]
+                outcomes += [told(outcome) for outcome in committed(context, task.name, batch)]
     except BaseException:  # also Ctrl-C: the threads at work must not first finish their videos
-        stop()
+        request_cancellation()
         raise
     return outcomes
 
@@ -55,23 +57,23 @@ def _outcome(task: Task[Any, Any], about: str, found: Any) -> Outcome:
     return found if isinstance(found, Outcome) else Outcome(task.name, about, "failed", _sentence(found))
 
 
-def committed(bench: Bench, stage: str, batch: Sequence[Outcome]) -> list[Outcome]:
+def committed(context: WorkerContext, stage: str, batch: Sequence[Outcome]) -> list[Outcome]:
     """Commit what some units of work wrote, as one snapshot; one that conflicts fails alone."""
     if not any(outcome.waits for outcome in batch):
         return list(batch)
-    store = FeatureStore(bench.store_url)
+    store = FeatureStore(context.store_url)
     drafts = [outcome.draft for outcome in batch if outcome.draft is not None]
     refused = [outcome.refused for outcome in batch if outcome.refused is not None]
     if refused:
-        drafts.append(store.draft(bench.code, bench.run_id))
+        drafts.append(store.draft(context.code, context.run_id))
         for artifact in refused:
             drafts[-1].put(artifact)
     try:
         # No video's name: the engine never forgets a message, also of a video that somebody asked to have erased.
-        store.commit(drafts, f"{stage}: {len(batch)}", {"run_id": bench.run_id})
+        store.commit(drafts, f"{stage}: {len(batch)}", {"run_id": context.run_id})
     except ConflictError as error:
         if len(batch) > 1:  # one of them; the others are none the worse
-            return [one for outcome in batch for one in committed(bench, stage, [outcome])]
+            return [one for outcome in batch for one in committed(context, stage, [outcome])]
         return [Outcome(stage, batch[0].subject, "failed", str(error))]
     for draft in drafts:
         draft.release()

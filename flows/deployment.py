@@ -7,10 +7,10 @@ from typing import Any
 
 from prefect import State, flow
 
-from affstore.flows.config import read_config
-from affstore.flows.run import execute, request_of
-from affstore.flows.runners import RunnerSpec
-from affstore.flows.stages import state_of
+from affstore.flows.config.run_config import read_config
+from affstore.flows.request import request_of, run_pipeline
+from affstore.flows.runners.base import RunnerSpec
+from affstore.flows.stages.stage import state_of
 from affstore.flows.watch import Watcher
 
 
@@ -26,5 +26,5 @@ def scheduled(config: str) -> State[Any]:
         Quarantined, where inputs cannot be used as they are; else Completed. Each names the run's report.
     """
     found = read_config(Path(config))
-    result = execute(request_of(found), RunnerSpec(**found.runner.model_dump()), Watcher())
+    result = run_pipeline(request_of(found), RunnerSpec(**found.runner.model_dump()), Watcher())
     return state_of(result)

@@ -13,12 +13,12 @@ from typing import Literal
 from affstore import FeatureStore
 from affstore.flows.file_kinds import fault_of_named, is_video_by_name, why_left_alone
 from affstore.flows.walk import Leavings, LeftAlone, files_in
-from affstore.models.annotations import FoundAnnotation, annotation_at, check_annotated_once
 from affstore.models.faces.crop_folder import CropFolder, find_crops
+from affstore.models.labels.abaw import FoundAnnotation, annotation_at, check_annotated_once
 from affstore.store.contract.errors import SpecError, UnknownNameError
 from affstore.store.contract.keys import digest_file, key_of
 from affstore.store.contract.names import as_text, name_fault, video_name
-from affstore.tasks.arrivals import Arrival
+from affstore.tasks.ingest.incoming_files import IncomingFile
 from affstore.tasks.specs import Profile
 
 Naming = Literal["file", "folder"]
@@ -47,7 +47,7 @@ class VideoFile:
             name, fault = place, "the name of a folder that it is in is no UTF-8 text"
         return cls(Path(as_text(str(path))), as_text(name), fault or "")
 
-    def digested(self) -> Arrival:
+    def digested(self) -> IncomingFile:
         """The file with the digest of its bytes, or of its path where it will not be read.
 
         Raises:
@@ -55,9 +55,9 @@ class VideoFile:
         """
         if not self.fault:
             facts = self.path.stat()
-            return Arrival(self.path, self.name, _digest_of(self.path, facts.st_size, facts.st_mtime_ns))
+            return IncomingFile(self.path, self.name, _digest_of(self.path, facts.st_size, facts.st_mtime_ns))
         said = f"'{self.path}' cannot be taken in: {self.fault}. Rename it and add it again."
-        return Arrival(self.path, self.name, key_of(str(self.path)), "unfit", reason=said)
+        return IncomingFile(self.path, self.name, key_of(str(self.path)), "unfit", reason=said)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +91,7 @@ class Inputs:
         """Whether there is anything to take in, or to say of a file that was named."""
         return bool(self.videos or self.annotations or self.refused)
 
-    def digests(self) -> tuple[list[Arrival], list[Refusal]]:
+    def digests(self) -> tuple[list[IncomingFile], list[Refusal]]:
         """Each video with the digest of its bytes; and the files that cannot be read."""
         files, unread = [], []
         for video in self.videos:

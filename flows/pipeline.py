@@ -15,20 +15,20 @@ from prefect.artifacts import (
 )
 
 from affstore import FeatureStore
-from affstore.flows.extract import extract
-from affstore.flows.ingest import ingest
-from affstore.flows.predict import predict
-from affstore.flows.publish import publish
-from affstore.flows.report import write_report
-from affstore.flows.run import Request, RunResult
-from affstore.flows.stages import show, stage
-from affstore.flows.train import train
+from affstore.flows.report.run_report import write_report
+from affstore.flows.request import Request, RunResult
+from affstore.flows.stages.extract import extract
+from affstore.flows.stages.ingest import ingest
+from affstore.flows.stages.predict import predict
+from affstore.flows.stages.publish import publish
+from affstore.flows.stages.stage import show, stage
+from affstore.flows.stages.train import train
 from affstore.store.contract.names import video_name
 from affstore.store.contract.printable import printable
 from affstore.store.engine.reading import video_names
-from affstore.tasks.crop_plan import put_to_videos
-from affstore.tasks.evaluate import Evaluation, evaluate
+from affstore.tasks.evaluation.head_scores import Evaluation, evaluate
 from affstore.tasks.outcomes import Outcome
+from affstore.tasks.planning.crops import match_crops_to_videos
 from affstore.tasks.remarks import remarks_of
 
 
@@ -36,23 +36,23 @@ from affstore.tasks.remarks import remarks_of
 def pipeline(request: Request) -> RunResult:
     """Run every stage that the request names; what the store has already is shown as Cached."""
     stages = _Stages(request)
-    bench, experiments = request.bench, request.experiments
+    context, experiments = request.context, request.experiments
     if request.inputs.brings_files:
-        stages.did(ingest(bench, request.inputs, request.tries))
-    videos = None if request.everything else named_videos(FeatureStore(bench.store_url), request, stages.outcomes)
-    stages.did(extract(bench, request.profile, request.tries.retry, request.inputs.crops, videos))
+        stages.did(ingest(context, request.inputs, request.options))
+    videos = None if request.everything else named_videos(FeatureStore(context.store_url), request, stages.outcomes)
+    stages.did(extract(context, request.profile, request.options.retry, request.inputs.crops, videos))
     if request.experiments:
-        trained = train(bench, request.experiments)
+        trained = train(context, request.experiments)
         stages.did(trained)
         failed = {outcome.subject for outcome in trained if outcome.status == "failed"}
         experiments = tuple(experiment for experiment in request.experiments if experiment.name not in failed)
-        stages.did(predict(bench, experiments))
+        stages.did(predict(context, experiments))
     published: tuple[Path, ...] = ()
     tag = ""
     if request.publish is not None and experiments:
-        outcomes, published, tag = publish(bench, experiments, request.publish)
+        outcomes, published, tag = publish(context, experiments, request.publish)
         stages.did(outcomes)
-    store = FeatureStore(bench.store_url)
+    store = FeatureStore(context.store_url)
     result = RunResult(
         request,
         tuple(stages.outcomes),
@@ -62,7 +62,7 @@ def pipeline(request: Request) -> RunResult:
         tuple(published),
         remarks=tuple(remarks_of(store, videos)),
     )
-    result = replace(result, report=write_report(result, request.runs_folder / bench.run_id))
+    result = replace(result, report=write_report(result, request.runs_folder / context.run_id))
     stages.finish(result)
     return result
 
@@ -103,7 +103,7 @@ def named_videos(store: FeatureStore, request: Request, outcomes: Sequence[Outco
     """The stored videos that a run's inputs name: the files that are in the store, and those with crop folders."""
     names = video_names(store)
     taken_in = {o.subject for o in outcomes if o.stage == "ingest" and o.status in ("done", "cached")}
-    with_crops = {video for _, video in put_to_videos(store.records("source"), request.inputs.crops).folders}
+    with_crops = {video for _, video in match_crops_to_videos(store.records("source"), request.inputs.crops).folders}
     return with_crops | {names[video_name(name)] for name in taken_in}
 
 

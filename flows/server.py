@@ -286,7 +286,7 @@ def _started(home: Path) -> Server:
     # The interface in the browser must ask the server it came from.
     environment["PREFECT_SERVER_UI_API_URL"] = url
     environment["PREFECT_SERVER_API_AUTH_STRING"] = environment["PREFECT_API_AUTH_STRING"] = secret
-    command = [sys.executable, "-P", str(Path(__file__).with_name("served.py")), str(home), str(port)]
+    command = [sys.executable, "-P", str(Path(__file__).with_name("shared_server.py")), str(home), str(port)]
     with (home / "server.log").open("wb") as log:
         # A session of its own: what a terminal sends to the command is the command's business.
         process = subprocess.Popen(

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 from affstore.flows.tables import terminal_width, wrapped
 from affstore.store.contract.printable import printable
-from affstore.tasks.progress import listening
+from affstore.tasks.cancellation import subscribe
 
 if TYPE_CHECKING:
-    from affstore.tasks.memory import MemoryNeed
+    from affstore.tasks.extract.memory_estimate import MemoryNeed
     from affstore.tasks.outcomes import Outcome
 
 
@@ -66,7 +66,7 @@ class Screen(Watcher):
     def showing(self) -> Iterator[Watcher]:
         """See `Watcher.showing`."""
         if not self._console.is_terminal:
-            with listening(self._tick):
+            with subscribe(self._tick):
                 yield self
             return
         from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
@@ -77,7 +77,7 @@ class Screen(Watcher):
             TextColumn("{task.fields[said]}"),
             TimeRemainingColumn(),
         ]
-        with Progress(*columns, console=self._console, transient=True) as self._progress, listening(self._tick):
+        with Progress(*columns, console=self._console, transient=True) as self._progress, subscribe(self._tick):
             yield self
 
     def step(self, text: str) -> None:

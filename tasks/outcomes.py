@@ -25,7 +25,7 @@ _STATE_NAMES: dict[Status, str] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class PartOutcome:
     """What became of a part of a unit of work.
 
     Attributes:
@@ -63,7 +63,7 @@ class Outcome:
     refused: Artifact | None = None
 
     @classmethod
-    def of_parts(cls, stage: str, subject: str, parts: Sequence[Part], frames: int, draft: Draft) -> Outcome:
+    def of_parts(cls, stage: str, subject: str, parts: Sequence[PartOutcome], frames: int, draft: Draft) -> Outcome:
         """The outcome of work that could be done in some of its parts; what is wrong is said first."""
         bad = [part for part in parts if part.status in ("quarantined", "failed")]
         status: Status = "done"

@@ -14,8 +14,8 @@ from typing import Any, ClassVar, Literal
 from affstore.models.extractors.registry import spec_of
 from affstore.models.extractors.specs import ExtractorSpec, FaceExtractorSpec, SoundExtractorSpec
 from affstore.models.faces.specs import DetectorSpec, TrackingSpec
-from affstore.models.heads.divisions import Division
 from affstore.models.heads.kinds import HeadSpec
+from affstore.models.heads.splits import SplitSpec
 from affstore.store.contract.errors import SpecError
 from affstore.store.contract.keys import canonical
 from affstore.store.contract.records import Provenance
@@ -91,7 +91,7 @@ class Profile:
 
 
 @dataclass(frozen=True, slots=True)
-class Bench:
+class WorkerContext:
     """Where a task works. It travels to every worker; handles are opened there.
 
     Attributes:
@@ -145,7 +145,7 @@ class Input:
 
 
 @dataclass(frozen=True, slots=True)
-class Finish:
+class PostProcessing:
     """What is done to a head's outputs: gaps are filled, neighbours averaged, then decided.
 
     Attributes:
@@ -162,7 +162,7 @@ class Finish:
 
 
 @dataclass(frozen=True, slots=True)
-class ExperimentSpec:
+class HeadRun:
     """A head on features, and what is done to its outputs.
 
     Attributes:
@@ -177,8 +177,8 @@ class ExperimentSpec:
     name: str
     inputs: tuple[Input, ...]
     head: HeadSpec
-    finish: Finish = Finish()
-    division: Division = field(default_factory=Division)
+    finish: PostProcessing = PostProcessing()
+    division: SplitSpec = field(default_factory=SplitSpec)
     extractors: tuple[ExtractorSpec, ...] = ()
 
     def made_by(self, part: Input, recipe: Mapping[str, Any]) -> bool:

@@ -21,9 +21,9 @@ import numpy as np
 import torch
 from safetensors.torch import save
 
-from affstore.models.weights.archive import read_torch_file
-from affstore.models.weights.keras_files import read_gzipped_keras
-from affstore.models.weights.safetensors_file import read_safetensors
+from affstore.models.weights.untrusted.archive import read_torch_file
+from affstore.models.weights.untrusted.keras_files import read_gzipped_keras
+from affstore.models.weights.untrusted.safetensors_file import read_safetensors
 from affstore.store.contract.errors import WeightsError
 from tests.hostile.tensor_files import hdf5, layer
 

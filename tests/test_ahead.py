@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from affstore.models.media.ahead import ahead
+from affstore.models.media.prefetch import prefetch
 
 
 @given(st.lists(st.integers()), st.integers(1, 5))
 def test_the_same_items_come_in_the_same_order(items, most):
-    assert list(ahead(iter(items), most)) == items
+    assert list(prefetch(iter(items), most)) == items
 
 
 def test_an_error_comes_after_the_items_before_it():
@@ -21,7 +21,7 @@ def test_an_error_comes_after_the_items_before_it():
         yield 1
         raise ValueError("broken")
 
-    found = ahead(items(), 3)
+    found = prefetch(items(), 3)
     assert next(found) == 1
     with pytest.raises(ValueError, match="broken"):
         next(found)
@@ -35,7 +35,7 @@ def test_no_more_than_asked_is_produced_ahead():
             produced.append(number)
             yield number
 
-    found = ahead(items(), 4)
+    found = prefetch(items(), 4)
     next(found)
     for _ in range(200):
         threading.Event().wait(0.001)
@@ -54,7 +54,7 @@ def test_a_consumer_that_stops_ends_the_producer():
             closed.set()
 
     source = items()
-    found = ahead(source, 2)
+    found = prefetch(source, 2)
     next(found)
     before = {thread.name for thread in threading.enumerate()}
     found.close()

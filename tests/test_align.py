@@ -9,8 +9,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from affstore.models.extractors.align import heard_by_time, heard_in_notebook, to_frames, vectors_clock
-from affstore.models.extractors.wav2vec2 import WAV2VEC2_BASE_960H as SPEC
+from affstore.models.extractors.audio.align import heard_by_time, heard_in_notebook, to_frames, vectors_clock
+from affstore.models.extractors.audio.wav2vec2 import WAV2VEC2_BASE_960H as SPEC
 from affstore.store.contract.clock import SILENT, FrameClock
 from tests.test_clock import SHIFTS, clocks, instants
 

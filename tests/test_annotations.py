@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 
 from affstore import FeatureStore
 from affstore.flows.commands.status import status
-from affstore.models.annotations import UNKNOWN, Annotation, find_annotations, fit_to_frames, read_annotation
+from affstore.models.labels.abaw import UNKNOWN, Annotation, find_annotations, fit_to_frames, read_annotation
 from affstore.store.contract.errors import AnnotationError, SpecError, UnknownNameError
 from affstore.store.contract.labels import AU, AU_8, EXPR, EXPR_7, TASKS, VA
-from affstore.tasks.annotate import store_labels
-from affstore.tasks.specs import Bench
+from affstore.tasks.ingest.annotations import store_labels
+from affstore.tasks.specs import WorkerContext
 from tests.factories import commit, source
 
 EXPR_HEADER, EXPR_7_HEADER = ",".join(EXPR.names), ",".join(EXPR_7.names)
@@ -276,7 +276,7 @@ def test_status_says_what_was_left_out_of_an_annotation_and_a_longer_file_is_qua
     for video, lines in (("film", 203), ("clip", 204)):
         folder.joinpath(f"{video}.txt").write_text("\n".join([VA_HEADER, *["0.5,0.25"] * lines]))
     for one in find_annotations(tmp_path):
-        outcome = store_labels(Bench(store.url, "run", tmp_path), one.video, [one])
+        outcome = store_labels(WorkerContext(store.url, "run", tmp_path), one.video, [one])
         FeatureStore(store.url).commit([outcome.draft], "labels")
     assert status(store=store.url, json=True) == 0
     document = json.loads(capsys.readouterr().out)

@@ -9,11 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from affstore import FeatureStore
-from affstore.flows.ingest import ingest as ingest_all
 from affstore.flows.inputs import gather
-from affstore.flows.runners import RunnerSpec, task_runner
+from affstore.flows.runners.base import RunnerSpec, task_runner
 from affstore.flows.server import Server
-from affstore.flows.stages import run_on
+from affstore.flows.stages.ingest import ingest as ingest_all
+from affstore.flows.stages.stage import run_on
 from affstore.store.contract.errors import SourceError
 from affstore.store.contract.keys import key_of
 from affstore.store.contract.names import check_name, join_subject, name_fault, split_subject, video_name
@@ -21,8 +21,8 @@ from affstore.store.contract.records import Artifact
 from affstore.store.engine.export import export
 from affstore.store.engine.reading import find_source
 from affstore.tasks import recipes
-from affstore.tasks.arrivals import Arrival, Arrivals, Tries
-from affstore.tasks.specs import Bench
+from affstore.tasks.ingest.incoming_files import IncomingFile, IncomingFiles, IngestOptions
+from affstore.tasks.specs import WorkerContext
 from tests.factories import commit, source
 
 
@@ -38,21 +38,21 @@ def verdict(store, *files, replace_taken=False):
     return list(map(_verdict, decided(store, *files, replace_taken=replace_taken)))
 
 
-def _verdict(arrival):
-    return arrival.verdict
+def _verdict(incoming):
+    return incoming.verdict
 
 
 def decided(store, *files, replace_taken=False, bad=()):
     """What becomes of files `(path, sha256)`, in their own order, where those in `bad` turn out to be no videos."""
     given = [
-        Arrival(Path(path), video_name(Path(path).stem), sha, "unfit" if name_fault(Path(path).stem) else "new")
+        IncomingFile(Path(path), video_name(Path(path).stem), sha, "unfit" if name_fault(Path(path).stem) else "new")
         for path, sha in files
     ]
-    rounds = Arrivals(store, given, Tries(replace_taken))
+    rounds = IncomingFiles(store, given, IngestOptions(replace_taken))
     found = {}
     while now := rounds.next_round():
-        rounds.note(now, [arrival.file for arrival in now if arrival.file not in bad])
-        found |= {arrival.file: arrival for arrival in now}
+        rounds.note(now, [incoming.file for incoming in now if incoming.file not in bad])
+        found |= {incoming.file: incoming for incoming in now}
     return [found[path] for path, _ in files]
 
 
@@ -90,22 +90,22 @@ def test_two_files_of_one_call_never_replace_a_video_whatever_their_order(order,
     files = [(f"/s{n}/a.mp4", str((1 if known else 2) + n) * 64) for n in order]
     found = decided(store, *files, replace_taken=True)
     assert sorted(map(_verdict, found)) == ["moved" if known else "taken", "taken", "taken"]
-    for arrival in found:
-        if arrival.verdict == "taken":
-            assert arrival.file in arrival.reason
-            assert "--names folder" in arrival.reason
+    for incoming in found:
+        if incoming.verdict == "taken":
+            assert incoming.file in incoming.reason
+            assert "--names folder" in incoming.reason
 
 
 def test_a_name_is_taken_by_the_first_file_that_is_a_video_and_bad_bytes_are_tried_once(store):
     files = [("/t/talk.mp3", "5" * 64), ("/t/talk.mpg", "6" * 64), ("/t/talk.wav", "7" * 64), ("/u/talk.mp3", "5" * 64)]
     found = decided(store, *files, bad=("/t/talk.mp3", "/t/talk.wav"))
-    assert [arrival.verdict for arrival in found] == ["new", "new", "taken", "refused"]
+    assert [incoming.verdict for incoming in found] == ["new", "new", "taken", "refused"]
     assert "'/t/talk.mpg'" in found[2].reason
 
 
 def test_good_bytes_are_taken_in_although_a_copy_of_them_has_a_name_that_no_store_can_hold(store):
     files = [("/t/__x.mp4", "5" * 64), ("/t/x.mp4", "5" * 64)]
-    assert [arrival.verdict for arrival in decided(store, *files, bad=("/t/__x.mp4",))] == ["unfit", "new"]
+    assert [incoming.verdict for incoming in decided(store, *files, bad=("/t/__x.mp4",))] == ["unfit", "new"]
 
 
 def test_one_name_written_in_two_unicode_forms_is_one_name(store):
@@ -180,10 +180,10 @@ def test_hundreds_of_unreadable_files_are_noted_in_few_commits_with_their_reason
         (tmp_path / f"{number}.mp4").write_bytes(f"no video {number}".encode())
     inputs = gather([str(path) for path in tmp_path.glob("*.mp4")])
     with task_runner(RunnerSpec()) as threads, run_on(Server(""), threads):
-        outcomes = ingest_all(Bench(url, "run", tmp_path), inputs, Tries())
+        outcomes = ingest_all(WorkerContext(url, "run", tmp_path), inputs, IngestOptions())
     assert {outcome.status for outcome in outcomes} == {"quarantined"}
     store = FeatureStore(url)
     assert len(store.records("quarantine")) == 100
     assert all("cannot be read" in record.attributes["reason"] for record in store.records("quarantine"))
     assert len(store.history()) - before <= 50, "the cost of a commit must not be paid for each file"
-    assert {arrival.verdict for arrival in Arrivals(store, inputs.digests()[0]).next_round()} == {"refused"}
+    assert {incoming.verdict for incoming in IncomingFiles(store, inputs.digests()[0]).next_round()} == {"refused"}

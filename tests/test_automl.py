@@ -14,12 +14,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from affstore.models.heads import automl
-from affstore.models.heads.automl import FittedAutoMl, fit_automl, predict_automl
-from affstore.models.heads.automl_plans import plans_of
-from affstore.models.heads.automl_specs import AutoMlSpec
+from affstore.models.evaluation.metrics import accuracy, mean_ccc
+from affstore.models.heads.automl import head as automl
+from affstore.models.heads.automl.head import FittedAutoMl, fit_automl, predict_automl
+from affstore.models.heads.automl.plans import plans_of
+from affstore.models.heads.automl.spec import AutoMlSpec
 from affstore.models.heads.examples import Examples
-from affstore.models.metrics import accuracy, mean_ccc
 from affstore.store.contract.errors import (
     AnnotationError,
     ArchitectureError,

@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from affstore.flows.row_table import papers_table
-from affstore.flows.rows import find_rows
-from affstore.models.judging import JudgedVideo, apply, judge
-from affstore.models.smoothing import fill_gaps
-from affstore.models.tuning import choose, kernel_curve, threshold_curve
+from affstore.flows.config.experiments import find_experiments
+from affstore.flows.report.papers_table import papers_table
+from affstore.models.ensembles.tune import choose, kernel_curve, threshold_curve
+from affstore.models.evaluation.evaluate import EvaluationVideo, evaluate, predict_video
+from affstore.models.postprocess import fill_gaps
 
 ROOT = Path(__file__).parents[1]
 OTHER = 7
@@ -295,12 +295,12 @@ def as_judged(row, video, number):
     """The same as the store gives it: gaps filled, and a flag where it is scored."""
     outputs = {head.name: fill_gaps(said, video.faces) for head, said in zip(row.heads, video.said, strict=True)}
     scored = np.broadcast_to((video.faces & video.labelled)[:, None], video.value.shape)
-    return JudgedVideo(f"video{number}", outputs, video.value, scored.copy(), video.faces)
+    return EvaluationVideo(f"video{number}", outputs, video.value, scored.copy(), video.faces)
 
 
 @pytest.fixture(scope="module")
 def rows():
-    return {row.name: row for row in find_rows(["*"])}
+    return {row.name: row for row in find_experiments(["*"])}
 
 
 def both(row):
@@ -317,8 +317,8 @@ def test_a_row_decides_what_its_cell_decides(rows, name):
     videos, judged = both(row)
     chosen = choose(row.judging, judged, search=False)
     expected, said, kept = score_of(row.task, cell, videos, cell.delta)
-    scores = judge(row.judging, chosen, judged)
-    ours = np.concatenate([apply(row.judging, chosen, one)[1][one.known.all(axis=1)] for one in judged])
+    scores = evaluate(row.judging, chosen, judged)
+    ours = np.concatenate([predict_video(row.judging, chosen, one)[1][one.known.all(axis=1)] for one in judged])
     if row.task == "va":
         np.testing.assert_allclose(ours, said, atol=1e-5)
     elif row.task == "au":
@@ -368,7 +368,7 @@ def test_every_rule_of_a_row_makes_a_difference(rows, change):
         change = {"method": replace(row.method, variant=change["method"])}
     _, judged = both(row)
     scores = [
-        judge(asked, choose(asked, judged, search=False), judged)
+        evaluate(asked, choose(asked, judged, search=False), judged)
         for asked in (row.judging, replace(row.judging, **change))
     ]
     assert scores[0].value != scores[1].value
@@ -387,4 +387,4 @@ def test_every_row_with_a_number_is_compared_unless_its_code_is_not_public_or_it
 
 def test_the_page_of_experiments_is_what_their_files_say(rows):
     page = (ROOT / "docs" / "papers.md").read_text(encoding="utf-8")
-    assert page == papers_table(rows.values()), "run `python -m affstore.flows.row_table docs/papers.md`"
+    assert page == papers_table(rows.values()), "run `python -m affstore.flows.report.papers_table docs/papers.md`"

@@ -12,7 +12,7 @@ from affstore import FeatureStore
 from affstore.flows.cli import app, call
 from affstore.store.contract.keys import key_of
 from affstore.store.contract.records import Address
-from affstore.tasks.sources import quarantine_artifact
+from affstore.tasks.ingest.sources import quarantine_artifact
 from tests.factories import commit, source, visual
 
 COMMANDS = tuple(name for name in app if not name.startswith("-"))

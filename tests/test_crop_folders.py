@@ -17,9 +17,9 @@ from PIL import Image, ImageOps
 
 from affstore import FeatureStore, content_digest, read_video
 from affstore.flows.cli import call
-from affstore.flows.config import ExperimentConfig, checked
-from affstore.flows.extract import due_jobs
-from affstore.flows.run import request_of
+from affstore.flows.config.run_config import HeadRunConfig, checked
+from affstore.flows.request import request_of
+from affstore.flows.stages.extract import due_jobs
 from affstore.models.faces.crop_folder import find_crops
 from affstore.models.faces.crop_pictures import CropPictures
 from affstore.models.faces.crops import cut
@@ -30,11 +30,11 @@ from affstore.store.contract.keys import digest_file
 from affstore.store.contract.names import SIDES
 from affstore.store.contract.records import Address, Artifact
 from affstore.tasks import recipes
-from affstore.tasks.arrivals import Arrival
-from affstore.tasks.examples import face_of, features_of, subject_of, subjects_of
-from affstore.tasks.extract import extract
-from affstore.tasks.ingest import ingest
-from affstore.tasks.sources import facts_of
+from affstore.tasks.extract.videos import extract
+from affstore.tasks.ingest.incoming_files import IncomingFile
+from affstore.tasks.ingest.sources import facts_of
+from affstore.tasks.ingest.videos import ingest
+from affstore.tasks.training.examples import face_of, features_of, subject_of, subjects_of
 from tests.factories import commit, source, visual
 
 RGB = np.random.default_rng(0).integers(0, 256, (24, 16, 3), np.uint8)
@@ -315,7 +315,7 @@ def test_a_crop_folder_is_meant_by_its_name_or_by_the_side_that_it_leaves(tmp_pa
 
 
 def experiment(*inputs):
-    return ExperimentConfig(name="e", task="expr", inputs=inputs).spec()
+    return HeadRunConfig(name="e", task="expr", inputs=inputs).spec()
 
 
 def embedding(extractor, subject, seed):
@@ -361,8 +361,8 @@ def request(url, *sources, crops=None, extractors=(CROPPED,)):
 def extracted(url, **document):
     """What becomes of every video, without the DAG around it."""
     asked = request(url, **document)
-    due, strangers = due_jobs(asked.bench, asked.profile, False, asked.inputs.crops)
-    outcomes = [*strangers, *(extract(asked.bench, job, asked.profile) for job in due)]
+    due, unmatched = due_jobs(asked.context, asked.profile, False, asked.inputs.crops)
+    outcomes = [*unmatched, *(extract(asked.context, job, asked.profile) for job in due)]
     FeatureStore(str(url)).commit([outcome.draft for outcome in outcomes if outcome.draft], "test")
     return {outcome.subject: (outcome.status, outcome.reason) for outcome in outcomes}
 
@@ -373,8 +373,8 @@ def both(shared, tmp_path_factory):
     folder = tmp_path_factory.mktemp("crops")
     url = folder / "store"
     clip = shared / "media" / "face_video" / f"{CLIP}.mkv"
-    bench = request(url, extractors=()).bench
-    taken = ingest(bench, Arrival(clip, CLIP, digest_file(clip), "new"))
+    context = request(url, extractors=()).context
+    taken = ingest(context, IncomingFile(clip, CLIP, digest_file(clip), "new"))
     FeatureStore(str(url)).commit([taken.draft], "test")
     assert extracted(url, extractors=(DETECTED,))[CLIP][0] == "done"
     store = FeatureStore(str(url))
@@ -505,10 +505,10 @@ def test_what_cannot_be_used_is_said_and_does_not_cost_the_rest(own, capsys):
 def test_faces_that_are_wanted_for_themselves_are_found_in_a_video_without_any_face_network(shared, tmp_path):
     clip = shared / "media" / "face_video" / f"{CLIP}.mkv"
     asked = request(tmp_path / "store", extractors=())
-    taken = ingest(asked.bench, Arrival(clip, CLIP, digest_file(clip), "new"))
-    FeatureStore(asked.bench.store_url).commit([taken.draft], "test")
-    (job,), _ = due_jobs(asked.bench, replace(asked.profile, wanted_faces=("mtcnn",)), False, ())
-    outcome = extract(asked.bench, job, asked.profile)
-    FeatureStore(asked.bench.store_url).commit([outcome.draft], "test")
-    found = FeatureStore(asked.bench.store_url).records("face", video=CLIP)
+    taken = ingest(asked.context, IncomingFile(clip, CLIP, digest_file(clip), "new"))
+    FeatureStore(asked.context.store_url).commit([taken.draft], "test")
+    (job,), _ = due_jobs(asked.context, replace(asked.profile, wanted_faces=("mtcnn",)), False, ())
+    outcome = extract(asked.context, job, asked.profile)
+    FeatureStore(asked.context.store_url).commit([outcome.draft], "test")
+    found = FeatureStore(asked.context.store_url).records("face", video=CLIP)
     assert [(record.address.producer, record.made["faces"] > 0) for record in found] == [("mtcnn", True)]

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from affstore.models.extraction import Picture
+from affstore.models.face_pass import Picture
 from affstore.models.faces.appearance import colours, likeness
 from affstore.models.faces.cuts import CutDetector
 from affstore.models.faces.detections import Detections

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from affstore.flows.commands.experiment import experiment
-from affstore.models.heads.divisions import Folds, check_leak, read_groups
+from affstore.models.heads.splits import Folds, check_leak, read_groups
 from affstore.store.contract.errors import AnnotationError, SpecError
 from affstore.store.contract.keys import key_of
 

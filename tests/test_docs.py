@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from affstore.flows.cli import app
-from affstore.flows.config import read_config
+from affstore.flows.config.run_config import read_config
 from affstore.models.extractors.registry import names
 from affstore.store.contract.errors import AffstoreError
 

@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 from affstore.models.extractors import registry
-from affstore.models.extractors.emotieffnet import EMOTIEFFNET_B0, MT_EMOTIEFFNET_B0
+from affstore.models.extractors.face.emotieffnet import EMOTIEFFNET_B0, MT_EMOTIEFFNET_B0
 from affstore.models.weights.calibration import pictures
 from affstore.models.weights.convert import read_published
 from affstore.models.weights.registry import entry_of

@@ -20,9 +20,9 @@ from affstore.models.engines.fidelity import Fidelity, Measuring, best_choice, c
 from affstore.models.engines.openvino_engine import OpenVinoForward
 from affstore.models.engines.torch_engine import TorchForward
 from affstore.models.extractors import registry
+from affstore.models.extractors.audio.wav2vec2 import WAV2VEC2_BASE_960H
 from affstore.models.extractors.base import FaceOutput
-from affstore.models.extractors.emotieffnet import EMOTIEFFNET_B0
-from affstore.models.extractors.wav2vec2 import WAV2VEC2_BASE_960H
+from affstore.models.extractors.face.emotieffnet import EMOTIEFFNET_B0
 from affstore.models.networks.staged import Staged
 from affstore.models.weights.folder import WeightsFolder
 from affstore.models.weights.untrained import SEED
@@ -300,7 +300,7 @@ def watch(event, _):
         told.append(event)
 from dataclasses import replace
 from affstore.models.extractors import registry
-from affstore.models.extractors.emotieffnet import EMOTIEFFNET_B0
+from affstore.models.extractors.face.emotieffnet import EMOTIEFFNET_B0
 spec = replace(EMOTIEFFNET_B0, engine="openvino")
 parameters = registry.untrained(spec, 0)
 sys.addaudithook(watch)

@@ -7,7 +7,7 @@ import pytest
 
 from affstore import FeatureStore
 from affstore.store.contract.records import Address, Artifact
-from affstore.tasks.examples import face_of
+from affstore.tasks.training.examples import face_of
 from tests.factories import commit, source
 
 

@@ -18,12 +18,12 @@ from hypothesis import strategies as st
 from PIL import Image
 from sklearn.metrics import confusion_matrix
 
-from affstore.flows.experiment_report import write_experiment_report
-from affstore.flows.shown_frames import block_means, block_modes, block_starts
-from affstore.models.methods import Leaf
-from affstore.models.metrics import Scores, score
+from affstore.flows.report.experiment_report import write_experiment_report
+from affstore.flows.report.report_data import block_means, block_modes, block_starts
+from affstore.models.ensembles.spec import HeadOutput
+from affstore.models.evaluation.metrics import Scores, score
 from affstore.store.contract.labels import EXPR
-from affstore.tasks.rows import RowOutcome, RowSpec, Shown, ShownVideo, Sweep
+from affstore.tasks.experiments import Experiment, ExperimentOutcome, ExperimentResult, SubjectPrediction, Sweep
 
 ABOUT = {
     "store": "a-store",
@@ -43,7 +43,7 @@ def make_row(task="expr", **fields):
         "paper": {"expr": {"macro F1": 0.433}, "au": {"mean F1": 0.523}, "va": {"mean CCC": 0.5, "CCC valence": 0.447}},
     }
     given["paper"] = given["paper"][task]
-    return RowSpec(**(given | {"task": task, "heads": (), "method": Leaf("head")} | fields))
+    return Experiment(**(given | {"task": task, "heads": (), "method": HeadOutput("head")} | fields))
 
 
 def make_video(task, name="video1", frames=400, wrong=0.3, seed=0):
@@ -54,12 +54,14 @@ def make_video(task, name="video1", frames=400, wrong=0.3, seed=0):
     if task == "va":
         value = np.sin(np.arange(frames)[:, None] / 60 + np.array([seed, seed + 1])) * 0.7
         label = value * 0.8 + random.normal(0, wrong / 2, value.shape)
-        return ShownVideo(name, label.astype(np.float32), label.astype(np.float32), np.where(known, value, -5), known)
+        return SubjectPrediction(
+            name, label.astype(np.float32), label.astype(np.float32), np.where(known, value, -5), known
+        )
     classes = 8 if task == "expr" else 2
     value = np.repeat(random.integers(0, classes, (frames // 25 + 1, width)), 25, axis=0)[:frames]
     label = np.where(random.random(value.shape) < wrong, random.integers(0, classes, value.shape), value)
     scores = random.random((frames, 8 if task == "expr" else 12)).astype(np.float32)
-    return ShownVideo(name, scores, label, np.where(known, value, -1), known)
+    return SubjectPrediction(name, scores, label, np.where(known, value, -1), known)
 
 
 def make_shown(row, protocol="papers", videos=None, **fields):
@@ -68,12 +70,14 @@ def make_shown(row, protocol="papers", videos=None, **fields):
     stacked = [np.concatenate([getattr(one, part) for one in videos]) for part in ("label", "value", "known")]
     scores = score(row.task, *stacked, row.without)
     chosen = {"smooth_frames": 50, "weight": 0.62518, "epochs of head": 7}
-    return Shown(row, protocol, scores, (scores.value - 0.04, scores.value + 0.05), chosen, tuple(videos), **fields)
+    return ExperimentResult(
+        row, protocol, scores, (scores.value - 0.04, scores.value + 0.05), chosen, tuple(videos), **fields
+    )
 
 
 def make_outcome(task="expr", protocols=("papers",), **fields):
     row = make_row(task, **fields)
-    return RowOutcome(row, "done", "", tuple(make_shown(row, protocol) for protocol in protocols))
+    return ExperimentOutcome(row, "done", "", tuple(make_shown(row, protocol) for protocol in protocols))
 
 
 def written(tmp_path, *outcomes, **about):
@@ -154,7 +158,7 @@ def test_a_row_without_a_paper_number_has_a_dash(tmp_path):
 
 
 def test_a_failed_row_says_why_and_the_others_are_there(tmp_path):
-    failed = RowOutcome(make_row("va"), "failed", "the file 'ddamfn.pt' <is> missing")
+    failed = ExperimentOutcome(make_row("va"), "failed", "the file 'ddamfn.pt' <is> missing")
     page = written(tmp_path, failed, make_outcome("au"))
     assert "failed: the file &#x27;ddamfn.pt&#x27; &lt;is&gt; missing</td>" in page
     assert "1 of 2 rows failed" in page
@@ -194,7 +198,7 @@ def test_what_others_wrote_is_escaped(tmp_path):
     video = replace(make_video("expr", seed=3), name=f"$x_{{ {evil} \u4e2d\ud800")
     row = make_row("expr", title=evil, note=evil, source=evil)
     shown = replace(make_shown(row, videos=[video]), chosen={evil: evil})
-    page = written(tmp_path, RowOutcome(row, "done", "", (shown,)), notes=[evil], store=evil, surprise=evil)
+    page = written(tmp_path, ExperimentOutcome(row, "done", "", (shown,)), notes=[evil], store=evil, surprise=evil)
     assert "<script" not in page
     assert page.count("&lt;script&gt;") >= 8
 
@@ -263,19 +267,19 @@ def test_a_video_without_known_labels_is_not_drawn_and_breaks_nothing(tmp_path, 
     unknown = make_video(task, "silent")
     unknown = replace(unknown, known=np.zeros_like(unknown.known))
     row = make_row(task)
-    page = written(tmp_path, RowOutcome(row, "done", "", (make_shown(row, videos=[unknown, make_video(task)]),)))
+    page = written(tmp_path, ExperimentOutcome(row, "done", "", (make_shown(row, videos=[unknown, make_video(task)]),)))
     assert "silent" not in page
     assert "Timeline of video1" in page
     nobody = replace(make_shown(row, videos=[make_video(task)]), videos=(unknown,))
-    assert "Timeline" not in written(tmp_path, RowOutcome(row, "done", "", (nobody,)))
-    assert "Timeline" not in written(tmp_path, RowOutcome(row, "done", "", (replace(nobody, videos=()),)))
+    assert "Timeline" not in written(tmp_path, ExperimentOutcome(row, "done", "", (nobody,)))
+    assert "Timeline" not in written(tmp_path, ExperimentOutcome(row, "done", "", (replace(nobody, videos=()),)))
 
 
 @pytest.mark.parametrize("task", ["expr", "au", "va"])
 def test_a_video_of_one_frame_is_drawn(tmp_path, task):
     video = make_video(task, frames=1)
     row = make_row(task)
-    written(tmp_path, RowOutcome(row, "done", "", (make_shown(row, videos=[video]),)))
+    written(tmp_path, ExperimentOutcome(row, "done", "", (make_shown(row, videos=[video]),)))
     assert len(list(tmp_path.rglob("*timeline-only.png"))) == 1
 
 
@@ -312,7 +316,7 @@ def test_a_block_shows_its_commonest_class_and_its_mean(values, blocks):
 def test_all_validation_frames_are_drawn_in_seconds(tmp_path):
     row = make_row("expr")
     shown = make_shown(row, videos=[make_video("expr", f"video{i}", 20_000, seed=i) for i in range(14)])
-    outcome = RowOutcome(row, "done", "", (shown,))
+    outcome = ExperimentOutcome(row, "done", "", (shown,))
     written(tmp_path, outcome)  # matplotlib is loaded
     began = time.process_time()
     written(tmp_path, outcome)

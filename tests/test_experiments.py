@@ -11,24 +11,24 @@ import numpy as np
 import pytest
 
 from affstore import FeatureStore
-from affstore.flows.config import checked
+from affstore.flows.config.experiments import find_experiments, read_experiment_file
+from affstore.flows.config.run_config import checked
 from affstore.flows.experiment import experiment
-from affstore.flows.rows import find_rows, read_row_file
-from affstore.flows.rows_request import RowsChoice, rows_request
-from affstore.flows.run import carry_out
-from affstore.flows.runners import RunnerSpec
+from affstore.flows.experiment_request import ExperimentsOptions, experiments_request
+from affstore.flows.request import with_server_and_runner
+from affstore.flows.runners.base import RunnerSpec
 from affstore.flows.server import prefect_server
 from affstore.flows.watch import Screen
+from affstore.models.challenge_file import read_submission
 from affstore.models.demo.corpus import CorpusSpec, write_corpus
-from affstore.models.heads.divisions import Folds
-from affstore.models.heads.specs import EXPR_MLP
-from affstore.models.submission import read_submission
+from affstore.models.heads.mlp.spec import EXPR_MLP
+from affstore.models.heads.splits import Folds
 from affstore.models.weights.folder import default_folder
 from affstore.store.contract.errors import WeightsMissingError
 from affstore.store.contract.labels import EXPR
 from affstore.store.contract.records import Address, Artifact
-from affstore.tasks.specs import Bench, ExperimentSpec, Input
-from affstore.tasks.train import train
+from affstore.tasks.specs import HeadRun, Input, WorkerContext
+from affstore.tasks.training.train import train
 from tests.factories import commit, source
 
 ROWS = {
@@ -80,8 +80,8 @@ FOLDS = Folds(2, {"1-24-320x240": "one", "video2": "two", "video17": "two"})
 
 def run(store, rows, corpus=None, **choice):
     document = {"store": str(store), "sources": [str(corpus)] if corpus else [], "weights": "untrained"}
-    request = rows_request(checked(document, "test"), rows, RowsChoice(**choice))
-    return carry_out(request.run, RunnerSpec(), Screen(), lambda: experiment(request))
+    request = experiments_request(checked(document, "test"), rows, ExperimentsOptions(**choice))
+    return with_server_and_runner(request.run, RunnerSpec(), Screen(), lambda: experiment(request))
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +89,7 @@ def rows(tmp_path_factory):
     folder = tmp_path_factory.mktemp("rows")
     for name, text in ROWS.items():
         (folder / f"{name}.yaml").write_text(text)
-    return {name: read_row_file(folder / f"{name}.yaml") for name in ROWS}
+    return {name: read_experiment_file(folder / f"{name}.yaml") for name in ROWS}
 
 
 @pytest.fixture(scope="module")
@@ -118,7 +118,7 @@ def done(server, rows, corpus, tmp_path_factory):
 def test_every_row_ends_with_a_number_and_a_record(done):
     first, _ = done
     assert {row.row.name: row.reason for row in first.rows if row.status == "failed"} == {}
-    store = FeatureStore(first.request.run.bench.store_url)
+    store = FeatureStore(first.request.run.context.store_url)
     results = {record.address.producer: record for record in store.records("result")}
     both = {f"{row}@{protocol}" for row in ("expr", "au", "sequence") for protocol in ("papers", "honest")}
     assert set(results) == both | {"everything@papers"}
@@ -145,7 +145,7 @@ def test_the_papers_numbers_are_taken_and_the_honest_ones_are_searched(done):
 
 def test_a_fold_never_predicts_what_it_was_fitted_on(done):
     first, _ = done
-    store = FeatureStore(first.request.run.bench.store_url)
+    store = FeatureStore(first.request.run.context.store_url)
     heads = [record for record in store.records("head") if "-fold" in record.address.producer]
     assert heads
     for head in heads:
@@ -196,7 +196,7 @@ def test_a_row_whose_head_cannot_be_fitted_fails_with_its_reason_and_the_others_
         "title: Diverges\nsource: a test\ntask: va\n"
         "method: {head: mlp, inputs: [emotieffnet_b0@cropped], changes: {learning_rate: 1.0e+38}}\n"
     )
-    result = run(first.request.run.bench.store_url, (read_row_file(bad), rows["au"]))
+    result = run(first.request.run.context.store_url, (read_experiment_file(bad), rows["au"]))
     assert result.exit_code == 3
     failed, good = result.rows
     assert (failed.status, good.status) == ("failed", "cached")
@@ -216,18 +216,18 @@ def test_the_command_lists_rows_and_refuses_what_it_does_not_know():
     nothing = affstore()
     assert nothing.returncode == 2
     assert "--all" in nothing.stderr
-    assert len(find_rows(["abaw5", "abaw6"])) > 60
+    assert len(find_experiments(["abaw5", "abaw6"])) > 60
 
 
 def test_a_row_whose_weights_are_missing_says_which_and_stops_no_other(shared, tmp_path, monkeypatch):
     monkeypatch.setenv("AFFSTORE_WEIGHTS", str(tmp_path / "weights"))
     config = checked({"store": str(tmp_path / "store"), "engine": "openvino", "precision": "float32"}, "test")
-    both = find_rows(["abaw6/table5/emotieffnet", "abaw6/table5/mt-emotieffnet"])
+    both = find_experiments(["abaw6/table5/emotieffnet", "abaw6/table5/mt-emotieffnet"])
     with pytest.raises(WeightsMissingError, match="enet_b0_8_best_vgaf"):
-        rows_request(config, both, RowsChoice())
+        experiments_request(config, both, ExperimentsOptions())
     published = shared / "reference_outputs" / "enet_b0_8_best_vgaf.pt"
     default_folder().import_file("enet_b0_8_best_vgaf", published, any_digest=True)
-    request = rows_request(config, both, RowsChoice())
+    request = experiments_request(config, both, ExperimentsOptions())
     assert [row.name for row in request.rows] == ["abaw6/table5/emotieffnet"]
     (refused,) = request.refused
     assert refused.row.name == "abaw6/table5/mt-emotieffnet"
@@ -255,15 +255,17 @@ def test_the_same_bytes_in_train_and_validation_are_refused(tmp_path):
 
     store = FeatureStore.create(str(tmp_path / "store"))
     commit(store, *labelled("first", "train"), *labelled("second", "validation"))
-    experiment = ExperimentSpec("leaks", (Input("wav2vec2_base_960h"),), EXPR_MLP)
-    outcome = train(Bench(store.url, "run", tmp_path), experiment)
+    experiment = HeadRun("leaks", (Input("wav2vec2_base_960h"),), EXPR_MLP)
+    outcome = train(WorkerContext(store.url, "run", tmp_path), experiment)
     assert outcome.status == "failed"
     assert "'first' of train and 'second' of validation have the same bytes" in outcome.reason
 
 
 def test_a_row_of_sound_alone_asks_for_the_faces_that_it_requires(tmp_path):
     document = {"store": str(tmp_path / "store"), "weights": "untrained", "engine": "torch", "precision": "float32"}
-    request = rows_request(checked(document, "test"), find_rows(["abaw6/table3/openl3"]), RowsChoice())
+    request = experiments_request(
+        checked(document, "test"), find_experiments(["abaw6/table3/openl3"]), ExperimentsOptions()
+    )
     assert request.run.profile.wanted_faces == ("mtcnn",)
     assert request.run.profile.finds_faces
     assert not request.run.profile.faces

@@ -24,7 +24,7 @@ from affstore.models.faces.finder import FaceFinder
 from affstore.models.faces.specs import DetectorSpec, TrackingSpec, resolve, weights_files
 from affstore.models.faces.tracking import FaceTrack, FaceTracker
 from affstore.store.contract.errors import SpecError, WeightsDigestError, WeightsMissingError
-from affstore.tasks import networks
+from affstore.tasks.extract import networks
 
 SPEC = TrackingSpec()
 

@@ -18,21 +18,27 @@ from torch import nn
 
 from affstore import FeatureStore
 from affstore.models.demo.corpus import CorpusSpec, write_corpus
+from affstore.models.evaluation.metrics import accuracy
+from affstore.models.evaluation.thresholds import decide
 from affstore.models.extractors import registry
 from affstore.models.extractors.specs import FaceExtractorSpec
 from affstore.models.faces.crop_folder import Listing
 from affstore.models.faces.crops import crop
-from affstore.models.heads.conduct import Conduct
-from affstore.models.heads.finetune import FittedFineTuned, MemoryCrops, fit_finetuned, looked_at, predict_finetuned
-from affstore.models.heads.finetune_network import smoothed_crossentropy
-from affstore.models.heads.finetune_specs import FineTuneSpec
-from affstore.models.heads.finetune_training import Training
-from affstore.models.heads.sam import SharpnessAware
-from affstore.models.heads.weights import class_weights
+from affstore.models.heads.class_weights import class_weights
+from affstore.models.heads.finetuned.head import (
+    FittedFineTuned,
+    MemoryCrops,
+    fit_finetuned,
+    looked_at,
+    predict_finetuned,
+)
+from affstore.models.heads.finetuned.network import smoothed_crossentropy
+from affstore.models.heads.finetuned.sam import SharpnessAware
+from affstore.models.heads.finetuned.spec import FineTuneSpec
+from affstore.models.heads.finetuned.training import Training
+from affstore.models.heads.trainer_options import TrainerOptions
 from affstore.models.media.video import frames, probe
-from affstore.models.metrics import accuracy
 from affstore.models.networks.staged import Staged, chain
-from affstore.models.thresholds import decide
 from affstore.models.weights import architectures
 from affstore.models.weights.registry import entry_of
 from affstore.models.weights.untrained import draw
@@ -49,9 +55,9 @@ from affstore.store.contract.errors import (
 from affstore.store.contract.keys import digest_file
 from affstore.store.contract.labels import EXPR
 from affstore.store.contract.records import Address, Artifact
-from affstore.tasks.examples import Seen
-from affstore.tasks.labelled_crops import crops_of, store_crops
-from affstore.tasks.sources import source_artifact
+from affstore.tasks.ingest.sources import source_artifact
+from affstore.tasks.training.crop_dataset import crops_of, store_crops
+from affstore.tasks.training.examples import LabelledSubject
 from tests.factories import commit
 
 SIDE, WIDTH = 16, 12
@@ -272,21 +278,21 @@ def test_sharpness_aware_steps_equal_a_plain_loop_on_a_quadratic(rho):
 
 def test_the_class_weights_are_those_of_the_frames_in_use(toy):
     train = coloured(60, 0, classes=(0, 1, 2))
-    training = Training(quick(train_stride=2), backbone(), (train, None), Conduct())
+    training = Training(quick(train_stride=2), backbone(), (train, None), TrainerOptions())
     counts = np.bincount(train.y[::2, 0], minlength=8)
     np.testing.assert_allclose(training.weights.numpy(), class_weights(counts), rtol=1e-6)
     assert not training.weights[3:].any()
 
 
 def backbone():
-    from affstore.models.heads.finetune import Backbone
+    from affstore.models.heads.finetuned.head import Backbone
 
     return Backbone(TOY, colour_blind())
 
 
 def test_order_and_flips_are_drawn_by_the_seed_anew_in_every_epoch(toy):
     def steps(epoch, **changes):
-        training = Training(quick(**changes), backbone(), (coloured(41, 0), None), Conduct())
+        training = Training(quick(**changes), backbone(), (coloured(41, 0), None), TrainerOptions())
         return training._steps(epoch)
 
     def drawn(found):
@@ -303,7 +309,7 @@ def test_order_and_flips_are_drawn_by_the_seed_anew_in_every_epoch(toy):
 
 def test_a_flip_mirrors_left_and_right_and_nothing_else(toy):
     train = coloured(41, 0)
-    training = Training(quick(), backbone(), (train, None), Conduct())
+    training = Training(quick(), backbone(), (train, None), TrainerOptions())
     for (rows, mirrored), (crops, classes) in zip(training._steps(0), training._read(training._steps(0)), strict=True):
         expected = np.where(mirrored[:, None, None, None], train.crops[rows][:, :, ::-1], train.crops[rows])
         np.testing.assert_array_equal(crops, expected)
@@ -328,7 +334,7 @@ def test_every_face_network_of_the_papers_can_be_fine_tuned(name):
 
 
 def test_mixed_precision_rounds_and_no_more(toy):
-    network = Training(quick(), backbone(), (coloured(20, 0), None), Conduct()).network
+    network = Training(quick(), backbone(), (coloured(20, 0), None), TrainerOptions()).network
     pictures = torch.randn(8, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(0))
     exact, rounded = network.scores(pictures, mixed=False), network.scores(pictures, mixed=True)
     assert rounded.dtype == torch.float32
@@ -481,7 +487,7 @@ def test_a_training_that_broke_off_anywhere_ends_with_the_same_bits(toy, tmp_pat
     whole = fit(quick())
     # The start reads twice (40 crops by 32), an epoch 5 times; 2 batches are read ahead.
     for last in range(0, 2 + 3 * 5, 2):
-        conduct = Conduct(checkpoints=tmp_path / str(last), every_steps=1)
+        conduct = TrainerOptions(checkpoints=tmp_path / str(last), every_steps=1)
         with pytest.raises(Interrupted):
             fit(quick(), Fragile(coloured(40, 0), last, interrupt), conduct=conduct)
         assert bits(fit(quick(), conduct=conduct)) == bits(whole)
@@ -493,10 +499,10 @@ def test_a_training_that_broke_off_anywhere_ends_with_the_same_bits(toy, tmp_pat
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from tests.test_finetune import Conduct, Fragile, architectures, coloured, fit, quick, use_toy
+from tests.test_finetune import TrainerOptions, Fragile, architectures, coloured, fit, quick, use_toy
 use_toy(dict.__setitem__)
 train = Fragile(coloured(40, 0), 60, lambda: os.kill(os.getpid(), signal.SIGKILL))
-fit(quick(epochs=20), train, conduct=Conduct(checkpoints=Path(sys.argv[1]), every_steps=2))
+fit(quick(epochs=20), train, conduct=TrainerOptions(checkpoints=Path(sys.argv[1]), every_steps=2))
 """
 
 
@@ -505,13 +511,13 @@ def test_a_killed_process_that_is_started_again_ends_with_the_same_bits(toy, tmp
     command = [sys.executable, "-c", KILLED, str(tmp_path)]
     assert subprocess.run(command, env=environment, check=False).returncode == -signal.SIGKILL
     again = Fragile(coloured(40, 0), -1, interrupt)
-    head = fit(quick(epochs=20), again, conduct=Conduct(checkpoints=tmp_path, every_steps=2))
+    head = fit(quick(epochs=20), again, conduct=TrainerOptions(checkpoints=tmp_path, every_steps=2))
     assert 0 < again.reads < 102 - 50, "it went on, and did not begin anew"
     assert bits(head) == bits(fit(quick(epochs=20)))
 
 
 def test_a_checkpoint_of_another_training_or_a_damaged_one_is_refused(toy, tmp_path):
-    conduct = Conduct(checkpoints=tmp_path)
+    conduct = TrainerOptions(checkpoints=tmp_path)
     fit(quick(), conduct=conduct)
     for spec, train in ((quick(seed=4), None), (quick(), coloured(40, 4))):
         with pytest.raises(SpecError, match="is of another head, other labels"):
@@ -526,7 +532,7 @@ def test_a_checkpoint_of_another_training_or_a_damaged_one_is_refused(toy, tmp_p
 
 
 def test_the_log_is_as_long_as_the_curve(toy, tmp_path):
-    fit(quick(), conduct=Conduct(events=tmp_path))
+    fit(quick(), conduct=TrainerOptions(events=tmp_path))
     (path,) = tmp_path.iterdir()
     assert path.read_bytes().count(b"val_f1") == 3
 
@@ -623,9 +629,11 @@ def label_of(side: str, count: int) -> Artifact:
     )
 
 
-def seen(found: FeatureStore, producer: str, sides=("left", "right")) -> list[Seen]:
+def seen(found: FeatureStore, producer: str, sides=("left", "right")) -> list[LabelledSubject]:
     return [
-        Seen(found.get(Address("label", "expr", VIDEO, s)), (found.get(Address("visual", producer, VIDEO, s)),))
+        LabelledSubject(
+            found.get(Address("label", "expr", VIDEO, s)), (found.get(Address("visual", producer, VIDEO, s)),)
+        )
         for s in sides
     ]
 

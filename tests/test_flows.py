@@ -15,14 +15,14 @@ import polars as pl
 import pytest
 
 from affstore import FeatureStore, content_digest, read_video
-from affstore.flows.config import checked
-from affstore.flows.run import execute, request_of
-from affstore.flows.runners import RunnerSpec
+from affstore.flows.config.run_config import checked
+from affstore.flows.request import request_of, run_pipeline
+from affstore.flows.runners.base import RunnerSpec
 from affstore.flows.server import prefect_server
 from affstore.flows.watch import Screen
-from affstore.models.submission import read_submission
+from affstore.models.challenge_file import read_submission
 from affstore.store.contract.records import Address
-from affstore.tasks.arrivals import Tries
+from affstore.tasks.ingest.incoming_files import IngestOptions
 
 FACE = ("emotieffnet_b0",)
 BOTH = ("emotieffnet_b0", "wav2vec2_base_960h")
@@ -40,7 +40,7 @@ def server(tmp_path_factory):
 
 def run(store, *sources, runner=THREADS, **document):
     document = {"store": str(store), "sources": [str(s) for s in sources], "weights": "untrained"} | ENGINE | document
-    return execute(request_of(checked(document, "test")), runner, Screen())
+    return run_pipeline(request_of(checked(document, "test")), runner, Screen())
 
 
 def statuses(result, stage="extract"):
@@ -116,7 +116,7 @@ def test_a_second_run_does_nothing_and_prefect_shows_its_tasks_as_cached(clips, 
     assert set(statuses(result).values()) == {"cached"}
     assert store.newest().snapshot == store.snapshot
     with get_client(sync_client=True) as client:
-        name = FlowRunFilterName(like_=f"extract: store ({result.request.bench.run_id})")
+        name = FlowRunFilterName(like_=f"extract: store ({result.request.context.run_id})")
         (flow_run,) = client.read_flow_runs(flow_run_filter=FlowRunFilter(name=name))
         from prefect.client.schemas.filters import TaskRunFilter, TaskRunFilterFlowRunId
 
@@ -339,7 +339,7 @@ def test_a_replaced_video_keeps_nothing_of_the_old_one_in_its_newest_state(serve
         "weights": "untrained",
         "extractors": FACE,
     } | ENGINE
-    replaced = execute(request_of(checked(document, "test"), Tries(replace_taken=True)), THREADS, Screen())
+    replaced = run_pipeline(request_of(checked(document, "test"), IngestOptions(replace_taken=True)), THREADS, Screen())
     assert replaced.exit_code == 0
     video = read_video(FeatureStore(str(url)), "clip", "emotieffnet_b0")
     assert len(video.embedding) == len(video.clock) == 65
@@ -361,19 +361,19 @@ def test_plan_of_a_configuration_sees_videos_that_were_never_taken_in(corpus, tm
 
 
 def test_an_annotation_that_moves_to_another_split_is_read_again(tmp_path):
-    from affstore.models.annotations import find_annotations
-    from affstore.tasks.annotate import store_labels
-    from affstore.tasks.specs import Bench
+    from affstore.models.labels.abaw import find_annotations
+    from affstore.tasks.ingest.annotations import store_labels
+    from affstore.tasks.specs import WorkerContext
     from tests.factories import commit, source
 
     store = commit(FeatureStore.create(str(tmp_path / "store")), source("v", 3))
-    bench = Bench(store.url, "run", tmp_path)
+    context = WorkerContext(store.url, "run", tmp_path)
     splits = []
     for split in ("Train_Set", "Validation_Set"):
         folder = tmp_path / "EXPR_Recognition_Challenge" / split
         folder.mkdir(parents=True)
         (folder / "v.txt").write_text("Neutral,Anger,Disgust,Fear,Happiness,Sadness,Surprise,Other\n0\n1\n-1\n")
-        outcome = store_labels(bench, "v", find_annotations(tmp_path))
+        outcome = store_labels(context, "v", find_annotations(tmp_path))
         assert outcome.status == "done"
         store.commit([outcome.draft], "labels")
         label = store.newest().get(Address("label", "expr", "v", "main"))

@@ -8,25 +8,25 @@ import numpy as np
 import pytest
 
 from affstore import FeatureStore
-from affstore.models.heads.divisions import Folds
+from affstore.models.ensembles.spec import HeadOutput, SearchedValue
 from affstore.models.heads.pretrained import PretrainedSpec
-from affstore.models.methods import Leaf, Tunable
+from affstore.models.heads.splits import Folds
 from affstore.store.contract.errors import AnnotationError
 from affstore.store.contract.keys import key_of
 from affstore.store.contract.labels import EXPR
 from affstore.store.contract.records import Address, Artifact
-from affstore.tasks.examples import fold_of
-from affstore.tasks.predict import store_predictions
-from affstore.tasks.protocols import folds_in_use, with_fixed_epochs
-from affstore.tasks.rows import RowSpec
-from affstore.tasks.score import result_artifact
-from affstore.tasks.specs import Bench, ExperimentSpec, Input
-from affstore.tasks.train import train
+from affstore.tasks.evaluation.experiment_scores import result_artifact
+from affstore.tasks.experiments import Experiment
+from affstore.tasks.predict.videos import store_predictions
+from affstore.tasks.specs import HeadRun, Input, WorkerContext
+from affstore.tasks.training.examples import fold_of
+from affstore.tasks.training.folds import folds_in_use, with_fixed_epochs
+from affstore.tasks.training.train import train
 from tests.factories import commit, source
 
 FRAMES = 30
-HEAD = ExperimentSpec("folded", (Input("emotieffnet_b0@cropped", "logits"),), PretrainedSpec("folded", "expr"))
-ROW = RowSpec("row", "A head in folds", "a test", "expr", (HEAD,), Leaf("folded"), Tunable(0, (0, 2, 8)))
+HEAD = HeadRun("folded", (Input("emotieffnet_b0@cropped", "logits"),), PretrainedSpec("folded", "expr"))
+ROW = Experiment("row", "A head in folds", "a test", "expr", (HEAD,), HeadOutput("folded"), SearchedValue(0, (0, 2, 8)))
 FIRST, LATER = [f"train{n}" for n in range(3)], ["train3", "train4"]
 
 
@@ -75,12 +75,12 @@ def stored(folder, videos):
 
 def fitted(store, heads):
     """Fit heads and apply them to every video, as the flows do."""
-    bench = Bench(store.url, "run", Path("weights"))
-    outcomes = [train(bench, head) for head in heads]
+    context = WorkerContext(store.url, "run", Path("weights"))
+    outcomes = [train(context, head) for head in heads]
     assert {outcome.status for outcome in outcomes} <= {"done", "cached"}
     store.commit([outcome.draft for outcome in outcomes if outcome.draft], "heads")
     videos = [record.address.video for record in store.newest().records("source")]
-    outcomes = [store_predictions(bench, video, heads) for video in videos]
+    outcomes = [store_predictions(context, video, heads) for video in videos]
     store.commit([outcome.draft for outcome in outcomes if outcome.draft], "predictions")
     return FeatureStore(store.url)
 

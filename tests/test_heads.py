@@ -17,15 +17,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from affstore.models.heads.conduct import Conduct
+from affstore.models.evaluation.metrics import accuracy, au_f1, mean_ccc
+from affstore.models.evaluation.thresholds import decide
+from affstore.models.heads.class_weights import class_weights, unit_weights
 from affstore.models.heads.examples import Examples, check
-from affstore.models.heads.keras_mlp import FittedHead, fit, predict
-from affstore.models.heads.rows import in_batches
-from affstore.models.heads.shuffling import Shuffled
-from affstore.models.heads.specs import AU_MLP, EXPR_MLP, PAPER_HEADS, VA_MLP, MlpSpec, without_validation
-from affstore.models.heads.weights import class_weights, unit_weights
-from affstore.models.metrics import accuracy, au_f1, mean_ccc
-from affstore.models.thresholds import decide
+from affstore.models.heads.frame_dataset import in_batches
+from affstore.models.heads.mlp.keras_mlp import FittedHead, fit, predict
+from affstore.models.heads.mlp.spec import AU_MLP, EXPR_MLP, PAPER_HEADS, VA_MLP, MlpSpec, without_validation
+from affstore.models.heads.shuffle_buffer import Shuffled
+from affstore.models.heads.trainer_options import TrainerOptions
 from affstore.store.contract.errors import AnnotationError, ArchitectureError, SpecError, WeightsError
 from affstore.store.contract.keys import digest_arrays, key_of
 
@@ -127,7 +127,7 @@ def reference_losses(spec: MlpSpec, train: Examples):
 def test_training_is_what_keras_fit_does(task):
     import keras
 
-    from affstore.models.heads.training import initial_parameters
+    from affstore.models.heads.mlp.training import initial_parameters
 
     spec = quick(task, epochs=1, selection="last_epoch")
     train, held_out = planted(task, 200), planted(task, 100, seed=1)
@@ -223,7 +223,7 @@ def test_no_global_generator_is_touched():
 SCRIPT = """
 import json, sys
 from tests.test_heads import bits, planted, quick
-from affstore.models.heads.keras_mlp import FittedHead, fit, predict
+from affstore.models.heads.mlp.keras_mlp import FittedHead, fit, predict
 import numpy as np
 spec = quick("va")
 untrained = {"dense_0_kernel": np.zeros((10, 2), np.float32), "dense_0_bias": np.zeros(2, np.float32)}
@@ -479,7 +479,7 @@ def test_a_training_that_broke_off_anywhere_ends_with_the_same_bits(tmp_path):
     train, held_out, spec = planted("expr", 320), planted("expr", 100, seed=1), quick("expr", **LONG)
     whole = bits(fit(spec, Pieces(train, [32] * 10), held_out))
     for last in (3, 17, 59):
-        conduct = Conduct(checkpoints=tmp_path / str(last))
+        conduct = TrainerOptions(checkpoints=tmp_path / str(last))
         with pytest.raises(Interrupted):
             fit(spec, Pieces(train, [32] * 10, last, interrupt), held_out, conduct)
         assert bits(fit(spec, Pieces(train, [32] * 10), held_out, conduct)) == whole
@@ -490,9 +490,9 @@ def test_a_training_that_broke_off_anywhere_ends_with_the_same_bits(tmp_path):
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from tests.test_heads import LONG, Conduct, Pieces, fit, planted, quick
+from tests.test_heads import LONG, TrainerOptions, Pieces, fit, planted, quick
 train = Pieces(planted("va", 320), [32] * 10, 35, lambda: os.kill(os.getpid(), signal.SIGKILL))
-fit(quick("va", **LONG), train, planted("va", 100, seed=1), Conduct(checkpoints=Path(sys.argv[1])))
+fit(quick("va", **LONG), train, planted("va", 100, seed=1), TrainerOptions(checkpoints=Path(sys.argv[1])))
 """
 
 
@@ -502,13 +502,13 @@ def test_a_killed_process_that_is_started_again_ends_with_the_same_bits(tmp_path
     assert subprocess.run(command, env=environment, check=False).returncode == -signal.SIGKILL
     train, held_out, spec = planted("va", 320), planted("va", 100, seed=1), quick("va", **LONG)
     again = Pieces(train, [32] * 10)
-    head = fit(spec, again, held_out, Conduct(checkpoints=tmp_path))
+    head = fit(spec, again, held_out, TrainerOptions(checkpoints=tmp_path))
     assert again.reads == 30  # three epochs of six were done
     assert bits(head) == bits(fit(spec, Pieces(train, [32] * 10), held_out))
 
 
 def test_a_checkpoint_of_another_training_or_a_damaged_one_is_refused(tmp_path):
-    conduct, train = Conduct(checkpoints=tmp_path), planted("va", 100)
+    conduct, train = TrainerOptions(checkpoints=tmp_path), planted("va", 100)
     fit(quick("va"), train, train, conduct)
     assert [path.name for path in tmp_path.iterdir()] == ["training.safetensors"]
     for spec, rows in ((quick("va", seed=4), train), (quick("va"), planted("va", 100, seed=4))):
@@ -524,7 +524,7 @@ def test_tensorflow_reads_the_log_of_a_training_that_went_on(tmp_path):
     import tensorflow as tf
 
     train, held_out = planted("expr", 320), planted("expr", 100, seed=1)
-    conduct = Conduct(checkpoints=tmp_path / "held", events=tmp_path / "log")
+    conduct = TrainerOptions(checkpoints=tmp_path / "held", events=tmp_path / "log")
     with pytest.raises(Interrupted):
         fit(quick("expr", **LONG), Pieces(train, [32] * 10, 25, interrupt), held_out, conduct)
     head = fit(quick("expr", **LONG), Pieces(train, [32] * 10), held_out, conduct)
@@ -538,7 +538,7 @@ def test_tensorflow_reads_the_log_of_a_training_that_went_on(tmp_path):
 
 def test_a_gpu_that_is_not_there_is_done_without():
     train = planted("va", 100)
-    assert bits(fit(quick("va"), train, train, Conduct("cuda:7"))) == bits(fit(quick("va"), train, train))
+    assert bits(fit(quick("va"), train, train, TrainerOptions("cuda:7"))) == bits(fit(quick("va"), train, train))
 
 
 def test_torch_can_train_in_a_process_in_which_keras_has_trained_first():
@@ -547,8 +547,8 @@ import numpy as np
 from dataclasses import replace
 from pathlib import Path
 from affstore.models.heads.examples import Examples
-from affstore.models.heads.keras_mlp import fit
-from affstore.models.heads.specs import EXPR_MLP
+from affstore.models.heads.mlp.keras_mlp import fit
+from affstore.models.heads.mlp.spec import EXPR_MLP
 x = np.eye(8, dtype=np.float32)
 examples = Examples(x, np.arange(8, dtype=np.int8)[:, None])
 fit(replace(EXPR_MLP, epochs=1, hidden=2), examples, examples)
@@ -574,8 +574,8 @@ if sys.argv[1:]:
 import numpy as np
 from dataclasses import replace
 from affstore.models.heads.examples import Examples
-from affstore.models.heads.keras_mlp import fit
-from affstore.models.heads.specs import EXPR_MLP
+from affstore.models.heads.mlp.keras_mlp import fit
+from affstore.models.heads.mlp.spec import EXPR_MLP
 from affstore.store.contract.keys import digest_arrays
 r = np.random.default_rng(0)
 rows = Examples(r.standard_normal((3000, 1280), np.float32), r.integers(0, 8, (3000, 1)).astype(np.int8))

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import soundfile
 
-from affstore.models import hearing
+from affstore.models import audio_pass as hearing
 from affstore.models.extractors import registry
+from affstore.models.extractors.audio.hubert import HUBERT_LARGE_LS960, HUBERT_SUPERB_ER
+from affstore.models.extractors.audio.wav2vec2 import WAV2VEC2_BASE_960H, WAV2VEC2_LARGE_MSP_DIM
 from affstore.models.extractors.base import SoundOutput
-from affstore.models.extractors.hubert import HUBERT_LARGE_LS960, HUBERT_SUPERB_ER
-from affstore.models.extractors.wav2vec2 import WAV2VEC2_BASE_960H, WAV2VEC2_LARGE_MSP_DIM
 from affstore.models.media.resample import resampled
 from affstore.models.media.sound import read_sound, sound_facts
 from affstore.models.media.video import VideoFacts
@@ -52,7 +52,7 @@ def said(spec, count):
 def test_all_networks_share_one_decode_and_one_waveform_a_rate(tone, monkeypatch):
     decodes, read = [], hearing.read_sounds
     monkeypatch.setattr(hearing, "read_sounds", lambda *asked: decodes.append(asked) or read(*asked))
-    sounds = hearing.read_tuned(tone, [*SPEECH, OPENL3], facts_of(tone))
+    sounds = hearing.read_waveforms(tone, [*SPEECH, OPENL3], facts_of(tone))
     assert len(decodes) == 1
     assert set(sounds) == {(16_000, "swresample"), (48_000, "resampy")}
     np.testing.assert_array_equal(sounds[16_000, "swresample"].samples, read_sound(tone, 16_000).samples)
@@ -62,16 +62,16 @@ def test_all_networks_share_one_decode_and_one_waveform_a_rate(tone, monkeypatch
 
 def test_a_network_that_is_not_asked_for_costs_nothing(tone, monkeypatch):
     monkeypatch.setattr(hearing, "read_sounds", lambda *asked: pytest.fail("the sound was decoded for nobody"))
-    assert hearing.read_tuned(tone, [], facts_of(tone)) == {}
-    assert hearing.read_tuned(tone, SPEECH, replace(facts_of(tone), sound=None)) == {}
+    assert hearing.read_waveforms(tone, [], facts_of(tone)) == {}
+    assert hearing.read_waveforms(tone, SPEECH, replace(facts_of(tone), sound=None)) == {}
 
 
 @pytest.mark.parametrize("spec", SPEECH, ids=lambda spec: spec.name)
 @pytest.mark.parametrize("align", ["time", "notebook"])
 def test_every_output_lies_on_the_frames_and_fits_the_store(tone, spec, align):
     facts, spec = facts_of(tone, declared=50), replace(spec, align=align)
-    sound = hearing.read_tuned(tone, [spec], facts)[hearing.tuning(spec)]
-    arrays = hearing.on_frames(spec, said(spec, 49), sound, facts)
+    sound = hearing.read_waveforms(tone, [spec], facts)[hearing.waveform_format(spec)]
+    arrays = hearing.align_to_frames(spec, said(spec, 49), sound, facts)
     heard = np.arange(25) * 2 if align == "time" else np.arange(50) * 49 // 51
     assert np.flatnonzero(arrays["present"]).tolist() == list(range(len(heard)))
     for name in set(arrays) - {"present"}:
@@ -85,7 +85,7 @@ def test_every_output_lies_on_the_frames_and_fits_the_store(tone, spec, align):
 @pytest.mark.parametrize("spec", SPEECH, ids=lambda spec: spec.name)
 def test_a_video_without_sound_has_rows_that_are_not_present(tone, spec):
     facts = replace(facts_of(tone), sound=None)
-    arrays = hearing.on_frames(spec, said(spec, 0), None, facts)
+    arrays = hearing.align_to_frames(spec, said(spec, 0), None, facts)
     assert arrays["embedding"].shape == (50, spec.width)
     assert not arrays["present"].any()
     family("audio").check(arrays, {"frames": 50, "vectors": 0, "classes": None, "complaint": "none"})
@@ -99,12 +99,12 @@ def test_whatever_lies_about_gives_rows_or_a_complaint(shared):
     for path in sorted((shared / "media/odd").iterdir()):
         try:
             facts = facts_of(path)
-            sound = hearing.read_tuned(path, [spec], facts).get(hearing.tuning(spec))
+            sound = hearing.read_waveforms(path, [spec], facts).get(hearing.waveform_format(spec))
         except MediaError as error:
             complaints[path.name] = str(error)
             continue
         output = network.embed(sound.samples[:2000] if sound else np.empty(0, np.float32))
-        arrays = hearing.on_frames(spec, output, sound, facts)
+        arrays = hearing.align_to_frames(spec, output, sound, facts)
         assert np.isfinite(arrays["embedding"]).all(), path.name
         vectors[path.name] = len(output.embedding)
     assert {name for name, count in vectors.items() if count == 6} == {

@@ -20,10 +20,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from affstore.models.weights.archive import read_torch_file
-from affstore.models.weights.keras_files import read_gzipped_keras
-from affstore.models.weights.pickles import read_pickle
-from affstore.models.weights.safetensors_file import read_safetensors
+from affstore.models.weights.untrusted.archive import read_torch_file
+from affstore.models.weights.untrusted.keras_files import read_gzipped_keras
+from affstore.models.weights.untrusted.pickles import read_pickle
+from affstore.models.weights.untrusted.safetensors_file import read_safetensors
 from affstore.store.contract.errors import UnsafePickleError, WeightsError
 from tests import fuzz_weights
 from tests.hostile import archives, pickles, tensor_files, tensors

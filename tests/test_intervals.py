@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from affstore.models.intervals import LEVEL, bootstrap_interval, whole_videos
-from affstore.models.metrics import score
+from affstore.models.evaluation.bootstrap import LEVEL, bootstrap_interval, whole_videos
+from affstore.models.evaluation.metrics import score
 from affstore.store.contract.errors import AnnotationError, SpecError
 
 seeds = st.integers(0, 2**32 - 1)

@@ -11,7 +11,7 @@ from fractions import Fraction
 import pytest
 
 import affstore
-from affstore.flows.rows import read_row
+from affstore.flows.config.experiments import read_experiment
 from affstore.models.extractors import registry
 from affstore.models.extractors.specs import WeightsRef
 from affstore.models.faces.specs import DetectorSpec, TrackingSpec
@@ -19,9 +19,9 @@ from affstore.store.contract.errors import SpecError
 from affstore.store.contract.keys import canonical, changes, key_of
 from affstore.store.contract.schema import families
 from affstore.tasks import recipes
-from affstore.tasks.score import asked_of
-from affstore.tasks.specs import Finish
-from affstore.tasks.train import fit_of
+from affstore.tasks.evaluation.experiment_scores import result_recipe_fields
+from affstore.tasks.specs import PostProcessing
+from affstore.tasks.training.train import fit_of
 
 PINNED = {
     "source": "8239f27a6ab0e5dc",
@@ -124,7 +124,7 @@ def recipes_of_today():
     face = replace(registry.spec_of("emotieffnet_b0@cropped"), weights=weights)
     speech = replace(registry.spec_of("wav2vec2_base_960h"), weights=weights)
     openl3 = replace(registry.spec_of("openl3_env_mel128_512"), weights=weights)
-    row = read_row("abaw5/table2/emotieffnet-embeddings-logits-smoothed")
+    row = read_experiment("abaw5/table2/emotieffnet-embeddings-logits-smoothed")
     head = row.heads[0]
     return {
         "source": recipes.source("1" * 64),
@@ -135,8 +135,8 @@ def recipes_of_today():
         "audio by OpenL3": recipes.feature(openl3, "2" * 64),
         "label": recipes.label("expr", "train", "6" * 64, "2" * 64),
         "head": recipes.head(fit_of(head), ["7" * 64], ["8" * 64]),
-        "prediction": recipes.prediction(Finish(50), "9" * 64, ["4" * 64]),
-        "result": recipes.result(asked_of(row, "papers", 0), ["a" * 64]),
+        "prediction": recipes.prediction(PostProcessing(50), "9" * 64, ["4" * 64]),
+        "result": recipes.result(result_recipe_fields(row, "papers", 0), ["a" * 64]),
         "quarantine": recipes.quarantine("ingest", "video", "1" * 64),
     }
 

@@ -307,7 +307,7 @@ def test_a_long_video_does_not_stay_in_memory(tmp_path):
     """1500 pictures of 320x240 are 346 MB; a process of its own keeps other tests' memory out of it."""
     write_video(tmp_path / "a.mp4", [quadrants(320, 240)] * 1500)
     script = (
-        "import resource, sys\nfrom pathlib import Path\nfrom models.media.video import frames, probe\n"
+        "import resource, sys\nfrom pathlib import Path\nfrom affstore.models.media.video import frames, probe\n"
         "peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
         "path = Path(sys.argv[1])\nfacts = probe(path)\nbefore = None\n"
         "for i, picture in enumerate(frames(path, facts)):\n    before = peak() if i == 100 else before\n"

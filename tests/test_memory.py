@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from affstore.flows.cli import call
 from affstore.flows.inputs import Inputs
-from affstore.flows.memory import due_work, hands_of
-from affstore.flows.runners import RunnerSpec
+from affstore.flows.memory_needs import due_work, parallelism_of
+from affstore.flows.runners.base import RunnerSpec
 from affstore.flows.watch import Screen
 from affstore.models.demo.corpus import CorpusSpec, write_corpus
 from affstore.models.engines import footprint, openvino_engine, torch_engine
@@ -25,14 +25,14 @@ from affstore.models.faces.specs import DetectorSpec, TrackingSpec
 from affstore.models.media.video import probe
 from affstore.models.weights.folder import default_folder
 from affstore.store.engine.feature_store import FeatureStore
-from affstore.tasks.memory import GIB, MIB, Film, Hands, faces_in, memory_need
-from affstore.tasks.planning import plan
+from affstore.tasks.extract.memory_estimate import GIB, MIB, Parallelism, VideoSize, faces_in, memory_need
+from affstore.tasks.planning.plan import plan
 from affstore.tasks.specs import Profile
 from tests.factories import commit, source
 
 NAMES = ("emotieffnet_b0", "mt_emotimobilevit", "ddamfn", "wav2vec2_base_960h", "openl3_env_mel128_512")
-FILM = Film("video12", 38_000, 1280 * 720, 1266.7, 44_100, 38_000)
-HANDS = Hands(2, threads=2)
+FILM = VideoSize("video12", 38_000, 1280 * 720, 1266.7, 44_100, 38_000)
+HANDS = Parallelism(2, threads=2)
 
 
 def profile(*names, engine="openvino"):
@@ -42,7 +42,7 @@ def profile(*names, engine="openvino"):
 
 
 films = st.builds(
-    Film,
+    VideoSize,
     st.sampled_from(["a", "b", "c"]),
     st.integers(1, 100_000),
     st.sampled_from([320 * 240, 1280 * 720, 3840 * 2160]),
@@ -59,15 +59,15 @@ profiles = st.builds(
 
 @given(profiles, st.lists(films, min_size=1, max_size=4), st.integers(1, 4))
 def test_more_frames_videos_and_networks_never_need_less(of, several, at_once):
-    need = memory_need(of, Path("nowhere"), several, Hands(at_once, threads=2))
+    need = memory_need(of, Path("nowhere"), several, Parallelism(at_once, threads=2))
     assert need.total == need.programs + need.parameters + need.passes + need.videos
     longer = [replace(film, frames=2 * film.frames, faces=2 * film.faces) for film in several]
     more = profile(*NAMES, engine="torch" if any(spec.engine == "torch" for spec in of.faces) else "openvino")
     for other in (
-        memory_need(of, Path("nowhere"), longer, Hands(at_once, threads=2)),
-        memory_need(of, Path("nowhere"), [*several, FILM], Hands(at_once, threads=2)),
-        memory_need(of, Path("nowhere"), several, Hands(at_once + 1, threads=2)),
-        memory_need(more, Path("nowhere"), several, Hands(at_once, threads=2)),
+        memory_need(of, Path("nowhere"), longer, Parallelism(at_once, threads=2)),
+        memory_need(of, Path("nowhere"), [*several, FILM], Parallelism(at_once, threads=2)),
+        memory_need(of, Path("nowhere"), several, Parallelism(at_once + 1, threads=2)),
+        memory_need(more, Path("nowhere"), several, Parallelism(at_once, threads=2)),
     ):
         assert other.total >= need.total
 
@@ -98,7 +98,7 @@ def test_passes_are_counted_in_the_batches_that_engines_run():
 
 
 def test_each_process_of_a_cluster_has_networks_of_its_own():
-    alone, cluster = (hands_of(RunnerSpec(kind, workers=3), "cpu") for kind in ("threads", "dask"))
+    alone, cluster = (parallelism_of(RunnerSpec(kind, workers=3), "cpu") for kind in ("threads", "dask"))
     assert (alone.processes, cluster.processes) == (1, 3)
     films = [replace(FILM, video=name) for name in "abc"]
     one, three = (
@@ -110,7 +110,7 @@ def test_each_process_of_a_cluster_has_networks_of_its_own():
 def test_a_gpu_has_its_own_memory():
     spec = spec_of("emotieffnet_b0")
     on_cpu, on_gpu = (
-        memory_need(profile(spec.name, engine="torch"), Path(), [FILM], Hands(2, threads=2, device=device))
+        memory_need(profile(spec.name, engine="torch"), Path(), [FILM], Parallelism(2, threads=2, device=device))
         for device in ("cpu", "cuda")
     )
     assert on_cpu.gpu == 0
@@ -140,12 +140,12 @@ def test_only_what_is_due_is_counted():
 
 def test_a_video_to_be_taken_in_counts_as_its_container_says(tmp_path):
     (video,) = write_corpus(tmp_path, CorpusSpec(only=("130-25-320x240",), episode_s=0.5))
-    facts, film = probe(video), Film.of_file("v", video)
+    facts, film = probe(video), VideoSize.of_file("v", video)
     assert (film.frames, film.pixels) == (len(facts.clock), facts.width * facts.height)
     assert film.length_s == pytest.approx(float(facts.clock.end_pts * facts.clock.time_base), abs=0.2)
     assert film.sound_hz == facts.sound.rate_hz
     (tmp_path / "text.mp4").write_text("no video", encoding="ascii")
-    assert Film.of_file("t", tmp_path / "text.mp4") is None
+    assert VideoSize.of_file("t", tmp_path / "text.mp4") is None
 
 
 def test_the_plan_says_what_a_run_would_need(tmp_path, capsys):
@@ -180,33 +180,33 @@ from affstore.flows.environment import prepare
 prepare()
 import affstore.flows.pipeline
 from dataclasses import replace
-from affstore.flows.config import checked, profile_of
-from affstore.flows.memory import hands_of
-from affstore.flows.runners import RunnerSpec
+from affstore.flows.config.run_config import checked, profile_of
+from affstore.flows.memory_needs import parallelism_of
+from affstore.flows.runners.base import RunnerSpec
 from affstore.models.weights.folder import default_folder
 from affstore import FeatureStore
 from affstore.store.contract.keys import digest_file
-from affstore.tasks.arrivals import Arrival
-from affstore.tasks.extract import extract
-from affstore.tasks.ingest import ingest
-from affstore.tasks.jobs import jobs
-from affstore.tasks.memory import Film, faces_in, memory_need
-from affstore.tasks.planning import plan
-from affstore.tasks.specs import Bench
+from affstore.tasks.ingest.incoming_files import IncomingFile
+from affstore.tasks.extract.videos import extract
+from affstore.tasks.ingest.videos import ingest
+from affstore.tasks.extract.jobs import jobs
+from affstore.tasks.extract.memory_estimate import VideoSize, faces_in, memory_need
+from affstore.tasks.planning.plan import plan
+from affstore.tasks.specs import WorkerContext
 
 folder, video, engine = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
 asked = {"extractors": ("ddamfn", "openl3_env_mel128_512"), "weights": "untrained", "engine": engine,
          "precision": "float32"}
 profile = profile_of(checked(asked, "test"), default_folder())
-bench = Bench(FeatureStore.create(str(folder / engine)).url, "run", default_folder().root)
-arrived = ingest(bench, Arrival(video, video.stem, digest_file(video), "new"))
-FeatureStore(bench.store_url).commit([arrived.draft], "test")
-records = FeatureStore(bench.store_url).records()
-film = Film.of_record(records[0], faces_in(records))
-need = memory_need(profile, bench.weights, [film], hands_of(RunnerSpec(), "cpu"))
+context = WorkerContext(FeatureStore.create(str(folder / engine)).url, "run", default_folder().root)
+arrived = ingest(context, IncomingFile(video, video.stem, digest_file(video), "new"))
+FeatureStore(context.store_url).commit([arrived.draft], "test")
+records = FeatureStore(context.store_url).records()
+film = VideoSize.of_record(records[0], faces_in(records))
+need = memory_need(profile, context.weights, [film], parallelism_of(RunnerSpec(), "cpu"))
 (job,) = jobs(records, profile, plan(records, profile))
-outcome = extract(bench, job, profile)
-FeatureStore(bench.store_url).commit([outcome.draft], "test")
+outcome = extract(context, job, profile)
+FeatureStore(context.store_url).commit([outcome.draft], "test")
 # Not ru_maxrss: a process begins with what its parent had.
 peak = next(line for line in open("/proc/self/status") if line.startswith("VmHWM"))
 print(json.dumps([outcome.status, need.total, 1024 * int(peak.split()[1])]))

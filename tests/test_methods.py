@@ -9,27 +9,31 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from affstore.models.fusion import combined, ruled_out
-from affstore.models.heads.pretrained import NEVER, PretrainedSpec, pretrained_scores, softmax
-from affstore.models.methods import (
+from affstore.models.ensembles.combine import combined, ruled_out
+from affstore.models.ensembles.spec import (
     Blend,
-    Leaf,
-    OtherStep,
-    ThresholdBlend,
-    Tunable,
-    leaves,
-    renamed,
-    settled,
+    ConfidenceGate,
+    HeadOutput,
+    SearchedValue,
+    TwoStageOther,
+    heads_of,
+    searched_values,
     streams,
-    tunables,
+    with_heads_renamed,
+    with_values,
 )
+from affstore.models.heads.pretrained import NEVER, PretrainedSpec, pretrained_scores, softmax
 from affstore.store.contract.errors import SpecError, UnknownNameError
 from affstore.store.contract.labels import AFFECTNET_7, AFFECTNET_8, AFFECTNET_8_NUMBERED, EXPR, IEMOCAP_4
 
 seeds = st.integers(0, 2**32 - 1)
 SPEC = PretrainedSpec("own", "expr")
 LOGITS = PretrainedSpec("own", "expr", gives="logits")
-THREE = Blend(Blend(Leaf("mlp"), Leaf("tuned"), Tunable(0.75, ())), Leaf("logits"), Tunable(0.8, (0.5, 0.8)))
+THREE = Blend(
+    Blend(HeadOutput("mlp"), HeadOutput("tuned"), SearchedValue(0.75, ())),
+    HeadOutput("logits"),
+    SearchedValue(0.8, (0.5, 0.8)),
+)
 
 
 def scores(random, frames=30, width=8):
@@ -42,7 +46,7 @@ def probabilities(random, frames=30):
 
 
 def given_value(value):
-    return Tunable(value, ())
+    return SearchedValue(value, ())
 
 
 def first_of_the_largest(row):
@@ -56,7 +60,7 @@ def first_of_the_largest(row):
 def test_a_blend_is_the_weighted_sum_whatever_the_units(twentieths, seed):
     random = np.random.default_rng(seed)
     first, second, weight = scores(random, width=2), 100 * scores(random, width=2), twentieths / 20
-    found = combined(Blend(Leaf("a"), Leaf("b"), given_value(weight)), {"a": first, "b": second})
+    found = combined(Blend(HeadOutput("a"), HeadOutput("b"), given_value(weight)), {"a": first, "b": second})
     assert found.dtype == np.float32
     np.testing.assert_allclose(found, weight * first + (1 - weight) * second, rtol=1e-6, atol=1e-5)
 
@@ -69,24 +73,28 @@ def test_three_are_blended_by_a_blend_of_a_blend():
 
 
 def test_numbers_are_named_from_the_outside_in_and_can_be_settled():
-    assert leaves(THREE) == ("mlp", "tuned", "logits")
-    assert {name: number.value for name, number in tunables(THREE).items()} == {"weight": 0.8, "weight_2": 0.75}
-    rule = ThresholdBlend(Leaf("own"), THREE, Tunable(None, (0.7,)))
-    found = settled(rule, {"threshold": 0.9, "weight": 0.1, "weight_2": 0.2})
-    assert found == ThresholdBlend(
-        Leaf("own"),
-        Blend(Blend(Leaf("mlp"), Leaf("tuned"), Tunable(0.2, ())), Leaf("logits"), Tunable(0.1, THREE.weight.grid)),
-        Tunable(0.9, (0.7,)),
+    assert heads_of(THREE) == ("mlp", "tuned", "logits")
+    assert {name: number.value for name, number in searched_values(THREE).items()} == {"weight": 0.8, "weight_2": 0.75}
+    rule = ConfidenceGate(HeadOutput("own"), THREE, SearchedValue(None, (0.7,)))
+    found = with_values(rule, {"threshold": 0.9, "weight": 0.1, "weight_2": 0.2})
+    assert found == ConfidenceGate(
+        HeadOutput("own"),
+        Blend(
+            Blend(HeadOutput("mlp"), HeadOutput("tuned"), SearchedValue(0.2, ())),
+            HeadOutput("logits"),
+            SearchedValue(0.1, THREE.weight.grid),
+        ),
+        SearchedValue(0.9, (0.7,)),
     )
-    assert list(tunables(rule)) == ["threshold", "weight", "weight_2"]
-    blend = Blend(Leaf("b"), Leaf("a"), Tunable(None, (0, 1)))
-    step = settled(OtherStep(Leaf("a"), blend), {"weight": 1})
-    assert step == OtherStep(Leaf("a"), replace(blend, weight=Tunable(1, (0, 1))))
-    three = OtherStep(Leaf("a"), blend, THREE)
-    assert list(tunables(three)) == ["weight", "weight_2", "weight_3"]
-    assert leaves(renamed(three, {"mlp": "A", "b": "B"})) == ("a", "A", "tuned", "logits", "B")
+    assert list(searched_values(rule)) == ["threshold", "weight", "weight_2"]
+    blend = Blend(HeadOutput("b"), HeadOutput("a"), SearchedValue(None, (0, 1)))
+    step = with_values(TwoStageOther(HeadOutput("a"), blend), {"weight": 1})
+    assert step == TwoStageOther(HeadOutput("a"), replace(blend, weight=SearchedValue(1, (0, 1))))
+    three = TwoStageOther(HeadOutput("a"), blend, THREE)
+    assert list(searched_values(three)) == ["weight", "weight_2", "weight_3"]
+    assert heads_of(with_heads_renamed(three, {"mlp": "A", "b": "B"})) == ("a", "A", "tuned", "logits", "B")
     with pytest.raises(SpecError, match="has the numbers threshold, weight, weight_2; values were given for weight"):
-        settled(rule, {"weight": 1})
+        with_values(rule, {"weight": 1})
 
 
 # Rules
@@ -101,7 +109,7 @@ def test_the_threshold_blend_is_its_rule_frame_by_frame(threshold, seed):
     for p, q in zip(own, other, strict=True):
         c = first_of_the_largest(p[:7])
         expected.append(c if p[c] > np.float32(threshold) else first_of_the_largest(q))
-    rule = ThresholdBlend(Leaf("own"), Leaf("mlp"), given_value(threshold))
+    rule = ConfidenceGate(HeadOutput("own"), HeadOutput("mlp"), given_value(threshold))
     assert combined(rule, {"own": own, "mlp": other}).argmax(axis=1).tolist() == expected
 
 
@@ -110,7 +118,7 @@ def test_the_threshold_itself_is_not_enough_and_contempt_takes_its_share():
     mlp = np.tile(np.eye(8, dtype=np.float32)[4], (2, 1))
 
     def said(threshold):
-        rule = ThresholdBlend(Leaf("own"), Leaf("mlp"), given_value(threshold))
+        rule = ConfidenceGate(HeadOutput("own"), HeadOutput("mlp"), given_value(threshold))
         return combined(rule, {"own": own, "mlp": mlp}).argmax(axis=1).tolist()
 
     assert said(0.7) == [4, 4]
@@ -127,19 +135,19 @@ def test_the_other_step_is_its_rule_frame_by_frame_with_eight_columns_or_with_se
     for p, z in zip(mlp, logits, strict=True):
         mixed = np.float32(weight) * z[:columns] + np.float32(1 - weight) * p[:columns]
         expected.append(7 if first_of_the_largest(p) == 7 else first_of_the_largest(mixed))
-    blend = Blend(Leaf("logits"), Leaf("mlp"), given_value(weight))
-    step = OtherStep(Leaf("mlp"), blend, variant=f"{variant}_smoothing")
+    blend = Blend(HeadOutput("logits"), HeadOutput("mlp"), given_value(weight))
+    step = TwoStageOther(HeadOutput("mlp"), blend, variant=f"{variant}_smoothing")
     assert combined(step, {"mlp": mlp, "logits": logits}).argmax(axis=1).tolist() == expected
 
 
 def test_what_counts_where_a_frame_is_other_may_be_another_method():
     random = np.random.default_rng(5)
     said = {name: scores(random) for name in ("mlp", "tuned", "logits")}
-    inner = Blend(Leaf("tuned"), Leaf("logits"), given_value(0.5))
-    step = OtherStep(
-        Leaf("mlp"),
-        Blend(Leaf("mlp"), inner, given_value(0.6)),
-        Blend(Leaf("mlp"), Leaf("tuned"), given_value(0.8)),
+    inner = Blend(HeadOutput("tuned"), HeadOutput("logits"), given_value(0.5))
+    step = TwoStageOther(
+        HeadOutput("mlp"),
+        Blend(HeadOutput("mlp"), inner, given_value(0.6)),
+        Blend(HeadOutput("mlp"), HeadOutput("tuned"), given_value(0.8)),
     )
     other = said["mlp"].argmax(axis=1) == 7
     expected = 0.6 * said["mlp"] + 0.2 * said["tuned"] + 0.2 * said["logits"]
@@ -149,9 +157,9 @@ def test_what_counts_where_a_frame_is_other_may_be_another_method():
 
 
 def test_a_rule_that_comes_before_smoothing_is_smoothed_itself_and_one_that_comes_after_is_not():
-    before = OtherStep(Leaf("mlp"), Leaf("logits"))
+    before = TwoStageOther(HeadOutput("mlp"), HeadOutput("logits"))
     after = replace(before, variant="seven_after_smoothing")
-    blend = Blend(before, Leaf("sound"), given_value(0.5))
+    blend = Blend(before, HeadOutput("sound"), given_value(0.5))
     assert list(streams(blend)) == [str(before), "sound"]
     assert list(streams(replace(blend, first=after))) == ["mlp", "logits", "sound"]
     said = {"sound": scores(np.random.default_rng(6)), str(before): scores(np.random.default_rng(7))}
@@ -161,10 +169,11 @@ def test_a_rule_that_comes_before_smoothing_is_smoothed_itself_and_one_that_come
 def test_rules_nest():
     random = np.random.default_rng(1)
     said = {name: probabilities(random) for name in ("own", "face", "sound")}
-    blend = Blend(Leaf("face"), Leaf("sound"), given_value(0.5))
-    whole = combined(ThresholdBlend(Leaf("own"), blend, given_value(0.7)), said)
+    blend = Blend(HeadOutput("face"), HeadOutput("sound"), given_value(0.5))
+    whole = combined(ConfidenceGate(HeadOutput("own"), blend, given_value(0.7)), said)
     apart = combined(
-        ThresholdBlend(Leaf("own"), Leaf("both"), given_value(0.7)), {"own": said["own"], "both": combined(blend, said)}
+        ConfidenceGate(HeadOutput("own"), HeadOutput("both"), given_value(0.7)),
+        {"own": said["own"], "both": combined(blend, said)},
     )
     np.testing.assert_array_equal(whole, apart)
 
@@ -198,25 +207,25 @@ def test_ruling_out_nothing_changes_nothing_and_everything_is_refused():
 def test_parts_of_different_label_spaces_are_both_named():
     said = {"eight": np.zeros((3, 8), np.float32), "twelve": np.zeros((3, 12), np.float32)}
     with pytest.raises(SpecError, match="'eight' with 8 and 'twelve' with 12"):
-        combined(Blend(Leaf("eight"), Leaf("twelve"), given_value(0.5)), said)
+        combined(Blend(HeadOutput("eight"), HeadOutput("twelve"), given_value(0.5)), said)
     with pytest.raises(SpecError, match="Only the 8 expressions"):
-        combined(ThresholdBlend(Leaf("twelve"), Leaf("twelve"), given_value(0.5)), said)
+        combined(ConfidenceGate(HeadOutput("twelve"), HeadOutput("twelve"), given_value(0.5)), said)
 
 
 def test_parts_of_different_frames_missing_heads_and_open_numbers_are_refused():
     said = {"a": np.zeros((3, 8), np.float32), "b": np.zeros((4, 8), np.float32)}
     with pytest.raises(SpecError, match="'a' and 'b' have 3 and 4"):
-        combined(Blend(Leaf("a"), Leaf("b"), given_value(0.5)), said)
+        combined(Blend(HeadOutput("a"), HeadOutput("b"), given_value(0.5)), said)
     with pytest.raises(SpecError, match="'c' says; there is a, b"):
-        combined(Leaf("c"), said)
+        combined(HeadOutput("c"), said)
     with pytest.raises(SpecError, match="no value"):
-        combined(Blend(Leaf("a"), Leaf("a"), Tunable(None, (0.5,))), said)
+        combined(Blend(HeadOutput("a"), HeadOutput("a"), SearchedValue(None, (0.5,))), said)
 
 
 def test_nan_is_refused_with_the_name_of_its_head():
     said = {"a": np.full((3, 8), np.nan, np.float32)}
     with pytest.raises(SpecError, match="'a' says holds NaN"):
-        combined(Leaf("a"), said)
+        combined(HeadOutput("a"), said)
 
 
 # What a network itself says

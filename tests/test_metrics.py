@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score, f1_score
 
-from affstore.models.metrics import accuracy, au_f1, ccc, chance, macro_f1, mean_ccc, per_class_f1, score
-from affstore.models.thresholds import DEFAULT, GRID, best_thresholds, decide
+from affstore.models.evaluation.metrics import accuracy, au_f1, ccc, chance, macro_f1, mean_ccc, per_class_f1, score
+from affstore.models.evaluation.thresholds import DEFAULT, GRID, best_thresholds, decide
 from affstore.store.contract.errors import AnnotationError, SpecError
 from affstore.store.contract.labels import AU
 

@@ -17,7 +17,7 @@ from PIL import Image
 from affstore.models.media.sound import read_sound, sound_facts
 from affstore.models.media.video import frames, probe
 from affstore.store.contract.errors import MediaError
-from affstore.tasks.sources import source_artifact
+from affstore.tasks.ingest.sources import source_artifact
 from tests.test_media import colours, decoded, quadrants, sine, write_sound, write_video
 
 CORES = (1, 2, 4, 16)

@@ -16,8 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from affstore.models.extractors import registry
-from affstore.models.extractors.align import vectors_clock
-from affstore.models.extractors.openl3 import OPENL3, openl3_spec, plan_windows
+from affstore.models.extractors.audio.align import vectors_clock
+from affstore.models.extractors.audio.openl3 import OPENL3, openl3_spec, plan_windows
 from affstore.models.extractors.specs import Segmenting, blocks, whole
 from affstore.models.media.resample import FILTERS, resampled
 from affstore.models.media.sound import read_sound, sound_facts

@@ -13,8 +13,8 @@ from affstore.models.faces.specs import DetectorSpec, TrackingSpec
 from affstore.store.contract.keys import digest_arrays, key_of
 from affstore.store.contract.records import Address, Record
 from affstore.tasks import recipes
-from affstore.tasks.jobs import jobs
-from affstore.tasks.planning import plan
+from affstore.tasks.extract.jobs import jobs
+from affstore.tasks.planning.plan import plan
 from affstore.tasks.specs import Profile
 
 FACE = FaceExtractorSpec("enet", 1, 8, 224, WeightsRef("w", "a" * 64))

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from affstore.flows.commands.options import print_json, print_table
-from affstore.flows.pages import markup
+from affstore.flows.report.pages import markup
 from affstore.flows.watch import Screen, to_terminal
 from affstore.store.contract.printable import printable, printable_json
 from affstore.tasks.outcomes import Outcome, as_state
@@ -69,7 +69,7 @@ def test_a_forged_name_reaches_neither_screen_nor_page_nor_state(show, capsys):
 
 
 def test_what_prefect_is_told_of_a_run_is_printable():
-    from affstore.flows.stages import readable, state_of
+    from affstore.flows.stages.stage import readable, state_of
 
     ((key, (value, number)),) = readable({FORGED: (FORGED, 3)}).items()
     for text in (key, value, state_of([outcome()]).message):

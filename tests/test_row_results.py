@@ -8,21 +8,21 @@ import numpy as np
 import pytest
 
 from affstore import FeatureStore
-from affstore.flows.rows import read_row
-from affstore.models.heads.divisions import Folds
-from affstore.models.submission import read_submission
+from affstore.flows.config.experiments import read_experiment
+from affstore.models.challenge_file import read_submission
+from affstore.models.heads.splits import Folds
 from affstore.store.contract.errors import AnnotationError
 from affstore.store.contract.keys import canonical, key_of
 from affstore.store.contract.labels import EXPR
 from affstore.store.contract.records import Address, Artifact
-from affstore.tasks.row_files import row_predictions, write_row_file
-from affstore.tasks.score import result_artifact
+from affstore.tasks.evaluation.experiment_scores import result_artifact
+from affstore.tasks.predict.experiment_files import experiment_predictions, write_experiment_file
 from tests.factories import commit, source
 
 FRAMES = 60
 HEAD_KEY = {"fit": 1}
-SOUND = read_row("abaw6/table5/wav2vec2-smoothed-50")
-FACES = read_row("abaw5/table2/emotieffnet-smoothed")
+SOUND = read_experiment("abaw6/table5/wav2vec2-smoothed-50")
+FACES = read_experiment("abaw5/table2/emotieffnet-smoothed")
 seen = np.r_[np.zeros(5, bool), np.ones(20, bool), np.zeros(10, bool), np.ones(15, bool), np.zeros(10, bool)]
 heard = np.arange(FRAMES) < 45
 
@@ -113,7 +113,7 @@ def test_what_changes_a_rule_changes_the_key_and_a_rule_that_is_the_default_chan
         }.items()
     }
     assert len(set(keys.values())) == 4
-    plain = replace(read_row("abaw6/table5/emotieffnet"), heads=FACES.heads, method=FACES.method.decides)
+    plain = replace(read_experiment("abaw6/table5/emotieffnet"), heads=FACES.heads, method=FACES.method.decides)
     asked = canonical(scored(store, plain)[0].recipe)["asked"]
     assert set(asked["judging"]) == {"kind", "task", "method"}
     assert "requires" not in asked
@@ -123,16 +123,16 @@ def test_a_challenge_s_file_goes_to_the_end_whatever_ends_a_validation_video(tmp
     store = stored(tmp_path, FACES, source("test", FRAMES), face("test", seen), face("one", seen), face("other", seen))
     store = commit(store, *(prediction(one, "test", seen, 70 + k) for k, one in enumerate(FACES.heads)))
     _, shown = scored(store, FACES)
-    found = {one.address.video: one for one in row_predictions(store, FACES, shown.settled)}
+    found = {one.address.video: one for one in experiment_predictions(store, FACES, shown.settled)}
     assert set(found) == {"one", "other", "test"}
     ended = replace(FACES, smooth_over="own", after_last_face="repeat")
-    repeated = next(one for one in row_predictions(store, ended, shown.settled) if one.address.video == "test")
+    repeated = next(one for one in experiment_predictions(store, ended, shown.settled) if one.address.video == "test")
     np.testing.assert_array_equal(found["test"].arrays["smoothed"], repeated.arrays["smoothed"])
     smoothed = found["test"].arrays["smoothed"]
     assert (smoothed[-1] != smoothed[-2]).any()  # the window still moves over the repeated rows
     store = commit(store, *found.values())
     path = tmp_path / "file.txt"
-    write_row_file(store, FACES, shown.settled, path, None)
+    write_experiment_file(store, FACES, shown.settled, path, None)
     listed, values = read_submission(path, "expr")
     assert set(listed.videos) == {"test"}
     assert len(values) == FRAMES

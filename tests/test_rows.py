@@ -12,17 +12,24 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from affstore.flows.row_files import ROWS
-from affstore.flows.row_heads import named
-from affstore.flows.rows import extractors_of, find_rows, read_row, read_row_file, row_names, table_names
+from affstore.flows.config.experiment_files import ROWS
+from affstore.flows.config.experiments import (
+    experiment_names,
+    extractors_of,
+    find_experiments,
+    read_experiment,
+    read_experiment_file,
+    table_names,
+)
+from affstore.flows.config.heads import named
+from affstore.models.ensembles.spec import Blend, ConfidenceGate, HeadOutput, SearchedValue, TwoStageOther, heads_of
 from affstore.models.extractors.registry import spec_of
-from affstore.models.heads.automl_specs import AutoMlSpec
-from affstore.models.heads.divisions import Division
-from affstore.models.heads.finetune_specs import FineTuneSpec
+from affstore.models.heads.automl.spec import AutoMlSpec
+from affstore.models.heads.finetuned.spec import FineTuneSpec
+from affstore.models.heads.mlp.spec import AU_MLP, EXPR_MLP, VA_MLP
 from affstore.models.heads.pretrained import PretrainedSpec
-from affstore.models.heads.sequence_specs import AU_SEQUENCE, EXPR_SEQUENCE, as_ctyunai
-from affstore.models.heads.specs import AU_MLP, EXPR_MLP, VA_MLP
-from affstore.models.methods import Blend, Leaf, OtherStep, ThresholdBlend, Tunable, leaves
+from affstore.models.heads.sequence.spec import AU_SEQUENCE, EXPR_SEQUENCE, as_ctyunai
+from affstore.models.heads.splits import SplitSpec
 from affstore.store.contract.errors import DuplicateNameError, SpecError, UnknownNameError
 from affstore.store.contract.names import name_fault
 from affstore.tasks.specs import Input
@@ -188,7 +195,7 @@ HEARD = {"head": "mlp", "inputs": ["wav2vec2_base_960h"]}
 
 @pytest.fixture(scope="module")
 def rows():
-    return {row.name: row for row in find_rows(("*",))}
+    return {row.name: row for row in find_experiments(("*",))}
 
 
 @pytest.fixture
@@ -206,7 +213,7 @@ def write(tmp_path):
 
 
 def test_every_file_is_a_row_and_no_other_file_is_there(rows):
-    assert tuple(rows) == row_names()
+    assert tuple(rows) == experiment_names()
     assert len(rows) == sum(path.is_file() for path in ROWS.rglob("*")) >= 150
 
 
@@ -357,8 +364,8 @@ def test_where_paper_and_code_disagree_both_can_be_run(rows):
     ]
     assert weight("abaw5/table1/mt-mlp-lightautoml") == 0.7
     assert weight("abaw5/table1/mt-mlp-lightautoml-submitted") == 0.8
-    assert isinstance(rows["abaw5/table2/emotieffnet-smoothed"].method, OtherStep)
-    assert isinstance(rows["abaw5/table2/emotieffnet-smoothed-as-named"].method, Leaf)
+    assert isinstance(rows["abaw5/table2/emotieffnet-smoothed"].method, TwoStageOther)
+    assert isinstance(rows["abaw5/table2/emotieffnet-smoothed-as-named"].method, HeadOutput)
     logits = "abaw5/table2/emotieffnet-logits"
     assert rows[logits].method.variant == "seven_after_smoothing"
     assert rows[f"{logits}-eight"].method.variant == "eight_before_smoothing"
@@ -395,13 +402,13 @@ def test_rows_share_the_heads_that_they_have_in_common(rows):
             assert by_name.setdefault(head.name, head) == head
     of_rows = sum(len(row.heads) for row in rows.values())
     assert len(by_name) < of_rows / 3
-    plain = [row.name for row in rows.values() if read_row("abaw6/table5/emotieffnet").heads[0] in row.heads]
+    plain = [row.name for row in rows.values() if read_experiment("abaw6/table5/emotieffnet").heads[0] in row.heads]
     assert len(plain) > 15
 
 
 def test_a_head_s_name_can_be_stored_and_says_what_it_is(rows):
     for row in rows.values():
-        assert leaves(row.method) == tuple(head.name for head in row.heads)
+        assert heads_of(row.method) == tuple(head.name for head in row.heads)
         for head in row.heads:
             assert name_fault(head.name) is None
             assert head.name.startswith(f"{row.task}-")
@@ -411,11 +418,11 @@ def test_a_head_s_name_can_be_stored_and_says_what_it_is(rows):
 
 
 def test_heads_that_differ_in_anything_have_different_names():
-    one = read_row("abaw6/table5/emotieffnet").heads[0]
+    one = read_experiment("abaw6/table5/emotieffnet").heads[0]
     others = [
         replace(one, inputs=(Input("emotieffnet_b0"),)),
         replace(one, head=replace(one.head, seed=1)),
-        replace(one, division=Division(("train", "validation"), ())),
+        replace(one, division=SplitSpec(("train", "validation"), ())),
         replace(one, head=PretrainedSpec("", "expr"), inputs=(Input("emotieffnet_b0", "logits"),)),
     ]
     assert len({named(head).name for head in (one, *others)}) == 5
@@ -454,7 +461,7 @@ def test_rows_fitted_on_validation_videos_have_fixed_epochs_and_write_files(rows
         everything = [head for head in row.heads if "validation" in head.division.train]
         assert bool(everything) == ("train-validation" in row.name)
         for head in everything:
-            assert head.division == Division(("train", "validation"), ())
+            assert head.division == SplitSpec(("train", "validation"), ())
             assert head.head.selection == "last_epoch"
         assert row.files == row.name.startswith(("abaw6/table6/", "abaw6/table9/"))
         assert not row.files or all(measure.startswith("test ") for measure in row.paper)
@@ -478,16 +485,16 @@ def test_the_streams_are_those_of_the_paper(rows):
 
 
 def test_rows_are_found_by_name_table_paper_and_pattern():
-    names = row_names()
-    assert [row.name for row in find_rows(["abaw6/table3/all"])] == ["abaw6/table3/all"]
-    assert len(find_rows(["abaw6/table3"])) == len(find_rows(["abaw6/table3/"])) == 4
-    assert [row.name for row in find_rows(["abaw5"])] == [name for name in names if name.startswith("abaw5/")]
-    smoothed = [row.name for row in find_rows(["abaw6/*smoothed"])]
+    names = experiment_names()
+    assert [row.name for row in find_experiments(["abaw6/table3/all"])] == ["abaw6/table3/all"]
+    assert len(find_experiments(["abaw6/table3"])) == len(find_experiments(["abaw6/table3/"])) == 4
+    assert [row.name for row in find_experiments(["abaw5"])] == [name for name in names if name.startswith("abaw5/")]
+    smoothed = [row.name for row in find_experiments(["abaw6/*smoothed"])]
     assert smoothed == [name for name in names if name.startswith("abaw6/") and name.endswith("smoothed")]
     assert "abaw6/table5/wav2vec2-smoothed" in smoothed
-    both = find_rows(["abaw6/table3/openl3", "abaw6/table3"])
+    both = find_experiments(["abaw6/table3/openl3", "abaw6/table3"])
     assert [row.name.rpartition("/")[2] for row in both] == ["openl3", "all", "hubert", "wav2vec2-large"]
-    assert find_rows([]) == ()
+    assert find_experiments([]) == ()
 
 
 @pytest.mark.parametrize(
@@ -496,20 +503,20 @@ def test_rows_are_found_by_name_table_paper_and_pattern():
 )
 def test_a_row_that_does_not_exist_is_refused_with_the_nearest(asked, near):
     with pytest.raises(UnknownNameError, match="No row, table or paper is called") as error:
-        find_rows([asked])
+        find_experiments([asked])
     assert near in str(error.value)
     with pytest.raises(UnknownNameError):
-        read_row("abaw6/../abaw6/table3/all")
+        read_experiment("abaw6/../abaw6/table3/all")
 
 
 def test_tables_and_papers_are_listed():
     assert {"abaw5", "abaw5/table1", "abaw6/figure2", "notebooks/expr"} <= set(table_names())
-    assert all(find_rows([name]) for name in ("abaw6/table9", "abaw6/figure2"))
+    assert all(find_experiments([name]) for name in ("abaw6/table9", "abaw6/figure2"))
 
 
 def test_listing_names_imports_nothing_heavy():
     code = (
-        "import sys; from flows.rows import row_names; assert row_names();"
+        "import sys; from affstore.flows.config.experiments import experiment_names; assert experiment_names();"
         "heavy = {'pydantic', 'torch', 'tensorflow', 'prefect', 'zarr', 'numpy', 'polars'} & set(sys.modules);"
         "assert not heavy, heavy"
     )
@@ -518,7 +525,7 @@ def test_listing_names_imports_nothing_heavy():
 
 def test_reading_every_row_imports_no_network():
     code = (
-        "import sys; from flows.rows import find_rows; assert find_rows(['*']);"
+        "import sys; from affstore.flows.config.experiments import find_experiments; assert find_experiments(['*']);"
         "heavy = {'torch', 'tensorflow', 'keras', 'prefect', 'lightautoml', 'matplotlib'} & set(sys.modules);"
         "assert not heavy, heavy"
     )
@@ -529,36 +536,36 @@ def test_reading_every_row_imports_no_network():
 
 
 def test_a_row_of_one_s_own_is_read_and_called_as_its_file(write):
-    row = read_row_file(write("My_row.yaml", smooth_frames=50))
-    assert (row.name, row.title, row.smooth_frames) == ("my_row", "A row", Tunable(50, (50,)))
+    row = read_experiment_file(write("My_row.yaml", smooth_frames=50))
+    assert (row.name, row.title, row.smooth_frames) == ("my_row", "A row", SearchedValue(50, (50,)))
     assert row.heads[0].inputs == (Input("emotieffnet_b0"),)
-    assert read_row_file(write(name="lab/mine")).name == "lab/mine"
+    assert read_experiment_file(write(name="lab/mine")).name == "lab/mine"
 
 
 def test_a_row_of_one_s_own_runs_beside_the_papers_and_shares_their_heads(write):
     path = write(like="abaw6/table5/emotieffnet", task=None, method=None, smooth_frames=7)
-    own, theirs = find_rows([str(path), "abaw6/table5/emotieffnet"])
+    own, theirs = find_experiments([str(path), "abaw6/table5/emotieffnet"])
     assert own.heads == theirs.heads
     assert (own.title, own.paper, own.smooth_frames.value) == ("A row", {}, 7)
 
 
 def test_a_row_like_another_takes_over_what_is_run_and_nothing_that_is_said(write):
-    theirs = read_row("abaw6/table4/emotieffnet-b0-without-other")
-    own = read_row_file(write(like=theirs.name, task=None, method=None))
+    theirs = read_experiment("abaw6/table4/emotieffnet-b0-without-other")
+    own = read_experiment_file(write(like=theirs.name, task=None, method=None))
     assert (own.heads, own.method, own.without) == (theirs.heads, theirs.method, theirs.without)
     assert (own.paper, own.note, own.status) == ({}, "", "published")
 
 
 def test_a_row_may_be_like_one_of_one_s_own(write):
     write("base.yaml", smooth_frames={"value": 25, "grid": [0, 25]})
-    assert read_row_file(write(like="base.yaml", method=None)).smooth_frames == Tunable(25, (0, 25))
+    assert read_experiment_file(write(like="base.yaml", method=None)).smooth_frames == SearchedValue(25, (0, 25))
 
 
 def test_fields_of_a_head_can_be_changed_those_of_its_parts_too(write):
     changes = {"window": {"length": 100, "stride": 50}, "tcn": {"channels": [[64, 32]]}, "seed": 3}
     changes["optimiser"] = {"name": "adamw", "learning_rate": 1}
     method = {"head": "sequence", "inputs": ["emotieffnet_b0"], "epochs": 2, "changes": changes}
-    head = read_row_file(write(method=method)).heads[0].head
+    head = read_experiment_file(write(method=method)).heads[0].head
     assert (head.window.length, head.tcn.channels, head.epochs, head.seed) == (100, ((64, 32),), 2, 3)
     assert (head.optimiser.name, head.optimiser.learning_rate, head.tcn.kernel) == (
         "adamw",
@@ -569,10 +576,14 @@ def test_fields_of_a_head_can_be_changed_those_of_its_parts_too(write):
 
 def test_methods_are_made_of_methods(write):
     heard = {"blend": {"first": GOOD["method"], "second": HEARD, "weight": {"grid": [0.5, 0.7]}}}
-    row = read_row_file(write(method={"threshold_blend": {"pretrained": SURE, "otherwise": heard, "threshold": 0.7}}))
+    row = read_experiment_file(
+        write(method={"threshold_blend": {"pretrained": SURE, "otherwise": heard, "threshold": 0.7}})
+    )
     sure, face, sound = (head.name for head in row.heads)
-    assert row.method == ThresholdBlend(
-        Leaf(sure), Blend(Leaf(face), Leaf(sound), Tunable(None, (0.5, 0.7))), Tunable(0.7, (0.7,))
+    assert row.method == ConfidenceGate(
+        HeadOutput(sure),
+        Blend(HeadOutput(face), HeadOutput(sound), SearchedValue(None, (0.5, 0.7))),
+        SearchedValue(0.7, (0.7,)),
     )
 
 
@@ -582,7 +593,7 @@ def test_a_weight_and_its_grid_arrive_as_they_were_written(tmp_path_factory, val
     weight = {"value": value, "grid": grid}
     method = {"blend": {"first": GOOD["method"], "second": HEARD, "weight": weight}}
     path.write_text(yaml.safe_dump({**GOOD, "method": method}))
-    assert read_row_file(path).method.weight == Tunable(value, tuple(grid))
+    assert read_experiment_file(path).method.weight == SearchedValue(value, tuple(grid))
 
 
 MLP, SEQ = GOOD["method"], {"head": "sequence", "inputs": ["emotieffnet_b0"]}
@@ -709,7 +720,7 @@ def test_a_file_is_refused_in_one_sentence_with_file_and_field(write, what):
     changes, field, why = BAD[what]
     path = write(**changes)
     with pytest.raises(SpecError) as error:
-        read_row_file(path)
+        read_experiment_file(path)
     message = str(error.value)
     assert str(path) in message
     assert field in message
@@ -721,7 +732,7 @@ def test_rows_that_are_like_each_other_are_refused(write):
     one, other = write("one.yaml", like="other.yaml"), write("other.yaml", like="one.yaml")
     for path in (one, other):
         with pytest.raises(SpecError, match=r"'like'.*which is like this one again"):
-            read_row_file(path)
+            read_experiment_file(path)
 
 
 @pytest.mark.parametrize(
@@ -738,15 +749,15 @@ def test_a_file_that_is_no_row_is_refused(tmp_path, text, why):
     path = tmp_path / "mine.yaml"
     path.write_text(text)
     with pytest.raises(SpecError, match=why):
-        read_row_file(path)
+        read_experiment_file(path)
     with pytest.raises(SpecError, match="cannot be read as a row"):
-        read_row_file(tmp_path / "absent.yaml")
+        read_experiment_file(tmp_path / "absent.yaml")
 
 
 def test_two_rows_with_one_name_are_refused(write):
     one, other = str(write("one.yaml", name="mine")), str(write("other.yaml", name="mine"))
-    assert len(find_rows([one, one])) == 1
+    assert len(find_experiments([one, one])) == 1
     with pytest.raises(DuplicateNameError, match=r"one.yaml' and '.*other.yaml' are both called 'mine'"):
-        find_rows([one, other])
+        find_experiments([one, other])
     with pytest.raises(DuplicateNameError, match="a row of affstore's is called 'abaw6/table3/all'"):
-        read_row_file(write("third.yaml", name="abaw6/table3/all"))
+        read_experiment_file(write("third.yaml", name="abaw6/table3/all"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from affstore.flows.runners import RunnerSpec
+from affstore.flows.runners.base import RunnerSpec
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from affstore.models.extractors.segments import Segment, cut
+from affstore.models.extractors.audio.segments import Segment, cut
 from affstore.models.extractors.specs import Segmenting, blocks, whole
 from affstore.store.contract.errors import SpecError
 

@@ -15,15 +15,20 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from affstore.models.evaluation.metrics import accuracy, mean_ccc
+from affstore.models.evaluation.thresholds import decide
 from affstore.models.heads.checkpoints import read_checkpoint
+from affstore.models.heads.class_weights import class_weights
 from affstore.models.heads.event_log import EventLog
 from affstore.models.heads.examples import Examples
-from affstore.models.heads.keras_mlp import fit, predict
+from affstore.models.heads.mlp.keras_mlp import fit
+from affstore.models.heads.mlp.spec import EXPR_MLP
 from affstore.models.heads.moments import moments_of
-from affstore.models.heads.sequence_head import Conduct, FittedSequence, fit_sequence, predict_sequence
-from affstore.models.heads.sequence_losses import Objective, activated, concordance_loss
-from affstore.models.heads.sequence_parts import EncoderSpec, OptimiserSpec, TcnSpec, usual_channels
-from affstore.models.heads.sequence_specs import (
+from affstore.models.heads.sequence.dataset import Labels, MemorySequences, Piece, Streams, merge
+from affstore.models.heads.sequence.head import FittedSequence, TrainerOptions, fit_sequence, predict_sequence
+from affstore.models.heads.sequence.losses import Objective, activated, concordance_loss
+from affstore.models.heads.sequence.parts import EncoderSpec, OptimiserSpec, TcnSpec, usual_channels
+from affstore.models.heads.sequence.spec import (
     AU_SEQUENCE,
     EXPR_SEQUENCE,
     PAPER_SEQUENCES,
@@ -33,15 +38,10 @@ from affstore.models.heads.sequence_specs import (
     trained_for,
     without_encoder,
 )
-from affstore.models.heads.sequence_windows import outputs_of, stack
-from affstore.models.heads.sequences import Labels, MemorySequences, Piece, Streams, merge
-from affstore.models.heads.specs import EXPR_MLP
-from affstore.models.heads.tcn import Stream
-from affstore.models.heads.tcn_transformer import EncoderLayer, build, initialise, load_arrays, to_arrays
+from affstore.models.heads.sequence.tcn import Stream
+from affstore.models.heads.sequence.tcn_transformer import EncoderLayer, build, initialise, load_arrays, to_arrays
+from affstore.models.heads.sequence.windows import outputs_of, stack
 from affstore.models.heads.videos import LabelledVideos
-from affstore.models.heads.weights import class_weights
-from affstore.models.metrics import accuracy, mean_ccc
-from affstore.models.thresholds import decide
 from affstore.store.contract.errors import AnnotationError, ArchitectureError, SpecError, WeightsError
 from affstore.store.contract.keys import digest_arrays, key_of
 from affstore.store.contract.windows import WindowSpec, window_starts
@@ -112,7 +112,7 @@ def drawn(network, seed: int = 1):
     return network
 
 
-def say(network, streams: Streams) -> np.ndarray:
+def predict(network, streams: Streams) -> np.ndarray:
     """Scores of one window of exactly these frames."""
     batch = stack([streams], len(streams), 1)
     with torch.inference_mode():
@@ -143,7 +143,7 @@ def test_the_papers_heads_are_as_published():
 
 def test_the_papers_network_has_the_papers_shapes():
     with torch.device("meta"):
-        from affstore.models.heads.tcn_transformer import TcnTransformer
+        from affstore.models.heads.sequence.tcn_transformer import TcnTransformer
 
         network = TcnTransformer(EXPR_SEQUENCE, (1280, 1024, 512, 256))
     channels = [[level.second.weight.shape[0] for level in stream.levels] for stream in network.streams]
@@ -296,7 +296,7 @@ def test_what_stands_where_nothing_is_present_changes_nothing(seed, frames, posi
     other = [array.copy() for array in x]
     for i, array in enumerate(other):
         array[~present[:, i]] = random.choice([np.nan, np.inf, 1e30, -7])
-    said, again = (say(network, Streams(tuple(values), present)) for values in (x, other))
+    said, again = (predict(network, Streams(tuple(values), present)) for values in (x, other))
     assert np.isfinite(said).all()
     np.testing.assert_array_equal(said, again)
 
@@ -309,9 +309,9 @@ def test_what_is_present_changes_something_and_so_does_presence():
     louder[0][frame] += 1
     hidden = streams.present.copy()
     hidden[frame, 0] = False
-    said = say(network, streams)
-    assert (say(network, Streams(louder, streams.present)) != said).any()
-    assert (say(network, Streams(streams.values, hidden)) != said).any()
+    said = predict(network, streams)
+    assert (predict(network, Streams(louder, streams.present)) != said).any()
+    assert (predict(network, Streams(streams.values, hidden)) != said).any()
 
 
 @settings(max_examples=25)
@@ -326,7 +326,7 @@ def test_padding_changes_nothing(seed, frames, windows):
         padded = network(batch.streams, batch.present, batch.real).numpy()
         loud = [torch.where(batch.real[:, :, None], values, 1e3) for values in batch.streams]
         louder = network(loud, batch.present | ~batch.real[:, :, None], batch.real).numpy()
-    np.testing.assert_allclose(padded, say(network, streams), atol=1e-5)
+    np.testing.assert_allclose(padded, predict(network, streams), atol=1e-5)
     np.testing.assert_array_equal(padded, louder)
 
 
@@ -334,8 +334,8 @@ def test_frames_without_anything_are_not_attended_to():
     network = drawn(network_of(tiny()))
     streams = piece(videos(frames=(20,)), 0, 0, 20)
     streams.present[12:] = False
-    np.testing.assert_allclose(say(network, streams)[:12], say(network, streams.cut(0, 12)), atol=1e-5)
-    blind = say(network, Streams(streams.values, np.zeros((20, 2), bool)))
+    np.testing.assert_allclose(predict(network, streams)[:12], predict(network, streams.cut(0, 12)), atol=1e-5)
+    blind = predict(network, Streams(streams.values, np.zeros((20, 2), bool)))
     assert np.isfinite(blind).all()
 
 
@@ -379,7 +379,7 @@ def test_parameters_travel_as_arrays():
     arrays = to_arrays(network)
     load_arrays(other, {name: array.copy() for name, array in reversed(arrays.items())})
     streams = piece(videos(frames=(20,)), 0, 0, 20)
-    np.testing.assert_array_equal(say(network, streams), say(other, streams))
+    np.testing.assert_array_equal(predict(network, streams), predict(other, streams))
     assert all(array.dtype == np.float32 and name.isidentifier() for name, array in arrays.items())
     with pytest.raises(ArchitectureError, match=r"'perceptrons_0_0_bias' should be .* and is absent"):
         load_arrays(other, {name: array for name, array in arrays.items() if name != "perceptrons_0_0_bias"})
@@ -423,7 +423,7 @@ def test_a_prediction_is_that_of_its_windows(frames):
     assert said.shape == (frames, 8)
     np.testing.assert_allclose(said.sum(axis=1), 1, atol=1e-5)
     starts = window_starts(spec.window, frames)
-    parts = [activated(spec, torch.from_numpy(say(network, streams.cut(s, s + 20)))).numpy() for s in starts]
+    parts = [activated(spec, torch.from_numpy(predict(network, streams.cut(s, s + 20)))).numpy() for s in starts]
     np.testing.assert_allclose(said, merge(frames, starts, parts), atol=1e-6)
 
 
@@ -435,7 +435,7 @@ def test_how_many_windows_make_a_pass_changes_no_more_than_rounding(monkeypatch)
         return outputs_of(network, lambda starts: [streams.cut(start, start + 20) for start in starts], 75, CPU)
 
     alone = run()
-    monkeypatch.setattr("affstore.models.heads.sequence_windows._WINDOWS_A_PASS", {"cpu": 4})
+    monkeypatch.setattr("affstore.models.heads.sequence.windows._WINDOWS_A_PASS", {"cpu": 4})
     np.testing.assert_allclose(run(), alone, atol=1e-6)
 
 
@@ -699,7 +699,7 @@ def test_a_device_that_is_not_there_and_missing_validation_are_refused():
         fit_sequence(tiny(), videos())
     if not torch.cuda.is_available():
         with pytest.raises(SpecError, match="no device 'cuda'"):
-            fit_sequence(tiny(), videos(), videos(seed=1), Conduct(device="cuda"))
+            fit_sequence(tiny(), videos(), videos(seed=1), TrainerOptions(device="cuda"))
 
 
 def test_training_that_diverges_says_so():
@@ -740,7 +740,7 @@ def test_a_training_that_broke_off_anywhere_ends_with_the_same_bits(tmp_path):
     whole = fit_sequence(spec, videos(), videos(seed=1))
     # 7 reads find the moments, 8 make an epoch.
     for last in range(9, 7 + 3 * 8, 5):
-        conduct = Conduct(checkpoints=tmp_path / str(last), every_steps=1)
+        conduct = TrainerOptions(checkpoints=tmp_path / str(last), every_steps=1)
         with pytest.raises(Interrupted):
             fit_sequence(spec, Fragile(videos(), last, interrupt), videos(seed=1), conduct)
         assert bits(fit_sequence(spec, videos(), videos(seed=1), conduct)) == bits(whole)
@@ -753,9 +753,9 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 sys.path.insert(0, {tests!r})
-from test_sequence_head import Conduct, Fragile, fit_sequence, tiny, videos
+from test_sequence_head import TrainerOptions, Fragile, fit_sequence, tiny, videos
 train = Fragile(videos(), 150, lambda: os.kill(os.getpid(), signal.SIGKILL))
-fit_sequence(tiny(epochs=30), train, videos(seed=1), Conduct(checkpoints=Path(sys.argv[1]), every_steps=2))
+fit_sequence(tiny(epochs=30), train, videos(seed=1), TrainerOptions(checkpoints=Path(sys.argv[1]), every_steps=2))
 """
 
 
@@ -765,13 +765,13 @@ def test_a_killed_process_that_is_started_again_ends_with_the_same_bits(tmp_path
     command = [sys.executable, "-c", KILLED.format(tests=tests), str(tmp_path)]
     assert subprocess.run(command, env=environment, check=False).returncode == -signal.SIGKILL
     again = Fragile(videos(), -1, interrupt)
-    head = fit_sequence(tiny(epochs=30), again, videos(seed=1), Conduct(checkpoints=tmp_path, every_steps=2))
+    head = fit_sequence(tiny(epochs=30), again, videos(seed=1), TrainerOptions(checkpoints=tmp_path, every_steps=2))
     assert 30 * 8 - 150 < again.reads < 30 * 8  # it went on, and did not begin anew
     assert bits(head) == bits(fit_sequence(tiny(epochs=30), videos(), videos(seed=1)))
 
 
 def test_a_checkpoint_of_another_training_or_a_damaged_one_is_refused(tmp_path):
-    conduct = Conduct(checkpoints=tmp_path)
+    conduct = TrainerOptions(checkpoints=tmp_path)
     fit_sequence(tiny(), videos(), videos(seed=1), conduct)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["training.safetensors"]
     for spec, train in ((tiny(seed=4), videos()), (tiny(), videos(seed=4))):
@@ -788,7 +788,7 @@ def test_tensorflow_reads_the_log(tmp_path):
     import tensorflow as tf
 
     spec = tiny()
-    conduct = Conduct(checkpoints=tmp_path / "held", events=tmp_path / "log")
+    conduct = TrainerOptions(checkpoints=tmp_path / "held", events=tmp_path / "log")
     head = fit_sequence(spec, videos(), videos(seed=1), conduct)
     fit_sequence(spec, videos(), videos(seed=1), conduct)  # goes on from the end: the log is the same again
     (path,) = (tmp_path / "log").iterdir()

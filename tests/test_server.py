@@ -16,15 +16,15 @@ from pathlib import Path
 
 import pytest
 
-from affstore.flows import served
 from affstore.flows import server as servers
+from affstore.flows import shared_server as served
 from affstore.flows.interrupts import Interrupted
-from affstore.flows.runners import RunnerSpec, task_runner
+from affstore.flows.runners.base import RunnerSpec, task_runner
 from affstore.flows.server import Server, ServerError, prefect_server
 from affstore.flows.watch import Watcher, shown_by
+from affstore.tasks.cancellation import reset_cancellation
 from affstore.tasks.outcomes import Outcome
-from affstore.tasks.progress import begin
-from affstore.tasks.specs import Bench
+from affstore.tasks.specs import WorkerContext
 from tests.tasks_of_tests import double, note
 
 
@@ -80,18 +80,18 @@ def test_a_second_command_shares_the_server_and_leaves_it_to_the_first(server, h
 
 def stages(folder):
     """Two stages as the flows have them; Prefect is imported with them."""
-    from affstore.flows.stages import performed, results, stage
+    from affstore.flows.stages.stage import performed, results, stage
 
     @stage("ingest")
-    def ingest(bench, numbers, before=lambda: None):
+    def ingest(context, numbers, before=lambda: None):
         before()
         found = dict(one for ended in results(double, {str(n): (n,) for n in numbers}) for one in ended)
         performed(note, folder / "noted", sum(found.values()))
         return [Outcome("ingest", name, "quarantined" if value == 4 else "done") for name, value in found.items()]
 
     @stage("pipeline")
-    def pipeline(bench, numbers, before=lambda: None):
-        return [*ingest(bench, numbers, before), *ingest(bench, numbers)]
+    def pipeline(context, numbers, before=lambda: None):
+        return [*ingest(context, numbers, before), *ingest(context, numbers)]
 
     return pipeline
 
@@ -100,11 +100,11 @@ THREADS = RunnerSpec(workers=2)
 
 
 def carried_out(server, folder, runner=THREADS, **how):
-    from affstore.flows.stages import run_on
+    from affstore.flows.stages.stage import run_on
 
-    begin()
-    with task_runner(runner) as runs_on, run_on(server, runs_on):
-        return stages(folder)(Bench(str(folder / "my store"), "1a2b", folder), (1, 2, 3), **how)
+    reset_cancellation()
+    with task_runner(runner) as task_runner_in_use, run_on(server, task_runner_in_use):
+        return stages(folder)(WorkerContext(str(folder / "my store"), "1a2b", folder), (1, 2, 3), **how)
 
 
 def flow_runs(name):

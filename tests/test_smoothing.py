@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from affstore.models.smoothing import box_smooth, fill_gaps
+from affstore.models.postprocess import box_smooth, fill_gaps
 from affstore.store.contract.errors import SpecError
 
 seeds = st.integers(0, 2**32 - 1)

@@ -20,8 +20,8 @@ from transformers import (
 )
 
 from affstore.models.extractors import registry
+from affstore.models.extractors.audio.network import SpeechNetwork
 from affstore.models.extractors.specs import Segmenting, WeightsRef, blocks, whole
-from affstore.models.extractors.speech_network import SpeechNetwork
 from affstore.models.media.sound import read_sound
 from affstore.models.networks.speech import Features, speech
 from affstore.models.weights import architectures

@@ -16,10 +16,10 @@ from zarr.storage import MemoryStore
 
 from affstore import FeatureStore, FrameWindows
 from affstore.models.heads.examples import Examples
-from affstore.models.heads.keras_mlp import fit
-from affstore.models.heads.rows import read_all
-from affstore.models.heads.sequences import Piece
-from affstore.models.heads.specs import EXPR_MLP
+from affstore.models.heads.frame_dataset import read_all
+from affstore.models.heads.mlp.keras_mlp import fit
+from affstore.models.heads.mlp.spec import EXPR_MLP
+from affstore.models.heads.sequence.dataset import Piece
 from affstore.models.heads.videos import LabelledVideos, Window
 from affstore.store.contract.errors import AnnotationError, NotFoundError, SpecError, StoreError
 from affstore.store.contract.keys import digest_arrays
@@ -29,10 +29,10 @@ from affstore.store.engine.blocks import create_in_blocks
 from affstore.store.engine.draft import _chunk_rows
 from affstore.store.engine.ranges import RowRange, _is_plain, read_ranges, read_rows
 from affstore.store.engine.row_reader import RowReader
-from affstore.tasks.examples import Seen, read_examples
-from affstore.tasks.labelled_rows import StoreRows
 from affstore.tasks.specs import Input
-from affstore.tasks.streams import StoreSequences, streams_of
+from affstore.tasks.training.examples import LabelledSubject, read_examples
+from affstore.tasks.training.frame_dataset import StoreFrames
+from affstore.tasks.training.sequence_dataset import StoreSequences, streams_of
 from tests.factories import commit, source, visual
 
 FRAMES = {"a": 1300, "b": 37, "c": 520, "d": 600}
@@ -82,7 +82,7 @@ def store():
 @pytest.fixture(scope="module")
 def seen(store):
     return [
-        Seen(
+        LabelledSubject(
             store.get(Address("label", "expr", video, "main")),
             tuple(
                 store.get(Address("audio", "sound", video) if part.extractor == "sound" else address)
@@ -96,7 +96,7 @@ def seen(store):
 
 @pytest.mark.parametrize("block", [100, 512, 1024, 5000])
 def test_rows_in_blocks_are_the_examples_read_at_once(store, seen, block):
-    rows, examples = StoreRows(store, seen, INPUTS, block), read_examples(store, seen, INPUTS, "training")
+    rows, examples = StoreFrames(store, seen, INPUTS, block), read_examples(store, seen, INPUTS, "training")
     assert rows.width == 8 + 5 + 3
     assert len(rows) == len(examples) == sum(rows.blocks)
     assert min(rows.blocks) > 0
@@ -109,17 +109,17 @@ def test_a_head_from_the_store_has_the_bits_of_a_head_from_memory(store, seen):
     examples = read_examples(store, seen[:2], INPUTS, "training")
     held_out = read_examples(store, seen[2:], INPUTS, "validation")
     of_memory = fit(spec, examples, held_out)
-    of_store = fit(spec, StoreRows(store, seen[:2], INPUTS), StoreRows(store, seen[2:], INPUTS))
+    of_store = fit(spec, StoreFrames(store, seen[:2], INPUTS), StoreFrames(store, seen[2:], INPUTS))
     assert digest_arrays({**of_store.parameters, **of_store.curve}) == digest_arrays(
         {**of_memory.parameters, **of_memory.curve}
     )
 
 
 def test_a_row_knows_its_video_and_its_frame(store, seen):
-    rows = StoreRows(store, seen, INPUTS, 100)
+    rows = StoreFrames(store, seen, INPUTS, 100)
     names = [rows.name_of(row) for row in range(len(rows))]
     assert len(set(names)) == len(names)
-    first = len(StoreRows(store, seen[:1], INPUTS))
+    first = len(StoreFrames(store, seen[:1], INPUTS))
     usable = [store.read(record.address)["present"] for record in seen[1].features]
     usable = np.logical_and.reduce([*usable, store.read(seen[1].label.address)["known"][:, 0]])
     assert names[first] == f"frame {np.flatnonzero(usable)[0]} of video 'b'"
@@ -129,7 +129,7 @@ def test_rows_are_read_at_the_snapshot_that_they_were_made_at(seen):
     store = FeatureStore.create("memory:moving")
     store = commit(store, source("b", 37), face("b", 1), sound("b", 2), label("b", 3))
     records = [store.get(seen[1].label.address), *(store.get(record.address) for record in seen[1].features)]
-    rows = StoreRows(store, [Seen(records[0], tuple(records[1:]))], INPUTS)
+    rows = StoreFrames(store, [LabelledSubject(records[0], tuple(records[1:]))], INPUTS)
     before = read_all(rows, "training")
     commit(store, face("b", 9))
     np.testing.assert_array_equal(read_all(rows, "training"), before)
@@ -138,14 +138,14 @@ def test_rows_are_read_at_the_snapshot_that_they_were_made_at(seen):
 def test_an_input_that_an_extractor_does_not_give_is_refused(store, seen):
     asked = (Input("face", "valence_arousal"),)
     one = [replace(part, features=part.features[:1]) for part in seen]
-    for opened in (StoreRows, StoreSequences):
+    for opened in (StoreFrames, StoreSequences):
         with pytest.raises(SpecError, match="'face' gives no valence_arousal"):
             opened(store, one, asked)
 
 
 def test_where_nothing_is_labelled_there_is_nothing_to_learn(store, seen):
     for none in ([], seen[3:]):
-        rows = StoreRows(store, none, INPUTS)
+        rows = StoreFrames(store, none, INPUTS)
         assert (len(rows), list(rows.blocks)) == (0, [])
         with pytest.raises(AnnotationError, match="no training example with a known label"):
             fit(EXPR_MLP, rows, rows)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from affstore.models.submission import every_frame, read_sample, read_submission, write_submission
+from affstore.models.challenge_file import every_frame, read_sample, read_submission, write_submission
 from affstore.store.contract.errors import SpecError
 from affstore.store.contract.labels import AU, EXPR
 

@@ -10,16 +10,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score, f1_score
 
-from affstore.models.judging import Chosen, JudgedVideo, Judging, apply, decided, judge
-from affstore.models.methods import Blend, Leaf, OtherStep, ThresholdBlend, Tunable, settled
-from affstore.models.smoothing import box_smooth
-from affstore.models.thresholds import GRID
-from affstore.models.tuning import choose, kernel_curve, threshold_curve
+from affstore.models.ensembles.spec import Blend, ConfidenceGate, HeadOutput, SearchedValue, TwoStageOther, with_values
+from affstore.models.ensembles.tune import choose, kernel_curve, threshold_curve
+from affstore.models.evaluation.evaluate import (
+    EvaluationSpec,
+    EvaluationVideo,
+    TunedParameters,
+    evaluate,
+    predict_labels,
+    predict_video,
+)
+from affstore.models.evaluation.thresholds import GRID
+from affstore.models.postprocess import box_smooth
 from affstore.store.contract.errors import AnnotationError, SpecError, UnknownNameError
 
 seeds = st.integers(0, 2**32 - 1)
 TENTHS = tuple(k / 10 for k in range(11))
-AFTER_PAPERS = Chosen(Leaf("mlp"), 0, None)
+AFTER_PAPERS = TunedParameters(HeadOutput("mlp"), 0, None)
 
 
 def softmax(x):
@@ -36,7 +43,7 @@ def expr_videos(seed=0, lengths=(60, 9, 130), heads=("mlp", "own"), skill=1.0):
         said = {head: softmax(random.normal(size=(frames, 8)) + skill * np.eye(8)[truth]) for head in heads}
         known = random.random((frames, 1)) < 0.9
         value = np.where(known, truth[:, None], -1).astype(np.int8)
-        videos.append(JudgedVideo(f"video{number}", said, value, known))
+        videos.append(EvaluationVideo(f"video{number}", said, value, known))
     return videos
 
 
@@ -49,7 +56,7 @@ def au_videos(thresholds, seed=0, lengths=(700, 900)):
         value = (said >= np.array(thresholds, np.float32)).astype(np.int8)
         known = random.random((frames, 12)) < 0.98
         value[~known] = 1 - value[~known]  # misleading: must not be looked at
-        videos.append(JudgedVideo(f"video{number}", {"mlp": said}, value, known))
+        videos.append(EvaluationVideo(f"video{number}", {"mlp": said}, value, known))
     return videos
 
 
@@ -58,12 +65,12 @@ def va_videos(truth_of, seed=0, lengths=(300, 200)):
     videos = []
     for number, frames in enumerate(lengths):
         said = {head: random.normal(size=(frames, 2)).astype(np.float32) for head in ("mlp", "lama")}
-        videos.append(JudgedVideo(f"video{number}", said, truth_of(said), np.ones((frames, 2), bool)))
+        videos.append(EvaluationVideo(f"video{number}", said, truth_of(said), np.ones((frames, 2), bool)))
     return videos
 
 
 def searched(value=None, grid=TENTHS):
-    return Tunable(value, grid)
+    return SearchedValue(value, grid)
 
 
 # What is planted is found
@@ -71,29 +78,29 @@ def searched(value=None, grid=TENTHS):
 
 def test_a_planted_kernel_is_found():
     videos = va_videos(lambda said: box_smooth(said["mlp"], 7))
-    judging = Judging("va", Leaf("mlp"), searched(grid=(0, 3, 5, 7, 10, 25)))
+    judging = EvaluationSpec("va", HeadOutput("mlp"), searched(grid=(0, 3, 5, 7, 10, 25)))
     chosen = choose(judging, videos, search=False)
     assert chosen.smooth_frames == 7
-    assert judge(judging, chosen, videos).value == pytest.approx(1, abs=1e-6)
+    assert evaluate(judging, chosen, videos).value == pytest.approx(1, abs=1e-6)
 
 
 def test_a_planted_weight_is_found_in_numbers_and_in_classes():
-    method = Blend(Leaf("mlp"), Leaf("lama"), searched())
+    method = Blend(HeadOutput("mlp"), HeadOutput("lama"), searched())
     mixed = va_videos(lambda said: np.float32(0.3) * said["mlp"] + np.float32(0.7) * said["lama"])
-    assert choose(Judging("va", method), mixed, search=True).said == {"smooth_frames": 0, "weight": 0.3}
+    assert choose(EvaluationSpec("va", method), mixed, search=True).said == {"smooth_frames": 0, "weight": 0.3}
 
     videos = [
         replace(video, value=(0.3 * video.outputs["mlp"] + 0.7 * video.outputs["own"]).argmax(axis=1)[:, None])
         for video in expr_videos(lengths=(4000,))
     ]
-    method = Blend(Leaf("mlp"), Leaf("own"), searched())
-    assert choose(Judging("expr", method), videos, search=True).said["weight"] == 0.3
+    method = Blend(HeadOutput("mlp"), HeadOutput("own"), searched())
+    assert choose(EvaluationSpec("expr", method), videos, search=True).said["weight"] == 0.3
 
 
 def test_two_planted_weights_are_found_together():
-    method = Blend(Blend(Leaf("mlp"), Leaf("lama"), searched()), Leaf("mlp"), searched())
+    method = Blend(Blend(HeadOutput("mlp"), HeadOutput("lama"), searched()), HeadOutput("mlp"), searched())
     videos = va_videos(lambda said: np.float32(0.44) * said["mlp"] + np.float32(0.56) * said["lama"])
-    assert choose(Judging("va", method), videos, search=True).said == {
+    assert choose(EvaluationSpec("va", method), videos, search=True).said == {
         "smooth_frames": 0,
         "weight": 0.7,
         "weight_2": 0.2,
@@ -103,20 +110,20 @@ def test_two_planted_weights_are_found_together():
 def test_planted_thresholds_are_found():
     planted = tuple(float(t) for t in np.random.default_rng(1).choice(GRID, 12))
     videos = au_videos(planted)
-    judging = Judging("au", Leaf("mlp"), thresholds="tuned")
+    judging = EvaluationSpec("au", HeadOutput("mlp"), thresholds="tuned")
     chosen = choose(judging, videos, search=False)
     assert chosen.thresholds == planted
     assert chosen.said["thresholds"] == list(planted)
-    assert judge(judging, chosen, videos).value == 1
+    assert evaluate(judging, chosen, videos).value == 1
 
 
 def test_a_planted_threshold_of_the_rule_is_found():
     videos = []
-    rule = ThresholdBlend(Leaf("own"), Leaf("mlp"), Tunable(0.6, ()))
+    rule = ConfidenceGate(HeadOutput("own"), HeadOutput("mlp"), SearchedValue(0.6, ()))
     for video in expr_videos(lengths=(3000,), skill=2.0):
-        _, said = apply(Judging("expr", rule), Chosen(rule, 0, None), video)
+        _, said = predict_video(EvaluationSpec("expr", rule), TunedParameters(rule, 0, None), video)
         videos.append(replace(video, value=said))
-    judging = Judging("expr", replace(rule, threshold=searched()))
+    judging = EvaluationSpec("expr", replace(rule, threshold=searched()))
     assert choose(judging, videos, search=False).said["threshold"] == 0.6
     curve = threshold_curve(judging, choose(judging, videos, search=False), videos, TENTHS)
     assert max(curve, key=curve.__getitem__) == 0.6
@@ -127,9 +134,9 @@ def test_a_planted_threshold_of_the_rule_is_found():
 
 
 def test_the_papers_values_are_taken_where_nothing_is_to_be_searched():
-    method = Blend(Leaf("mlp"), Leaf("lama"), searched(0.8))
+    method = Blend(HeadOutput("mlp"), HeadOutput("lama"), searched(0.8))
     videos = va_videos(lambda said: said["lama"])
-    judging = Judging("va", method, searched(50, (0, 5, 50)))
+    judging = EvaluationSpec("va", method, searched(50, (0, 5, 50)))
     assert choose(judging, videos, search=False).said == {"smooth_frames": 50, "weight": 0.8}
     assert choose(judging, videos, search=True).said == {"smooth_frames": 0, "weight": 0.0}
 
@@ -137,7 +144,7 @@ def test_the_papers_values_are_taken_where_nothing_is_to_be_searched():
 def test_the_papers_thresholds_are_given_up_when_all_is_searched_but_half_is_not():
     planted, papers = (0.3,) * 12, (0.7,) * 12
     videos = au_videos(planted)
-    judging = Judging("au", Leaf("mlp"), thresholds=papers)
+    judging = EvaluationSpec("au", HeadOutput("mlp"), thresholds=papers)
     assert choose(judging, videos, search=False).thresholds == papers
     assert choose(judging, videos, search=True).thresholds == planted
     assert choose(replace(judging, thresholds="half"), videos, search=True).thresholds is None
@@ -146,18 +153,20 @@ def test_the_papers_thresholds_are_given_up_when_all_is_searched_but_half_is_not
 def test_of_equally_good_values_the_first_of_the_grid_is_taken():
     videos = va_videos(lambda said: said["mlp"])
     same = [replace(video, outputs={"mlp": video.outputs["mlp"], "lama": video.outputs["mlp"]}) for video in videos]
-    method = Blend(Leaf("mlp"), Leaf("lama"), searched(grid=(0.5, 0.0, 1.0)))
-    assert choose(Judging("va", method), same, search=True).said["weight"] == 0.5
+    method = Blend(HeadOutput("mlp"), HeadOutput("lama"), searched(grid=(0.5, 0.0, 1.0)))
+    assert choose(EvaluationSpec("va", method), same, search=True).said["weight"] == 0.5
 
 
 def test_weights_and_thresholds_are_tuned_unsmoothed_and_then_reused():
     videos = expr_videos(seed=3, lengths=(400, 300), skill=1.2)
-    method = Blend(Leaf("mlp"), Leaf("own"), searched())
-    judging = Judging("expr", method, searched(grid=(0, 2, 5)))
+    method = Blend(HeadOutput("mlp"), HeadOutput("own"), searched())
+    judging = EvaluationSpec("expr", method, searched(grid=(0, 2, 5)))
     chosen = choose(judging, videos, search=True)
-    unsmoothed = [judge(judging, Chosen(settled(method, {"weight": w}), 0, None), videos).value for w in TENTHS]
+    unsmoothed = [
+        evaluate(judging, TunedParameters(with_values(method, {"weight": w}), 0, None), videos).value for w in TENTHS
+    ]
     assert chosen.said["weight"] == TENTHS[int(np.argmax(unsmoothed))]
-    smoothed = [judge(judging, replace(chosen, smooth_frames=delta), videos).value for delta in (0, 2, 5)]
+    smoothed = [evaluate(judging, replace(chosen, smooth_frames=delta), videos).value for delta in (0, 2, 5)]
     assert chosen.smooth_frames == (0, 2, 5)[int(np.argmax(smoothed))]
     assert chosen.smooth_frames > 0
 
@@ -168,8 +177,8 @@ def test_weights_and_thresholds_are_tuned_unsmoothed_and_then_reused():
 @given(st.integers(0, 40), seeds)
 def test_judging_is_smoothing_each_video_deciding_and_scoring_all_frames_together(delta, seed):
     videos = expr_videos(seed)
-    rule = ThresholdBlend(Leaf("own"), Leaf("mlp"), Tunable(0.5, ()))
-    judging, chosen = Judging("expr", rule), Chosen(rule, delta, None)
+    rule = ConfidenceGate(HeadOutput("own"), HeadOutput("mlp"), SearchedValue(0.5, ()))
+    judging, chosen = EvaluationSpec("expr", rule), TunedParameters(rule, delta, None)
     truth, said = [], []
     for video in videos:
         smoothed = {
@@ -180,19 +189,19 @@ def test_judging_is_smoothing_each_video_deciding_and_scoring_all_frames_togethe
             own = smoothed["own"][i, :7]
             said.append(int(own.argmax()) if own.max() > np.float32(0.5) else int(smoothed["mlp"][i].argmax()))
             truth.append(int(video.value[i, 0]))
-    scores = judge(judging, chosen, videos)
+    scores = evaluate(judging, chosen, videos)
     expected = f1_score(truth, said, labels=range(8), average="macro", zero_division=0.0)
     assert scores.value == pytest.approx(expected, abs=1e-9)
     assert scores.frames == len(truth)
-    together = np.concatenate([apply(judging, chosen, video)[1][video.known] for video in videos])
+    together = np.concatenate([predict_video(judging, chosen, video)[1][video.known] for video in videos])
     assert together.tolist() == said
 
 
 def test_without_other_its_frames_are_left_out_and_it_is_never_said():
     videos = expr_videos(seed=4, lengths=(900, 500))
-    judging = Judging("expr", Leaf("mlp"), without=("Other",))
+    judging = EvaluationSpec("expr", HeadOutput("mlp"), without=("Other",))
     chosen = choose(judging, videos, search=False)
-    scores = judge(judging, chosen, videos)
+    scores = evaluate(judging, chosen, videos)
     rows = [video.known[:, 0] & (video.value[:, 0] != 7) for video in videos]
     truth = np.concatenate([video.value[row, 0] for video, row in zip(videos, rows, strict=True)])
     said = np.concatenate(
@@ -203,12 +212,12 @@ def test_without_other_its_frames_are_left_out_and_it_is_never_said():
     assert "F1 Other" not in scores.details
     assert len(scores.details) == 8
     assert scores.frames == len(truth)
-    assert all((apply(judging, chosen, video)[1] != 7).all() for video in videos)
+    assert all((predict_video(judging, chosen, video)[1] != 7).all() for video in videos)
 
 
 def test_a_frame_that_lacks_any_unit_is_dropped_as_in_the_papers():
     videos = au_videos((0.5,) * 12)
-    scores = judge(Judging("au", Leaf("mlp")), AFTER_PAPERS, videos)
+    scores = evaluate(EvaluationSpec("au", HeadOutput("mlp")), AFTER_PAPERS, videos)
     assert scores.frames == sum(int(video.known.all(axis=1).sum()) for video in videos)
     assert scores.value == 1
 
@@ -216,7 +225,7 @@ def test_a_frame_that_lacks_any_unit_is_dropped_as_in_the_papers():
 def test_valence_is_scored_over_all_frames_and_not_by_video():
     videos = va_videos(lambda said: said["mlp"])
     moved = [videos[0], replace(videos[1], value=videos[1].value + np.float32(1))]
-    scores = judge(Judging("va", Leaf("mlp")), AFTER_PAPERS, moved)
+    scores = evaluate(EvaluationSpec("va", HeadOutput("mlp")), AFTER_PAPERS, moved)
     x = np.concatenate([video.outputs["mlp"] for video in moved]).astype(np.float64)
     y = np.concatenate([video.value for video in moved]).astype(np.float64)
     covariance = ((x - x.mean(0)) * (y - y.mean(0))).mean(0)
@@ -226,25 +235,25 @@ def test_valence_is_scored_over_all_frames_and_not_by_video():
 
 def test_curves_are_what_judging_says_at_every_point():
     videos = expr_videos(seed=5)
-    step = OtherStep(Leaf("mlp"), Blend(Leaf("own"), Leaf("mlp"), Tunable(0.1, ())))
-    rule = ThresholdBlend(Leaf("own"), step, Tunable(0.5, ()))
-    judging, chosen = Judging("expr", rule), Chosen(rule, 4, None)
+    step = TwoStageOther(HeadOutput("mlp"), Blend(HeadOutput("own"), HeadOutput("mlp"), SearchedValue(0.1, ())))
+    rule = ConfidenceGate(HeadOutput("own"), step, SearchedValue(0.5, ()))
+    judging, chosen = EvaluationSpec("expr", rule), TunedParameters(rule, 4, None)
     kernels = kernel_curve(judging, chosen, videos, (0, 1, 4, 1000))
-    assert kernels == {d: judge(judging, replace(chosen, smooth_frames=d), videos).value for d in (0, 1, 4, 1000)}
+    assert kernels == {d: evaluate(judging, replace(chosen, smooth_frames=d), videos).value for d in (0, 1, 4, 1000)}
     thresholds = threshold_curve(judging, chosen, videos, TENTHS)
-    at = {t: replace(chosen, method=settled(rule, {"threshold": t, "weight": 0.1})) for t in TENTHS}
-    assert thresholds == {t: judge(judging, one, videos).value for t, one in at.items()}
+    at = {t: replace(chosen, method=with_values(rule, {"threshold": t, "weight": 0.1})) for t in TENTHS}
+    assert thresholds == {t: evaluate(judging, one, videos).value for t, one in at.items()}
     assert thresholds[0.5] == kernels[4]
-    with pytest.raises(SpecError, match="one ThresholdBlend; found 0"):
-        threshold_curve(Judging("expr", Leaf("mlp")), AFTER_PAPERS, videos, TENTHS)
+    with pytest.raises(SpecError, match="one ConfidenceGate; found 0"):
+        threshold_curve(EvaluationSpec("expr", HeadOutput("mlp")), AFTER_PAPERS, videos, TENTHS)
 
 
 def test_decisions_need_no_labels():
     (video,) = expr_videos(lengths=(30,))
-    judging = Judging("expr", Leaf("mlp"))
+    judging = EvaluationSpec("expr", HeadOutput("mlp"))
     everywhere = np.ones(30, bool)
-    unlabelled = decided(judging, AFTER_PAPERS, video.outputs, everywhere)
-    for known, unknown in zip(apply(judging, AFTER_PAPERS, video), unlabelled, strict=True):
+    unlabelled = predict_labels(judging, AFTER_PAPERS, video.outputs, everywhere)
+    for known, unknown in zip(predict_video(judging, AFTER_PAPERS, video), unlabelled, strict=True):
         np.testing.assert_array_equal(known, unknown)
 
 
@@ -253,35 +262,35 @@ def test_decisions_need_no_labels():
 
 def test_a_kernel_longer_than_a_video_is_its_mean():
     (video,) = expr_videos(lengths=(9,))
-    judging = Judging("expr", Leaf("mlp"), Tunable(500, ()))
+    judging = EvaluationSpec("expr", HeadOutput("mlp"), SearchedValue(500, ()))
     chosen = choose(judging, [video], search=False)
-    _, said = apply(judging, chosen, video)
+    _, said = predict_video(judging, chosen, video)
     mean = video.outputs["mlp"].mean(axis=0, dtype=np.float64)
     assert said[:, 0].tolist() == [int(mean.argmax())] * 9
-    assert judge(judging, chosen, [video]).frames == int(video.known.sum())
+    assert evaluate(judging, chosen, [video]).frames == int(video.known.sum())
 
 
 def test_one_class_only_can_be_judged_and_tuned():
     videos = [replace(video, value=np.zeros_like(video.value)) for video in expr_videos()]
-    judging = Judging("expr", Blend(Leaf("mlp"), Leaf("own"), searched()), searched(grid=(0, 5)))
-    value = judge(judging, choose(judging, videos, search=True), videos).value
+    judging = EvaluationSpec("expr", Blend(HeadOutput("mlp"), HeadOutput("own"), searched()), searched(grid=(0, 5)))
+    value = evaluate(judging, choose(judging, videos, search=True), videos).value
     assert 0 < value <= 1 / 8
 
 
 def test_videos_without_labels_are_passed_over_and_no_label_at_all_is_an_error():
     videos = expr_videos()
-    judging = Judging("expr", Leaf("mlp"), searched(grid=(0, 5)))
+    judging = EvaluationSpec("expr", HeadOutput("mlp"), searched(grid=(0, 5)))
     unknown = replace(videos[0], known=np.zeros_like(videos[0].known))
     chosen = choose(judging, [unknown, *videos[1:]], search=True)
-    assert judge(judging, chosen, [unknown, *videos[1:]]) == judge(judging, chosen, videos[1:])
+    assert evaluate(judging, chosen, [unknown, *videos[1:]]) == evaluate(judging, chosen, videos[1:])
     for nothing in ([unknown], []):
         with pytest.raises(AnnotationError, match="videos has a known label"):
             choose(judging, nothing, search=True)
         with pytest.raises(AnnotationError, match="videos has a known label"):
-            judge(judging, chosen, nothing)
+            evaluate(judging, chosen, nothing)
     other = [replace(videos[0], value=np.full_like(videos[0].value, 7))]
     with pytest.raises(AnnotationError, match="no frame to score"):
-        judge(Judging("expr", Leaf("mlp"), without=("Other",)), AFTER_PAPERS, other)
+        evaluate(EvaluationSpec("expr", HeadOutput("mlp"), without=("Other",)), AFTER_PAPERS, other)
 
 
 def test_nan_is_refused_with_video_frame_and_head():
@@ -299,14 +308,16 @@ def test_outputs_and_labels_that_do_not_fit_are_refused():
     with pytest.raises(SpecError, match="one shape"):
         replace(video, known=video.known[:, 0])
     with pytest.raises(SpecError, match="'sound' says; there is mlp, own"):
-        judge(Judging("expr", Leaf("sound")), replace(AFTER_PAPERS, method=Leaf("sound")), [video])
+        evaluate(
+            EvaluationSpec("expr", HeadOutput("sound")), replace(AFTER_PAPERS, method=HeadOutput("sound")), [video]
+        )
     with pytest.raises(SpecError, match="have 12 columns; found 1 in 'video0'"):
-        judge(Judging("au", Leaf("mlp")), AFTER_PAPERS, [video])
+        evaluate(EvaluationSpec("au", HeadOutput("mlp")), AFTER_PAPERS, [video])
     narrow = replace(video, outputs={"mlp": video.outputs["mlp"][:, :2], "own": video.outputs["own"]})
     with pytest.raises(SpecError, match="'mlp' says has 2 and 8 outputs"):
-        judge(Judging("expr", Leaf("mlp")), AFTER_PAPERS, [video, narrow])
+        evaluate(EvaluationSpec("expr", HeadOutput("mlp")), AFTER_PAPERS, [video, narrow])
     with pytest.raises(SpecError, match="'mlp' with 2 and 'own' with 8"):
-        choose(Judging("expr", Blend(Leaf("mlp"), Leaf("own"), searched())), [narrow], search=True)
+        choose(EvaluationSpec("expr", Blend(HeadOutput("mlp"), HeadOutput("own"), searched())), [narrow], search=True)
 
 
 @pytest.mark.parametrize(
@@ -316,10 +327,10 @@ def test_outputs_and_labels_that_do_not_fit_are_refused():
         ({"task": "au", "thresholds": (0.5,)}, SpecError, "found 1"),
         ({"without": ("Contempt",)}, UnknownNameError, "No class is called 'Contempt'"),
         ({"task": "va", "without": ("Other",)}, SpecError, "Only classes of expressions"),
-        ({"smooth_frames": Tunable(2.5, ())}, SpecError, "whole number of frames"),
-        ({"smooth_frames": Tunable(None, (5, -1))}, SpecError, "whole number of frames"),
+        ({"smooth_frames": SearchedValue(2.5, ())}, SpecError, "whole number of frames"),
+        ({"smooth_frames": SearchedValue(None, (5, -1))}, SpecError, "whole number of frames"),
     ],
 )
 def test_a_judging_that_makes_no_sense_is_refused(changes, error, said):
     with pytest.raises(error, match=said):
-        replace(Judging("expr", Leaf("mlp")), **changes)
+        replace(EvaluationSpec("expr", HeadOutput("mlp")), **changes)

@@ -18,13 +18,13 @@ import safetensors.torch
 import torch
 
 from affstore.models.extractors import registry as extractors
-from affstore.models.extractors.emotieffnet import EMOTIEFFNET_B0
+from affstore.models.extractors.face.emotieffnet import EMOTIEFFNET_B0
 from affstore.models.extractors.specs import WeightsRef
 from affstore.models.weights import architectures, folder
-from affstore.models.weights.archive import read_torch_file
 from affstore.models.weights.folder import WeightsFolder, digest_parameters
 from affstore.models.weights.registry import WeightsEntry, entries, entry_of
 from affstore.models.weights.untrained import SEED, draw, recipe_of
+from affstore.models.weights.untrusted.archive import read_torch_file
 from affstore.store.contract.errors import (
     ArchitectureError,
     SpecError,

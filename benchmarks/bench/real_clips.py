@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from affstore.models.extraction import TrackedFaces, faces_in_video
+from affstore.models.face_pass import TrackedFaces, faces_in_video
 from affstore.models.faces.detector import FaceDetector
 from affstore.models.faces.specs import DetectorSpec, TrackingSpec, resolve
 from affstore.models.media.video import frames, probe

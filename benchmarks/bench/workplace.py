@@ -7,20 +7,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from context.real_clips import take_in_reference_weights
+
 from affstore import FeatureStore
-from affstore.flows.config import checked, profile_of
+from affstore.flows.config.run_config import checked, profile_of
 from affstore.models.extractors.registry import spec_of
 from affstore.models.weights.folder import default_folder
 from affstore.store.contract.keys import digest_file
 from affstore.store.contract.records import Record
-from affstore.tasks.arrivals import Arrival
-from affstore.tasks.extract import extract
-from affstore.tasks.ingest import ingest
-from affstore.tasks.jobs import VideoJob, jobs
+from affstore.tasks.extract.jobs import VideoJob, jobs
+from affstore.tasks.extract.videos import extract
+from affstore.tasks.ingest.incoming_files import IncomingFile
+from affstore.tasks.ingest.videos import ingest
 from affstore.tasks.outcomes import Outcome
-from affstore.tasks.planning import plan
-from affstore.tasks.specs import Bench, Profile
-from bench.real_clips import take_in_reference_weights
+from affstore.tasks.planning.plan import plan
+from affstore.tasks.specs import Profile, WorkerContext
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,11 +29,11 @@ class Workplace:
     """Where a benchmark works.
 
     Attributes:
-        bench: as every task gets it.
+        context: as every task gets it.
         profile: the extractors, with their untrained parameters resolved.
     """
 
-    bench: Bench
+    context: WorkerContext
     profile: Profile
 
     @classmethod
@@ -74,17 +75,17 @@ class Workplace:
         ]
         both = tuple(sorted((spec for one in profiles for spec in one.extractors), key=lambda spec: spec.name))
         url = FeatureStore.create(str(folder / "store")).url
-        return cls(Bench(url, "benchmark", weights.root), replace(profiles[0], extractors=both))
+        return cls(WorkerContext(url, "benchmark", weights.root), replace(profiles[0], extractors=both))
 
     def store(self) -> FeatureStore:
         """The store as it is now."""
-        return FeatureStore(self.bench.store_url)
+        return FeatureStore(self.context.store_url)
 
     def add(self, path: Path, name: str = "") -> Record:
         """Take a video in."""
-        arrival = Arrival(path, name or path.stem, digest_file(path), "new")
-        self.commit(ingest(self.bench, arrival))
-        return next(record for record in self.store().records("source") if record.address.video == arrival.name)
+        incoming = IncomingFile(path, name or path.stem, digest_file(path), "new")
+        self.commit(ingest(self.context, incoming))
+        return next(record for record in self.store().records("source") if record.address.video == incoming.name)
 
     def commit(self, *outcomes: Outcome) -> None:
         """Make what was written readable."""
@@ -102,4 +103,4 @@ class Workplace:
 
     def extract(self, job: VideoJob) -> Outcome:
         """Do a job; nothing is committed."""
-        return extract(self.bench, job, self.profile)
+        return extract(self.context, job, self.profile)

@@ -95,8 +95,8 @@ def add(
         Print one JSON document.
     """
     from affstore.flows.commands.running import run_and_tell
-    from affstore.flows.config import checked
-    from affstore.tasks.arrivals import Tries
+    from affstore.flows.config.run_config import checked
+    from affstore.tasks.ingest.incoming_files import IngestOptions
 
     if not (paths or crops or everything):
         raise SpecError("PATHS requires at least one video, folder or glob, unless --crops or --all is given.")
@@ -118,4 +118,4 @@ def add(
 
         show_plan(config, json, named_only=not everything)
         return 0
-    return run_and_tell(config, json, Tries(replace, retry), everything).exit_code
+    return run_and_tell(config, json, IngestOptions(replace, retry), everything).exit_code

@@ -67,7 +67,7 @@ def demo(
         print_json({"folder": str(folder.resolve())}) if json else to_terminal(said)
         return 0
     from affstore.flows.commands.running import run_and_tell
-    from affstore.flows.config import read_config
+    from affstore.flows.config.run_config import read_config
     from affstore.models.demo.corpus import write_corpus
     from affstore.store.contract.errors import StoreUnavailableError
 
@@ -79,8 +79,8 @@ def demo(
     except OSError as error:
         raise StoreUnavailableError(f"The demo cannot be written to '{folder}': {error.strerror}.") from error
     found = read_config(configuration)
-    runs_on = found.runner.model_copy(update={"kind": runner, "workers": workers})
-    result = run_and_tell(found.model_copy(update={"runner": runs_on}), json)
+    task_runner_in_use = found.runner.model_copy(update={"kind": runner, "workers": workers})
+    result = run_and_tell(found.model_copy(update={"runner": task_runner_in_use}), json)
     if not json:
         to_terminal(*_next(folder, found.store))
     # The corpus holds a damaged film on purpose; that it is quarantined is the demo working.

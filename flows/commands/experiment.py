@@ -29,10 +29,10 @@ from affstore.flows.watch import Watcher, to_terminal
 from affstore.store.contract.errors import SpecError
 
 if TYPE_CHECKING:
-    from affstore.flows.config import RunConfig
-    from affstore.flows.experiment import RowsResult
-    from affstore.flows.rows_request import RowsChoice
-    from affstore.tasks.rows import RowOutcome, RowSpec, Shown
+    from affstore.flows.config.run_config import RunConfig
+    from affstore.flows.experiment import ExperimentsResult
+    from affstore.flows.experiment_request import ExperimentsOptions
+    from affstore.tasks.experiments import Experiment, ExperimentOutcome, ExperimentResult
 
 app = App(
     name="experiment",
@@ -55,9 +55,9 @@ def list_(*patterns: str, json: Json = False) -> int:
     json
         Print one JSON document.
     """
-    from affstore.flows.rows import find_rows
+    from affstore.flows.config.experiments import find_experiments
 
-    rows = find_rows(patterns or ("*",))
+    rows = find_experiments(patterns or ("*",))
     if json:
         print_json([_listed(row) for row in rows])
     else:
@@ -138,9 +138,9 @@ def experiment(
     json
         Print one JSON document.
     """
-    from affstore.flows.config import checked
-    from affstore.flows.rows_request import RowsChoice
-    from affstore.models.heads.divisions import Folds, read_groups
+    from affstore.flows.config.run_config import checked
+    from affstore.flows.experiment_request import ExperimentsOptions
+    from affstore.models.heads.splits import Folds, read_groups
 
     rows = _asked(names, all_)
     document = {
@@ -157,22 +157,24 @@ def experiment(
     if groups and protocol != "honest":
         raise SpecError("--groups says which videos are in one fold, and only --protocol honest has folds. Add it.")
     cut = Folds(folds, read_groups(groups) if groups else {})
-    choice = RowsChoice(("papers", "honest") if protocol == "honest" else ("papers",), cut, brief, _samples(sample))
+    choice = ExperimentsOptions(
+        ("papers", "honest") if protocol == "honest" else ("papers",), cut, brief, _samples(sample)
+    )
     if dry_run:
         return _dry(rows, json)
     return _run_and_tell(config, rows, choice, json).exit_code
 
 
-def _asked(names: tuple[str, ...], every: bool) -> tuple[RowSpec, ...]:
-    from affstore.flows.rows import find_rows
+def _asked(names: tuple[str, ...], every: bool) -> tuple[Experiment, ...]:
+    from affstore.flows.config.experiments import find_experiments
 
     if not (names or every):
         raise SpecError("Which rows? Name some, as abaw6/table5, or say --all. `affstore experiment list` lists them.")
-    return find_rows((*(("*",) if every else ()), *names))
+    return find_experiments((*(("*",) if every else ()), *names))
 
 
 def _samples(given: tuple[str, ...]) -> dict[str, Path]:
-    from affstore.models.submission import read_sample
+    from affstore.models.challenge_file import read_sample
 
     found = {}
     for text in given:
@@ -184,8 +186,8 @@ def _samples(given: tuple[str, ...]) -> dict[str, Path]:
     return found
 
 
-def _dry(rows: tuple[RowSpec, ...], as_json: bool) -> int:
-    from affstore.flows.rows import extractors_of
+def _dry(rows: tuple[Experiment, ...], as_json: bool) -> int:
+    from affstore.flows.config.experiments import extractors_of
 
     heads = {head.name for row in rows for head in row.heads}
     document = {"rows": [row.name for row in rows], "extractors": extractors_of(rows), "heads": sorted(heads)}
@@ -197,7 +199,9 @@ def _dry(rows: tuple[RowSpec, ...], as_json: bool) -> int:
     return 0
 
 
-def _run_and_tell(config: RunConfig, rows: tuple[RowSpec, ...], choice: RowsChoice, as_json: bool) -> RowsResult:
+def _run_and_tell(
+    config: RunConfig, rows: tuple[Experiment, ...], choice: ExperimentsOptions, as_json: bool
+) -> ExperimentsResult:
     result = run_under_screen(as_json, lambda watcher: _run(config, rows, choice, watcher))
     if as_json:
         print_json(as_document(result))
@@ -206,25 +210,27 @@ def _run_and_tell(config: RunConfig, rows: tuple[RowSpec, ...], choice: RowsChoi
     return result
 
 
-def _run(config: RunConfig, rows: tuple[RowSpec, ...], choice: RowsChoice, watcher: Watcher) -> RowsResult:
-    from affstore.flows.memory import need_of
-    from affstore.flows.rows_request import rows_request
-    from affstore.flows.run import carry_out
-    from affstore.flows.runners import RunnerSpec
+def _run(
+    config: RunConfig, rows: tuple[Experiment, ...], choice: ExperimentsOptions, watcher: Watcher
+) -> ExperimentsResult:
+    from affstore.flows.experiment_request import experiments_request
+    from affstore.flows.memory_needs import estimate_memory
+    from affstore.flows.request import with_server_and_runner
+    from affstore.flows.runners.base import RunnerSpec
 
     runner = RunnerSpec(config.runner.kind, config.runner.workers, config.runner.address)
-    request = rows_request(config, rows, choice)
+    request = experiments_request(config, rows, choice)
 
-    def work() -> RowsResult:
+    def work() -> ExperimentsResult:
         from affstore.flows.experiment import experiment as stage
 
         return stage(request)
 
-    watcher.memory(need_of(request.run, runner))
-    return carry_out(request.run, runner, watcher, work)
+    watcher.memory(estimate_memory(request.run, runner))
+    return with_server_and_runner(request.run, runner, watcher, work)
 
 
-def tell(result: RowsResult) -> None:
+def tell(result: ExperimentsResult) -> None:
     """Print each row's number beside the paper's, for a person."""
     bad = [(o.stage, o.subject, o.reason) for o in result.outcomes if o.status in ("quarantined", "failed")]
     if bad:
@@ -243,13 +249,13 @@ def tell(result: RowsResult) -> None:
     to_terminal(
         "", "The papers' numbers are of Aff-Wild2 and of the published weights; other corpora and weights differ."
     )
-    to_terminal(f"store     {result.request.run.bench.store_url}")
+    to_terminal(f"store     {result.request.run.context.store_url}")
     for path in result.files:
         to_terminal(f"file      {path}")
     to_terminal(f"report    {result.report}")
 
 
-def _line(row: RowOutcome) -> tuple[str, ...]:
+def _line(row: ExperimentOutcome) -> tuple[str, ...]:
     by_protocol = {one.protocol: one for one in row.shown}
     papers, honest = by_protocol.get("papers"), by_protocol.get("honest")
     if papers is None:
@@ -266,7 +272,7 @@ def _line(row: RowOutcome) -> tuple[str, ...]:
     )
 
 
-def _interval(shown: Shown | None) -> str:
+def _interval(shown: ExperimentResult | None) -> str:
     return f"{shown.interval[0]:.3f} – {shown.interval[1]:.3f}" if shown else ""
 
 
@@ -274,7 +280,7 @@ def _numbers(paper: Any) -> str:
     return ", ".join(f"{name} {value:g}" for name, value in paper.items())
 
 
-def _listed(row: RowSpec) -> dict[str, Any]:
+def _listed(row: Experiment) -> dict[str, Any]:
     return {
         "row": row.name,
         "task": row.task,
@@ -287,11 +293,11 @@ def _listed(row: RowSpec) -> dict[str, Any]:
     }
 
 
-def as_document(result: RowsResult) -> dict[str, Any]:
+def as_document(result: ExperimentsResult) -> dict[str, Any]:
     """A run's rows for other programs."""
     return {
-        "run_id": result.request.run.bench.run_id,
-        "store": result.request.run.bench.store_url,
+        "run_id": result.request.run.context.run_id,
+        "store": result.request.run.context.store_url,
         "notes": list(result.request.notes),
         "weights": result.request.run.profile.provenance,
         "report": str(result.report),

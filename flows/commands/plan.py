@@ -27,11 +27,11 @@ from affstore.flows.watch import Screen, Watcher, to_terminal
 
 if TYPE_CHECKING:
     from affstore import FeatureStore
-    from affstore.flows.config import RunConfig
+    from affstore.flows.config.run_config import RunConfig
     from affstore.flows.inputs import Inputs
     from affstore.store.contract.records import Provenance
-    from affstore.tasks.memory import Film, MemoryNeed
-    from affstore.tasks.plan_rows import PlanRow
+    from affstore.tasks.extract.memory_estimate import MemoryNeed, VideoSize
+    from affstore.tasks.planning.plan_rows import PlanRow
     from affstore.tasks.specs import Profile
 
 WORK_TO_DO = 10
@@ -82,7 +82,7 @@ def plan(
     """
     watcher = Watcher() if json else Screen()
     watcher.step("comparing the store with what is asked")
-    from affstore.flows.config import checked, read_config
+    from affstore.flows.config.run_config import checked, read_config
 
     if config is not None:
         found = read_config(config)
@@ -122,7 +122,7 @@ def show_plan(config: RunConfig, as_json: bool, everything: bool = False, named_
         everything: list what is fresh too.
         named_only: plan for the videos that the configuration's paths name, not for all of the store.
     """
-    from affstore.tasks.planning import seconds_of
+    from affstore.tasks.planning.plan import seconds_of
 
     found = _planned(config, named_only)
     if as_json:
@@ -162,16 +162,16 @@ class _Plan:
 def _planned(config: RunConfig, named_only: bool) -> _Plan:
     from dataclasses import replace
 
-    from affstore.flows.config import named_profile, profile_of
+    from affstore.flows.config.run_config import named_profile, profile_of
     from affstore.flows.inputs import check_kinds, gather
-    from affstore.flows.memory import due_work
+    from affstore.flows.memory_needs import due_work
     from affstore.models.weights.folder import default_folder
     from affstore.store.contract.errors import WeightsMissingError
-    from affstore.tasks.arrival_plan import arrival_rows, extraction_rows, named_videos, stranger_rows
-    from affstore.tasks.arrivals import arrivals
-    from affstore.tasks.crop_plan import put_to_videos
-    from affstore.tasks.planning import costed
-    from affstore.tasks.planning import plan as plan_of
+    from affstore.tasks.ingest.incoming_files import incoming_files
+    from affstore.tasks.planning.crops import match_crops_to_videos
+    from affstore.tasks.planning.incoming_files import arrival_rows, extraction_rows, named_videos, unmatched_crop_rows
+    from affstore.tasks.planning.plan import costed
+    from affstore.tasks.planning.plan import plan as plan_of
 
     experiments = config.specs()
     opened = _store_or_empty(config)
@@ -185,35 +185,35 @@ def _planned(config: RunConfig, named_only: bool) -> _Plan:
     experiments = tuple(replace(experiment, extractors=profile.extractors) for experiment in experiments)
     check_kinds(profile, config.crops, opened)
     inputs, records = gather(config.sources, config.crops, config.names), opened.records()
-    given = put_to_videos(records, inputs.crops)
+    given = match_crops_to_videos(records, inputs.crops)
     rows = plan_of(records, profile, given)
     if lacking:  # whether stored embeddings were made by the networks that are meant cannot be known
         rows = [row for row in rows if row.status != "stale"]
     if experiments:
-        from affstore.tasks.experiment_plan import plan_with
+        from affstore.tasks.planning.head_runs import plan_with
 
         rows = plan_with(opened, rows, experiments)
-    arriving = arrivals(opened, inputs.digests()[0])
+    arriving = incoming_files(opened, inputs.digests()[0])
     if named_only:
         named = named_videos(arriving, given)
         rows = [row for row in rows if row.address.video in named]
     due, films = due_work(profile, records, rows, inputs)
-    coming = [*arrival_rows(opened, arriving, inputs.annotations), *stranger_rows(given, arriving)]
+    coming = [*arrival_rows(opened, arriving, inputs.annotations), *unmatched_crop_rows(given, arriving)]
     coming += costed(extraction_rows(profile, arriving, {film.video: film for film in films}), records)
     return _Plan([*coming, *rows], _need(config, (due, films)), inputs, {} if lacking else profile.provenance, lacking)
 
 
-def _need(config: RunConfig, due: tuple[Profile, list[Film]]) -> MemoryNeed:
+def _need(config: RunConfig, due: tuple[Profile, list[VideoSize]]) -> MemoryNeed:
     """What a run of the configuration will need."""
     from affstore.flows.engines import chosen_device
-    from affstore.flows.memory import hands_of
-    from affstore.flows.runners import RunnerSpec
+    from affstore.flows.memory_needs import parallelism_of
+    from affstore.flows.runners.base import RunnerSpec
     from affstore.models.weights.folder import default_folder
-    from affstore.tasks.memory import memory_need
+    from affstore.tasks.extract.memory_estimate import memory_need
 
     runner = RunnerSpec(config.runner.kind, config.runner.workers, config.runner.address)
     profile, films = due
-    return memory_need(profile, default_folder().root, films, hands_of(runner, chosen_device(config.device)))
+    return memory_need(profile, default_folder().root, films, parallelism_of(runner, chosen_device(config.device)))
 
 
 def _store_or_empty(config: RunConfig) -> FeatureStore:
@@ -231,7 +231,7 @@ def _store_or_empty(config: RunConfig) -> FeatureStore:
 
 def _networks(rows: list[PlanRow]) -> list[tuple[str, int, int, float | None]]:
     """What is to be computed: each detector, crop kind and network, its videos, their frames, and seconds if known."""
-    from affstore.tasks.planning import seconds_of
+    from affstore.tasks.planning.plan import seconds_of
 
     due: dict[str, list[PlanRow]] = {}
     for row in rows:
@@ -244,7 +244,7 @@ def _networks(rows: list[PlanRow]) -> list[tuple[str, int, int, float | None]]:
 
 
 def _print(plan: _Plan, everything: bool) -> None:
-    from affstore.tasks.planning import seconds_of
+    from affstore.tasks.planning.plan import seconds_of
 
     shown = [row for row in plan.rows if everything or row.status != "fresh"]
     if shown:

@@ -143,8 +143,8 @@ def retry(
     """
     from affstore import FeatureStore
     from affstore.flows.commands.running import run_and_tell
-    from affstore.flows.config import checked
-    from affstore.tasks.arrivals import Tries
+    from affstore.flows.config.run_config import checked
+    from affstore.tasks.ingest.incoming_files import IngestOptions
 
     meant = _meant(FeatureStore(store), entries, everything)
     if not meant:
@@ -158,7 +158,7 @@ def retry(
         "precision": precision,
         "device": device,
     }
-    return run_and_tell(checked(document, "quarantine"), json, Tries(retry=True), everything=False).exit_code
+    return run_and_tell(checked(document, "quarantine"), json, IngestOptions(retry=True), everything=False).exit_code
 
 
 def _nothing(as_json: bool) -> int:
@@ -201,7 +201,7 @@ def _meant(store: FeatureStore, entries: Sequence[str], everything: bool) -> lis
 
 def _is_meant(entry: Record, text: str) -> bool:
     from affstore.store.contract.names import video_name
-    from affstore.tasks.sources import place_of
+    from affstore.tasks.ingest.sources import place_of
 
     location = entry.attributes["location"]
     names = (entry.address.video, entry.attributes["name"], location, Path(location).name)

@@ -36,7 +36,7 @@ def run(
         Print one JSON document.
     """
     from affstore.flows.commands.running import run_and_tell
-    from affstore.flows.config import read_config
+    from affstore.flows.config.run_config import read_config
 
     found = read_config(config)
     changes = {"kind": runner, "workers": workers}

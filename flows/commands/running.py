@@ -11,18 +11,20 @@ from affstore.flows.provenance import warnings
 from affstore.flows.watch import Screen, Watcher, shown_by, to_terminal
 
 if TYPE_CHECKING:
-    from affstore.flows.config import RunConfig
-    from affstore.flows.run import RunResult
-    from affstore.tasks.arrivals import Tries
+    from affstore.flows.config.run_config import RunConfig
+    from affstore.flows.request import RunResult
+    from affstore.tasks.ingest.incoming_files import IngestOptions
 
 
 _MOST_REMARKS = 20
 """What is shown of a run; a corpus of hundreds of videos would fill screens."""
 
 
-def run_and_tell(config: RunConfig, as_json: bool, tries: Tries | None = None, everything: bool = True) -> RunResult:
+def run_and_tell(
+    config: RunConfig, as_json: bool, options: IngestOptions | None = None, everything: bool = True
+) -> RunResult:
     """Run a configuration and print what became of it; see `request_of`."""
-    result = run_under_screen(as_json, lambda watcher: _run(config, watcher, tries, everything))
+    result = run_under_screen(as_json, lambda watcher: _run(config, watcher, options, everything))
     if as_json:
         print_json(as_document(result))
     else:
@@ -39,15 +41,15 @@ def run_under_screen[Result](as_json: bool, run: Callable[[Watcher], Result]) ->
         return run(watcher)
 
 
-def _run(config: RunConfig, watcher: Watcher, tries: Tries | None, everything: bool) -> RunResult:
-    from affstore.flows.memory import need_of
-    from affstore.flows.run import execute, request_of
-    from affstore.flows.runners import RunnerSpec
+def _run(config: RunConfig, watcher: Watcher, options: IngestOptions | None, everything: bool) -> RunResult:
+    from affstore.flows.memory_needs import estimate_memory
+    from affstore.flows.request import request_of, run_pipeline
+    from affstore.flows.runners.base import RunnerSpec
 
     runner = RunnerSpec(config.runner.kind, config.runner.workers, config.runner.address)
-    request = request_of(config, tries, everything)
-    watcher.memory(need_of(request, runner))
-    return execute(request, runner, watcher)
+    request = request_of(config, options, everything)
+    watcher.memory(estimate_memory(request, runner))
+    return run_pipeline(request, runner, watcher)
 
 
 def tell(result: RunResult) -> None:
@@ -76,7 +78,7 @@ def tell(result: RunResult) -> None:
         print_table(*_scores(result))
     for text in warnings(result.request.profile.provenance):
         to_terminal("", text)
-    to_terminal("", f"store     {result.request.bench.store_url}  (snapshot {result.snapshot})")
+    to_terminal("", f"store     {result.request.context.store_url}  (snapshot {result.snapshot})")
     if result.published:
         to_terminal(f"published {result.published[0].parent}  (tag {result.tag})")
     to_terminal(f"report    {result.report}")
@@ -85,8 +87,8 @@ def tell(result: RunResult) -> None:
 def as_document(result: RunResult) -> dict[str, Any]:
     """A run's result for other programs."""
     return {
-        "run_id": result.request.bench.run_id,
-        "store": result.request.bench.store_url,
+        "run_id": result.request.context.run_id,
+        "store": result.request.context.store_url,
         "snapshot": result.snapshot,
         "tag": result.tag,
         "published": [str(path) for path in result.published],

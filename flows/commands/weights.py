@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import App, Parameter
 
 from affstore.flows.commands.options import DryRun, Flag, Json, print_json, print_table
-from affstore.flows.commands.weights_shown import (
+from affstore.flows.commands.weights_view import (
     agree,
     bar,
     complain,

@@ -15,7 +15,7 @@ from affstore.models.weights.architectures import check_layout
 from affstore.store.contract.errors import SpecError
 
 if TYPE_CHECKING:
-    from affstore.models.extractors.openl3 import OpenL3Spec
+    from affstore.models.extractors.audio.openl3 import OpenL3Spec
 
 _NORM = ("weight", "bias", "running_mean", "running_var")
 _CONVOLUTION = ("weight", "bias")
@@ -62,7 +62,7 @@ class OpenL3Package:
 
 
 def _package() -> Any:
-    from affstore.models.extractors.openl3 import HOW_TO_INSTALL
+    from affstore.models.extractors.audio.openl3 import HOW_TO_INSTALL
 
     try:
         import openl3

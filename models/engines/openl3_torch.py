@@ -16,7 +16,7 @@ from affstore.models.weights.architectures import build, check_layout
 from affstore.models.weights.calibration import settle_batch_norms
 
 if TYPE_CHECKING:
-    from affstore.models.extractors.openl3 import OpenL3Spec
+    from affstore.models.extractors.audio.openl3 import OpenL3Spec
 
 
 _BATCH_ON_GPU = 64

@@ -112,6 +112,6 @@ def _class_of(spec: ExtractorSpec) -> type[Any]:
 
 @cache
 def _scan() -> None:
-    """Import every module of this folder, so that each one's specs are known. None of them imports torch at the top."""
-    for module in pkgutil.iter_modules(affstore.models.extractors.__path__):
-        importlib.import_module(f"affstore.models.extractors.{module.name}")
+    """Import every module of this package, so that its specs are known. None of them imports torch at the top."""
+    for module in pkgutil.walk_packages(affstore.models.extractors.__path__, "affstore.models.extractors."):
+        importlib.import_module(module.name)

@@ -44,7 +44,7 @@ class Subjects:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Seen:
+class Appearance:
     """When and where one person was seen.
 
     Attributes:
@@ -58,7 +58,7 @@ class Seen:
     colours: NDArray[np.float64]
 
     @classmethod
-    def of(cls, frames: Iterable[int], box: NDArray[np.float32], colours: NDArray[np.float64]) -> Seen:
+    def of(cls, frames: Iterable[int], box: NDArray[np.float32], colours: NDArray[np.float64]) -> Appearance:
         """From any integers."""
         return cls(np.fromiter(frames, np.int64), box, colours)
 
@@ -75,13 +75,13 @@ class Seen:
         """Mean x, y of the boxes' centres."""
         return ((self.box[:, :2] + self.box[:, 2:]) / 2).mean(axis=0, dtype=np.float64)
 
-    def then(self, later: Seen) -> Seen:
+    def then(self, later: Appearance) -> Appearance:
         """Both, in time order."""
         frames = np.concatenate([self.frames, later.frames])
         order = np.argsort(frames, kind="stable")
-        return Seen(frames[order], np.concatenate([self.box, later.box])[order], self.colours + later.colours)
+        return Appearance(frames[order], np.concatenate([self.box, later.box])[order], self.colours + later.colours)
 
-    def together(self, other: Seen) -> int:
+    def together(self, other: Appearance) -> int:
         """Frames in which both were seen."""
         return len(np.intersect1d(self.frames, other.frames, assume_unique=True))
 
@@ -89,14 +89,16 @@ class Seen:
 @dataclass(frozen=True, slots=True, eq=False)
 class _Person:
     tracks: tuple[int, ...]
-    seen: Seen
+    seen: Appearance
 
     def joined(self, other: _Person) -> _Person:
         """The two as one person."""
         return _Person(self.tracks + other.tracks, self.seen.then(other.seen))
 
 
-def subjects_of(tracks: Mapping[int, Seen], frames: int, spec: TrackingSpec, cuts: Sequence[int] = ()) -> Subjects:
+def subjects_of(
+    tracks: Mapping[int, Appearance], frames: int, spec: TrackingSpec, cuts: Sequence[int] = ()
+) -> Subjects:
     """Name the people of a video.
 
     Args:
@@ -122,7 +124,7 @@ def subjects_of(tracks: Mapping[int, Seen], frames: int, spec: TrackingSpec, cut
     return _named(chosen)
 
 
-def _is_second(seen: Seen, first: Seen, needed: int, spec: TrackingSpec) -> bool:
+def _is_second(seen: Appearance, first: Appearance, needed: int, spec: TrackingSpec) -> bool:
     """Whether someone is a subject beside the first."""
     share = spec.smallest_subject_share
     enough = len(seen) >= share * len(first) and seen.prominence >= share * first.prominence
@@ -140,16 +142,16 @@ class _Shots:
         """The number of each frame's shot."""
         return np.searchsorted(self.cuts, frames, side="right")
 
-    def together(self, one: Seen, other: Seen) -> bool:
+    def together(self, one: Appearance, other: Appearance) -> bool:
         """Whether both were seen in one shot."""
         return bool(np.isin(self.of(one.frames), self.of(other.frames)).any())
 
-    def alike(self, one: Seen, other: Seen) -> bool:
+    def alike(self, one: Appearance, other: Appearance) -> bool:
         """Whether both have the colours of one person."""
         return likeness(one.colours, other.colours) >= self.least_likeness
 
 
-def _found_again(tracks: Mapping[int, Seen], shots: _Shots) -> list[_Person]:
+def _found_again(tracks: Mapping[int, Appearance], shots: _Shots) -> list[_Person]:
     """Rule 2: tracks joined over the times at which a face was lost."""
     people: list[_Person] = []
     ends = np.zeros((len(tracks), 4), np.float32)
@@ -192,7 +194,7 @@ def _join(person: _Person, chosen: list[_Person], shots: _Shots) -> None:
         chosen[nearest] = chosen[nearest].joined(person)
 
 
-def _typical(seen: Seen) -> NDArray[np.float32]:
+def _typical(seen: Appearance) -> NDArray[np.float32]:
     """`(4,)`: the median box."""
     return np.median(seen.box, axis=0).astype(np.float32)
 

@@ -15,7 +15,7 @@ from affstore.models.faces.boxes import area, iou
 from affstore.models.faces.crops import whole_px
 from affstore.models.faces.detections import Detections
 from affstore.models.faces.specs import TrackingSpec
-from affstore.models.faces.subjects import Seen, Subjects, subjects_of
+from affstore.models.faces.subjects import Appearance, Subjects, subjects_of
 from affstore.store.contract.errors import SpecError
 
 _ROW = 4 + 10 + 1
@@ -130,7 +130,7 @@ class FaceTracker:
     def subjects(self) -> Subjects:
         """The one or two people of the frames seen so far, as sets of tracks; see `affstore.models.faces.subjects`."""
         tracks = {
-            index: Seen.of(track.frames, self._values(index)[:, :4], track.colours)
+            index: Appearance.of(track.frames, self._values(index)[:, :4], track.colours)
             for index, track in enumerate(self._tracks)
             if len(track.frames)
         }

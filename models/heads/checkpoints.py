@@ -79,7 +79,7 @@ def read_checkpoint(folder: Path, key: str) -> tuple[dict[str, Tensor], Progress
         SpecError: it is of another training.
         WeightsError: it is damaged.
     """
-    from affstore.models.weights.safetensors_file import read_safetensors
+    from affstore.models.weights.untrusted.safetensors_file import read_safetensors
 
     return _read(folder, key, read_safetensors)
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from affstore.models.heads.rows import Rows, check_rows, check_varied, read_block
+from affstore.models.heads.frame_dataset import FrameDataset, check_rows, check_varied, read_block
 from affstore.store.contract.errors import SpecError
 
 __all__ = ["Examples", "check", "check_varied"]
@@ -58,7 +58,7 @@ class Examples:
         return f"example {row}"
 
 
-def check(task: str, examples: Rows, what: str) -> None:
+def check(task: str, examples: FrameDataset, what: str) -> None:
     """See that a head of the task can use the examples, all of whose features are read.
 
     Args:

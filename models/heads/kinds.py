@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from affstore.models.heads.automl_specs import AutoMlSpec
-from affstore.models.heads.finetune_specs import FineTuneSpec
+from affstore.models.heads.automl.spec import AutoMlSpec
+from affstore.models.heads.finetuned.spec import FineTuneSpec
+from affstore.models.heads.mlp.spec import MlpSpec
 from affstore.models.heads.pretrained import PretrainedSpec
-from affstore.models.heads.sequence_specs import SequenceSpec
-from affstore.models.heads.specs import MlpSpec
+from affstore.models.heads.sequence.spec import SequenceSpec
 
 HeadSpec = MlpSpec | AutoMlSpec | SequenceSpec | FineTuneSpec | PretrainedSpec

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from affstore.models.heads.sequences import Labels, Piece, Sequences, Streams, check_finite, check_widths
+from affstore.models.heads.sequence.dataset import Labels, Piece, Sequences, Streams, check_finite, check_widths
 from affstore.store.contract.errors import AnnotationError, SpecError
 from affstore.store.contract.labels import task_space
 from affstore.store.contract.windows import WindowSpec, window_starts

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from affstore.models.weights.architectures import check_layout, rename
-from affstore.models.weights.archive import read_torch_file
-from affstore.models.weights.keras_files import read_gzipped_keras
 from affstore.models.weights.registry import Format, WeightsEntry
-from affstore.models.weights.safetensors_file import read_safetensors
+from affstore.models.weights.untrusted.archive import read_torch_file
+from affstore.models.weights.untrusted.keras_files import read_gzipped_keras
+from affstore.models.weights.untrusted.safetensors_file import read_safetensors
 from affstore.store.contract.errors import ArchitectureError, WeightsError
 
 if TYPE_CHECKING:

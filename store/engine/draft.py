@@ -20,7 +20,7 @@ from affstore.store.contract.keys import digest_arrays
 from affstore.store.contract.records import Address, Arrays, Artifact, Record, record_of
 from affstore.store.contract.schema import ArraySchema, check_finite, family
 from affstore.store.engine.blocks import MARK, create_in_blocks
-from affstore.store.engine.places import in_words
+from affstore.store.engine.places import translate_errors
 
 _CODECS: dict[str, list[Any]] = {
     "none": [Crc32cCodec()],
@@ -79,7 +79,7 @@ class Draft:
         check_finite(schema.name, artifact.arrays)
         made_at = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
         record = record_of(artifact, digest_arrays(artifact.arrays), self._code, self._run_id, made_at)
-        with in_words(self.url, "Writing to"):
+        with translate_errors(self.url, "Writing to"):
             self._check_frames(artifact)
             self.write(record, artifact.arrays, schema.version)
         self.records = [kept for kept in self.records if kept.address != record.address] + [record]
@@ -87,7 +87,7 @@ class Draft:
 
     def remove(self, address: Address) -> None:
         """Take an artifact away when the draft is committed; earlier snapshots keep it."""
-        with in_words(self.url, "Writing to"):
+        with translate_errors(self.url, "Writing to"):
             root = self._root()
             if address.path in root:
                 del root[address.path]

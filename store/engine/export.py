@@ -20,7 +20,7 @@ from affstore.store.contract.errors import SpecError
 from affstore.store.contract.records import Record
 from affstore.store.engine.datasets import dataset_of
 from affstore.store.engine.feature_store import FeatureStore
-from affstore.store.engine.places import in_words
+from affstore.store.engine.places import translate_errors
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -47,7 +47,7 @@ def export(store: FeatureStore, records: Sequence[Record], to: Path, form: Forma
     """
     if to.exists() and any(to.iterdir() if to.is_dir() else [to]):
         raise SpecError(f"Nothing is exported over what exists: '{to}' is not empty. Name another place.")
-    with in_words(str(to), "Exporting to"):
+    with translate_errors(str(to), "Exporting to"):
         return _to_zarr(store, records, to) if form == "zarr" else list(_to_parquet(store, records, to))
 
 

@@ -26,11 +26,11 @@ from affstore.store.engine.places import (
     check_writable,
     committer_lock,
     exists,
-    in_words,
     is_local,
     local_folder,
     settings,
     storage_of,
+    translate_errors,
 )
 from affstore.store.engine.ranges import damage, read_rows
 
@@ -59,7 +59,7 @@ class FeatureStore:
             NewerSchemaError: a newer affstore wrote it.
         """
         self.url, self.at = url, at
-        with in_words(url, "Opening"):
+        with translate_errors(url, "Opening"):
             # Asked first, because opening a local path creates its folder.
             absent = is_local(url) and not local_folder(url).is_dir()
             if absent or not exists(url):
@@ -80,7 +80,7 @@ class FeatureStore:
             StoreUnavailableError: the place cannot be written.
         """
         check_writable(url)
-        with in_words(url, "Creating"), committer_lock(url):
+        with translate_errors(url, "Creating"), committer_lock(url):
             repository = _repository_at(url)
             session = repository.writable_session(BRANCH)
             # Nothing but the engine's first snapshot: nobody has begun to use the repository.
@@ -103,7 +103,7 @@ class FeatureStore:
         """The record at an address, or None."""
         if address not in self._listing.addresses:
             return None
-        with in_words(self.url, "Reading"):
+        with translate_errors(self.url, "Reading"):
             return self._listing.records([address])[0]
 
     def get(self, address: Address) -> Record:
@@ -124,7 +124,7 @@ class FeatureStore:
 
     def records(self, *names: str, video: str = "") -> list[Record]:
         """Every record, or those of the named families, or of one video, in the order of their addresses."""
-        with in_words(self.url, "Listing"):
+        with translate_errors(self.url, "Listing"):
             return self._listing.records(self.addresses(*names, video=video))
 
     def read(
@@ -139,7 +139,7 @@ class FeatureStore:
         """
         record = self.get(address)
         found: dict[str, NDArray[Any]] = {}
-        with in_words(self.url, "Reading"):
+        with translate_errors(self.url, "Reading"):
             group, schema = self.group(address), family(address.family)
             names = [schema.name_of(stored) for stored in group.array_keys()] if arrays is None else arrays
             present = {name: schema.stored_name(name, group) for name in names}
@@ -167,7 +167,7 @@ class FeatureStore:
 
     def draft(self, code: Mapping[str, str], run_id: str) -> Draft:
         """A fork of the newest state to write finished artifacts into."""
-        with in_words(self.url, "Writing to"):
+        with translate_errors(self.url, "Writing to"):
             session = self._repository.writable_session(BRANCH)
             return Draft(self.url, session.fork(), code, run_id)
 
@@ -179,7 +179,7 @@ class FeatureStore:
         """
         if not drafts:
             return self.snapshot
-        with in_words(self.url, "Committing to"), committer_lock(self.url):
+        with translate_errors(self.url, "Committing to"), committer_lock(self.url):
             for _ in range(_MOST_RACES):
                 # Where no lock keeps other committers out, one may have made the same groups meanwhile.
                 with suppress(icechunk.RebaseFailedError):
@@ -236,7 +236,7 @@ class FeatureStore:
                     f"The tag '{name}' already names another snapshot; tags are never moved. Use a new one."
                 )
             return
-        with in_words(self.url, "Tagging"), committer_lock(self.url):
+        with translate_errors(self.url, "Tagging"), committer_lock(self.url):
             self._repository.create_tag(name, snapshot_id=self.snapshot)
 
     def tags(self) -> dict[str, str]:
@@ -275,7 +275,7 @@ class FeatureStore:
         return at
 
     def _check_layout(self) -> int:
-        with in_words(self.url, "Opening"):
+        with translate_errors(self.url, "Opening"):
             found = dict(self._root.attrs).get("affstore")
         layout = found.get("layout") if isinstance(found, dict) else None
         if not isinstance(layout, int):

@@ -104,7 +104,7 @@ def committer_lock(url: str) -> Iterator[None]:
 
 
 @contextmanager
-def in_words(url: str, doing: str) -> Iterator[None]:
+def translate_errors(url: str, doing: str) -> Iterator[None]:
     """Turn the engine's and the system's errors into one sentence of ours.
 
     Raises:

@@ -71,7 +71,7 @@ def read_rows(array: zarr.Array[Any], rows: slice = slice(None)) -> NDArray[Any]
         StoreError: a chunk is damaged.
     """
     if not array.ndim or rows.step not in (None, 1):
-        with damage_named(array.path):
+        with corruption_as_store_error(array.path):
             return np.asarray(_strict(array)[rows] if array.ndim else _strict(array)[...])
     start, stop, _ = rows.indices(array.shape[0])
     found = np.empty((max(0, stop - start), *array.shape[1:]), array.dtype)
@@ -91,7 +91,7 @@ def read_ranges(ranges: Sequence[RowRange]) -> None:
 
 
 @contextmanager
-def damage_named(what: object) -> Iterator[None]:
+def corruption_as_store_error(what: object) -> Iterator[None]:
     """Say in words what is wrong with a chunk, and whose it is.
 
     Raises:
@@ -117,13 +117,13 @@ async def _read(ranges: Sequence[RowRange]) -> None:
             array = part.array
             key = array.metadata.encode_chunk_key((part.number, *(0 for _ in array.shape[1:])))
             found = await (array.store_path / key).get(default_buffer_prototype(), part.bytes)
-            with damage_named(array.path):
+            with corruption_as_store_error(array.path):
                 _fill(part, None if found is None else cast(Any, found.as_numpy_array()))
 
     async def unpack(wanted: RowRange) -> None:
         rows = slice(wanted.start, wanted.start + len(wanted.into))
         async with free:
-            with damage_named(wanted.array.path):
+            with corruption_as_store_error(wanted.array.path):
                 wanted.into[...] = await _strict(wanted.array).async_array.getitem(rows)
 
     tasks: list[asyncio.Task[None]] = []

@@ -13,7 +13,7 @@ from affstore.store.contract.errors import NotFoundError
 from affstore.store.contract.records import Record
 from affstore.store.contract.schema import family
 from affstore.store.engine.feature_store import FeatureStore
-from affstore.store.engine.places import in_words
+from affstore.store.engine.places import translate_errors
 from affstore.store.engine.ranges import RowRange, read_ranges
 
 
@@ -75,7 +75,7 @@ class RowReader:
             place[count:] = 0
             places.append(place)
             ranges.append(RowRange(array, start, place[:count]))
-        with in_words(self._store.url, "Reading"):
+        with translate_errors(self._store.url, "Reading"):
             read_ranges(ranges)
         return places
 
@@ -83,7 +83,7 @@ class RowReader:
         if index not in self._arrays:
             address = self.records[index].address
             group = self._store.group(address)
-            with in_words(self._store.url, "Reading"):
+            with translate_errors(self._store.url, "Reading"):
                 if self._array not in group:
                     held = sorted(group.array_keys())
                     raise NotFoundError(f"'{address}' has no array '{self._array}'; it has {held}.")

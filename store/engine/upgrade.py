@@ -11,7 +11,7 @@ import zarr
 from affstore.store.contract.schema import layout_version
 from affstore.store.engine.draft import Draft
 from affstore.store.engine.feature_store import BRANCH, FeatureStore
-from affstore.store.engine.places import committer_lock, in_words, settings, storage_of
+from affstore.store.engine.places import committer_lock, settings, storage_of, translate_errors
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ def plan_upgrade(url: str) -> Upgrade:
     """
     store = FeatureStore(url)
     addresses = [] if store.layout >= layout_version() else store.addresses()
-    with in_words(url, "Reading"):
+    with translate_errors(url, "Reading"):
         arrays = [array for address in addresses for _, array in store.group(address).arrays()]
         old_format = _repository(url).spec_version < icechunk.SpecVersion.current()
     return Upgrade(store.layout, len(addresses), sum(array.nbytes for array in arrays), old_format)
@@ -60,7 +60,7 @@ def upgrade(url: str) -> Upgrade:
         ConflictError: another run committed meanwhile; nothing was changed.
     """
     todo = plan_upgrade(url)
-    with in_words(url, "Upgrading"), committer_lock(url):
+    with translate_errors(url, "Upgrading"), committer_lock(url):
         store = FeatureStore(url)
         if store.layout < layout_version():
             session = _repository(url).writable_session(BRANCH)

@@ -1,0 +1,183 @@
+"""What a row's file may say, checked, and as the frozen spec that tasks take. Only `flows` sees YAML."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, field_validator
+
+from affstore.flows.config.checks import Place, checked
+from affstore.flows.config.ensembles import Heads, Strict, alone, ensemble_of
+from affstore.flows.config.experiment_files import ExperimentFile
+from affstore.models.ensembles.spec import ConfidenceGate, Ensemble, SearchedValue
+from affstore.models.evaluation.evaluate import SmoothOver
+from affstore.models.extractors.variants import check_kind
+from affstore.models.faces.specs import DetectorSpec
+from affstore.models.postprocess import AfterLast
+from affstore.store.contract.errors import SpecError, UnknownNameError
+from affstore.store.contract.labels import task_space
+from affstore.tasks.experiments import Experiment, Sweep
+
+MEASURES: dict[str, tuple[str, ...]] = {
+    "expr": ("macro F1", "accuracy", "test macro F1"),
+    "au": ("mean F1", "test mean F1"),
+    "va": ("CCC valence", "CCC arousal", "mean CCC", "test mean CCC"),
+}
+"""What a paper may report of a task; `test` is what the challenge's server said of its test set."""
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9_-]*(/[a-z0-9][a-z0-9_-]*)*")
+
+Frames = Annotated[int, Field(ge=0)]
+
+
+class _Kernel(Strict):
+    """Half a window of the box filter: the papers' choice, and what else is tried where it is searched."""
+
+    value: Frames | None = None
+    grid: tuple[Frames, ...] = Field(min_length=1)
+
+
+class _SweepConfig(Strict):
+    """See `affstore.tasks.experiments.Sweep`."""
+
+    of: Literal["smooth_frames", "threshold"]
+    values: tuple[float, ...] = Field(min_length=2)
+    measure: str = ""
+
+
+class ExperimentConfig(Strict):
+    """A row's file; the attributes are those of `affstore.tasks.experiments.Experiment`.
+
+    Attributes:
+        name: of a file of the user's own, if it should not be called as the file is; affstore's are named by place.
+        method: a head, or exactly one of `blend`, `threshold_blend` and `other_step` of methods.
+        smooth_frames: a number, or `{value, grid}`; so are weights and thresholds of methods.
+        requires: `face` for a detected face, `face@cropped` for one of a crop folder.
+    """
+
+    name: str = ""
+    title: str = Field(min_length=1)
+    source: str = Field(min_length=1)
+    task: str
+    method: dict[str, Any]
+    smooth_frames: Annotated[_Kernel, BeforeValidator(alone)] = _Kernel(value=0, grid=(0,))
+    thresholds: Literal["half", "tuned"] | tuple[float, ...] = "half"
+    smooth_over: SmoothOver = "own"
+    after_last_face: AfterLast = "repeat"
+    requires: str = ""
+    without: tuple[str, ...] = ()
+    cell: str = ""
+    paper: dict[str, float] = Field(default_factory=dict)
+    paper_curve: dict[float, float] = Field(default_factory=dict)
+    sweep: _SweepConfig | None = None
+    files: bool = False
+    status: Literal["published", "notebook"] = "published"
+    note: str = ""
+
+    @field_validator("task")
+    @classmethod
+    def _known_task(cls, value: str) -> str:
+        task_space(value)
+        return value
+
+    @field_validator("thresholds", mode="before")
+    @classmethod
+    def _some_thresholds(cls, value: Any) -> Any:
+        numbers = isinstance(value, tuple) and all(isinstance(one, float) and 0 < one < 1 for one in value)
+        if value not in ("half", "tuned") and not numbers:
+            raise SpecError(f"It should be half, tuned, or numbers between 0 and 1; found {value!r}.")
+        return value
+
+
+def experiment_from_file(file: ExperimentFile, name: str) -> Experiment:
+    """A row as the spec that tasks take.
+
+    Args:
+        file: as read.
+        name: of the row, unless the file gives it one.
+
+    Raises:
+        SpecError: something in it is wrong; the message names file and field.
+    """
+    place = Place(str(file.path))
+    config = checked(ExperimentConfig, dict(file.fields), place, "row")
+    _check_row(config, place)
+    heads: Heads = {}
+    method = ensemble_of(config.method, config.task, place.at("method"), heads)
+    _check_curve(config, method, place)
+    kernel, requires = config.smooth_frames, _faces(config.requires, place)
+    if not _NAME.fullmatch(config.name or name):
+        raise place.at("name").wrong(f"'{config.name or name}' is no row's name; small letters, digits, - _ and / are.")
+    with place.named():
+        return Experiment(
+            name=config.name or name,
+            title=config.title,
+            source=config.source,
+            task=config.task,
+            heads=tuple(heads.values()),
+            method=method,
+            smooth_frames=SearchedValue(kernel.value, kernel.grid),
+            thresholds=config.thresholds,
+            without=config.without,
+            smooth_over=config.smooth_over,
+            after_last_face=config.after_last_face,
+            requires=requires,
+            cell=config.cell,
+            paper=config.paper,
+            paper_curve=config.paper_curve,
+            sweep=None if config.sweep is None else Sweep(config.sweep.of, config.sweep.values, config.sweep.measure),
+            files=config.files,
+            status=config.status,
+            note=" ".join(config.note.split()),
+        )
+
+
+def _faces(requires: str, place: Place) -> str:
+    """Where the faces come from that a row requires."""
+    face, at, kind = requires.partition("@")
+    if not requires:
+        return ""
+    if face != "face":
+        raise place.at("requires").wrong(f"it is face, face@KIND as in face@cropped, or nothing; found '{requires}'.")
+    with place.at("requires").named():
+        return check_kind(kind) if at else DetectorSpec().name
+
+
+def _check_row(config: ExperimentConfig, place: Place) -> None:
+    """See that the fields of a row fit its task and each other."""
+    space = task_space(config.task)
+    if config.sweep is not None and config.sweep.measure not in ("", *MEASURES[config.task]):
+        raise place.at("sweep.measure").wrong(f"the task '{config.task}' has {', '.join(MEASURES[config.task])}.")
+    for measure in config.paper:
+        if measure not in MEASURES[config.task]:
+            with place.at("paper").named():
+                raise UnknownNameError.of(f"measure of '{config.task}'", measure, MEASURES[config.task])
+    for name in config.without:
+        if space.kind != "one_of" or name not in space.names:
+            with place.at("without").named():
+                raise UnknownNameError.of(f"class of '{config.task}'", name, space.names)
+    if space.kind != "any_of" and config.thresholds != "half":
+        raise place.at("thresholds").wrong(f"only action units have some, and the row's task is '{config.task}'.")
+    if isinstance(config.thresholds, tuple) and len(config.thresholds) != len(space):
+        found = len(config.thresholds)
+        raise place.at("thresholds").wrong(f"'{config.task}' has {len(space)} of them; found {found}.")
+
+
+def _check_curve(config: ExperimentConfig, method: Ensemble, place: Place) -> None:
+    """See that what a figure varies can be varied, and that the papers' curve lies on it."""
+    if config.sweep is None:
+        if config.paper_curve:
+            raise place.at("paper_curve").wrong("only a row with a `sweep` has a curve.")
+        return
+    sweep, values = config.sweep, config.sweep.values
+    at = place.at("sweep", "values")
+    if sweep.of == "smooth_frames" and not all(value >= 0 and value.is_integer() for value in values):
+        raise at.wrong(f"frames are whole numbers from 0 on; found {', '.join(f'{value:g}' for value in values)}.")
+    if sweep.of == "threshold" and not all(0 <= value <= 1 for value in values):
+        raise at.wrong(f"thresholds are from 0 to 1; found {', '.join(f'{value:g}' for value in values)}.")
+    if sweep.of == "threshold" and not isinstance(method, ConfidenceGate):
+        raise place.at("sweep", "of").wrong("only a row whose method is a threshold_blend has a threshold to vary.")
+    lacking = [x for x in config.paper_curve if x not in values]
+    if lacking:
+        raise place.at("paper_curve").wrong(f"it has {lacking[0]:g}, which is not among the values of the sweep.")

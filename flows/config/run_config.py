@@ -1,0 +1,286 @@
+"""`CONFIG.yaml` as checked values, and from there to the frozen specs that tasks take. Only `flows` sees YAML."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from affstore import FeatureStore
+from affstore.flows.commands.options import DEFAULT_EXTRACTORS
+from affstore.flows.config.yaml_files import read_yaml
+from affstore.flows.engines import AskedEngine, chosen_device, settled
+from affstore.models.extractors.registry import spec_of
+from affstore.models.extractors.specs import ExtractorSpec
+from affstore.models.extractors.variants import check_kind
+from affstore.models.faces.specs import DetectorSpec, TrackingSpec, resolve
+from affstore.models.heads.mlp.spec import PAPER_HEADS, MlpSpec
+from affstore.models.weights.folder import WeightsFolder
+from affstore.models.weights.registry import entry_of
+from affstore.store.contract.errors import DuplicateNameError, SpecError, UnknownNameError, WeightsMissingError
+from affstore.store.contract.labels import task_space
+from affstore.store.contract.names import name_fault, tag_fault
+from affstore.store.contract.printable import excerpt
+from affstore.tasks.specs import HeadRun, Input, PostProcessing, Profile
+
+
+class _Strict(BaseModel):
+    """Unknown fields are mistakes."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class HeadRunConfig(_Strict):
+    """A head on features, and what is done to its outputs.
+
+    Attributes:
+        name: how it is called in the store.
+        task: `expr`, `au` or `va`.
+        inputs: `extractor` or `extractor.array`, side by side.
+        head: changes to the papers' head of the task, e.g. `{epochs: 5}`.
+        smooth_frames: half a window of the box filter.
+        thresholds: of action units.
+    """
+
+    name: str
+    task: str
+    inputs: tuple[str, ...] = Field(min_length=1)
+    head: dict[str, Any] = {}
+    smooth_frames: int = Field(default=0, ge=0, le=1_000_000)
+    thresholds: Literal["half", "tuned"] = "half"
+
+    def spec(self) -> HeadRun:
+        """The frozen spec.
+
+        Raises:
+            SpecError: a name or a value is wrong.
+        """
+        fault = name_fault(self.name)
+        if fault:
+            raise SpecError(f"An experiment cannot be called {self.name!r}: {fault}.")
+        inputs = tuple(Input.parse(text) for text in self.inputs)
+        for part in inputs:
+            spec_of(part.extractor)
+        unknown = sorted(set(self.head) - set(MlpSpec.__dataclass_fields__))
+        if unknown:
+            raise UnknownNameError.of(f"field of the head of '{self.name}'", unknown[0], MlpSpec.__dataclass_fields__)
+        task_space(self.task)
+        papers = PAPER_HEADS[self.task]
+        for name, value in self.head.items():
+            _check_kind(self.name, name, value, getattr(papers, name))
+        mlp = replace(papers, **{"name": self.name, **self.head})
+        return HeadRun(self.name, inputs, mlp, PostProcessing(self.smooth_frames, self.thresholds))
+
+
+def _check_kind(head: str, name: str, value: Any, papers: Any) -> None:
+    """See that a head's field is of the kind the papers' value has."""
+    kinds = (int, float) if isinstance(papers, float) else (type(papers),)
+    if not isinstance(value, kinds) or isinstance(value, bool):
+        wanted = " or ".join(kind.__name__ for kind in kinds)
+        raise SpecError(f"Head '{head}': '{name}' must be {wanted}, as {papers!r}; found {excerpt(value)}.")
+
+
+class PublishConfig(_Strict):
+    """Where predictions are published.
+
+    Attributes:
+        folder: gets the challenge files, Parquet and the report.
+        samples: task to the official sample list that its file must follow; every frame of every video without one.
+        tag: name of the snapshot; made from what is published if empty.
+    """
+
+    folder: Path
+    samples: dict[str, Path] = {}
+    tag: str = ""
+
+    @field_validator("tag")
+    @classmethod
+    def _a_folder_s_name(cls, value: str) -> str:
+        fault = tag_fault(value) if value else None
+        if fault:
+            raise SpecError(f"A publication cannot be tagged {excerpt(value)}: {fault}.")
+        return value
+
+    @field_validator("samples")
+    @classmethod
+    def _of_tasks(cls, value: dict[str, Path]) -> dict[str, Path]:
+        for task in value:
+            task_space(task)
+        return value
+
+
+class RunnerConfig(_Strict):
+    """How the run fans out; see `affstore.flows.runners.base.RunnerSpec`."""
+
+    kind: Literal["threads", "dask"] = "threads"
+    workers: int = Field(default=0, ge=0, le=10_000)
+    address: str = ""
+
+
+class RunConfig(_Strict):
+    """A whole run.
+
+    Attributes:
+        store: a folder, `s3://bucket/prefix` or `memory:name`.
+        sources: videos, folders, or Aff-Wild2's own root with its videos and annotations.
+        names: `file` calls a video as its file, `folder` by its folders too: `s1/00001.mp4` becomes `s1_00001`.
+        crops: kind of crop folder, as in `emotieffnet_b0@cropped`, to the folders that hold one for each video.
+        extractors: names of face and sound networks.
+        weights: `official`, or `untrained` seeded parameters, which every record and report then says.
+        precision: of every network's forward pass.
+        device: `cpu`, `cuda`, or `auto`.
+        experiments: heads to train and apply.
+        publish: where to; nothing is published without it.
+        runner: how the run fans out.
+    """
+
+    store: str = "affstore-data"
+    sources: tuple[str, ...] = ()
+    names: Literal["file", "folder"] = "file"
+    crops: dict[str, tuple[str, ...]] = {}
+    extractors: tuple[str, ...] = DEFAULT_EXTRACTORS
+    weights: Literal["official", "untrained"] = "official"
+    engine: Literal["auto", "torch", "openvino"] = "auto"
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    device: Literal["cpu", "cuda", "auto"] = "cpu"
+    experiments: tuple[HeadRunConfig, ...] = ()
+    publish: PublishConfig | None = None
+    runner: RunnerConfig = RunnerConfig()
+
+    @field_validator("crops")
+    @classmethod
+    def _kinds(cls, value: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
+        for kind in value:
+            check_kind(kind)
+        return value
+
+    @field_validator("extractors")
+    @classmethod
+    def _known(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(value)) < len(value):
+            raise DuplicateNameError("An extractor is named twice. Name each once.")
+        for name in value:
+            spec_of(name)
+        return value
+
+    @field_validator("experiments")
+    @classmethod
+    def _distinct(cls, value: tuple[HeadRunConfig, ...]) -> tuple[HeadRunConfig, ...]:
+        seen = [experiment.name for experiment in value]
+        twice = sorted({name for name in seen if seen.count(name) > 1})
+        if twice:
+            raise DuplicateNameError(f"Two experiments are called '{twice[0]}'. Rename one of them.")
+        return value
+
+    def specs(self) -> tuple[HeadRun, ...]:
+        """The experiments as frozen specs.
+
+        Raises:
+            SpecError: a name or a value is wrong, or an input is not among the extractors.
+        """
+        specs = tuple(experiment.spec() for experiment in self.experiments)
+        for spec in specs:
+            for part in spec.inputs:
+                if part.extractor not in self.extractors:
+                    raise UnknownNameError.of(
+                        f"extractor of '{spec.name}' in this run", part.extractor, self.extractors
+                    )
+        return specs
+
+
+def read_config(path: Path) -> RunConfig:
+    """Read and check a configuration; relative paths in it are relative to its folder.
+
+    Raises:
+        SpecError: it cannot be read, or says something wrong; the message names the field.
+    """
+    document = read_yaml(path, "a configuration")
+    if not isinstance(document, dict):
+        raise SpecError(f"'{path}' holds no configuration: it should name `sources`, `extractors`, `experiments` …")
+    return _rooted(checked(document, str(path)), path.resolve().parent)
+
+
+def checked(document: dict[str, Any], where: str) -> RunConfig:
+    """A configuration from plain values.
+
+    Raises:
+        SpecError: something in it is wrong; the message names the field.
+    """
+    try:
+        return RunConfig.model_validate(document)
+    except ValidationError as error:
+        first = error.errors()[0]
+        cause = first.get("ctx", {}).get("error")
+        if isinstance(cause, SpecError):
+            raise cause from error
+        field = ".".join(str(part) for part in first["loc"])
+        if first["type"] == "extra_forbidden":
+            known = ", ".join(sorted(RunConfig.model_fields))
+            raise SpecError(f"{where}: there is no field '{field}'. A configuration has: {known}.") from error
+        raise SpecError(f"{where}: '{field}' is wrong: {first['msg']} (found {excerpt(first['input'])}).") from error
+
+
+def profile_of(
+    config: RunConfig, weights: WeightsFolder, store: FeatureStore | None = None, measured: bool = True
+) -> Profile:
+    """What the run wants of every video, with all weights resolved and engines chosen.
+
+    Args:
+        config: what was asked.
+        weights: the parameters on this machine.
+        store: whose embeddings keep their engines, or None.
+        measured: measure which engine is fastest where that is not known yet.
+
+    Raises:
+        WeightsMissingError: weights are not on this machine; the message says what to type.
+        SpecError: an engine that was asked for cannot run.
+    """
+    untrained = config.weights == "untrained"
+    asked = AskedEngine(config.engine, config.precision, chosen_device(config.device))
+
+    resolved = _with_weights([spec_of(name) for name in sorted(config.extractors)], weights, untrained)
+    extractors = tuple(settled(spec, asked, weights, store, measured) for spec in resolved)
+    return Profile(resolve(DetectorSpec()), TrackingSpec(), extractors)
+
+
+def _with_weights(specs: Sequence[ExtractorSpec], weights: WeightsFolder, untrained: bool) -> list[ExtractorSpec]:
+    """Fill in the parameters that are on this machine; the message names all that are not: one pull is enough."""
+    found: list[ExtractorSpec] = []
+    missing: dict[str, WeightsMissingError] = {}
+    for spec in specs:
+        try:
+            found.append(replace(spec, weights=weights.resolve(spec.weights, untrained=untrained)))
+        except WeightsMissingError as error:
+            missing[spec.weights.name] = error
+    if len(missing) == 1:
+        raise next(iter(missing.values()))
+    if missing:
+        public = " ".join(name for name in missing if entry_of(name).url)
+        advice = [f"Type `affstore weights pull {public}`."] if public else []
+        advice += [entry_of(name).advice for name in missing if not entry_of(name).url]
+        raise WeightsMissingError(
+            f"The weights {', '.join(map(repr, missing))} are not in {weights.root}. {' '.join(advice)} "
+            "Or use `--weights untrained`."
+        )
+    return found
+
+
+def named_profile(config: RunConfig) -> Profile:
+    """The same by the networks' names alone, for a plan on a machine that does not have their weights yet."""
+    return Profile(resolve(DetectorSpec()), TrackingSpec(), tuple(spec_of(name) for name in sorted(config.extractors)))
+
+
+def _rooted(config: RunConfig, folder: Path) -> RunConfig:
+    """Relative paths made absolute from the configuration's folder."""
+    sources = tuple(str(folder / source) for source in config.sources)
+    crops = {kind: tuple(str(folder / root) for root in roots) for kind, roots in config.crops.items()}
+    local = "://" not in config.store and not config.store.startswith("memory:")
+    store = str(folder / config.store) if local else config.store
+    publish = config.publish
+    if publish is not None:
+        samples = {task: folder / sample for task, sample in publish.samples.items()}
+        publish = publish.model_copy(update={"folder": folder / publish.folder, "samples": samples})
+    return config.model_copy(update={"sources": sources, "crops": crops, "store": store, "publish": publish})

@@ -1,0 +1,65 @@
+"""What a run will need, from what it is asked: said by `affstore plan`, and before `add` and `run` begin."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from affstore.flows.runners.base import RunnerSpec
+from affstore.tasks.extract.memory_estimate import MemoryNeed, Parallelism, VideoSize, due_part, faces_in, memory_need
+from affstore.tasks.ingest.sources import place_of
+
+if TYPE_CHECKING:
+    from affstore.flows.inputs import Inputs
+    from affstore.flows.request import Request
+    from affstore.store.contract.records import Record
+    from affstore.tasks.planning.plan_rows import PlanRow
+    from affstore.tasks.specs import Profile
+
+
+def estimate_memory(request: Request, runner: RunnerSpec) -> MemoryNeed:
+    """What a run will need, from what its store lacks and what its inputs say of themselves."""
+    from affstore import FeatureStore
+    from affstore.tasks.planning.crops import match_crops_to_videos
+    from affstore.tasks.planning.plan import plan
+
+    context, records = request.context, FeatureStore(request.context.store_url).records()
+    given = match_crops_to_videos(records, request.inputs.crops)
+    rows = plan(records, request.profile, given)
+    if not request.everything:
+        places = {place_of(file.path) for file in request.inputs.videos}
+        known = {r.address.video for r in records if r.attributes.get("location") in places}
+        known |= {video for _, video in given.folders}
+        rows = [row for row in rows if row.address.video in known]
+    profile, films = due_work(request.profile, records, rows, request.inputs)
+    return memory_need(profile, context.weights, films, parallelism_of(runner, context.device))
+
+
+def due_work(
+    profile: Profile, records: Sequence[Record], rows: Sequence[PlanRow], inputs: Inputs
+) -> tuple[Profile, list[VideoSize]]:
+    """The networks and the videos that something is due from.
+
+    Args:
+        profile: what is wanted of every video.
+        records: of the store.
+        rows: what the plan says of them.
+        inputs: what a run would take in; of a video that the store does not have, its container is believed.
+    """
+    due = [row.address for row in rows if row.due and row.asked and row.address.family in ("face", "visual", "audio")]
+    videos, faces = {address.video for address in due}, faces_in(records)
+    sources = [record for record in records if record.address.family == "source"]
+    here = {record.attributes["location"] for record in sources}
+    films = [VideoSize.of_record(record, faces) for record in sources if record.address.video in videos]
+    new = [VideoSize.of_file(file.name, file.path) for file in inputs.videos if place_of(file.path) not in here]
+    arriving = [film for film in new if film is not None]
+    part = profile if arriving else due_part(profile, {address.producer for address in due})
+    return part, [*films, *arriving]
+
+
+def parallelism_of(runner: RunnerSpec, device: str) -> Parallelism:
+    """Who does a run's work."""
+    if runner.kind == "dask":  # a worker's forward passes have one thread, unless told otherwise: flows.worker
+        return Parallelism(runner.at_work, runner.at_work, int(os.environ.get("AFFSTORE_THREADS") or 1), device)
+    return Parallelism(runner.at_work, device=device)

@@ -1,0 +1,192 @@
+"""The papers' rows on one offline page: our numbers beside the papers', what was chosen, and every figure."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from affstore.flows.provenance import warnings
+from affstore.flows.report.experiment_sections import measured, section, three_decimals
+from affstore.flows.report.pages import Cell, Markup, items, markup, notice, numbers, page, table
+from affstore.flows.report.report_data import PROTOCOLS
+from affstore.store.contract.records import Provenance
+from affstore.tasks.experiments import ExperimentOutcome, ExperimentResult
+
+if TYPE_CHECKING:
+    from affstore.flows.report.figure_parts import Picture
+
+_STYLE = """
+td.number, td.measure { white-space: nowrap; } td small { color: #555; } td.failed { white-space: normal; }
+details.row { border-top: 1px solid #ddd; padding: .4rem 0; } summary { cursor: pointer; }
+details.row table { width: auto; } figure { margin: 1rem 0; }
+figure img { max-width: 100%; height: auto; display: block; }
+figcaption { color: #444; font-size: 90%; max-width: 60rem; }
+"""
+_HEADLINES = {"expr": "macro F1", "au": "mean F1", "va": "mean CCC"}
+_SAID = frozenset(("store", "snapshot", "weights", "brief", "corpus", "papers_corpus", "notes", "code"))
+
+
+def write_experiment_report(outcomes: Sequence[ExperimentOutcome], folder: Path, about: Mapping[str, Any]) -> Path:
+    """Write `folder/report.html`, which holds all it shows, and the figures once more as `folder/figures/<row>/*.png`.
+
+    Equal arguments give equal bytes: nothing of the machine or the hour is written.
+
+    Args:
+        outcomes: in the order in which they are shown.
+        folder: made if need be; figures that an earlier run drew of the same rows are replaced.
+        about: what was run, each optional: `store` (its address), `snapshot`, `weights` (provenance of each
+            network's parameters by its name), `brief` (whether trainings were cut short), `corpus` (its name, or a list
+            of names and paths), `papers_corpus` (whether it is the papers'; leave it out where that is not known),
+            `notes` (sentences, e.g. on faces that were replaced), `code` (package to version). Whatever else there is,
+            is listed as it is.
+
+    Returns:
+        The page.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    sections = [section(one, _drawn(one, folder / "figures" / one.row.producer)) for one in outcomes]
+    parts = [
+        *_about_line(about),
+        *(notice(text) for text in _notices(outcomes, about)),
+        "<h2>Ours beside the papers'</h2>",
+        _comparison(outcomes),
+        _legend(outcomes),
+        "<h2>Row by row</h2>",
+        *sections,
+        "<h2>What was run</h2>",
+        *_more(about),
+    ]
+    path = folder / "report.html"
+    path.write_bytes(page("Rows of the papers", parts, _STYLE).encode("utf-8", "replace"))
+    return path.resolve()
+
+
+def _about_line(about: Mapping[str, Any]) -> list[str]:
+    if "store" not in about:
+        return []
+    snapshot = f", snapshot <code>{markup(str(about['snapshot']))}</code>" if about.get("snapshot") else ""
+    return [f"<p>Store <code>{markup(str(about['store']))}</code>{snapshot}.</p>"]
+
+
+def _notices(outcomes: Sequence[ExperimentOutcome], about: Mapping[str, Any]) -> list[str]:
+    """What whoever reads a number must know first."""
+    networks: Mapping[str, Provenance] = about.get("weights", {})
+    behind = {*networks.values(), *(shown.provenance for one in outcomes for shown in one.shown)}
+    found = [_differing(about.get("papers_corpus"), behind <= {"published", None}), *warnings(networks)]
+    if about.get("brief"):
+        found.append("Trainings were cut short, only to see that every row runs: these numbers are no results.")
+    failed = sum(one.status == "failed" for one in outcomes)
+    if failed:
+        found.append(f"{failed} of {len(outcomes)} rows failed; the table says why.")
+    return [text for text in [*found, *map(str, about.get("notes", ()))] if text]
+
+
+def _differing(same_corpus: bool | None, same_weights: bool) -> str:
+    what = [name for name, same in (("corpus", same_corpus is not False), ("weights", same_weights)) if not same]
+    if same_corpus is None and not same_weights:
+        what = ["corpus", "weights"]
+    if what:
+        verb = "differ" if what != ["corpus"] else "differs"
+        start = f"{' and '.join(what)} {verb}".capitalize()
+        return f"{start} from the papers': these numbers say nothing about the papers."
+    return (
+        "" if same_corpus else "The papers' numbers are of Aff-Wild2; on any other corpus ours say nothing about them."
+    )
+
+
+def _comparison(outcomes: Sequence[ExperimentOutcome]) -> str:
+    head = ["row", "source", "task", "measure", *numbers([*PROTOCOLS.values(), "the paper", "difference"])]
+    rows = [cells for outcome in outcomes for cells in _rows(outcome)]
+    return table(head, rows) if rows else Markup("<p>No row was run.</p>")
+
+
+def _rows(outcome: ExperimentOutcome) -> list[list[str | Cell]]:
+    """A line for each measure of a row: the headline, and whatever else the paper gives."""
+    row, by_protocol = outcome.row, {shown.protocol: shown for shown in outcome.shown}
+    headline = outcome.shown[0].scores.headline if outcome.shown else _HEADLINES[row.task]
+    measures = list(dict.fromkeys([headline, *row.paper]))
+    if not outcome.shown and row.paper:
+        measures = list(row.paper)
+    lines: list[list[str | Cell]] = []
+    for number, measure in enumerate(measures):
+        line: list[str | Cell] = []
+        if not number:
+            title = Markup(f'<a href="#{markup(row.producer)}">{markup(row.title)}</a>')
+            line = [Cell(text, rows=len(measures)) for text in (title, row.source, row.task)]
+        line.append(Cell(measure, "measure"))
+        if outcome.shown:
+            line += [_number_cell(by_protocol.get(protocol), measure) for protocol in ("papers", "honest")]
+        elif not number:
+            line.append(Cell(f"failed: {outcome.reason}", "failed", columns=2, rows=len(measures)))
+        lines.append([*line, _paper_cell(outcome, measure), _difference_cell(outcome, measure)])
+    return lines
+
+
+def _number_cell(shown: ExperimentResult | None, measure: str) -> Cell:
+    value = measured(shown, measure)
+    if shown is None or value is None:
+        return Cell("–", "number")
+    headline = measure == shown.scores.headline
+    interval = (
+        f" <small>[{three_decimals(shown.interval[0])}, {three_decimals(shown.interval[1])}]</small>"
+        if headline
+        else ""
+    )
+    return Cell(Markup(f"{three_decimals(value)}{' †' if shown.seen else ''}{interval}"), "number")
+
+
+def _paper_cell(outcome: ExperimentOutcome, measure: str) -> Cell:
+    paper = outcome.row.paper.get(measure)
+    if paper is None:
+        return Cell("–", "number")
+    return Cell(f"{three_decimals(paper)} (test set)" if outcome.row.files else three_decimals(paper), "number")
+
+
+def _difference_cell(outcome: ExperimentOutcome, measure: str) -> Cell:
+    """Ours less the paper's, under the papers' protocol where that was run; none where the frames are not the same."""
+    shown = outcome.shown[0] if outcome.shown else None
+    value, paper = measured(shown, measure), outcome.row.paper.get(measure)
+    if shown is None or value is None or paper is None or outcome.row.files or shown.seen:
+        return Cell("–", "number")
+    said = f"{round(value - paper, 3) + 0.0:+.3f}".replace("-", "−")
+    return Cell(said if shown.protocol == "papers" else f"{said} (honest)", "number")
+
+
+def _legend(outcomes: Sequence[ExperimentOutcome]) -> str:
+    said = ["In brackets: 95 % interval, by drawing whole videos with replacement. Difference: ours less the paper's."]
+    if any(shown.seen for one in outcomes for shown in one.shown):
+        said.append("† The head was trained on the videos it is scored on: the number says nothing.")
+    if any(one.row.files for one in outcomes):
+        said.append(
+            "(test set): the paper's number is on the challenge's test set, whose labels are not public; ours is on "
+            "the validation videos, so that no difference is given."
+        )
+    return Markup(f"<p><small>{markup(' '.join(said))}</small></p>")
+
+
+def _more(about: Mapping[str, Any]) -> list[str]:
+    """The corpus, the versions, and whatever else is said."""
+    corpus = about.get("corpus", ())
+    named = [("Corpus", [corpus] if isinstance(corpus, str) else [str(part) for part in corpus])]
+    named.append(("Code", [f"{name} {version}" for name, version in sorted(about.get("code", {}).items())]))
+    named.append(("Else", [f"{name}: {value}" for name, value in about.items() if name not in _SAID]))
+    return [f"<h3>{title}</h3>{items(texts)}" for title, texts in named if texts]
+
+
+def _drawn(outcome: ExperimentOutcome, folder: Path) -> tuple[Picture, ...]:
+    """Draw the figures of a row, and write each as a file."""
+    for old in folder.glob("*.png"):
+        old.unlink()
+    if not outcome.shown:
+        return ()
+    # A first import says on stderr that it makes a cache of fonts.
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)
+    from affstore.flows.report.figures import pictures_of
+
+    pictures = pictures_of(outcome)
+    folder.mkdir(parents=True, exist_ok=True)
+    for picture in pictures:
+        (folder / f"{picture.name}.png").write_bytes(picture.png)
+    return pictures

@@ -1,0 +1,184 @@
+"""The figures of a row of the papers: what was mistaken for what, how good each part is, and the papers' own curves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import LogNorm
+from matplotlib.ticker import FuncFormatter
+from numpy.typing import NDArray
+
+from affstore.flows.report.figure_parts import (
+    DARK,
+    PROTOCOL_COLOURS,
+    Picture,
+    as_png,
+    axes_at,
+    canvas,
+    house_style,
+)
+from affstore.flows.report.report_data import PROTOCOLS, class_names, counted, judged
+from affstore.flows.report.timelines import timelines
+from affstore.store.contract.labels import task_space
+from affstore.tasks.experiments import ExperimentOutcome, ExperimentResult
+
+_BINS = 80
+_TICKS = (-1, -0.5, 0, 0.5, 1)
+_CURVE_OF = {"smooth_frames": "frames averaged on either side of a frame", "threshold": "threshold"}
+
+
+def pictures_of(outcome: ExperimentOutcome) -> tuple[Picture, ...]:
+    """Every figure of a row; none where it has no result.
+
+    The results are drawn side by side where one figure holds both protocols, and one after the other else. Timelines
+    are those of the first.
+    """
+    shown = [one for one in outcome.shown if one.videos]
+    if not outcome.shown:
+        return ()
+    by_task: dict[str, Callable[[ExperimentResult], Picture]] = {"one_of": confusion, "scale": agreement}
+    draw = by_task.get(task_space(outcome.row.task).kind)
+    with house_style():
+        found = [draw(one) for one in shown if len(judged(one)[1])] if draw is not None else []
+        if task_space(outcome.row.task).kind != "scale":
+            found.append(f1_bars(outcome.shown))
+        if any(one.curve for one in outcome.shown):
+            found.append(curves(outcome.shown))
+        return (*found, *(timelines(shown[0]) if shown else ()))
+
+
+def confusion(shown: ExperimentResult) -> Picture:
+    """What is said of the frames of each class: shares of the row, and counts."""
+    counts, names = counted(shown), class_names(shown)
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    figure = canvas(700, 560)
+    axes = axes_at(figure, 110, 60, 570, 465)
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="auto")
+    for (i, j), count in np.ndenumerate(counts):
+        colour = "white" if shares[i, j] > 0.55 else "#1a1a1a"
+        said = f"{shares[i, j]:.1%}\n{count:,}"
+        axes.text(j, i, said, ha="center", va="center", color=colour, fontsize=8.5)
+    axes.set_xticks(range(len(names)), names)
+    axes.set_yticks(range(len(names)), names)
+    axes.tick_params(length=0)
+    axes.set(xlabel="said", ylabel="annotated")
+    axes.set_title(f"{PROTOCOLS[shown.protocol]}: {_said(shown)}")
+    mistakes = counts - np.diag(np.diag(counts))
+    i, j = np.unravel_index(mistakes.argmax(), mistakes.shape)
+    worst = f"The commonest mistake is {names[j]} for {names[i]} ({mistakes[i, j]:,} frames)."
+    return Picture(
+        f"{shown.protocol}-confusion",
+        f"Confusion matrix, {PROTOCOLS[shown.protocol]}: of the frames annotated as a row's class, the share and "
+        "the number that are said to be each column's.",
+        f"Confusion matrix of {counts.sum():,} frames, {np.trace(counts):,} of them right. "
+        + (worst if mistakes.any() else "There is no mistake."),
+        *as_png(figure),
+    )
+
+
+def f1_bars(results: Sequence[ExperimentResult]) -> Picture:
+    """F1 of each class or action unit, under each protocol."""
+    names = class_names(results[0])
+    across = 1000 if len(names) > 8 else 700
+    figure = canvas(across, 360)
+    axes = axes_at(figure, 65, 35, across - 85, 265)
+    width = 0.8 / len(results)
+    for number, shown in enumerate(results):
+        heights = [shown.scores.details.get(f"F1 {name}", 0.0) for name in names]
+        at = np.arange(len(names)) + (number - (len(results) - 1) / 2) * width
+        label = f"{PROTOCOLS[shown.protocol]}: {_said(shown)}"
+        axes.bar(at, heights, width * 0.94, color=PROTOCOL_COLOURS[shown.protocol], label=label)
+        for x, height in zip(at, heights, strict=True):
+            axes.text(x, height + 0.01, f"{height:.3f}"[1:] if height < 1 else "1", ha="center", fontsize=7.5)
+        axes.axhline(
+            shown.scores.value, color=PROTOCOL_COLOURS[shown.protocol], linestyle=(0, (4, 3)), linewidth=1, zorder=0
+        )
+    axes.set_xticks(range(len(names)), names)
+    axes.set(ylim=(0, 1.04), ylabel="F1")
+    axes.tick_params(axis="x", length=0)
+    axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=1, borderaxespad=0.2)
+    first = results[0].scores
+    said = ", ".join(f"{name} {first.details.get(f'F1 {name}', 0.0):.3f}" for name in names)
+    return Picture(
+        "f1", "F1 of each class or unit; the dashed line is their mean.", f"Bars of F1: {said}.", *as_png(figure)
+    )
+
+
+def agreement(shown: ExperimentResult) -> Picture:
+    """How many frames have each pair of annotation and prediction, of valence and of arousal."""
+    label, value = judged(shown)
+    names = task_space(shown.row.task).names
+    figure = canvas(1000, 450)
+    for number, name in enumerate(names):
+        axes = axes_at(figure, 75 + 490 * number, 60, 350, 350)
+        ccc = shown.scores.details.get(f"CCC {name}", float("nan"))
+        _density(axes, value[:, number], label[:, number])
+        axes.set(xlabel=f"annotated {name}", ylabel=f"predicted {name}", xticks=_TICKS, yticks=_TICKS)
+        axes.set_title(f"{name}: CCC {ccc:.3f} ({PROTOCOLS[shown.protocol]})")
+    said = ", ".join(f"{name} {shown.scores.details.get(f'CCC {name}', float('nan')):.3f}" for name in names)
+    return Picture(
+        f"{shown.protocol}-agreement",
+        f"Predictions against annotations, {PROTOCOLS[shown.protocol]}. Darker is more frames, on a logarithmic "
+        "scale; on the dashed line both agree. What is beyond −1 or 1 is drawn at the edge.",
+        f"Density of prediction against annotation of {len(value):,} frames; CCC of {said}.",
+        *as_png(figure),
+    )
+
+
+def curves(results: Sequence[ExperimentResult]) -> Picture:
+    """The papers' figure: ours under each protocol beside the papers' curve."""
+    row = results[0].row
+    measure = (row.sweep.measure if row.sweep else "") or results[0].scores.headline
+    figure = canvas(700, 400)
+    axes = axes_at(figure, 75, 55, 605, 270)
+    if row.paper_curve:
+        axes.plot(*_sorted(row.paper_curve), "x--", color=DARK, label=f"the papers' ({row.source})", linewidth=1.2)
+    for shown in (one for one in results if one.curve):
+        colour, name = PROTOCOL_COLOURS[shown.protocol], f"ours, {PROTOCOLS[shown.protocol]}"
+        axes.plot(*_sorted(shown.curve), "o-", color=colour, label=name, markersize=4)
+        chosen = shown.chosen.get(row.sweep.of) if row.sweep else None
+        if isinstance(chosen, int | float):
+            axes.axvline(
+                chosen, color=colour, linestyle=":", linewidth=1.2, label=f"chosen, {PROTOCOLS[shown.protocol]}"
+            )
+    axes.set(xlabel=_CURVE_OF[row.sweep.of] if row.sweep else "", ylabel=measure)
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
+    axes.grid(color="#E5E5E5", linewidth=0.7)
+    axes.set_axisbelow(True)
+    axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, borderaxespad=0.3)
+    best = [
+        f"{PROTOCOLS[s.protocol]} {max(s.curve.values()):.3f} at {max(s.curve, key=s.curve.__getitem__):g}"
+        for s in results
+        if s.curve
+    ]
+    return Picture(
+        "curve",
+        f"{row.source} redrawn: {measure} by the "
+        f"{_CURVE_OF[row.sweep.of] if row.sweep else 'number that is swept'}, everything else as chosen.",
+        f"Curve; highest, {'; '.join(best)}.",
+        *as_png(figure),
+    )
+
+
+def _density(axes: Axes, x: NDArray[Any], y: NDArray[Any]) -> None:
+    edges = np.linspace(-1, 1, _BINS + 1)
+    at = [np.clip(((cells.astype(np.float64) + 1) / 2 * _BINS).astype(np.int64), 0, _BINS - 1) for cells in (x, y)]
+    counts = np.bincount(at[1] * _BINS + at[0], minlength=_BINS**2).reshape(_BINS, _BINS).astype(np.float64)
+    counts[counts == 0] = np.nan
+    norm = LogNorm(1, max(10.0, float(np.nanmax(counts))))
+    image = axes.imshow(counts, cmap="viridis_r", norm=norm, origin="lower", extent=(-1, 1, edges[0], edges[-1]))
+    axes.plot([-1, 1], [-1, 1], color=DARK, linestyle=(0, (4, 3)), linewidth=1)
+    bar = axes.inset_axes((1.02, 0, 0.03, 1))
+    axes.figure.colorbar(image, cax=bar)
+
+
+def _sorted(curve: Any) -> tuple[list[float], list[float]]:
+    xs = sorted(curve)
+    return xs, [curve[x] for x in xs]
+
+
+def _said(shown: ExperimentResult) -> str:
+    return f"{shown.scores.headline} {shown.scores.value:.3f}"

@@ -1,0 +1,79 @@
+"""What figures and tables of a row are made from: its scored frames, counts, and runs of frames a pixel wide."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from affstore.models.evaluation.metrics import confusion_matrix, kept_classes
+from affstore.store.contract.labels import task_space
+from affstore.tasks.experiments import ExperimentResult
+
+PROTOCOLS = {"papers": "papers' protocol", "honest": "honest protocol"}
+"""What each protocol is called, in the order in which they are shown."""
+
+
+def scored_frames(shown: ExperimentResult, value: NDArray[Any], known: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """The frames of a video that are scored, `(frames,)`: all columns known, and no class that is left out."""
+    rows = np.asarray(known.all(axis=1), np.bool_)
+    if shown.row.without:
+        rows = rows & np.isin(value[:, 0], kept_classes(shown.row.task, shown.row.without))
+    return rows
+
+
+def judged(shown: ExperimentResult) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Decisions and labels of all frames that are scored, each `(frames, columns)`."""
+    width = len(task_space(shown.row.task)) if shown.row.task != "expr" else 1
+    rows = [scored_frames(shown, video.value, video.known) for video in shown.videos]
+    empty: list[NDArray[Any]] = [np.zeros((0, width))]
+    label = [video.label[row] for video, row in zip(shown.videos, rows, strict=True)]
+    value = [video.value[row] for video, row in zip(shown.videos, rows, strict=True)]
+    return np.concatenate(label or empty), np.concatenate(value or empty)
+
+
+def counted(shown: ExperimentResult) -> NDArray[np.int64]:
+    """How often each class is annotated (row) and said (column), of the classes that are not left out."""
+    label, value = judged(shown)
+    kept = kept_classes(shown.row.task, shown.row.without)
+    return confusion_matrix(label, value, len(task_space(shown.row.task)))[np.ix_(kept, kept)]
+
+
+def class_names(shown: ExperimentResult) -> list[str]:
+    """The classes, units or axes of a row that are scored."""
+    names = task_space(shown.row.task).names
+    return [names[index] for index in kept_classes(shown.row.task, shown.row.without)]
+
+
+def block_starts(frames: int, blocks: int) -> NDArray[np.int64]:
+    """Where each of at most `blocks` runs of neighbouring frames begins; none is empty."""
+    count = min(frames, blocks)
+    return np.arange(count, dtype=np.int64) * frames // max(count, 1)
+
+
+def block_modes(values: NDArray[np.int64], classes: int, starts: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The commonest class of each block, `(blocks,)`.
+
+    Args:
+        values: `(frames,)`, −1 where there is none, which counts as a class of its own.
+        classes: how many there are.
+        starts: of the blocks.
+    """
+    lengths = np.diff(starts, append=len(values))
+    cells = np.repeat(np.arange(len(starts)), lengths) * (classes + 1) + np.where(values < 0, classes, values)
+    modes = np.bincount(cells, minlength=len(starts) * (classes + 1)).reshape(-1, classes + 1).argmax(axis=1)
+    return np.where(modes == classes, -1, modes)
+
+
+def block_means(values: NDArray[Any], known: NDArray[np.bool_], starts: NDArray[np.int64]) -> NDArray[np.float64]:
+    """The mean of the known cells of each block, `(blocks, k)`, NaN where none is.
+
+    Args:
+        values: `(frames, k)`.
+        known: the same shape.
+        starts: of the blocks.
+    """
+    sums = np.add.reduceat(np.where(known, values, 0).astype(np.float64), starts, axis=0)
+    counts = np.add.reduceat(known.astype(np.int64), starts, axis=0)
+    return np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)

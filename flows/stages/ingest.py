@@ -1,0 +1,51 @@
+"""Take in videos and their annotations."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+
+from affstore import FeatureStore
+from affstore.flows.commits import commit_finished, told
+from affstore.flows.inputs import Inputs
+from affstore.flows.stages.stage import stage
+from affstore.flows.watch import watching
+from affstore.models.labels.abaw import FoundAnnotation
+from affstore.tasks.ingest.annotations import annotate
+from affstore.tasks.ingest.incoming_files import IncomingFile, IncomingFiles, IngestOptions
+from affstore.tasks.ingest.videos import ingest as ingested
+from affstore.tasks.ingest.videos import ingest_video
+from affstore.tasks.outcomes import Outcome
+from affstore.tasks.specs import WorkerContext
+
+
+@stage("ingest")
+def ingest(context: WorkerContext, inputs: Inputs, options: IngestOptions) -> list[Outcome]:
+    """Every video's bytes, clock and labels into the store, one task a video."""
+    files, unread = inputs.digests()
+    watching().stage("ingest", len(inputs.refused) + len(inputs.videos))
+    outcomes = [
+        told(Outcome("ingest", refusal.file, "failed", refusal.reason, file=refusal.file))
+        for refusal in (*inputs.refused, *unread)
+    ]
+    rounds = IncomingFiles(FeatureStore(context.store_url), files, options)
+    while decided := rounds.next_round():
+        became = _ingest(context, decided)
+        rounds.note(decided, [outcome.file for outcome in became if outcome.status in ("done", "cached")])
+        outcomes += became
+    return outcomes + _annotate(context, inputs.annotations)
+
+
+def _ingest(context: WorkerContext, found: Sequence[IncomingFile]) -> list[Outcome]:
+    settled = [told(ingested(context, one)) for one in found if one.verdict in ("known", "refused", "taken")]
+    units = {one.file: (context, one) for one in found if one.verdict in ("new", "alias", "moved", "unfit")}
+    return settled + commit_finished(context, ingest_video, units)
+
+
+def _annotate(context: WorkerContext, found: Sequence[FoundAnnotation]) -> list[Outcome]:
+    by_name: dict[str, list[FoundAnnotation]] = defaultdict(list)
+    for annotation in found:
+        by_name[annotation.name].append(annotation)
+    watching().stage("annotate", len(by_name))
+    units = {name: (context, name, by_name[name]) for name in sorted(by_name)}
+    return commit_finished(context, annotate, units)

@@ -1,0 +1,22 @@
+"""Apply the fitted heads to every video."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from affstore import FeatureStore
+from affstore.flows.commits import commit_finished
+from affstore.flows.stages.stage import stage
+from affstore.flows.watch import watching
+from affstore.tasks.outcomes import Outcome
+from affstore.tasks.predict.videos import predict_video
+from affstore.tasks.specs import HeadRun, WorkerContext
+
+
+@stage("predict")
+def predict(context: WorkerContext, experiments: Sequence[HeadRun]) -> list[Outcome]:
+    """One task a video, for all experiments."""
+    videos = [address.video for address in FeatureStore(context.store_url).addresses("source")]
+    watching().stage("predict", len(videos))
+    units = {video: (context, video, tuple(experiments)) for video in videos}
+    return commit_finished(context, predict_video, units)

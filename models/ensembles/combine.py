@@ -1,0 +1,116 @@
+"""A method's tree on arrays: what several heads say of a frame becomes one row of scores. No row depends on another."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from affstore.models.ensembles.spec import Blend, ConfidenceGate, Ensemble, HeadOutput, SearchedValue, heads_of, parts
+from affstore.models.evaluation.metrics import kept_classes
+from affstore.store.contract.errors import SpecError
+from affstore.store.contract.labels import EXPR
+
+Values = NDArray[np.float32]
+Outputs = Mapping[str, Values]
+"""What heads say, by their names: `(frames, outputs)` each, without gaps. A rule that was applied before smoothing
+stands among them by its own name; see `affstore.models.ensembles.spec.streams`."""
+
+OTHER = "Other"
+_OTHER = EXPR.names.index(OTHER)
+
+
+def combined(method: Ensemble, outputs: Outputs) -> Values:
+    """Scores `(frames, outputs)` whose likeliest class, or which above a threshold, is what the method decides.
+
+    Args:
+        method: with a value for each of its numbers.
+        outputs: of every head that the method names.
+
+    Raises:
+        SpecError: a head is missing or says NaN, a number has no value, or two parts have different label spaces.
+    """
+    if isinstance(method, HeadOutput):
+        return output_of(method.head, outputs)
+    if str(method) in outputs:
+        return output_of(str(method), outputs)
+    found = _said_by_parts(method, outputs)
+    if isinstance(method, Blend):
+        return _mixed(_value(method.weight), *found)
+    if found[0].shape[1] != len(EXPR):
+        raise SpecError(
+            f"Only the {len(EXPR)} expressions know Other; {_name(method)} have {found[0].shape[1]} outputs."
+        )
+    if isinstance(method, ConfidenceGate):
+        sure = ruled_out(found[0], (OTHER,))
+        fires = sure.max(axis=1, keepdims=True) > np.float32(_value(method.threshold))
+        return np.where(fires, sure, found[1])
+    # Of two parts, the one that decides is also what counts where it says Other.
+    decides, where_other, elsewhere = found if len(found) == 3 else (found[0], *found)
+    if method.variant == "seven_after_smoothing":
+        elsewhere = ruled_out(elsewhere, (OTHER,))
+    return np.where(decides.argmax(axis=1)[:, None] == _OTHER, where_other, elsewhere)
+
+
+def ruled_out(scores: Values, without: tuple[str, ...]) -> Values:
+    """Scores of expressions with those of some classes put below every other of their row, so that none is likeliest.
+
+    Args:
+        scores: `(frames, 8)`.
+        without: the classes that are never to be said; with none, `scores` itself.
+
+    Raises:
+        SpecError: there is no such class, or every class is ruled out.
+    """
+    if not without:
+        return scores
+    kept = kept_classes("expr", without)
+    masked = scores.copy()
+    lowest = scores[:, kept].min(axis=1)
+    for column in sorted(set(range(len(EXPR))) - set(kept)):
+        masked[:, column] = lowest - np.abs(lowest) - 1
+    return masked
+
+
+def output_of(head: str, outputs: Outputs) -> Values:
+    """What a head says.
+
+    Raises:
+        SpecError: nothing of it is there, or it holds what is no number.
+    """
+    if head not in outputs:
+        known = ", ".join(sorted(outputs)) or "none"
+        raise SpecError(f"The method needs what the head '{head}' says; there is {known}.")
+    said = outputs[head]
+    if said.ndim != 2:
+        raise SpecError(f"A head says (frames, outputs); '{head}' has the shape {said.shape}.")
+    if not np.isfinite(said).all():
+        raise SpecError(f"What the head '{head}' says holds NaN or infinity. Fill gaps first; check what predicted it.")
+    return said
+
+
+def _mixed(weight: float, first: Values, second: Values) -> Values:
+    return np.float32(weight) * first + np.float32(1 - weight) * second
+
+
+def _said_by_parts(method: Ensemble, outputs: Outputs) -> list[Values]:
+    """What the parts of a method say, after checking that they speak of the same."""
+    found = [(_name(part), combined(part, outputs)) for part in parts(method)]
+    if len({said.shape[1] for _, said in found}) > 1:
+        widths = " and ".join(f"{name} with {said.shape[1]}" for name, said in found)
+        raise SpecError(f"A blend needs parts of one label space; found {widths} outputs a frame.")
+    if len({len(said) for _, said in found}) > 1:
+        names, frames = " and ".join(name for name, _ in found), " and ".join(str(len(said)) for _, said in found)
+        raise SpecError(f"A blend needs parts of the same frames; {names} have {frames}.")
+    return [said for _, said in found]
+
+
+def _value(number: SearchedValue) -> float:
+    if number.value is None:
+        raise SpecError("A method with a number that has no value decides nothing. Search it first.")
+    return number.value
+
+
+def _name(method: Ensemble) -> str:
+    return " + ".join(f"'{head}'" for head in heads_of(method))

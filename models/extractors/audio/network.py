@@ -1,0 +1,175 @@
+"""What wav2vec 2.0 and HuBERT share: a waveform goes in, embeddings come out, and what a head says of each segment.
+
+A new one is a spec in a module of this folder, an entry in `models/weights/registry.yaml` and, where its layers differ,
+an architecture in `models/networks/speech.py`.
+
+Clock: the convolutions have a stride of 320 samples and a receptive field of 400 (25 ms), so vector `i` is computed
+around samples `[320 i, 320 i + 400)` and stands for `[i, i + 1) / 50` s; `n` samples give `(n - 80) // 320` vectors,
+and the last 5 to 25 ms of a sound have none. A segment therefore hears the 80 samples that follow it as well, and no
+vector is lost at a seam. Attention and normalisation see one segment, so a vector depends on the segment it lies in.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from affstore.models.extractors.audio.segments import Segment, cut
+from affstore.models.extractors.base import SoundExtractor, SoundOutput
+from affstore.models.extractors.specs import SoundExtractorSpec
+from affstore.models.extractors.torch_network import Pieces, check_engine, device_of, forward_pass
+from affstore.models.weights.registry import entry_of
+from affstore.store.contract.errors import SpecError
+
+if TYPE_CHECKING:
+    import torch
+
+RATE_HZ = 16_000
+VECTORS_HZ = Fraction(50)
+
+_STRIDE, _FIELD = 320, 400
+_AFFECT = 3
+_NORMALISE_EPS = 1e-7
+_UNTRAINED_ENCODER_GAIN = 0.3
+_POSITION = "encoder.pos_conv_embed.conv.parametrizations.weight.original"
+
+_SECONDS_A_PASS = 240
+"""On a GPU: some 1.5 GiB of the first layer's outputs."""
+
+Waves = NDArray[np.float32]
+Outputs = tuple[NDArray[np.float32], NDArray[np.float32]]
+
+
+class SpeechNetwork(SoundExtractor):
+    """The encoder of `transformers` without a recogniser's last layer. Any number of threads may call one."""
+
+    def __init__(self, spec: SoundExtractorSpec, parameters: Mapping[str, Any], device: str = "cpu") -> None:
+        from affstore.models.networks.speech import speech
+        from affstore.models.weights import architectures
+
+        check_engine(spec)
+        entry = entry_of(spec.weights.name)
+        shape = speech(entry.architecture)
+        self._classes, self._scales = len(spec.logits or ()), _AFFECT if spec.affect else 0
+        _check(spec, shape.width, entry.outputs)
+        architectures.check_layout(entry.name, parameters, entry.architecture, entry.outputs)
+        network = architectures.build(entry.architecture, entry.outputs)
+        network.load_state_dict(dict(parameters), assign=True)
+        self.spec, self._device, self._hear = spec, device_of(device), shape.hear
+        self._network: Any = network.to(self._device).requires_grad_(False)
+        # On a CPU a batch is no faster than its segments one by one, takes more memory, and may have other last bits.
+        on_cpu = self._device.type == "cpu"
+        self._batch = 1 if on_cpu else max(1, _SECONDS_A_PASS // max(1, spec.segments.length_s))
+        self._pieces = Pieces(
+            1,
+            f"The GPU has no memory for one segment of sound in '{spec.name}'. Stop what else runs on it, or cut the "
+            "sound into shorter segments.",
+        )
+        self._alone = threading.Lock()
+
+    def embed(self, wave: NDArray[np.floating[Any]]) -> SoundOutput:
+        """See `SoundExtractor.embed`. Sound shorter than 25 ms gives no vector.
+
+        Raises:
+            SpecError: the wave is not float32 `(samples,)`.
+            DeviceMemoryError: the GPU has no memory for even one segment.
+        """
+        if wave.dtype != np.float32 or wave.ndim != 1:
+            raise SpecError(f"'{self.spec.name}' hears float32 (samples,); found {wave.dtype} {wave.shape}.")
+        vectors = max(0, (len(wave) - _FIELD) // _STRIDE + 1)
+        embedding = np.empty((vectors, self.spec.width), np.float32)
+        said = np.empty((vectors, self._classes + self._scales), np.float32)
+        segments = cut(vectors, self.spec.segments, self.spec.vectors_hz)
+        for batch in self._batches(segments):
+            states, scores = self._forward([self._heard(wave, segment) for segment in batch])
+            for segment, rows, score in zip(batch, states, scores, strict=True):
+                embedding[segment.first : segment.last] = rows[
+                    segment.first - segment.begin : segment.last - segment.begin
+                ]
+                said[segment.first : segment.last] = score
+        return SoundOutput(
+            embedding,
+            logits=said[:, : self._classes] if self._classes else None,
+            affect=said[:, self._classes :] if self._scales else None,
+        )
+
+    @staticmethod
+    def untrained(spec: SoundExtractorSpec, seed: int) -> dict[str, torch.Tensor]:
+        """Seeded parameters whose embeddings depend on the sound and on the moment.
+
+        Random attention takes the mean over all moments; small kernels in the encoder leave each moment its own.
+        """
+        import torch
+
+        from affstore.models.weights import architectures
+        from affstore.models.weights.untrained import draw
+
+        entry = entry_of(spec.weights.name)
+        drawn = draw(architectures.layout(entry.architecture, entry.outputs), seed)
+        for name, tensor in drawn.items():
+            if "encoder.layers." in name and tensor.ndim > 1:
+                tensor.mul_(_UNTRAINED_ENCODER_GAIN)
+        gain, direction = (next(name for name in drawn if name.endswith(f"{_POSITION}{part}")) for part in (0, 1))
+        squares = np.square(drawn[direction].numpy().astype(np.float64))
+        drawn[gain] = torch.from_numpy(np.sqrt(squares.sum((0, 1), keepdims=True)).astype(np.float32))
+        return drawn
+
+    def _heard(self, wave: Waves, segment: Segment) -> Waves:
+        samples = wave[_STRIDE * segment.begin : _STRIDE * (segment.end - 1) + _FIELD]
+        return _normalised(samples) if self.spec.normalise else samples
+
+    def _batches(self, segments: Sequence[Segment]) -> Iterator[Sequence[Segment]]:
+        """Segments of the usual length several at a time; the last one, which may be shorter or longer, by itself."""
+        length = self.spec.segments.length_s * self.spec.vectors_hz
+        usual = [segment for segment in segments if segment.vectors == length]
+        for start in range(0, len(usual), self._batch):
+            yield usual[start : start + self._batch]
+        yield from ([segment] for segment in segments if segment.vectors != length)
+
+    def _forward(self, waves: Sequence[Waves]) -> Outputs:
+        """From waveforms of one length to embeddings `(segments, vectors, width)` and outputs `(segments, n)`.
+
+        Batches of the usual length have one shape, so that a segment's bits do not depend on how many there are.
+        """
+        if self._device.type == "cpu":
+            return self._pass(np.stack(waves))
+        usual = len(waves[0]) == _STRIDE * self.spec.segments.length_s * self.spec.vectors_hz + _FIELD - _STRIDE
+        padding = [waves[-1]] * (self._batch - len(waves)) if usual else []
+        with self._alone:  # two threads' activations at once would need twice the memory and win no time
+            states, scores = self._pieces.run(self._pass, np.stack([*waves, *padding]))
+        return states[: len(waves)], scores[: len(waves)]
+
+    def _pass(self, waves: Waves) -> Outputs:
+        import torch
+
+        with forward_pass(self._device, self.spec.precision):
+            states, scores = self._hear(self._network, torch.from_numpy(waves).to(self._device))
+        nothing = np.empty((len(waves), 0), np.float32)
+        return states.float().cpu().numpy(), nothing if scores is None else scores.float().cpu().numpy()
+
+
+def _check(spec: SoundExtractorSpec, width: int, outputs: int) -> None:
+    """See that the network is what the spec says.
+
+    Raises:
+        SpecError: it is not.
+    """
+    says = (spec.width, spec.rate_hz, spec.vectors_hz, spec.first_s, len(spec.logits or ()) + _AFFECT * spec.affect)
+    found = (width, RATE_HZ, VECTORS_HZ, Fraction(0), outputs)
+    if says != found or spec.resampler != "swresample" or spec.segments.mode == "whole":
+        raise SpecError(
+            f"The network of '{spec.weights.name}' hears blocks or windows at {RATE_HZ} Hz, resampled by swresample, "
+            f"and gives {width} numbers and {outputs} outputs, {VECTORS_HZ} times a second from 0 s on. '{spec.name}' "
+            f"says {spec.segments}, {spec.rate_hz} Hz, {spec.resampler}, {spec.width}, {says[4]}, {spec.vectors_hz} "
+            f"times a second, {spec.first_s} s."
+        )
+
+
+def _normalised(samples: Waves) -> Waves:
+    """Zero mean and unit variance, to the bit as the processor of `transformers` does it."""
+    return (samples - samples.mean()) / np.sqrt(samples.var() + _NORMALISE_EPS)

@@ -1,0 +1,26 @@
+"""MT-EmotiMobileFaceNet: MobileFaceNet trained for expressions, valence and arousal (ABAW6 paper, section 3.3)."""
+
+from __future__ import annotations
+
+from affstore.models.extractors.face.network import FaceNetwork
+from affstore.models.extractors.registry import register
+from affstore.models.extractors.specs import FaceExtractorSpec, WeightsRef
+from affstore.store.contract.labels import AFFECTNET_8
+
+_HALF = (0.5, 0.5, 0.5)
+
+MT_EMOTIMOBILEFACENET = FaceExtractorSpec(
+    "mt_emotimobilefacenet",
+    1,
+    512,
+    112,
+    WeightsRef("mbf_va_mtl"),
+    mean=_HALF,
+    std=_HALF,
+    logits=AFFECTNET_8,
+    valence_arousal=True,
+    float32_stages=6,
+)
+"""It sees pixels in [-1, 1], not ImageNet's statistics as the others do."""
+
+register(MT_EMOTIMOBILEFACENET)(FaceNetwork)

@@ -1,0 +1,111 @@
+"""Heads on sequences as plain arrays: trained by torch, and applied to a video frame by frame."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from affstore.models.heads.examples import Examples, check_varied
+from affstore.models.heads.sequence.dataset import Sequences, Streams, check_finite, check_widths
+from affstore.models.heads.sequence.spec import SequenceSpec
+from affstore.models.heads.trainer_options import TrainerOptions as TrainerOptions
+from affstore.models.heads.videos import LabelledVideos
+from affstore.store.contract.errors import ArchitectureError, SpecError
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FittedSequence:
+    """A trained head; holds nothing of torch.
+
+    Attributes:
+        spec: what it was trained by.
+        parameters: of the selected evaluation, float32, by the names of the network's modules; `streams_<i>_mean` and
+            `streams_<i>_deviation` standardise features.
+        curve: one value an evaluation each: `loss` (of the training frames since the last one, while it moves), and,
+            with validation videos, `val_loss`, `val_accuracy` and `val_f1` as far as the task has them.
+        best: 0-based, the evaluation whose parameters these are.
+        best_epoch: 0-based, the epoch in which that was.
+    """
+
+    spec: SequenceSpec
+    parameters: dict[str, NDArray[np.float32]]
+    curve: dict[str, NDArray[np.float32]]
+    best: int
+    best_epoch: int
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """Numbers a frame of each stream it takes.
+
+        Raises:
+            ArchitectureError: the parameters are not those of a head on sequences.
+        """
+        streams = sum(name.startswith("streams_") and name.endswith("_mean") for name in self.parameters)
+        if not streams or any(f"streams_{i}_mean" not in self.parameters for i in range(streams)):
+            raise ArchitectureError(f"Head '{self.spec.name}' has no parameters of a head on sequences. Fit it again.")
+        return tuple(len(self.parameters[f"streams_{i}_mean"]) for i in range(streams))
+
+
+def fit_sequence(
+    spec: SequenceSpec, train: Sequences, validation: Sequences | None = None, conduct: TrainerOptions | None = None
+) -> FittedSequence:
+    """Train a head on videos.
+
+    All that is drawn by lot comes from the spec's seed through generators of this call's own: the same videos give the
+    same bits on a CPU, on one thread, undisturbed or killed and gone on.
+
+    Args:
+        spec: what to train.
+        train: at least two different labels. A class, or one side of an action unit, may be absent: it weighs 0.
+        validation: chooses the evaluation; with `selection="last_epoch"` it is optional and only measured.
+        conduct: how; on the CPU without checkpoints if None.
+
+    Raises:
+        SpecError: shapes do not fit, a feature is not finite where it is present, validation videos are missing, or
+            checkpoints are of another training.
+        AnnotationError: no label is known, one is outside the task's space, or all are the same.
+        WeightsError: a checkpoint is damaged.
+    """
+    videos = LabelledVideos.of(spec.task, train, "training")
+    check_varied(spec.task, Examples(np.empty((len(videos.known_values), 0), np.float32), videos.known_values))
+    held_out = None
+    if validation is not None:
+        held_out = LabelledVideos.of(spec.task, validation, "validation")
+        check_widths("The validation set", tuple(validation.widths), tuple(train.widths))
+    elif spec.selection != "last_epoch":
+        raise SpecError(
+            f"Head '{spec.name}' keeps the epoch of {spec.selection.replace('_', ' ')} on validation videos, and there "
+            "are none. Give some, or train with `trained_for(spec, epochs)`."
+        )
+    from affstore.models.heads.sequence.training import train_sequence
+
+    return train_sequence(spec, videos, held_out, conduct or TrainerOptions())
+
+
+def predict_sequence(head: FittedSequence, streams: Streams, device: str = "cpu") -> NDArray[np.float32]:
+    """What the head says of every frame of a video, in float32.
+
+    The video is seen in the spec's windows, and overlaps are averaged once. On a CPU the result has the same bits
+    whatever else is predicted.
+
+    Args:
+        head: trained.
+        streams: of the whole video; also frames in which nothing is present are given outputs, from those around them.
+        device: `cpu`, `cuda` …
+
+    Returns:
+        `(frames, outputs)` float32: probabilities that sum to 1 (expr), a probability each (au), or [-1, 1] (va).
+
+    Raises:
+        SpecError: streams have other widths than it was trained on, or are not finite where present.
+        ArchitectureError: the parameters are not those of the head's spec.
+    """
+    check_widths("The video", streams.widths, head.widths)
+    check_finite("to predict", 0, streams)
+    if not len(streams):
+        return np.empty((0, head.spec.outputs), np.float32)
+    from affstore.models.heads.sequence.windows import predict
+
+    return predict(head.spec, head.parameters, streams, device)

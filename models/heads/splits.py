@@ -1,0 +1,158 @@
+"""Which labelled videos a head is fitted on, and which choose its epoch."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from itertools import combinations
+from pathlib import Path
+from typing import ClassVar
+
+from affstore.store.contract.errors import AnnotationError, SpecError
+from affstore.store.contract.names import split_subject
+
+SPLITS = ("train", "validation")
+
+
+@dataclass(frozen=True, slots=True)
+class Folds:
+    """How the training videos are cut for cross-validation.
+
+    A video's fold depends on that video alone (or on its group), so that videos which are added later move no other.
+    Folds are therefore of about the same size, and of few videos one may be empty.
+
+    Attributes:
+        count: how many folds.
+        groups: from videos to the group of each, as all videos of one person; a group is never in two folds. None are
+            given, or one for every training video.
+        seed: another one gives another cut.
+    """
+
+    KIND: ClassVar[str] = "folds"
+
+    count: int = 5
+    groups: Mapping[str, str] = field(default_factory=dict)
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.count < 2:
+            raise SpecError(f"Videos are cut into 2 folds at least; {self.count} were asked for.")
+
+    def fold_of(self, names: Iterable[str], sha256: str) -> int:
+        """The fold of a video, from 0.
+
+        Args:
+            names: of the video: one or more.
+            sha256: of its bytes.
+
+        Raises:
+            AnnotationError: there are groups, and the video has none.
+        """
+        identity = f"group {self._group(tuple(names))}" if self.groups else sha256
+        return int.from_bytes(hashlib.sha256(f"{self.seed}:{identity}".encode()).digest()) % self.count
+
+    def _group(self, names: tuple[str, ...]) -> str:
+        found = sorted({self.groups[name] for name in names if name in self.groups})
+        if len(found) != 1:
+            has = f"is in the groups {' and '.join(found)}" if found else "is in no group"
+            raise AnnotationError(f"Every training video needs one group, and '{names[0]}' {has}. Correct the groups.")
+        return found[0]
+
+
+@dataclass(frozen=True, slots=True)
+class SplitSpec:
+    """Which labelled videos a head is fitted on, and which choose its epoch.
+
+    Attributes:
+        train: the splits it is fitted on.
+        validation: the splits that choose its epoch, and are measured; none where its epochs are fixed.
+        folds: how the videos of `train` are cut, or None. With folds, the one that is `held_out` takes the place of
+            `validation`, and the head sees the others.
+        held_out: which fold, from 0.
+    """
+
+    KIND: ClassVar[str] = "division"
+
+    train: tuple[str, ...] = ("train",)
+    validation: tuple[str, ...] = ("validation",)
+    folds: Folds | None = None
+    held_out: int = 0
+
+    def __post_init__(self) -> None:
+        unknown = sorted({*self.train, *self.validation} - set(SPLITS))
+        if unknown or not self.train:
+            raise SpecError(f"A head is fitted on {' or '.join(SPLITS)}; found {', '.join(unknown) or 'nothing'}.")
+        if self.folds and not 0 <= self.held_out < self.folds.count:
+            raise SpecError(f"Of {self.folds.count} folds number {self.held_out} cannot be held out.")
+        if not self.folds and set(self.train) & set(self.validation):
+            raise SpecError("A split cannot both train a head and choose its epoch.")
+
+
+_SHOWN = 5
+
+
+def read_groups(path: Path) -> dict[str, str]:
+    """Read the groups of videos from a CSV file with the columns `video` and `group`.
+
+    Raises:
+        SpecError: it cannot be read, or is no such table; the message has the line.
+    """
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            lines = [[cell.strip() for cell in line] for line in csv.reader(file)]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise SpecError(f"The groups '{path}' cannot be read as a table: {error}.") from error
+    if not lines or lines[0] != ["video", "group"]:
+        raise SpecError(f"'{path}': found the header {','.join(lines[0] if lines else ())!r}, expected 'video,group'.")
+    groups: dict[str, str] = {}
+    for number, line in enumerate(lines[1:], 2):
+        if not any(line):
+            continue
+        if len(line) != len(lines[0]) or not all(line):
+            raise SpecError(f"'{path}', line {number}: found {','.join(line)!r}, expected a video and its group.")
+        video = split_subject(line[0])[0]
+        if groups.setdefault(video, line[1]) != line[1]:
+            raise SpecError(f"'{path}', line {number}: '{video}' is in the group '{groups[video]}' already.")
+    return groups
+
+
+def check_leak(splits: Mapping[str, Iterable[tuple[str, str]]]) -> None:
+    """See to it that no video, and no video's bytes, are in two splits.
+
+    Args:
+        splits: of each, its videos: name (with or without a subject's suffix) and SHA-256 of the bytes.
+
+    Raises:
+        AnnotationError: there are such; up to five are named.
+    """
+    held = {split: {(split_subject(name)[0], sha256) for name, sha256 in videos} for split, videos in splits.items()}
+    found: list[str] = []
+    for first, second in combinations(held, 2):
+        found += _same_name(first, second, held) + _same_bytes(first, second, held)
+    if found:
+        more = f" – and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
+        said = "; ".join(found[:_SHOWN])
+        raise AnnotationError(f"Splits share videos: {said}{more}. Keep the annotations of one split only.")
+
+
+_Held = Mapping[str, set[tuple[str, str]]]
+
+
+def _same_name(first: str, second: str, held: _Held) -> list[str]:
+    both = {name for name, _ in held[first]} & {name for name, _ in held[second]}
+    return [f"'{name}' is in {first} and in {second}" for name in sorted(both)]
+
+
+def _same_bytes(first: str, second: str, held: _Held) -> list[str]:
+    """Videos of two names whose bytes are equal."""
+    by_digest: dict[str, list[str]] = {}
+    for name, sha256 in sorted(held[second]):
+        by_digest.setdefault(sha256, []).append(name)
+    return [
+        f"'{name}' of {first} and '{other}' of {second} have the same bytes (SHA-256 {sha256[:12]}…)"
+        for name, sha256 in sorted(held[first])
+        for other in by_digest.get(sha256, [])
+        if other != name
+    ]

@@ -1,0 +1,261 @@
+"""Score a row of a table on the predictions of its heads, under one protocol."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from affstore import FeatureStore
+from affstore.models.ensembles.tune import choose, kernel_curve, threshold_curve
+from affstore.models.evaluation.bootstrap import bootstrap_interval, whole_videos
+from affstore.models.evaluation.evaluate import (
+    EvaluationSpec,
+    EvaluationVideo,
+    TunedParameters,
+    evaluate,
+    predict_video,
+)
+from affstore.models.evaluation.metrics import confusion_matrix, kept_classes
+from affstore.models.heads.splits import Folds
+from affstore.store.contract.errors import AnnotationError, NotFoundError
+from affstore.store.contract.keys import key_of, plain
+from affstore.store.contract.labels import task_space
+from affstore.store.contract.names import join_subject
+from affstore.store.contract.records import Address, Artifact, Record, least_trusted
+from affstore.tasks import recipes
+from affstore.tasks.experiments import Experiment, ExperimentResult, Protocol, SubjectPrediction
+from affstore.tasks.specs import HeadRun
+from affstore.tasks.training.examples import face_of, held_out, labels_of, named_subjects, subject_of
+from affstore.tasks.training.folds import cross_validated_name, folds_of
+
+_DRAWS = 1000
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Judged:
+    """A labelled subject as the heads of a row see it, and where that is stored.
+
+    Attributes:
+        video: for the arithmetic.
+        records: its label and the predictions of every head.
+    """
+
+    video: EvaluationVideo
+    records: tuple[Record, ...]
+
+
+def result_artifact(
+    store: FeatureStore, row: Experiment, protocol: Protocol, folds: Folds
+) -> tuple[Artifact, ExperimentResult]:
+    """Score a row on the validation videos: its result as the store keeps it, and as it is shown.
+
+    Args:
+        store: with the predictions of the row's heads; under `honest`, also of their folds, and of the heads with fixed
+            epochs.
+        row: what is scored.
+        protocol: what chooses thresholds, kernel and weights: the validation videos, or the folds of train.
+        folds: of `honest`.
+
+    Raises:
+        AnnotationError: there is no labelled frame to choose or to score on.
+        NotFoundError: a head was not fitted.
+        SpecError: parts of the method do not fit each other.
+    """
+    shown, used = _shown(store, row, protocol, folds)
+    scores, space = shown.scores, task_space(row.task)
+    arrays: dict[str, NDArray[Any]] = {}
+    if shown.curve:
+        arrays["curve_x"] = np.array(list(shown.curve), np.float32)
+        arrays["curve_y"] = np.array(list(shown.curve.values()), np.float32)
+    if space.kind == "one_of":
+        arrays["confusion_matrix"] = _confusion(shown, len(space))
+    artifact = Artifact(
+        result_address(row, protocol),
+        recipes.result(result_recipe_fields(row, protocol, folds), [record.key for record in used]),
+        arrays,
+        {
+            "row": row.name,
+            "task": row.task,
+            "protocol": protocol,
+            "scores": {"headline": scores.headline, "value": scores.value, "frames": scores.frames, **scores.details},
+            "interval": list(shown.interval),
+            "chosen": plain(dict(shown.chosen)),
+            "paper": plain(dict(row.paper)),
+            "seen": shown.seen,
+        },
+        tuple(sorted({record.as_parent() for record in used})),
+        {"engine": "numpy", "device": "cpu", "precision": "float64", "provenance": shown.provenance},
+    )
+    return artifact, shown
+
+
+def result_address(row: Experiment, protocol: Protocol) -> Address:
+    """Where a row's result lives."""
+    return Address("result", f"{row.producer}@{protocol}")
+
+
+def _shown(
+    store: FeatureStore, row: Experiment, protocol: Protocol, folds: Folds
+) -> tuple[ExperimentResult, tuple[Record, ...]]:
+    asked = row.judging
+    labels = labels_of(store, row.task, ("validation",))
+    heads = {head.name: head if protocol == "papers" else _honest(head) for head in row.heads}
+    judged = judged_subjects(store, heads, labels, row.requires)
+    videos = [one.video for one in judged]
+    chooses = judged if protocol == "papers" else _out_of_fold(store, row, folds)
+    chosen = choose(asked, [one.video for one in chooses], search=protocol == "honest")
+    shown = tuple(_shown_video(asked, chosen, video) for video in videos)
+    by_video = whole_videos((one.name, (one.label, one.value, one.known)) for one in shown)
+    interval = bootstrap_interval(row.task, by_video, row.without, draws=_DRAWS)
+    records = tuple(record for one in (*judged, *(chooses if chooses is not judged else ())) for record in one.records)
+    return ExperimentResult(
+        row,
+        protocol,
+        evaluate(asked, chosen, videos),
+        interval,
+        {**chosen.said, **_epochs(store, heads)},
+        shown,
+        _curve(row, asked, chosen, videos),
+        seen=any("validation" in head.division.train for head in row.heads),
+        provenance=least_trusted(record.provenance for record in records),
+        settled=chosen,
+    ), records
+
+
+def judged_subjects(
+    store: FeatureStore, heads: Mapping[str, HeadRun], labels: Sequence[Record], requires: str = ""
+) -> list[Judged]:
+    """Labelled subjects with what every head says of them; those of whom one says nothing are left out.
+
+    A frame is judged where it is labelled and every face that a head needs is seen, as in the papers; where no head
+    needs one, where there is sound, and the face that is required.
+
+    Args:
+        store: an open store.
+        heads: by the name under which the row's method knows each: the experiment whose predictions are taken.
+        labels: of the row's task.
+        requires: see `Experiment`.
+
+    Raises:
+        NotFoundError: a head was not fitted.
+        AnnotationError: there is nobody to judge.
+    """
+    for head in heads.values():
+        if store.find(Address("head", head.name)) is None:
+            raise NotFoundError(f"The head '{head.name}' is not in the store: it was not, or could not be, fitted.")
+    found = [one for label in labels if (one := _judged(store, heads, label, requires)) is not None]
+    if not found:
+        faces = f", and faces of '{requires}'" if requires else ""
+        raise AnnotationError(
+            f"No labelled video has predictions of all heads{faces}. Add annotations of validation videos."
+        )
+    return found
+
+
+def _judged(store: FeatureStore, heads: Mapping[str, HeadRun], label: Record, requires: str) -> Judged | None:
+    video = label.address.video
+    named = named_subjects(store, video)
+    arrays: dict[str, NDArray[np.float32]] = {}
+    sees: list[NDArray[np.bool_]] = []
+    hears: list[NDArray[np.bool_]] = []
+    records = [label]
+    for name, head in heads.items():
+        subject = subject_of(store, head, label.address, named)
+        record = store.find(Address("prediction", head.name, video, subject)) if subject else None
+        fitted = store.find(Address("head", head.name))
+        if record is None or fitted is None or record.recipe["head"] != fitted.key:
+            return None  # what a head said before it was fitted anew is not counted
+        read = store.read(record.address, ["raw", "present"])
+        arrays[name] = read["raw"]
+        (sees if head.faces else hears).append(read["present"])
+        records.append(record)
+    if requires:
+        subject = face_of(store, Address("face", requires, video, label.address.subject), named)
+        face = store.find(Address("face", requires, video, subject)) if subject else None
+        if face is None:
+            return None
+        sees = [store.read(face.address, ["present"])["present"], *map(_or_one_before, hears)]
+        records.append(face)
+    truth = store.read(label.address)
+    seen: NDArray[np.bool_] = np.logical_and.reduce(sees or hears)
+    name = join_subject(video, label.address.subject)
+    judged = EvaluationVideo(name, arrays, truth["value"], truth["known"] & seen[:, None], seen)
+    return Judged(judged, tuple(records))
+
+
+def _or_one_before(heard: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Where there is sound at a frame or the one before: the papers' code takes image `number − 1` where it has none.
+
+    What a head says is filled already. After the end of the sound its last row stands, which is that of the frame
+    before, and in the middle no frame lacks sound.
+    """
+    return heard | np.concatenate([[False], heard[:-1]])
+
+
+def _out_of_fold(store: FeatureStore, row: Experiment, folds: Folds) -> list[Judged]:
+    """Every training subject as seen by the heads that were not fitted on it.
+
+    A prediction that another cut into folds has left in the store is not counted.
+    """
+    found = []
+    labels = labels_of(store, row.task, ("train",))
+    for number in range(folds.count):
+        heads = {head.name: folds_of(head, folds)[number] for head in row.heads}
+        (fold, *_) = heads.values()
+        judged = [label for label in labels if held_out(store, fold, label.address.video)]
+        found += [one for label in judged if (one := _judged(store, heads, label, row.requires)) is not None]
+    if not found:
+        raise AnnotationError("No labelled training video has predictions of the folds' heads.")
+    return found
+
+
+def _honest(head: HeadRun) -> HeadRun:
+    return replace(head, name=cross_validated_name(head))
+
+
+def _shown_video(asked: EvaluationSpec, chosen: TunedParameters, video: EvaluationVideo) -> SubjectPrediction:
+    scores, label = predict_video(asked, chosen, video)
+    return SubjectPrediction(video.name, scores, label, video.value, video.known)
+
+
+def _curve(
+    row: Experiment, asked: EvaluationSpec, chosen: TunedParameters, videos: Sequence[EvaluationVideo]
+) -> Mapping[float, float]:
+    if row.sweep is None:
+        return {}
+    if row.sweep.of == "smooth_frames":
+        return kernel_curve(asked, chosen, videos, row.sweep.values, row.sweep.measure)
+    return threshold_curve(asked, chosen, videos, row.sweep.values)
+
+
+def _epochs(store: FeatureStore, heads: Mapping[str, HeadRun]) -> dict[str, Any]:
+    """How many epochs each trained head had when its parameters were kept."""
+    said = {name: store.get(Address("head", head.name)) for name, head in heads.items()}
+    trained = {name: record for name, record in said.items() if record.attributes["head"]["head"].get("epochs")}
+    return {f"epochs of {name}": int(r.attributes["head"]["best_epoch"]) + 1 for name, r in trained.items()}
+
+
+def _confusion(shown: ExperimentResult, classes: int) -> NDArray[np.float32]:
+    kept = kept_classes(shown.row.task, shown.row.without)
+    judged = [video.known & np.isin(video.value, kept) for video in shown.videos]
+    value = np.concatenate([video.value[rows] for video, rows in zip(shown.videos, judged, strict=True)])
+    label = np.concatenate([video.label[rows] for video, rows in zip(shown.videos, judged, strict=True)])
+    return confusion_matrix(label, value, classes).astype(np.float32)
+
+
+def result_recipe_fields(row: Experiment, protocol: Protocol, folds: Folds) -> dict[str, Any]:
+    """What decides a result's numbers, beside predictions and labels."""
+    said: dict[str, Any] = {"judging": row.judging, "sweep": row.sweep, "protocol": protocol, "draws": _DRAWS}
+    # What was computed before rows could require a face keeps its key.
+    said |= {"requires": row.requires} if row.requires else {}
+    return {**said, "folds": folds.count} if protocol == "honest" else said
+
+
+def same(store: FeatureStore, artifact: Artifact) -> bool:
+    """Whether the store holds an artifact already."""
+    held = store.find(artifact.address)
+    return held is not None and held.key == key_of(artifact.recipe)

@@ -1,0 +1,171 @@
+"""A row of a table of the papers: heads, how their outputs become one, and the number that the paper gives."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from affstore.models.ensembles.spec import UNSMOOTHED, Ensemble, HeadOutput, SearchedValue
+from affstore.models.evaluation.evaluate import EvaluationSpec, SmoothOver, TunedParameters
+from affstore.models.evaluation.metrics import Scores
+from affstore.models.postprocess import AfterLast
+from affstore.store.contract.errors import SpecError
+from affstore.store.contract.records import Provenance
+from affstore.tasks.specs import HeadRun
+
+Protocol = Literal["papers", "honest"]
+"""`papers`: epoch, thresholds, kernel and weights are as the papers' or chosen on the validation videos that are
+reported. `honest`: all of them are chosen by cross-validation over the videos of train; validation is seen once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sweep:
+    """A figure's curve: the measure as one number changes.
+
+    Attributes:
+        of: `smooth_frames`, or `threshold` of the row's `ConfidenceGate`.
+        values: that number's.
+        measure: what is drawn: the headline if empty, else one of what it is the mean of, as `CCC valence`.
+    """
+
+    KIND: ClassVar[str] = "sweep"
+
+    of: Literal["smooth_frames", "threshold"]
+    values: tuple[float, ...]
+    measure: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Experiment:
+    """A method that a table of the papers names.
+
+    Attributes:
+        name: `abaw6/table5/emotieffnet-smoothed`.
+        title: as the paper's table has it.
+        source: `ABAW6 Table 5`.
+        task: `expr`, `au` or `va`.
+        heads: everything that is trained for it; rows that name equal heads share them.
+        method: how their outputs become one.
+        smooth_frames: half a window of the box filter, applied to what each head says.
+        thresholds: of action units: `half` for .5 each, `tuned` for the best of each on the frames that choose, or the
+            papers' own.
+        without: classes whose frames are left out, and which are never predicted (ABAW6 Table 4, "w/o Other").
+        smooth_over: see `affstore.models.evaluation.evaluate.EvaluationSpec`.
+        after_last_face: see there.
+        requires: of heads that only listen, where the faces come from without which no frame counts: a detector or a
+            kind of crop folder, whose frames the papers score sound on too. Empty where a frame needs none.
+        cell: where the papers' code computes it, as `nb5 74, 75`: see docs/papers.md. Empty where no code is public.
+        paper: measure to the paper's number: `macro F1`, `accuracy`, `mean F1`, `CCC valence`, `CCC arousal`,
+            `mean CCC`; with `test` before it where the challenge's server said it of the test set.
+        paper_curve: x to y of a figure's curve, as far as the papers' code prints it.
+        sweep: of a figure; None for a table's row.
+        files: whether the challenge's file is written (rows of the test set).
+        status: `published`, or `notebook` for what the papers' code computes and no table has.
+        note: where paper and code disagree: which is the default here, and why.
+    """
+
+    name: str
+    title: str
+    source: str
+    task: str
+    heads: tuple[HeadRun, ...]
+    method: Ensemble
+    smooth_frames: SearchedValue = UNSMOOTHED
+    thresholds: Literal["half", "tuned"] | tuple[float, ...] = "half"
+    without: tuple[str, ...] = ()
+    smooth_over: SmoothOver = "own"
+    after_last_face: AfterLast = "repeat"
+    requires: str = ""
+    cell: str = ""
+    paper: Mapping[str, float] = field(default_factory=dict)
+    paper_curve: Mapping[float, float] = field(default_factory=dict)
+    sweep: Sweep | None = None
+    files: bool = False
+    status: Literal["published", "notebook"] = "published"
+    note: str = ""
+
+    def __post_init__(self) -> None:
+        if any(head.task != self.task for head in self.heads):
+            raise SpecError(f"Row '{self.name}' is of the task '{self.task}', and one of its heads is of another.")
+        if self.requires and any(head.faces for head in self.heads):
+            raise SpecError(f"Row '{self.name}' has a head that sees faces; only one of sound alone `requires` some.")
+
+    @property
+    def producer(self) -> str:
+        """How its results are called in the store."""
+        return self.name.replace("/", ".")
+
+    @property
+    def judging(self) -> EvaluationSpec:
+        """What of it the arithmetic needs."""
+        return EvaluationSpec(
+            self.task,
+            self.method,
+            self.smooth_frames,
+            self.thresholds,
+            self.without,
+            self.smooth_over,
+            self.after_last_face,
+        )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SubjectPrediction:
+    """A validation video (more exactly: a subject of one) as a row predicts it.
+
+    Attributes:
+        name: as Aff-Wild2 writes it, with the subject.
+        scores: `(frames, outputs)`: what the decision was taken on.
+        label: `(frames, 1 | 12 | 2)`: the decision.
+        value: of the same shape: the annotation.
+        known: of the same shape: where it is scored.
+    """
+
+    name: str
+    scores: NDArray[np.float32]
+    label: NDArray[Any]
+    value: NDArray[Any]
+    known: NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ExperimentResult:
+    """A row's result under one protocol, with all that its figures are drawn from.
+
+    Attributes:
+        row: whose.
+        protocol: under which.
+        scores: on the validation videos.
+        interval: 95 %, of the headline, by drawing whole videos with replacement.
+        chosen: what was tuned or given: `smooth_frames`, `thresholds`, `weight`, `threshold`, `epochs` …
+        videos: as predicted.
+        curve: of a row with a sweep, x to its measure; empty else.
+        seen: whether the validation videos were trained on, so that the number says nothing.
+        provenance: of the least trusted network on the way; None without any.
+        settled: what was chosen, for the arithmetic.
+    """
+
+    row: Experiment
+    protocol: Protocol
+    scores: Scores
+    interval: tuple[float, float]
+    chosen: Mapping[str, Any]
+    videos: tuple[SubjectPrediction, ...]
+    curve: Mapping[float, float] = field(default_factory=dict)
+    seen: bool = False
+    provenance: Provenance | None = None
+    settled: TunedParameters = field(default_factory=lambda: TunedParameters(HeadOutput(""), 0, None))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ExperimentOutcome:
+    """What became of a row: its results by protocol, or why there are none."""
+
+    row: Experiment
+    status: Literal["done", "cached", "failed"]
+    reason: str = ""
+    shown: tuple[ExperimentResult, ...] = ()

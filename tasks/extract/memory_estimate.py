@@ -1,0 +1,243 @@
+"""How much memory a run will need, said before it begins.
+
+An estimate from above: what is exact (parameters by their files, rows by their widths) is counted, and what is not (the
+workspace of a forward pass, the programs themselves) is taken from measurements on a CPU, rounded up. It speaks of the
+process that works, or of all of them on a Dask cluster of this machine; the Prefect server beside it takes some 0.3 GiB
+more, and training heads is not in it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from affstore.models.engines.base import forward_threads
+from affstore.models.engines.footprint import face_pass_bytes, gpu_pass_bytes, outputs_of, sound_pass_bytes
+from affstore.models.extractors.specs import ExtractorSpec
+from affstore.models.media.announced_size import announced
+from affstore.store.contract.records import Record
+from affstore.tasks.specs import Profile
+
+MIB, GIB = 1 << 20, 1 << 30
+
+_PROGRAMS = 1024 * MIB
+"""Python, torch, OpenVINO, timm, transformers, Prefect and the store, once imported: 0.9 GiB measured."""
+
+_FLOAT = 4
+_NOTES_A_FACE = 128
+"""Bytes of Python's lists: whose face a row is, its frame, and where its piece lies."""
+
+# Pictures.
+_PICTURES_AHEAD, _PICTURES_HELD = 4, 3
+_DECODED = 24
+"""Pictures that a decoder keeps to refer to, with its threads; 1.5 bytes a pixel each."""
+
+_DETECTOR = 64 * MIB
+"""MTCNN's pyramid and candidates; it shrinks large pictures first. 22 MiB measured."""
+
+
+@dataclass(frozen=True, slots=True)
+class VideoSize:
+    """What of a video decides how much memory it needs.
+
+    Attributes:
+        video: its name.
+        frames: how many.
+        pixels: of a picture.
+        length_s: of its sound.
+        sound_hz: samples a second in the file; 0 without sound.
+        faces: in all of its frames together, as far as they are known; one a frame else.
+    """
+
+    video: str
+    frames: int
+    pixels: int
+    length_s: float
+    sound_hz: int
+    faces: int
+
+    @property
+    def heard_s(self) -> float:
+        """Seconds of sound."""
+        return self.length_s if self.sound_hz else 0.0
+
+    @classmethod
+    def of_record(cls, source: Record, faces: Mapping[str, int]) -> VideoSize:
+        """A video that the store has, and what `faces_in` says of it."""
+        said = source.attributes
+        base, sound, frames = said["time_base"], said["sound"], int(said["frames"])
+        return cls(
+            source.address.video,
+            frames,
+            int(said["width"]) * int(said["height"]),
+            said["end_pts"] * base[0] / base[1],
+            int(sound["rate_hz"]) if sound else 0,
+            max(frames, faces.get(source.address.video, 0)),
+        )
+
+    @classmethod
+    def of_file(cls, video: str, path: Path) -> VideoSize | None:
+        """A video that is still to be taken in, as far as its container says; None where it says nothing."""
+        said = announced(path)
+        if said is None:
+            return None
+        return cls(video, said.frames, said.width_px * said.height_px, said.length_s, said.sound_hz, said.frames)
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryNeed:
+    """What a run needs, in bytes, of all its processes together.
+
+    Attributes:
+        programs: code and libraries.
+        parameters: of all networks, and once more of the largest while it is loaded.
+        passes: what forward passes need while they run.
+        videos: rows, pictures and sound of the videos at work, the longest ones.
+        longest: the video that needs most; None where none is due.
+        at_once: videos at work at the same time.
+        gpu: of the parameters and passes, what lies on a GPU, estimated without having measured one.
+    """
+
+    programs: int
+    parameters: int
+    passes: int
+    videos: int
+    longest: VideoSize | None
+    at_once: int
+    gpu: int = 0
+
+    @property
+    def total(self) -> int:
+        """All of it."""
+        return self.programs + self.parameters + self.passes + self.videos
+
+    def __str__(self) -> str:
+        whose = f" of '{self.longest.video}', {self.longest.frames:,} frames" if self.longest else ""
+        others = f" and {self.at_once - 1} more" if self.at_once > 1 else ""
+        at_once = f"{self.at_once} video{'s' if self.at_once != 1 else ''} at once"
+        gpu = f"; about {_gib(self.gpu)} GiB more on the GPU" if self.gpu else ""
+        parts = (
+            f"{_gib(self.programs)} programs, {_gib(self.parameters)} parameters, {_gib(self.passes)} forward passes"
+        )
+        rows = f"{_gib(self.videos)} rows{whose}{others}"
+        return f"memory: about {_gib(self.total)} GiB ({parts}, {rows}; {at_once}{gpu})"
+
+    def as_document(self) -> dict[str, Any]:
+        """For other programs; sizes in bytes."""
+        return {
+            "total": self.total,
+            "programs": self.programs,
+            "parameters": self.parameters,
+            "passes": self.passes,
+            "videos": self.videos,
+            "gpu": self.gpu,
+            "longest": self.longest.video if self.longest else None,
+            "frames": self.longest.frames if self.longest else 0,
+            "at_once": self.at_once,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Parallelism:
+    """Who does the work.
+
+    Attributes:
+        at_once: videos at work at the same time.
+        processes: that they are spread over; each has its own networks.
+        threads: of each process that run forward passes of face networks.
+        device: `cpu` or `cuda`.
+    """
+
+    at_once: int = 1
+    processes: int = 1
+    threads: int = field(default_factory=forward_threads)
+    device: str = "cpu"
+
+
+def memory_need(profile: Profile, weights: Path, films: Iterable[VideoSize], hands: Parallelism) -> MemoryNeed:
+    """What extracting these videos will need.
+
+    Args:
+        profile: the networks that are due, their weights resolved.
+        weights: the weights folder.
+        films: the videos that are due; a face in every frame is counted, where it is not known better.
+        hands: who does the work.
+    """
+    longest = sorted(films, key=lambda film: (sum(_phase(profile, film)), film.video), reverse=True)
+    at_once, on_gpu = min(hands.at_once, len(longest)), hands.device != "cpu"
+    processes = max(1, min(hands.processes, at_once))
+    files = [_file_bytes(weights, spec) for spec in profile.extractors]
+    passes = processes * sum(face_pass_bytes(spec, hands.threads, hands.device) for spec in profile.faces)
+    phases = [_phase(profile, film) for film in longest[:at_once]]
+    heard = sum(phase[0] for phase in phases)
+    return MemoryNeed(
+        programs=processes * _PROGRAMS,
+        parameters=processes * (max(files, default=0) + (0 if on_gpu else sum(files))),
+        passes=passes + (0 if on_gpu else heard),
+        videos=sum(phase[1] for phase in phases),
+        longest=longest[0] if longest else None,
+        at_once=at_once,
+        gpu=processes * (sum(files) + sum(gpu_pass_bytes(spec) for spec in profile.faces)) + heard if on_gpu else 0,
+    )
+
+
+def faces_in(records: Iterable[Record]) -> dict[str, int]:
+    """How many faces each video has in all of its frames, by the detector or the kind of folder that has most."""
+    found: dict[tuple[str, str], int] = {}
+    for record in records:
+        if record.address.family == "face":
+            whose = record.address.video, record.address.producer
+            found[whose] = found.get(whose, 0) + int(record.made.get("faces", record.attributes["frames"]))
+    most: dict[str, int] = {}
+    for (video, _), count in found.items():
+        most[video] = max(most.get(video, 0), count)
+    return most
+
+
+def due_part(profile: Profile, producers: Iterable[str]) -> Profile:
+    """The networks of a profile that something is due from."""
+    due = set(producers)
+    return replace(profile, extractors=tuple(spec for spec in profile.extractors if spec.name in due))
+
+
+def _phase(profile: Profile, film: VideoSize) -> tuple[int, int]:
+    """A pass over a video's sound, and what its rows, pictures and waveforms take; its sound comes after its faces."""
+    heard = max((sound_pass_bytes(spec, film.heard_s) for spec in profile.sounds), default=0)
+    return max((0, _seen(profile, film)), (heard, _sounding(profile, film)), key=sum)
+
+
+def _seen(profile: Profile, film: VideoSize) -> int:
+    """Rows of all face networks as they come, those of one of them again on their frames and once more as written."""
+    if not profile.faces:
+        return 0
+    rows = [_FLOAT * film.faces * outputs_of(spec) for spec in profile.faces]
+    pictures = film.pixels * (3 * (_PICTURES_AHEAD + _PICTURES_HELD) + 3 * _DECODED // 2)
+    return sum(rows) + 2 * max(rows) + film.faces * _NOTES_A_FACE * len(rows) + pictures + _DETECTOR
+
+
+def _sounding(profile: Profile, film: VideoSize) -> int:
+    """Waveforms of all rates, and the vectors of one network, on their frames and once more as written."""
+    if not (profile.sounds and film.sound_hz):
+        return 0
+    waves = {(spec.rate_hz, spec.resampler) for spec in profile.sounds}
+    a_second = sum(
+        _FLOAT * hz if kind == "swresample" else 2 * _FLOAT * hz + _FLOAT * film.sound_hz for hz, kind in waves
+    )
+    longest_wave = _FLOAT * max(film.sound_hz, *(hz for hz, _ in waves))  # a waveform that grows is copied
+    rows = max(
+        _FLOAT * outputs_of(spec) * (2 * film.frames + round(film.length_s * spec.vectors_hz))
+        for spec in profile.sounds
+    )
+    return round(film.length_s * (a_second + longest_wave)) + rows
+
+
+def _file_bytes(weights: Path, spec: ExtractorSpec) -> int:
+    """The parameters, as they lie in the weights folder."""
+    path = weights / "parameters" / f"{spec.weights.sha256}.safetensors"
+    return path.stat().st_size if path.is_file() else 0
+
+
+def _gib(size: int) -> str:
+    return f"{size / GIB:.1f}"

@@ -1,0 +1,218 @@
+"""Extract from one video all that it still lacks, in one decode."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State
+from prefect.states import Completed
+
+from affstore import FeatureStore
+from affstore.models.audio_pass import align_to_frames, read_waveforms, waveform_format
+from affstore.models.extractors.specs import FaceExtractorSpec, SoundExtractorSpec
+from affstore.models.face_pass import StoredFaces, TrackedFaces, embed_faces, faces_in_video
+from affstore.models.faces.tracking import FaceTrack
+from affstore.models.media.sound import Sound
+from affstore.models.media.video import VideoFacts, frames
+from affstore.store.contract.errors import SourceError
+from affstore.store.contract.keys import digest_file
+from affstore.store.contract.records import Address, Artifact, Record, rows
+from affstore.store.engine.draft import Draft
+from affstore.tasks import recipes
+from affstore.tasks.cancellation import report_frames
+from affstore.tasks.extract.features import run_facts, visual_artifact, weights_of
+from affstore.tasks.extract.jobs import VideoJob
+from affstore.tasks.extract.networks import detector, face_network, sound_network
+from affstore.tasks.ingest.crops import write_crops
+from affstore.tasks.ingest.sources import facts_of, lift_quarantine, quarantine_artifact
+from affstore.tasks.outcomes import Outcome, PartOutcome, as_state
+from affstore.tasks.remarks import NO_SOUND
+from affstore.tasks.specs import Profile, WorkerContext
+
+_NO_SOUND = np.empty(0, np.float32)
+
+
+@task(
+    name="extract", task_run_name="extract {job.video}", cache_policy=NO_CACHE, persist_result=False,
+)  # fmt: skip
+def extract_video(context: WorkerContext, job: VideoJob, profile: Profile) -> State[Any]:
+    """See to it that a video's faces and embeddings are in the store."""
+    return as_state(extract(context, job, profile))
+
+
+@task(
+    name="extract", task_run_name="extract: {videos} videos have all they should have", cache_policy=NO_CACHE,
+    persist_result=False,
+)  # fmt: skip
+def keep_videos(videos: int) -> State[Any]:
+    """Show that so many videos need no work, without a task for each."""
+    return Completed(name="Cached", message=f"{videos} videos have all they should have in the store.")
+
+
+def extract(context: WorkerContext, job: VideoJob, profile: Profile) -> Outcome:
+    """The body of `extract_video`, for those without Prefect."""
+    parts = [PartOutcome("quarantined", job.refused)] if job.refused else []
+    parts += [PartOutcome("failed", f"{job.lacking}.")] if job.lacking else []
+    if not job.due:
+        said = " ".join(part.said for part in parts) or "all it should have is in the store"
+        return Outcome("extract", job.video, parts[0].status if parts else "cached", said)
+    store = FeatureStore(context.store_url)
+    draft = store.draft(context.code, context.run_id)
+    source = store.get(Address("source", video=job.video))
+    fault = _file_fault(job) if job.reads_video else ""
+    if fault:
+        parts.append(PartOutcome("failed", fault))
+    elif job.reads_video:
+        parts += _Work(context, job, profile, store, source, facts_of(store, source)).write(draft)
+    parts += [write_crops(context, store, crop, source, draft) for crop in job.crops]
+    return Outcome.of_parts("extract", job.video, parts, job.passing_frames, draft)
+
+
+def _file_fault(job: VideoJob) -> str:
+    """Why a video's file cannot be read today, or an empty text."""
+    path = Path(job.location)
+    if not path.is_file():
+        return f"'{path}' is not there any more. Add the video again from where it is now."
+    if digest_file(path) != job.sha256:
+        return f"'{path}' is not the file that was added. Restore it, or add it again with --replace."
+    return ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """One video being worked on."""
+
+    context: WorkerContext
+    job: VideoJob
+    profile: Profile
+    store: FeatureStore
+    source: Record
+    facts: VideoFacts
+
+    def write(self, draft: Draft) -> list[PartOutcome]:
+        """Write what the job asks for; pictures that cannot be used do not cost the sound, nor the other way round.
+
+        Returns:
+            What could not be used; it is in quarantine.
+        """
+        refused = []
+        for stage, write_part in (("pictures", self.write_faces), ("sound", self.write_sounds)):
+            before = len(draft.records)
+            try:
+                write_part(draft)
+            except SourceError as error:
+                path = Path(self.job.location)
+                draft.put(quarantine_artifact(stage, self.job.video, path, self.job.sha256, str(error)))
+                refused.append(PartOutcome("quarantined", str(error)))
+            if len(draft.records) > before and not refused:
+                lift_quarantine(self.store, draft, stage, name=self.job.video)
+        return refused
+
+    # Faces
+
+    def write_faces(self, draft: Draft) -> None:
+        """Find faces where that is due, and embed them by every face network that is."""
+        specs = [spec for spec in self.job.extractors if isinstance(spec, FaceExtractorSpec)]
+        if not specs and not self.job.find_faces:
+            return
+        started = time.perf_counter()
+        faces = self._face_source()
+        networks = {spec.name: face_network(spec, self.context.weights, self.context.device) for spec in specs}
+        pictures = frames(Path(self.job.location), self.facts)
+        embedded = embed_faces(faces_in_video(pictures, faces, report_frames), networks)
+        elapsed_s = round(time.perf_counter() - started, 3)
+        records = self._write_tracks(draft, faces, elapsed_s) if isinstance(faces, TrackedFaces) else self._tracks()
+        for subject, record in records.items():
+            names = faces.names_of(subject)
+            for spec in specs:
+                arrays = embedded[spec.name].of(names, self.job.frames)
+                how = run_facts(spec, self.context.device, elapsed_s)
+                draft.put(visual_artifact(spec, self.source, record, arrays, how))
+
+    def _face_source(self) -> TrackedFaces | StoredFaces:
+        if self.job.find_faces:
+            return TrackedFaces(detector(self.profile.detector, self.context.device), self.profile.tracking)
+        return StoredFaces({subject: self._read_track(record) for subject, record in self._tracks().items()})
+
+    def _tracks(self) -> dict[str, Record]:
+        """The stored face tracks, by subject."""
+        name = self.profile.detector.name
+        found = self.store.records("face", video=self.job.video)
+        return {record.address.subject: record for record in found if record.address.producer == name}
+
+    def _read_track(self, record: Record) -> FaceTrack:
+        return FaceTrack(**self.store.read(record.address))
+
+    def _write_tracks(self, draft: Draft, faces: TrackedFaces, elapsed_s: float) -> dict[str, Record]:
+        """Write each subject's track; subjects that an earlier detection found and this one did not are removed."""
+        found = faces.tracks()
+        for subject, old in self._tracks().items():
+            if subject not in found:
+                self._remove_subject(draft, old)
+        return {subject: draft.put(self._face(subject, track, faces, elapsed_s)) for subject, track in found.items()}
+
+    def _remove_subject(self, draft: Draft, face: Record) -> None:
+        """Take away a face and all that was made of it; the same subject's crop folders stay."""
+        draft.remove(face.address)
+        gone = {face.address.path}
+        for family in ("visual", "prediction"):
+            for record in self.store.records(family, video=self.job.video):
+                if gone & {parent.path for parent in record.parents}:
+                    gone.add(record.address.path)
+                    draft.remove(record.address)
+
+    def _face(self, subject: str, track: FaceTrack, faces: TrackedFaces, elapsed_s: float) -> Artifact:
+        spec = self.profile.detector
+        return Artifact(
+            Address("face", spec.name, self.job.video, subject),
+            recipes.face(spec, self.profile.tracking, self.source.key, subject),
+            {"box": track.box, "landmark": track.landmark, "score": track.score, "present": track.present},
+            {
+                "frames": self.job.frames,
+                "prominent": subject == faces.subjects.foremost,
+                "faces_at_once": faces.faces_at_once,
+                "cuts": faces.cuts,
+            },
+            (self.source.as_parent(),),
+            run_facts(spec, self.context.device, elapsed_s)
+            | {"weights": spec.weights_sha256, "faces": rows(track.present)},
+        )
+
+    # Sound
+
+    def write_sounds(self, draft: Draft) -> None:
+        """Embed the sound by every sound network that is due, from one decode."""
+        specs = [spec for spec in self.job.extractors if isinstance(spec, SoundExtractorSpec)]
+        if not specs:
+            return
+        sounds = read_waveforms(Path(self.job.location), specs, self.facts)
+        for spec in specs:
+            draft.put(self._audio(spec, sounds.get(waveform_format(spec))))
+
+    def _audio(self, spec: SoundExtractorSpec, sound: Sound | None) -> Artifact:
+        started = time.perf_counter()
+        network = sound_network(spec, self.context.weights, self.context.device)
+        output = network.embed(sound.samples if sound else _NO_SOUND)
+        arrays = align_to_frames(spec, output, sound, self.facts)
+        elapsed_s = round(time.perf_counter() - started, 3)
+        return Artifact(
+            Address("audio", spec.name, self.job.video),
+            recipes.feature(spec, self.source.key),
+            arrays,
+            {
+                "frames": self.job.frames,
+                "vectors": len(output.embedding),
+                "classes": list(spec.logits.names) if spec.logits else None,
+                "complaint": sound.complaint if sound else NO_SOUND,
+            },
+            (self.source.as_parent(),),
+            run_facts(spec, self.context.device, elapsed_s)
+            | weights_of(spec)
+            | {"frames_heard": rows(arrays["present"])},
+        )

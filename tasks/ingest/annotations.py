@@ -1,0 +1,127 @@
+"""Put annotation files on their videos' frames."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State
+
+from affstore import FeatureStore
+from affstore.models.labels.abaw import FoundAnnotation, fit_to_frames, read_annotation
+from affstore.store.contract.errors import NotFoundError, SourceError
+from affstore.store.contract.keys import digest_file, key_of
+from affstore.store.contract.labels import task_space
+from affstore.store.contract.names import MAIN, split_subject
+from affstore.store.contract.records import Address, Artifact, Record
+from affstore.store.engine.draft import Draft
+from affstore.store.engine.reading import find_source, video_names
+from affstore.tasks import recipes
+from affstore.tasks.ingest.sources import lift_quarantine, place_of, quarantine_artifact
+from affstore.tasks.outcomes import Outcome, as_state
+from affstore.tasks.planning.crops import two_meanings
+from affstore.tasks.specs import WorkerContext
+
+
+@task(
+    name="annotate", task_run_name="annotate {name}", cache_policy=NO_CACHE, persist_result=False,
+)  # fmt: skip
+def annotate(context: WorkerContext, name: str, found: Sequence[FoundAnnotation]) -> State[Any]:
+    """See to it that annotation files are in the store as labels.
+
+    The outcome's reason counts them; its draft holds those that were new, and those that cannot be used.
+    """
+    return as_state(store_labels(context, name, found))
+
+
+def store_labels(context: WorkerContext, name: str, found: Sequence[FoundAnnotation]) -> Outcome:
+    """The body of `annotate`, for those without Prefect.
+
+    Args:
+        context: where the run works.
+        name: what the annotation files are called: a video, or one of its people as `12_left`.
+        found: the files of that name, one a task.
+    """
+    store = FeatureStore(context.store_url)
+    draft = store.draft(context.code, context.run_id)
+    reasons: list[str] = []
+    try:
+        source, subject, note = _whose(store, name)
+    except NotFoundError:
+        return Outcome("annotate", name, "failed", f"there is no video '{name}' in the store to put its labels on")
+    for annotation in found:
+        try:
+            _store_label(store, draft, annotation, (source, subject))
+        except SourceError as error:
+            reasons.append(str(error))
+            _note_unusable(store, draft, annotation, str(error))
+    written = draft if draft.records else None
+    if reasons:
+        return Outcome("annotate", name, "quarantined", " ".join(dict.fromkeys(reasons)), draft=written)
+    if written is None:
+        return Outcome("annotate", name, "cached", f"its labels are in the store{note}")
+    return Outcome("annotate", name, "done", f"{len(draft.records)} label files{note}", draft=written)
+
+
+def _whose(store: FeatureStore, name: str) -> tuple[Record, str, str]:
+    """The video and the subject that annotation files are of, and what a person should know of that choice.
+
+    A video that is itself called `12_left` is meant before the left person of `12`.
+
+    Raises:
+        NotFoundError: there is no such video.
+    """
+    video, side = split_subject(name)
+    if video == name:
+        return find_source(store, name), MAIN, ""
+    names = video_names(store)
+    if name in names:
+        note = two_meanings(name, names)
+        return find_source(store, name), MAIN, f". {note}" if note else ""
+    return find_source(store, video), side, ""
+
+
+def _store_label(store: FeatureStore, draft: Draft, found: FoundAnnotation, whose: tuple[Record, str]) -> None:
+    source, subject = whose
+    address = Address("label", found.task, source.address.video, subject)
+    sha256 = digest_file(found.path)
+    recipe = recipes.label(found.task, found.split, sha256, source.key)
+    held = store.find(address)
+    if held is not None and held.key == key_of(recipe):
+        return
+    draft.put(_label_artifact(address, recipe, found, source))
+    _take_back(store, draft, found, address)
+    lift_quarantine(store, draft, "annotate", location=place_of(found.path))
+
+
+def _take_back(store: FeatureStore, draft: Draft, found: FoundAnnotation, address: Address) -> None:
+    """Remove the same file's labels from where they were put before the video that they are of was there."""
+    old = Address("label", found.task, found.video, found.subject)
+    held = store.find(old) if old != address else None
+    if held is not None and held.attributes["location"] == place_of(found.path):
+        draft.remove(old)
+
+
+def _note_unusable(store: FeatureStore, draft: Draft, found: FoundAnnotation, reason: str) -> None:
+    """Quarantine an annotation file, unless that is what the store says already."""
+    artifact = quarantine_artifact("annotate", found.path.name, found.path, digest_file(found.path), reason)
+    held = store.find(artifact.address)
+    if held is None or held.attributes["reason"] != reason:
+        draft.put(artifact)
+
+
+def _label_artifact(address: Address, recipe: dict[str, Any], found: FoundAnnotation, source: Record) -> Artifact:
+    labels = fit_to_frames(read_annotation(found.path, found.task), int(source.attributes["frames"]))
+    attributes = {
+        "frames": int(source.attributes["frames"]),
+        "task": found.task,
+        "labels": list(task_space(found.task).names),
+        "split": found.split,
+        "location": place_of(found.path),
+        "complaint": labels.complaint,
+    }
+    value = np.where(labels.known, labels.value, 0).astype(labels.value.dtype)
+    return Artifact(address, recipe, {"value": value, "known": labels.known}, attributes, (source.as_parent(),))

@@ -1,0 +1,96 @@
+"""Take in videos: a source is its bytes, with the clock of a full decode."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State
+
+from affstore import FeatureStore
+from affstore.store.contract.errors import SourceError
+from affstore.store.contract.names import check_name
+from affstore.store.contract.records import Address, Artifact
+from affstore.tasks.ingest.incoming_files import IncomingFile
+from affstore.tasks.ingest.sources import place_of, quarantine_artifact, source_artifact
+from affstore.tasks.outcomes import Outcome, as_state
+from affstore.tasks.specs import WorkerContext
+
+
+@task(
+    name="ingest", task_run_name="ingest {arrival.name}", cache_policy=NO_CACHE, persist_result=False,
+)  # fmt: skip
+def ingest_video(context: WorkerContext, incoming: IncomingFile) -> State[Any]:
+    """See to it that a video is in the store; say what became of it."""
+    return as_state(ingest(context, incoming))
+
+
+def ingest(context: WorkerContext, incoming: IncomingFile) -> Outcome:
+    """The body of `ingest_video`, for those without Prefect."""
+    return replace(_decided(context, incoming), file=incoming.file)
+
+
+def _decided(context: WorkerContext, incoming: IncomingFile) -> Outcome:
+    if incoming.verdict == "known":
+        return Outcome("ingest", incoming.name, "cached", "its bytes are in the store")
+    if incoming.verdict == "refused":
+        return Outcome("ingest", incoming.name, "quarantined", incoming.reason)
+    if incoming.verdict == "taken":
+        return Outcome("ingest", incoming.name, "failed", incoming.reason)
+    if incoming.verdict == "unfit":
+        return _quarantine(incoming, incoming.reason)
+    if incoming.verdict in ("alias", "moved"):
+        return _note_alias(context, incoming)
+    try:
+        return _take_in(context, incoming)
+    except SourceError as error:
+        return _quarantine(incoming, str(error))
+
+
+def _take_in(context: WorkerContext, incoming: IncomingFile) -> Outcome:
+    from affstore.models.media.video import probe
+
+    check_name(incoming.name)
+    facts = probe(incoming.path)
+    held = FeatureStore(context.store_url).find(Address("source", video=incoming.name))
+    same = held is not None and held.attributes["sha256"] == incoming.sha256
+    aliases = held.attributes["aliases"] if held is not None and same else ()
+    artifact = source_artifact(incoming.name, incoming.path, incoming.sha256, facts, aliases)
+    said = facts.complaint or f"{len(facts.clock)} frames"
+    return _write(context, incoming, artifact, Outcome("ingest", incoming.name, "done", said, len(facts.clock)))
+
+
+def _note_alias(context: WorkerContext, incoming: IncomingFile) -> Outcome:
+    """Write down another name or place of known bytes; nothing is decoded and nothing becomes stale."""
+    store = FeatureStore(context.store_url)
+    address = Address("source", video=incoming.held_as)
+    held = store.get(address)
+    aliases = set(held.attributes["aliases"]) | ({incoming.name} if incoming.verdict == "alias" else set())
+    gone = not Path(held.attributes["location"]).is_file()
+    location = place_of(incoming.path) if gone else held.attributes["location"]
+    attributes = {**held.attributes, "location": location, "aliases": sorted(aliases)}
+    artifact = Artifact(address, held.recipe, store.read(address), attributes, held.parents, held.made)
+    said = f"the same bytes as '{incoming.held_as}'" if incoming.verdict == "alias" else "the file has moved"
+    return _write(context, incoming, artifact, Outcome("ingest", incoming.name, "cached", said))
+
+
+def _write(context: WorkerContext, incoming: IncomingFile, artifact: Artifact, outcome: Outcome) -> Outcome:
+    store = FeatureStore(context.store_url)
+    draft = store.draft(context.code, context.run_id)
+    held = store.find(artifact.address)
+    if held is not None and held.attributes["sha256"] != incoming.sha256:
+        # What was made of the old version would not fit the new one's frames; earlier snapshots keep it.
+        for address in store.addresses(video=incoming.name):
+            draft.remove(address)
+    draft.put(artifact)
+    for address in incoming.lifts:
+        draft.remove(address)
+    return replace(outcome, draft=draft)
+
+
+def _quarantine(incoming: IncomingFile, reason: str) -> Outcome:
+    note = quarantine_artifact("ingest", incoming.name, incoming.path, incoming.sha256, reason)
+    return Outcome("ingest", incoming.name, "quarantined", reason, refused=note)

@@ -1,0 +1,140 @@
+"""What of the faces in crop folders, and of the networks on them, is fresh, missing or stale."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterable, Mapping
+from dataclasses import dataclass, field
+
+from affstore.models.faces.crop_folder import CropFolder, counts_from
+from affstore.store.contract.keys import changes, key_of
+from affstore.store.contract.names import split_subject, video_name
+from affstore.store.contract.records import Address, Record
+from affstore.tasks import recipes
+from affstore.tasks.planning.plan_rows import Held, PlanRow, compared
+from affstore.tasks.specs import Profile
+
+
+@dataclass(frozen=True, slots=True)
+class CropAssignment:
+    """The crop folders of a run, put to the store's videos.
+
+    Attributes:
+        folders: by kind and video, and in there by subject.
+        strangers: folders of no video of the store, and why they are left.
+        notes: by path, what a person should know of how a folder was understood.
+    """
+
+    folders: Mapping[tuple[str, str], Mapping[str, CropFolder]] = field(default_factory=dict)
+    unmatched: tuple[tuple[CropFolder, str], ...] = ()
+    notes: Mapping[str, str] = field(default_factory=dict)
+
+    def of(self, kind: str, video: str) -> Mapping[str, CropFolder]:
+        """A video's folders of one kind, by subject."""
+        return self.folders.get((kind, video), {})
+
+    def kinds(self, video: str) -> set[str]:
+        """The kinds of which a video has a folder."""
+        return {kind for kind, shown in self.folders if shown == video}
+
+
+def match_crops_to_videos(records: Iterable[Record], crops: Iterable[CropFolder]) -> CropAssignment:
+    """Put crop folders to the videos that they are named after, also by an alias.
+
+    A folder `12_left` shows the left person of `12`, unless a video is itself called `12_left`.
+    """
+    video_of = {
+        video_name(name): record.address.video
+        for record in records
+        if record.address.family == "source"
+        for name in (*record.attributes["aliases"], record.address.video)
+    }
+    folders: dict[tuple[str, str], dict[str, CropFolder]] = {}
+    unmatched: list[tuple[CropFolder, str]] = []
+    notes: dict[str, str] = {}
+    for folder in crops:
+        called, subject = split_subject(folder.name, video_of)
+        video = video_of.get(called)
+        if video is None:
+            unmatched.append((folder, f"There is no video called '{called}' in the store. Add the video too."))
+            continue
+        first = folders.setdefault((folder.kind, video), {}).setdefault(subject, folder)
+        if first is not folder:
+            unmatched.append((folder, f"'{first.path}' shows the same face of '{video}'. Give one of the two."))
+        elif note := two_meanings(folder.name, video_of):
+            notes[str(folder.path)] = note
+    return CropAssignment(folders, tuple(unmatched), notes)
+
+
+def two_meanings(name: str, videos: Container[str]) -> str:
+    """A sentence where a name such as `12_left` may mean a video or a person of another one, or an empty text."""
+    video, side = split_subject(name)
+    if name not in videos or video == name or video not in videos:
+        return ""
+    return f"'{name}' is taken for the video of that name, not for the {side} person of '{video}'."
+
+
+def crop_rows(source: Record, held: Held, profile: Profile, given: CropAssignment) -> list[PlanRow]:
+    """The rows of one video's crop folders: those that are given, and those that the profile takes faces from."""
+    rows: list[PlanRow] = []
+    for kind in sorted(profile.crop_kinds | given.kinds(source.address.video)):
+        rows += _kind_rows(source, kind, held, profile, given)
+    return rows
+
+
+def _kind_rows(source: Record, kind: str, held: Held, profile: Profile, given: CropAssignment) -> list[PlanRow]:
+    video, frames = source.address.video, int(source.attributes["frames"])
+    folders = given.of(kind, video)
+    subjects = sorted({*folders, *held.subjects(kind, video)})
+    if not subjects:
+        reason = f"'{video}' has no folder of {kind} faces; give it with --crops {kind}=FOLDER"
+        networks = profile.faces_from(kind)
+        return [PlanRow(Address("visual", n.name, video), "missing", reason, frames, asked=False) for n in networks]
+    rows = []
+    for subject in subjects:
+        address = Address("face", kind, video, subject)
+        rows += _subject_rows(source, address, held, profile, folders.get(subject))
+    return rows
+
+
+def _subject_rows(
+    source: Record, address: Address, held: Held, profile: Profile, folder: CropFolder | None
+) -> list[PlanRow]:
+    """A subject's face, and every face network on it."""
+    networks = profile.faces_from(address.producer)
+    visual = {spec: Address("visual", spec.name, address.video, address.subject) for spec in networks}
+    refused = _refused(folder, held)
+    if refused:
+        return [PlanRow(at, "quarantined", refused) for at in (address, *visual.values())]
+    face, key = _face_row(source, address, held, folder)
+    if key:
+        return [face, *(compared(at, held, recipes.feature(spec, key), source) for spec, at in visual.items())]
+    rows = [face]
+    for at in visual.values():
+        stale = held.at(at) is not None
+        reason = f"its {face.address} is {face.status}" if stale else "not computed yet"
+        rows.append(PlanRow(at, "stale" if stale else "missing", reason, face.frames))
+    return rows
+
+
+def _refused(folder: CropFolder | None, held: Held) -> str:
+    """Why a folder is in quarantine, as it is now, or an empty text."""
+    if folder is None:
+        return ""
+    recipe = recipes.quarantine(recipes.crop_stage(folder.kind), folder.name, folder.signature)
+    return held.refused.get(key_of(recipe), "")
+
+
+def _face_row(source: Record, address: Address, held: Held, folder: CropFolder | None) -> tuple[PlanRow, str]:
+    """The row of a face, and its key; without one while the folder's bytes are not known."""
+    record, frames = held.at(address), int(source.attributes["frames"])
+    if record is None:
+        return PlanRow(address, "missing", f"to read: {folder.path}" if folder else "not computed yet", frames), ""
+    source_key = key_of(recipes.source(source.attributes["sha256"]))
+    wanted = recipes.cropped_face(record.recipe["crops"], source_key, address.subject)
+    if record.key != key_of(wanted):
+        return PlanRow(address, "stale", "; ".join(changes(record.recipe, wanted)), frames), ""
+    if folder is not None and folder.signature != record.attributes["signature"]:
+        return PlanRow(address, "stale", f"its folder was changed: {folder.path}", frames), ""
+    if folder is not None and counts_from(folder.numbers, frames) != record.attributes.get("counts_from", 1):
+        return PlanRow(address, "stale", f"its pictures were counted in another way: {folder.path}", frames), ""
+    return PlanRow(address, "fresh"), record.key

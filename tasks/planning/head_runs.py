@@ -1,0 +1,54 @@
+"""What of an experiment is fresh, missing or stale: its head, and its prediction for every subject."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Any
+
+from affstore import FeatureStore
+from affstore.store.contract.keys import changes, key_of
+from affstore.store.contract.records import Address, Record
+from affstore.tasks.planning.plan_rows import PlanRow
+from affstore.tasks.predict.videos import prediction_recipe
+from affstore.tasks.specs import HeadRun
+from affstore.tasks.training.examples import features_of, subjects_of
+from affstore.tasks.training.train import head_recipe
+
+
+def plan_with(store: FeatureStore, rows: Iterable[PlanRow], experiments: Iterable[HeadRun]) -> list[PlanRow]:
+    """The plan of a store's artifacts, with what the experiments want in it.
+
+    Where a row says already that an artifact is stale because of what it came from, that reason stays.
+    """
+    found = {row.address.path: row for row in rows}
+    for experiment in experiments:
+        head = Address("head", experiment.name)
+        _want(found, store, head, head_recipe(store, experiment))
+        for source in store.records("source"):
+            for subject in subjects_of(store, source.address.video, experiment):
+                _want_prediction(found, store, experiment, source, subject)
+    return list(found.values())
+
+
+def _want_prediction(
+    found: dict[str, PlanRow], store: FeatureStore, experiment: HeadRun, source: Record, subject: str
+) -> None:
+    address = Address("prediction", experiment.name, source.address.video, subject)
+    head = store.find(Address("head", experiment.name))
+    features = features_of(store, address.video, address.subject, experiment)
+    frames = int(source.attributes["frames"])
+    if head is None or features is None:
+        found[address.path] = PlanRow(address, "missing", "not computed yet", frames)
+        return
+    _want(found, store, address, prediction_recipe(experiment, head, features), frames)
+
+
+def _want(found: dict[str, PlanRow], store: FeatureStore, address: Address, recipe: Any, frames: int = 0) -> None:
+    held = store.find(address)
+    if held is None:
+        found[address.path] = PlanRow(address, "missing", "not computed yet", frames)
+    elif found[address.path].due:
+        found[address.path] = replace(found[address.path], asked=True)
+    elif held.key != key_of(recipe):
+        found[address.path] = PlanRow(address, "stale", "; ".join(changes(held.recipe, recipe)), frames)

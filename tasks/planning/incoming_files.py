@@ -1,0 +1,88 @@
+"""What of a configuration's videos and annotation files the store does not have yet."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from affstore import FeatureStore
+from affstore.models.labels.abaw import FoundAnnotation
+from affstore.store.contract.keys import digest_file, key_of
+from affstore.store.contract.names import split_subject
+from affstore.store.contract.records import Address
+from affstore.store.engine.reading import video_names
+from affstore.tasks import recipes
+from affstore.tasks.extract.memory_estimate import VideoSize
+from affstore.tasks.ingest.incoming_files import IncomingFile
+from affstore.tasks.planning.crops import CropAssignment
+from affstore.tasks.planning.plan_rows import PlanRow
+from affstore.tasks.specs import Profile
+
+
+def arrival_rows(
+    store: FeatureStore, arriving: Iterable[IncomingFile], annotations: Iterable[FoundAnnotation]
+) -> list[PlanRow]:
+    """Rows for videos and annotation files that a run would take in."""
+    rows = []
+    for incoming in arriving:
+        if incoming.verdict in ("new", "alias", "moved"):
+            rows.append(PlanRow(Address("source", video=incoming.name), "missing", f"to take in: {incoming.file}"))
+        elif incoming.verdict != "known":
+            rows.append(PlanRow(Address("source", video=incoming.name), "quarantined", incoming.reason))
+    names = video_names(store)
+    for found in annotations:
+        video, subject = split_subject(found.name, names)
+        source = store.find(Address("source", video=names.get(video, video)))
+        address = Address("label", found.task, names.get(video, video), subject)
+        held = store.find(address)
+        key = source and key_of(recipes.label(found.task, found.split, digest_file(found.path), source.key))
+        if source is not None and (held is None or held.key != key) and not _unusable(store, found):
+            rows.append(PlanRow(address, "missing" if held is None else "stale", f"to read: {found.path}"))
+    return rows
+
+
+def unmatched_crop_rows(given: CropAssignment, arriving: Iterable[IncomingFile]) -> list[PlanRow]:
+    """Rows for crop folders of videos that the store does not have: some arrive in the same run."""
+    names = {incoming.name for incoming in arriving if incoming.verdict in ("new", "alias", "moved")}
+    rows = []
+    for folder, reason in given.unmatched:
+        video, subject = split_subject(folder.name, names)
+        comes = video in names
+        address = Address("face", folder.kind, video, subject)
+        rows.append(PlanRow(address, "missing", f"to read: {folder.path}" if comes else reason, asked=comes))
+    return rows
+
+
+def extraction_rows(
+    profile: Profile, arriving: Iterable[IncomingFile], films: Mapping[str, VideoSize]
+) -> list[PlanRow]:
+    """Rows for what a run would extract from videos that it takes in, as far as their containers say.
+
+    Args:
+        profile: what is wanted of every video.
+        arriving: the files of the run.
+        films: by name, what their containers say.
+    """
+    rows = []
+    for incoming in arriving:
+        if incoming.verdict != "new":
+            continue
+        film = films.get(incoming.name)
+        frames = film.frames if film else 0
+        addresses = [Address("face", profile.detector.name, incoming.name)] if profile.finds_faces else []
+        addresses += [Address("visual", spec.name, incoming.name) for spec in profile.faces_from(profile.detector.name)]
+        if film is None or film.sound_hz:
+            addresses += [Address("audio", spec.name, incoming.name) for spec in profile.sounds]
+        rows += [PlanRow(address, "missing", "once the video is taken in", frames) for address in addresses]
+    return rows
+
+
+def named_videos(arriving: Iterable[IncomingFile], given: CropAssignment) -> set[str]:
+    """The videos that the files and crop folders of a run are of, as far as they are in the store or come into it."""
+    kept = (incoming for incoming in arriving if incoming.verdict in ("new", "known", "alias", "moved"))
+    return {incoming.held_as or incoming.name for incoming in kept} | {video for _, video in given.folders}
+
+
+def _unusable(store: FeatureStore, found: FoundAnnotation) -> bool:
+    """Whether an annotation file is in quarantine."""
+    sha256 = digest_file(found.path)
+    return store.find(Address("quarantine", "annotate", key_of([found.path.name, sha256])[:16])) is not None

@@ -1,0 +1,138 @@
+"""What is fresh, missing, stale and why: always asked of the store's records, never of a cache."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from statistics import median
+from typing import Any
+
+from affstore.store.contract.keys import canonical, key_of
+from affstore.store.contract.records import Address, Parent, Record
+from affstore.tasks import recipes
+from affstore.tasks.planning.crops import CropAssignment, crop_rows
+from affstore.tasks.planning.plan_rows import Held, PlanRow, compared
+from affstore.tasks.specs import Profile
+
+_ORDER = ("source", "face", "visual", "audio", "label", "head", "prediction", "result", "quarantine")
+
+
+def plan(records: Sequence[Record], profile: Profile, given: CropAssignment | None = None) -> list[PlanRow]:
+    """What each artifact of a store is, for what the profile wants of every video.
+
+    An artifact is stale when its recipe is not the one wanted now, or when something it was computed from is stale,
+    missing or was replaced by other numbers. What the profile does not name is only asked about its parents.
+
+    Args:
+        records: of the store.
+        profile: what is wanted of every video.
+        given: crop folders that the run brings; those that the store knows and are not given are taken as unchanged.
+    """
+    held = Held(records)
+    rows: dict[str, PlanRow] = {}
+    for source in records:
+        if source.address.family == "source":
+            rows |= {row.address.path: row for row in _video_rows(source, held, profile, given or CropAssignment())}
+    for record in sorted(records, key=lambda record: (_ORDER.index(record.address.family), record.address)):
+        if record.address.path not in rows:
+            rows[record.address.path] = _by_parents(record, rows, held)
+    return costed(rows.values(), records)
+
+
+def costed(rows: Iterable[PlanRow], records: Sequence[Record]) -> list[PlanRow]:
+    """Rows with the seconds that they will take, from how long the same producers took on the records' store."""
+    speeds = _seconds_per_frame(records)
+    return [_costed(row, speeds) for row in rows]
+
+
+def seconds_of(rows: Iterable[PlanRow]) -> float | None:
+    """How long due rows take together; None where nothing is known of any.
+
+    A video's pictures pass once for its faces and all networks on them, and each of these says how long that took.
+    """
+    pictures: dict[str, float] = {}
+    others = 0.0
+    known = [row for row in rows if row.due and row.asked and row.cost_s is not None]
+    for row in known:
+        if row.address.family in ("face", "visual"):
+            pictures[row.address.video] = max(pictures.get(row.address.video, 0.0), row.cost_s or 0.0)
+        else:
+            others += row.cost_s or 0.0
+    return sum(pictures.values()) + others if known else None
+
+
+def _video_rows(source: Record, held: Held, profile: Profile, given: CropAssignment) -> list[PlanRow]:
+    """The rows of one video: its source, its faces, and every extractor of the profile."""
+    wanted = recipes.source(source.attributes["sha256"])
+    rows = [compared(source.address, held, wanted, source)]
+    if profile.finds_faces:
+        # One without a name while the detector has not looked yet.
+        for subject in held.subjects(profile.detector.name, source.address.video) or [""]:
+            rows += _subject_rows(source, subject, held, profile)
+    rows += crop_rows(source, held, profile, given)
+    for spec in profile.sounds:
+        address = Address("audio", spec.name, source.address.video)
+        rows.append(_row(address, held, recipes.feature(spec, key_of(wanted)), source))
+    return rows
+
+
+def _subject_rows(source: Record, subject: str, held: Held, profile: Profile) -> list[PlanRow]:
+    """One subject's face, and every face network on it."""
+    source_key = key_of(recipes.source(source.attributes["sha256"]))
+    video = source.address.video
+    recipe = recipes.face(profile.detector, profile.tracking, source_key, subject)
+    face = _row(Address("face", profile.detector.name, video, subject), held, recipe, source)
+    rows = [face]
+    for spec in profile.faces_from(profile.detector.name):
+        address = Address("visual", spec.name, video, subject)
+        row = _row(address, held, recipes.feature(spec, key_of(recipe)), source)
+        if row.status == "stale" and face.due and held.by_path[address.path].recipe["extractor"] == canonical(spec):
+            row = PlanRow(address, "stale", f"its {face.address} is {face.status}", row.frames)
+        rows.append(row)
+    return rows
+
+
+def _row(address: Address, held: Held, recipe: Any, source: Record) -> PlanRow:
+    """The row of what is made of a video's own pictures or sound."""
+    stage = "sound" if address.family == "audio" else "pictures"
+    refused = held.refused.get(key_of(recipes.quarantine(stage, source.address.video, source.attributes["sha256"])))
+    return PlanRow(address, "quarantined", refused) if refused else compared(address, held, recipe, source)
+
+
+def _by_parents(record: Record, rows: dict[str, PlanRow], held: Held) -> PlanRow:
+    """The row of an artifact whose recipe nobody states here: it is as fresh as what it came from."""
+    if record.address.family == "quarantine":
+        return PlanRow(record.address, "quarantined", str(record.attributes["reason"]))
+    frames = int(record.attributes.get("frames", 0))
+    for parent in record.parents:
+        reason = _parent_fault(parent, rows, held)
+        if reason:
+            return PlanRow(record.address, "stale", f"its {parent.path} {reason}", frames, asked=False)
+    return PlanRow(record.address, "fresh")
+
+
+def _parent_fault(parent: Parent, rows: dict[str, PlanRow], held: Held) -> str | None:
+    """What happened to something an artifact was computed from, or None."""
+    now, row = held.by_path.get(parent.path), rows.get(parent.path)
+    if now is None:
+        return "is gone"
+    if row is not None and row.due:
+        return f"is {row.status}"
+    return None if (now.key, now.digest) == (parent.key, parent.digest) else "was computed anew"
+
+
+def _seconds_per_frame(records: Iterable[Record]) -> dict[tuple[str, str], float]:
+    """How long a frame took each producer on this store, by the median video."""
+    seen: dict[tuple[str, str], list[float]] = {}
+    for record in records:
+        elapsed, frames = record.made.get("elapsed_s"), record.attributes.get("frames")
+        if elapsed is not None and frames:
+            seen.setdefault((record.address.family, record.address.producer), []).append(elapsed / frames)
+    return {producer: median(values) for producer, values in seen.items()}
+
+
+def _costed(row: PlanRow, speeds: dict[tuple[str, str], float]) -> PlanRow:
+    speed = speeds.get((row.address.family, row.address.producer))
+    if not row.due or speed is None:
+        return row
+    return replace(row, cost_s=speed * row.frames)

@@ -1,0 +1,101 @@
+"""Apply fitted heads to every subject of a video, fill the gaps, smooth, and decide."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State
+
+from affstore import FeatureStore
+from affstore.models.evaluation.thresholds import decide
+from affstore.models.postprocess import box_smooth, fill_gaps
+from affstore.store.contract.errors import AffstoreError
+from affstore.store.contract.keys import key_of
+from affstore.store.contract.labels import task_space
+from affstore.store.contract.records import Address, Artifact, Record, least_trusted
+from affstore.store.engine.draft import Draft
+from affstore.tasks import recipes
+from affstore.tasks.outcomes import Outcome, as_state, refused
+from affstore.tasks.specs import HeadRun, WorkerContext
+from affstore.tasks.training.examples import features_of, held_out, subjects_of
+from affstore.tasks.training.head_kinds import HeadJob, kind_of
+from affstore.tasks.training.train import fitted
+
+
+@task(
+    name="predict", task_run_name="predict {video}", cache_policy=NO_CACHE, persist_result=False,
+)  # fmt: skip
+def predict_video(context: WorkerContext, video: str, experiments: Sequence[HeadRun]) -> State[Any]:
+    """See to it that every experiment's predictions for a video are in the store."""
+    return as_state(store_predictions(context, video, experiments))
+
+
+def store_predictions(context: WorkerContext, video: str, experiments: Sequence[HeadRun]) -> Outcome:
+    """The body of `predict_video`, for those without Prefect."""
+    store = FeatureStore(context.store_url)
+    draft = store.draft(context.code, context.run_id)
+    try:
+        for experiment in experiments:
+            if experiment.division.folds and not _judged_by(store, experiment, video):
+                continue
+            for subject in subjects_of(store, video, experiment):
+                address = Address("prediction", experiment.name, video, subject)
+                _store_prediction(HeadJob(store, context, experiment), draft, address)
+    except AffstoreError as error:
+        return refused("predict", video, error)
+    if not draft.records:
+        return Outcome("predict", video, "cached", "its predictions are in the store")
+    frames = int(draft.records[0].attributes["frames"])
+    return Outcome("predict", video, "done", f"{len(draft.records)} predictions", frames, draft)
+
+
+def _judged_by(store: FeatureStore, fold: HeadRun, video: str) -> bool:
+    """Whether a fold's head judges a video: it is labelled for training, and the head was not fitted on it."""
+    labels = [r for r in store.records("label", video=video) if r.address.producer == fold.task]
+    trains = any(label.attributes["split"] in fold.division.train for label in labels)
+    return trains and held_out(store, fold, video)
+
+
+def _store_prediction(work: HeadJob, draft: Draft, address: Address) -> None:
+    store, experiment = work.store, work.experiment
+    features = features_of(store, address.video, address.subject, experiment)
+    head = store.find(Address("head", experiment.name))
+    if features is None or head is None:
+        return
+    recipe = prediction_recipe(experiment, head, features)
+    held = store.find(address)
+    if held is None or held.key != key_of(recipe):
+        draft.put(_prediction(work, address, recipe, (head, *features)))
+
+
+def prediction_recipe(experiment: HeadRun, head: Record, features: Sequence[Record]) -> dict[str, Any]:
+    """What a prediction depends on."""
+    return recipes.prediction(experiment.finish, head.key, [record.key for record in features])
+
+
+def _prediction(work: HeadJob, address: Address, recipe: Any, parents: tuple[Record, ...]) -> Artifact:
+    experiment = work.experiment
+    head, others = fitted(work.store, experiment)
+    outputs, present = kind_of(experiment.head).predict(work, experiment.head, head, parents[1:])
+    raw = fill_gaps(outputs, present, fallback=others["prior"])
+    smoothed = box_smooth(raw, experiment.finish.smooth_frames)
+    thresholds = others.get("thresholds")
+    decision = decide(experiment.task, smoothed, None if thresholds is None else thresholds.astype(np.float64))
+    space = task_space(experiment.task)
+    return Artifact(
+        address,
+        recipe,
+        {"raw": raw, "smoothed": smoothed, "prediction": decision, "present": present},
+        {"frames": len(raw), "task": experiment.task, "labels": list(space.names)},
+        tuple(parent.as_parent() for parent in parents),
+        {
+            "engine": "numpy",
+            "precision": "float32",
+            "device": "cpu",
+            "provenance": least_trusted(parent.provenance for parent in parents),
+        },
+    )

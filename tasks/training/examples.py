@@ -1,0 +1,205 @@
+"""From the store to arrays: which face a label speaks of, and the features of labelled frames."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from affstore import FeatureStore
+from affstore.models.heads.examples import Examples
+from affstore.models.heads.splits import Folds
+from affstore.store.contract.errors import AnnotationError, SpecError
+from affstore.store.contract.names import MAIN, SIDES
+from affstore.store.contract.records import Address, Record
+from affstore.tasks.specs import HeadRun, Input
+
+SplitName = Literal["train", "validation"]
+
+
+@dataclass(frozen=True, slots=True)
+class LabelledSubject:
+    """A labelled subject of a video with the features a head takes.
+
+    Attributes:
+        label: the label's record.
+        features: the records of the inputs, in order.
+    """
+
+    label: Record
+    features: tuple[Record, ...]
+
+
+def labelled(store: FeatureStore, experiment: HeadRun, part: SplitName) -> list[LabelledSubject]:
+    """Every labelled subject that an experiment's head is fitted on, or that chooses its epoch.
+
+    Those that lack an input, as a face that was never found, are left out.
+
+    Args:
+        store: an open store.
+        experiment: its division says which videos are meant.
+        part: `train` or `validation`.
+    """
+    division = experiment.division
+    splits = division.train if part == "train" or division.folds else division.validation
+    labels = labels_of(store, experiment.task, splits)
+    if division.folds:
+        labels = [one for one in labels if held_out(store, experiment, one.address.video) == (part == "validation")]
+    return labelled_subjects(store, experiment, labels)
+
+
+def labelled_subjects(store: FeatureStore, experiment: HeadRun, labels: Iterable[Record]) -> list[LabelledSubject]:
+    """Labels with the features of their subjects; those that lack an input are left out."""
+    found = []
+    for label in labels:
+        video = label.address.video
+        subject = subject_of(store, experiment, label.address, named_subjects(store, video))
+        features = features_of(store, video, subject, experiment) if subject else None
+        if features is not None:
+            found.append(LabelledSubject(label, features))
+    return found
+
+
+def labels_of(store: FeatureStore, task: str, splits: Collection[str]) -> list[Record]:
+    """The labels of a task in some splits."""
+    return [r for r in store.records("label") if r.address.producer == task and r.attributes["split"] in splits]
+
+
+def held_out(store: FeatureStore, experiment: HeadRun, video: str) -> bool:
+    """Whether an experiment's fold holds out a video; False without folds.
+
+    Raises:
+        AnnotationError: folds are made of groups, and the video has none.
+    """
+    division = experiment.division
+    return division.folds is not None and fold_of(store, division.folds, video) == division.held_out
+
+
+def fold_of(store: FeatureStore, folds: Folds, video: str) -> int:
+    """The fold of a video that the store has, from 0.
+
+    Raises:
+        AnnotationError: folds are made of groups, and the video has none.
+    """
+    source = store.get(Address("source", video=video)).attributes
+    return folds.fold_of((video, *source["aliases"]), source["sha256"])
+
+
+def subjects_of(store: FeatureStore, video: str, experiment: HeadRun) -> list[str]:
+    """The people of a video that an experiment speaks of; of sound alone there is one prediction."""
+    if not experiment.faces:
+        return [MAIN]
+    return [at.subject for at in store.addresses("face", video=video) if at.producer == experiment.faces]
+
+
+def subject_of(store: FeatureStore, experiment: HeadRun, meant: Address, named: Iterable[str]) -> str | None:
+    """Which of an experiment's subjects is meant by the video and subject of an address; see `face_of`."""
+    if not experiment.faces:
+        return MAIN
+    return face_of(store, Address("face", experiment.faces, meant.video, meant.subject), named)
+
+
+def features_of(store: FeatureStore, video: str, subject: str, experiment: HeadRun) -> tuple[Record, ...] | None:
+    """The records of an experiment's inputs for one of its subjects; None when one is missing, or of another network.
+
+    Where its inputs take their faces from several places, the subject is looked for in each.
+    """
+    people = subjects_of(store, video, experiment)
+    found = []
+    for part in experiment.inputs:
+        producer = experiment.faces_of(part)
+        face = face_of(store, Address("face", producer, video, subject), people) if producer else None
+        family, at = ("visual", face) if producer else ("audio", "")
+        record = None if at is None else store.find(Address(family, part.extractor, video, at))
+        if record is None or not experiment.made_by(part, record.recipe):
+            return None
+        found.append(record)
+    return tuple(found)
+
+
+def face_of(store: FeatureStore, meant: Address, named: Iterable[str]) -> str | None:
+    """Which stored face is meant by a subject's name, or None when that person's face was never found.
+
+    In Aff-Wild2 a video of two people is named as `<video>` and `<video>_right` (or `_left`), or by both sides. So the
+    plain name means the side that nothing else names and, where that does not decide, the more prominent face.
+
+    Args:
+        store: an open store.
+        meant: a face by its producer, its video and its subject: `main`, `left` or `right`, as an annotation, a sample
+            list or another producer names it.
+        named: every subject of that video that is named beside it.
+    """
+    found = store.records("face", video=meant.video)
+    faces = {record.address.subject: record for record in found if record.address.producer == meant.producer}
+    if meant.subject in faces or not faces:
+        return meant.subject if faces else None
+    if meant.subject == MAIN:
+        free = sorted(set(faces) - set(named))
+        if not free and len(faces) == 1:
+            return None  # the only face is the one that its side names
+        return free[0] if len(free) == 1 else _foremost(faces)
+    if set(faces) == {MAIN}:
+        return MAIN if _side_of(store, faces[MAIN]) == meant.subject else None
+    return MAIN if MAIN in faces else None  # the other side is named, so this one goes by the plain name
+
+
+def _foremost(faces: Mapping[str, Record]) -> str:
+    """The more prominent of two faces; that seen in more frames where none is called so."""
+    return max(sorted(faces), key=lambda side: (faces[side].attributes["prominent"], faces[side].made.get("faces", 0)))
+
+
+def named_subjects(store: FeatureStore, video: str) -> set[str]:
+    """Every subject of a video that an annotation names."""
+    return {address.subject for address in store.addresses("label", video=video)}
+
+
+def _side_of(store: FeatureStore, face: Record) -> str | None:
+    """On which side of the picture the only face of a video is; None for a crop folder, which does not say."""
+    if "box" not in store.group(face.address):
+        return None
+    arrays = store.read(face.address, ["box", "present"])
+    boxes = arrays["box"][arrays["present"]]
+    width = store.get(Address("source", video=face.address.video)).attributes["width"]
+    return SIDES[0] if not len(boxes) or boxes[:, [0, 2]].mean() < width / 2 else SIDES[1]
+
+
+def read_features(
+    store: FeatureStore, features: Sequence[Record], inputs: Sequence[Input]
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """A subject's inputs side by side.
+
+    Returns:
+        `(frames, width)` float32, and `(frames,)` bool: frames where every input is present.
+
+    Raises:
+        SpecError: an extractor does not give the array that is asked for.
+    """
+    columns, masks = [], []
+    for record, part in zip(features, inputs, strict=True):
+        if part.array not in store.group(record.address):
+            raise SpecError(f"'{part.extractor}' gives no {part.array}. Choose another input for this head.")
+        arrays: dict[str, Any] = store.read(record.address, [part.array, "present"])
+        columns.append(arrays[part.array])
+        masks.append(arrays["present"])
+    return np.concatenate(columns, axis=1), np.logical_and.reduce(masks)
+
+
+def read_examples(store: FeatureStore, seen: Sequence[LabelledSubject], inputs: Sequence[Input], what: str) -> Examples:
+    """The labelled frames of a split that have all inputs and every label column.
+
+    Raises:
+        AnnotationError: there is none.
+    """
+    x, y = [], []
+    for subject in seen:
+        values, present = read_features(store, subject.features, inputs)
+        label = store.read(subject.label.address)
+        rows = present & label["known"].all(axis=1)
+        x.append(values[rows])
+        y.append(label["value"][rows])
+    if not sum(len(rows) for rows in x):
+        raise AnnotationError(f"No {what} frame has a face and a label. Add annotations, or videos that have them.")
+    return Examples(np.concatenate(x), np.concatenate(y))

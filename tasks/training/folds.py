@@ -1,0 +1,89 @@
+"""The heads of a row under each protocol: as the papers fit them, or with everything chosen by cross-validation."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from affstore import FeatureStore
+from affstore.models.heads.automl.spec import AutoMlSpec
+from affstore.models.heads.finetuned.spec import FineTuneSpec
+from affstore.models.heads.kinds import HeadSpec
+from affstore.models.heads.sequence.spec import SequenceSpec
+from affstore.models.heads.splits import Folds, SplitSpec
+from affstore.store.contract.errors import AnnotationError
+from affstore.store.contract.records import Address
+from affstore.tasks.specs import HeadRun
+from affstore.tasks.training.examples import fold_of, labels_of
+from affstore.tasks.training.head_kinds import fixed_epochs
+
+
+def folds_of(experiment: HeadRun, folds: Folds) -> tuple[HeadRun, ...]:
+    """An experiment once for each fold: fitted on the other folds of its training videos, judged on that one."""
+    return tuple(
+        replace(
+            experiment,
+            name=f"{experiment.name}-fold{i + 1}of{folds.count}",
+            division=SplitSpec(experiment.division.train, (), folds, i),
+        )
+        for i in range(folds.count)
+    )
+
+
+def folds_in_use(store: FeatureStore, experiment: HeadRun, folds: Folds) -> tuple[HeadRun, ...]:
+    """Those of `folds_of` that hold out a labelled video; of few videos a fold may be empty.
+
+    Raises:
+        AnnotationError: fewer than two folds have a video, or a video lacks its group.
+    """
+    labels = labels_of(store, experiment.task, experiment.division.train)
+    videos = sorted({label.address.video for label in labels})
+    in_use = {fold_of(store, folds, video) for video in videos}
+    found = tuple(fold for fold in folds_of(experiment, folds) if fold.division.held_out in in_use)
+    if len(found) < 2:
+        raise AnnotationError(
+            f"The {len(videos)} training videos with labels of the task '{experiment.task}' are in {len(found)} of "
+            f"{folds.count} folds, and two at least are needed. Add videos or groups, or ask for more folds."
+        )
+    return found
+
+
+def with_fixed_epochs(store: FeatureStore, experiment: HeadRun, folds: Folds) -> HeadRun:
+    """An experiment fitted on all of its training videos, for as many epochs as its folds' heads found best.
+
+    The middle one of the folds' best epochs is taken; the lower of two.
+
+    Raises:
+        NotFoundError: a fold's head is not in the store.
+        AnnotationError: see `folds_in_use`.
+    """
+    best = [
+        int(store.get(Address("head", fold.name)).attributes["head"]["best_epoch"]) + 1
+        for fold in folds_in_use(store, experiment, folds)
+    ]
+    return _fixed(experiment, sorted(best)[(len(best) - 1) // 2])
+
+
+def cross_validated_name(experiment: HeadRun) -> str:
+    """How the head is called that is fitted without ever looking at the validation videos."""
+    return f"{experiment.name}-honest"
+
+
+def _fixed(experiment: HeadRun, epochs: int) -> HeadRun:
+    division = replace(experiment.division, validation=())
+    head = fixed_epochs(experiment.head, epochs)
+    return replace(experiment, name=cross_validated_name(experiment), head=head, division=division)
+
+
+def shortened(experiment: HeadRun) -> HeadRun:
+    """An experiment whose training is cut short, only to see that it runs; the name of its head says so."""
+    head: HeadSpec = experiment.head
+    if isinstance(head, SequenceSpec):
+        encoder = replace(head.encoder, layers=min(head.encoder.layers, 2))
+        head = replace(head, encoder=encoder, epochs=min(head.epochs, 3), evaluations=1, batch=4)
+    elif isinstance(head, FineTuneSpec):
+        head = replace(head, epochs=1, batch=16, train_stride=24, validation_stride=24)
+    elif isinstance(head, AutoMlSpec):
+        head = replace(head, timeout_s=20, algorithms=("linear_l2",), folds=2, cpus=1)
+    if head == experiment.head:
+        return experiment
+    return replace(experiment, name=f"{experiment.name}-brief", head=head)

@@ -1,0 +1,189 @@
+"""Fit heads on what the store holds."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State
+
+from affstore import FeatureStore
+from affstore.models.evaluation.metrics import score
+from affstore.models.evaluation.thresholds import best_thresholds, decide
+from affstore.models.heads.splits import check_leak
+from affstore.store.contract.errors import AffstoreError, AnnotationError
+from affstore.store.contract.keys import key_of, plain
+from affstore.store.contract.labels import task_space
+from affstore.store.contract.records import Address, Artifact, Record, least_trusted
+from affstore.tasks import recipes
+from affstore.tasks.outcomes import Outcome, as_state, refused
+from affstore.tasks.specs import HeadRun, WorkerContext
+from affstore.tasks.training.examples import LabelledSubject, SplitName, labelled
+from affstore.tasks.training.head_kinds import Arrays, Fitted, HeadJob, kind_of
+
+
+@task(
+    name="train", task_run_name="train {experiment.name}", cache_policy=NO_CACHE, persist_result=False,
+)  # fmt: skip
+def train_head(context: WorkerContext, experiment: HeadRun) -> State[Any]:
+    """See to it that an experiment's head is fitted on today's embeddings and labels."""
+    return as_state(train(context, experiment))
+
+
+def train(context: WorkerContext, experiment: HeadRun) -> Outcome:
+    """The body of `train_head`, for those without Prefect."""
+    store = FeatureStore(context.store_url)
+    try:
+        seen = _seen(store, experiment)
+        recipe = _recipe(experiment, seen)
+        address = Address("head", experiment.name)
+        held = store.find(address)
+        if held is not None and held.key == key_of(recipe):
+            return Outcome("train", experiment.name, "cached", "its head is in the store")
+        artifact = _fit(HeadJob(store, context, experiment, key_of(recipe)), seen, recipe)
+    except AffstoreError as error:
+        return refused("train", experiment.name, error)
+    draft = store.draft(context.code, context.run_id)
+    draft.put(artifact)
+    scores = artifact.attributes["scores"]
+    said = f"{scores['headline']} {scores['value']:.3f} frame by frame" if scores else "nothing to choose its epoch on"
+    return Outcome("train", experiment.name, "done", said, draft=draft)
+
+
+def head_recipe(store: FeatureStore, experiment: HeadRun) -> dict[str, Any]:
+    """What an experiment's head would depend on if it were fitted now."""
+    return _recipe(experiment, _seen(store, experiment))
+
+
+def _seen(store: FeatureStore, experiment: HeadRun) -> dict[SplitName, list[LabelledSubject]]:
+    """The subjects that fit a head, and those that choose its epoch; no video is among both."""
+    seen: dict[SplitName, list[LabelledSubject]] = {
+        part: labelled(store, experiment, part) for part in get_args(SplitName)
+    }
+    check_leak({part: [_bytes_of(store, subject.label) for subject in subjects] for part, subjects in seen.items()})
+    return seen
+
+
+def _bytes_of(store: FeatureStore, label: Record) -> tuple[str, str]:
+    """The name of a label's video, and the SHA-256 of its bytes."""
+    video = label.address.video
+    return video, str(store.get(Address("source", video=video)).attributes["sha256"])
+
+
+def _recipe(experiment: HeadRun, seen: Mapping[SplitName, list[LabelledSubject]]) -> dict[str, Any]:
+    return recipes.head(fit_of(experiment), _keys(seen["train"]), _keys(seen["validation"]))
+
+
+def _fit(work: HeadJob, seen: Mapping[SplitName, list[LabelledSubject]], recipe: Any) -> Artifact:
+    started = time.perf_counter()
+    experiment = work.experiment
+    if not seen["train"]:
+        raise AnnotationError(
+            f"No video of {' or '.join(experiment.division.train)} has labels of the task '{experiment.task}' and all "
+            f"inputs of '{experiment.name}'. Add annotations, or videos that have them."
+        )
+    head = kind_of(experiment.head).fit(work, experiment.head, seen["train"], seen["validation"])
+    if work.conduct.checkpoints is not None:
+        shutil.rmtree(work.conduct.checkpoints, ignore_errors=True)  # it is trained: there is nothing to go on from
+    outputs, value = _judged(work, head, seen["validation"] or seen["train"])
+    thresholds = _thresholds(experiment, outputs, value) if seen["validation"] else None
+    arrays = {f"parameter_{name}": array for name, array in head.parameters.items()}
+    arrays |= {f"curve_{name}": array for name, array in head.curve.items()}
+    arrays |= {"blob_model": head.blob} if len(head.blob) else {}
+    arrays["parameter_prior"] = outputs.mean(axis=0, dtype=np.float64).astype(np.float32)
+    if thresholds is not None:
+        arrays["parameter_thresholds"] = thresholds.astype(np.float32)
+    made = dict(head.made) | {
+        "provenance": least_trusted(
+            feature.provenance for part in seen.values() for subject in part for feature in subject.features
+        ),
+        "elapsed_s": round(time.perf_counter() - started, 3),
+        "subjects": {part: len(subjects) for part, subjects in seen.items()},
+    }
+    return Artifact(
+        Address("head", experiment.name),
+        recipe,
+        arrays,
+        {
+            "task": experiment.task,
+            "labels": list(task_space(experiment.task).names),
+            "head": plain(fit_of(experiment)) | {"best_epoch": head.best_epoch, "report": dict(head.report)},
+            "scores": _scores(experiment, outputs, value, thresholds) if seen["validation"] else None,
+        },
+        tuple(sorted({parent.as_parent() for split in seen.values() for part in split for parent in _all(part)})),
+        made,
+    )
+
+
+def _judged(work: HeadJob, head: Fitted, seen: Sequence[LabelledSubject]) -> tuple[NDArray[np.float32], NDArray[Any]]:
+    """What a head says of the labelled frames of some subjects, and their labels."""
+    outputs, values = [], []
+    kind = kind_of(work.experiment.head)
+    for subject in seen:
+        said, present = kind.predict(work, work.experiment.head, head, subject.features)
+        label = work.store.read(subject.label.address)
+        rows = present & label["known"].all(axis=1)
+        outputs.append(said[rows])
+        values.append(label["value"][rows])
+    if not sum(map(len, values)):
+        raise AnnotationError(
+            f"No frame that could judge '{work.experiment.name}' has a label and all inputs. Add annotations."
+        )
+    return np.concatenate(outputs), np.concatenate(values)
+
+
+def fitted(store: FeatureStore, experiment: HeadRun) -> tuple[Fitted, Arrays]:
+    """A stored head, and what belongs to it: the prior and, for action units, thresholds.
+
+    Raises:
+        NotFoundError: it was never fitted.
+    """
+    address = Address("head", experiment.name)
+    record = store.get(address)
+    arrays = store.read(address)
+    parameters = {name.removeprefix("parameter_"): a for name, a in arrays.items() if name.startswith("parameter_")}
+    curve = {name.removeprefix("curve_"): array for name, array in arrays.items() if name.startswith("curve_")}
+    others = {name: parameters.pop(name) for name in sorted({"prior", "thresholds"} & set(parameters))}
+    said = record.attributes["head"]
+    blob = arrays.get("blob_model", np.empty(0, np.uint8))
+    return Fitted(parameters, curve, said["best_epoch"], blob, said.get("report", {}), record.made), others
+
+
+def fit_of(experiment: HeadRun) -> dict[str, Any]:
+    """What decides a head's numbers, beside its data."""
+    return {
+        "head": experiment.head,
+        "inputs": experiment.inputs,
+        "thresholds": experiment.finish.thresholds,
+    }
+
+
+def _thresholds(experiment: HeadRun, outputs: NDArray[np.float32], value: NDArray[Any]) -> NDArray[np.float64] | None:
+    """The papers' thresholds: tuned on unsmoothed validation frames, then used on smoothed ones (notebooks)."""
+    if experiment.task != "au" or experiment.finish.thresholds == "half":
+        return None
+    return best_thresholds(outputs, value, np.ones(value.shape, bool))
+
+
+def _scores(
+    experiment: HeadRun,
+    outputs: NDArray[np.float32],
+    value: NDArray[Any],
+    thresholds: NDArray[np.float64] | None,
+) -> dict[str, Any]:
+    scores = score(experiment.task, decide(experiment.task, outputs, thresholds), value)
+    return {"headline": scores.headline, "value": scores.value, "frames": scores.frames} | dict(scores.details)
+
+
+def _all(seen: LabelledSubject) -> tuple[Record, ...]:
+    return (seen.label, *seen.features)
+
+
+def _keys(seen: list[LabelledSubject]) -> list[str]:
+    return [record.key for part in seen for record in _all(part)]
