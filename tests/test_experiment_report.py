@@ -325,7 +325,7 @@ def test_all_validation_frames_are_drawn_in_seconds(tmp_path):
 
 def test_writing_a_report_needs_no_pyplot_and_says_nothing_on_a_new_machine(tmp_path):
     code = (
-        "import sys, tests.test_experiment_report as t, flows.experiment_report\n"
+        "import sys, tests.test_experiment_report as t, affstore.flows.report.experiment_report\n"
         "assert 'matplotlib' not in sys.modules\n"
         "from pathlib import Path\n"
         "t.write_experiment_report([t.make_outcome('au')], Path(sys.argv[1]), {})\n"

@@ -136,7 +136,7 @@ def test_prefect_shows_what_a_run_is_called_what_it_was_asked_and_what_was_quara
     assert (run.state.type, run.state.name) == ("COMPLETED", "Quarantined")
     assert "2 quarantined. ingest of '2'" in run.state.message
     assert run.parameters["asked"]["numbers"] == [1, 2, 3]
-    assert run.parameters["asked"]["bench"]["store_url"] == str(tmp_path / "my store")
+    assert run.parameters["asked"]["context"]["store_url"] == str(tmp_path / "my store")
     assert any("Quarantined" in line for line in logged(run))
 
 

@@ -297,7 +297,7 @@ def _titled(name: str, asked: Mapping[str, Any]) -> tuple[str, str]:
     """A flow's name, and what its run is called: for which store, and which run it is."""
     first = next(iter(asked.values()))
     request = getattr(first, "run", first)
-    context = getattr(request, "bench", request)
+    context = getattr(request, "context", request)
     inputs = getattr(request, "inputs", None)
     files = len(inputs.videos) + len(inputs.annotations) + len(inputs.crops) if inputs is not None else 0
     into = f"{files} files into " if files else ""
