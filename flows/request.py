@@ -124,7 +124,7 @@ def _inputs(config: RunConfig) -> Inputs:
 
 
 def run_pipeline(request: Request, runner: RunnerSpec, watcher: Watcher) -> RunResult:
-    """Run the DAG; see `with_server_and_runner`. Where the store has all of it already, no Prefect server is started."""
+    """Run the DAG; see `with_server_and_runner`. Without anything to compute, no Prefect server is started."""
 
     def work() -> RunResult:
         from affstore.flows.pipeline import pipeline
