@@ -5,7 +5,8 @@
     AffstoreError                 `exit_code`: what the command ends with
     ├── SpecError (ValueError)    a name, option or configuration is wrong: stop before any work      exit 2
     │   ├── UnknownNameError      no such extractor, head, task …; suggests the nearest
-    │   └── DuplicateNameError    two things with one name; never overwritten
+    │   ├── DuplicateNameError    two things with one name; never overwritten
+    │   └── PluginError           what an installed package brought cannot be used; the rest works
     ├── SourceError               one input cannot be used: quarantine it, go on with the others      exit 3
     │   ├── MediaError            a video or a sound is not what it claims to be
     │   └── AnnotationError       an annotation file does not say what its task needs
@@ -91,6 +92,10 @@ def nearest(name: str, known: Sequence[str]) -> str | None:
 
 class DuplicateNameError(SpecError):
     """Two different things were given one name."""
+
+
+class PluginError(SpecError):
+    """What an installed package brought cannot be used."""
 
 
 class SourceError(AffstoreError):

@@ -1,0 +1,145 @@
+"""Things of one kind by name: affstore's own, and those that installed plugins bring."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from dataclasses import dataclass
+from importlib.metadata import EntryPoint, entry_points
+
+from affstore.store.contract.errors import DuplicateNameError, PluginError, UnknownNameError
+
+OWN = "affstore"
+"""Where a thing comes from that is in this package."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """A name that cannot be used, and why.
+
+    Attributes:
+        name: of the thing.
+        origin: the distribution that brought it.
+        reason: in one sentence.
+        error: what asking for the name raises.
+    """
+
+    name: str
+    origin: str
+    reason: str
+    error: type[PluginError | DuplicateNameError] = PluginError
+
+
+class Registry[T]:
+    """The things of one kind, filled when the first of them is asked for.
+
+    Every module of `package` is imported and registers what it brings. Then the entry points of `group` are loaded: an
+    entry point's name is the thing's name, and its object is the thing. A name that ends in `/` stands for every name
+    that begins with it. Whatever is wrong with one plugin is kept as a `Fault` and leaves the others usable.
+
+    Attributes:
+        kind: what the things are called in messages, e.g. `extractor`.
+        package: whose modules register affstore's own.
+        group: of entry points, e.g. `affstore.extractors`.
+        contract: number of the contract that plugins of this kind must be written for; an object says which one it
+            follows by its attribute `contract`.
+    """
+
+    def __init__(self, kind: str, package: str, group: str, contract: int = 1) -> None:
+        self.kind, self.package, self.group, self.contract = kind, package, group, contract
+        self._things: dict[str, T] = {}
+        self._origins: dict[str, str] = {}
+        self._faults: dict[str, Fault] = {}
+        self._filled = False
+
+    def register(self, name: str, thing: T, origin: str = OWN) -> T:
+        """Make a thing known under a name, and return it.
+
+        Raises:
+            DuplicateNameError: the name is taken.
+        """
+        if name in self._things:
+            taken = self._origins[name]
+            raise DuplicateNameError(
+                f"Two {self.kind}s are called '{name}': one of {taken} and one of {origin}. Rename one, or uninstall "
+                "the package that brings it."
+            )
+        self._things[name], self._origins[name] = thing, origin
+        return thing
+
+    def get(self, name: str) -> T:
+        """The thing of that name, or the one that answers for the name's prefix.
+
+        Raises:
+            UnknownNameError: there is none; the message suggests the nearest.
+            DuplicateNameError: two plugins brought that name.
+            PluginError: the plugin that brought it does not work.
+        """
+        self._fill()
+        found = self._found(name)
+        if found in self._faults:
+            fault = self._faults[found]
+            raise fault.error(fault.reason)
+        if found not in self._things:
+            known = [*self._things, *self._faults]
+            raise UnknownNameError.of(self.kind, name, (f"{one}…" if one.endswith("/") else one for one in known))
+        return self._things[found]
+
+    def names(self) -> tuple[str, ...]:
+        """Every name that can be used, sorted; prefixes as `timm/`."""
+        self._fill()
+        return tuple(sorted(self._things.keys() - self._faults.keys()))
+
+    def origin(self, name: str) -> str:
+        """The distribution that brought a name: `affstore`, or a plugin's name and version."""
+        self._fill()
+        return self._origins[self._found(name)]
+
+    def faults(self) -> tuple[Fault, ...]:
+        """What plugins brought that cannot be used."""
+        self._fill()
+        return tuple(self._faults[name] for name in sorted(self._faults))
+
+    def _found(self, name: str) -> str:
+        if name in self._things or name in self._faults:
+            return name
+        prefixes = [one for one in (*self._things, *self._faults) if one.endswith("/") and name.startswith(one)]
+        return max(prefixes, key=len, default=name)
+
+    def _fill(self) -> None:
+        if self._filled:
+            return
+        self._filled = True
+        package = importlib.import_module(self.package)
+        for module in pkgutil.walk_packages(package.__path__, f"{self.package}."):
+            importlib.import_module(module.name)
+        for entry in sorted(entry_points(group=self.group), key=lambda entry: (entry.name, _origin(entry))):
+            self._load(entry)
+
+    def _load(self, entry: EntryPoint) -> None:
+        origin = _origin(entry)
+        try:
+            thing = entry.load()
+        except Exception as error:  # noqa: BLE001 - a plugin's import may raise anything, and the others must work
+            self._fault(entry, f"raised {type(error).__name__} when it was imported: {error}")
+            return
+        written_for = getattr(thing, "contract", None)
+        if written_for != self.contract:
+            said = (
+                "does not say which contract it follows" if written_for is None else f"follows contract {written_for}"
+            )
+            ours = f"this affstore has contract {self.contract} for {self.kind}s"
+            self._fault(entry, f"{said}; {ours}. Update the package")
+            return
+        try:
+            self.register(entry.name, thing, origin)
+        except DuplicateNameError as error:
+            self._faults[entry.name] = Fault(entry.name, origin, str(error), DuplicateNameError)
+
+    def _fault(self, entry: EntryPoint, why: str) -> None:
+        reason = f"The {self.kind} '{entry.name}' of {_origin(entry)} cannot be used: it {why}."
+        self._faults[entry.name] = Fault(entry.name, _origin(entry), reason)
+
+
+def _origin(entry: EntryPoint) -> str:
+    return f"{entry.dist.name} {entry.dist.version}" if entry.dist is not None else entry.value
