@@ -80,7 +80,7 @@ def test_a_plugin_that_raises_on_import_is_named_and_the_rest_works(site):
     ("code", "found"),
     [
         ("class Old:\n    contract = 1\n", "follows contract 1"),
-        ("class Old:\n    pass\n", "names no contract"),
+        ("class Old:\n    pass\n", "does not say which contract"),
     ],
 )
 def test_a_plugin_for_another_contract_says_which_and_what_to_do(site, code, found):
