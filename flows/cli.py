@@ -1,4 +1,4 @@
-"""The command `affstore`. The commands' modules are light: each imports what is heavy when it is called."""
+"""The command `affstore`, with every command that the package and installed plugins bring."""
 
 from __future__ import annotations
 
@@ -8,22 +8,10 @@ import importlib.metadata
 import io
 import os
 import sys
-from collections.abc import Callable
 
 from cyclopts import App, CycloptsError, UnknownCommandError
 
-from affstore.flows.commands.add import add
-from affstore.flows.commands.demo import demo
-from affstore.flows.commands.doctor import doctor
-from affstore.flows.commands.experiment import app as experiment
-from affstore.flows.commands.export import export
-from affstore.flows.commands.plan import plan
-from affstore.flows.commands.quarantine import app as quarantine
-from affstore.flows.commands.run import run
-from affstore.flows.commands.show import show
-from affstore.flows.commands.status import status
-from affstore.flows.commands.upgrade import upgrade
-from affstore.flows.commands.weights import app as weights
+from affstore.flows.commands import COMMANDS
 from affstore.flows.environment import prepare
 from affstore.flows.interrupts import Interrupted, end_on_signals
 from affstore.store.contract.errors import AffstoreError, UnknownNameError
@@ -45,12 +33,8 @@ app = App(
     suppress_keyboard_interrupt=False,
 )
 
-_COMMANDS: tuple[Callable[..., int], ...] = (demo, add, plan, run, status, show, export, upgrade, doctor)
-for _place, _command in enumerate(_COMMANDS):
-    app.command(_command, sort_key=_place)
-app.command(experiment)
-app.command(weights)
-app.command(quarantine)
+for _name in COMMANDS.names():
+    app.command(COMMANDS.get(_name).call, name=_name)
 
 
 _LONGEST = 2000
@@ -104,10 +88,7 @@ def call(arguments: list[str]) -> int:
     except AffstoreError as error:
         return _refuse(str(error), error.exit_code)
     except UnknownCommandError as error:
-        of, given = error.app or app, error.unused_tokens or arguments
-        place = "affstore" if of is app else f"affstore {of.name[0]}"
-        known = [name for name in of if not name.startswith("-")]
-        return _refuse(str(UnknownNameError.of(f"command of `{place}`", given[0], known)), 2)
+        return _refuse(_unknown(error.app or app, (error.unused_tokens or arguments)[0]), 2)
     except CycloptsError as error:
         return _refuse(" ".join(str(error).split()), 2)
     except BrokenPipeError:
@@ -121,6 +102,15 @@ def call(arguments: list[str]) -> int:
     except KeyboardInterrupt as error:
         code = Interrupted.of(error).exit_code
         return _refuse("Interrupted. What was finished is kept; run the command again to go on.", code)
+
+
+def _unknown(of: App, given: str) -> str:
+    """Why there is no such command: a plugin that brought it does not work, or nobody has it."""
+    broken = [fault.reason for fault in COMMANDS.faults() if of is app and fault.name == given]
+    if broken:
+        return broken[0]
+    place = "affstore" if of is app else f"affstore {of.name[0]}"
+    return str(UnknownNameError.of(f"command of `{place}`", given, [name for name in of if not name.startswith("-")]))
 
 
 def _refuse(message: str, code: int) -> int:

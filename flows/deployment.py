@@ -9,7 +9,6 @@ from prefect import State, flow
 
 from affstore.flows.config.run_config import read_config
 from affstore.flows.request import request_of, run_pipeline
-from affstore.flows.runners.base import RunnerSpec
 from affstore.flows.stages.stage import state_of
 from affstore.flows.watch import Watcher
 
@@ -26,5 +25,5 @@ def scheduled(config: str) -> State[Any]:
         Quarantined, where inputs cannot be used as they are; else Completed. Each names the run's report.
     """
     found = read_config(Path(config))
-    result = run_pipeline(request_of(found), RunnerSpec(**found.runner.model_dump()), Watcher())
+    result = run_pipeline(request_of(found), found.runner, Watcher())
     return state_of(result)

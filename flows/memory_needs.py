@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from affstore.flows.runners.base import RunnerSpec
-from affstore.tasks.extract.memory_estimate import MemoryNeed, Parallelism, VideoSize, due_part, faces_in, memory_need
+from affstore.tasks.extract.memory_estimate import MemoryNeed, VideoSize, due_part, faces_in, memory_need
 from affstore.tasks.ingest.sources import place_of
 
 if TYPE_CHECKING:
@@ -33,7 +32,7 @@ def estimate_memory(request: Request, runner: RunnerSpec) -> MemoryNeed:
         known |= {video for _, video in given.folders}
         rows = [row for row in rows if row.address.video in known]
     profile, films = due_work(request.profile, records, rows, request.inputs)
-    return memory_need(profile, context.weights, films, parallelism_of(runner, context.device))
+    return memory_need(profile, context.weights, films, runner.parallelism(context.device))
 
 
 def due_work(
@@ -56,10 +55,3 @@ def due_work(
     arriving = [film for film in new if film is not None]
     part = profile if arriving else due_part(profile, {address.producer for address in due})
     return part, [*films, *arriving]
-
-
-def parallelism_of(runner: RunnerSpec, device: str) -> Parallelism:
-    """Who does a run's work."""
-    if runner.kind == "dask":  # a worker's forward passes have one thread, unless told otherwise: flows.worker
-        return Parallelism(runner.at_work, runner.at_work, int(os.environ.get("AFFSTORE_THREADS") or 1), device)
-    return Parallelism(runner.at_work, device=device)

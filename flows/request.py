@@ -12,7 +12,7 @@ from affstore import FeatureStore
 from affstore.flows.config.run_config import PublishConfig, RunConfig, profile_of
 from affstore.flows.engines import chosen_device
 from affstore.flows.inputs import Inputs, check_kinds, gather
-from affstore.flows.runners.base import RunnerSpec, task_runner
+from affstore.flows.runners.base import RunnerSpec
 from affstore.flows.server import Server, prefect_server
 from affstore.flows.watch import Watcher, shown_by
 from affstore.models.challenge_file import read_sample
@@ -133,7 +133,7 @@ def run_pipeline(request: Request, runner: RunnerSpec, watcher: Watcher) -> RunR
 
     if not (os.environ.get("PREFECT_API_URL") or request.options.retry) and nothing_to_do(request):
         with shown_by(watcher):
-            return _call(Server(""), RunnerSpec(), work)
+            return _call(Server(""), RunnerSpec.of(), work)
     return with_server_and_runner(request, runner, watcher, work)
 
 
@@ -185,8 +185,10 @@ def with_server_and_runner[T](request: Request, runner: RunnerSpec, watcher: Wat
             "Workers of a scheduler elsewhere cannot reach a Prefect server that this command starts for itself. "
             "Start one that they can reach, and set PREFECT_API_URL to it here."
         )
-    if runner.kind == "dask" and request.context.store_url.startswith("memory:"):
-        raise SpecError("A store in memory lives in one process; Dask's workers need a folder or s3://bucket/prefix.")
+    if not runner.kind.in_process and request.context.store_url.startswith("memory:"):
+        raise SpecError(
+            f"A store in memory lives in one process; workers of '{runner.kind.name}' need a folder or s3://bucket/prefix."
+        )
     watcher.step("starting a Prefect server")
     with shown_by(watcher), prefect_server(request.runs_folder / "prefect") as server:
         if server.answers:
@@ -197,7 +199,7 @@ def with_server_and_runner[T](request: Request, runner: RunnerSpec, watcher: Wat
 def _call[T](server: Server, runner: RunnerSpec, work: Callable[[], T]) -> T:
     """Call `work` on a runner, shown by a server if there is one."""
     reset_cancellation()
-    with task_runner(runner) as task_runner_in_use:
+    with runner.start() as task_runner_in_use:
         from affstore.flows.stages.stage import run_on
 
         with run_on(server, task_runner_in_use):

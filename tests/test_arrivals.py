@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from affstore import FeatureStore
 from affstore.flows.inputs import gather
-from affstore.flows.runners.base import RunnerSpec, task_runner
+from affstore.flows.runners.base import RunnerSpec
 from affstore.flows.server import Server
 from affstore.flows.stages.ingest import ingest as ingest_all
 from affstore.flows.stages.stage import run_on
@@ -179,7 +179,7 @@ def test_hundreds_of_unreadable_files_are_noted_in_few_commits_with_their_reason
     for number in range(100):
         (tmp_path / f"{number}.mp4").write_bytes(f"no video {number}".encode())
     inputs = gather([str(path) for path in tmp_path.glob("*.mp4")])
-    with task_runner(RunnerSpec()) as threads, run_on(Server(""), threads):
+    with RunnerSpec.of().start() as threads, run_on(Server(""), threads):
         outcomes = ingest_all(WorkerContext(url, "run", tmp_path), inputs, IngestOptions())
     assert {outcome.status for outcome in outcomes} == {"quarantined"}
     store = FeatureStore(url)

@@ -81,7 +81,7 @@ FOLDS = Folds(2, {"1-24-320x240": "one", "video2": "two", "video17": "two"})
 def run(store, rows, corpus=None, **choice):
     document = {"store": str(store), "sources": [str(corpus)] if corpus else [], "weights": "untrained"}
     request = experiments_request(checked(document, "test"), rows, ExperimentsOptions(**choice))
-    return with_server_and_runner(request.run, RunnerSpec(), Screen(), lambda: experiment(request))
+    return with_server_and_runner(request.run, RunnerSpec.of(), Screen(), lambda: experiment(request))
 
 
 @pytest.fixture(scope="module")

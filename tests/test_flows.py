@@ -26,7 +26,7 @@ from affstore.tasks.ingest.incoming_files import IngestOptions
 
 FACE = ("emotieffnet_b0",)
 BOTH = ("emotieffnet_b0", "wav2vec2_base_960h")
-THREADS = RunnerSpec()
+THREADS = RunnerSpec.of()
 ENGINE = {"engine": "openvino", "precision": "float32"}
 """Named, so that no run spends its first half-minute on measuring engines: test_engines sees to that."""
 
@@ -285,7 +285,7 @@ def _parents(record):
 def test_a_dask_cluster_gives_the_same_store_as_threads(pipeline, corpus):
     _, store = pipeline
     url = corpus.parent / "on-dask"
-    result = run(url, corpus, runner=RunnerSpec("dask", workers=2), **PIPELINE)
+    result = run(url, corpus, runner=RunnerSpec.of("dask", workers=2), **PIPELINE)
     assert result.exit_code == 0
     assert content_digest(FeatureStore(str(url))) == content_digest(store)
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from affstore.flows.cli import call
 from affstore.flows.inputs import Inputs
-from affstore.flows.memory_needs import due_work, parallelism_of
+from affstore.flows.memory_needs import due_work
 from affstore.flows.runners.base import RunnerSpec
 from affstore.flows.watch import Screen
 from affstore.models.demo.corpus import CorpusSpec, write_corpus
@@ -98,7 +98,7 @@ def test_passes_are_counted_in_the_batches_that_engines_run():
 
 
 def test_each_process_of_a_cluster_has_networks_of_its_own():
-    alone, cluster = (parallelism_of(RunnerSpec(kind, workers=3), "cpu") for kind in ("threads", "dask"))
+    alone, cluster = (RunnerSpec.of(kind, workers=3).parallelism("cpu") for kind in ("threads", "dask"))
     assert (alone.processes, cluster.processes) == (1, 3)
     films = [replace(FILM, video=name) for name in "abc"]
     one, three = (
@@ -181,7 +181,6 @@ prepare()
 import affstore.flows.pipeline
 from dataclasses import replace
 from affstore.flows.config.run_config import checked, profile_of
-from affstore.flows.memory_needs import parallelism_of
 from affstore.flows.runners.base import RunnerSpec
 from affstore.models.weights.folder import default_folder
 from affstore import FeatureStore
@@ -203,7 +202,7 @@ arrived = ingest(context, IncomingFile(video, video.stem, digest_file(video), "n
 FeatureStore(context.store_url).commit([arrived.draft], "test")
 records = FeatureStore(context.store_url).records()
 film = VideoSize.of_record(records[0], faces_in(records))
-need = memory_need(profile, context.weights, [film], parallelism_of(RunnerSpec(), "cpu"))
+need = memory_need(profile, context.weights, [film], RunnerSpec.of().parallelism("cpu"))
 (job,) = jobs(records, profile, plan(records, profile))
 outcome = extract(context, job, profile)
 FeatureStore(context.store_url).commit([outcome.draft], "test")

@@ -19,7 +19,7 @@ import pytest
 from affstore.flows import server as servers
 from affstore.flows import shared_server as served
 from affstore.flows.interrupts import Interrupted
-from affstore.flows.runners.base import RunnerSpec, task_runner
+from affstore.flows.runners.base import RunnerSpec
 from affstore.flows.server import Server, ServerError, prefect_server
 from affstore.flows.watch import Watcher, shown_by
 from affstore.tasks.cancellation import reset_cancellation
@@ -96,14 +96,14 @@ def stages(folder):
     return pipeline
 
 
-THREADS = RunnerSpec(workers=2)
+THREADS = RunnerSpec.of(workers=2)
 
 
 def carried_out(server, folder, runner=THREADS, **how):
     from affstore.flows.stages.stage import run_on
 
     reset_cancellation()
-    with task_runner(runner) as task_runner_in_use, run_on(server, task_runner_in_use):
+    with runner.start() as task_runner_in_use, run_on(server, task_runner_in_use):
         return stages(folder)(WorkerContext(str(folder / "my store"), "1a2b", folder), (1, 2, 3), **how)
 
 
@@ -182,7 +182,7 @@ def strike(fault, folder, runner):
             os.kill(server.pid, fault)
             begun.append(time.monotonic())
 
-        outcomes = carried_out(server, folder, RunnerSpec(runner, workers=2), before=now)
+        outcomes = carried_out(server, folder, RunnerSpec.of(runner, workers=2), before=now)
         took_s = time.monotonic() - begun[0]
     ended = servers._process_state(server.pid) in ("", "Z")
     print(json.dumps({"outcomes": len(outcomes), "notices": listener.notices, "took_s": took_s, "ended": ended}))

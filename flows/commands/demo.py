@@ -6,7 +6,8 @@ import shutil
 import sys
 from pathlib import Path
 
-from affstore.flows.commands.options import DryRun, Json, Runner, print_json
+from affstore.flows.commands import COMMANDS, Command
+from affstore.flows.commands.options import DEFAULT_RUNNER, DryRun, Json, RunnerChoice, print_json
 from affstore.flows.watch import to_terminal
 
 _RUN = """\
@@ -36,8 +37,7 @@ def demo(
     folder: Path = Path("affstore-demo"),
     /,
     *,
-    runner: Runner = "threads",
-    workers: int = 0,
+    runner: RunnerChoice = DEFAULT_RUNNER,
     dry_run: DryRun = False,
     json: Json = False,
 ) -> int:
@@ -53,14 +53,6 @@ def demo(
     ----------
     folder
         Where corpus, store and publication go.
-    runner
-        `threads`, or `dask` for a cluster of worker processes on this machine.
-    workers
-        How many videos at once; 0 chooses by the machine.
-    dry_run
-        Say what would be done, and do nothing.
-    json
-        Print one JSON document.
     """
     if dry_run:
         said = f"would write a corpus, a store and a publication under {folder.resolve()}"
@@ -79,8 +71,7 @@ def demo(
     except OSError as error:
         raise StoreUnavailableError(f"The demo cannot be written to '{folder}': {error.strerror}.") from error
     found = read_config(configuration)
-    task_runner_in_use = found.runner.model_copy(update={"kind": runner, "workers": workers})
-    result = run_and_tell(found.model_copy(update={"runner": task_runner_in_use}), json)
+    result = run_and_tell(found.model_copy(update={"runner": runner.changed(found.runner)}), json)
     if not json:
         to_terminal(*_next(folder, found.store))
     # The corpus holds a damaged film on purpose; that it is quarantined is the demo working.
@@ -99,3 +90,6 @@ def _next(folder: Path, store: str) -> tuple[str, ...]:
         f"  {program} add my_videos/ --store affstore-data --weights untrained",
         f"  {program} weights list        # the published networks",
     )
+
+
+COMMANDS.register("demo", Command(demo))

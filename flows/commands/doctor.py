@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from affstore.flows.commands import COMMANDS, Command
 from affstore.flows.commands.options import DEFAULT_STORE, Json, Store, print_json, print_table
 from affstore.store.contract.errors import AffstoreError, NotFoundError
 
@@ -28,13 +29,6 @@ def doctor(*, store: Store = DEFAULT_STORE, json: Json = False) -> int:
     The exit code is 1 when something is wrong.
 
     Example: affstore doctor --store affstore-data
-
-    Parameters
-    ----------
-    store
-        A folder, s3://bucket/prefix or memory:name.
-    json
-        Print one JSON document.
     """
     findings = [finding for check in _CHECKS for finding in check(store)]
     if json:
@@ -156,3 +150,6 @@ def _text(version: tuple[int, ...]) -> str:
 
 
 _CHECKS = (_python, _packages, _gpu, _detector, _weights, _store, _disk, _server)
+
+
+COMMANDS.register("doctor", Command(doctor))

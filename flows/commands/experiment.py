@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import App, Parameter
 
+from affstore.flows.commands import COMMANDS, Command
 from affstore.flows.commands.options import (
+    DEFAULT_NETWORKS,
+    DEFAULT_RUNNER,
     DEFAULT_STORE,
     Crops,
-    Device,
-    DryRun,
-    Engine,
     Flag,
     Json,
-    Precision,
-    Runner,
+    NetworkOptions,
+    RunnerChoice,
     Store,
-    Weights,
     crops_by_kind,
     print_json,
     print_table,
@@ -52,8 +52,6 @@ def list_(*patterns: str, json: Json = False) -> int:
     ----------
     patterns
         A row, a table, a paper, or a pattern such as `abaw6/*/*smoothed`; all rows without one.
-    json
-        Print one JSON document.
     """
     from affstore.flows.config.experiments import find_experiments
 
@@ -73,19 +71,14 @@ def experiment(
     source: Annotated[tuple[str, ...], Parameter(name="--source", negative="")] = (),
     store: Store = DEFAULT_STORE,
     crops: Crops = (),
-    weights: Weights = "official",
     protocol: Literal["papers", "honest"] = "papers",
     folds: int = 5,
     groups: Path | None = None,
     brief: Flag = False,
     sample: Annotated[tuple[str, ...], Parameter(name="--sample", negative="")] = (),
-    engine: Engine = "auto",
-    precision: Precision = "auto",
-    device: Device = "cpu",
-    runner: Runner = "threads",
-    workers: int = 0,
-    scheduler: str = "",
-    dry_run: DryRun = False,
+    networks: NetworkOptions = DEFAULT_NETWORKS,
+    runner: RunnerChoice = DEFAULT_RUNNER,
+    dry_run: Flag = False,
     json: Json = False,
 ) -> int:
     """Run rows of the papers' tables: extract what they need, fit their heads, score them, and draw it.
@@ -104,12 +97,8 @@ def experiment(
         Every row of both papers.
     source
         Videos and annotations to take in first; none are needed where the store has them.
-    store
-        A folder, s3://bucket/prefix or memory:name.
     crops
         KIND=FOLDER of face pictures, as for `affstore add`. Without `cropped` ones, faces are cut from the videos.
-    weights
-        `untrained` runs seeded, untrained parameters; every record and table then says so.
     protocol
         `papers`: epoch, thresholds, kernel and weights as the papers', or chosen on the validation videos that are
         reported. `honest`: chosen by cross-validation over whole videos of train as well, and both numbers are shown.
@@ -121,22 +110,8 @@ def experiment(
         Cut trainings of the slow heads short, only to see that everything runs; the table and the records say so.
     sample
         TASK=FILE: the official list that a challenge file must follow, for rows of the test set.
-    engine
-        What runs the face networks.
-    precision
-        Of the forward passes.
-    device
-        Where networks run and torch heads are trained.
-    runner
-        `threads` of this process, or worker processes of a Dask cluster.
-    workers
-        How many videos at once; 0 chooses by the machine.
-    scheduler
-        Address of a running Dask scheduler, for --runner dask.
     dry_run
         Say what would be run and shared, and do nothing.
-    json
-        Print one JSON document.
     """
     from affstore.flows.config.run_config import checked
     from affstore.flows.experiment_request import ExperimentsOptions
@@ -147,11 +122,8 @@ def experiment(
         "store": store,
         "sources": source,
         "crops": crops_by_kind(crops),
-        "weights": weights,
-        "engine": engine,
-        "precision": precision,
-        "device": device,
-        "runner": {"kind": runner, "workers": workers, "address": scheduler},
+        "runner": runner.spec(),
+        **asdict(networks),
     }
     config = checked(document, "experiment")
     if groups and protocol != "honest":
@@ -216,9 +188,7 @@ def _run(
     from affstore.flows.experiment_request import experiments_request
     from affstore.flows.memory_needs import estimate_memory
     from affstore.flows.request import with_server_and_runner
-    from affstore.flows.runners.base import RunnerSpec
 
-    runner = RunnerSpec(config.runner.kind, config.runner.workers, config.runner.address)
     request = experiments_request(config, rows, choice)
 
     def work() -> ExperimentsResult:
@@ -226,8 +196,8 @@ def _run(
 
         return stage(request)
 
-    watcher.memory(estimate_memory(request.run, runner))
-    return with_server_and_runner(request.run, runner, watcher, work)
+    watcher.memory(estimate_memory(request.run, config.runner))
+    return with_server_and_runner(request.run, config.runner, watcher, work)
 
 
 def tell(result: ExperimentsResult) -> None:
@@ -325,3 +295,6 @@ def as_document(result: ExperimentsResult) -> dict[str, Any]:
             for row in result.rows
         ],
     }
+
+
+COMMANDS.register("experiment", Command(app))

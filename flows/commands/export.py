@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from affstore.flows.commands.options import DEFAULT_STORE, DryRun, Json, Store, print_json
+from affstore.flows.commands import COMMANDS, Command
+from affstore.flows.commands.options import DEFAULT_STORE, At, DryRun, Json, Store, print_json
 from affstore.flows.watch import to_terminal
 
 
@@ -14,7 +15,7 @@ def export(
     /,
     *,
     store: Store = DEFAULT_STORE,
-    at: str | None = None,
+    at: At = None,
     form: Literal["zarr", "parquet"] = "zarr",
     family: tuple[str, ...] = (),
     dry_run: DryRun = False,
@@ -28,18 +29,12 @@ def export(
     ----------
     to
         A folder that is empty or does not exist.
-    store
-        A folder, s3://bucket/prefix or memory:name.
-    at
-        A tag or snapshot, instead of the newest state.
     form
         `zarr` or `parquet`.
     family
         source, face, visual, audio, label, head or prediction; may be given several times; all without it.
     dry_run
         Say what would be copied, and do nothing.
-    json
-        Print one JSON document.
     """
     from affstore import FeatureStore
     from affstore.store.contract.schema import family as known_family
@@ -55,3 +50,6 @@ def export(
     else:
         to_terminal(f"{len(records)} artifacts {'would be ' if dry_run else ''}copied to {to}")
     return 0
+
+
+COMMANDS.register("export", Command(export))

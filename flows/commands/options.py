@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
@@ -13,11 +14,29 @@ from affstore.flows.tables import table_lines, terminal_width
 from affstore.store.contract.errors import SpecError
 from affstore.store.contract.printable import printable, printable_json
 
-Store = Annotated[str, Parameter(name=["--store", "-s"], env_var="AFFSTORE_STORE")]
-"""A folder, s3://bucket/prefix or memory:name."""
+if TYPE_CHECKING:
+    from affstore.flows.runners.base import RunnerSpec
 
-Extractors = Annotated[tuple[str, ...], Parameter(name=["--extractor", "-e"], negative="")]
-"""Names of face and sound networks."""
+DEFAULT_STORE = "affstore-data"
+
+DEFAULT_EXTRACTORS = ("emotieffnet_b0", "wav2vec2_base_960h")
+"""What `affstore add` extracts when nothing else is said."""
+
+Store = Annotated[
+    str,
+    Parameter(name=["--store", "-s"], env_var="AFFSTORE_STORE", help="A folder, s3://bucket/prefix or memory:name."),
+]
+
+At = Annotated[str | None, Parameter(help="A tag or snapshot, instead of the newest state.")]
+
+Extractors = Annotated[
+    tuple[str, ...],
+    Parameter(name=["--extractor", "-e"], negative="", help="A face or sound network; may be given several times."),
+]
+
+Json = Annotated[bool, Parameter(name="--json", negative="", help="Print one JSON document.")]
+
+DryRun = Annotated[bool, Parameter(name="--dry-run", negative="", help="Say what would be done, and do nothing.")]
 
 Crops = Annotated[tuple[str, ...], Parameter(name="--crops", negative="")]
 """Folders of face pictures, as KIND=FOLDER."""
@@ -26,24 +45,88 @@ Names = Literal["file", "folder"]
 """What videos are called."""
 
 Weights = Literal["official", "untrained"]
-Engine = Literal["auto", "torch", "openvino"]
-Precision = Literal["auto", "float32", "bfloat16"]
-Device = Literal["cpu", "cuda", "auto"]
-Runner = Literal["threads", "dask"]
-
-Json = Annotated[bool, Parameter(name="--json", negative="")]
-"""Print one JSON document to standard output."""
-
-DryRun = Annotated[bool, Parameter(name="--dry-run", negative="")]
-"""Say what would be done, and do nothing."""
 
 Flag = Annotated[bool, Parameter(negative="")]
 """A switch that is off unless named."""
 
-DEFAULT_STORE = "affstore-data"
 
-DEFAULT_EXTRACTORS = ("emotieffnet_b0", "wav2vec2_base_960h")
-"""What `affstore add` extracts when nothing else is said."""
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class EngineOptions:
+    """What runs the networks."""
+
+    engine: Literal["auto", "torch", "openvino"] = "auto"
+    """What runs the face networks; `auto` takes the fastest that is faithful on this machine. Part of every key."""
+
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Of the forward passes; part of every key."""
+
+    device: Literal["cpu", "cuda", "auto"] = "cpu"
+    """Where the networks run, and torch heads are trained."""
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class NetworkOptions(EngineOptions):
+    """What runs the networks, and whose parameters they have."""
+
+    weights: Weights = "official"
+    """`untrained` runs seeded, untrained parameters; every record then says so."""
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class RunnerChoice:
+    """Where the tasks of a run are carried out; what is not named is as in the configuration, or by default."""
+
+    runner: str | None = None
+    """`threads` of this process (the default), or worker processes of a Dask cluster: `dask`. `affstore list runners`
+    has all."""
+
+    workers: int | None = None
+    """How many videos at once; 0, the default, chooses by the machine."""
+
+    scheduler: str | None = None
+    """Address of a running Dask scheduler, for --runner dask."""
+
+    runner_option: Annotated[tuple[str, ...], Parameter(negative="")] = ()
+    """NAME=VALUE: another option of the runner; may be given several times."""
+
+    def changed(self, runner: RunnerSpec) -> RunnerSpec:
+        """A configuration's runner with what was named here.
+
+        Raises:
+            SpecError: the runner or one of its options is unknown or wrong.
+        """
+        named = {"workers": self.workers, "scheduler": self.scheduler}
+        options = {name: value for name, value in named.items() if value is not None}
+        return runner.changed(self.runner, **options, **_pairs("--runner-option", "NAME=VALUE", self.runner_option))
+
+    def spec(self) -> RunnerSpec:
+        """The runner that was named, or the default one."""
+        from affstore.flows.runners.base import RunnerSpec
+
+        return self.changed(RunnerSpec.of())
+
+
+DEFAULT_ENGINE = EngineOptions()
+DEFAULT_NETWORKS = NetworkOptions()
+DEFAULT_RUNNER = RunnerChoice()
+
+
+def _pairs(option: str, form: str, given: Sequence[str]) -> dict[str, str]:
+    """Texts such as `NAME=VALUE`, as a dictionary.
+
+    Raises:
+        SpecError: one is of another form.
+    """
+    found = {}
+    for text in given:
+        name, equals, value = text.partition("=")
+        if not (name and equals and value):
+            raise SpecError(f"{option} takes {form}; found '{text}'.")
+        found[name] = value
+    return found
 
 
 def crops_by_kind(given: Sequence[str]) -> dict[str, tuple[str, ...]]:

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from affstore.flows.commands import COMMANDS, Command
 from affstore.flows.commands.options import (
+    DEFAULT_ENGINE,
     DEFAULT_EXTRACTORS,
     DEFAULT_STORE,
     Crops,
-    Engine,
+    EngineOptions,
     Extractors,
     Flag,
     Json,
-    Precision,
     Store,
     Weights,
     crops_by_kind,
@@ -46,8 +47,7 @@ def plan(
     extractors: Extractors = DEFAULT_EXTRACTORS,
     crops: Crops = (),
     weights: Weights | None = None,
-    engine: Engine = "auto",
-    precision: Precision = "auto",
+    engine: EngineOptions = DEFAULT_ENGINE,
     everything: Flag = False,
     json: Json = False,
 ) -> int:
@@ -63,22 +63,12 @@ def plan(
     ----------
     config
         A configuration; without it, what `affstore add` would extract.
-    store
-        A folder, s3://bucket/prefix or memory:name.
-    extractors
-        A face or sound network; may be given several times.
     crops
         KIND=FOLDER of face pictures, as for `affstore add`.
     weights
         `official`, or `untrained` for seeded, untrained parameters; without it, as the store's embeddings were made.
-    engine
-        What runs the face networks.
-    precision
-        Of the forward passes.
     everything
         List what is fresh too.
-    json
-        Print one JSON document.
     """
     watcher = Watcher() if json else Screen()
     watcher.step("comparing the store with what is asked")
@@ -92,8 +82,7 @@ def plan(
             "crops": crops_by_kind(crops),
             "extractors": extractors,
             "weights": weights or _weights_of(store, extractors),
-            "engine": engine,
-            "precision": precision,
+            **asdict(engine),
         }
         found = checked(document, "plan")
     rows = show_plan(found, json, everything)
@@ -206,14 +195,11 @@ def _planned(config: RunConfig, named_only: bool) -> _Plan:
 def _need(config: RunConfig, due: tuple[Profile, list[VideoSize]]) -> MemoryNeed:
     """What a run of the configuration will need."""
     from affstore.flows.engines import chosen_device
-    from affstore.flows.memory_needs import parallelism_of
-    from affstore.flows.runners.base import RunnerSpec
     from affstore.models.weights.folder import default_folder
     from affstore.tasks.extract.memory_estimate import memory_need
 
-    runner = RunnerSpec(config.runner.kind, config.runner.workers, config.runner.address)
     profile, films = due
-    return memory_need(profile, default_folder().root, films, parallelism_of(runner, chosen_device(config.device)))
+    return memory_need(profile, default_folder().root, films, config.runner.parallelism(chosen_device(config.device)))
 
 
 def _store_or_empty(config: RunConfig) -> FeatureStore:
@@ -292,3 +278,6 @@ def _document(row: PlanRow) -> dict[str, object]:
         "cost_s": row.cost_s,
         "asked": row.asked,
     }
+
+
+COMMANDS.register("plan", Command(plan))

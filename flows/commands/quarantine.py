@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import App, Parameter
 
+from affstore.flows.commands import COMMANDS, Command
 from affstore.flows.commands.options import (
     DEFAULT_EXTRACTORS,
+    DEFAULT_NETWORKS,
     DEFAULT_STORE,
-    Device,
-    Engine,
     Extractors,
     Json,
-    Precision,
+    NetworkOptions,
     Store,
-    Weights,
     print_json,
     print_table,
 )
@@ -46,13 +46,6 @@ def list_(*, store: Store = DEFAULT_STORE, json: Json = False) -> int:
     """List what is in quarantine: its number, the stage that refused it, the file and the reason.
 
     Example: affstore quarantine list --store affstore-data
-
-    Parameters
-    ----------
-    store
-        A folder, s3://bucket/prefix or memory:name.
-    json
-        Print one JSON document.
     """
     from affstore import FeatureStore
 
@@ -77,12 +70,8 @@ def drop(entries: Entries = (), /, *, store: Store = DEFAULT_STORE, everything: 
     ----------
     entries
         Numbers, files or names, as `affstore quarantine list` shows them.
-    store
-        A folder, s3://bucket/prefix or memory:name.
     everything
         Drop all of them.
-    json
-        Print one JSON document.
     """
     from affstore import FeatureStore
     from affstore.tasks.specs import code_versions
@@ -110,10 +99,7 @@ def retry(
     store: Store = DEFAULT_STORE,
     everything: All = False,
     extractors: Extractors = DEFAULT_EXTRACTORS,
-    weights: Weights = "official",
-    engine: Engine = "auto",
-    precision: Precision = "auto",
-    device: Device = "cpu",
+    networks: NetworkOptions = DEFAULT_NETWORKS,
     json: Json = False,
 ) -> int:
     """Try entries again, as `affstore add --retry` does with their files.
@@ -124,22 +110,10 @@ def retry(
     ----------
     entries
         Numbers, files or names, as `affstore quarantine list` shows them.
-    store
-        A folder, s3://bucket/prefix or memory:name.
     everything
         Try all of them.
     extractors
         A face or sound network for what can be used now; may be given several times.
-    weights
-        `untrained` runs seeded, untrained parameters.
-    engine
-        What runs the face networks.
-    precision
-        Of the forward passes.
-    device
-        Where the networks run.
-    json
-        Print one JSON document.
     """
     from affstore import FeatureStore
     from affstore.flows.commands.running import run_and_tell
@@ -153,10 +127,7 @@ def retry(
         "store": store,
         **_inputs_of(meant),
         "extractors": extractors,
-        "weights": weights,
-        "engine": engine,
-        "precision": precision,
-        "device": device,
+        **asdict(networks),
     }
     return run_and_tell(checked(document, "quarantine"), json, IngestOptions(retry=True), everything=False).exit_code
 
@@ -234,3 +205,6 @@ def _inputs_of(entries: Sequence[Record]) -> dict[str, Any]:
             )
         sources.append(location)
     return {"sources": tuple(dict.fromkeys(sources)), "crops": crops}
+
+
+COMMANDS.register("quarantine", Command(app))

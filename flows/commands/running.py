@@ -44,12 +44,10 @@ def run_under_screen[Result](as_json: bool, run: Callable[[Watcher], Result]) ->
 def _run(config: RunConfig, watcher: Watcher, options: IngestOptions | None, everything: bool) -> RunResult:
     from affstore.flows.memory_needs import estimate_memory
     from affstore.flows.request import request_of, run_pipeline
-    from affstore.flows.runners.base import RunnerSpec
 
-    runner = RunnerSpec(config.runner.kind, config.runner.workers, config.runner.address)
     request = request_of(config, options, everything)
-    watcher.memory(estimate_memory(request, runner))
-    return run_pipeline(request, runner, watcher)
+    watcher.memory(estimate_memory(request, config.runner))
+    return run_pipeline(request, config.runner, watcher)
 
 
 def tell(result: RunResult) -> None:

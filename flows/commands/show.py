@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from affstore.flows.commands.options import DEFAULT_STORE, Json, Store, print_json, print_table
+from affstore.flows.commands import COMMANDS, Command
+from affstore.flows.commands.options import DEFAULT_STORE, At, Json, Store, print_json, print_table
 from affstore.flows.provenance import marked
 from affstore.flows.watch import to_terminal
 
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
     from affstore.store.contract.records import Record
 
 
-def show(what: str = "", /, *, store: Store = DEFAULT_STORE, at: str | None = None, json: Json = False) -> int:
+def show(what: str = "", /, *, store: Store = DEFAULT_STORE, at: At = None, json: Json = False) -> int:
     """Show one artifact's record and arrays, all that there is of one video, or a list of all videos.
 
     Example: affstore show visual/emotieffnet_b0/video2/main --store affstore-demo/store
@@ -22,12 +23,6 @@ def show(what: str = "", /, *, store: Store = DEFAULT_STORE, at: str | None = No
     ----------
     what
         An artifact's path, or a video's name or alias; every video without it.
-    store
-        A folder, s3://bucket/prefix or memory:name.
-    at
-        A tag or snapshot, instead of the newest state.
-    json
-        Print one JSON document.
     """
     from affstore import FeatureStore
 
@@ -94,3 +89,6 @@ def _several(store: FeatureStore, video: str, as_json: bool) -> None:
 
 def _made(record: Record) -> str:
     return f"{record.made_at} run {record.run_id} {marked(record.provenance)}".rstrip()
+
+
+COMMANDS.register("show", Command(show))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from affstore.flows.commands.options import DEFAULT_STORE, Json, Store, print_json, print_table
+from affstore.flows.commands import COMMANDS, Command
+from affstore.flows.commands.options import DEFAULT_STORE, At, Json, Store, print_json, print_table
 from affstore.flows.provenance import marked
 from affstore.flows.watch import to_terminal
 
@@ -13,19 +14,10 @@ if TYPE_CHECKING:
     from affstore.store.contract.records import Record
 
 
-def status(*, store: Store = DEFAULT_STORE, at: str | None = None, json: Json = False) -> int:
+def status(*, store: Store = DEFAULT_STORE, at: At = None, json: Json = False) -> int:
     """Say what a store holds: every video with its outcome, the extractors, what is quarantined and why, the tags.
 
     Example: affstore status --store affstore-data
-
-    Parameters
-    ----------
-    store
-        A folder, s3://bucket/prefix or memory:name.
-    at
-        A tag or snapshot, instead of the newest state.
-    json
-        Print one JSON document.
     """
     from affstore import FeatureStore
 
@@ -130,3 +122,6 @@ def _print(document: dict[str, Any]) -> None:
     to_terminal("", f"snapshot {document['snapshot']}, content {document['content_digest'][:16]}")
     for tag, snapshot in document["tags"].items():
         to_terminal(f"tag {tag} = {snapshot}")
+
+
+COMMANDS.register("status", Command(status))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from affstore.flows.commands import COMMANDS, Command
 from affstore.flows.commands.options import DEFAULT_STORE, DryRun, Json, print_json
 from affstore.flows.watch import to_terminal
 
@@ -18,10 +19,6 @@ def upgrade(store: str = DEFAULT_STORE, /, *, dry_run: DryRun = False, json: Jso
     ----------
     store
         A folder, s3://bucket/prefix or memory:name.
-    dry_run
-        Say what would be done, and do nothing.
-    json
-        Print one JSON document.
     """
     from dataclasses import asdict
 
@@ -40,3 +37,6 @@ def upgrade(store: str = DEFAULT_STORE, /, *, dry_run: DryRun = False, json: Jso
             f"artifacts ({todo.array_bytes / 1e6:.1f} MB unpacked) {would}written anew."
         )
     return 0
+
+
+COMMANDS.register("upgrade", Command(upgrade))

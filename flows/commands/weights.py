@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import App, Parameter
 
-from affstore.flows.commands.options import DryRun, Flag, Json, print_json, print_table
+from affstore.flows.commands import COMMANDS, Command
+from affstore.flows.commands.options import Flag, Json, print_json, print_table
 from affstore.flows.commands.weights_view import (
     agree,
     bar,
@@ -41,11 +42,6 @@ def list_(*, json: Json = False) -> int:
     """List every published weight file, whether it is on this machine, and its licence.
 
     Example: affstore weights list --json
-
-    Parameters
-    ----------
-    json
-        Print one JSON document.
     """
     from affstore.models.weights.folder import default_folder
     from affstore.models.weights.registry import entries
@@ -66,7 +62,7 @@ def pull(
     accept_licence: Flag = False,
     any_digest: Flag = False,
     sha256: str = "",
-    dry_run: DryRun = False,
+    dry_run: Flag = False,
     json: Json = False,
 ) -> int:
     """Fetch published weights, check their digests while they come, and convert them; a broken download goes on.
@@ -87,8 +83,6 @@ def pull(
         Take the one file with this digest.
     dry_run
         Say what would be fetched, and do nothing.
-    json
-        Print one JSON document.
     """
     from affstore.models.weights.digests import Trust
     from affstore.models.weights.folder import default_folder
@@ -119,7 +113,7 @@ def import_(
     accept_licence: Flag = False,
     any_digest: Flag = False,
     sha256: str = "",
-    dry_run: DryRun = False,
+    dry_run: Flag = False,
     json: Json = False,
 ) -> int:
     """Take in a weight file that was fetched by other means.
@@ -140,8 +134,6 @@ def import_(
         Take the one file with this digest.
     dry_run
         Check the name and the file's presence only.
-    json
-        Print one JSON document.
     """
     from affstore.models.weights.folder import default_folder
     from affstore.models.weights.registry import entry_of
@@ -169,8 +161,6 @@ def verify(*names: str, json: Json = False) -> int:
     ----------
     names
         Names from `affstore weights list`; all that are here without them.
-    json
-        Print one JSON document.
     """
     from affstore.models.weights.folder import default_folder
     from affstore.models.weights.registry import entries, entry_of
@@ -205,3 +195,6 @@ def _each(wanted: Sequence[WeightsEntry], act: Callable[[WeightsEntry], dict[str
     if as_json:
         print_json(done)
     return code
+
+
+COMMANDS.register("weights", Command(app))

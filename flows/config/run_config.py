@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, InstanceOf, ValidationError, field_validator
 
 from affstore import FeatureStore
 from affstore.flows.commands.options import DEFAULT_EXTRACTORS
 from affstore.flows.config.yaml_files import read_yaml
 from affstore.flows.engines import AskedEngine, chosen_device, settled
+from affstore.flows.runners.base import RunnerSpec
 from affstore.models.extractors.registry import spec_of
 from affstore.models.extractors.specs import ExtractorSpec
 from affstore.models.extractors.variants import check_kind
@@ -112,12 +113,13 @@ class PublishConfig(_Strict):
         return value
 
 
-class RunnerConfig(_Strict):
-    """How the run fans out; see `affstore.flows.runners.base.RunnerSpec`."""
-
-    kind: Literal["threads", "dask"] = "threads"
-    workers: int = Field(default=0, ge=0, le=10_000)
-    address: str = ""
+def _runner(value: Any) -> RunnerSpec:
+    """A runner from `{kind: NAME, …options}`."""
+    if isinstance(value, RunnerSpec):
+        return value
+    if not isinstance(value, dict):
+        raise SpecError(f"'runner' takes a kind with its options, as {{kind: dask}}; found {excerpt(value)}.")
+    return RunnerSpec.of(str(value.get("kind", "threads")), **{str(k): v for k, v in value.items() if k != "kind"})
 
 
 class RunConfig(_Strict):
@@ -134,7 +136,7 @@ class RunConfig(_Strict):
         device: `cpu`, `cuda`, or `auto`.
         experiments: heads to train and apply.
         publish: where to; nothing is published without it.
-        runner: how the run fans out.
+        runner: kind of runner and its options, as `{kind: dask, workers: 4}`.
     """
 
     store: str = "affstore-data"
@@ -148,7 +150,7 @@ class RunConfig(_Strict):
     device: Literal["cpu", "cuda", "auto"] = "cpu"
     experiments: tuple[HeadRunConfig, ...] = ()
     publish: PublishConfig | None = None
-    runner: RunnerConfig = RunnerConfig()
+    runner: Annotated[InstanceOf[RunnerSpec], BeforeValidator(_runner)] = Field(default_factory=RunnerSpec.of)
 
     @field_validator("crops")
     @classmethod

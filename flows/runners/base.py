@@ -1,109 +1,147 @@
-"""Where tasks run: threads of this process, or a Dask cluster."""
+"""What a runner is: where the tasks of a run are carried out. One file of this package, or of a plugin, adds a kind."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from concurrent.futures import Executor, ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any, Literal
-from urllib.parse import urlsplit
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from concurrent.futures import Executor
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from affstore.store.contract.errors import SpecError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from affstore.store.contract.errors import SpecError, UnknownNameError
+from affstore.store.contract.printable import excerpt
+from affstore.store.contract.registry import Registry
+
+if TYPE_CHECKING:
+    from affstore.tasks.extract.memory_estimate import Parallelism
 
 _VIDEO_BYTES = 3 << 30
 """What one long video may need beside the networks' parameters, amply."""
 
 
-@dataclass(frozen=True, slots=True)
-class RunnerSpec:
-    """How a run fans out.
+class RunnerOptions(BaseModel):
+    """What a configuration may say of a runner; a kind that knows more options subclasses this.
 
     Attributes:
-        kind: `threads` of one process, with the networks loaded once; or `dask`.
-        workers: threads, or worker processes of an own LocalCluster; 0 to choose by the machine.
-        address: of a running Dask scheduler; empty for an own LocalCluster.
+        workers: how many tasks run at once; 0 to choose by the machine.
     """
 
-    kind: Literal["threads", "dask"] = "threads"
-    workers: int = 0
-    address: str = ""
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
-    def __post_init__(self) -> None:
-        if self.kind not in ("threads", "dask"):
-            raise SpecError(f"There is no runner '{self.kind}': choose threads or dask.")
-        if self.workers < 0:
-            raise SpecError(f"A runner cannot have {self.workers} workers; 0 chooses by the machine.")
-        if self.address and self.kind != "dask":
-            raise SpecError("Only the runner dask takes the address of a scheduler.")
-
-    @property
-    def elsewhere(self) -> bool:
-        """Whether the scheduler may have workers on other machines."""
-        host = urlsplit(self.address if "://" in self.address else f"tcp://{self.address}").hostname or ""
-        return bool(self.address) and host not in ("localhost", "::1") and not host.startswith("127.")
-
-    @property
-    def at_work(self) -> int:
-        """How many tasks run at once: one a core, as far as memory goes."""
-        if self.workers:
-            return self.workers
-        memory_bytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-        return max(1, min(len(os.sched_getaffinity(0)), memory_bytes // _VIDEO_BYTES))
+    workers: int = Field(default=0, ge=0, le=10_000)
 
 
 @dataclass(frozen=True, slots=True)
 class Runner:
-    """Where the tasks of a run go.
+    """Where the tasks of a run go while it lasts.
 
     Attributes:
-        prefect: the task runner that all flows of the run share.
-        workers: how many tasks run at once.
-        scheduler: address of the Dask scheduler; empty for threads.
+        prefect: the task runner of Prefect that all flows of the run share.
+        executor: opens the same workers without Prefect, for a run whose server went away.
     """
 
     prefect: Any
-    workers: int
-    scheduler: str = ""
+    executor: Callable[[], AbstractContextManager[Executor]]
 
-    @contextmanager
-    def executor(self) -> Iterator[Executor]:
-        """The same threads or workers without Prefect."""
-        if not self.scheduler:
-            pool = ThreadPoolExecutor(self.workers, thread_name_prefix="work")
-            try:
-                yield pool
-            finally:
-                pool.shutdown(cancel_futures=True)
-            return
-        from distributed import Client
+    @classmethod
+    def on(cls, executor: Executor) -> Runner:
+        """A runner on any executor of `concurrent.futures` that takes functions and arguments by cloudpickle."""
+        from affstore.flows.executor_task_runner import ExecutorTaskRunner
 
-        with Client(self.scheduler, set_as_default=False) as client:  # type: ignore[no-untyped-call]
-            yield client.get_executor(pure=False)
+        return cls(ExecutorTaskRunner(executor), lambda: nullcontext(executor))
 
 
-@contextmanager
-def task_runner(spec: RunnerSpec) -> Iterator[Runner]:
-    """Where the tasks of a run go; an own cluster is started once and stopped at the end."""
-    if spec.kind == "threads":
-        from prefect.task_runners import ThreadPoolTaskRunner
+class RunnerKind[O: RunnerOptions](ABC):
+    """A way to carry out tasks: threads, a cluster, a batch system.
 
-        yield Runner(ThreadPoolTaskRunner(max_workers=spec.at_work), spec.at_work)
-        return
-    from prefect_dask.task_runners import DaskTaskRunner
+    Attributes:
+        contract: number of this contract that a plugin was written for; today's is 1.
+        name: what it is called on the command line and in configurations.
+        description: what it is, in one line.
+        needs: what must be installed for it, as `pip install …`; empty where nothing is missing.
+        Options: what a configuration may say of it.
+        in_process: whether tasks run in the process of the command, where a store in memory can be read.
+    """
 
-    if spec.address:
-        yield Runner(DaskTaskRunner(address=spec.address), spec.at_work, spec.address)
-        return
-    from distributed import LocalCluster
+    contract: ClassVar[int]
+    name: ClassVar[str]
+    description: ClassVar[str]
+    needs: ClassVar[str] = ""
+    Options: type[O]
+    in_process: ClassVar[bool] = False
 
-    with LocalCluster(  # type: ignore[no-untyped-call]
-        n_workers=spec.at_work,
-        threads_per_worker=1,
-        processes=True,
-        dashboard_address=None,
-        preload=["affstore.flows.worker"],
-    ) as cluster:
-        address = cluster.scheduler_address
-        yield Runner(DaskTaskRunner(address=address), spec.at_work, address)
+    @abstractmethod
+    def parallelism(self, options: O) -> Parallelism:
+        """How many tasks run at once and in how many processes: what the estimate of memory goes by."""
+
+    @abstractmethod
+    def start(self, options: O) -> AbstractContextManager[Runner]:
+        """Start the workers, and stop those that were started when the context ends."""
+
+    def elsewhere(self, options: O) -> bool:
+        """Whether workers may be on other machines, which cannot reach a Prefect server that the command starts."""
+        return False
+
+
+RUNNERS: Registry[RunnerKind[Any]] = Registry("runner", "affstore.flows.runners", "affstore.runners")
+
+
+@dataclass(frozen=True, slots=True)
+class RunnerSpec:
+    """A kind of runner with the options of a run, checked."""
+
+    kind: RunnerKind[Any]
+    options: RunnerOptions
+
+    @classmethod
+    def of(cls, name: str = "threads", /, **options: Any) -> RunnerSpec:
+        """The runner of that name.
+
+        Raises:
+            UnknownNameError: there is no such runner, or it has no such option; the nearest is suggested.
+            SpecError: an option has a wrong value.
+        """
+        kind = RUNNERS.get(name)
+        for option in options:
+            if option not in kind.Options.model_fields:
+                raise UnknownNameError.of(f"option of the runner '{name}'", option, kind.Options.model_fields)
+        try:
+            return cls(kind, kind.Options(**options))
+        except ValidationError as error:
+            first = error.errors()[0]
+            field = ".".join(str(part) for part in first["loc"])
+            raise SpecError(
+                f"'runner.{field}' is wrong: {first['msg']} (found {excerpt(first['input'])}). Runner: '{name}'."
+            ) from error
+
+    def changed(self, name: str | None = None, **options: Any) -> RunnerSpec:
+        """This runner with other options; of another kind, only `workers` is kept."""
+        known = self.options.model_dump(exclude_unset=True)
+        if name not in (None, self.kind.name):
+            known = {option: value for option, value in known.items() if option in RunnerOptions.model_fields}
+        return RunnerSpec.of(name or self.kind.name, **known | options)
+
+    @property
+    def elsewhere(self) -> bool:
+        """Whether workers may be on other machines."""
+        return self.kind.elsewhere(self.options)
+
+    def parallelism(self, device: str = "cpu") -> Parallelism:
+        """How a run's work is spread, with networks on that device."""
+        return replace(self.kind.parallelism(self.options), device=device)
+
+    def start(self) -> AbstractContextManager[Runner]:
+        """Start the workers for as long as the context lasts."""
+        return self.kind.start(self.options)
+
+
+def workers_of(options: RunnerOptions) -> int:
+    """How many tasks run at once: as many as are asked for, else one a core, as far as memory goes."""
+    if options.workers:
+        return options.workers
+    memory_bytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return max(1, min(len(os.sched_getaffinity(0)), memory_bytes // _VIDEO_BYTES))
