@@ -21,7 +21,7 @@ from affstore.tasks.specs import WorkerContext
 
 
 @task(
-    name="ingest", task_run_name="ingest {arrival.name}", cache_policy=NO_CACHE, persist_result=False,
+    name="ingest", task_run_name="ingest {incoming.name}", cache_policy=NO_CACHE, persist_result=False,
 )  # fmt: skip
 def ingest_video(context: WorkerContext, incoming: IncomingFile) -> State[Any]:
     """See to it that a video is in the store; say what became of it."""
