@@ -25,11 +25,12 @@ from rich.progress import track
 
 from affstore.flows.commands.options import print_table
 from affstore.models.engines.base import Choice
-from affstore.models.engines.fidelity import Fidelity, fidelity
+from affstore.models.extractor_specs import FaceExtractorSpec
 from affstore.models.extractors.base import FaceExtractor
 from affstore.models.extractors.registry import build_face, names, spec_of
-from affstore.models.extractors.specs import FaceExtractorSpec
+from affstore.models.extractors.untrained import resolve_weights
 from affstore.models.faces.crops import resized
+from affstore.models.fidelity import Fidelity, fidelity
 from affstore.models.weights.folder import WeightsFolder
 
 CHOICES = (
@@ -53,7 +54,7 @@ def rows_of(
     spec: FaceExtractorSpec, weights: WeightsFolder, trained: bool, crops: Pixels, rounds: int
 ) -> list[tuple[str, ...]]:
     """One row an engine."""
-    resolved = weights.resolve(spec.weights, untrained=not trained)
+    resolved = resolve_weights(weights, spec.weights, untrained=not trained)
     parameters = weights.load(resolved.sha256)
     reference, rows = None, []
     for choice in CHOICES:

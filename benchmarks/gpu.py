@@ -28,12 +28,13 @@ from PIL import Image
 
 from affstore.flows.commands.options import print_table
 from affstore.models.batches import SharedNetwork
-from affstore.models.engines.fidelity import fidelity
 from affstore.models.extractors.base import FaceExtractor, FaceOutput
 from affstore.models.extractors.registry import build_face, spec_of
+from affstore.models.extractors.untrained import resolve_weights
 from affstore.models.face_pass import Face, embed_faces
 from affstore.models.faces.crop_pictures import CropPictures
 from affstore.models.faces.crops import resized
+from affstore.models.fidelity import fidelity
 from affstore.models.weights.folder import default_folder
 
 SEVEN = (
@@ -61,7 +62,7 @@ class Case:
     def __init__(self, name: str, device: str) -> None:
         weights = default_folder()
         self.spec = spec_of(name)
-        resolved = weights.resolve(self.spec.weights, untrained=True)
+        resolved = resolve_weights(weights, self.spec.weights, untrained=True)
         self._parameters, self.device = weights.load(resolved.sha256), device
 
     def network(self, precision: str, device: str = "") -> FaceExtractor:

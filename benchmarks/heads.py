@@ -38,9 +38,9 @@ from affstore import FeatureStore, FrameWindows
 from affstore.flows.commands.options import print_table
 from affstore.models.heads.examples import Examples
 from affstore.models.heads.mlp.spec import EXPR_MLP
+from affstore.models.heads.sequence.labelled_videos import LabelledVideos
 from affstore.models.heads.sequence.spec import EXPR_SEQUENCE
 from affstore.models.heads.trainer_options import TrainerOptions
-from affstore.models.heads.videos import LabelledVideos
 from affstore.store.contract.records import Address, Artifact
 from affstore.store.contract.windows import WindowSpec
 from affstore.tasks.specs import Input

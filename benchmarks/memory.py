@@ -38,10 +38,10 @@ from rich.progress import track
 from affstore.flows.commands.options import print_table
 from affstore.models.demo.corpus import CorpusSpec, write_corpus
 from affstore.models.demo.film import Pictures, Recording, write_film
+from affstore.models.extractor_specs import FaceExtractorSpec, SoundExtractorSpec
 from affstore.models.extractors.audio.network import Outputs, SpeechNetwork
 from affstore.models.extractors.face.network import FaceNetwork
 from affstore.models.extractors.registry import build_face, register, spec_of
-from affstore.models.extractors.specs import FaceExtractorSpec, SoundExtractorSpec
 from affstore.models.media.video import frames, probe
 from affstore.models.weights.folder import WeightsFolder
 from affstore.store.contract.clock import FrameClock

@@ -20,7 +20,7 @@ from context.workplace import Workplace
 from rich.progress import track
 
 from affstore.flows.commands.options import print_table
-from affstore.models.extractors.specs import ExtractorSpec, FaceExtractorSpec
+from affstore.models.extractor_specs import ExtractorSpec, FaceExtractorSpec
 from affstore.store.contract.keys import key_of
 from affstore.store.contract.labels import TASKS
 from affstore.store.contract.records import Address, Artifact, Record

@@ -20,9 +20,9 @@ from sklearn.metrics import f1_score
 
 from affstore.flows.commands.options import print_table
 from affstore.models.ensembles.spec import HeadOutput, SearchedValue
-from affstore.models.ensembles.tune import choose
 from affstore.models.evaluation.evaluate import EvaluationSpec, EvaluationVideo, evaluate
 from affstore.models.evaluation.thresholds import GRID
+from affstore.models.evaluation.tune import choose
 from affstore.store.contract.labels import task_space
 
 SHAPE = Path(__file__).resolve().parents[2] / "shared" / "corpus_shape" / "affwild2_shape.csv"

@@ -9,7 +9,7 @@ from typing import Any
 from prefect import Task
 
 from affstore import FeatureStore
-from affstore.flows.stages.stage import log, results
+from affstore.flows.stage import log, results
 from affstore.flows.watch import watching
 from affstore.store.contract.errors import AffstoreError, ConflictError
 from affstore.tasks.cancellation import request_cancellation

@@ -8,8 +8,9 @@ from typing import Any
 from prefect import State, flow
 
 from affstore.flows.config.run_config import read_config
-from affstore.flows.request import request_of, run_pipeline
-from affstore.flows.stages.stage import state_of
+from affstore.flows.execution import run_pipeline
+from affstore.flows.request import request_of
+from affstore.flows.stage import state_of
 from affstore.flows.watch import Watcher
 
 

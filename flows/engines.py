@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 from affstore import FeatureStore
 from affstore.flows.watch import watching
 from affstore.models.engines.base import Choice, EngineName
-from affstore.models.extractors.specs import ExtractorSpec, FaceExtractorSpec, Precision
+from affstore.models.extractor_specs import ExtractorSpec, FaceExtractorSpec, Precision
 from affstore.models.weights.folder import WeightsFolder
 from affstore.store.contract.errors import SpecError
 
@@ -65,7 +65,7 @@ def _choice(
 ) -> Choice:
     if asked.engine != "auto" and asked.precision != "auto":
         return Choice(asked.engine, asked.precision)
-    from affstore.models.engines.fidelity import Measuring, best_choice, candidates
+    from affstore.models.fidelity import Measuring, best_choice, candidates
 
     offered = [choice for choice in candidates(asked.device) if asked.admits(choice)]
     if not offered:

@@ -14,10 +14,10 @@ from affstore import FeatureStore
 from affstore.flows.commits import committed
 from affstore.flows.experiment_request import ExperimentsRequest
 from affstore.flows.report.experiment_report import write_experiment_report
+from affstore.flows.stage import performed, stage
 from affstore.flows.stages.extract import extract
 from affstore.flows.stages.ingest import ingest
 from affstore.flows.stages.predict import predict
-from affstore.flows.stages.stage import performed, stage
 from affstore.flows.stages.train import train
 from affstore.flows.watch import watching
 from affstore.models.heads.splits import Folds

@@ -12,8 +12,9 @@ from affstore.flows.config.heads import named
 from affstore.flows.config.run_config import RunConfig
 from affstore.flows.request import Request, request_of
 from affstore.models.ensembles.spec import with_heads_renamed
+from affstore.models.extractor_specs import FaceExtractorSpec
 from affstore.models.extractors.registry import spec_of
-from affstore.models.extractors.specs import FaceExtractorSpec
+from affstore.models.extractors.untrained import resolve_weights
 from affstore.models.faces.specs import DetectorSpec
 from affstore.models.heads.splits import Folds
 from affstore.models.weights.folder import default_folder
@@ -116,7 +117,7 @@ def _with_weights(
     folder, faults = default_folder(), dict[str, WeightsError]()
     for name in extractors_of(rows):
         try:
-            folder.resolve(spec_of(name).weights, untrained=untrained)
+            resolve_weights(folder, spec_of(name).weights, untrained=untrained)
         except WeightsError as error:
             faults[name] = error
     lacking = {row.name: fault for row in rows if (fault := _fault(row, faults)) is not None}

@@ -13,14 +13,14 @@ if TYPE_CHECKING:
     from affstore.flows.inputs import Inputs
     from affstore.flows.request import Request
     from affstore.store.contract.records import Record
-    from affstore.tasks.planning.plan_rows import PlanRow
+    from affstore.tasks.plan_rows import PlanRow
     from affstore.tasks.specs import Profile
 
 
 def estimate_memory(request: Request, runner: RunnerSpec) -> MemoryNeed:
     """What a run will need, from what its store lacks and what its inputs say of themselves."""
     from affstore import FeatureStore
-    from affstore.tasks.planning.crops import match_crops_to_videos
+    from affstore.tasks.ingest.crop_assignment import match_crops_to_videos
     from affstore.tasks.planning.plan import plan
 
     context, records = request.context, FeatureStore(request.context.store_url).records()

@@ -17,18 +17,18 @@ from prefect.artifacts import (
 from affstore import FeatureStore
 from affstore.flows.report.run_report import write_report
 from affstore.flows.request import Request, RunResult
+from affstore.flows.stage import show, stage
 from affstore.flows.stages.extract import extract
 from affstore.flows.stages.ingest import ingest
 from affstore.flows.stages.predict import predict
 from affstore.flows.stages.publish import publish
-from affstore.flows.stages.stage import show, stage
 from affstore.flows.stages.train import train
 from affstore.store.contract.names import video_name
 from affstore.store.contract.printable import printable
 from affstore.store.engine.reading import video_names
 from affstore.tasks.evaluation.head_scores import Evaluation, evaluate
+from affstore.tasks.ingest.crop_assignment import match_crops_to_videos
 from affstore.tasks.outcomes import Outcome
-from affstore.tasks.planning.crops import match_crops_to_videos
 from affstore.tasks.remarks import remarks_of
 
 

@@ -9,9 +9,9 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from affstore.models.extractor_specs import SoundExtractorSpec
 from affstore.models.extractors.audio.align import heard_by_time, heard_in_notebook, to_frames
 from affstore.models.extractors.base import SoundOutput
-from affstore.models.extractors.specs import SoundExtractorSpec
 from affstore.models.media.resample import resampled
 from affstore.models.media.sound import Sound, read_sounds
 from affstore.models.media.video import VideoFacts

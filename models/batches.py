@@ -15,8 +15,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from affstore.models.extractor_specs import FaceExtractorSpec
 from affstore.models.extractors.base import FaceExtractor, FaceOutput
-from affstore.models.extractors.specs import FaceExtractorSpec
 
 Crop = NDArray[np.uint8]
 

@@ -6,7 +6,7 @@ from collections.abc import Hashable, Sequence
 from functools import cache
 from typing import Any
 
-from affstore.models.extractors.specs import ExtractorSpec, FaceExtractorSpec
+from affstore.models.extractor_specs import ExtractorSpec, FaceExtractorSpec
 from affstore.models.faces.specs import DetectorSpec, TrackingSpec
 from affstore.models.media.pictures import PICTURES
 from affstore.models.media.sound import SOUND

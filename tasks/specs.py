@@ -11,8 +11,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
+from affstore.models.extractor_specs import ExtractorSpec, FaceExtractorSpec, SoundExtractorSpec
 from affstore.models.extractors.registry import spec_of
-from affstore.models.extractors.specs import ExtractorSpec, FaceExtractorSpec, SoundExtractorSpec
 from affstore.models.faces.specs import DetectorSpec, TrackingSpec
 from affstore.models.heads.kinds import HeadSpec
 from affstore.models.heads.splits import SplitSpec

@@ -12,8 +12,8 @@ from affstore import FeatureStore
 from affstore.flows.inputs import gather
 from affstore.flows.runners.base import RunnerSpec
 from affstore.flows.server import Server
+from affstore.flows.stage import run_on
 from affstore.flows.stages.ingest import ingest as ingest_all
-from affstore.flows.stages.stage import run_on
 from affstore.store.contract.errors import SourceError
 from affstore.store.contract.keys import key_of
 from affstore.store.contract.names import check_name, join_subject, name_fault, split_subject, video_name

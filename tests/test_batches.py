@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from affstore.models.batches import SharedNetwork
+from affstore.models.extractor_specs import FaceExtractorSpec, WeightsRef
 from affstore.models.extractors.base import FaceExtractor, FaceOutput
-from affstore.models.extractors.specs import FaceExtractorSpec, WeightsRef
 from affstore.store.contract.errors import DeviceMemoryError
 
 SPEC = FaceExtractorSpec("mean_colour", 1, 3, 2, WeightsRef("none"))

@@ -11,8 +11,8 @@ import pytest
 
 from affstore.flows.config.experiments import find_experiments
 from affstore.flows.report.papers_table import papers_table
-from affstore.models.ensembles.tune import choose, kernel_curve, threshold_curve
 from affstore.models.evaluation.evaluate import EvaluationVideo, evaluate, predict_video
+from affstore.models.evaluation.tune import choose, kernel_curve, threshold_curve
 from affstore.models.postprocess import fill_gaps
 
 ROOT = Path(__file__).parents[1]

@@ -13,16 +13,16 @@ import pytest
 import torch
 
 from affstore.flows.engines import AskedEngine, settled
-from affstore.models.engines import fidelity as fidelities
+from affstore.models import fidelity as fidelities
 from affstore.models.engines.base import Choice
 from affstore.models.engines.cuda_graph import Tape
-from affstore.models.engines.fidelity import Fidelity, Measuring, best_choice, candidates, fidelity, measured
 from affstore.models.engines.openvino_engine import OpenVinoForward
 from affstore.models.engines.torch_engine import TorchForward
 from affstore.models.extractors import registry
 from affstore.models.extractors.audio.wav2vec2 import WAV2VEC2_BASE_960H
 from affstore.models.extractors.base import FaceOutput
 from affstore.models.extractors.face.emotieffnet import EMOTIEFFNET_B0
+from affstore.models.fidelity import Fidelity, Measuring, best_choice, candidates, fidelity, measured
 from affstore.models.networks.staged import Staged
 from affstore.models.weights.folder import WeightsFolder
 from affstore.models.weights.untrained import SEED

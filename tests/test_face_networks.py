@@ -16,8 +16,8 @@ import torch
 from PIL import Image
 from torch import nn
 
+from affstore.models.extractor_specs import FaceExtractorSpec
 from affstore.models.extractors import registry
-from affstore.models.extractors.specs import FaceExtractorSpec
 from affstore.models.weights import architectures
 from affstore.models.weights.calibration import pictures
 from affstore.models.weights.convert import read_published

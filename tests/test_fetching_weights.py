@@ -21,7 +21,7 @@ import pytest
 import torch
 
 from affstore.flows.cli import call
-from affstore.models.extractors.specs import WeightsRef
+from affstore.models.extractor_specs import WeightsRef
 from affstore.models.weights import architectures, folder, registry
 from affstore.models.weights import download as downloading
 from affstore.models.weights.digests import FileDigests, Trust, digests_of
@@ -30,7 +30,7 @@ from affstore.models.weights.folder import WeightsFolder
 from affstore.models.weights.licences import accept, accepted, needs_acceptance
 from affstore.models.weights.parameters import digest_parameters
 from affstore.models.weights.registry import WeightsEntry, entries, entry_of
-from affstore.models.weights.untrained import draw
+from affstore.models.weights.untrained import UntrainedRecipe, draw
 from affstore.store.contract.errors import WeightsDigestError, WeightsError, WeightsMissingError
 
 NAME = "enet_b0_8_best_vgaf"
@@ -509,16 +509,10 @@ def test_nothing_is_fetched_imported_or_used_before_its_licence_is_accepted(kept
     assert kept.resolve(WeightsRef(NAME)).trained
 
 
-def test_untrained_parameters_need_no_licence(kept, limited, monkeypatch):
-    class Recipe:
-        extractor, version, recipe, seed = "tiny", 1, 1, 0
-
-        def parameters(self) -> dict[str, torch.Tensor]:
-            return {"a": torch.ones(2)}
-
-    monkeypatch.setattr(folder, "recipe_of", lambda *_: Recipe())
-    monkeypatch.setattr(folder, "key_of", lambda recipe: "0" * 64)
-    assert not kept.resolve(WeightsRef(NAME), untrained=True).trained
+def test_untrained_parameters_need_no_licence(kept, limited):
+    recipe = UntrainedRecipe(NAME, "tiny", 1, 0)
+    found = kept.resolve_untrained(WeightsRef(NAME), recipe, lambda: {"a": torch.ones(2)})
+    assert not found.trained
 
 
 def test_another_licence_or_address_has_to_be_accepted_again(kept, limited):

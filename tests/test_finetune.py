@@ -20,18 +20,14 @@ from affstore import FeatureStore
 from affstore.models.demo.corpus import CorpusSpec, write_corpus
 from affstore.models.evaluation.metrics import accuracy
 from affstore.models.evaluation.thresholds import decide
+from affstore.models.extractor_specs import FaceExtractorSpec
 from affstore.models.extractors import registry
-from affstore.models.extractors.specs import FaceExtractorSpec
 from affstore.models.faces.crop_folder import Listing
 from affstore.models.faces.crops import crop
 from affstore.models.heads.class_weights import class_weights
-from affstore.models.heads.finetuned.head import (
-    FittedFineTuned,
-    MemoryCrops,
-    fit_finetuned,
-    looked_at,
-    predict_finetuned,
-)
+from affstore.models.heads.finetuned.crops import MemoryCrops, looked_at
+from affstore.models.heads.finetuned.fitted import FittedFineTuned
+from affstore.models.heads.finetuned.head import fit_finetuned, predict_finetuned
 from affstore.models.heads.finetuned.network import smoothed_crossentropy
 from affstore.models.heads.finetuned.sam import SharpnessAware
 from affstore.models.heads.finetuned.spec import FineTuneSpec
@@ -285,7 +281,7 @@ def test_the_class_weights_are_those_of_the_frames_in_use(toy):
 
 
 def backbone():
-    from affstore.models.heads.finetuned.head import Backbone
+    from affstore.models.heads.finetuned.fitted import Backbone
 
     return Backbone(TOY, colour_blind())
 

@@ -16,7 +16,8 @@ import pytest
 
 from affstore import FeatureStore, content_digest, read_video
 from affstore.flows.config.run_config import checked
-from affstore.flows.request import request_of, run_pipeline
+from affstore.flows.execution import run_pipeline
+from affstore.flows.request import request_of
 from affstore.flows.runners.base import RunnerSpec
 from affstore.flows.server import prefect_server
 from affstore.flows.watch import Screen

@@ -12,8 +12,8 @@ import pytest
 
 import affstore
 from affstore.flows.config.experiments import read_experiment
+from affstore.models.extractor_specs import WeightsRef
 from affstore.models.extractors import registry
-from affstore.models.extractors.specs import WeightsRef
 from affstore.models.faces.specs import DetectorSpec, TrackingSpec
 from affstore.store.contract.errors import SpecError
 from affstore.store.contract.keys import canonical, changes, key_of

@@ -21,6 +21,7 @@ from affstore.flows.watch import Screen
 from affstore.models.demo.corpus import CorpusSpec, write_corpus
 from affstore.models.engines import footprint, openvino_engine, torch_engine
 from affstore.models.extractors.registry import spec_of
+from affstore.models.extractors.untrained import resolve_weights
 from affstore.models.faces.specs import DetectorSpec, TrackingSpec
 from affstore.models.media.video import probe
 from affstore.models.weights.folder import default_folder
@@ -85,7 +86,7 @@ def test_the_rows_of_a_video_are_counted_by_their_widths():
 
 def test_parameters_are_those_in_the_weights_folder(weights_folder):
     weights = default_folder()
-    ref = weights.resolve(spec_of("ddamfn").weights, untrained=True)
+    ref = resolve_weights(weights, spec_of("ddamfn").weights, untrained=True)
     (file,) = [path for path in (weights.root / "parameters").iterdir() if path.stem == ref.sha256]
     spec = replace(spec_of("ddamfn"), weights=ref)
     need = memory_need(replace(profile(), extractors=(spec,)), weights.root, [FILM], HANDS)
@@ -216,7 +217,7 @@ print(json.dumps([outcome.status, need.total, 1024 * int(peak.split()[1])]))
 def test_a_real_run_needs_no_more_than_was_said_and_no_less_than_half_of_it(tmp_path, engine):
     weights = default_folder()
     for name in ("ddamfn", "openl3_env_mel128_512"):  # made here: making them takes memory, too
-        weights.resolve(spec_of(name).weights, untrained=True)
+        resolve_weights(weights, spec_of(name).weights, untrained=True)
     (video,) = write_corpus(tmp_path / "in", CorpusSpec(only=("130-25-320x240",), episode_s=1.5))
     words = [sys.executable, "-W", "ignore", "-c", RUN, str(tmp_path), str(video), engine]
     root = Path(__file__).resolve().parents[1]

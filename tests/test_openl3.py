@@ -15,10 +15,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from affstore.models.extractor_specs import Segmenting, blocks, whole
 from affstore.models.extractors import registry
 from affstore.models.extractors.audio.align import vectors_clock
-from affstore.models.extractors.audio.openl3 import OPENL3, openl3_spec, plan_windows
-from affstore.models.extractors.specs import Segmenting, blocks, whole
+from affstore.models.extractors.audio.openl3 import plan_windows
+from affstore.models.extractors.audio.openl3_spec import OPENL3, openl3_spec
 from affstore.models.media.resample import FILTERS, resampled
 from affstore.models.media.sound import read_sound, sound_facts
 from affstore.models.networks.spectrogram import _hann, mel_filters, openl3_spectrogram, spectrogram

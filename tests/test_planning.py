@@ -8,7 +8,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from affstore.models.extractors.specs import FaceExtractorSpec, SoundExtractorSpec, WeightsRef
+from affstore.models.extractor_specs import FaceExtractorSpec, SoundExtractorSpec, WeightsRef
 from affstore.models.faces.specs import DetectorSpec, TrackingSpec
 from affstore.store.contract.keys import digest_arrays, key_of
 from affstore.store.contract.records import Address, Record

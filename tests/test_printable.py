@@ -69,7 +69,7 @@ def test_a_forged_name_reaches_neither_screen_nor_page_nor_state(show, capsys):
 
 
 def test_what_prefect_is_told_of_a_run_is_printable():
-    from affstore.flows.stages.stage import readable, state_of
+    from affstore.flows.stage import readable, state_of
 
     ((key, (value, number)),) = readable({FORGED: (FORGED, 3)}).items()
     for text in (key, value, state_of([outcome()]).message):

@@ -10,8 +10,8 @@ import pytest
 import xarray as xr
 
 from affstore import FeatureStore, open_xarray, read_video
+from affstore.models.extractor_specs import ExtractorSpec, FaceExtractorSpec
 from affstore.models.extractors.registry import names, spec_of
-from affstore.models.extractors.specs import ExtractorSpec, FaceExtractorSpec
 from affstore.store.contract.errors import NotFoundError, SpecError
 from affstore.store.contract.labels import task_space
 from affstore.store.contract.records import Address, Artifact

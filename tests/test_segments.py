@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from affstore.models.extractor_specs import Segmenting, blocks, whole
 from affstore.models.extractors.audio.segments import Segment, cut
-from affstore.models.extractors.specs import Segmenting, blocks, whole
 from affstore.store.contract.errors import SpecError
 
 HZ = Fraction(50)

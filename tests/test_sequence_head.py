@@ -23,10 +23,12 @@ from affstore.models.heads.event_log import EventLog
 from affstore.models.heads.examples import Examples
 from affstore.models.heads.mlp.keras_mlp import fit
 from affstore.models.heads.mlp.spec import EXPR_MLP
-from affstore.models.heads.moments import moments_of
 from affstore.models.heads.sequence.dataset import Labels, MemorySequences, Piece, Streams, merge
-from affstore.models.heads.sequence.head import FittedSequence, TrainerOptions, fit_sequence, predict_sequence
+from affstore.models.heads.sequence.fitted import FittedSequence
+from affstore.models.heads.sequence.head import TrainerOptions, fit_sequence, predict_sequence
+from affstore.models.heads.sequence.labelled_videos import LabelledVideos
 from affstore.models.heads.sequence.losses import Objective, activated, concordance_loss
+from affstore.models.heads.sequence.moments import moments_of
 from affstore.models.heads.sequence.parts import EncoderSpec, OptimiserSpec, TcnSpec, usual_channels
 from affstore.models.heads.sequence.spec import (
     AU_SEQUENCE,
@@ -41,7 +43,6 @@ from affstore.models.heads.sequence.spec import (
 from affstore.models.heads.sequence.tcn import Stream
 from affstore.models.heads.sequence.tcn_transformer import EncoderLayer, build, initialise, load_arrays, to_arrays
 from affstore.models.heads.sequence.windows import outputs_of, stack
-from affstore.models.heads.videos import LabelledVideos
 from affstore.store.contract.errors import AnnotationError, ArchitectureError, SpecError, WeightsError
 from affstore.store.contract.keys import digest_arrays, key_of
 from affstore.store.contract.windows import WindowSpec, window_starts

@@ -80,7 +80,7 @@ def test_a_second_command_shares_the_server_and_leaves_it_to_the_first(server, h
 
 def stages(folder):
     """Two stages as the flows have them; Prefect is imported with them."""
-    from affstore.flows.stages.stage import performed, results, stage
+    from affstore.flows.stage import performed, results, stage
 
     @stage("ingest")
     def ingest(context, numbers, before=lambda: None):
@@ -100,7 +100,7 @@ THREADS = RunnerSpec.of(workers=2)
 
 
 def carried_out(server, folder, runner=THREADS, **how):
-    from affstore.flows.stages.stage import run_on
+    from affstore.flows.stage import run_on
 
     reset_cancellation()
     with runner.start() as task_runner_in_use, run_on(server, task_runner_in_use):

@@ -19,9 +19,9 @@ from transformers import (
     Wav2Vec2Model,
 )
 
+from affstore.models.extractor_specs import Segmenting, WeightsRef, blocks, whole
 from affstore.models.extractors import registry
 from affstore.models.extractors.audio.network import SpeechNetwork
-from affstore.models.extractors.specs import Segmenting, WeightsRef, blocks, whole
 from affstore.models.media.sound import read_sound
 from affstore.models.networks.speech import Features, speech
 from affstore.models.weights import architectures

@@ -20,7 +20,7 @@ from affstore.models.heads.frame_dataset import read_all
 from affstore.models.heads.mlp.keras_mlp import fit
 from affstore.models.heads.mlp.spec import EXPR_MLP
 from affstore.models.heads.sequence.dataset import Piece
-from affstore.models.heads.videos import LabelledVideos, Window
+from affstore.models.heads.sequence.labelled_videos import LabelledVideos, Window
 from affstore.store.contract.errors import AnnotationError, NotFoundError, SpecError, StoreError
 from affstore.store.contract.keys import digest_arrays
 from affstore.store.contract.records import Address, Artifact

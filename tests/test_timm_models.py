@@ -8,8 +8,8 @@ import timm
 import torch
 from safetensors.torch import save_file
 
+from affstore.models.engines.torch_network import normalised
 from affstore.models.extractors import registry
-from affstore.models.extractors.torch_network import normalised
 from affstore.models.weights.calibration import pictures
 from affstore.models.weights.folder import WeightsFolder
 from affstore.store.contract.errors import AffstoreError, ArchitectureError, SpecError, UnknownNameError

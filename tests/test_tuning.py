@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score, f1_score
 
 from affstore.models.ensembles.spec import Blend, ConfidenceGate, HeadOutput, SearchedValue, TwoStageOther, with_values
-from affstore.models.ensembles.tune import choose, kernel_curve, threshold_curve
 from affstore.models.evaluation.evaluate import (
     EvaluationSpec,
     EvaluationVideo,
@@ -21,6 +20,7 @@ from affstore.models.evaluation.evaluate import (
     predict_video,
 )
 from affstore.models.evaluation.thresholds import GRID
+from affstore.models.evaluation.tune import choose, kernel_curve, threshold_curve
 from affstore.models.postprocess import box_smooth
 from affstore.store.contract.errors import AnnotationError, SpecError, UnknownNameError
 

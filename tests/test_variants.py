@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from affstore.models.extractor_specs import FaceExtractorSpec, Segmenting
 from affstore.models.extractors.registry import names, spec_of
-from affstore.models.extractors.specs import FaceExtractorSpec, Segmenting
 from affstore.store.contract.errors import SpecError, UnknownNameError
 
 

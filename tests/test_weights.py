@@ -17,13 +17,14 @@ import pytest
 import safetensors.torch
 import torch
 
+from affstore.models.extractor_specs import WeightsRef
 from affstore.models.extractors import registry as extractors
 from affstore.models.extractors.face.emotieffnet import EMOTIEFFNET_B0
-from affstore.models.extractors.specs import WeightsRef
+from affstore.models.extractors.untrained import recipe_of, resolve_weights
 from affstore.models.weights import architectures, folder
 from affstore.models.weights.folder import WeightsFolder, digest_parameters
 from affstore.models.weights.registry import WeightsEntry, entries, entry_of
-from affstore.models.weights.untrained import SEED, draw, recipe_of
+from affstore.models.weights.untrained import SEED, draw
 from affstore.models.weights.untrusted.archive import read_torch_file
 from affstore.store.contract.errors import (
     ArchitectureError,
@@ -350,11 +351,12 @@ def test_several_that_import_at_once_leave_one_whole_set(kept, published):
 
 
 def test_untrained_parameters_are_the_same_in_every_process_and_thread_count(kept, tmp_path):
-    here = kept.resolve(REF, untrained=True)
+    here = resolve_weights(kept, REF, untrained=True)
     code = (
         "import sys, pathlib; from affstore.models.weights.folder import WeightsFolder; "
-        "from affstore.models.extractors.specs import WeightsRef; "
-        f"print(WeightsFolder(pathlib.Path(sys.argv[1])).resolve(WeightsRef('{NAME}'), untrained=True).sha256)"
+        "from affstore.models.extractor_specs import WeightsRef; "
+        "from affstore.models.extractors.untrained import resolve_weights; "
+        f"print(resolve_weights(WeightsFolder(pathlib.Path(sys.argv[1])), WeightsRef('{NAME}'), untrained=True).sha256)"
     )
     done = subprocess.run(
         [sys.executable, "-c", code, tmp_path / "other"],
@@ -368,9 +370,9 @@ def test_untrained_parameters_are_the_same_in_every_process_and_thread_count(kep
 
 
 def test_untrained_parameters_are_made_once_and_never_pass_for_trained(kept, monkeypatch):
-    first = kept.resolve(REF, untrained=True)
+    first = resolve_weights(kept, REF, untrained=True)
     monkeypatch.setattr(extractors, "untrained", lambda spec, seed: pytest.fail("made again"))
-    assert kept.resolve(REF, untrained=True) == first
+    assert resolve_weights(kept, REF, untrained=True) == first
     record = kept.status(NAME).record
     assert (record.trained, record.official, record.sha256) == (False, False, first.sha256)
     assert "seed 0" in record.source
@@ -390,7 +392,7 @@ def test_weights_that_no_extractor_runs_with_have_no_untrained_form():
 
 
 def test_untrained_batch_norms_know_their_inputs(kept):
-    parameters = kept.load(kept.resolve(EMOTIEFFNET_B0.weights, untrained=True).sha256)
+    parameters = kept.load(resolve_weights(kept, EMOTIEFFNET_B0.weights, untrained=True).sha256)
     variances = torch.cat([tensor for name, tensor in parameters.items() if name.endswith("running_var")])
     assert (variances > 0).all()
     assert variances.std() > 0.1

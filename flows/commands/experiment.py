@@ -185,9 +185,9 @@ def _run_and_tell(
 def _run(
     config: RunConfig, rows: tuple[Experiment, ...], choice: ExperimentsOptions, watcher: Watcher
 ) -> ExperimentsResult:
+    from affstore.flows.execution import with_server_and_runner
     from affstore.flows.experiment_request import experiments_request
     from affstore.flows.memory_needs import estimate_memory
-    from affstore.flows.request import with_server_and_runner
 
     request = experiments_request(config, rows, choice)
 

@@ -10,17 +10,14 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
+from affstore.flows.config.defaults import DEFAULT_EXTRACTORS as DEFAULT_EXTRACTORS
+from affstore.flows.config.defaults import DEFAULT_STORE as DEFAULT_STORE
 from affstore.flows.tables import table_lines, terminal_width
 from affstore.store.contract.errors import SpecError
 from affstore.store.contract.printable import printable, printable_json
 
 if TYPE_CHECKING:
     from affstore.flows.runners.base import RunnerSpec
-
-DEFAULT_STORE = "affstore-data"
-
-DEFAULT_EXTRACTORS = ("emotieffnet_b0", "wav2vec2_base_960h")
-"""What `affstore add` extracts when nothing else is said."""
 
 Store = Annotated[
     str,

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from affstore.flows.inputs import Inputs
     from affstore.store.contract.records import Provenance
     from affstore.tasks.extract.memory_estimate import MemoryNeed, VideoSize
-    from affstore.tasks.planning.plan_rows import PlanRow
+    from affstore.tasks.plan_rows import PlanRow
     from affstore.tasks.specs import Profile
 
 WORK_TO_DO = 10
@@ -156,8 +156,8 @@ def _planned(config: RunConfig, named_only: bool) -> _Plan:
     from affstore.flows.memory_needs import due_work
     from affstore.models.weights.folder import default_folder
     from affstore.store.contract.errors import WeightsMissingError
+    from affstore.tasks.ingest.crop_assignment import match_crops_to_videos
     from affstore.tasks.ingest.incoming_files import incoming_files
-    from affstore.tasks.planning.crops import match_crops_to_videos
     from affstore.tasks.planning.incoming_files import arrival_rows, extraction_rows, named_videos, unmatched_crop_rows
     from affstore.tasks.planning.plan import costed
     from affstore.tasks.planning.plan import plan as plan_of

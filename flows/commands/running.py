@@ -42,8 +42,9 @@ def run_under_screen[Result](as_json: bool, run: Callable[[Watcher], Result]) ->
 
 
 def _run(config: RunConfig, watcher: Watcher, options: IngestOptions | None, everything: bool) -> RunResult:
+    from affstore.flows.execution import run_pipeline
     from affstore.flows.memory_needs import estimate_memory
-    from affstore.flows.request import request_of, run_pipeline
+    from affstore.flows.request import request_of
 
     request = request_of(config, options, everything)
     watcher.memory(estimate_memory(request, config.runner))

@@ -9,8 +9,8 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from affstore.flows.config.checks import Place, changed
+from affstore.models.extractor_specs import ExtractorSpec, FaceExtractorSpec, SoundExtractorSpec
 from affstore.models.extractors.registry import spec_of
-from affstore.models.extractors.specs import ExtractorSpec, FaceExtractorSpec, SoundExtractorSpec
 from affstore.models.heads.automl.spec import AutoMlSpec
 from affstore.models.heads.finetuned.spec import FineTuneSpec
 from affstore.models.heads.kinds import HeadSpec

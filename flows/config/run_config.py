@@ -10,12 +10,13 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, InstanceOf, ValidationError, field_validator
 
 from affstore import FeatureStore
-from affstore.flows.commands.options import DEFAULT_EXTRACTORS
+from affstore.flows.config.defaults import DEFAULT_EXTRACTORS, DEFAULT_STORE
 from affstore.flows.config.yaml_files import read_yaml
 from affstore.flows.engines import AskedEngine, chosen_device, settled
 from affstore.flows.runners.base import RunnerSpec
+from affstore.models.extractor_specs import ExtractorSpec
 from affstore.models.extractors.registry import spec_of
-from affstore.models.extractors.specs import ExtractorSpec
+from affstore.models.extractors.untrained import resolve_weights
 from affstore.models.extractors.variants import check_kind
 from affstore.models.faces.specs import DetectorSpec, TrackingSpec, resolve
 from affstore.models.heads.mlp.spec import PAPER_HEADS, MlpSpec
@@ -139,7 +140,7 @@ class RunConfig(_Strict):
         runner: kind of runner and its options, as `{kind: dask, workers: 4}`.
     """
 
-    store: str = "affstore-data"
+    store: str = DEFAULT_STORE
     sources: tuple[str, ...] = ()
     names: Literal["file", "folder"] = "file"
     crops: dict[str, tuple[str, ...]] = {}
@@ -254,7 +255,7 @@ def _with_weights(specs: Sequence[ExtractorSpec], weights: WeightsFolder, untrai
     missing: dict[str, WeightsMissingError] = {}
     for spec in specs:
         try:
-            found.append(replace(spec, weights=weights.resolve(spec.weights, untrained=untrained)))
+            found.append(replace(spec, weights=resolve_weights(weights, spec.weights, untrained=untrained)))
         except WeightsMissingError as error:
             missing[spec.weights.name] = error
     if len(missing) == 1:

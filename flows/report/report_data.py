@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from affstore.models.evaluation.metrics import confusion_matrix, kept_classes
-from affstore.store.contract.labels import task_space
+from affstore.models.evaluation.metrics import confusion_matrix
+from affstore.store.contract.labels import kept_classes, task_space
 from affstore.tasks.experiments import ExperimentResult
 
 PROTOCOLS = {"papers": "papers' protocol", "honest": "honest protocol"}

@@ -6,14 +6,14 @@ from collections.abc import Collection, Sequence
 
 from affstore import FeatureStore
 from affstore.flows.commits import commit_finished, told
-from affstore.flows.stages.stage import performed, stage
+from affstore.flows.stage import performed, stage
 from affstore.flows.watch import watching
 from affstore.models.faces.crop_folder import CropFolder
 from affstore.tasks.extract.jobs import VideoJob, jobs
 from affstore.tasks.extract.videos import extract as extracted
 from affstore.tasks.extract.videos import extract_video, keep_videos
+from affstore.tasks.ingest.crop_assignment import match_crops_to_videos
 from affstore.tasks.outcomes import Outcome
-from affstore.tasks.planning.crops import match_crops_to_videos
 from affstore.tasks.planning.plan import plan
 from affstore.tasks.specs import Profile, WorkerContext
 

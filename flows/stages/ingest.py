@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from affstore import FeatureStore
 from affstore.flows.commits import commit_finished, told
 from affstore.flows.inputs import Inputs
-from affstore.flows.stages.stage import stage
+from affstore.flows.stage import stage
 from affstore.flows.watch import watching
 from affstore.models.labels.abaw import FoundAnnotation
 from affstore.tasks.ingest.annotations import annotate

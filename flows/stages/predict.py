@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from affstore import FeatureStore
 from affstore.flows.commits import commit_finished
-from affstore.flows.stages.stage import stage
+from affstore.flows.stage import stage
 from affstore.flows.watch import watching
 from affstore.tasks.outcomes import Outcome
 from affstore.tasks.predict.videos import predict_video

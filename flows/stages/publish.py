@@ -9,7 +9,7 @@ from pathlib import Path
 from affstore import FeatureStore, content_digest
 from affstore.flows.commits import commit_finished
 from affstore.flows.config.run_config import PublishConfig
-from affstore.flows.stages.stage import stage
+from affstore.flows.stage import stage
 from affstore.flows.watch import watching
 from affstore.store.contract.errors import StoreError
 from affstore.store.contract.records import Record

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from affstore.flows.commits import commit_finished
-from affstore.flows.stages.stage import stage
+from affstore.flows.stage import stage
 from affstore.flows.watch import watching
 from affstore.tasks.outcomes import Outcome
 from affstore.tasks.specs import HeadRun, WorkerContext

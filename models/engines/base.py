@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from affstore.models.extractors.specs import FaceExtractorSpec, Precision
-from affstore.store.contract.errors import SpecError
+from affstore.models.extractor_specs import Precision
 
 if TYPE_CHECKING:
-    from affstore.models.networks.staged import Staged
+    pass
 
 EngineName = Literal["torch", "openvino"]
 ENGINES: tuple[EngineName, ...] = ("torch", "openvino")
@@ -46,22 +45,3 @@ class Choice:
 def forward_threads() -> int:
     """Cores that the passes of face networks may use in this process: all, or as many as `AFFSTORE_THREADS` says."""
     return int(os.environ.get("AFFSTORE_THREADS") or len(os.sched_getaffinity(0)))
-
-
-def forward_of(staged: Staged, spec: FaceExtractorSpec, device: str) -> Forward:
-    """The spec's network on the spec's engine.
-
-    Raises:
-        SpecError: there is no such engine or precision, or it cannot run on this device.
-    """
-    if spec.precision not in ("float32", "bfloat16"):
-        raise SpecError(f"'{spec.name}' runs in float32 or bfloat16; found '{spec.precision}'.")
-    if spec.engine == "torch":
-        from affstore.models.engines.torch_engine import TorchForward
-
-        return TorchForward(staged, spec, device)
-    if spec.engine == "openvino":
-        from affstore.models.engines.openvino_engine import OpenVinoForward
-
-        return OpenVinoForward(staged, spec, device)
-    raise SpecError(f"'{spec.name}' runs on the engines {', '.join(ENGINES)}; found '{spec.engine}'.")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from affstore.models.extractors.specs import ExtractorSpec, FaceExtractorSpec, SoundExtractorSpec
+from affstore.models.extractor_specs import ExtractorSpec, FaceExtractorSpec, SoundExtractorSpec
 
 _MIB = 1 << 20
 _AFFECT = 3

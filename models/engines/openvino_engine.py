@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from affstore.models.engines.base import forward_threads
-from affstore.models.extractors.specs import FaceExtractorSpec
+from affstore.models.extractor_specs import FaceExtractorSpec
 from affstore.store.contract.errors import SpecError
 
 if TYPE_CHECKING:

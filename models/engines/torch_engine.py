@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from affstore.models.engines.cuda_graph import Recorded, Recorder, Staging, record_on_gpu, to_host
-from affstore.models.extractors.specs import FaceExtractorSpec
-from affstore.models.extractors.torch_network import Pieces, device_of, forward_pass, scaled, scales
+from affstore.models.engines.torch_network import Pieces, device_of, forward_pass, scaled, scales
+from affstore.models.extractor_specs import FaceExtractorSpec
 
 if TYPE_CHECKING:
     from torch import Tensor

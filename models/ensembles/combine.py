@@ -8,9 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from affstore.models.ensembles.spec import Blend, ConfidenceGate, Ensemble, HeadOutput, SearchedValue, heads_of, parts
-from affstore.models.evaluation.metrics import kept_classes
 from affstore.store.contract.errors import SpecError
-from affstore.store.contract.labels import EXPR
+from affstore.store.contract.labels import EXPR, kept_classes
 
 Values = NDArray[np.float32]
 Outputs = Mapping[str, Values]

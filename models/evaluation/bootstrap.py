@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from affstore.models.evaluation.metrics import class_counts, confusion_matrix, f1, kept_classes, unit_counts
+from affstore.models.evaluation.metrics import class_counts, confusion_matrix, f1, unit_counts
 from affstore.store.contract.errors import AnnotationError, SpecError
-from affstore.store.contract.labels import task_space
+from affstore.store.contract.labels import kept_classes, task_space
 from affstore.store.contract.names import split_subject
 
 LEVEL = 0.95

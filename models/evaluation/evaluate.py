@@ -19,11 +19,11 @@ from affstore.models.ensembles.spec import (
     searched_values,
     streams,
 )
-from affstore.models.evaluation.metrics import Scores, kept_classes, score
+from affstore.models.evaluation.metrics import Scores, score
 from affstore.models.evaluation.thresholds import decide
 from affstore.models.postprocess import AfterLast, box_smooth, smooth_gaps
 from affstore.store.contract.errors import AnnotationError, SpecError
-from affstore.store.contract.labels import AU, task_space
+from affstore.store.contract.labels import AU, kept_classes, task_space
 
 SmoothOver = Literal["own", "faces", "labelled_faces"]
 

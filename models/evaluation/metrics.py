@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from affstore.store.contract.errors import AnnotationError, SpecError, UnknownNameError
-from affstore.store.contract.labels import EXPR, task_space
+from affstore.store.contract.errors import AnnotationError, SpecError
+from affstore.store.contract.labels import EXPR, kept_classes, task_space
 
 Known = NDArray[np.bool_] | None
 
@@ -206,24 +206,6 @@ def mean_ccc(prediction: NDArray[Any], value: NDArray[Any], known: Known = None)
     """Mean of the CCC of each column of `(frames, 2)`, over all frames together, not by video."""
     mask = _mask(prediction, value, known)
     return float(np.mean([ccc(prediction[:, k], value[:, k], mask[:, k]) for k in range(value.shape[1])]))
-
-
-def kept_classes(task: str, without: tuple[str, ...]) -> list[int]:
-    """The classes of a task that count, by index.
-
-    Raises:
-        SpecError: `without` names what is no class of the task, or leaves none.
-    """
-    space = task_space(task)
-    if without and space.kind != "one_of":
-        raise SpecError(f"Only classes of expressions can be left out; found {', '.join(without)} for '{task}'.")
-    for name in without:
-        if name not in space.names:
-            raise UnknownNameError.of("class", name, space.names)
-    kept = [index for index, name in enumerate(space.names) if name not in without]
-    if not kept:
-        raise SpecError(f"Every class of the task '{task}' is left out, so that nothing can be said.")
-    return kept
 
 
 def _classes(cells: NDArray[Any], classes: int) -> NDArray[np.int64]:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from affstore.models.extractors.specs import FaceExtractorSpec, SoundExtractorSpec
+from affstore.models.extractor_specs import FaceExtractorSpec, SoundExtractorSpec
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,8 +9,8 @@ from functools import cache
 from typing import Any, TypeVar
 
 import affstore.models.extractors
+from affstore.models.extractor_specs import ExtractorSpec, FaceExtractorSpec, SoundExtractorSpec
 from affstore.models.extractors.base import FaceExtractor, SoundExtractor
-from affstore.models.extractors.specs import ExtractorSpec, FaceExtractorSpec, SoundExtractorSpec
 from affstore.models.extractors.variants import split_variant, variant_of
 from affstore.store.contract.errors import DuplicateNameError, UnknownNameError
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
-from affstore.models.extractors.specs import ExtractorSpec, FaceExtractorSpec
+from affstore.models.extractor_specs import ExtractorSpec, FaceExtractorSpec
 from affstore.models.faces.specs import DetectorSpec
 from affstore.store.contract.errors import SpecError
 

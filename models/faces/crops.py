@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from affstore.store.contract.errors import SpecError
 
 if TYPE_CHECKING:
-    from affstore.models.extractors.specs import Resize
+    from affstore.models.extractor_specs import Resize
 
 
 def whole_px(box: NDArray[np.float32]) -> NDArray[np.int64]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
 
-from affstore.models.extractors.specs import Precision
+from affstore.models.extractor_specs import Precision
 from affstore.store.contract.errors import SpecError, WeightsDigestError, WeightsMissingError
 from affstore.store.contract.keys import digest_file, key_of
 

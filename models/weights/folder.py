@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from affstore.models.extractors.specs import WeightsRef
+from affstore.models.extractor_specs import WeightsRef
 from affstore.models.weights.digests import PUBLISHED, Trust, digests_of
 from affstore.models.weights.download import Progress, download
 from affstore.models.weights.licences import require_acceptance
 from affstore.models.weights.parameters import digest_parameters, read_parameters, write_parameters
 from affstore.models.weights.records import WeightsRecord, locked, read_record, write_record
 from affstore.models.weights.registry import WeightsEntry, entry_of
-from affstore.models.weights.untrained import SEED, recipe_of
+from affstore.models.weights.untrained import UntrainedRecipe
 from affstore.store.contract.errors import WeightsError, WeightsMissingError
 from affstore.store.contract.keys import key_of
 
@@ -146,40 +147,48 @@ class WeightsFolder:
             )
         return read_parameters(path, sha256)
 
-    def resolve(self, ref: WeightsRef, untrained: bool = False) -> WeightsRef:
-        """Fill in which parameters a name stands for on this machine; torch is imported only to make untrained ones.
+    def resolve(self, ref: WeightsRef) -> WeightsRef:
+        """Fill in which parameters a name stands for on this machine, without importing torch.
 
         Args:
             ref: the name of an entry, with or without a digest.
-            untrained: take seeded, untrained parameters, made on first use.
 
         Raises:
             WeightsMissingError: they are not here; the message says what to type.
             WeightsError: nobody accepted their licence.
         """
-        if ref.trained and not untrained:
+        if ref.trained:
             require_acceptance(self.root, entry_of(ref.name))
         if ref.sha256:
             if not self._parameters_path(ref.sha256).exists():
                 raise self._missing(ref.name)
             return ref
-        record = self._untrained(ref.name) if untrained else self._record(self._record_path(ref.name))
+        record = self._record(self._record_path(ref.name))
         if record is None:
             raise self._missing(ref.name)
-        return dataclasses.replace(ref, sha256=record.sha256, trained=record.trained, official=record.official)
+        return _filled_in(ref, record)
 
-    def _untrained(self, name: str) -> WeightsRecord | None:
-        recipe = recipe_of(name, SEED)
-        path = self.root / "records" / f"{_file_name(name)}.untrained-{key_of(recipe)[:12]}.json"
-        if self._record(path) is None:
-            with locked(path):
-                if self._record(path) is None:
-                    sha256 = self._store(recipe.parameters())
-                    source = (
-                        f"untrained: {recipe.extractor} {recipe.version}, recipe {recipe.recipe}, seed {recipe.seed}"
-                    )
-                    write_record(path, WeightsRecord(name, sha256, trained=False, official=False, source=source))
-        return self._record(path)
+    def resolve_untrained(
+        self, ref: WeightsRef, recipe: UntrainedRecipe, make: Callable[[], dict[str, torch.Tensor]]
+    ) -> WeightsRef:
+        """Fill in the untrained parameters of a recipe.
+
+        Args:
+            ref: the name of an entry.
+            recipe: how its untrained parameters are made.
+            make: makes them; called where they are not here yet.
+        """
+        path = self.root / "records" / f"{_file_name(ref.name)}.untrained-{key_of(recipe)[:12]}.json"
+        record = self._record(path)
+        if record is not None:  # the folder may be one that cannot be written
+            return _filled_in(ref, record)
+        with locked(path):
+            record = self._record(path)
+            if record is None:
+                source = f"untrained: {recipe.extractor} {recipe.version}, recipe {recipe.recipe}, seed {recipe.seed}"
+                record = WeightsRecord(ref.name, self._store(make()), trained=False, official=False, source=source)
+                write_record(path, record)
+        return _filled_in(ref, record)
 
     def _fetch(self, entry: WeightsEntry, on_progress: Progress | None, trust: Trust) -> None:
         """Download into a part that outlives this process, so that the next attempt goes on from it."""
@@ -236,6 +245,10 @@ class WeightsFolder:
         return WeightsMissingError(
             f"The weights '{name}' are not in {self.root}. {entry_of(name).advice} Or use `--weights untrained`."
         )
+
+
+def _filled_in(ref: WeightsRef, record: WeightsRecord) -> WeightsRef:
+    return dataclasses.replace(ref, sha256=record.sha256, trained=record.trained, official=record.official)
 
 
 def _file_name(entry: str) -> str:

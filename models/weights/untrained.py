@@ -16,7 +16,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from affstore.models.weights.architectures import Slot
-from affstore.store.contract.errors import SpecError
 
 if TYPE_CHECKING:
     import torch
@@ -47,27 +46,6 @@ class UntrainedRecipe:
     version: int
     seed: int
     recipe: int = _RECIPE
-
-    def parameters(self) -> dict[str, torch.Tensor]:
-        """Make them, by the static method `untrained(spec, seed)` of the extractor's class."""
-        from affstore.models.extractors import registry
-
-        return registry.untrained(registry.spec_of(self.extractor), self.seed)
-
-
-def recipe_of(weights: str, seed: int) -> UntrainedRecipe:
-    """How the untrained parameters for an entry are made: by the first extractor, by name, that runs with it.
-
-    Raises:
-        SpecError: no extractor does.
-    """
-    from affstore.models.extractors import registry
-
-    names = [weights] if "/" in weights else registry.names()
-    users = [spec for spec in map(registry.spec_of, names) if spec.weights.name == weights]
-    if not users:
-        raise SpecError(f"No extractor runs with the weights '{weights}', so there is nothing to draw for them.")
-    return UntrainedRecipe(weights, users[0].name, users[0].version, seed)
 
 
 def draw(layout: Mapping[str, Slot], seed: int) -> dict[str, torch.Tensor]:

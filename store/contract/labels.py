@@ -99,3 +99,21 @@ def task_space(task: str) -> LabelSpace:
     if task not in TASKS:
         raise UnknownNameError.of("task", task, TASKS)
     return TASKS[task]
+
+
+def kept_classes(task: str, without: tuple[str, ...]) -> list[int]:
+    """The classes of a task that count, by index.
+
+    Raises:
+        SpecError: `without` names what is no class of the task, or leaves none.
+    """
+    space = task_space(task)
+    if without and space.kind != "one_of":
+        raise SpecError(f"Only classes of expressions can be left out; found {', '.join(without)} for '{task}'.")
+    for name in without:
+        if name not in space.names:
+            raise UnknownNameError.of("class", name, space.names)
+    kept = [index for index, name in enumerate(space.names) if name not in without]
+    if not kept:
+        raise SpecError(f"Every class of the task '{task}' is left out, so that nothing can be said.")
+    return kept

@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from affstore import FeatureStore
-from affstore.models.ensembles.tune import choose, kernel_curve, threshold_curve
 from affstore.models.evaluation.bootstrap import bootstrap_interval, whole_videos
 from affstore.models.evaluation.evaluate import (
     EvaluationSpec,
@@ -19,11 +18,12 @@ from affstore.models.evaluation.evaluate import (
     evaluate,
     predict_video,
 )
-from affstore.models.evaluation.metrics import confusion_matrix, kept_classes
+from affstore.models.evaluation.metrics import confusion_matrix
+from affstore.models.evaluation.tune import choose, kernel_curve, threshold_curve
 from affstore.models.heads.splits import Folds
 from affstore.store.contract.errors import AnnotationError, NotFoundError
 from affstore.store.contract.keys import key_of, plain
-from affstore.store.contract.labels import task_space
+from affstore.store.contract.labels import kept_classes, task_space
 from affstore.store.contract.names import join_subject
 from affstore.store.contract.records import Address, Artifact, Record, least_trusted
 from affstore.tasks import recipes

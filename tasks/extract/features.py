@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from affstore.models.extractors.specs import ExtractorSpec, FaceExtractorSpec
+from affstore.models.extractor_specs import ExtractorSpec, FaceExtractorSpec
 from affstore.models.faces.specs import DetectorSpec
 from affstore.store.contract.records import Address, Artifact, Record, rows
 from affstore.tasks import recipes

@@ -7,10 +7,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from affstore.models.extractors.specs import ExtractorSpec, FaceExtractorSpec
+from affstore.models.extractor_specs import ExtractorSpec, FaceExtractorSpec
 from affstore.store.contract.records import Address, Record
-from affstore.tasks.planning.crops import CropAssignment
-from affstore.tasks.planning.plan_rows import PlanRow
+from affstore.tasks.ingest.crop_assignment import CropAssignment
+from affstore.tasks.plan_rows import PlanRow
 from affstore.tasks.specs import Profile
 
 _COMPUTED = ("face", "visual", "audio")

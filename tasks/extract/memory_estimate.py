@@ -15,7 +15,7 @@ from typing import Any
 
 from affstore.models.engines.base import forward_threads
 from affstore.models.engines.footprint import face_pass_bytes, gpu_pass_bytes, outputs_of, sound_pass_bytes
-from affstore.models.extractors.specs import ExtractorSpec
+from affstore.models.extractor_specs import ExtractorSpec
 from affstore.models.media.announced_size import announced
 from affstore.store.contract.records import Record
 from affstore.tasks.specs import Profile

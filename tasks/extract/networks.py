@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING
 from affstore.models.batches import SharedNetwork
 from affstore.models.engines.base import forward_threads
 from affstore.models.engines.footprint import PASSES_A_THREAD
+from affstore.models.extractor_specs import FaceExtractorSpec, SoundExtractorSpec
 from affstore.models.extractors.base import SoundExtractor
 from affstore.models.extractors.registry import build_face, build_sound
-from affstore.models.extractors.specs import FaceExtractorSpec, SoundExtractorSpec
 from affstore.models.faces.specs import DetectorSpec
 from affstore.models.weights.folder import WeightsFolder
 

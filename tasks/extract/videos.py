@@ -15,7 +15,7 @@ from prefect.states import Completed
 
 from affstore import FeatureStore
 from affstore.models.audio_pass import align_to_frames, read_waveforms, waveform_format
-from affstore.models.extractors.specs import FaceExtractorSpec, SoundExtractorSpec
+from affstore.models.extractor_specs import FaceExtractorSpec, SoundExtractorSpec
 from affstore.models.face_pass import StoredFaces, TrackedFaces, embed_faces, faces_in_video
 from affstore.models.faces.tracking import FaceTrack
 from affstore.models.media.sound import Sound
@@ -26,10 +26,10 @@ from affstore.store.contract.records import Address, Artifact, Record, rows
 from affstore.store.engine.draft import Draft
 from affstore.tasks import recipes
 from affstore.tasks.cancellation import report_frames
+from affstore.tasks.extract.crop_folders import write_crops
 from affstore.tasks.extract.features import run_facts, visual_artifact, weights_of
 from affstore.tasks.extract.jobs import VideoJob
 from affstore.tasks.extract.networks import detector, face_network, sound_network
-from affstore.tasks.ingest.crops import write_crops
 from affstore.tasks.ingest.sources import facts_of, lift_quarantine, quarantine_artifact
 from affstore.tasks.outcomes import Outcome, PartOutcome, as_state
 from affstore.tasks.remarks import NO_SOUND

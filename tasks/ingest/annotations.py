@@ -20,9 +20,9 @@ from affstore.store.contract.records import Address, Artifact, Record
 from affstore.store.engine.draft import Draft
 from affstore.store.engine.reading import find_source, video_names
 from affstore.tasks import recipes
+from affstore.tasks.ingest.crop_assignment import two_meanings
 from affstore.tasks.ingest.sources import lift_quarantine, place_of, quarantine_artifact
 from affstore.tasks.outcomes import Outcome, as_state
-from affstore.tasks.planning.crops import two_meanings
 from affstore.tasks.specs import WorkerContext
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from affstore import FeatureStore
 from affstore.store.contract.keys import changes, key_of
 from affstore.store.contract.records import Address, Record
-from affstore.tasks.planning.plan_rows import PlanRow
+from affstore.tasks.plan_rows import PlanRow
 from affstore.tasks.predict.videos import prediction_recipe
 from affstore.tasks.specs import HeadRun
 from affstore.tasks.training.examples import features_of, subjects_of

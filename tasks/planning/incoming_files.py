@@ -12,9 +12,9 @@ from affstore.store.contract.records import Address
 from affstore.store.engine.reading import video_names
 from affstore.tasks import recipes
 from affstore.tasks.extract.memory_estimate import VideoSize
+from affstore.tasks.ingest.crop_assignment import CropAssignment
 from affstore.tasks.ingest.incoming_files import IncomingFile
-from affstore.tasks.planning.crops import CropAssignment
-from affstore.tasks.planning.plan_rows import PlanRow
+from affstore.tasks.plan_rows import PlanRow
 from affstore.tasks.specs import Profile
 
 

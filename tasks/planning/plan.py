@@ -10,8 +10,9 @@ from typing import Any
 from affstore.store.contract.keys import canonical, key_of
 from affstore.store.contract.records import Address, Parent, Record
 from affstore.tasks import recipes
-from affstore.tasks.planning.crops import CropAssignment, crop_rows
-from affstore.tasks.planning.plan_rows import Held, PlanRow, compared
+from affstore.tasks.ingest.crop_assignment import CropAssignment
+from affstore.tasks.plan_rows import Held, PlanRow, compared
+from affstore.tasks.planning.crops import crop_rows
 from affstore.tasks.specs import Profile
 
 _ORDER = ("source", "face", "visual", "audio", "label", "head", "prediction", "result", "quarantine")

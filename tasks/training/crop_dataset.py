@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from affstore import FeatureStore
-from affstore.models.extractors.specs import FaceExtractorSpec
+from affstore.models.extractor_specs import FaceExtractorSpec
 from affstore.store.contract.errors import StoreUnavailableError
 from affstore.store.contract.records import Record
 from affstore.tasks.extract.face_crops import Crop, Pictures, Wanted, crops_of_face, cut_out, face_of_feature, has_boxes

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from affstore import FeatureStore
-from affstore.models.extractors.specs import FaceExtractorSpec
+from affstore.models.extractor_specs import FaceExtractorSpec
 from affstore.models.heads.automl.spec import AutoMlSpec
 from affstore.models.heads.finetuned.spec import FineTuneSpec
 from affstore.models.heads.kinds import HeadSpec
@@ -155,7 +155,8 @@ class _Sequence(HeadKind[SequenceSpec]):
     def predict(
         self, work: HeadJob, spec: SequenceSpec, fitted: Fitted, features: Sequence[Record]
     ) -> FramePredictions:
-        from affstore.models.heads.sequence.head import FittedSequence, predict_sequence
+        from affstore.models.heads.sequence.fitted import FittedSequence
+        from affstore.models.heads.sequence.head import predict_sequence
 
         head = FittedSequence(spec, fitted.parameters, fitted.curve, 0, fitted.best_epoch)
         streams = streams_of(work.store, features, work.experiment.inputs)
@@ -187,7 +188,8 @@ class _FineTune(HeadKind[FineTuneSpec]):
     def predict(
         self, work: HeadJob, spec: FineTuneSpec, fitted: Fitted, features: Sequence[Record]
     ) -> FramePredictions:
-        from affstore.models.heads.finetuned.head import FittedFineTuned, predict_finetuned
+        from affstore.models.heads.finetuned.fitted import FittedFineTuned
+        from affstore.models.heads.finetuned.head import predict_finetuned
         from affstore.tasks.training.crop_dataset import crops_of
 
         extractor = _backbone(work)

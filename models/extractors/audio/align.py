@@ -7,7 +7,7 @@ from fractions import Fraction
 import numpy as np
 from numpy.typing import NDArray
 
-from affstore.models.extractors.specs import SoundExtractorSpec
+from affstore.models.extractor_specs import SoundExtractorSpec
 from affstore.store.contract.clock import SILENT, FrameClock, align
 
 

@@ -5,9 +5,9 @@ See `affstore.models.extractors.audio.network` for its clock.
 
 from __future__ import annotations
 
+from affstore.models.extractor_specs import SoundExtractorSpec, WeightsRef, blocks
 from affstore.models.extractors.audio.network import RATE_HZ, VECTORS_HZ, SpeechNetwork
 from affstore.models.extractors.registry import register
-from affstore.models.extractors.specs import SoundExtractorSpec, WeightsRef, blocks
 from affstore.store.contract.labels import IEMOCAP_4
 
 HUBERT_SUPERB_ER = SoundExtractorSpec(

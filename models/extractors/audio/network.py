@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from affstore.models.engines.torch_network import Pieces, check_engine, device_of, forward_pass
+from affstore.models.extractor_specs import SoundExtractorSpec
 from affstore.models.extractors.audio.segments import Segment, cut
 from affstore.models.extractors.base import SoundExtractor, SoundOutput
-from affstore.models.extractors.specs import SoundExtractorSpec
-from affstore.models.extractors.torch_network import Pieces, check_engine, device_of, forward_pass
 from affstore.models.weights.registry import entry_of
 from affstore.store.contract.errors import SpecError
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise
 
-from affstore.models.extractors.specs import Segmenting
+from affstore.models.extractor_specs import Segmenting
 from affstore.store.contract.errors import SpecError
 
 _SHORTEST_REMAINDER_S = 1

@@ -5,9 +5,9 @@ See `affstore.models.extractors.audio.network` for its clock.
 
 from __future__ import annotations
 
+from affstore.models.extractor_specs import SoundExtractorSpec, WeightsRef, blocks
 from affstore.models.extractors.audio.network import RATE_HZ, VECTORS_HZ, SpeechNetwork
 from affstore.models.extractors.registry import register
-from affstore.models.extractors.specs import SoundExtractorSpec, WeightsRef, blocks
 
 WAV2VEC2_BASE_960H = SoundExtractorSpec(
     name="wav2vec2_base_960h",

@@ -5,9 +5,9 @@ The two differ in the order of their classes: alphabetical in the paper's, Affec
 
 from __future__ import annotations
 
+from affstore.models.extractor_specs import FaceExtractorSpec, WeightsRef
 from affstore.models.extractors.face.network import FaceNetwork
 from affstore.models.extractors.registry import register
-from affstore.models.extractors.specs import FaceExtractorSpec, WeightsRef
 from affstore.store.contract.labels import AFFECTNET_7_NUMBERED, AFFECTNET_8, AFFECTNET_8_NUMBERED
 
 DDAMFN = FaceExtractorSpec("ddamfn", 1, 512, 112, WeightsRef("ddamfn"), logits=AFFECTNET_8)

@@ -6,9 +6,9 @@ are logits in AffectNet's alphabetical order and, for the multi-task networks, r
 
 from __future__ import annotations
 
+from affstore.models.extractor_specs import FaceExtractorSpec, WeightsRef
 from affstore.models.extractors.face.network import FaceNetwork
 from affstore.models.extractors.registry import register
-from affstore.models.extractors.specs import FaceExtractorSpec, WeightsRef
 from affstore.store.contract.labels import AFFECTNET_7, AFFECTNET_8
 
 EMOTIEFFNET_B0 = FaceExtractorSpec(

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from affstore.models.extractor_specs import FaceExtractorSpec, WeightsRef
 from affstore.models.extractors.face.network import FaceNetwork
 from affstore.models.extractors.registry import register
-from affstore.models.extractors.specs import FaceExtractorSpec, WeightsRef
 from affstore.store.contract.labels import AFFECTNET_8
 
 _HALF = (0.5, 0.5, 0.5)

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from affstore.models.engines.base import forward_of
+from affstore.models.engines.forward import forward_of
+from affstore.models.engines.torch_network import device_of, in_padded_batches, normalised
+from affstore.models.extractor_specs import FaceExtractorSpec
 from affstore.models.extractors.base import FaceExtractor, FaceOutput
-from affstore.models.extractors.specs import FaceExtractorSpec
-from affstore.models.extractors.torch_network import device_of, in_padded_batches, normalised
 from affstore.models.weights.registry import entry_of
 from affstore.store.contract.errors import SpecError
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 from functools import cache
 from typing import get_args
 
+from affstore.models.extractor_specs import FaceExtractorSpec, Resize, WeightsRef
 from affstore.models.extractors.face.network import FaceNetwork
 from affstore.models.extractors.registry import register_family
-from affstore.models.extractors.specs import FaceExtractorSpec, Resize, WeightsRef
 from affstore.models.weights.registry import TIMM
 from affstore.store.contract.errors import SpecError
 

@@ -3,99 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from affstore.models.extractors.specs import FaceExtractorSpec
+from affstore.models.extractor_specs import FaceExtractorSpec
 from affstore.models.heads.examples import Examples, check, check_varied
+from affstore.models.heads.finetuned.crops import LabelledCrops, looked_at
+from affstore.models.heads.finetuned.fitted import Backbone, FittedFineTuned
 from affstore.models.heads.finetuned.spec import FineTuneSpec
 from affstore.models.heads.trainer_options import TrainerOptions
 from affstore.store.contract.errors import SpecError
 
 if TYPE_CHECKING:
     import torch
-
-
-class LabelledCrops(Protocol):
-    """Labelled frames as a face network sees them; no more crops are in memory than are asked for."""
-
-    @property
-    def y(self) -> NDArray[np.int8]:
-        """The class of each, `(rows, 1)`."""
-
-    @property
-    def frame(self) -> NDArray[np.int64]:
-        """The number of each in its video, from 0, `(rows,)`."""
-
-    def __len__(self) -> int:
-        """How many there are."""
-
-    def read(self, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
-        """The crops of some rows, RGB `(n, size_px, size_px, 3)`, in that order."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class MemoryCrops:
-    """Labelled crops of one video, of all its frames, that lie in memory.
-
-    Attributes:
-        crops: `(rows, size_px, size_px, 3)`.
-        y: `(rows, 1)`.
-    """
-
-    crops: NDArray[np.uint8]
-    y: NDArray[np.int8]
-
-    def __post_init__(self) -> None:
-        if len(self.crops) != len(self.y):
-            raise SpecError(f"There must be a label for each crop; found {len(self.y)} for {len(self.crops)}.")
-
-    def __len__(self) -> int:
-        return len(self.crops)
-
-    @property
-    def frame(self) -> NDArray[np.int64]:
-        """See `LabelledCrops.frame`."""
-        return np.arange(len(self.crops))
-
-    def read(self, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
-        """See `LabelledCrops.read`."""
-        return self.crops[rows]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Backbone:
-    """What fine-tuning starts from.
-
-    Attributes:
-        extractor: of the pre-trained network.
-        parameters: the network's, by name.
-    """
-
-    extractor: FaceExtractorSpec
-    parameters: Mapping[str, torch.Tensor]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class FittedFineTuned:
-    """A fine-tuned network; holds nothing of torch.
-
-    Attributes:
-        spec: what it was trained by.
-        parameters: of the selected epoch, float32, by the names of the network's state dict. Whole numbers (how many
-            batches a norm has seen) are left out: no output depends on them.
-        curve: one value an epoch each: `loss` (of the training frames, while it moves), and, with validation frames,
-            `val_loss`, `val_accuracy` and `val_f1`.
-        best_epoch: 0-based, the epoch whose parameters these are.
-    """
-
-    spec: FineTuneSpec
-    parameters: dict[str, NDArray[np.float32]]
-    curve: dict[str, NDArray[np.float32]]
-    best_epoch: int
 
 
 def fit_finetuned(  # noqa: PLR0913 - a pre-trained network is two things: what it is, and its parameters
@@ -168,11 +90,6 @@ def predict_finetuned(
         return scores
     powers: NDArray[np.float32] = np.exp(scores - scores.max(axis=1, keepdims=True))
     return np.divide(powers, powers.sum(axis=1, keepdims=True), dtype=np.float32)
-
-
-def looked_at(crops: LabelledCrops, stride: int) -> NDArray[np.int64]:
-    """The rows of the frames that choose the epoch; see `FineTuneSpec.validation_stride`."""
-    return np.flatnonzero((crops.frame + 1) % stride == stride - 1)
 
 
 def _labels(crops: LabelledCrops, rows: slice | NDArray[np.int64]) -> Examples:

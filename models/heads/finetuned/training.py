@@ -12,13 +12,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from affstore.models.engines.torch_network import normalised
 from affstore.models.evaluation.metrics import accuracy, macro_f1
 from affstore.models.evaluation.thresholds import decide
-from affstore.models.extractors.torch_network import normalised
 from affstore.models.heads.checkpoints import Progress, flatten, part_of, read_checkpoint, save_checkpoint
 from affstore.models.heads.class_weights import class_weights
 from affstore.models.heads.event_log import EventLog
-from affstore.models.heads.finetuned.head import Backbone, FittedFineTuned, LabelledCrops, looked_at
+from affstore.models.heads.finetuned.crops import LabelledCrops, looked_at
+from affstore.models.heads.finetuned.fitted import Backbone, FittedFineTuned
 from affstore.models.heads.finetuned.network import Network, checked, smoothed_crossentropy, start_of, to_arrays
 from affstore.models.heads.finetuned.sam import SharpnessAware
 from affstore.models.heads.finetuned.spec import FineTuneSpec

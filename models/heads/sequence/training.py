@@ -9,19 +9,19 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from affstore.models.engines.torch_network import device_of
 from affstore.models.evaluation.metrics import accuracy, au_f1, macro_f1
 from affstore.models.evaluation.thresholds import decide
-from affstore.models.extractors.torch_network import device_of
 from affstore.models.heads.checkpoints import Progress, flatten, part_of, read_checkpoint, save_checkpoint
 from affstore.models.heads.event_log import EventLog
-from affstore.models.heads.moments import moments_of
-from affstore.models.heads.sequence.head import FittedSequence
+from affstore.models.heads.sequence.fitted import FittedSequence
+from affstore.models.heads.sequence.labelled_videos import LabelledVideos
 from affstore.models.heads.sequence.losses import Objective
+from affstore.models.heads.sequence.moments import moments_of
 from affstore.models.heads.sequence.spec import SequenceSpec
 from affstore.models.heads.sequence.tcn_transformer import build, initialise, load_arrays, to_arrays
 from affstore.models.heads.sequence.windows import Batch, one_thread, outputs_of_known, stack
 from affstore.models.heads.trainer_options import TrainerOptions
-from affstore.models.heads.videos import LabelledVideos
 from affstore.models.media.prefetch import prefetch
 from affstore.store.contract.errors import AnnotationError, DeviceMemoryError, SpecError
 from affstore.store.contract.keys import digest_arrays, key_of

@@ -10,12 +10,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from affstore.models.extractors.torch_network import device_of
+from affstore.models.engines.torch_network import device_of
 from affstore.models.heads.sequence.dataset import Streams, merge
+from affstore.models.heads.sequence.labelled_videos import LabelledVideos, Window
 from affstore.models.heads.sequence.losses import activated
 from affstore.models.heads.sequence.spec import SequenceSpec
 from affstore.models.heads.sequence.tcn_transformer import TcnTransformer, build, load_arrays
-from affstore.models.heads.videos import LabelledVideos, Window
 from affstore.store.contract.windows import window_starts
 
 _WINDOWS_A_PASS = {"cpu": 1, "cuda": 32}

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from affstore.models.heads.videos import LabelledVideos, Window
+from affstore.models.heads.sequence.labelled_videos import LabelledVideos, Window
 
 
 @dataclass(slots=True, eq=False)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from affstore.models.extractors.specs import ExtractorSpec, FaceExtractorSpec, Precision
+from affstore.models.extractor_specs import ExtractorSpec, FaceExtractorSpec, Precision
 from affstore.store.contract.errors import DeviceMemoryError, SpecError
 
 if TYPE_CHECKING:

@@ -19,8 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from affstore.models.engines.base import Choice
+from affstore.models.extractor_specs import FaceExtractorSpec
 from affstore.models.extractors.base import FaceOutput
-from affstore.models.extractors.specs import FaceExtractorSpec
 from affstore.models.weights.records import replacing
 from affstore.store.contract.keys import key_of, plain
 

@@ -1,4 +1,4 @@
-"""OpenL3 on torch."""
+"""OpenL3 on torch, which is imported when a network is built: every module of this folder is scanned for its specs."""
 
 from __future__ import annotations
 
@@ -6,17 +6,16 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from affstore.models.extractors.torch_network import Pieces, device_of, forward_pass
-from affstore.models.networks.openl3 import folded, pooled
+from affstore.models.engines.torch_network import Pieces, device_of, forward_pass
+from affstore.models.extractors.audio.openl3_spec import OpenL3Spec
 from affstore.models.networks.spectrogram import Samples, openl3_spectrogram, spectrogram
 from affstore.models.weights.architectures import build, check_layout
 from affstore.models.weights.calibration import settle_batch_norms
 
 if TYPE_CHECKING:
-    from affstore.models.extractors.audio.openl3 import OpenL3Spec
+    import torch
 
 
 _BATCH_ON_GPU = 64
@@ -31,6 +30,10 @@ class OpenL3Torch:
     """
 
     def __init__(self, spec: OpenL3Spec, parameters: Mapping[str, Any], device: str) -> None:
+        import torch
+
+        from affstore.models.networks.openl3 import folded
+
         check_layout(spec.weights.name, parameters, "openl3", 0)
         self._spec, self._device = spec, device_of(device)
         network: Any = build("openl3", 0)
@@ -54,6 +57,10 @@ class OpenL3Torch:
         return self._pieces.run(lambda piece: (self._pass(piece),), seen)[0]
 
     def _pass(self, seen: NDArray[np.float32]) -> NDArray[np.float32]:
+        import torch
+
+        from affstore.models.networks.openl3 import pooled
+
         with forward_pass(self._device, self._spec.precision):
             features = self._network(torch.from_numpy(seen).to(self._device, memory_format=torch.channels_last))
             embedding: NDArray[np.float32] = pooled(features, self._spec.width).float().cpu().numpy()
@@ -70,6 +77,10 @@ def settled(drawn: Mapping[str, torch.Tensor], heard: Samples, representation: s
         heard: `(n, 48000)`.
         representation: of the network.
     """
+    import torch
+
+    from affstore.models.networks.openl3 import pooled
+
     seen = openl3_spectrogram(representation, "kapre", heard.shape[1])
     network: Any = build("openl3", 0)
     network.load_state_dict(dict(drawn), strict=False, assign=True)

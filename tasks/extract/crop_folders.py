@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from affstore import FeatureStore
-from affstore.models.extractors.specs import FaceExtractorSpec
+from affstore.models.extractor_specs import FaceExtractorSpec
 from affstore.models.face_pass import Face, embed_faces
 from affstore.models.faces.crop_pictures import CropPictures
 from affstore.store.contract.errors import MediaError, SourceError

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from affstore.models.networks.openl3 import LAYERS
+from affstore.models.extractors.audio.openl3_spec import HOW_TO_INSTALL, OpenL3Spec
 from affstore.models.networks.spectrogram import Samples
 from affstore.models.weights.architectures import check_layout
 from affstore.store.contract.errors import SpecError
-
-if TYPE_CHECKING:
-    from affstore.models.extractors.audio.openl3 import OpenL3Spec
 
 _NORM = ("weight", "bias", "running_mean", "running_var")
 _CONVOLUTION = ("weight", "bias")
@@ -62,8 +59,6 @@ class OpenL3Package:
 
 
 def _package() -> Any:
-    from affstore.models.extractors.audio.openl3 import HOW_TO_INSTALL
-
     try:
         import openl3
         import openl3.models
@@ -77,6 +72,8 @@ def _package() -> Any:
 
 def _as_keras(parameters: Mapping[str, Any]) -> list[NDArray[np.float32]]:
     """The parameters in the order and the layout of the package's model."""
+    from affstore.models.networks.openl3 import LAYERS
+
     arrays = []
     for layer in LAYERS:
         for kind in _NORM if f"{layer}.running_mean" in parameters else _CONVOLUTION:

@@ -1,0 +1,98 @@
+"""Run what was requested: with a Prefect server and a task runner where there is anything to compute."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+
+from affstore import FeatureStore
+from affstore.flows.request import Request, RunResult
+from affstore.flows.runners.base import RunnerSpec
+from affstore.flows.server import Server, prefect_server
+from affstore.flows.watch import Watcher, shown_by
+from affstore.store.contract.errors import AffstoreError, SpecError
+from affstore.tasks.cancellation import reset_cancellation
+from affstore.tasks.plan_rows import PlanRow
+
+
+def run_pipeline(request: Request, runner: RunnerSpec, watcher: Watcher) -> RunResult:
+    """Run the DAG; see `with_server_and_runner`. Without anything to compute, no Prefect server is started."""
+
+    def work() -> RunResult:
+        from affstore.flows.pipeline import pipeline
+
+        return pipeline(request)
+
+    if not (os.environ.get("PREFECT_API_URL") or request.options.retry) and nothing_to_do(request):
+        with shown_by(watcher):
+            return _call(Server(""), RunnerSpec.of(), work)
+    return with_server_and_runner(request, runner, watcher, work)
+
+
+def nothing_to_do(request: Request) -> bool:
+    """Whether the store has all that a run would compute; the run then only looks, scores and publishes."""
+    try:
+        return not any(row.due and row.asked for row in _wanted(request))
+    except AffstoreError:  # the run says of what, and goes on with the rest
+        return False
+
+
+def _wanted(request: Request) -> Iterator[PlanRow]:
+    """What the plan says of all that a run would see to; what is quick to find out first."""
+    from affstore.tasks.ingest.crop_assignment import match_crops_to_videos
+    from affstore.tasks.ingest.incoming_files import incoming_files
+    from affstore.tasks.planning.head_runs import plan_with
+    from affstore.tasks.planning.incoming_files import arrival_rows, named_videos, unmatched_crop_rows
+    from affstore.tasks.planning.plan import plan
+
+    store, inputs = FeatureStore(request.context.store_url), request.inputs
+    records = store.records()
+    given = match_crops_to_videos(records, inputs.crops)
+    rows = plan(records, request.profile, given)
+    if request.everything:
+        yield from rows
+        yield from plan_with(store, rows, request.experiments)
+    arriving = incoming_files(store, inputs.digests()[0], request.options)
+    if not request.everything:
+        named = named_videos(arriving, given)
+        yield from (row for row in rows if row.address.video in named)
+    yield from arrival_rows(store, arriving, inputs.annotations)
+    yield from unmatched_crop_rows(given, arriving)
+
+
+def with_server_and_runner[T](request: Request, runner: RunnerSpec, watcher: Watcher, work: Callable[[], T]) -> T:
+    """Call `work`, shown by a Prefect server of its own unless `PREFECT_API_URL` names one.
+
+    Args:
+        request: what the flows that `work` calls do.
+        runner: how to fan out.
+        watcher: told what happens.
+        work: calls a stage; Prefect is not to be imported before it is called.
+
+    Raises:
+        SpecError: the runner cannot reach the store or the server.
+    """
+    if runner.elsewhere and not os.environ.get("PREFECT_API_URL"):
+        raise SpecError(
+            "Workers of a scheduler elsewhere cannot reach a Prefect server that this command starts for itself. "
+            "Start one that they can reach, and set PREFECT_API_URL to it here."
+        )
+    if not runner.kind.in_process and request.context.store_url.startswith("memory:"):
+        raise SpecError(
+            f"A store in memory lives in one process; workers of '{runner.kind.name}' need a folder or s3://bucket/prefix."
+        )
+    watcher.step("starting a Prefect server")
+    with shown_by(watcher), prefect_server(request.runs_folder / "prefect") as server:
+        if server.answers:
+            watcher.server(server.url, server.secret_file)
+        return _call(server, runner, work)
+
+
+def _call[T](server: Server, runner: RunnerSpec, work: Callable[[], T]) -> T:
+    """Call `work` on a runner, shown by a server if there is one."""
+    reset_cancellation()
+    with runner.start() as task_runner_in_use:
+        from affstore.flows.stage import run_on
+
+        with run_on(server, task_runner_in_use):
+            return work()
