@@ -18,7 +18,7 @@ from affstore.store.contract.errors import SourceError
 from affstore.store.contract.keys import key_of
 from affstore.store.contract.names import check_name, join_subject, name_fault, split_subject, video_name
 from affstore.store.contract.records import Artifact
-from affstore.store.engine.export import export
+from affstore.store.engine.exporters.base import export
 from affstore.store.engine.reading import find_source
 from affstore.tasks import recipes
 from affstore.tasks.ingest.incoming_files import IncomingFile, IncomingFiles, IngestOptions

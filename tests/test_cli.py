@@ -73,7 +73,7 @@ def test_show_finds_an_artifact_a_video_and_its_alias(url, capsys):
 
 
 def test_export_writes_and_refuses_to_overwrite(url, tmp_path, capsys):
-    output(capsys, "export", tmp_path / "out", "--store", url, "--form", "parquet", "--family", "visual")
+    output(capsys, "export", tmp_path / "out", "--store", url, "--to", "parquet", "--family", "visual")
     assert (tmp_path / "out" / "visual" / "toy.parquet").is_file()
     assert "not empty" in output(capsys, "export", tmp_path / "out", "--store", url, code=2).err
 
@@ -131,6 +131,11 @@ def test_plan_says_what_is_missing_by_its_exit_code_with_the_weights_that_the_st
         (["show", "visual/toy", "--store", "{url}"], 4, "is no address of an artifact"),
         (["show", "b", "--store", "{url}"], 4, "has no video 'b'"),
         (["export", "{empty}", "--store", "{url}", "--family", "visuals"], 2, "Did you mean 'visual'?"),
+        (
+            ["export", "{empty}", "--store", "{url}", "--to", "parket"],
+            2,
+            "No exporter is called 'parket'.",
+        ),
         (["weights", "import", "enet_b0_8_best_vgaff", "{video}"], 2, "Did you mean 'enet_b0_8_best_vgaf'?"),
         (["weights", "import", "enet_b0_8_best_vgaf", "/nowhere.pt"], 5, "no file '/nowhere.pt'"),
         (["weights", "import", "enet_b0_8_best_vgaf", "{video}"], 5, "not the published file"),

@@ -23,7 +23,7 @@ from affstore.store.contract.errors import SchemaError, StoreError
 from affstore.store.contract.records import Address
 from affstore.store.contract.schema import layout_version
 from affstore.store.contract.windows import WindowSpec
-from affstore.store.engine.export import export
+from affstore.store.engine.exporters.base import export
 from affstore.store.engine.upgrade import plan_upgrade, upgrade
 from tests.factories import commit, source, visual
 
@@ -171,7 +171,7 @@ PLAN = ("plan", "--weights", "untrained")
 
 
 @pytest.mark.parametrize(
-    "command", [("status",), ("export", "--form", "parquet"), pytest.param(PLAN, marks=[pytest.mark.slow])]
+    "command", [("status",), ("export", "--to", "parquet"), pytest.param(PLAN, marks=[pytest.mark.slow])]
 )
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_a_damaged_record_is_one_sentence_in_every_command(damage, command, tmp_path, capsys):

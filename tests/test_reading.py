@@ -17,7 +17,7 @@ from affstore.store.contract.labels import task_space
 from affstore.store.contract.records import Address, Artifact
 from affstore.store.contract.schema import family
 from affstore.store.engine import draft
-from affstore.store.engine.export import export
+from affstore.store.engine.exporters.base import export
 from tests.factories import commit, source
 
 FRAMES = 12

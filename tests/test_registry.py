@@ -7,7 +7,7 @@ from importlib import invalidate_caches, metadata
 import pytest
 
 from affstore.store.contract.errors import DuplicateNameError, PluginError, UnknownNameError
-from affstore.store.contract.registry import OWN, Registry
+from affstore.store.contract.registry import OWN, Fault, Registry
 
 
 @pytest.fixture
@@ -87,6 +87,21 @@ def test_a_plugin_for_another_contract_says_which_and_what_to_do(site, code, fou
     site("old", "old_things", code, jug="Old")
     with pytest.raises(PluginError, match=f"{found}.*has contract 2.*Update the package"):
         things().get("jug")
+
+
+def test_a_plugin_that_ends_python_on_import_is_named_and_the_rest_works(site):
+    site("broken", "broken_things", "raise SystemExit('no licence')\n", ladle="Ladle")
+    assert "spoon" in things().names()
+    assert "SystemExit when it was imported: no licence" in things().faults()[0].reason
+
+
+def test_an_object_of_another_class_is_a_fault(site):
+    site("cutlery", "knives", "class Knife:\n    contract = 2\nknife = Knife()\n", knife="knife", class_="Knife")
+    things().base = Fault
+    with pytest.raises(PluginError, match=r"it is a Knife, not an object of .*registry\.Fault"):
+        things().get("knife")
+    with pytest.raises(PluginError, match=r"it is the class Knife, not an object of"):
+        things().get("class_")
 
 
 def test_two_plugins_with_one_name_are_both_named_and_neither_is_used(site):

@@ -27,7 +27,7 @@ from affstore.store.contract.errors import (
 )
 from affstore.store.contract.records import Address
 from affstore.store.contract.windows import WindowSpec
-from affstore.store.engine.export import export
+from affstore.store.engine.exporters.base import export
 from tests.factories import CODE, commit, source, visual
 
 

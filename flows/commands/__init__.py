@@ -26,4 +26,4 @@ class Command:
     contract: int | None = None
 
 
-COMMANDS: Registry[Command] = Registry("command", __name__, "affstore.commands")
+COMMANDS: Registry[Command] = Registry("command", __name__, "affstore.commands", base=Command)

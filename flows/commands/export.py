@@ -3,34 +3,33 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
 
 from affstore.flows.commands import COMMANDS, Command
-from affstore.flows.commands.options import DEFAULT_STORE, At, DryRun, Json, Store, print_json
+from affstore.flows.commands.options import DEFAULT_STORE, At, Flag, Json, Store, print_json
 from affstore.flows.watch import to_terminal
 
 
 def export(
-    to: Path,
+    folder: Path,
     /,
     *,
     store: Store = DEFAULT_STORE,
     at: At = None,
-    form: Literal["zarr", "parquet"] = "zarr",
+    to: str = "zarr",
     family: tuple[str, ...] = (),
-    dry_run: DryRun = False,
+    dry_run: Flag = False,
     json: Json = False,
 ) -> int:
-    """Copy the store, or some families of it, as ordinary Zarr v3 or as Parquet with a row a frame.
+    """Copy the store, or some families of it, for other tools: as ordinary Zarr v3 or as Parquet with a row a frame.
 
-    Example: affstore export embeddings --form parquet --family visual --family audio
+    Example: affstore export embeddings --to parquet --family visual --family audio
 
     Parameters
     ----------
-    to
+    folder
         A folder that is empty or does not exist.
-    form
-        `zarr` or `parquet`.
+    to
+        `zarr`, `parquet`, or another format that `affstore list exporters` names.
     family
         source, face, visual, audio, label, head or prediction; may be given several times; all without it.
     dry_run
@@ -38,17 +37,19 @@ def export(
     """
     from affstore import FeatureStore
     from affstore.store.contract.schema import family as known_family
-    from affstore.store.engine.export import export as copy
+    from affstore.store.engine.exporters.base import EXPORTERS
+    from affstore.store.engine.exporters.base import export as copy
 
     for name in family:
         known_family(name)
+    EXPORTERS.get(to)
     opened = FeatureStore(store, at)
     records = opened.records(*family)
-    written = [] if dry_run else copy(opened, records, to, form)
+    written = [] if dry_run else copy(opened, records, folder, to)
     if json:
         print_json({"artifacts": [r.address.path for r in records], "written": [str(path) for path in written]})
     else:
-        to_terminal(f"{len(records)} artifacts {'would be ' if dry_run else ''}copied to {to}")
+        to_terminal(f"{len(records)} artifacts {'would be ' if dry_run else ''}copied to {folder}")
     return 0
 
 

@@ -87,7 +87,7 @@ class RunnerKind[O: RunnerOptions](ABC):
         return False
 
 
-RUNNERS: Registry[RunnerKind[Any]] = Registry("runner", "affstore.flows.runners", "affstore.runners")
+RUNNERS: Registry[RunnerKind[Any]] = Registry("runner", "affstore.flows.runners", "affstore.runners", base=RunnerKind)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from affstore.flows.stage import stage
 from affstore.flows.watch import watching
 from affstore.store.contract.errors import StoreError
 from affstore.store.contract.records import Record
-from affstore.store.engine.export import export
+from affstore.store.engine.exporters.base import export
 from affstore.tasks.outcomes import Outcome, refused
 from affstore.tasks.predict.publish import publish_experiment
 from affstore.tasks.specs import HeadRun, WorkerContext

@@ -6,6 +6,7 @@ import importlib
 import pkgutil
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
+from typing import Any
 
 from affstore.store.contract.errors import DuplicateNameError, PluginError, UnknownNameError
 
@@ -43,10 +44,11 @@ class Registry[T]:
         group: of entry points, e.g. `affstore.extractors`.
         contract: number of the contract that plugins of this kind must be written for; an object says which one it
             follows by its attribute `contract`.
+        base: class that a plugin's object must be an instance of.
     """
 
-    def __init__(self, kind: str, package: str, group: str, contract: int = 1) -> None:
-        self.kind, self.package, self.group, self.contract = kind, package, group, contract
+    def __init__(self, kind: str, package: str, group: str, contract: int = 1, base: type[Any] = object) -> None:
+        self.kind, self.package, self.group, self.contract, self.base = kind, package, group, contract, base
         self._things: dict[str, T] = {}
         self._origins: dict[str, str] = {}
         self._faults: dict[str, Fault] = {}
@@ -120,7 +122,7 @@ class Registry[T]:
         origin = _origin(entry)
         try:
             thing = entry.load()
-        except Exception as error:  # noqa: BLE001 - a plugin's import may raise anything, and the others must work
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever a plugin's import raises, the others must work
             self._fault(entry, f"raised {type(error).__name__} when it was imported: {error}")
             return
         written_for = getattr(thing, "contract", None)
@@ -130,6 +132,10 @@ class Registry[T]:
             )
             ours = f"this affstore has contract {self.contract} for {self.kind}s"
             self._fault(entry, f"{said}; {ours}. Update the package")
+            return
+        if not isinstance(thing, self.base):
+            found = f"the class {thing.__name__}" if isinstance(thing, type) else f"a {type(thing).__name__}"
+            self._fault(entry, f"is {found}, not an object of {self.base.__module__}.{self.base.__name__}")
             return
         try:
             self.register(entry.name, thing, origin)

@@ -1,81 +1,50 @@
-"""Copies of the store for tools that know nothing of it: ordinary Zarr v3, and Parquet.
-
-Both say in their own way where nothing is: Zarr by NaN, Parquet by null. Both name classes, units and instants.
-"""
+"""Export as Parquet: tables with a row a frame."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import groupby, product
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-import zarr
 
 from affstore.store.contract import schema
 from affstore.store.contract.errors import SpecError
 from affstore.store.contract.records import Record
 from affstore.store.engine.datasets import dataset_of
+from affstore.store.engine.exporters.base import EXPORTERS, Exporter
 from affstore.store.engine.feature_store import FeatureStore
-from affstore.store.engine.places import translate_errors
 
 if TYPE_CHECKING:
     import xarray as xr
-
-Format = Literal["zarr", "parquet"]
 
 _PREFIXES = {"logits": "logit_", "raw": "raw_", "smoothed": "smoothed_", "prediction": "prediction_"}
 """Of the columns that an array becomes; those of any other array are called by their classes or units alone."""
 
 
-def export(store: FeatureStore, records: Sequence[Record], to: Path, form: Format) -> list[Path]:
-    """Copy artifacts out of the store.
+class ParquetExporter(Exporter):
+    """A file for each family and producer, as `visual/emotieffnet_b0.parquet`, with a row a frame.
 
-    `zarr` makes one Zarr v3 hierarchy at `to`, records and all, in the store's own tree, as `open_xarray` shows it.
-    `parquet` makes one file for each family and producer, e.g. `to/visual/emotieffnet_b0.parquet`, with one row a frame
-    and its video, subject, frame number and time; a column for each class, unit or axis, and the embedding as a list; a
-    row group a video, so that it can be read piecewise.
-
-    Returns:
-        What was written.
-
-    Raises:
-        SpecError: `to` exists and is not empty.
+    Null says that nothing is there. A row has its video, subject, frame number and time, a column for each class, unit
+    or axis, and the embedding as a list. A video is a row group, so that a file can be read piecewise.
     """
-    if to.exists() and any(to.iterdir() if to.is_dir() else [to]):
-        raise SpecError(f"Nothing is exported over what exists: '{to}' is not empty. Name another place.")
-    with translate_errors(str(to), "Exporting to"):
-        return _to_zarr(store, records, to) if form == "zarr" else list(_to_parquet(store, records, to))
 
+    name = "parquet"
+    description = "a file for each family and producer with a row a frame and named columns; null where nothing is"
 
-def _to_zarr(store: FeatureStore, records: Sequence[Record], to: Path) -> list[Path]:
-    root = zarr.create_group(str(to), attributes={"exported_from": store.url, "snapshot": store.snapshot})
-    for record in records:
-        source = store.group(record.address)
-        target = root.create_group(record.address.path)
-        if "frames" in record.attributes:
-            dataset = dataset_of(store, record)
-            chunks = {
-                name: {"chunks": array.shards or array.chunks} for name, array in source.arrays() if name in dataset
-            }
-            dataset.to_zarr(root.store, group=target.path, mode="a", consolidated=False, encoding=chunks)
-        else:
-            for name, array in store.read(record.address).items():
-                target.create_array(name, data=array)
-        target.update_attributes(dict(source.attrs))
-    return [to]
-
-
-def _to_parquet(store: FeatureStore, records: Sequence[Record], to: Path) -> Iterable[Path]:
-    framed = [record for record in records if "frames" in record.attributes]
-    for (name, producer), group in groupby(framed, lambda record: (record.address.family, record.address.producer)):
-        path = to / name / f"{producer or name}.parquet"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _write_parquet(store, list(group), path)
-        yield path
+    def write(self, store: FeatureStore, records: Sequence[Record], folder: Path) -> list[Path]:
+        """Write the files; artifacts without frames, such as heads, have no rows and are left out."""
+        framed = [record for record in records if "frames" in record.attributes]
+        written = []
+        for (name, producer), group in groupby(framed, lambda one: (one.address.family, one.address.producer)):
+            path = folder / name / f"{producer or name}.parquet"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _write_parquet(store, list(group), path)
+            written.append(path)
+        return written
 
 
 def _write_parquet(store: FeatureStore, records: Sequence[Record], path: Path) -> None:
@@ -130,3 +99,6 @@ def _columns(array: xr.DataArray, record: Record, kind: pa.DataType) -> Iterator
         missing = np.isnan(values).any(axis=1) if values.dtype.kind == "f" else np.zeros(len(values), bool)
         flat = pa.array(values.reshape(-1))
         yield name, pa.FixedSizeListArray.from_arrays(flat, values.shape[1], mask=pa.array(missing))
+
+
+EXPORTERS.register(ParquetExporter.name, ParquetExporter())

@@ -1,0 +1,62 @@
+"""What an exporter is: it copies artifacts for tools that do not know the store. A file here or a plugin adds one."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+from typing import ClassVar
+
+from affstore.store.contract.errors import SpecError
+from affstore.store.contract.records import Record
+from affstore.store.contract.registry import Registry
+from affstore.store.engine.feature_store import FeatureStore
+from affstore.store.engine.places import translate_errors
+
+
+class Exporter(ABC):
+    """A format that artifacts are copied into.
+
+    It says in its own way where nothing is (no face, no sound, no label): never by zeros.
+
+    Attributes:
+        contract: number of this contract that a plugin was written for; today's is 1.
+        name: what it is called on the command line.
+        description: what it writes, in one line.
+        needs: what must be installed for it, as `pip install …`; empty where nothing is missing.
+    """
+
+    contract: ClassVar[int]
+    name: ClassVar[str]
+    description: ClassVar[str]
+    needs: ClassVar[str] = ""
+
+    @abstractmethod
+    def write(self, store: FeatureStore, records: Sequence[Record], folder: Path) -> list[Path]:
+        """Copy the artifacts of these records into a folder that is empty or does not exist.
+
+        Returns:
+            What was written.
+        """
+
+
+EXPORTERS: Registry[Exporter] = Registry(
+    "exporter", "affstore.store.engine.exporters", "affstore.exporters", base=Exporter
+)
+
+
+def export(store: FeatureStore, records: Sequence[Record], folder: Path, exporter: str) -> list[Path]:
+    """Copy artifacts out of the store, by the exporter of that name.
+
+    Returns:
+        What was written.
+
+    Raises:
+        UnknownNameError: there is no such exporter.
+        SpecError: `folder` exists and is not empty.
+    """
+    chosen = EXPORTERS.get(exporter)
+    if folder.exists() and any(folder.iterdir() if folder.is_dir() else [folder]):
+        raise SpecError(f"Nothing is exported over what exists: '{folder}' is not empty. Name another place.")
+    with translate_errors(str(folder), "Exporting to"):
+        return chosen.write(store, records, folder)
