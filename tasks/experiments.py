@@ -14,6 +14,7 @@ from affstore.models.evaluation.evaluate import EvaluationSpec, SmoothOver, Tune
 from affstore.models.evaluation.metrics import Scores
 from affstore.models.postprocess import AfterLast
 from affstore.store.contract.errors import SpecError
+from affstore.store.contract.labels import LabelSpace
 from affstore.store.contract.records import Provenance
 from affstore.tasks.specs import HeadRun
 
@@ -47,11 +48,11 @@ class Experiment:
         name: `abaw6/table5/emotieffnet-smoothed`.
         title: as the paper's table has it.
         source: `ABAW6 Table 5`.
-        task: `expr`, `au` or `va`.
+        task: the name of what it predicts: `expr`, `au`, `va`, or a user's label space.
         heads: everything that is trained for it; rows that name equal heads share them.
         method: how their outputs become one.
         smooth_frames: half a window of the box filter, applied to what each head says.
-        thresholds: of action units: `half` for .5 each, `tuned` for the best of each on the frames that choose, or the
+        thresholds: of units: `half` for .5 each, `tuned` for the best of each on the frames that choose, or the
             papers' own.
         without: classes whose frames are left out, and which are never predicted (ABAW6 Table 4, "w/o Other").
         smooth_over: see `affstore.models.evaluation.evaluate.EvaluationSpec`.
@@ -95,6 +96,11 @@ class Experiment:
             raise SpecError(f"Row '{self.name}' has a head that sees faces; only one of sound alone `requires` some.")
 
     @property
+    def space(self) -> LabelSpace:
+        """What it predicts."""
+        return self.heads[0].space
+
+    @property
     def producer(self) -> str:
         """How its results are called in the store."""
         return self.name.replace("/", ".")
@@ -103,7 +109,7 @@ class Experiment:
     def judging(self) -> EvaluationSpec:
         """What of it the arithmetic needs."""
         return EvaluationSpec(
-            self.task,
+            self.heads[0].head.task,
             self.method,
             self.smooth_frames,
             self.thresholds,
@@ -120,7 +126,7 @@ class SubjectPrediction:
     Attributes:
         name: as Aff-Wild2 writes it, with the subject.
         scores: `(frames, outputs)`: what the decision was taken on.
-        label: `(frames, 1 | 12 | 2)`: the decision.
+        label: `(frames, columns)`: the decision.
         value: of the same shape: the annotation.
         known: of the same shape: where it is scored.
     """

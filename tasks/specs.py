@@ -18,6 +18,7 @@ from affstore.models.heads.kinds import HeadSpec
 from affstore.models.heads.splits import SplitSpec
 from affstore.store.contract.errors import SpecError
 from affstore.store.contract.keys import canonical
+from affstore.store.contract.labels import LabelSpace, task_space
 from affstore.store.contract.records import Provenance
 
 FEATURE_ARRAYS = ("embedding", "logits", "valence_arousal", "affect")
@@ -150,7 +151,7 @@ class PostProcessing:
 
     Attributes:
         smooth_frames: half a window of the box filter; 50 means 101 frames (ABAW6 §3.4 and its notebook).
-        thresholds: of action units: `half` for .5 each, `tuned` for the best of each unit on validation frames.
+        thresholds: of units: `half` for .5 each, `tuned` for the best of each unit on validation frames.
         version: raised whenever the same spec would give other numbers.
     """
 
@@ -199,5 +200,10 @@ class HeadRun:
 
     @property
     def task(self) -> str:
-        """`expr`, `au` or `va`."""
-        return self.head.task
+        """The name of what it predicts: `expr`, `au`, `va`, or a user's label space."""
+        return str(self.head.task)
+
+    @property
+    def space(self) -> LabelSpace:
+        """What it predicts."""
+        return task_space(self.head.task)

@@ -208,7 +208,7 @@ def test_parts_of_different_label_spaces_are_both_named():
     said = {"eight": np.zeros((3, 8), np.float32), "twelve": np.zeros((3, 12), np.float32)}
     with pytest.raises(SpecError, match="'eight' with 8 and 'twelve' with 12"):
         combined(Blend(HeadOutput("eight"), HeadOutput("twelve"), given_value(0.5)), said)
-    with pytest.raises(SpecError, match="Only the 8 expressions"):
+    with pytest.raises(SpecError, match="Only classes are chosen by a rule"):
         combined(ConfidenceGate(HeadOutput("twelve"), HeadOutput("twelve"), given_value(0.5)), said)
 
 

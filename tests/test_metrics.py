@@ -212,7 +212,7 @@ def test_decisions_have_the_shape_of_labels():
         decide("au", scores)
     with pytest.raises(SpecError, match="NaN"):
         decide("va", affect * np.nan)
-    with pytest.raises(SpecError, match="only 'au' has 12"):
+    with pytest.raises(SpecError, match="only units that are present"):
         decide("expr", scores, np.full(8, 0.5))
 
 

@@ -326,7 +326,7 @@ def test_outputs_and_labels_that_do_not_fit_are_refused():
         ({"thresholds": "tuned"}, SpecError, "Only action units"),
         ({"task": "au", "thresholds": (0.5,)}, SpecError, "found 1"),
         ({"without": ("Contempt",)}, UnknownNameError, "No class is called 'Contempt'"),
-        ({"task": "va", "without": ("Other",)}, SpecError, "Only classes of expressions"),
+        ({"task": "va", "without": ("Other",)}, SpecError, "Only classes can be left out"),
         ({"smooth_frames": SearchedValue(2.5, ())}, SpecError, "whole number of frames"),
         ({"smooth_frames": SearchedValue(None, (5, -1))}, SpecError, "whole number of frames"),
     ],

@@ -11,6 +11,7 @@ from affstore.flows.provenance import warnings
 from affstore.flows.report.experiment_sections import measured, section, three_decimals
 from affstore.flows.report.pages import Cell, Markup, items, markup, notice, numbers, page, table
 from affstore.flows.report.report_data import PROTOCOLS
+from affstore.models.evaluation.metrics import HEADLINES
 from affstore.store.contract.records import Provenance
 from affstore.tasks.experiments import ExperimentOutcome, ExperimentResult
 
@@ -24,7 +25,6 @@ details.row table { width: auto; } figure { margin: 1rem 0; }
 figure img { max-width: 100%; height: auto; display: block; }
 figcaption { color: #444; font-size: 90%; max-width: 60rem; }
 """
-_HEADLINES = {"expr": "macro F1", "au": "mean F1", "va": "mean CCC"}
 _SAID = frozenset(("store", "snapshot", "weights", "brief", "corpus", "papers_corpus", "notes", "code"))
 
 
@@ -105,7 +105,7 @@ def _comparison(outcomes: Sequence[ExperimentOutcome]) -> str:
 def _rows(outcome: ExperimentOutcome) -> list[list[str | Cell]]:
     """A line for each measure of a row: the headline, and whatever else the paper gives."""
     row, by_protocol = outcome.row, {shown.protocol: shown for shown in outcome.shown}
-    headline = outcome.shown[0].scores.headline if outcome.shown else _HEADLINES[row.task]
+    headline = outcome.shown[0].scores.headline if outcome.shown else HEADLINES[row.space.kind][0]
     measures = list(dict.fromkeys([headline, *row.paper]))
     if not outcome.shown and row.paper:
         measures = list(row.paper)

@@ -11,7 +11,7 @@ import numpy as np
 
 from affstore.flows.report.pages import Markup, markup, notice, numbers, table
 from affstore.flows.report.report_data import PROTOCOLS, class_names, counted, judged
-from affstore.store.contract.labels import task_space
+from affstore.store.contract.labels import SpaceKind
 from affstore.tasks.experiments import ExperimentOutcome, ExperimentResult
 
 if TYPE_CHECKING:
@@ -102,8 +102,8 @@ def _numbers(results: Sequence[ExperimentResult]) -> Iterable[str]:
     shown = [one for one in results if one.videos]
     if not shown:
         return
-    space = task_space(shown[0].row.task)
-    if space.kind == "scale":
+    space = shown[0].row.space
+    if space.kind in (SpaceKind.INTENSITIES, SpaceKind.VALUES):
         return
     names, counts = class_names(shown[0]), _annotated(shown[0])
     head = ["", *numbers(["frames annotated", *(f"F1, {PROTOCOLS[one.protocol]}" for one in shown)])]
@@ -113,7 +113,7 @@ def _numbers(results: Sequence[ExperimentResult]) -> Iterable[str]:
     ]
     yield table(head, rows)
     yield f"<p>{shown[0].scores.frames:,} frames of {len(shown[0].videos):,} videos were scored.</p>"
-    if space.kind == "one_of":
+    if space.kind is SpaceKind.CLASSES:
         yield from (_matrix(one) for one in shown)
 
 
@@ -130,7 +130,7 @@ def _matrix(shown: ExperimentResult) -> str:
 
 def _annotated(shown: ExperimentResult) -> list[int]:
     """In how many scored frames each class or unit is annotated."""
-    if task_space(shown.row.task).kind == "one_of":
+    if shown.row.space.kind is SpaceKind.CLASSES:
         return counted(shown).sum(axis=1).tolist()
     return judged(shown)[1].astype(np.int64).sum(axis=0).tolist()
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from affstore.models.ensembles.spec import Blend, ConfidenceGate, Ensemble, HeadOutput, SearchedValue, heads_of, parts
 from affstore.store.contract.errors import SpecError
-from affstore.store.contract.labels import EXPR, kept_classes
+from affstore.store.contract.labels import EXPR, LabelSpace, SpaceKind, kept_classes
 
 Values = NDArray[np.float32]
 Outputs = Mapping[str, Values]
@@ -17,57 +17,60 @@ Outputs = Mapping[str, Values]
 stands among them by its own name; see `affstore.models.ensembles.spec.streams`."""
 
 OTHER = "Other"
-_OTHER = EXPR.names.index(OTHER)
 
 
-def combined(method: Ensemble, outputs: Outputs) -> Values:
+def combined(method: Ensemble, outputs: Outputs, space: LabelSpace = EXPR) -> Values:
     """Scores `(frames, outputs)` whose likeliest class, or which above a threshold, is what the method decides.
 
     Args:
         method: with a value for each of its numbers.
         outputs: of every head that the method names.
+        space: what is predicted; rules about classes are for classes alone, and `TwoStageOther` for those with Other.
 
     Raises:
-        SpecError: a head is missing or says NaN, a number has no value, or two parts have different label spaces.
+        SpecError: a head is missing or says NaN, a number has no value, two parts have different label spaces, or the
+            space has not the classes that a rule is about.
     """
     if isinstance(method, HeadOutput):
         return output_of(method.head, outputs)
     if str(method) in outputs:
         return output_of(str(method), outputs)
-    found = _said_by_parts(method, outputs)
+    found = _said_by_parts(method, outputs, space)
     if isinstance(method, Blend):
         return _mixed(_value(method.weight), *found)
-    if found[0].shape[1] != len(EXPR):
-        raise SpecError(
-            f"Only the {len(EXPR)} expressions know Other; {_name(method)} have {found[0].shape[1]} outputs."
-        )
+    if space.kind is not SpaceKind.CLASSES or found[0].shape[1] != len(space):
+        raise SpecError(f"Only classes are chosen by a rule; {_name(method)} have {found[0].shape[1]} outputs.")
+    other = (OTHER,) if OTHER in space.names else ()
     if isinstance(method, ConfidenceGate):
-        sure = ruled_out(found[0], (OTHER,))
+        sure = ruled_out(found[0], other, space)
         fires = sure.max(axis=1, keepdims=True) > np.float32(_value(method.threshold))
         return np.where(fires, sure, found[1])
+    if not other:
+        raise SpecError(f"The label space '{space}' has no class {OTHER}, which {_name(method)} should decide about.")
     # Of two parts, the one that decides is also what counts where it says Other.
     decides, where_other, elsewhere = found if len(found) == 3 else (found[0], *found)
     if method.variant == "seven_after_smoothing":
-        elsewhere = ruled_out(elsewhere, (OTHER,))
-    return np.where(decides.argmax(axis=1)[:, None] == _OTHER, where_other, elsewhere)
+        elsewhere = ruled_out(elsewhere, other, space)
+    return np.where(decides.argmax(axis=1)[:, None] == space.names.index(OTHER), where_other, elsewhere)
 
 
-def ruled_out(scores: Values, without: tuple[str, ...]) -> Values:
-    """Scores of expressions with those of some classes put below every other of their row, so that none is likeliest.
+def ruled_out(scores: Values, without: tuple[str, ...], space: LabelSpace = EXPR) -> Values:
+    """Scores of classes with those of some classes put below every other of their row, so that none is likeliest.
 
     Args:
-        scores: `(frames, 8)`.
+        scores: `(frames, classes)`.
         without: the classes that are never to be said; with none, `scores` itself.
+        space: of the classes.
 
     Raises:
         SpecError: there is no such class, or every class is ruled out.
     """
     if not without:
         return scores
-    kept = kept_classes("expr", without)
+    kept = kept_classes(space, without)
     masked = scores.copy()
     lowest = scores[:, kept].min(axis=1)
-    for column in sorted(set(range(len(EXPR))) - set(kept)):
+    for column in sorted(set(range(len(space))) - set(kept)):
         masked[:, column] = lowest - np.abs(lowest) - 1
     return masked
 
@@ -93,9 +96,9 @@ def _mixed(weight: float, first: Values, second: Values) -> Values:
     return np.float32(weight) * first + np.float32(1 - weight) * second
 
 
-def _said_by_parts(method: Ensemble, outputs: Outputs) -> list[Values]:
+def _said_by_parts(method: Ensemble, outputs: Outputs, space: LabelSpace) -> list[Values]:
     """What the parts of a method say, after checking that they speak of the same."""
-    found = [(_name(part), combined(part, outputs)) for part in parts(method)]
+    found = [(_name(part), combined(part, outputs, space)) for part in parts(method)]
     if len({said.shape[1] for _, said in found}) > 1:
         widths = " and ".join(f"{name} with {said.shape[1]}" for name, said in found)
         raise SpecError(f"A blend needs parts of one label space; found {widths} outputs a frame.")

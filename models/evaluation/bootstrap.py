@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from affstore.models.evaluation.metrics import class_counts, confusion_matrix, f1, unit_counts
 from affstore.store.contract.errors import AnnotationError, SpecError
-from affstore.store.contract.labels import kept_classes, task_space
+from affstore.store.contract.labels import SpaceKind, Task, kept_classes, task_space
 from affstore.store.contract.names import split_subject
 
 LEVEL = 0.95
@@ -24,7 +24,7 @@ _ROUNDING = 1e-12
 
 
 def bootstrap_interval(
-    task: str, videos: Sequence[Decided], without: tuple[str, ...] = (), draws: int = 1000, seed: int = 0
+    task: Task, videos: Sequence[Decided], without: tuple[str, ...] = (), draws: int = 1000, seed: int = 0
 ) -> tuple[float, float]:
     """Where the headline of `metrics.score` lies in 95 % of the draws of as many videos, with replacement.
 
@@ -32,9 +32,9 @@ def bootstrap_interval(
     the papers, a frame is scored where all of its columns are known.
 
     Args:
-        task: `expr`, `au` or `va`.
+        task: what is predicted.
         videos: of which the headline is reported, subjects of one video together (see `whole_videos`).
-        without: classes of `expr` that do not count.
+        without: classes that do not count.
         draws: how many.
         seed: of the draws.
 
@@ -68,7 +68,7 @@ def whole_videos(subjects: Iterable[tuple[str, Decided]]) -> list[Decided]:
     ]
 
 
-def _scored(task: str, video: Decided, without: tuple[str, ...]) -> tuple[NDArray[Any], NDArray[Any]]:
+def _scored(task: Task, video: Decided, without: tuple[str, ...]) -> tuple[NDArray[Any], NDArray[Any]]:
     """The decisions and labels of the frames that are scored."""
     decision, value, known = video
     rows = known.all(axis=1)
@@ -78,21 +78,24 @@ def _scored(task: str, video: Decided, without: tuple[str, ...]) -> tuple[NDArra
 
 
 def _headlines(
-    task: str, scored: Sequence[tuple[NDArray[Any], NDArray[Any]]], times: NDArray[np.float64], without: tuple[str, ...]
+    task: Task,
+    scored: Sequence[tuple[NDArray[Any], NDArray[Any]]],
+    times: NDArray[np.float64],
+    without: tuple[str, ...],
 ) -> NDArray[np.float64]:
     """The headline of each draw, from sums over videos of what it depends on.
 
     Args:
-        task: `expr`, `au` or `va`.
+        task: what is predicted.
         scored: of each video, decisions and labels.
         times: `(draws, videos)`: how often each is drawn.
         without: classes that do not count.
     """
     space = task_space(task)
-    if space.kind == "scale":
+    if space.kind in (SpaceKind.INTENSITIES, SpaceKind.VALUES):
         origin = np.concatenate([part[0] for part in scored[0]]).astype(np.float64).reshape(2, -1)
         return _ccc(_summed(times, [_moments(*video, origin) for video in scored]), origin[0] - origin[1]).mean(axis=1)
-    if space.kind == "any_of":
+    if space.kind is SpaceKind.UNITS:
         return f1(_summed(times, [unit_counts(*video) for video in scored])).mean(axis=1)
     counts = [class_counts(confusion_matrix(*video, len(space))) for video in scored]
     return f1(_summed(times, counts))[:, kept_classes(task, without)].mean(axis=1)

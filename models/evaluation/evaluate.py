@@ -23,7 +23,7 @@ from affstore.models.evaluation.metrics import Scores, score
 from affstore.models.evaluation.thresholds import decide
 from affstore.models.postprocess import AfterLast, box_smooth, smooth_gaps
 from affstore.store.contract.errors import AnnotationError, SpecError
-from affstore.store.contract.labels import AU, kept_classes, task_space
+from affstore.store.contract.labels import SpaceKind, Task, kept_classes, task_space
 
 SmoothOver = Literal["own", "faces", "labelled_faces"]
 
@@ -68,7 +68,7 @@ class EvaluationSpec:
     """How outputs become decisions, with what is still to be chosen.
 
     Attributes:
-        task: `expr`, `au` or `va`.
+        task: what is predicted.
         method: how the outputs of several heads become one.
         smooth_frames: half a window of the box filter, applied to what each head says.
         thresholds: of action units: `half` for .5 each, `tuned` for the best of each on the frames that choose, or the
@@ -83,7 +83,7 @@ class EvaluationSpec:
 
     KIND: ClassVar[str] = "judging"
 
-    task: str
+    task: Task
     method: Ensemble
     smooth_frames: SearchedValue = UNSMOOTHED
     thresholds: Literal["half", "tuned"] | tuple[float, ...] = "half"
@@ -93,13 +93,13 @@ class EvaluationSpec:
 
     def __post_init__(self) -> None:
         kept_classes(self.task, self.without)
-        units = len(AU)
-        if self.thresholds != "half" and self.task != "au":
+        space = task_space(self.task)
+        if self.thresholds != "half" and space.kind is not SpaceKind.UNITS:
             raise SpecError(
                 f"Only action units are decided by thresholds; found '{self.thresholds}' for '{self.task}'."
             )
-        if isinstance(self.thresholds, tuple) and len(self.thresholds) != units:
-            raise SpecError(f"Each of {units} action units has its threshold; found {len(self.thresholds)}.")
+        if isinstance(self.thresholds, tuple) and len(self.thresholds) != len(space):
+            raise SpecError(f"Each of {len(space)} action units has its threshold; found {len(self.thresholds)}.")
         given = () if self.smooth_frames.value is None else (self.smooth_frames.value,)
         for delta in (*self.smooth_frames.grid, *given):
             whole_frames(delta)
@@ -164,7 +164,7 @@ def _smoothed(judging: EvaluationSpec, method: Ensemble, delta: int, video: Eval
     kept = labelled if judging.smooth_over == "labelled_faces" and labelled.any() else seen
 
     def smooth(stream: Ensemble) -> Values:
-        values = combined(stream, video.outputs)
+        values = combined(stream, video.outputs, task_space(judging.task))
         if judging.smooth_over == "own" and judging.after_last_face == "repeat" and isinstance(stream, HeadOutput):
             return box_smooth(values, delta)
         return smooth_gaps(values, kept, delta, judging.after_last_face)
@@ -207,7 +207,7 @@ class EvaluationSet:
             AnnotationError: there are none.
             SpecError: labels are not those of the task.
         """
-        columns = 1 if task_space(judging.task).kind == "one_of" else len(task_space(judging.task))
+        columns = task_space(judging.task).columns
         for video in videos:
             if video.value.shape[1] != columns:
                 found = f"{video.value.shape[1]} in '{video.name}'"
@@ -251,7 +251,8 @@ def _joined(head: str, said: Sequence[Values]) -> Values:
 
 def decide_rows(judging: EvaluationSpec, chosen: TunedParameters, smoothed: Outputs) -> tuple[Values, NDArray[Any]]:
     """Scores and decisions of frames whose outputs are smoothed already."""
-    scores = ruled_out(combined(chosen.method, smoothed), judging.without)
+    space = task_space(judging.task)
+    scores = ruled_out(combined(chosen.method, smoothed, space), judging.without, space)
     thresholds = None if chosen.thresholds is None else np.array(chosen.thresholds)
     return scores, decide(judging.task, scores, thresholds)
 

@@ -1,4 +1,7 @@
-"""The challenge's metrics: macro F1 (EXPR), mean binary F1 (AU), mean CCC (VA), over all known frames together.
+"""How good predictions are: the main measure of each kind of label space, and what else is reported beside it.
+
+Macro F1 of classes (EXPR), mean binary F1 of units (AU), mean CCC of values (VA) and of intensities, over all known
+frames together.
 
 Every F1 is scikit-learn's with `zero_division=0`: a class that is neither annotated nor predicted counts 0 in the
 mean, and the mean is always over all classes of the task. Where `known` is False a cell is not scored; an action unit
@@ -8,7 +11,7 @@ for that).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from affstore.store.contract.errors import AnnotationError, SpecError
-from affstore.store.contract.labels import EXPR, kept_classes, task_space
+from affstore.store.contract.labels import EXPR, LabelSpace, SpaceKind, Task, kept_classes, task_space
 
 Known = NDArray[np.bool_] | None
 
@@ -38,50 +41,166 @@ class Scores:
     frames: int
 
 
+HEADLINES = {
+    SpaceKind.CLASSES: ("macro F1", "F1"),
+    SpaceKind.UNITS: ("mean F1", "F1"),
+    SpaceKind.INTENSITIES: ("mean CCC", "CCC"),
+    SpaceKind.VALUES: ("mean CCC", "CCC"),
+}
+"""By kind of space, the main measure and what it is the mean of, over the space's names."""
+
+
 def score(
-    task: str, prediction: NDArray[Any], value: NDArray[Any], known: Known = None, without: tuple[str, ...] = ()
+    task: Task, prediction: NDArray[Any], value: NDArray[Any], known: Known = None, without: tuple[str, ...] = ()
 ) -> Scores:
-    """The challenge's measure of a task.
+    """The main measure of a label space; of affstore's own, the challenge's.
 
     Args:
-        task: `expr`, `au` or `va`.
+        task: what is predicted.
         prediction: decisions as `affstore.models.evaluation.thresholds.decide` gives them, of the shape of `value`.
-        value: `(frames, 1)` class, `(frames, 12)` 0 or 1, or `(frames, 2)` valence and arousal.
+        value: `(frames, columns)` labels.
         known: of the same shape; everything is known if None.
-        without: classes of `expr` that do not count: frames labelled with one are left out, and every mean is over the
-            others (ABAW6 Table 4, "w/o Other").
+        without: classes that do not count: frames labelled with one are left out, and every mean is over the others
+            (ABAW6 Table 4, "w/o Other").
 
     Raises:
         SpecError: shapes differ, a prediction is no number, or `without` names what is no class of the task.
         AnnotationError: no frame is known.
     """
     space = task_space(task)
-    kept = kept_classes(task, without)
+    kept = kept_classes(space, without)
     mask = _mask(prediction, value, known)
     if without:
         mask = mask & np.isin(value, kept)
     if not mask.any():
-        raise AnnotationError(f"There is no frame to score the task '{task}' on: every label is unknown.")
-    frames = int(mask.any(axis=1).sum())
-    if space.kind == "one_of":
-        by_class = per_class_f1(prediction, value, mask, len(space))[kept]
-        names = [space.names[index] for index in kept]
-        details = {"accuracy": accuracy(prediction, value, mask), **_named("F1", names, by_class)}
-        return Scores("macro F1", float(by_class.mean()), details, frames)
-    if space.kind == "any_of":
-        by_unit = au_f1(prediction, value, mask)
-        return Scores("mean F1", float(by_unit.mean()), _named("F1", space.names, by_unit), frames)
-    by_axis = np.array([ccc(prediction[:, k], value[:, k], mask[:, k]) for k in range(len(space))])
-    return Scores("mean CCC", float(by_axis.mean()), _named("CCC", space.names, by_axis), frames)
+        raise AnnotationError(f"There is no frame to score the task '{space}' on: every label is unknown.")
+    headline, part = HEADLINES[space.kind]
+    parts = _PARTS[space.kind](space, prediction, value, mask)[kept]
+    details = _named(part, [space.names[index] for index in kept], parts)
+    if space.kind is SpaceKind.CLASSES:
+        details = {"accuracy": accuracy(prediction, value, mask), **details}
+    return Scores(headline, float(parts.mean()), details, int(mask.any(axis=1).sum()))
+
+
+def measures(
+    task: Task, output: NDArray[np.float32], prediction: NDArray[Any], value: NDArray[Any], known: Known = None
+) -> dict[str, float]:
+    """What is reported beside the main measure, by name; those that these frames do not define are left out.
+
+    Classes and units: accuracy, weighted F1, balanced accuracy, AUROC and average precision (of a class against all
+    others). Values and intensities: PCC, MAE and RMSE. The mean over names has the measure's own name, and each name
+    has its own: `AUROC Fear`, `MAE valence`. As in scikit-learn, balanced accuracy is the mean recall of the classes
+    that are annotated, and weighted F1 weighs by them; a unit counts as two classes.
+
+    Args:
+        task: what is predicted.
+        output: `(frames, outputs)`: what decisions were taken on.
+        prediction: the decisions.
+        value: labels, of the shape of `prediction`.
+        known: of the same shape; everything is known if None.
+
+    Raises:
+        SpecError: shapes differ, or a prediction is none of the task.
+    """
+    space, mask = task_space(task), _mask(prediction, value, known)
+    if not mask.any():
+        return {}
+    if space.kind in (SpaceKind.INTENSITIES, SpaceKind.VALUES):
+        return _differences(space, prediction, value, mask)
+    if space.kind is SpaceKind.CLASSES:
+        rows = mask[:, 0]
+        confusion = confusion_matrix(prediction[rows], value[rows], len(space))
+        found, annotated = _agreements([confusion]), value[rows] == np.arange(len(space))
+        return found | _rankings(space, output[rows], annotated, np.ones(annotated.shape, bool))
+    units = [confusion_matrix(prediction[m, k], value[m, k], 2) for k, m in enumerate(mask.T)]
+    weights = [one[1].sum() for one in units]
+    weighted = np.average(au_f1(prediction, value, mask), weights=weights) if sum(weights) else 0.0
+    return _agreements(units) | {"weighted F1": float(weighted)} | _rankings(space, output, value == 1, mask)
+
+
+def _agreements(confusions: Sequence[NDArray[np.int64]]) -> dict[str, float]:
+    """Measures of decisions, each the mean over confusion matrices, of which units have several."""
+    found: dict[str, list[float]] = {"accuracy": [], "weighted F1": [], "balanced accuracy": []}
+    for confusion in (one for one in confusions if one.any()):
+        annotated = confusion.sum(axis=1)
+        recall = np.diag(confusion)[annotated > 0] / annotated[annotated > 0]
+        found["accuracy"].append(np.trace(confusion) / confusion.sum())
+        found["weighted F1"].append(np.average(f1(class_counts(confusion)), weights=annotated))
+        found["balanced accuracy"].append(recall.mean())
+    return {name: float(np.mean(parts)) for name, parts in found.items()}
+
+
+def _rankings(
+    space: LabelSpace, output: NDArray[np.float32], annotated: NDArray[np.bool_], known: NDArray[np.bool_]
+) -> dict[str, float]:
+    """AUROC and average precision of each name that some frames have and others have not."""
+    found: dict[str, float] = {}
+    for measure, of in (("AUROC", auroc), ("average precision", average_precision)):
+        parts = {
+            name: of(output[known[:, k], k], annotated[known[:, k], k])
+            for k, name in enumerate(space.names)
+            if len(np.unique(annotated[known[:, k], k])) == 2
+        }
+        if parts:
+            found[measure] = float(np.mean(list(parts.values())))
+            found |= {f"{measure} {name}": value for name, value in parts.items()}
+    return found
+
+
+def auroc(output: NDArray[np.float32], annotated: NDArray[np.bool_]) -> float:
+    """The area under the ROC curve: how often a frame that has the label is given more than one that has not.
+
+    Args:
+        output: `(frames,)`; equal outputs count half.
+        annotated: `(frames,)`, of which some are True and some are False.
+    """
+    _, which, times = np.unique(output, return_inverse=True, return_counts=True)
+    ranks = (times.cumsum() - (times - 1) / 2)[which]
+    positive = int(annotated.sum())
+    above = ranks[annotated].sum() - positive * (positive + 1) / 2
+    return float(above / (positive * (len(output) - positive)))
+
+
+def average_precision(output: NDArray[np.float32], annotated: NDArray[np.bool_]) -> float:
+    """The sum over falling thresholds of the precision times the gain in recall; arguments as of `auroc`."""
+    _, which, times = np.unique(output, return_inverse=True, return_counts=True)
+    right = np.bincount(which, annotated, len(times))[::-1].cumsum()
+    gain = np.diff(right, prepend=0) / right[-1]
+    return float(gain @ (right / times[::-1].cumsum()))
+
+
+def _differences(
+    space: LabelSpace, prediction: NDArray[Any], value: NDArray[Any], mask: NDArray[np.bool_]
+) -> dict[str, float]:
+    """PCC, MAE and RMSE of each column that is known somewhere."""
+    found: dict[str, dict[str, float]] = {"PCC": {}, "MAE": {}, "RMSE": {}}
+    for k, name in enumerate(space.names):
+        x, y = (cells[mask[:, k], k].astype(np.float64) for cells in (prediction, value))
+        if not len(x):
+            continue
+        found["PCC"][name] = pcc(x, y)
+        found["MAE"][name] = float(np.abs(x - y).mean())
+        found["RMSE"][name] = float(np.sqrt(((x - y) ** 2).mean()))
+    means = {measure: float(np.mean(list(parts.values()))) for measure, parts in found.items()}
+    return means | {f"{measure} {name}": one for measure, parts in found.items() for name, one in parts.items()}
+
+
+def pcc(prediction: NDArray[Any], value: NDArray[Any]) -> float:
+    """Pearson's correlation of two `(frames,)`; 0 where one of them is constant."""
+    x, y = (cells.astype(np.float64) - cells[0] for cells in (prediction, value))
+    x, y = x - x.mean(), y - y.mean()
+    spread = np.sqrt((x @ x) * (y @ y))
+    return float(x @ y / spread) if spread > 0 else 0.0
 
 
 def chance(
-    task: str, value: NDArray[Any], known: NDArray[np.bool_], train: NDArray[Any], train_known: NDArray[np.bool_]
+    task: Task, value: NDArray[Any], known: NDArray[np.bool_], train: NDArray[Any], train_known: NDArray[np.bool_]
 ) -> Scores:
     """What the best prediction that never looks at the video would score, to be shown beside every result.
 
-    expr: always the most frequent class of the training labels. au: every unit always present, which is the constant
-    with the best F1 (`2p / (1 + p)` at prevalence `p`; always absent scores 0). va: the training mean, of CCC 0.
+    Classes: always the most frequent one of the training labels. Units: every unit always present, which is the
+    constant with the best F1 (`2p / (1 + p)` at prevalence `p`; always absent scores 0). Values and intensities: the
+    training mean, of CCC 0.
 
     Raises:
         SpecError: shapes differ.
@@ -90,16 +209,21 @@ def chance(
     space = task_space(task)
     _mask(train, train, train_known)
     if not train_known.any():
-        raise AnnotationError(f"There is no training label of the task '{task}': every one is unknown.")
-    constant: NDArray[Any] | np.intp
-    if space.kind == "one_of":
-        constant = np.bincount(train[train_known].astype(np.int64), minlength=len(space)).argmax()
-    elif space.kind == "any_of":
-        constant = np.ones(len(space), np.int64)
-    else:
-        seen = np.maximum(train_known.sum(axis=0), 1)
-        constant = np.where(train_known, train, 0).sum(axis=0, dtype=np.float64) / seen
-    return score(task, np.broadcast_to(constant, value.shape), value, known)
+        raise AnnotationError(f"There is no training label of the task '{space}': every one is unknown.")
+    constant = _CONSTANTS[space.kind](space, train, train_known)
+    return score(space, np.broadcast_to(constant, value.shape), value, known)
+
+
+def _likeliest(space: LabelSpace, train: NDArray[Any], known: NDArray[np.bool_]) -> NDArray[Any]:
+    return np.asarray(np.bincount(train[known].astype(np.int64), minlength=len(space)).argmax())
+
+
+def _always(space: LabelSpace, train: NDArray[Any], known: NDArray[np.bool_]) -> NDArray[Any]:
+    return np.ones(len(space), np.int64)
+
+
+def _means(space: LabelSpace, train: NDArray[Any], known: NDArray[np.bool_]) -> NDArray[Any]:
+    return np.where(known, train, 0).sum(axis=0, dtype=np.float64) / np.maximum(known.sum(axis=0), 1)
 
 
 def macro_f1(prediction: NDArray[Any], value: NDArray[Any], known: Known = None, classes: int = len(EXPR)) -> float:
@@ -227,3 +351,38 @@ def _mask(prediction: NDArray[Any], value: NDArray[Any], known: Known) -> NDArra
 
 def _named(measure: str, names: Sequence[str], values: NDArray[np.float64]) -> dict[str, float]:
     return {f"{measure} {name}": float(value) for name, value in zip(names, values, strict=True)}
+
+
+def _class_f1(
+    space: LabelSpace, prediction: NDArray[Any], value: NDArray[Any], mask: NDArray[np.bool_]
+) -> NDArray[np.float64]:
+    return per_class_f1(prediction, value, mask, len(space))
+
+
+def _unit_f1(
+    space: LabelSpace, prediction: NDArray[Any], value: NDArray[Any], mask: NDArray[np.bool_]
+) -> NDArray[np.float64]:
+    return au_f1(prediction, value, mask)
+
+
+def _ccc_of_each(
+    space: LabelSpace, prediction: NDArray[Any], value: NDArray[Any], mask: NDArray[np.bool_]
+) -> NDArray[np.float64]:
+    return np.array([ccc(prediction[:, k], value[:, k], mask[:, k]) for k in range(len(space))])
+
+
+_PARTS: dict[SpaceKind, Callable[..., NDArray[np.float64]]] = {
+    SpaceKind.CLASSES: _class_f1,
+    SpaceKind.UNITS: _unit_f1,
+    SpaceKind.INTENSITIES: _ccc_of_each,
+    SpaceKind.VALUES: _ccc_of_each,
+}
+"""What the main measure is the mean of, of each name."""
+
+_CONSTANTS: dict[SpaceKind, Callable[..., NDArray[Any]]] = {
+    SpaceKind.CLASSES: _likeliest,
+    SpaceKind.UNITS: _always,
+    SpaceKind.INTENSITIES: _means,
+    SpaceKind.VALUES: _means,
+}
+"""The best answer that never changes, `(columns,)` or one number."""

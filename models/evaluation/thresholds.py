@@ -1,14 +1,15 @@
-"""From a head's scores to decisions: the likeliest class, and a threshold for each action unit."""
+"""From a head's scores to decisions: the likeliest class, a threshold for each unit, the nearest level."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from affstore.store.contract.errors import SpecError
-from affstore.store.contract.labels import task_space
+from affstore.store.contract.labels import LabelSpace, SpaceKind, Task, task_space
 
 GRID = np.arange(1, 10) / 10
 """Thresholds that are tried, those of the papers' notebooks: .1, .2, … .9."""
@@ -55,30 +56,52 @@ def best_thresholds(
     return best
 
 
-def decide(task: str, output: NDArray[np.float32], thresholds: NDArray[np.float64] | None = None) -> NDArray[Any]:
-    """What a head's outputs say, in the form in which labels are kept.
+def decide(task: Task, output: NDArray[np.float32], thresholds: NDArray[np.float64] | None = None) -> NDArray[Any]:
+    """Decisions on a head's outputs, in the form in which labels are kept.
 
     Args:
-        task: `expr`, `au` or `va`.
-        output: `(frames, 8)`, `(frames, 12)` or `(frames, 2)`.
-        thresholds: `(12,)`, of `au` only; `DEFAULT` for each if None.
+        task: what is predicted.
+        output: `(frames, outputs)`.
+        thresholds: of units only, `(units,)`; `DEFAULT` for each if None.
 
     Returns:
-        `(frames, 1)` int8 class (ties: the lowest), `(frames, 12)` int8 (`output >= thresholds`), or `output` itself.
+        Classes: `(frames, 1)` int8, the likeliest (ties: the lowest). Units: `(frames, units)` int8,
+        `output >= thresholds`. Intensities: the nearest level, int8. Values: `output` itself.
 
     Raises:
-        SpecError: the shape is another, an output is NaN, or thresholds were given for another task.
+        SpecError: the shape is another, an output is NaN, or thresholds were given for another kind of space.
     """
     space = task_space(task)
     if output.ndim != 2 or output.shape[1] != len(space):
-        raise SpecError(f"Outputs for the task '{task}' have the shape (frames, {len(space)}); found {output.shape}.")
-    if thresholds is not None and (space.kind != "any_of" or thresholds.shape != (len(space),)):
-        raise SpecError(f"Thresholds of shape {thresholds.shape} were given for the task '{task}'; only 'au' has 12.")
+        raise SpecError(f"Outputs for the task '{space}' have the shape (frames, {len(space)}); found {output.shape}.")
+    if thresholds is not None and (space.kind is not SpaceKind.UNITS or thresholds.shape != (len(space),)):
+        wanted = f"it has {len(space)}" if space.kind is SpaceKind.UNITS else "only units that are present or absent do"
+        raise SpecError(f"Thresholds of shape {thresholds.shape} were given for the task '{space}'; {wanted}.")
     if np.isnan(output).any():
-        raise SpecError(f"The outputs for the task '{task}' hold NaN, of which nothing can be decided.")
-    if space.kind == "one_of":
-        return output.argmax(axis=1, keepdims=True).astype(np.int8)
-    if space.kind == "scale":
-        return output
+        raise SpecError(f"The outputs for the task '{space}' hold NaN, of which nothing can be decided.")
+    return _DECISIONS[space.kind](space, output, thresholds)
+
+
+def _likeliest(space: LabelSpace, output: NDArray[np.float32], thresholds: None) -> NDArray[Any]:
+    return output.argmax(axis=1, keepdims=True).astype(np.int8)
+
+
+def _present(space: LabelSpace, output: NDArray[np.float32], thresholds: NDArray[np.float64] | None) -> NDArray[Any]:
     at = np.full(len(space), DEFAULT) if thresholds is None else thresholds
     return (output >= at.astype(output.dtype)).astype(np.int8)
+
+
+def _nearest_level(space: LabelSpace, output: NDArray[np.float32], thresholds: None) -> NDArray[Any]:
+    return np.rint(output).clip(space.low, space.high).astype(np.int8)
+
+
+def _itself(space: LabelSpace, output: NDArray[np.float32], thresholds: None) -> NDArray[Any]:
+    return output
+
+
+_DECISIONS: dict[SpaceKind, Callable[..., NDArray[Any]]] = {
+    SpaceKind.CLASSES: _likeliest,
+    SpaceKind.UNITS: _present,
+    SpaceKind.INTENSITIES: _nearest_level,
+    SpaceKind.VALUES: _itself,
+}

@@ -21,6 +21,7 @@ from affstore.models.evaluation.evaluate import (
 from affstore.models.evaluation.metrics import Scores
 from affstore.models.evaluation.thresholds import best_thresholds
 from affstore.store.contract.errors import SpecError
+from affstore.store.contract.labels import task_space
 
 T = TypeVar("T")
 
@@ -122,7 +123,9 @@ def _unsmoothed(frames: EvaluationSet, search: bool) -> tuple[Ensemble, tuple[fl
     method = _best(methods, lambda one: frames.score(TunedParameters(one, 0, fixed), outputs).value)
     if not searched:
         return method, fixed
-    found = best_thresholds(combined(method, outputs), frames.value, np.ones(frames.value.shape, bool))
+    found = best_thresholds(
+        combined(method, outputs, task_space(judging.task)), frames.value, np.ones(frames.value.shape, bool)
+    )
     return method, tuple(float(threshold) for threshold in found)
 
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from affstore.models.heads.frame_dataset import FrameDataset, check_rows, check_varied, read_block
 from affstore.store.contract.errors import SpecError
+from affstore.store.contract.labels import Task
 
 __all__ = ["Examples", "check", "check_varied"]
 
@@ -25,7 +26,7 @@ class Examples:
 
     Attributes:
         x: `(rows, width)` float32 features.
-        y: `(rows, 1)` int8 class, `(rows, 12)` int8 0 or 1, or `(rows, 2)` float32, as annotations keep them.
+        y: `(rows, columns)`: labels, as annotations keep them.
     """
 
     x: NDArray[np.float32]
@@ -58,11 +59,11 @@ class Examples:
         return f"example {row}"
 
 
-def check(task: str, examples: FrameDataset, what: str) -> None:
+def check(task: Task, examples: FrameDataset, what: str) -> None:
     """See that a head of the task can use the examples, all of whose features are read.
 
     Args:
-        task: `expr`, `au` or `va`.
+        task: what is predicted.
         examples: any.
         what: what they are for, as the message should say, e.g. `"training"`.
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from affstore.store.contract.errors import AnnotationError, SpecError
-from affstore.store.contract.labels import task_space
+from affstore.store.contract.labels import Task, task_space
 
 
 class FrameDataset(Protocol):
@@ -28,7 +28,7 @@ class FrameDataset(Protocol):
 
     @property
     def y(self) -> NDArray[Any]:
-        """`(rows, 1)` int8 class, `(rows, 12)` int8 0 or 1, or `(rows, 2)` float32, as annotations keep them."""
+        """`(rows, columns)`: labels, as annotations keep them."""
 
     @property
     def blocks(self) -> Sequence[int]:
@@ -41,11 +41,11 @@ class FrameDataset(Protocol):
         """What to call a row in a message, e.g. `frame 12 of video '130-25-1280x720'`."""
 
 
-def check_rows(task: str, rows: FrameDataset, what: str) -> None:
+def check_rows(task: Task, rows: FrameDataset, what: str) -> None:
     """See that a head of the task can use the labels of rows; features are checked as they are read.
 
     Args:
-        task: `expr`, `au` or `va`.
+        task: what is predicted.
         rows: any.
         what: what they are for, as the message should say, e.g. `"training"`.
 
@@ -54,19 +54,20 @@ def check_rows(task: str, rows: FrameDataset, what: str) -> None:
         SpecError: the labels have other columns than the task.
     """
     space = task_space(task)
-    columns = 1 if space.kind == "one_of" else len(space)
     if not len(rows):
         raise AnnotationError(f"There is no {what} example with a known label of the task '{task}'.")
-    if rows.y.shape[1] != columns:
-        raise SpecError(f"The task '{task}' has {columns} label columns; the {what} examples have {rows.y.shape[1]}.")
-    low, high = {"one_of": (0, len(space) - 1), "any_of": (0, 1), "scale": (-1, 1)}[space.kind]
-    if not np.all((rows.y >= low) & (rows.y <= high)):
+    if rows.y.shape[1] != space.columns:
+        raise SpecError(
+            f"The task '{task}' has {space.columns} label columns; the {what} examples have {rows.y.shape[1]}."
+        )
+    if not space.is_valid(rows.y).all():
         raise AnnotationError(
-            f"A {what} label of the task '{task}' is not in [{low}, {high}]. Leave out frames that lack a label."
+            f"A {what} label of the task '{task}' is not one of its {space.allowed}. Leave out frames "
+            "that lack a label."
         )
 
 
-def check_varied(task: str, rows: FrameDataset) -> None:
+def check_varied(task: Task, rows: FrameDataset) -> None:
     """See that there is something to learn: labels that differ.
 
     Raises:

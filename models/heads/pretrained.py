@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from affstore.store.contract.errors import SpecError
-from affstore.store.contract.labels import EXPR, EXPR_7, LabelSpace, task_space
+from affstore.store.contract.labels import EXPR, EXPR_7, LabelSpace, SpaceKind, Task, task_space
 
 NEVER = -1e9
 """The logit of a class that a network does not know: far below any that it says, and still a number."""
@@ -33,14 +33,17 @@ class PretrainedSpec:
     KIND: ClassVar[str] = "pretrained"
 
     name: str
-    task: str
+    task: Task
     gives: Literal["probabilities", "logits"] = "probabilities"
     contempt: Literal["other", "dropped"] = "other"
     version: int = 1
 
     def __post_init__(self) -> None:
-        if task_space(self.task).kind == "any_of":
-            raise SpecError(f"Head '{self.name}': no pre-trained network knows action units; train a head on it.")
+        if self.task not in ("expr", "va"):
+            raise SpecError(
+                f"Head '{self.name}': pre-trained networks say 'expr' or 'va' as they are; found '{self.task}'. Train "
+                "a head on them."
+            )
 
     @property
     def outputs(self) -> int:
@@ -74,7 +77,7 @@ def pretrained_scores(
         return logits
     kept = tuple(name for name in classes if name != _CONTEMPT or spec.contempt == "other")
     logits = logits[:, [classes.index(name) for name in kept]]
-    columns = EXPR_7.order_of(LabelSpace(f"the network of head {spec.name}", "one_of", kept))
+    columns = EXPR_7.order_of(LabelSpace(f"the network of head {spec.name}", SpaceKind.CLASSES, kept))
     if _CONTEMPT in kept:
         columns = np.append(columns, kept.index(_CONTEMPT))
     probabilities = spec.gives == "probabilities"

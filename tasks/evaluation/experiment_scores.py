@@ -23,7 +23,7 @@ from affstore.models.evaluation.tune import choose, kernel_curve, threshold_curv
 from affstore.models.heads.splits import Folds
 from affstore.store.contract.errors import AnnotationError, NotFoundError
 from affstore.store.contract.keys import key_of, plain
-from affstore.store.contract.labels import kept_classes, task_space
+from affstore.store.contract.labels import SpaceKind, kept_classes
 from affstore.store.contract.names import join_subject
 from affstore.store.contract.records import Address, Artifact, Record, least_trusted
 from affstore.tasks import recipes
@@ -66,12 +66,12 @@ def result_artifact(
         SpecError: parts of the method do not fit each other.
     """
     shown, used = _shown(store, row, protocol, folds)
-    scores, space = shown.scores, task_space(row.task)
+    scores, space = shown.scores, row.space
     arrays: dict[str, NDArray[Any]] = {}
     if shown.curve:
         arrays["curve_x"] = np.array(list(shown.curve), np.float32)
         arrays["curve_y"] = np.array(list(shown.curve.values()), np.float32)
-    if space.kind == "one_of":
+    if space.kind is SpaceKind.CLASSES:
         arrays["confusion_matrix"] = _confusion(shown, len(space))
     artifact = Artifact(
         result_address(row, protocol),
@@ -110,7 +110,7 @@ def _shown(
     chosen = choose(asked, [one.video for one in chooses], search=protocol == "honest")
     shown = tuple(_shown_video(asked, chosen, video) for video in videos)
     by_video = whole_videos((one.name, (one.label, one.value, one.known)) for one in shown)
-    interval = bootstrap_interval(row.task, by_video, row.without, draws=_DRAWS)
+    interval = bootstrap_interval(row.space, by_video, row.without, draws=_DRAWS)
     records = tuple(record for one in (*judged, *(chooses if chooses is not judged else ())) for record in one.records)
     return ExperimentResult(
         row,
@@ -240,7 +240,7 @@ def _epochs(store: FeatureStore, heads: Mapping[str, HeadRun]) -> dict[str, Any]
 
 
 def _confusion(shown: ExperimentResult, classes: int) -> NDArray[np.float32]:
-    kept = kept_classes(shown.row.task, shown.row.without)
+    kept = kept_classes(shown.row.space, shown.row.without)
     judged = [video.known & np.isin(video.value, kept) for video in shown.videos]
     value = np.concatenate([video.value[rows] for video, rows in zip(shown.videos, judged, strict=True)])
     label = np.concatenate([video.label[rows] for video, rows in zip(shown.videos, judged, strict=True)])

@@ -51,13 +51,13 @@ def evaluate(store: FeatureStore, experiment: HeadRun) -> Evaluation | None:
     known = known & _stacked(store, predictions, "present")[:, None]
     head = store.read(Address("head", experiment.name))
     thresholds = head.get("parameter_thresholds")
-    raw = decide(experiment.task, _stacked(store, predictions, "raw"), thresholds)
+    raw = decide(experiment.space, _stacked(store, predictions, "raw"), thresholds)
     try:
         return Evaluation(
             experiment.name,
-            score(experiment.task, raw, value, known),
-            score(experiment.task, _stacked(store, predictions, "prediction"), value, known),
-            chance(experiment.task, value, known, *_training_labels(store, experiment.task)),
+            score(experiment.space, raw, value, known),
+            score(experiment.space, _stacked(store, predictions, "prediction"), value, known),
+            chance(experiment.space, value, known, *_training_labels(store, experiment.task)),
             len(pairs),
             least_trusted(prediction.provenance for prediction in predictions),
         )

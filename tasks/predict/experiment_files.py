@@ -14,7 +14,6 @@ from affstore.models.challenge_file import Submission, every_frame, read_sample,
 from affstore.models.ensembles.spec import heads_of
 from affstore.models.evaluation.evaluate import TunedParameters, predict_labels
 from affstore.store.contract.errors import SpecError
-from affstore.store.contract.labels import task_space
 from affstore.store.contract.names import MAIN, join_subject, split_subject
 from affstore.store.contract.records import Address, Artifact, Record, least_trusted
 from affstore.store.engine.reading import find_source, video_names
@@ -57,7 +56,7 @@ def write_experiment_file(
         SpecError: the list is none of the task, or there is no video to predict.
         NotFoundError: the list names a video that the store does not have.
     """
-    listed = read_sample(sample, row.task) if sample else every_frame(row.task, _unlabelled(store, row))
+    listed = read_sample(sample, row.space) if sample else every_frame(row.space, _unlabelled(store, row))
     if not listed.videos:
         raise SpecError(f"'{row.name}': every video has labels of '{row.task}', so there is no test set. Give a list.")
     known = video_names(store)
@@ -105,7 +104,7 @@ def _prediction(
         address,
         recipes.prediction({"judging": asked, "chosen": chosen.said}, row.producer, [r.key for r in records.values()]),
         {"raw": raw, "smoothed": smoothed, "prediction": decision, "present": present},
-        {"frames": len(raw), "task": row.task, "labels": list(task_space(row.task).names)},
+        {"frames": len(raw), "task": row.task, "labels": list(row.space.names)},
         tuple(record.as_parent() for record in records.values()),
         {
             "engine": "numpy",

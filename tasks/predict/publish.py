@@ -39,7 +39,7 @@ def publish_experiment(
 def publish(store: FeatureStore, experiment: HeadRun, folder: Path, sample: Path | None) -> Outcome:
     """The body of `publish_experiment`, for those without Prefect."""
     try:
-        listed = read_sample(sample, experiment.task) if sample else _all_frames(store, experiment)
+        listed = read_sample(sample, experiment.space) if sample else _all_frames(store, experiment)
         if not listed.videos:
             return Outcome("publish", experiment.name, "failed", "there is no prediction to publish")
         predictions = _predictions(store, experiment, listed)
@@ -68,7 +68,7 @@ def _all_frames(store: FeatureStore, experiment: HeadRun) -> SampleList:
     """Every frame of every face that has a prediction."""
     found = [r for r in store.records("prediction") if r.address.producer == experiment.name]
     return every_frame(
-        experiment.task,
+        experiment.space,
         {join_subject(r.address.video, r.address.subject): int(r.attributes["frames"]) for r in found},
     )
 
@@ -97,4 +97,4 @@ def _predictions(store: FeatureStore, experiment: HeadRun, listed: SampleList) -
 def _prior(store: FeatureStore, experiment: HeadRun, frames: int) -> NDArray[Any]:
     head = store.read(Address("head", experiment.name))
     outputs = np.broadcast_to(head["parameter_prior"], (frames, len(head["parameter_prior"])))
-    return decide(experiment.task, np.ascontiguousarray(outputs), head.get("parameter_thresholds"))
+    return decide(experiment.space, np.ascontiguousarray(outputs), head.get("parameter_thresholds"))

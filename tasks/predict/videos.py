@@ -15,7 +15,6 @@ from affstore.models.evaluation.thresholds import decide
 from affstore.models.postprocess import box_smooth, fill_gaps
 from affstore.store.contract.errors import AffstoreError
 from affstore.store.contract.keys import key_of
-from affstore.store.contract.labels import task_space
 from affstore.store.contract.records import Address, Artifact, Record, least_trusted
 from affstore.store.engine.draft import Draft
 from affstore.tasks import recipes
@@ -84,13 +83,12 @@ def _prediction(work: HeadJob, address: Address, recipe: Any, parents: tuple[Rec
     raw = fill_gaps(outputs, present, fallback=others["prior"])
     smoothed = box_smooth(raw, experiment.finish.smooth_frames)
     thresholds = others.get("thresholds")
-    decision = decide(experiment.task, smoothed, None if thresholds is None else thresholds.astype(np.float64))
-    space = task_space(experiment.task)
+    decision = decide(experiment.space, smoothed, None if thresholds is None else thresholds.astype(np.float64))
     return Artifact(
         address,
         recipe,
         {"raw": raw, "smoothed": smoothed, "prediction": decision, "present": present},
-        {"frames": len(raw), "task": experiment.task, "labels": list(space.names)},
+        {"frames": len(raw), "task": experiment.task, "labels": list(experiment.space.names)},
         tuple(parent.as_parent() for parent in parents),
         {
             "engine": "numpy",

@@ -19,7 +19,7 @@ from affstore.models.evaluation.thresholds import best_thresholds, decide
 from affstore.models.heads.splits import check_leak
 from affstore.store.contract.errors import AffstoreError, AnnotationError
 from affstore.store.contract.keys import key_of, plain
-from affstore.store.contract.labels import task_space
+from affstore.store.contract.labels import SpaceKind
 from affstore.store.contract.records import Address, Artifact, Record, least_trusted
 from affstore.tasks import recipes
 from affstore.tasks.outcomes import Outcome, as_state, refused
@@ -112,7 +112,7 @@ def _fit(work: HeadJob, seen: Mapping[SplitName, list[LabelledSubject]], recipe:
         arrays,
         {
             "task": experiment.task,
-            "labels": list(task_space(experiment.task).names),
+            "labels": list(experiment.space.names),
             "head": plain(fit_of(experiment)) | {"best_epoch": head.best_epoch, "report": dict(head.report)},
             "scores": _scores(experiment, outputs, value, thresholds) if seen["validation"] else None,
         },
@@ -166,7 +166,7 @@ def fit_of(experiment: HeadRun) -> dict[str, Any]:
 
 def _thresholds(experiment: HeadRun, outputs: NDArray[np.float32], value: NDArray[Any]) -> NDArray[np.float64] | None:
     """The papers' thresholds: tuned on unsmoothed validation frames, then used on smoothed ones (notebooks)."""
-    if experiment.task != "au" or experiment.finish.thresholds == "half":
+    if experiment.space.kind is not SpaceKind.UNITS or experiment.finish.thresholds == "half":
         return None
     return best_thresholds(outputs, value, np.ones(value.shape, bool))
 
@@ -177,7 +177,7 @@ def _scores(
     value: NDArray[Any],
     thresholds: NDArray[np.float64] | None,
 ) -> dict[str, Any]:
-    scores = score(experiment.task, decide(experiment.task, outputs, thresholds), value)
+    scores = score(experiment.space, decide(experiment.space, outputs, thresholds), value)
     return {"headline": scores.headline, "value": scores.value, "frames": scores.frames} | dict(scores.details)
 
 

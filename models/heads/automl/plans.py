@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from affstore.models.heads.automl.spec import AutoMlSpec
 from affstore.models.heads.examples import Examples
 from affstore.store.contract.errors import AnnotationError
-from affstore.store.contract.labels import task_space
+from affstore.store.contract.labels import SpaceKind, task_space
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -43,7 +43,7 @@ def plans_of(
     Raises:
         AnnotationError: nothing is left to search, or no validation frame has a class that is searched.
     """
-    if task_space(spec.task).kind == "one_of":
+    if task_space(spec.task).kind is SpaceKind.CLASSES:
         return _classes(spec, train, validation)
     constants = {i: value for i in range(train.y.shape[1]) if (value := _only(spec, train.y[:, i])) is not None}
     searched = [i for i in range(train.y.shape[1]) if i not in constants]
@@ -53,10 +53,17 @@ def plans_of(
             f"{spec.folds} with each of two values, one a fold. Add videos with other labels, or use fewer folds."
         )
     joint = spec.columns == "joint" and len(searched) > 1
-    several, one = ("multilabel", "binary") if task_space(spec.task).kind == "any_of" else ("multi:reg", "reg")
+    present = task_space(spec.task).kind is SpaceKind.UNITS
+    several, one = ("multilabel", "binary") if present else ("multi:reg", "reg")
     groups = [tuple(searched)] if joint else [(i,) for i in searched]
+    kept = np.int64 if present else np.float32
     plans = [
-        Plan(several if joint else one, group, _targets(train, group), validation and _targets(validation, group))
+        Plan(
+            several if joint else one,
+            group,
+            _targets(train, group, kept),
+            validation and _targets(validation, group, kept),
+        )
         for group in groups
     ]
     return plans, constants, {}
@@ -87,14 +94,13 @@ def _coded(spec: AutoMlSpec, examples: Examples, columns: tuple[int, ...]) -> Ex
     return Examples(examples.x[y >= 0], y[y >= 0, None])
 
 
-def _targets(examples: Examples, columns: tuple[int, ...]) -> Examples:
-    y = examples.y[:, list(columns)]
-    return Examples(examples.x, y if y.dtype == np.float32 else y.astype(np.int64))
+def _targets(examples: Examples, columns: tuple[int, ...], dtype: type[np.generic]) -> Examples:
+    return Examples(examples.x, examples.y[:, list(columns)].astype(dtype, copy=False))
 
 
 def _only(spec: AutoMlSpec, values: NDArray[Any]) -> float | None:
     """The value that an output always has, or that an action unit has in all but too few frames for the folds."""
-    if task_space(spec.task).kind == "scale":
+    if task_space(spec.task).kind is not SpaceKind.UNITS:
         return float(values[0]) if (values == values[0]).all() else None
     ones = int(np.count_nonzero(values))
     rarer = min(ones, len(values) - ones)

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from affstore.models.heads.automl.plans import Plan, plans_of
 from affstore.models.heads.automl.spec import AutoMlSpec
 from affstore.models.heads.examples import Examples
-from affstore.store.contract.labels import task_space
+from affstore.store.contract.labels import LabelSpace, SpaceKind, task_space
 
 _SEEN_ROWS = 256
 """How many rows the stored model is compared on with the one in memory."""
@@ -59,7 +59,13 @@ def main(folder: Path) -> None:
 def read_spec(path: Path) -> AutoMlSpec:
     """A spec as `dataclasses.asdict` gives it."""
     held = json.loads(path.read_text(encoding="utf-8"))
-    return AutoMlSpec(**held | {"algorithms": tuple(held["algorithms"])})
+    task = held["task"]
+    if isinstance(task, dict):
+        pairs: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in task.items()
+        }
+        task = LabelSpace(**pairs | {"kind": SpaceKind(task["kind"])})
+    return AutoMlSpec(**held | {"task": task, "algorithms": tuple(held["algorithms"])})
 
 
 def _read(path: Path) -> Examples:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from affstore.store.contract.errors import SpecError
-from affstore.store.contract.labels import task_space
+from affstore.store.contract.labels import SpaceKind, Task, task_space
 
 Algorithm = Literal["linear_l2", "lgb", "lgb_tuned", "cb", "cb_tuned", "rf"]
 
@@ -20,7 +20,7 @@ class AutoMlSpec:
 
     Attributes:
         name: the head's name.
-        task: `expr`, `au` or `va`.
+        task: what it predicts.
         columns: `one_each`: a search of its own for each output (valence, then arousal); `joint`: one search for all
             (LightAutoML's multi-output regression and multilabel tasks). `expr` is always one multiclass search.
         algorithms: what is tried, all in one level; LightAutoML decides the order. Of a joint search, those that know
@@ -39,7 +39,7 @@ class AutoMlSpec:
     KIND: ClassVar[str] = "lightautoml"
 
     name: str
-    task: str
+    task: Task
     columns: Literal["one_each", "joint"] = "joint"
     algorithms: tuple[Algorithm, ...] = ("linear_l2", "lgb", "cb")
     timeout_s: int = 600
@@ -74,5 +74,5 @@ class AutoMlSpec:
     @property
     def tried(self) -> tuple[Algorithm, ...]:
         """Those of the algorithms that the kind of search knows."""
-        joint = self.columns == "joint" and task_space(self.task).kind != "one_of"
+        joint = self.columns == "joint" and task_space(self.task).kind is not SpaceKind.CLASSES
         return tuple(name for name in self.algorithms if not joint or name in JOINT_ALGORITHMS)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from affstore.store.contract.errors import SpecError
-from affstore.store.contract.labels import task_space
+from affstore.store.contract.labels import SpaceKind, Task, task_space
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +18,7 @@ class FineTuneSpec:
 
     Attributes:
         name: the head's name.
-        task: `expr`.
+        task: what it predicts, a space of classes.
         gives: raw `logits`, as the papers blend them, or `probabilities`.
         start: of the classifier: a `linear` one fitted on the pre-trained network's embeddings, or `random`.
         start_frames: training frames that a linear start is fitted on at most, evenly spaced; their embeddings are in
@@ -44,7 +44,7 @@ class FineTuneSpec:
     KIND: ClassVar[str] = "finetuned"
 
     name: str
-    task: str = "expr"
+    task: Task = "expr"
     gives: Literal["logits", "probabilities"] = "logits"
     start: Literal["linear", "random"] = "linear"
     start_frames: int = 1 << 17
@@ -64,7 +64,7 @@ class FineTuneSpec:
     version: int = 2  # 2: the linear start's penalty; validation frames by their numbers
 
     def __post_init__(self) -> None:
-        if task_space(self.task).kind != "one_of":
+        if task_space(self.task).kind is not SpaceKind.CLASSES:
             raise SpecError(f"Head '{self.name}': networks are fine-tuned for expressions; found '{self.task}'.")
         if self.batch < 2 or min(self.start_frames, self.start_epochs, self.epochs) < 1:
             raise SpecError(f"Head '{self.name}': a batch has 2 crops or more, a start and a training 1 epoch or more.")

@@ -149,7 +149,11 @@ class Training:
         loss = smoothed_crossentropy(
             torch.from_numpy(scores), torch.from_numpy(truth[:, 0]), self.weights.cpu(), self.spec.label_smoothing
         )
-        return {"val_loss": float(loss), "val_accuracy": accuracy(said, truth), "val_f1": macro_f1(said, truth)}
+        return {
+            "val_loss": float(loss),
+            "val_accuracy": accuracy(said, truth),
+            "val_f1": macro_f1(said, truth, classes=self.spec.outputs),
+        }
 
     def _check_finite(self, found: Mapping[str, float]) -> None:
         if not all(math.isfinite(value) for value in found.values()):

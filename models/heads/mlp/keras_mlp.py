@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from affstore.models.heads.frame_dataset import FrameDataset, check_rows, check_varied
 from affstore.models.heads.mlp.spec import MlpSpec
+from affstore.models.heads.outputs import stretched
 from affstore.models.heads.trainer_options import TrainerOptions
 from affstore.store.contract.errors import ArchitectureError, SpecError
 
@@ -95,7 +96,8 @@ def predict(head: FittedHead, x: NDArray[np.float32]) -> NDArray[np.float32]:
         x: `(rows, width)`.
 
     Returns:
-        `(rows, outputs)` float32: probabilities that sum to 1 (expr), a probability each (au), or [-1, 1] (va).
+        `(rows, outputs)` float32: probabilities that sum to 1 (classes), a probability each (units), or numbers
+        within the range (intensities, values).
 
     Raises:
         SpecError: the width is not the one it was trained on.
@@ -116,7 +118,8 @@ def _outputs(
     for kernel, bias in layers[:-1]:
         values = np.maximum(values @ kernel + bias, 0)
     kernel, bias = layers[-1]
-    return _activate(values @ kernel + bias, head.spec.activation).astype(np.float32)
+    activated = _activate(values @ kernel + bias, head.spec.activation)
+    return stretched(activated, head.spec.task, head.spec.activation).astype(np.float32)
 
 
 @contextmanager

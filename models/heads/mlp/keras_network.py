@@ -16,7 +16,9 @@ from numpy.typing import NDArray
 from affstore.models.heads.class_weights import class_weights, unit_weights
 from affstore.models.heads.frame_dataset import FrameDataset
 from affstore.models.heads.mlp.spec import MlpSpec
+from affstore.models.heads.outputs import stretch_of
 from affstore.store.contract.errors import SpecError
+from affstore.store.contract.labels import task_space
 
 _LOG = logging.getLogger(__name__)
 _THREADS = 1
@@ -106,6 +108,8 @@ def build(spec: MlpSpec, train: FrameDataset) -> Any:
         keras.layers.Dense(width, activation, kernel_initializer="zeros", kernel_regularizer=decay, dtype="float32")
         for width, activation in zip(widths[1:], activations, strict=True)
     ]
+    stretch = stretch_of(spec.task, spec.activation)
+    layers += [keras.layers.Rescaling(*stretch, dtype="float32")] if stretch else []
     model = keras.Sequential([keras.Input((widths[0],)), *layers])
     model.set_weights(initial_parameters(widths, np.random.default_rng(spec.seed)))
     model.compile(
@@ -141,6 +145,8 @@ def _loss(spec: MlpSpec, y: NDArray[Any]) -> str | Callable[[Any, Any], Any]:
         return "sparse_categorical_crossentropy"
     if spec.loss == "ccc":
         return concordance_loss
+    if spec.loss == "squared_error":
+        return _squared_error(task_space(spec.task).high)
     weights = unit_weights(y) if spec.weighting == "balanced" else np.ones((2, spec.outputs))
     return _weighted_crossentropy(weights.astype(np.float32))
 
@@ -151,6 +157,15 @@ def _weighted_crossentropy(weights: NDArray[np.float32]) -> Callable[[Any, Any],
     def loss(truth: Any, probability: Any) -> Any:
         weight = tf.where(truth > 0, weights[1], weights[0])
         return tf.reduce_mean(weight * keras.ops.binary_crossentropy(truth, probability), axis=-1)
+
+    return loss
+
+
+def _squared_error(high: float) -> Callable[[Any, Any], Any]:
+    """Mean over units of the squared difference as a share of the range, by frame."""
+
+    def loss(truth: Any, prediction: Any) -> Any:
+        return tf.reduce_mean(((prediction - truth) / high) ** 2, axis=-1)
 
     return loss
 

@@ -6,22 +6,28 @@ from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
 from affstore.store.contract.errors import SpecError
-from affstore.store.contract.labels import task_space
+from affstore.store.contract.labels import SpaceKind, Task, task_space
 
 Activation = Literal["softmax", "sigmoid", "tanh"]
-Loss = Literal["sparse_crossentropy", "weighted_binary_crossentropy", "ccc"]
+Loss = Literal["sparse_crossentropy", "weighted_binary_crossentropy", "ccc", "squared_error"]
 Weighting = Literal["none", "inverse_frequency", "balanced"]
 Selection = Literal["best_accuracy", "lowest_loss", "last_epoch"]
 
-_ALLOWED: dict[str, tuple[Activation, Loss, tuple[Weighting, ...], tuple[Selection, ...]]] = {
-    "one_of": (
+_ALLOWED: dict[SpaceKind, tuple[Activation, Loss, tuple[Weighting, ...], tuple[Selection, ...]]] = {
+    SpaceKind.CLASSES: (
         "softmax",
         "sparse_crossentropy",
         ("none", "inverse_frequency"),
         ("best_accuracy", "lowest_loss", "last_epoch"),
     ),
-    "any_of": ("sigmoid", "weighted_binary_crossentropy", ("none", "balanced"), ("lowest_loss", "last_epoch")),
-    "scale": ("tanh", "ccc", ("none",), ("lowest_loss", "last_epoch")),
+    SpaceKind.UNITS: (
+        "sigmoid",
+        "weighted_binary_crossentropy",
+        ("none", "balanced"),
+        ("lowest_loss", "last_epoch"),
+    ),
+    SpaceKind.INTENSITIES: ("sigmoid", "squared_error", ("none",), ("lowest_loss", "last_epoch")),
+    SpaceKind.VALUES: ("tanh", "ccc", ("none",), ("lowest_loss", "last_epoch")),
 }
 """By kind of label: output activation, loss, weightings and selections that mean something there."""
 
@@ -32,10 +38,11 @@ class MlpSpec:
 
     Attributes:
         name: the head's name.
-        task: `expr`, `au` or `va`; decides the number of outputs.
+        task: what it predicts; decides the number of outputs.
         hidden: units of the hidden layer; 0 for none.
-        activation: of the outputs.
-        loss: minimised over each batch.
+        activation: of the outputs, stretched to the range of intensities or values.
+        loss: minimised over each batch. `squared_error` is of intensities as shares of their range: a batch often has
+            a unit at 0 throughout, where CCC says nothing.
         weighting: `inverse_frequency`: the loss of a frame is multiplied by its class's weight and averaged over the
             batch's size; `balanced`: each action unit's 0 and 1 weigh alike over the training frames.
         learning_rate: Adam's.
@@ -52,7 +59,7 @@ class MlpSpec:
     KIND: ClassVar[str] = "mlp"
 
     name: str
-    task: str
+    task: Task
     hidden: int
     activation: Activation
     loss: Loss
@@ -134,6 +141,16 @@ VA_MLP = MlpSpec(
 
 PAPER_HEADS: dict[str, MlpSpec] = {"expr": EXPR_MLP, "au": AU_MLP, "va": VA_MLP}
 """The papers' head of each task."""
+
+
+def default_mlp(task: Task) -> MlpSpec:
+    """The papers' head of a task; of a user's space, the one that the papers have for that kind of space."""
+    if isinstance(task, str):
+        return PAPER_HEADS[task_space(task).name]
+    if task.kind is SpaceKind.INTENSITIES:
+        return replace(AU_MLP, name=f"{task}_mlp", task=task, loss="squared_error", weighting="none")
+    like = next(spec for spec in PAPER_HEADS.values() if task_space(spec.task).kind is task.kind)
+    return replace(like, name=f"{task}_mlp", task=task)
 
 
 def without_validation(spec: MlpSpec, epochs: int = 1) -> MlpSpec:

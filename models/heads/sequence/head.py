@@ -62,7 +62,8 @@ def predict_sequence(head: FittedSequence, streams: Streams, device: str = "cpu"
         device: `cpu`, `cuda` …
 
     Returns:
-        `(frames, outputs)` float32: probabilities that sum to 1 (expr), a probability each (au), or [-1, 1] (va).
+        `(frames, outputs)` float32: probabilities that sum to 1 (classes), a probability each (units), or numbers
+        within the range (intensities, values).
 
     Raises:
         SpecError: streams have other widths than it was trained on, or are not finite where present.

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from affstore.models.heads.sequence.dataset import Labels, Piece, Sequences, Streams, check_finite, check_widths
 from affstore.store.contract.errors import AnnotationError, SpecError
-from affstore.store.contract.labels import task_space
+from affstore.store.contract.labels import Task, task_space
 from affstore.store.contract.windows import WindowSpec, window_starts
 
 
@@ -35,11 +35,11 @@ class LabelledVideos:
     labels: tuple[Labels, ...]
 
     @classmethod
-    def of(cls, task: str, source: Sequences, what: str) -> LabelledVideos:
+    def of(cls, task: Task, source: Sequences, what: str) -> LabelledVideos:
         """Read all labels and check them.
 
         Args:
-            task: `expr`, `au` or `va`.
+            task: what is predicted.
             source: the videos.
             what: what they are for, as a message should say, e.g. `"training"`.
 
@@ -91,7 +91,7 @@ class LabelledVideos:
         return Piece(video, start, min(start + length, len(self.labels[video].known)))
 
 
-def check_labels(task: str, name: str, labels: Labels) -> None:
+def check_labels(task: Task, name: str, labels: Labels) -> None:
     """See that a video's labels are of the task.
 
     Raises:
@@ -99,16 +99,15 @@ def check_labels(task: str, name: str, labels: Labels) -> None:
         AnnotationError: a known label is outside the task's space.
     """
     space = task_space(task)
-    columns = 1 if space.kind == "one_of" else len(space)
-    if labels.value.shape[1] != columns:
+    if labels.value.shape[1] != space.columns:
         raise SpecError(
-            f"The task '{task}' has {columns} label columns; those of video '{name}' have {labels.value.shape[1]}."
+            f"The task '{task}' has {space.columns} label columns; those of video '{name}' have "
+            f"{labels.value.shape[1]}."
         )
-    low, high = {"one_of": (0, len(space) - 1), "any_of": (0, 1), "scale": (-1, 1)}[space.kind]
-    inside = ((labels.value >= low) & (labels.value <= high)).all(axis=1)
+    inside = space.is_valid(labels.value).all(axis=1)
     if not np.all(inside | ~labels.known):
         frame = int(np.argmin(inside | ~labels.known))
         raise AnnotationError(
-            f"Frame {frame} of video '{name}' has the label {labels.value[frame].tolist()}, not in [{low}, {high}]. "
-            "Mark it as unknown or correct it."
+            f"Frame {frame} of video '{name}' has the label {labels.value[frame].tolist()}, not one of "
+            f"{space.allowed}. Mark it as unknown or correct it."
         )

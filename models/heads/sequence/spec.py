@@ -7,16 +7,17 @@ from typing import ClassVar, Literal
 
 from affstore.models.heads.sequence.parts import EncoderSpec, OptimiserSpec, TcnSpec
 from affstore.store.contract.errors import SpecError
-from affstore.store.contract.labels import task_space
+from affstore.store.contract.labels import SpaceKind, Task, task_space
 from affstore.store.contract.windows import WindowSpec
 
 SequenceWeighting = Literal["none", "inverse_frequency", "balanced"]
 SequenceSelection = Literal["best_accuracy", "best_f1", "lowest_loss", "last_epoch"]
 
-_ALLOWED: dict[str, tuple[tuple[SequenceWeighting, ...], tuple[SequenceSelection, ...]]] = {
-    "one_of": (("none", "inverse_frequency"), ("best_accuracy", "best_f1", "lowest_loss", "last_epoch")),
-    "any_of": (("none", "balanced"), ("best_f1", "lowest_loss", "last_epoch")),
-    "scale": (("none",), ("lowest_loss", "last_epoch")),
+_ALLOWED: dict[SpaceKind, tuple[tuple[SequenceWeighting, ...], tuple[SequenceSelection, ...]]] = {
+    SpaceKind.CLASSES: (("none", "inverse_frequency"), ("best_accuracy", "best_f1", "lowest_loss", "last_epoch")),
+    SpaceKind.UNITS: (("none", "balanced"), ("best_f1", "lowest_loss", "last_epoch")),
+    SpaceKind.INTENSITIES: (("none",), ("lowest_loss", "last_epoch")),
+    SpaceKind.VALUES: (("none",), ("lowest_loss", "last_epoch")),
 }
 """By kind of label: weightings and selections that mean something there."""
 
@@ -26,13 +27,14 @@ class SequenceSpec:
     """A head that sees a video in windows: streams → TCN each → projection → transformer encoder → perceptron.
 
     The task decides outputs and loss: softmax and weighted cross-entropy (ABAW6 Eq. 1), sigmoid and weighted binary
-    cross-entropy (Eq. 2, as the mean over action units instead of their sum), or tanh and 1 − mean CCC. A frame that
-    lacks a label of the task is left out of losses and scores. What ABAW6 leaves open (here: the perceptron, batch,
+    cross-entropy (Eq. 2, as the mean over action units instead of their sum), tanh and 1 − mean CCC, or, of
+    intensities, sigmoid and the squared error; the last two are stretched to the space's range. A frame that lacks a
+    label of the task is left out of losses and scores. What ABAW6 leaves open (here: the perceptron, batch,
     evaluations, standardisation) is as in CtyunAI's system; `as_ctyunai` takes over the rest of it too.
 
     Attributes:
         name: the head's name.
-        task: `expr`, `au` or `va`.
+        task: what it predicts.
         weighting: `inverse_frequency`: a frame's loss is multiplied by its class's weight, and averaged over frames;
             `balanced`: each action unit's 0 and 1 weigh alike.
         selection: which evaluation's parameters are kept: of validation frames, each counted once. VA's `lowest_loss`
@@ -57,7 +59,7 @@ class SequenceSpec:
     KIND: ClassVar[str] = "sequence"
 
     name: str
-    task: str
+    task: Task
     weighting: SequenceWeighting
     selection: SequenceSelection
     tcn: TcnSpec = field(default_factory=TcnSpec)
@@ -105,6 +107,16 @@ VA_SEQUENCE = SequenceSpec("va_tcn_transformer", "va", "none", "lowest_loss", pe
 
 PAPER_SEQUENCES: dict[str, SequenceSpec] = {"expr": EXPR_SEQUENCE, "au": AU_SEQUENCE, "va": VA_SEQUENCE}
 """The head on sequences of each task."""
+
+
+def default_sequence(task: Task) -> SequenceSpec:
+    """The head on sequences of a task; of a user's space, the one for that kind of space."""
+    if isinstance(task, str):
+        return PAPER_SEQUENCES[task_space(task).name]
+    if task.kind is SpaceKind.INTENSITIES:
+        return SequenceSpec(f"{task}_tcn_transformer", task, "none", "lowest_loss")
+    like = next(spec for spec in PAPER_SEQUENCES.values() if task_space(spec.task).kind is task.kind)
+    return replace(like, name=f"{task}_tcn_transformer", task=task)
 
 
 def without_encoder(spec: SequenceSpec) -> SequenceSpec:

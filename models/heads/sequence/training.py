@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from affstore.models.engines.torch_network import device_of
-from affstore.models.evaluation.metrics import accuracy, au_f1, macro_f1
+from affstore.models.evaluation.metrics import accuracy, score
 from affstore.models.evaluation.thresholds import decide
 from affstore.models.heads.checkpoints import Progress, flatten, part_of, read_checkpoint, save_checkpoint
 from affstore.models.heads.event_log import EventLog
@@ -25,7 +25,7 @@ from affstore.models.heads.trainer_options import TrainerOptions
 from affstore.models.media.prefetch import prefetch
 from affstore.store.contract.errors import AnnotationError, DeviceMemoryError, SpecError
 from affstore.store.contract.keys import digest_arrays, key_of
-from affstore.store.contract.labels import task_space
+from affstore.store.contract.labels import SpaceKind, task_space
 
 _LOG = logging.getLogger(__name__)
 _BATCHES_AHEAD = 2
@@ -145,12 +145,12 @@ class Training:
             torch.from_numpy(outputs).to(self.device), torch.from_numpy(truth.astype(np.float32)).to(self.device)
         )
         found = {"val_loss": float(loss)}
-        said = decide(self.spec.task, outputs)
-        kind = task_space(self.spec.task).kind
-        if kind == "one_of":
-            scored = {"val_accuracy": accuracy(said, truth), "val_f1": macro_f1(said, truth)}
-            return found | scored
-        return found | ({"val_f1": float(au_f1(said, truth).mean())} if kind == "any_of" else {})
+        space = task_space(self.spec.task)
+        if space.kind is SpaceKind.CLASSES:
+            found["val_accuracy"] = accuracy(decide(space, outputs), truth)
+        if space.kind in (SpaceKind.CLASSES, SpaceKind.UNITS):
+            found["val_f1"] = score(space, decide(space, outputs), truth).value
+        return found
 
     def _standardise(self) -> None:
         """Read all training features once: for their moments, and to see that they are numbers."""
