@@ -24,6 +24,7 @@ from affstore.models.heads.splits import Folds
 from affstore.store.contract.errors import AffstoreError, AnnotationError
 from affstore.tasks.evaluation.experiment_scores import result_artifact, same
 from affstore.tasks.experiments import Experiment, ExperimentOutcome, ExperimentResult, Protocol
+from affstore.tasks.lineage.publication import write_note
 from affstore.tasks.outcomes import Outcome, refused
 from affstore.tasks.predict.experiment_files import experiment_predictions, write_experiment_file
 from affstore.tasks.specs import HeadRun, WorkerContext
@@ -190,7 +191,10 @@ def _file(request: ExperimentsRequest, row: ExperimentOutcome) -> Path:
         committed(context, "predict", [Outcome("predict", row.row.name, "done", draft=draft)])
     path = request.report / "files" / f"{row.row.producer}.txt"
     sample = request.choice.samples.get(row.row.task)
-    return write_experiment_file(store.newest(), row.row, chosen, path, sample).path
+    written_from = store.newest()
+    written = write_experiment_file(written_from, row.row, chosen, path, sample).path
+    write_note(written.parent, [(written, row.row.producer)], written_from.snapshot)
+    return written
 
 
 def _said(row: ExperimentOutcome) -> str:

@@ -22,8 +22,10 @@ from affstore.flows.runners.base import RunnerSpec
 from affstore.flows.server import prefect_server
 from affstore.flows.watch import Screen
 from affstore.models.challenge_file import read_submission
+from affstore.store.contract.keys import digest_file
 from affstore.store.contract.records import Address
 from affstore.tasks.ingest.incoming_files import IngestOptions
+from affstore.tasks.lineage.publication import PublishedFile, find_note
 
 FACE = ("emotieffnet_b0",)
 BOTH = ("emotieffnet_b0", "wav2vec2_base_960h")
@@ -253,8 +255,10 @@ def test_the_challenge_file_says_what_the_store_says(pipeline):
     prediction = store.read(Address("prediction", "expr-mlp", "112", "main"))
     rows = [i for i, image in enumerate(sample.images) if image.startswith("112/")]
     np.testing.assert_array_equal(values[rows], prediction["prediction"])
-    table = pl.read_parquet(next(path for path in result.published if path.name == "expr-mlp.parquet"))
-    assert table.height == frames
+    table = next(path for path in result.published if path.name == "expr-mlp.parquet")
+    assert pl.read_parquet(table).height == frames
+    for file in (path, table):
+        assert find_note(file) == PublishedFile("expr-mlp", store.snapshot, result.tag, digest_file(file))
 
 
 def test_both_people_of_a_video_are_subjects_with_labels_of_their_own(pipeline):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import multiprocessing
 import os
 import pickle
@@ -97,6 +98,24 @@ def test_two_runs_that_made_different_artifacts_at_one_address_do_not_overwrite_
     store.commit([first], "one")
     with pytest.raises(ConflictError, match="Another run changed 'visual/toy/a/main'"):
         store.commit([second], "two")
+
+
+def test_a_store_is_opened_at_a_time_of_its_history(store):
+    commit(store, source("a"))
+    middle = store.newest()
+    later = commit(store, source("b"))
+    written = {info.id: info.written_at for info in later.history()}
+    assert FeatureStore(store.url, written[middle.snapshot].isoformat()).snapshot == middle.snapshot
+    assert FeatureStore(store.url, written[later.snapshot].date().isoformat()).snapshot == later.snapshot
+    local = written[middle.snapshot].astimezone(datetime.timezone(datetime.timedelta(hours=9)))
+    assert FeatureStore(store.url, local.isoformat()).snapshot == middle.snapshot
+    assert FeatureStore(store.url, local.isoformat()).addresses() == [Address("source", video="a")]
+
+
+def test_a_state_that_the_history_does_not_have_is_one_sentence(store):
+    for at in ("2001-01-01", "1999-12-31T23:59+01:00", "2026-13-01", "v9", "", "x" * 5000):
+        with pytest.raises(NotFoundError, match=r"no tag, snapshot or time '.*its history begins at 20"):
+            FeatureStore(store.url, at)
 
 
 def test_a_tag_is_never_moved(store):

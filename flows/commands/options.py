@@ -24,7 +24,10 @@ Store = Annotated[
     Parameter(name=["--store", "-s"], env_var="AFFSTORE_STORE", help="A folder, s3://bucket/prefix or memory:name."),
 ]
 
-At = Annotated[str | None, Parameter(help="A tag or snapshot, instead of the newest state.")]
+At = Annotated[
+    str | None,
+    Parameter(help="A tag, a snapshot or a time (ISO 8601, in UTC; a date is its end), instead of the newest state."),
+]
 
 Extractors = Annotated[
     tuple[str, ...],

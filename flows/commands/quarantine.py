@@ -14,6 +14,7 @@ from affstore.flows.commands.options import (
     DEFAULT_EXTRACTORS,
     DEFAULT_NETWORKS,
     DEFAULT_STORE,
+    At,
     Extractors,
     Json,
     NetworkOptions,
@@ -42,14 +43,14 @@ app = App(
 
 
 @app.command(name="list")
-def list_(*, store: Store = DEFAULT_STORE, json: Json = False) -> int:
+def list_(*, store: Store = DEFAULT_STORE, at: At = None, json: Json = False) -> int:
     """List what is in quarantine: its number, the stage that refused it, the file and the reason.
 
     Example: affstore quarantine list --store affstore-data
     """
     from affstore import FeatureStore
 
-    entries = FeatureStore(store).records("quarantine")
+    entries = FeatureStore(store, at).records("quarantine")
     if not entries:
         return _nothing(json)
     if json:

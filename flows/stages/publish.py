@@ -14,6 +14,7 @@ from affstore.flows.watch import watching
 from affstore.store.contract.errors import StoreError
 from affstore.store.contract.records import Record
 from affstore.store.engine.exporters.base import export
+from affstore.tasks.lineage.publication import NOTE, write_note
 from affstore.tasks.outcomes import Outcome, refused
 from affstore.tasks.predict.publish import publish_experiment
 from affstore.tasks.specs import HeadRun, WorkerContext
@@ -23,7 +24,10 @@ from affstore.tasks.specs import HeadRun, WorkerContext
 def publish(
     context: WorkerContext, experiments: Sequence[HeadRun], to: PublishConfig
 ) -> tuple[list[Outcome], tuple[Path, ...], str]:
-    """Challenge files and Parquet in `to.folder/<tag>`, and the tag on the snapshot; a published tag never changes."""
+    """Challenge files and Parquet in `to.folder/<tag>`, a note of their origin, and the tag on the snapshot.
+
+    A published tag never changes.
+    """
     store = FeatureStore(context.store_url)
     try:
         tag = to.tag or _tag_of_content(store)
@@ -43,7 +47,11 @@ def publish(
     tables = folder / "parquet"
     if predictions and not tables.exists():
         _export_whole(tagged, predictions, tables)
-    return outcomes, tuple(sorted(path for path in folder.rglob("*") if path.is_file())), tag
+    if folder.is_dir():
+        forms = [(folder, ".txt"), (tables / "prediction", ".parquet")]
+        files = [(place / f"{name}{ending}", name) for name in sorted(names) for place, ending in forms]
+        write_note(folder, [(path, name) for path, name in files if path.is_file()], tagged.snapshot, tag)
+    return outcomes, tuple(sorted(p for p in folder.rglob("*") if p.is_file() and p.name != NOTE)), tag
 
 
 def _tag_of_content(store: FeatureStore) -> str:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from affstore.store.contract.errors import ConflictError, NewerSchemaError, NotFoundError, SpecError, StoreError
 from affstore.store.contract.keys import digest_arrays
+from affstore.store.contract.moments import moment_of
 from affstore.store.contract.names import tag_fault
 from affstore.store.contract.printable import excerpt
 from affstore.store.contract.records import Address, Record
@@ -46,7 +47,7 @@ class FeatureStore:
 
     Attributes:
         url: a folder, `s3://bucket/prefix` or `memory:name`.
-        at: the tag or snapshot it was opened at; None for the newest.
+        at: the tag, snapshot or time (ISO 8601; UTC unless it names a zone) it was opened at; None for the newest.
         snapshot: id of the snapshot it reads.
         layout: the version of the tree of groups, `layout` in `schema.yaml`.
     """
@@ -55,7 +56,7 @@ class FeatureStore:
         """Open an existing store.
 
         Raises:
-            NotFoundError: there is no store there, or no such tag or snapshot.
+            NotFoundError: there is no store there, or no such tag, snapshot or time in its history.
             NewerSchemaError: a newer affstore wrote it.
         """
         self.url, self.at = url, at
@@ -249,6 +250,11 @@ class FeatureStore:
 
     # Inside
 
+    @property
+    def repository(self) -> icechunk.Repository:
+        """The engine's repository, for the modules of this folder."""
+        return self._repository
+
     @cached_property
     def session(self) -> icechunk.Session:
         """The engine's read-only session, for plain `zarr` and `xarray`."""
@@ -267,12 +273,19 @@ class FeatureStore:
             return self._repository.lookup_branch(BRANCH)
         if at in self._repository.list_tags():
             return self._repository.lookup_tag(at)
-        known = {info.id for info in self._repository.ancestry(branch=BRANCH)}
-        if at not in known:
+        ancestry = list(self._repository.ancestry(branch=BRANCH))
+        if moment := moment_of(at):
+            # The engine's first snapshot is no feature store yet.
+            found = next((info.id for info in ancestry if info.written_at <= moment and info.parent_id), None)
+        else:
+            found = next((info.id for info in ancestry if info.id == at), None)
+        if found is None:
+            first = ancestry[-1].written_at.isoformat(timespec="seconds")
             raise NotFoundError(
-                f"The store at '{self.url}' has no tag or snapshot '{at}'. `affstore status` lists them."
+                f"The store at '{self.url}' has no tag, snapshot or time '{excerpt(at)[1:-1]}': its history begins at "
+                f"{first}, and what is older was never there or has expired. `affstore log` lists the snapshots."
             )
-        return at
+        return found
 
     def _check_layout(self) -> int:
         with translate_errors(self.url, "Opening"):

@@ -1,0 +1,57 @@
+"""`affstore trace`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from affstore.flows.commands import COMMANDS, Command
+from affstore.flows.commands.options import DEFAULT_STORE, At, Flag, Json, Store, print_json
+from affstore.flows.watch import to_terminal
+from affstore.store.contract.errors import SpecError
+
+
+def trace(
+    row: str,
+    /,
+    *,
+    store: Store = DEFAULT_STORE,
+    at: At = None,
+    picture: Path | None = None,
+    mermaid: Flag = False,
+    json: Json = False,
+) -> int:
+    """Follow a row back to bytes: its head and what that was trained on, features, weights, face, frame, video, label.
+
+    Example: affstore trace affstore-demo/published/v1/expr-mlp.txt:120 --store affstore-demo/store
+
+    Parameters
+    ----------
+    row
+        FILE:LINE of a published challenge file or Parquet table (lines counted from 1); EXPERIMENT/VIDEO/FRAME or
+        EXPERIMENT/VIDEO/SUBJECT/FRAME (frames counted from 0); or an artifact's path, with or without /FRAME.
+    picture
+        Write the frame's picture to this file, decoded again from the video, if that is at hand and unaltered.
+    mermaid
+        Print a Mermaid diagram.
+    """
+    from affstore import FeatureStore
+    from affstore.flows.report.lineage_lines import mermaid_lines, tree_lines
+    from affstore.tasks.lineage.rows import find_row
+    from affstore.tasks.lineage.trace import trace as traced
+
+    opened, found = find_row(FeatureStore(store, at), row)
+    if picture is not None and found.frame is None:
+        raise SpecError(f"'{row}' names no frame, so there is no picture of it. Name one, as in '{row}/0'.")
+    document = traced(opened, found)
+    if json:
+        print_json(document.as_document())
+    else:
+        to_terminal(*(mermaid_lines(document) if mermaid else tree_lines(document)))
+    if picture is not None and found.frame is not None:
+        from affstore.tasks.lineage.picture import write_picture
+
+        write_picture(opened, found.address.video, found.frame, picture)
+    return 0
+
+
+COMMANDS.register("trace", Command(trace))

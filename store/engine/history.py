@@ -1,0 +1,93 @@
+"""A store's commits: when each was made, by which run, and which artifacts it added, replaced or removed."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from affstore.store.contract.records import Address, Record
+from affstore.store.contract.schema import address_of, families
+from affstore.store.engine.feature_store import FeatureStore
+from affstore.store.engine.places import translate_errors
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """One snapshot and how it came about.
+
+    Attributes:
+        snapshot: its id.
+        parent: id of the snapshot before it; None for the first that the history still has.
+        written_at: when it was committed.
+        message: of the commit, e.g. `extract: 3`.
+        run_id: the run that committed; empty where no run did.
+    """
+
+    snapshot: str
+    parent: str | None
+    written_at: datetime.datetime
+    message: str
+    run_id: str
+
+    @property
+    def time(self) -> str:
+        """When it was committed, ISO 8601 UTC to the second, as records write it."""
+        return self.written_at.astimezone(datetime.UTC).isoformat(timespec="seconds")
+
+
+@dataclass(frozen=True, slots=True)
+class ChangedArtifacts:
+    """Addresses that differ between two snapshots, each tuple in order."""
+
+    added: tuple[Address, ...] = field(default=())
+    replaced: tuple[Address, ...] = field(default=())
+    removed: tuple[Address, ...] = field(default=())
+
+    @property
+    def written(self) -> tuple[Address, ...]:
+        """What the later snapshot has anew."""
+        return tuple(sorted((*self.added, *self.replaced)))
+
+
+def commits(store: FeatureStore) -> Iterator[Commit]:
+    """Every commit from the snapshot that a store reads back to the first that its history has."""
+    with translate_errors(store.url, "Reading"):
+        for info in store.history():
+            run_id = str(info.metadata.get("run_id", ""))
+            yield Commit(info.id, info.parent_id, info.written_at, info.message, run_id)
+
+
+def changes_by(store: FeatureStore, commit: Commit) -> ChangedArtifacts:
+    """What one commit changed; nothing for the first that the history has."""
+    return ChangedArtifacts() if commit.parent is None else changed_between(store, commit.parent, commit.snapshot)
+
+
+def changed_between(store: FeatureStore, before: str, after: str) -> ChangedArtifacts:
+    """The artifacts that differ between two snapshots, the earlier one named first.
+
+    An artifact that was written again with the same numbers counts as replaced.
+    """
+    with translate_errors(store.url, "Reading"):
+        difference = store.repository.diff(from_snapshot_id=before, to_snapshot_id=after)
+    new, deleted = (set(_artifacts(paths)) for paths in (difference.new_groups, difference.deleted_groups))
+    replaced = new & deleted | set(_artifacts(difference.updated_groups))
+    return ChangedArtifacts(tuple(sorted(new - replaced)), tuple(sorted(replaced)), tuple(sorted(deleted - replaced)))
+
+
+def commit_of(store: FeatureStore, record: Record) -> Commit | None:
+    """The commit that brought an artifact as it is in the snapshot that a store reads; None if the history lost it."""
+    known = list(commits(store))
+    # The run that wrote the record committed it, soon after: usually the first one looked at is the one.
+    likely = [one for one in reversed(known) if one.run_id == record.run_id and one.time >= record.made_at]
+    for commit in dict.fromkeys((*likely, *known)):
+        if record.address in changes_by(store, commit).written:
+            return commit
+    return None
+
+
+def _artifacts(paths: set[str]) -> Iterator[Address]:
+    depths = {name: schema.path.count("/") for name, schema in families().items()}
+    for path in (one.strip("/") for one in paths):
+        if path.count("/") == depths.get(path.split("/", 1)[0], -1):
+            yield address_of(path)

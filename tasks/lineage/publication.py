@@ -1,0 +1,83 @@
+"""The note beside published files: which experiment, tag and snapshot each came from, and its digest."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from affstore.store.contract.errors import SpecError
+from affstore.store.contract.keys import digest_file
+
+NOTE = "publication.json"
+"""How the note is called; it is in the folder of the files, or in one above it."""
+
+_LEVELS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class PublishedFile:
+    """Where a published file came from.
+
+    Attributes:
+        producer: the experiment whose predictions it holds.
+        snapshot: of the store that it was written from.
+        tag: that names the snapshot; empty where none does.
+        sha256: of the file.
+    """
+
+    producer: str
+    snapshot: str
+    tag: str
+    sha256: str
+
+
+def write_note(folder: Path, files: Iterable[tuple[Path, str]], snapshot: str, tag: str = "") -> Path:
+    """Note where published files came from, beside what is noted already of others in their folder.
+
+    Args:
+        folder: gets the note.
+        files: below it, each with the experiment whose predictions it holds.
+        snapshot: of the store that they were written from.
+        tag: that names it.
+
+    Returns:
+        The note.
+    """
+    noted = _read(folder / NOTE) if (folder / NOTE).is_file() else {}
+    for path, producer in files:
+        published = PublishedFile(producer, snapshot, tag, digest_file(path))
+        noted[path.relative_to(folder).as_posix()] = published
+    text = json.dumps({name: asdict(noted[name]) for name in sorted(noted)}, indent=2, ensure_ascii=False)
+    partial = folder / f"{NOTE}.partial"
+    partial.write_text(f"{text}\n", encoding="utf-8")
+    os.replace(partial, folder / NOTE)
+    return folder / NOTE
+
+
+def find_note(path: Path) -> PublishedFile | None:
+    """What is noted of a published file, or None.
+
+    Raises:
+        SpecError: there is a note, and it is damaged.
+    """
+    whole = path.resolve()
+    for folder in whole.parents[:_LEVELS]:
+        if (folder / NOTE).is_file():
+            found = _read(folder / NOTE).get(whole.relative_to(folder).as_posix())
+            if found is not None:
+                return found
+    return None
+
+
+def _read(note: Path) -> dict[str, PublishedFile]:
+    try:
+        document = json.loads(note.read_text(encoding="utf-8"))
+        found = {str(name): PublishedFile(**fields) for name, fields in document.items()}
+        if not all(isinstance(text, str) for one in found.values() for text in asdict(one).values()):
+            raise ValueError("its values are texts")
+        return found
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        raise SpecError(f"'{note}' is no note of a publication: {error}. Publish again to another folder.") from error

@@ -1,0 +1,314 @@
+"""Which artifact and frame a text means: an artifact's path, an experiment and a frame, or a line of a file."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+
+from affstore import FeatureStore
+from affstore.store.contract.errors import NotFoundError, SchemaError, SpecError, nearest
+from affstore.store.contract.keys import digest_file
+from affstore.store.contract.names import MAIN, split_subject
+from affstore.store.contract.records import SLASH, Address
+from affstore.store.contract.schema import address_of, families
+from affstore.store.engine.reading import find_source, video_names
+from affstore.tasks.lineage.publication import PublishedFile, find_note
+
+_IMAGE = re.compile(r"\s*(\S(?:.*\S)?)/(\d+)\.jpg\s*(?:,(.*))?")
+_FILE_LINE = re.compile(r"(.+):([0-9]{1,15})")
+_FRAME = re.compile(r"(.+)/([0-9]{1,15})")
+_ROUNDING = 6e-5
+"""Published numbers have four decimals."""
+
+
+@dataclass(frozen=True, slots=True)
+class PublishedRow:
+    """A line of a published file, and how it was found who published it.
+
+    Attributes:
+        file: its path.
+        line: counted from 1, the header included; of a Parquet file, the row counted from 1.
+        text: of the line; empty for Parquet.
+        noted: whether a note beside the file says who published it; else its name and content do.
+        snapshot: that it was published from, or in which its content was found.
+        tag: that names it; empty where none is known.
+        unaltered: whether the file's bytes are those that were published; None without a note.
+        agrees: whether the line says what the store says; None where that cannot be compared.
+        remark: what is special about the line; empty else.
+    """
+
+    file: str
+    line: int
+    text: str
+    noted: bool
+    snapshot: str
+    tag: str = ""
+    unaltered: bool | None = None
+    agrees: bool | None = None
+    remark: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """What is to be traced.
+
+    Attributes:
+        address: the artifact.
+        frame: 0-based; None for the artifact as a whole.
+        published: the line of a published file that it was found by; None without.
+    """
+
+    address: Address
+    frame: int | None = None
+    published: PublishedRow | None = None
+
+
+def find_row(store: FeatureStore, text: str) -> tuple[FeatureStore, Row]:
+    """The row that a text names, and the store at the snapshot in which it is.
+
+    Args:
+        store: an open store; a published line is looked for at the snapshot that it was published from, unless the
+            store was opened at another one on purpose.
+        text: an artifact's path, with or without `/FRAME`; `EXPERIMENT/VIDEO[/SUBJECT]/FRAME`; or `FILE:LINE`.
+
+    Raises:
+        NotFoundError: there is no such artifact, video, frame, file or line.
+        SpecError: the text names no row, or more than one.
+    """
+    in_file = _FILE_LINE.fullmatch(text) if _artifact(store, text) is None else None
+    if in_file and (Path(in_file[1]).is_file() or "." in Path(in_file[1]).name):
+        return _in_file(store, Path(in_file[1]), int(in_file[2]))
+    address, frame = _address_and_frame(store, text)
+    record = store.get(address)
+    frames = record.attributes.get("frames")
+    if frame is not None and (frames is None or frame >= int(frames)):
+        what = f"has the frames 0 to {int(frames) - 1}" if frames else "has no frames"
+        raise NotFoundError(f"'{address}' {what}; there is no frame {frame}.")
+    return store, Row(address, frame)
+
+
+def _address_and_frame(store: FeatureStore, text: str) -> tuple[Address, int | None]:
+    address = _artifact(store, text)
+    if address is not None:
+        return address, None
+    framed = _FRAME.fullmatch(text)
+    if framed is None:
+        raise _no_row(store, text)
+    return _artifact(store, framed[1]) or _prediction(store, framed[1], text), int(framed[2])
+
+
+def _artifact(store: FeatureStore, path: str) -> Address | None:
+    """The address whose path this is, if the store has it; a video may be named by an alias."""
+    try:
+        address = address_of(path)
+    except SchemaError:
+        return None
+    if store.find(address) is None and address.video:
+        address = replace(address, video=video_names(store).get(address.video, address.video))
+    return address if store.find(address) is not None else None
+
+
+def _prediction(store: FeatureStore, path: str, text: str) -> Address:
+    """The prediction that `EXPERIMENT/VIDEO` or `EXPERIMENT/VIDEO/SUBJECT` names."""
+    producers = sorted({address.producer for address in store.addresses("prediction")}, key=len, reverse=True)
+    for written, producer in ((form, one) for one in producers for form in {one, one.replace("/", SLASH)}):
+        if path.startswith(f"{written}/"):
+            video, slash, subject = path[len(written) + 1 :].rpartition("/")
+            video, subject = (video, subject) if slash else (subject, "")
+            source = find_source(store, video).address.video
+            subjects = [a.subject for a in store.addresses("prediction", video=source) if a.producer == producer]
+            chosen = subject or (subjects[0] if len(subjects) == 1 else MAIN)
+            if chosen in subjects:
+                return Address("prediction", producer, source, chosen)
+            there = ", ".join(subjects) or "none"
+            raise NotFoundError(
+                f"'{producer}' has no prediction of '{video}' for subject '{chosen}'; it has: {there}. "
+                "Name it as EXPERIMENT/VIDEO/SUBJECT/FRAME."
+            )
+    raise _no_row(store, text)
+
+
+def _no_row(store: FeatureStore, text: str) -> NotFoundError:
+    """The error for what names no row, with the nearest that does."""
+    paths = [address.path for address in store.addresses()]
+    producers = sorted({address.producer for address in store.addresses("prediction")})
+    near = nearest(text, paths) or nearest(text.split("/", 1)[0], producers)
+    if near:
+        hint = f"Did you mean '{near}'?"
+    elif text.split("/", 1)[0] in families():
+        hint = "`affstore show` lists what there is."
+    else:
+        hint = "Give an artifact's path, EXPERIMENT/VIDEO/FRAME, or FILE:LINE of a published file."
+    return NotFoundError(f"The store at '{store.url}' has no '{text}'. {hint}")
+
+
+# Lines of published files
+
+
+@dataclass(frozen=True, slots=True)
+class _Line:
+    """What a line of a published file says: whose frame it is, and the values, if they can be compared."""
+
+    text: str
+    name: str
+    subject: str
+    frame: int
+    values: Sequence[float] | None
+
+
+def _in_file(store: FeatureStore, path: Path, number: int) -> tuple[FeatureStore, Row]:
+    if not path.is_file():
+        raise NotFoundError(f"There is no file '{path}', so it has no line {number}. Check the path.")
+    line = _read_line(path, number)
+    note = find_note(path)
+    if note is not None:
+        opened = store if store.at else _at_publication(store, path, note)
+        row = PublishedRow(
+            str(path), number, line.text, True, note.snapshot, note.tag, digest_file(path) == note.sha256
+        )
+        return opened, _resolved(opened, line, row, note.producer)
+    tags = {snapshot: tag for tag, snapshot in store.tags().items()}
+    if path.suffix == ".parquet":
+        row = PublishedRow(str(path), number, "", False, store.snapshot, tags.get(store.snapshot, ""))
+        return store, Row(_exported(store, path, line), line.frame, row)
+    for opened in _states(store):
+        row = PublishedRow(str(path), number, line.text, False, opened.snapshot, tags.get(opened.snapshot, ""))
+        producers = sorted({address.producer for address in opened.addresses("prediction")})
+        found = [one for name in producers if (one := _if_it_says_so(opened, line, row, name)) is not None]
+        called = [one for one in found if one.address.producer == path.stem]
+        if len(called or found) == 1:
+            return opened, (called or found)[0]
+        if found:
+            names = ", ".join(one.address.producer for one in found)
+            raise SpecError(
+                f"No note beside '{path}' says which experiment published it, and several say the same of that frame: "
+                f"{names}. Name the row as EXPERIMENT/VIDEO/FRAME."
+            )
+    raise NotFoundError(
+        f"No note beside '{path}' says which experiment published it, and no prediction in the store at '{store.url}', "
+        f"now or under a tag, says what its line {number} does. Name the store that it came from with --store."
+    )
+
+
+def _at_publication(store: FeatureStore, path: Path, note: PublishedFile) -> FeatureStore:
+    try:
+        return FeatureStore(store.url, note.snapshot)
+    except NotFoundError as error:
+        raise NotFoundError(
+            f"'{path}' was published from the snapshot {note.snapshot}, which the store at '{store.url}' lacks: it was "
+            "published from another store, or the snapshot has expired. Name the store with --store, or a state of "
+            "this one with --at."
+        ) from error
+
+
+def _states(store: FeatureStore) -> Iterable[FeatureStore]:
+    """The states of the store in which the origin of a file without a note is looked for."""
+    yield store
+    if not store.at:
+        for tag, snapshot in store.tags().items():
+            if snapshot != store.snapshot:
+                yield FeatureStore(store.url, tag)
+
+
+def _exported(store: FeatureStore, path: Path, line: _Line) -> Address:
+    """The artifact of a row in a table that `affstore export` wrote, which is called `FAMILY/PRODUCER.parquet`."""
+    whole = path.resolve().with_suffix("")
+    for folder in whole.parents:
+        if folder.name in families():
+            schema, producer = families()[folder.name], whole.relative_to(folder).as_posix()
+            parts = {"producer": producer, "video": line.name, "subject": line.subject or ""}
+            address = Address(
+                folder.name, **{part: text for part, text in parts.items() if f"{{{part}}}" in schema.path}
+            )
+            return store.get(address).address
+    raise SpecError(
+        f"No note beside '{path}' says who published it, and it is not called FAMILY/PRODUCER.parquet, as exported "
+        "tables are. Name the row by its artifact's path and frame."
+    )
+
+
+def _if_it_says_so(store: FeatureStore, line: _Line, row: PublishedRow, producer: str) -> Row | None:
+    """The row of an experiment that a line may be of, if its stored prediction is what the line says."""
+    try:
+        found = _resolved(store, line, row, producer)
+    except NotFoundError:
+        return None
+    return found if found.published and found.published.agrees else None
+
+
+def _resolved(store: FeatureStore, line: _Line, published: PublishedRow, producer: str) -> Row:
+    """The stored prediction that a line of a file holds; the head alone where it holds that of nobody."""
+    names = video_names(store)
+    video, subject = (line.name, line.subject) if line.subject else split_subject(line.name, names)
+    source = find_source(store, video)
+    frames = int(source.attributes["frames"])
+    there = {a.subject: a for a in store.addresses("prediction", video=source.address.video) if a.producer == producer}
+    if not there and store.find(Address("head", producer)) is None:
+        raise NotFoundError(f"'{producer}' has no prediction of '{line.name}' in the store at '{store.url}'.")
+    frame, remark = min(line.frame, frames - 1), ""
+    if line.frame >= frames:
+        remark = f"it lies past the video's {frames} frames and repeats the last one's prediction"
+    likely = [subject] if subject in there else sorted(there)
+    agreeing = {name: _agrees(store, there[name], frame, line.values) for name in likely}
+    given = likely[0] if subject in there else None
+    chosen = next((name for name in likely if agreeing[name] is not False), given)
+    if chosen is None:
+        remark = f"no face of '{line.name}' was found: the line holds what the head says of nobody, its prior"
+        return Row(store.get(Address("head", producer)).address, None, replace(published, remark=remark))
+    return Row(there[chosen], frame, replace(published, agrees=agreeing[chosen], remark=remark))
+
+
+def _agrees(store: FeatureStore, address: Address, frame: int, values: Sequence[float] | None) -> bool | None:
+    if values is None:
+        return None
+    stored = store.read(address, ["prediction"], slice(frame, frame + 1))["prediction"][0].astype(np.float64)
+    return len(values) == len(stored) and bool(np.allclose(stored, values, rtol=0, atol=_ROUNDING))
+
+
+def _read_line(path: Path, number: int) -> _Line:
+    if path.suffix == ".parquet":
+        return _parquet_row(path, number)
+    try:
+        with path.open(encoding="utf-8-sig") as file:
+            text = next(islice(file, number - 1, None), None) if number else None
+    except UnicodeDecodeError as error:
+        raise SpecError(f"'{path}' is no text, so it is no challenge file, and no Parquet either.") from error
+    if text is None:
+        raise NotFoundError(f"'{path}' has no line {number}; lines are counted from 1, the header included.")
+    found = _IMAGE.fullmatch(text.rstrip("\n"))
+    if found is None or int(found[2]) < 1:
+        raise SpecError(
+            f"Line {number} of '{path}' names no frame: expected 'video/00001.jpg,…', found {text.strip()[:80]!r}."
+        )
+    return _Line(text.strip(), found[1], "", int(found[2]) - 1, _numbers(found[3]))
+
+
+def _numbers(cells: str | None) -> list[float] | None:
+    try:
+        return [float(cell) for cell in (cells or "").split(",") if cell.strip()] or None
+    except ValueError:
+        return None
+
+
+def _parquet_row(path: Path, number: int) -> _Line:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        file = pq.ParquetFile(path)
+        first = 0
+        for group in range(file.num_row_groups):
+            rows = file.metadata.row_group(group).num_rows
+            if 0 < number <= first + rows:
+                table = file.read_row_group(group, ["video", "subject", "frame"]).slice(number - first - 1, 1)
+                (row,) = table.to_pylist()
+                return _Line("", row["video"], row["subject"] or MAIN, int(row["frame"]), None)
+            first += rows
+    except (pa.ArrowException, KeyError) as error:
+        raise SpecError(f"'{path}' is no table that affstore exported: {' '.join(str(error).split())[:200]}") from error
+    raise NotFoundError(f"'{path}' has no row {number}; it has {first}, counted from 1.")

@@ -1,0 +1,271 @@
+"""From a row back to bytes: every step is named, and a published line finds the experiment that published it."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from affstore import FeatureStore
+from affstore.flows.cli import call
+from affstore.models.challenge_file import every_frame, write_submission
+from affstore.models.media.video import frames, probe
+from affstore.store.contract.keys import digest_file
+from affstore.store.contract.records import Address
+from affstore.store.engine.exporters.base import export
+from affstore.tasks.ingest.sources import source_artifact
+from affstore.tasks.lineage.graph import LineageGraph
+from affstore.tasks.lineage.publication import write_note
+from affstore.tasks.lineage.rows import find_row
+from affstore.tasks.lineage.trace import trace
+from tests.factories import commit, source
+from tests.lineage_store import (
+    FACE_WEIGHTS,
+    FRAMES,
+    NAMES,
+    NETWORK_WEIGHTS,
+    head,
+    label,
+    prediction,
+    visual,
+    whole_chain,
+)
+from tests.test_media import write_video
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("annotations")
+
+
+@pytest.fixture(scope="module")
+def url(folder):
+    """A store on disk that no test of this file changes."""
+    url = str(folder / "store")
+    whole_chain(url, folder)
+    return url
+
+
+@pytest.fixture
+def store(url):
+    return FeatureStore(url)
+
+
+STEPS = (
+    "says: Happiness", "head/expr-mlp", "2 × visual/toy of 2 videos", "face/mtcnn/b/main", "source/b", "video file",
+    "trained on snapshot", "what an annotator says", "line 14: '4'", "code: affstore test",
+)  # fmt: skip
+
+
+def traced(store, text):
+    return trace(*find_row(store, text)).as_document()
+
+
+def challenge_file(store, path, name="expr-mlp"):
+    """A challenge file of every frame, as `publish` writes it."""
+    videos = {r.address.video: r for r in store.records("prediction") if r.address.producer == name}
+    listed = every_frame("expr", dict.fromkeys(videos, FRAMES))
+    found = {video: store.read(record.address)["prediction"] for video, record in videos.items()}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_submission(path, listed, found)
+    return path
+
+
+def test_every_artifact_traces_to_bytes_with_no_gap(store):
+    records = store.records()
+    graph = LineageGraph(records)
+    assert {record.address.family for record in records} >= {"source", "face", "visual", "label", "head", "prediction"}
+    for record in records:
+        document = traced(store, record.address.path)
+        assert graph.gaps(record) == document["gaps"] == []
+        nodes = {node["name"]: node for node in document["nodes"]}
+        assert all(parent in nodes for node in nodes.values() for parent in node["parents"])
+        if record.address.family not in ("source", "label"):
+            assert f"weights:{FACE_WEIGHTS}" in nodes
+
+
+def test_a_prediction_names_head_training_data_weights_frame_video_and_annotation_line(store, folder):
+    document = traced(store, "expr-mlp/b/12")
+    assert document["artifact"] == "prediction/expr-mlp/b/main"
+    assert document["frame"] == {
+        "number": 12, "image": "00013.jpg", "pts": 480, "time_base": "1/1000", "starts_s": 0.48, "ends_s": 0.52
+    }  # fmt: skip
+    nodes = {node["name"].split(" #")[0]: node for node in document["nodes"]}
+    own = nodes["prediction/expr-mlp/b/main"]
+    assert own["at_frame"]["says"] == NAMES[12 % 8]
+    assert (own["run_id"], own["code"], own["made"]["device"]) == ("r2", {"affstore": "test"}, "cpu")
+    fitted = nodes["head/expr-mlp"]
+    assert fitted["committed"]["from_snapshot"] == [info.id for info in store.history()][2]
+    assert nodes["label/expr (2)"]["splits"] == {"train": 1, "validation": 1}
+    assert [member["bytes_sha256"] for member in nodes["label/expr (2)"]["members"]] == [
+        digest_file(folder / "a.txt"),
+        digest_file(folder / "b.txt"),
+    ]
+    assert nodes[f"weights:{NETWORK_WEIGHTS}"]["weights"] == "toy_weights"
+    assert nodes["face/mtcnn/b/main"]["at_frame"]["score"] == 0.75
+    assert document["label"] == "label/expr/b/main"
+    annotation = nodes[f"annotation:{digest_file(folder / 'b.txt')}"]
+    assert (annotation["line"], annotation["text"], annotation["at_hand"]) == (14, str(12 % 8), True)
+    assert nodes[f"video:{store.get(Address('source', video='b')).attributes['sha256']}"]["at_hand"] is False
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["expr-mlp/a/main/3", "expr-mlp/a/3", "expr-mlp/copy/3", "prediction/expr-mlp/a/main/3"],
+)
+def test_a_frame_is_named_by_experiment_and_video_with_or_without_subject_or_by_an_alias(store, text):
+    document = traced(store, text)
+    assert (document["artifact"], document["frame"]["number"]) == ("prediction/expr-mlp/a/main", 3)
+
+
+def test_a_published_line_is_traced_in_the_snapshot_that_it_was_published_from(tmp_path):
+    store = whole_chain(str(tmp_path / "store"), tmp_path)
+    path = challenge_file(store, tmp_path / "out" / "v1" / "final.txt")
+    store.tag("v1")
+    write_note(path.parent, [(path, "expr-mlp")], store.snapshot, "v1")
+    later = commit(store, head(store, seed=1))
+    later = commit(later, prediction(later, "a", shift=1), prediction(later, "b", shift=1))
+    document = traced(later, f"{path}:14")
+    assert document["published"]["tag"] == "v1"
+    assert (document["published"]["noted"], document["published"]["unaltered"]) == (True, True)
+    assert (document["artifact"], document["frame"]["number"]) == ("prediction/expr-mlp/a/main", 12)
+    assert document["snapshot"] == store.snapshot != later.snapshot
+    assert document["published"]["agrees"] is True
+
+
+def test_a_line_that_somebody_changed_is_found_out(tmp_path, store):
+    path = challenge_file(store, tmp_path / "expr-mlp.txt")
+    write_note(tmp_path, [(path, "expr-mlp")], store.snapshot)
+    lines = path.read_text().splitlines()
+    lines[5] = "a/00005.jpg,0"
+    path.write_text("\n".join(lines))
+    published = traced(store, f"{path}:6")["published"]
+    assert (published["unaltered"], published["agrees"]) == (False, False)
+    assert traced(store, f"{path}:7")["published"]["agrees"] is True
+
+
+def test_without_a_note_a_file_is_matched_by_name_and_content_and_the_trace_says_so(tmp_path, folder, capsys):
+    url = str(tmp_path / "store")
+    store = whole_chain(url, tmp_path)
+    store = commit(store, head(store, "other", seed=2))
+    store = commit(store, prediction(store, "a", "other", shift=3), prediction(store, "b", "other", shift=3))
+    path = challenge_file(store, tmp_path / "submission.txt", "other")
+    document = traced(store, f"{path}:10")
+    assert document["artifact"] == "prediction/other/a/main"
+    assert document["published"]["noted"] is False
+    assert call(["trace", f"{path}:10", "--store", url]) == 0
+    assert "found by its name and content" in capsys.readouterr().out
+    store = commit(store, prediction(store, "a", "other", shift=4))
+    assert call(["trace", f"{path}:10", "--store", url]) == 4
+    assert "says what its line 10 does" in capsys.readouterr().err
+
+
+def test_a_row_of_an_exported_table_is_found_by_where_the_table_is(tmp_path, store):
+    export(store, store.records("prediction"), tmp_path / "tables", "parquet")
+    path = tmp_path / "tables" / "prediction" / "expr-mlp.parquet"
+    document = traced(store, f"{path}:{FRAMES + 5}")
+    assert (document["artifact"], document["frame"]["number"]) == ("prediction/expr-mlp/b/main", 4)
+    assert document["published"]["agrees"] is None
+
+
+def test_a_line_past_the_last_frame_is_the_last_frames_and_says_so(tmp_path, store):
+    path = tmp_path / "expr-mlp.txt"
+    path.write_text(f"image_location,{','.join(NAMES)}\na/{FRAMES + 1:05d}.jpg,7\n")
+    document = traced(store, f"{path}:2")
+    assert document["frame"]["number"] == FRAMES - 1
+    assert "past the video's 40 frames" in document["published"]["remark"]
+
+
+def test_what_was_replaced_since_is_named(tmp_path):
+    store = whole_chain("memory:replaced", tmp_path)
+    store = commit(store, visual(store, "a", seed=9))
+    document = traced(store, "prediction/expr-mlp/a/main")
+    assert any("'visual/toy/a/main'" in gap and "has been replaced since" in gap for gap in document["gaps"])
+    draft = store.draft({}, "r")
+    draft.remove(Address("label", "expr", "b", "main"))
+    store.commit([draft], "test")
+    document = traced(store.newest(), "prediction/expr-mlp/b/main")
+    assert any("'label/expr/b/main'" in gap and "not in the store any more" in gap for gap in document["gaps"])
+
+
+@pytest.mark.parametrize(
+    ("row", "found"),
+    [
+        ("prediction/expr-mlp/a/mian", "Did you mean 'prediction/expr-mlp/a/main'"),
+        ("expr-mpl/a/3", "Did you mean 'expr-mlp'"),
+        ("expr-mlp/nobody/3", "no video 'nobody'"),
+        ("expr-mlp/a/left/3", "it has: main"),
+        ("expr-mlp/a/40", "has the frames 0 to 39"),
+        ("head/expr-mlp/2", "has no frames"),
+        ("gone.txt:3", "There is no file 'gone.txt'"),
+        ("{folder}/a.txt:9", "names no frame"),
+        ("{folder}/a.txt:9999", "has no line 9999"),
+        ("{folder}/a.txt:0", "has no line 0"),
+        ("nonsense", "Give an artifact's path"),
+        ("", "Give an artifact's path"),
+    ],
+)
+def test_what_names_no_row_is_one_sentence(url, folder, capsys, row, found):
+    assert call(["trace", row.format(folder=folder), "--store", url]) in (2, 4)
+    said = capsys.readouterr().err
+    assert found in said
+    assert "Traceback" not in said
+    assert said.count("\n") == 1
+
+
+def test_a_note_of_another_store_and_a_damaged_one_are_one_sentence_each(tmp_path, url, store, capsys):
+    path = challenge_file(store, tmp_path / "expr-mlp.txt")
+    write_note(tmp_path, [(path, "expr-mlp")], "0123456789ABCDEFGHJK")
+    assert call(["trace", f"{path}:3", "--store", url]) == 4
+    assert "published from another store, or the snapshot has expired" in capsys.readouterr().err
+    (tmp_path / "publication.json").write_text("[1]")
+    assert call(["trace", f"{path}:3", "--store", url]) == 2
+    assert "is no note of a publication" in capsys.readouterr().err
+
+
+def test_the_tree_and_the_diagram_name_every_step(url, capsys):
+    assert call(["trace", "expr-mlp/b/12", "--store", url]) == 0
+    tree = capsys.readouterr().out
+    assert all(step in tree for step in STEPS)
+    assert call(["trace", "expr-mlp/b/12", "--store", url, "--mermaid"]) == 0
+    diagram = capsys.readouterr().out
+    assert diagram.startswith("flowchart TD\n")
+    nodes = traced(FeatureStore(url), "expr-mlp/b/12")["nodes"]
+    assert diagram.count("-->") == sum(len(node["parents"]) for node in nodes)
+
+
+def test_the_picture_of_a_frame_is_decoded_again_from_the_same_bytes_only(tmp_path, capsys):
+    video = tmp_path / "clip.mp4"
+    pictures = np.random.default_rng(0).integers(0, 255, (FRAMES, 48, 64, 3), dtype=np.uint8)
+    write_video(str(video), pictures)
+    facts = probe(video)
+    store = FeatureStore.create(str(tmp_path / "store"))
+    commit(store, source_artifact("clip", video, digest_file(video), facts))
+    to = tmp_path / "frame.png"
+    arguments = ["trace", "source/clip/7", "--store", store.url, "--picture", str(to)]
+    assert call(arguments) == 0
+    np.testing.assert_array_equal(np.asarray(Image.open(to)), list(frames(video, facts))[7])
+    video.write_bytes(video.read_bytes() + b"x")
+    assert call(arguments) == 3
+    assert "are not those that were added" in capsys.readouterr().err
+    video.unlink()
+    assert call(arguments) == 3
+    assert "is not there any more" in capsys.readouterr().err
+    assert call(["trace", "source/clip", "--store", store.url, "--picture", str(to)]) == 2
+
+
+def test_json_is_one_document(url, capsys):
+    assert call(["trace", "head/expr-mlp", "--store", url, "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["frame"] is None
+    assert document["nodes"][0]["scores"]["headline"] == "macro F1"
+
+
+def test_a_video_and_a_label_that_were_never_together_in_a_head_stand_alone(tmp_path):
+    store = commit(FeatureStore.create("memory:alone"), source("z"))
+    store = commit(store, label(store, "z", "train", tmp_path / "z.txt"))
+    assert [node["kind"] for node in traced(store, "label/expr/z/main")["nodes"]] == [
+        "artifact", "artifact", "video", "annotation"
+    ]  # fmt: skip
