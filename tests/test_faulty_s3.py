@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 import os
 import socket
 import subprocess
@@ -141,26 +140,3 @@ def test_a_server_that_always_fails_is_given_up(store, faults):
     with pytest.raises(StoreUnavailableError):
         FeatureStore(store.url)
     assert time.monotonic() - began < 20
-
-
-def _create(url, number, queue):
-    try:
-        store = FeatureStore.create(url)
-        queue.put((number, store.layout))
-    except Exception as error:  # noqa: BLE001
-        queue.put((number, repr(error)))
-
-
-@pytest.mark.parametrize("rounds", [1, pytest.param(10, marks=pytest.mark.slow)])
-def test_processes_that_create_one_store_at_once_all_open_it(s3_url, rounds):
-    context = multiprocessing.get_context("spawn")
-    for number in range(rounds):
-        url, queue = f"{s3_url}/{number}", context.Queue()
-        workers = [context.Process(target=_create, args=(url, worker, queue)) for worker in range(3)]
-        for worker in workers:
-            worker.start()
-        said = [queue.get(timeout=240) for _ in workers]
-        for worker in workers:
-            worker.join()
-        assert {layout for _, layout in said} == {FeatureStore(url).layout}
-        assert len(FeatureStore(url).history()) == 2

@@ -268,6 +268,31 @@ def test_four_processes_that_each_commit_to_one_folder_lose_none(folder_store):
     assert len(folder_store.newest().records("source")) == 40
 
 
+def _create_10(urls, together, queue):
+    for url in urls:
+        together.wait(240)
+        try:
+            queue.put(FeatureStore.create(url).layout)
+        except Exception as error:  # noqa: BLE001
+            queue.put(repr(error))
+
+
+@pytest.mark.parametrize("place", ["folder", "s3"])
+def test_processes_that_create_one_store_at_the_same_moment_all_open_it_ten_times_over(place, request, tmp_path):
+    root = request.getfixturevalue("s3_url") if place == "s3" else str(tmp_path)
+    urls = [f"{root}/{number}" for number in range(10)]
+    context = multiprocessing.get_context("spawn")
+    together, queue = context.Barrier(3), context.Queue()
+    workers = [context.Process(target=_create_10, args=(urls, together, queue)) for _ in range(3)]
+    for worker in workers:
+        worker.start()
+    layouts = {queue.get(timeout=240) for _ in range(3 * len(urls))}
+    for worker in workers:
+        worker.join()
+    assert {FeatureStore(url).layout for url in urls} == layouts
+    assert {len(FeatureStore(url).history()) for url in urls} == {2}
+
+
 def test_the_content_digest_depends_on_what_is_stored_and_not_on_when_or_by_whom(tmp_path):
     one = FeatureStore.create(str(tmp_path / "one"))
     two = FeatureStore.create(str(tmp_path / "two"))
