@@ -163,6 +163,11 @@ DAMAGES = {
     "record a list": ("source/a", lambda a: a.update(affstore=[1]), "its record is missing"),
     "parents a number": ("visual/toy/a/main", lambda a: a["affstore"].update(parents=[3]), "'parents' .* holds 3"),
     "digest null": ("visual/toy/a/main", lambda a: a["affstore"].update(digest=None), "'digest' of its record is None"),
+    "record of another": (
+        "source/a",
+        lambda a: a["affstore"].update(path="source/b"),
+        "its record is that of 'source/b'",
+    ),
     "time base of zero": ("source/a", lambda a: a.update(time_base=[1, 0]), "two whole numbers .* 'time_base'"),
 }
 
@@ -195,6 +200,19 @@ def test_a_record_that_another_program_changed_is_not_believed(tmp_path):
     altered(url, "source/a", lambda attributes: attributes.update(end_pts=7), fresh_checksum=False)
     with pytest.raises(SchemaError, match="'source/a' is damaged: the checksum of its record differs"):
         FeatureStore(url).records()
+
+
+@pytest.mark.parametrize("path", ["visual/t/y/a/main", "vistal/toy/a/main", "visual/toy/a"])
+def test_an_artifact_does_not_vanish_from_a_list_with_a_turned_bit(path, tmp_path):
+    url = str(tmp_path / "store")
+    commit(FeatureStore.create(url), source("a"))
+    repository = icechunk.Repository.open(icechunk.local_filesystem_storage(url))
+    session = repository.writable_session("main")
+    zarr.open_group(session.store, mode="a").require_group(path).create_array("embedding", shape=(2,), dtype="f4")
+    session.commit("as if its path had been another")
+    for ask in (FeatureStore.records, FeatureStore.addresses, lambda store: store.find(visual("a").address)):
+        with pytest.raises(StoreError, match=rf"damaged.*'{path}.*' is where no artifact can be"):
+            ask(FeatureStore(url))
 
 
 def test_windows_of_a_record_with_other_frames_than_its_rows_are_refused(tmp_path):

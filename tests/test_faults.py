@@ -35,6 +35,17 @@ def corpus(tmp_path_factory):
     return folder
 
 
+@pytest.fixture(scope="module", autouse=True)
+def heeded():
+    """Commands inherit which signals are ignored, as where the tests run under `nohup` or behind `&`."""
+    ignored = [one for one in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP) if signal.getsignal(one) is signal.SIG_IGN]
+    for number in ignored:
+        signal.signal(number, signal.SIG_DFL)
+    yield
+    for number in ignored:
+        signal.signal(number, signal.SIG_IGN)
+
+
 class Command:
     """`affstore add` as a process of its own."""
 
@@ -60,15 +71,18 @@ class Command:
         return self._log.read_text()
 
     def until(self, text, limit_s=600):
-        """Wait until the command said that; give back its server's process."""
+        """Wait until the command said that."""
         deadline = time.monotonic() + limit_s
         while text not in self.said:
             assert self.process.poll() is None, self.said
             assert time.monotonic() < deadline, self.said
             time.sleep(0.1)
-        return json.loads((self.store.with_name(f"{self.store.name}.runs") / "prefect" / "server.json").read_text())[
-            "pid"
-        ]
+
+    def server(self):
+        """Its server's process, once its pages can be seen."""
+        self.until("Prefect's pages")
+        home = self.store.with_name(f"{self.store.name}.runs") / "prefect"
+        return json.loads((home / "server.json").read_text())["pid"]
 
     def ended(self, limit_s=900):
         """The exit code; never with a traceback."""
@@ -88,7 +102,7 @@ def gone(pid, limit_s=60):
 @pytest.mark.parametrize("name", ["SIGTERM", *(pytest.param(name, marks=slow) for name in ("SIGINT", "SIGHUP"))])
 def test_a_signal_ends_a_run_with_its_exit_code_and_one_sentence_and_its_server_with_it(name, corpus, tmp_path):
     command = Command(tmp_path / "store", corpus)
-    server = command.until("Prefect's pages")
+    server = command.server()
     command.process.send_signal(getattr(signal, name))
     assert command.ended() == CODES[name]
     assert command.said.splitlines()[-1].startswith("affstore: Interrupted. What was finished is kept")
@@ -99,7 +113,7 @@ def test_a_signal_ends_a_run_with_its_exit_code_and_one_sentence_and_its_server_
 @slow
 def test_the_server_of_a_command_that_was_killed_ends_by_itself(corpus, tmp_path):
     command = Command(tmp_path / "store", corpus)
-    server = command.until("Prefect's pages")
+    server = command.server()
     command.process.kill()
     assert gone(server)
 
@@ -116,7 +130,8 @@ def undisturbed(corpus):
 @pytest.mark.parametrize("fault", ["SIGKILL", "SIGSTOP"])
 def test_a_run_whose_server_is_gone_finishes_everything_and_says_so_once(fault, corpus, undisturbed, tmp_path):
     command = Command(tmp_path / "store", corpus)
-    server = command.until("ingest                      2/2")
+    server = command.server()
+    command.until("ingest                      2/2")
     os.kill(server, getattr(signal, fault))
     command.until("extract         2/2")
     done = time.monotonic()

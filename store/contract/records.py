@@ -136,6 +136,7 @@ class Record:
         attributes = {
             "affstore": {
                 "family": self.address.family,
+                "path": self.address.path,
                 "version": family_version,
                 "key": self.key,
                 "recipe": dict(self.recipe),
@@ -166,6 +167,8 @@ class Record:
                 raise damaged_record(address, f"'{name}' of its record is {_short(own.get(name, 'missing'))}")
         if "checksum" in own and own["checksum"] != checksum_of(attributes):
             raise damaged_record(address, "the checksum of its record differs")
+        if own.get("path", address.path) != address.path:  # records of earlier versions do not know theirs
+            raise damaged_record(address, f"its record is that of '{own['path']}'")
         return cls(
             address=address,
             key=own["key"],

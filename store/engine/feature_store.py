@@ -266,7 +266,8 @@ class FeatureStore:
 
     @cached_property
     def _listing(self) -> Listing:
-        return Listing(self._repository, self.session)
+        with translate_errors(self.url, "Listing"):
+            return Listing(self._repository, self.session)
 
     def _snapshot_of(self, at: str | None) -> str:
         if at is None:

@@ -138,7 +138,7 @@ _READING = ("Opening", "Reading", "Listing")
 
 
 def _is_panic(error: BaseException) -> bool:
-    return type(error).__name__ == "PanicException"
+    return type(error).__name__ in ("PanicException", "RustPanic")
 
 
 def _check_process(url: str) -> None:
