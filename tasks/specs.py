@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Literal
 from affstore.models.extractor_specs import ExtractorSpec, FaceExtractorSpec, SoundExtractorSpec
 from affstore.models.extractors.registry import spec_of
 from affstore.models.faces.specs import DetectorSpec, TrackingSpec
-from affstore.models.heads.kinds import HeadSpec
+from affstore.models.heads.contract import HeadSpec
 from affstore.models.heads.splits import SplitSpec
 from affstore.store.contract.errors import SpecError
 from affstore.store.contract.keys import canonical

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -36,6 +37,7 @@ from affstore.models.heads.trainer_options import TrainerOptions
 from affstore.models.media.video import frames, probe
 from affstore.models.networks.staged import Staged, chain
 from affstore.models.weights import architectures
+from affstore.models.weights.folder import WeightsFolder
 from affstore.models.weights.registry import entry_of
 from affstore.models.weights.untrained import draw
 from affstore.store.contract.errors import (
@@ -61,6 +63,7 @@ TOY = FaceExtractorSpec(
     "emotieffnet_b0", 1, WIDTH, SIDE, registry.spec_of("emotieffnet_b0").weights, mean=(0.5,) * 3, std=(0.25,) * 3
 )
 """Takes the place of EfficientNet while a test runs."""
+WEIGHTS = WeightsFolder(Path("no weights are needed"))
 
 
 class Toy(nn.Module):
@@ -646,7 +649,7 @@ def test_labelled_crops_are_those_that_the_network_saw(store, pictures, tmp_path
             expected.append(crop(pictures[i], track["box"][i], SIDE))
             labels.append(label["value"][i])
             frames.append(i)
-    with store_crops(store, seen(store, producer), TOY, tmp_path / "scratch") as crops:
+    with store_crops(store, seen(store, producer), TOY, WEIGHTS, tmp_path / "scratch") as crops:
         assert len(crops) == len(expected) > 20
         np.testing.assert_array_equal(crops.y, labels)
         assert crops.frame.tolist() == frames
@@ -668,7 +671,7 @@ def test_the_crops_of_a_subject_are_all_its_frames_with_a_face(store, pictures, 
 
 
 def test_a_network_is_fine_tuned_on_a_store(toy, store, tmp_path):
-    with store_crops(store, seen(store, PRODUCERS[0]), TOY, tmp_path / "scratch") as train:
+    with store_crops(store, seen(store, PRODUCERS[0]), TOY, WEIGHTS, tmp_path / "scratch") as train:
         head = fit_finetuned(quick(epochs=1), TOY, colour_blind(), train, train)
     rows, batches = crops_of(store, seen(store, PRODUCERS[0])[0].features[0], TOY)
     assert predict_finetuned(head, TOY, batches).shape == (len(rows), 8)
@@ -684,10 +687,10 @@ def test_where_nothing_is_labelled_or_seen_no_file_is_needed(store, tmp_path):
     label = label_of("left", len(store.read(Address("source", video=VIDEO))["pts"]))
     label.arrays["known"][:] = False
     found = commit(store, label)
-    with store_crops(found, seen(found, PRODUCERS[0], ["left"]), TOY, tmp_path / "scratch") as crops:
+    with store_crops(found, seen(found, PRODUCERS[0], ["left"]), TOY, WEIGHTS, tmp_path / "scratch") as crops:
         assert len(crops) == 0
         assert crops.y.shape == (0, 1)
-    with store_crops(found, [], TOY, tmp_path / "scratch") as crops:
+    with store_crops(found, [], TOY, WEIGHTS, tmp_path / "scratch") as crops:
         assert len(crops) == 0
 
 
@@ -706,13 +709,13 @@ def test_a_video_that_is_gone_or_another_is_named(store, tmp_path):
 
 
 def opened(found, producer, tmp_path):
-    with store_crops(found, seen(found, producer), TOY, tmp_path / "scratch") as crops:
+    with store_crops(found, seen(found, producer), TOY, WEIGHTS, tmp_path / "scratch") as crops:
         return crops.read(np.arange(len(crops)))
 
 
 def test_a_crop_folder_that_is_gone_or_another_is_named(store, tmp_path):
     folder = tmp_path / "cropped" / f"{VIDEO}_left"
-    with store_crops(store, seen(store, PRODUCERS[1]), TOY, tmp_path / "scratch") as crops:
+    with store_crops(store, seen(store, PRODUCERS[1]), TOY, WEIGHTS, tmp_path / "scratch") as crops:
         first = sorted(folder.glob("*.jpg"))[0]
         content = first.read_bytes()
         first.write_bytes(b"")
@@ -736,7 +739,7 @@ def test_features_of_no_face_or_of_an_older_one_are_refused(store, tmp_path):
     sound = replace(one, features=(replace(one.features[0], parents=()),))
     with (
         pytest.raises(SpecError, match=r"of faces; 'visual/.*' is of none"),
-        store_crops(store, [sound], TOY, tmp_path / "scratch"),
+        store_crops(store, [sound], TOY, WEIGHTS, tmp_path / "scratch"),
     ):
         pass
 

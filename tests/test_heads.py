@@ -20,10 +20,11 @@ from hypothesis import strategies as st
 from affstore.models.evaluation.metrics import accuracy, au_f1, mean_ccc
 from affstore.models.evaluation.thresholds import decide
 from affstore.models.heads.class_weights import class_weights, unit_weights
+from affstore.models.heads.contract import last_epoch
 from affstore.models.heads.examples import Examples, check
 from affstore.models.heads.frame_dataset import in_batches
 from affstore.models.heads.mlp.keras_mlp import FittedHead, fit, predict
-from affstore.models.heads.mlp.spec import AU_MLP, EXPR_MLP, PAPER_HEADS, VA_MLP, MlpSpec, without_validation
+from affstore.models.heads.mlp.spec import AU_MLP, EXPR_MLP, PAPER_HEADS, VA_MLP, MlpSpec
 from affstore.models.heads.shuffle_buffer import Shuffled
 from affstore.models.heads.trainer_options import TrainerOptions
 from affstore.store.contract.errors import AnnotationError, ArchitectureError, SpecError, WeightsError
@@ -85,7 +86,7 @@ def test_the_papers_heads_are_as_published():
     assert (AU_MLP.hidden, AU_MLP.batch, AU_MLP.epochs, AU_MLP.selection) == (128, 512, 5, "lowest_loss")
     assert (VA_MLP.hidden, VA_MLP.batch, VA_MLP.epochs, VA_MLP.l2) == (0, 1024, 20, 1 / 1024)
     assert {spec.learning_rate for spec in PAPER_HEADS.values()} == {1e-3}
-    assert len({key_of(spec) for spec in (*PAPER_HEADS.values(), without_validation(EXPR_MLP))}) == 4
+    assert len({key_of(spec) for spec in (*PAPER_HEADS.values(), last_epoch(EXPR_MLP, 1))}) == 4
 
 
 @pytest.mark.parametrize(
@@ -266,7 +267,7 @@ def test_the_kept_epoch_is_the_best_on_validation_frames(task, measure, best):
 
 
 def test_without_validation_the_last_epoch_is_kept():
-    spec = without_validation(quick("expr"), epochs=3)
+    spec = last_epoch(quick("expr"), 3)
     head = fit(spec, planted("expr", 100))
     assert head.best_epoch == 2
     assert set(head.curve) == {"loss", "accuracy"}

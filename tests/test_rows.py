@@ -632,7 +632,7 @@ BAD = {
     "two tasks blended": (
         {"method": {"blend": {"first": MLP, "second": {**HEARD, "task": "au"}, "weight": 0.5}}},
         "'method.blend.second.task'",
-        "the row's task is 'expr', and this part of it says 'au'",
+        "the experiment's task is 'expr', and this part of it says 'au'",
     ),
     "a blend of one": ({"method": {"blend": {"first": MLP, "weight": 0.5}}}, "'method.blend.second'", "required"),
     "a rule for expressions on action units": (
@@ -676,13 +676,13 @@ BAD = {
     "the head's own name": ({"method": {**MLP, "changes": {"name": "x"}}}, "'method.changes.name'", "No field"),
     "a value that the head will not have": ({"method": {**MLP, "changes": {"batch": 0}}}, "'method.changes'", "batch"),
     "epochs of nothing": ({"method": {**SURE, "epochs": 1}}, "'method.epochs'", "has none"),
-    "an encoder of a perceptron": ({"method": {**MLP, "encoder": "none"}}, "'method.encoder'", "'sequence' has one"),
+    "a preset of another kind": ({"method": {**MLP, "preset": "ctyunai"}}, "'method.preset'", "head 'mlp'"),
     "epochs that nothing chooses": ({"method": {**MLP, **ALL}}, "'method.epochs'", "nothing chooses it"),
     "training what learns nothing": ({"method": {**SURE, **ALL}}, "'method.train'", "learns nothing"),
     "choosing on what was trained on": (
         {"method": {**MLP, **ALL, "epochs": 1, "changes": {"selection": "best_accuracy"}}},
         "'method'",
-        "only keep its last epoch",
+        "keeps its last epoch",
     ),
     "pre-trained action units": ({"task": "au", "method": SURE}, "'method", "a network's logits|knows action units"),
     "pre-trained embeddings": ({"method": {**SURE, "inputs": ["emotieffnet_b0"]}}, "'method.inputs'", "logits"),

@@ -19,6 +19,7 @@ from affstore.models.evaluation.metrics import accuracy, mean_ccc
 from affstore.models.evaluation.thresholds import decide
 from affstore.models.heads.checkpoints import read_checkpoint
 from affstore.models.heads.class_weights import class_weights
+from affstore.models.heads.contract import last_epoch
 from affstore.models.heads.event_log import EventLog
 from affstore.models.heads.examples import Examples
 from affstore.models.heads.mlp.keras_mlp import fit
@@ -37,8 +38,6 @@ from affstore.models.heads.sequence.spec import (
     VA_SEQUENCE,
     SequenceSpec,
     as_ctyunai,
-    trained_for,
-    without_encoder,
 )
 from affstore.models.heads.sequence.tcn import Stream
 from affstore.models.heads.sequence.tcn_transformer import EncoderLayer, build, initialise, load_arrays, to_arrays
@@ -136,9 +135,8 @@ def test_the_papers_heads_are_as_published():
         assert (spec.encoder.layers, spec.encoder.heads, spec.encoder.feedforward) == (8, 4, 512)
         assert (spec.optimiser.name, spec.optimiser.learning_rate) == ("adam", 1e-4)
         assert (spec.tcn.kernel, spec.tcn.dropout, spec.tcn.activation, spec.batch) == (5, 0.3, "prelu", 32)
-        assert without_encoder(spec).encoder.layers == 0
     assert as_ctyunai(VA_SEQUENCE).epochs == 40
-    kinds = [*PAPER_SEQUENCES.values(), as_ctyunai(AU_SEQUENCE), trained_for(EXPR_SEQUENCE, 3)]
+    kinds = [*PAPER_SEQUENCES.values(), as_ctyunai(AU_SEQUENCE), last_epoch(EXPR_SEQUENCE, 3)]
     assert len({key_of(spec) for spec in kinds}) == len(kinds)
 
 
@@ -509,7 +507,7 @@ def echoes(count: int, seed: int) -> list[tuple[str, Streams, Labels]]:
 
 def echo_spec(levels: int) -> SequenceSpec:
     return replace(
-        without_encoder(EXPR_SEQUENCE),
+        EXPR_SEQUENCE,
         tcn=TcnSpec(channels=((12,) * levels,), dropout=0.0, deviation=0.1),
         encoder=EncoderSpec(width=0, layers=0),
         hidden=16,

@@ -30,7 +30,7 @@ from affstore.store.engine.draft import _chunk_rows
 from affstore.store.engine.ranges import RowRange, _is_plain, read_ranges, read_rows
 from affstore.store.engine.row_reader import RowReader
 from affstore.tasks.specs import Input
-from affstore.tasks.training.examples import LabelledSubject, read_examples
+from affstore.tasks.training.examples import LabelledSubject, read_features
 from affstore.tasks.training.frame_dataset import StoreFrames
 from affstore.tasks.training.sequence_dataset import StoreSequences, streams_of
 from tests.factories import commit, source, visual
@@ -94,9 +94,21 @@ def seen(store):
     ]  # fmt: skip
 
 
+def read_at_once(store, subjects):
+    """The labelled frames that have all inputs, without blocks."""
+    x, y = [], []
+    for subject in subjects:
+        values, present = read_features(store, subject.features, INPUTS)
+        label = store.read(subject.label.address)
+        rows = present & label["known"].all(axis=1)
+        x.append(values[rows])
+        y.append(label["value"][rows])
+    return Examples(np.concatenate(x), np.concatenate(y))
+
+
 @pytest.mark.parametrize("block", [100, 512, 1024, 5000])
 def test_rows_in_blocks_are_the_examples_read_at_once(store, seen, block):
-    rows, examples = StoreFrames(store, seen, INPUTS, block), read_examples(store, seen, INPUTS, "training")
+    rows, examples = StoreFrames(store, seen, INPUTS, block), read_at_once(store, seen)
     assert rows.width == 8 + 5 + 3
     assert len(rows) == len(examples) == sum(rows.blocks)
     assert min(rows.blocks) > 0
@@ -106,8 +118,8 @@ def test_rows_in_blocks_are_the_examples_read_at_once(store, seen, block):
 
 def test_a_head_from_the_store_has_the_bits_of_a_head_from_memory(store, seen):
     spec = replace(EXPR_MLP, epochs=2)
-    examples = read_examples(store, seen[:2], INPUTS, "training")
-    held_out = read_examples(store, seen[2:], INPUTS, "validation")
+    examples = read_at_once(store, seen[:2])
+    held_out = read_at_once(store, seen[2:])
     of_memory = fit(spec, examples, held_out)
     of_store = fit(spec, StoreFrames(store, seen[:2], INPUTS), StoreFrames(store, seen[2:], INPUTS))
     assert digest_arrays({**of_store.parameters, **of_store.curve}) == digest_arrays(

@@ -21,10 +21,7 @@ from affstore.models.ensembles.spec import (
     TwoStageOther,
     parts,
 )
-from affstore.models.heads.automl.spec import AutoMlSpec
-from affstore.models.heads.finetuned.spec import FineTuneSpec
-from affstore.models.heads.pretrained import PretrainedSpec
-from affstore.models.heads.sequence.spec import SequenceSpec
+from affstore.models.heads.kinds import kind_of
 
 if TYPE_CHECKING:
     from affstore.tasks.experiments import Experiment
@@ -107,16 +104,7 @@ def _weights(weight: SearchedValue) -> tuple[str, str]:
 
 def _head(head: HeadRun) -> str:
     """A head and its inputs."""
-    spec = head.head
-    if isinstance(spec, PretrainedSpec):
-        kind = "logits of" if spec.gives == "logits" else "pre-trained"
-        kind += " (Contempt dropped)" if spec.contempt == "dropped" and spec.task == "expr" else ""
-    elif isinstance(spec, SequenceSpec):
-        kind = "TCN + transformer on" if spec.encoder.layers else "TCN + MLP on"
-    elif isinstance(spec, FineTuneSpec):
-        kind = "fine-tuned"
-    else:
-        kind = "LightAutoML on" if isinstance(spec, AutoMlSpec) else "MLP on"
+    kind = kind_of(head.head).describe(head.head)
     everything = " (train and validation)" if "validation" in head.division.train else ""
     inputs = " & ".join(_input(head, extractor) for extractor in dict.fromkeys(part.extractor for part in head.inputs))
     return f"{kind} {inputs}{everything}"
@@ -125,7 +113,7 @@ def _head(head: HeadRun) -> str:
 def _input(head: HeadRun, extractor: str) -> str:
     """A network, and what is taken of it where that is not its embedding, nor clear."""
     arrays = [part.array for part in head.inputs if part.extractor == extractor]
-    plain = arrays == ["embedding"] or isinstance(head.head, PretrainedSpec)
+    plain = arrays == ["embedding"] or kind_of(head.head).takes == "nothing"
     return extractor if plain else f"{extractor} ({' & '.join(arrays)})"
 
 

@@ -13,7 +13,7 @@ from affstore.models.heads.frame_dataset import FrameDataset, check_rows, check_
 from affstore.store.contract.errors import SpecError
 from affstore.store.contract.labels import Task
 
-__all__ = ["Examples", "check", "check_varied"]
+__all__ = ["Examples", "check", "check_varied", "in_memory"]
 
 _BLOCK = 4096
 
@@ -22,7 +22,7 @@ _BLOCK = 4096
 class Examples:
     """Labelled frames, every label known: a frame that lacks one action unit is left out, as in the papers.
 
-    They are `Rows` too.
+    They are a `FrameDataset` too.
 
     Attributes:
         x: `(rows, width)` float32 features.
@@ -42,20 +42,20 @@ class Examples:
 
     @property
     def width(self) -> int:
-        """See `Rows.width`."""
+        """See `FrameDataset.width`."""
         return self.x.shape[1]
 
     @property
     def blocks(self) -> Sequence[int]:
-        """See `Rows.blocks`."""
+        """See `FrameDataset.blocks`."""
         return [min(_BLOCK, len(self) - begin) for begin in range(0, len(self), _BLOCK)]
 
     def read(self, block: int) -> NDArray[np.float32]:
-        """See `Rows.read`."""
+        """See `FrameDataset.read`."""
         return self.x[block * _BLOCK : (block + 1) * _BLOCK]
 
     def name_of(self, row: int) -> str:
-        """See `Rows.name_of`."""
+        """See `FrameDataset.name_of`."""
         return f"example {row}"
 
 
@@ -74,3 +74,18 @@ def check(task: Task, examples: FrameDataset, what: str) -> None:
     check_rows(task, examples, what)
     for block in range(len(examples.blocks)):
         read_block(examples, block, what)
+
+
+def in_memory(frames: FrameDataset, what: str) -> Examples:
+    """All frames of a dataset at once, in their order, for what cannot read them piece by piece.
+
+    Args:
+        frames: any.
+        what: what they are for, as a message should say, e.g. `"training"`.
+
+    Raises:
+        SpecError: features have another shape than the dataset says, or one is not finite.
+    """
+    blocks = [read_block(frames, block, what) for block in range(len(frames.blocks))]
+    x = np.concatenate(blocks) if blocks else np.empty((0, frames.width), np.float32)
+    return Examples(x, frames.y)

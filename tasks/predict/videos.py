@@ -21,7 +21,7 @@ from affstore.tasks import recipes
 from affstore.tasks.outcomes import Outcome, as_state, refused
 from affstore.tasks.specs import HeadRun, WorkerContext
 from affstore.tasks.training.examples import features_of, held_out, subjects_of
-from affstore.tasks.training.head_kinds import HeadJob, kind_of
+from affstore.tasks.training.head_job import HeadJob
 from affstore.tasks.training.train import fitted
 
 
@@ -78,8 +78,8 @@ def prediction_recipe(experiment: HeadRun, head: Record, features: Sequence[Reco
 
 def _prediction(work: HeadJob, address: Address, recipe: Any, parents: tuple[Record, ...]) -> Artifact:
     experiment = work.experiment
-    head, others = fitted(work.store, experiment)
-    outputs, present = kind_of(experiment.head).predict(work, experiment.head, head, parents[1:])
+    head, others = fitted(work.store, experiment.name)
+    outputs, present = work.predict(head, parents[1:])
     raw = fill_gaps(outputs, present, fallback=others["prior"])
     smoothed = box_smooth(raw, experiment.finish.smooth_frames)
     thresholds = others.get("thresholds")

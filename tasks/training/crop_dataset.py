@@ -9,16 +9,21 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from affstore import FeatureStore
 from affstore.models.extractor_specs import FaceExtractorSpec
+from affstore.models.weights.folder import WeightsFolder
 from affstore.store.contract.errors import StoreUnavailableError
 from affstore.store.contract.records import Record
 from affstore.tasks.extract.face_crops import Crop, Pictures, Wanted, crops_of_face, cut_out, face_of_feature, has_boxes
 from affstore.tasks.training.examples import LabelledSubject
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _READERS = 4
 _BATCH = 256
@@ -27,20 +32,22 @@ _GIB = 1 << 30
 
 @dataclass(eq=False)
 class StoreCrops:
-    """Labelled crops of many videos: see `affstore.models.heads.finetuned.head.LabelledCrops`. Made by `store_crops`.
+    """Labelled crops of many videos; see `affstore.models.heads.contract.CropDataset`. `store_crops` opens them.
 
     Attributes:
         y: `(rows, 1)` int8 class: subject after subject, by frame.
         frame: `(rows,)` int64, the number of each in its video.
         sources: the crops of each subject.
-        size_px: side of a crop.
-        readers: what reads them.
+        extractor: the network whose input they are.
+        weights: the folder with its parameters.
+        readers: the threads that read them.
     """
 
     y: NDArray[np.int8]
     frame: NDArray[np.int64]
     sources: Sequence[Pictures | NDArray[np.uint8]]
-    size_px: int
+    extractor: FaceExtractorSpec
+    weights: WeightsFolder
     readers: ThreadPoolExecutor
 
     def __post_init__(self) -> None:
@@ -55,10 +62,15 @@ class StoreCrops:
         Raises:
             MediaError: a picture is not there any more, or has changed.
         """
-        crops = np.empty((len(rows), self.size_px, self.size_px, 3), np.uint8)
+        crops = np.empty((len(rows), self.extractor.size_px, self.extractor.size_px, 3), np.uint8)
         for i, crop in enumerate(self.readers.map(self._crop, rows.tolist())):
             crops[i] = crop
         return crops
+
+    @property
+    def parameters(self) -> dict[str, Tensor]:
+        """The network's parameters, by name."""
+        return self.weights.load(self.extractor.weights.sha256)
 
     def _crop(self, row: int) -> Crop:
         source = int(np.searchsorted(self._ends, row, side="right"))
@@ -67,7 +79,11 @@ class StoreCrops:
 
 @contextmanager
 def store_crops(
-    store: FeatureStore, seen: Sequence[LabelledSubject], extractor: FaceExtractorSpec, scratch: Path
+    store: FeatureStore,
+    subjects: Sequence[LabelledSubject],
+    extractor: FaceExtractorSpec,
+    weights: WeightsFolder,
+    scratch: Path,
 ) -> Iterator[StoreCrops]:
     """The crops of all labelled frames that show a face, as the network `extractor` saw them.
 
@@ -77,8 +93,9 @@ def store_crops(
 
     Args:
         store: an open store.
-        seen: labelled subjects; the first of their features must be that network's.
+        subjects: labelled; the first of their features must be that network's.
         extractor: the network.
+        weights: the folder with its parameters.
         scratch: a folder; it is made if need be.
 
     Raises:
@@ -87,7 +104,7 @@ def store_crops(
         StoreUnavailableError: there is no room under `scratch`.
     """
     wanted, labels = [], [np.empty((0, 1), np.int8)]
-    for subject in seen:
+    for subject in subjects:
         face, present = face_of_feature(store, subject.features[0])
         label = store.read(subject.label.address)
         at = np.flatnonzero(present & label["known"].all(axis=1))
@@ -96,7 +113,7 @@ def store_crops(
     with ThreadPoolExecutor(_READERS, "crops") as readers:
         frames = np.concatenate([np.empty(0, np.int64), *(one.at for one in wanted)])
         sources = _sources(store, wanted, extractor.size_px, scratch)
-        yield StoreCrops(np.concatenate(labels), frames, sources, extractor.size_px, readers)
+        yield StoreCrops(np.concatenate(labels), frames, sources, extractor, weights, readers)
 
 
 def crops_of(

@@ -10,9 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from affstore import FeatureStore
-from affstore.models.heads.examples import Examples
 from affstore.models.heads.splits import Folds
-from affstore.store.contract.errors import AnnotationError, SpecError
+from affstore.store.contract.errors import SpecError
 from affstore.store.contract.names import MAIN, SIDES
 from affstore.store.contract.records import Address, Record
 from affstore.tasks.specs import HeadRun, Input
@@ -185,21 +184,3 @@ def read_features(
         columns.append(arrays[part.array])
         masks.append(arrays["present"])
     return np.concatenate(columns, axis=1), np.logical_and.reduce(masks)
-
-
-def read_examples(store: FeatureStore, seen: Sequence[LabelledSubject], inputs: Sequence[Input], what: str) -> Examples:
-    """The labelled frames of a split that have all inputs and every label column.
-
-    Raises:
-        AnnotationError: there is none.
-    """
-    x, y = [], []
-    for subject in seen:
-        values, present = read_features(store, subject.features, inputs)
-        label = store.read(subject.label.address)
-        rows = present & label["known"].all(axis=1)
-        x.append(values[rows])
-        y.append(label["value"][rows])
-    if not sum(len(rows) for rows in x):
-        raise AnnotationError(f"No {what} frame has a face and a label. Add annotations, or videos that have them.")
-    return Examples(np.concatenate(x), np.concatenate(y))

@@ -1,20 +1,16 @@
-"""The heads of a row under each protocol: as the papers fit them, or with everything chosen by cross-validation."""
+"""The heads of an experiment under each protocol: as published, or with all choices cross-validated."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
 from affstore import FeatureStore
-from affstore.models.heads.automl.spec import AutoMlSpec
-from affstore.models.heads.finetuned.spec import FineTuneSpec
-from affstore.models.heads.kinds import HeadSpec
-from affstore.models.heads.sequence.spec import SequenceSpec
+from affstore.models.heads.kinds import kind_of
 from affstore.models.heads.splits import Folds, SplitSpec
 from affstore.store.contract.errors import AnnotationError
 from affstore.store.contract.records import Address
 from affstore.tasks.specs import HeadRun
 from affstore.tasks.training.examples import fold_of, labels_of
-from affstore.tasks.training.head_kinds import fixed_epochs
 
 
 def folds_of(experiment: HeadRun, folds: Folds) -> tuple[HeadRun, ...]:
@@ -70,20 +66,13 @@ def cross_validated_name(experiment: HeadRun) -> str:
 
 def _fixed(experiment: HeadRun, epochs: int) -> HeadRun:
     division = replace(experiment.division, validation=())
-    head = fixed_epochs(experiment.head, epochs)
+    head = kind_of(experiment.head).without_validation(experiment.head, epochs)
     return replace(experiment, name=cross_validated_name(experiment), head=head, division=division)
 
 
 def shortened(experiment: HeadRun) -> HeadRun:
     """An experiment whose training is cut short, only to see that it runs; the name of its head says so."""
-    head: HeadSpec = experiment.head
-    if isinstance(head, SequenceSpec):
-        encoder = replace(head.encoder, layers=min(head.encoder.layers, 2))
-        head = replace(head, encoder=encoder, epochs=min(head.epochs, 3), evaluations=1, batch=4)
-    elif isinstance(head, FineTuneSpec):
-        head = replace(head, epochs=1, batch=16, train_stride=24, validation_stride=24)
-    elif isinstance(head, AutoMlSpec):
-        head = replace(head, timeout_s=20, algorithms=("linear_l2",), folds=2, cpus=1)
+    head = kind_of(experiment.head).shortened(experiment.head)
     if head == experiment.head:
         return experiment
     return replace(experiment, name=f"{experiment.name}-brief", head=head)

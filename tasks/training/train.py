@@ -16,6 +16,7 @@ from prefect.client.schemas.objects import State
 from affstore import FeatureStore
 from affstore.models.evaluation.metrics import score
 from affstore.models.evaluation.thresholds import best_thresholds, decide
+from affstore.models.heads.contract import Fitted
 from affstore.models.heads.splits import check_leak
 from affstore.store.contract.errors import AffstoreError, AnnotationError
 from affstore.store.contract.keys import key_of, plain
@@ -25,7 +26,7 @@ from affstore.tasks import recipes
 from affstore.tasks.outcomes import Outcome, as_state, refused
 from affstore.tasks.specs import HeadRun, WorkerContext
 from affstore.tasks.training.examples import LabelledSubject, SplitName, labelled
-from affstore.tasks.training.head_kinds import Arrays, Fitted, HeadJob, kind_of
+from affstore.tasks.training.head_job import HeadJob
 
 
 @task(
@@ -88,18 +89,19 @@ def _fit(work: HeadJob, seen: Mapping[SplitName, list[LabelledSubject]], recipe:
             f"No video of {' or '.join(experiment.division.train)} has labels of the task '{experiment.task}' and all "
             f"inputs of '{experiment.name}'. Add annotations, or videos that have them."
         )
-    head = kind_of(experiment.head).fit(work, experiment.head, seen["train"], seen["validation"])
-    if work.conduct.checkpoints is not None:
-        shutil.rmtree(work.conduct.checkpoints, ignore_errors=True)  # it is trained: there is nothing to go on from
+    head = work.fit(seen["train"], seen["validation"])
+    if work.options.checkpoints is not None:
+        shutil.rmtree(work.options.checkpoints, ignore_errors=True)  # it is trained: there is nothing to go on from
     outputs, value = _judged(work, head, seen["validation"] or seen["train"])
     thresholds = _thresholds(experiment, outputs, value) if seen["validation"] else None
-    arrays = {f"parameter_{name}": array for name, array in head.parameters.items()}
-    arrays |= {f"curve_{name}": array for name, array in head.curve.items()}
-    arrays |= {"blob_model": head.blob} if len(head.blob) else {}
+    arrays = head_arrays(head)
     arrays["parameter_prior"] = outputs.mean(axis=0, dtype=np.float64).astype(np.float32)
     if thresholds is not None:
         arrays["parameter_thresholds"] = thresholds.astype(np.float32)
-    made = dict(head.made) | {
+    made = {
+        "engine": head.engine,
+        "device": head.device,
+        "precision": head.precision,
         "provenance": least_trusted(
             feature.provenance for part in seen.values() for subject in part for feature in subject.features
         ),
@@ -124,9 +126,8 @@ def _fit(work: HeadJob, seen: Mapping[SplitName, list[LabelledSubject]], recipe:
 def _judged(work: HeadJob, head: Fitted, seen: Sequence[LabelledSubject]) -> tuple[NDArray[np.float32], NDArray[Any]]:
     """What a head says of the labelled frames of some subjects, and their labels."""
     outputs, values = [], []
-    kind = kind_of(work.experiment.head)
     for subject in seen:
-        said, present = kind.predict(work, work.experiment.head, head, subject.features)
+        said, present = work.predict(head, subject.features)
         label = work.store.read(subject.label.address)
         rows = present & label["known"].all(axis=1)
         outputs.append(said[rows])
@@ -138,13 +139,20 @@ def _judged(work: HeadJob, head: Fitted, seen: Sequence[LabelledSubject]) -> tup
     return np.concatenate(outputs), np.concatenate(values)
 
 
-def fitted(store: FeatureStore, experiment: HeadRun) -> tuple[Fitted, Arrays]:
+def head_arrays(head: Fitted) -> dict[str, NDArray[Any]]:
+    """A fitted head's arrays by the names under which the store keeps them; `fitted` reads them."""
+    arrays: dict[str, NDArray[Any]] = {f"parameter_{name}": array for name, array in head.parameters.items()}
+    arrays |= {f"curve_{name}": array for name, array in head.curve.items()}
+    return arrays | ({"blob_model": head.blob} if len(head.blob) else {})
+
+
+def fitted(store: FeatureStore, name: str) -> tuple[Fitted, dict[str, NDArray[Any]]]:
     """A stored head, and what belongs to it: the prior and, for action units, thresholds.
 
     Raises:
         NotFoundError: it was never fitted.
     """
-    address = Address("head", experiment.name)
+    address = Address("head", name)
     record = store.get(address)
     arrays = store.read(address)
     parameters = {name.removeprefix("parameter_"): a for name, a in arrays.items() if name.startswith("parameter_")}
@@ -152,7 +160,7 @@ def fitted(store: FeatureStore, experiment: HeadRun) -> tuple[Fitted, Arrays]:
     others = {name: parameters.pop(name) for name in sorted({"prior", "thresholds"} & set(parameters))}
     said = record.attributes["head"]
     blob = arrays.get("blob_model", np.empty(0, np.uint8))
-    return Fitted(parameters, curve, said["best_epoch"], blob, said.get("report", {}), record.made), others
+    return Fitted(parameters, curve, said["best_epoch"], blob, said.get("report", {})), others
 
 
 def fit_of(experiment: HeadRun) -> dict[str, Any]:

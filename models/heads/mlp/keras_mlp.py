@@ -76,7 +76,7 @@ def fit(
     elif spec.selection != "last_epoch":
         raise SpecError(
             f"Head '{spec.name}' keeps the epoch of {spec.selection.replace('_', ' ')} on validation frames, and there "
-            "are none. Give some, or train with `without_validation(spec)`."
+            "are none. Give some, or choose the selection `last_epoch`."
         )
     # Read by TensorFlow when it is imported: its other kernels would sum in another order.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from affstore.store.contract.errors import SpecError
@@ -151,11 +151,3 @@ def default_mlp(task: Task) -> MlpSpec:
         return replace(AU_MLP, name=f"{task}_mlp", task=task, loss="squared_error", weighting="none")
     like = next(spec for spec in PAPER_HEADS.values() if task_space(spec.task).kind is task.kind)
     return replace(like, name=f"{task}_mlp", task=task)
-
-
-def without_validation(spec: MlpSpec, epochs: int = 1) -> MlpSpec:
-    """The same head for training and validation frames together: nothing is left to select an epoch on.
-
-    The notebooks then train 1 epoch (of ABAW5 and ABAW6), 2 (EXPR of ABAW8), or 5 (VA of ABAW6).
-    """
-    return replace(spec, epochs=epochs, selection="last_epoch")

@@ -43,7 +43,7 @@ def fit_sequence(
     elif spec.selection != "last_epoch":
         raise SpecError(
             f"Head '{spec.name}' keeps the epoch of {spec.selection.replace('_', ' ')} on validation videos, and there "
-            "are none. Give some, or train with `trained_for(spec, epochs)`."
+            "are none. Give some, or choose the selection `last_epoch`."
         )
     from affstore.models.heads.sequence.training import train_sequence
 

@@ -119,11 +119,6 @@ def default_sequence(task: Task) -> SequenceSpec:
     return replace(like, name=f"{task}_tcn_transformer", task=task)
 
 
-def without_encoder(spec: SequenceSpec) -> SequenceSpec:
-    """The same head as TCN + MLP (ABAW6 Table 5)."""
-    return replace(spec, encoder=replace(spec.encoder, layers=0))
-
-
 def as_ctyunai(spec: SequenceSpec) -> SequenceSpec:
     """The same head trained as in CtyunAI's ABAW5 system: AdamW at 3e-5 with warm-up, unweighted loss, 30 or 40 epochs.
 
@@ -134,8 +129,3 @@ def as_ctyunai(spec: SequenceSpec) -> SequenceSpec:
     """
     optimiser = OptimiserSpec("adamw", 3e-5, 1e-5, "warmup_cosine", warmup_epochs=2, lowest_rate=1e-8)
     return replace(spec, weighting="none", optimiser=optimiser, epochs=40 if spec.task == "va" else 30)
-
-
-def trained_for(spec: SequenceSpec, epochs: int) -> SequenceSpec:
-    """The same head for training and validation videos together: nothing is left to select an epoch on."""
-    return replace(spec, epochs=epochs, selection="last_epoch")
