@@ -14,7 +14,7 @@ from affstore.models.heads.contract import CropFeatures, Fitted, FrameFeatures, 
 from affstore.models.heads.frame_dataset import FrameDataset
 from affstore.models.heads.kinds import HEADS, head_kind
 from affstore.store.contract.errors import PluginError, SpecError, UnknownNameError
-from affstore.store.contract.labels import EXPR, TASKS
+from affstore.store.contract.labels import TASKS
 from affstore.testing.heads import FRAMES, HeadKindContract
 from tests.test_finetune import TOY, colour_blind, coloured, use_toy
 
@@ -44,8 +44,8 @@ class Ridge(HeadKind[RidgeSpec, FrameDataset, FrameFeatures]):
     name = "ridge"
     spec_type = RidgeSpec
 
-    def default(self, space):
-        return RidgeSpec("", space.name)
+    def default(self, task):
+        return RidgeSpec("", task)
 
     def fit(self, spec, train, validation, options):
         x = np.concatenate([train.read(block) for block in range(len(train.blocks))]).astype(np.float64)
@@ -106,7 +106,7 @@ class OnCrops(HeadKindContract):
 
     @pytest.fixture
     def spec(self, kind):
-        return replace(kind.default(EXPR), name="tested", epochs=1, batch=8, validation_stride=1)
+        return replace(kind.default("expr"), name="tested", epochs=1, batch=8, validation_stride=1)
 
 
 KINDS = {name: head_kind(name) for name in HEADS.names()}

@@ -684,7 +684,11 @@ BAD = {
         "'method'",
         "keeps its last epoch",
     ),
-    "pre-trained action units": ({"task": "au", "method": SURE}, "'method", "a network's logits|knows action units"),
+    "pre-trained action units": (
+        {"task": "au", "method": SURE},
+        "'method",
+        "a network's logits|as they are; found 'au'",
+    ),
     "pre-trained embeddings": ({"method": {**SURE, "inputs": ["emotieffnet_b0"]}}, "'method.inputs'", "logits"),
     "a sound that is fine-tuned": ({"method": {**HEARD, "head": "finetuned"}}, "'method.inputs'", "face network"),
     "a curve without a sweep": ({"paper_curve": {0: 0.5}}, "'paper_curve'", "only a row with a `sweep`"),

@@ -16,7 +16,7 @@ from affstore.models.heads.kinds import head_kind
 from affstore.models.heads.splits import SPLITS, SplitSpec
 from affstore.store.contract.errors import SpecError, UnknownNameError
 from affstore.store.contract.keys import key_of
-from affstore.store.contract.labels import LabelSpace, task_space
+from affstore.store.contract.labels import Task
 from affstore.store.contract.names import name_fault
 from affstore.tasks.specs import HeadRun, Input
 
@@ -75,7 +75,7 @@ def head_run_of(config: HeadConfig, task: str, place: Place) -> HeadRun:
         for part, extractor in zip(inputs, extractors, strict=True):
             _check_array(part, extractor)
     with place.named():
-        spec = _spec(config, kind, task_space(task), place)
+        spec = _spec(config, kind, task, place)
     with place.at("inputs").named():
         kind.check(spec, [HeadInput(each, part.array) for part, each in zip(inputs, extractors, strict=True)])
     division = ALL_LABELLED if config.train == "train+validation" else SplitSpec()
@@ -105,9 +105,9 @@ def named(experiment: HeadRun) -> HeadRun:
     return replace(experiment, name=name, head=replace(spec, name=name))
 
 
-def _spec(config: HeadConfig, kind: HeadKind[Any, Any, Any], space: LabelSpace, place: Place) -> Any:
+def _spec(config: HeadConfig, kind: HeadKind[Any, Any, Any], task: Task, place: Place) -> Any:
     """The head's spec, still under no name of its own."""
-    spec = kind.default(space)
+    spec = kind.default(task)
     everything = config.train == "train+validation"
     if config.preset:
         if config.preset not in kind.presets:

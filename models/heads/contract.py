@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from affstore.models.extractor_specs import ExtractorSpec, FaceExtractorSpec
 from affstore.models.heads.finetuned.crops import LabelledCrops
 from affstore.models.heads.trainer_options import TrainerOptions
-from affstore.store.contract.labels import LabelSpace
+from affstore.store.contract.labels import Task
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -38,7 +38,7 @@ class HeadSpec(Protocol):
         """The head's name; no number depends on it."""
 
     @property
-    def task(self) -> str:
+    def task(self) -> Task:
         """The label space that it predicts."""
 
     @property
@@ -146,8 +146,11 @@ class HeadKind[Spec: HeadSpec, Dataset, Features](ABC):
     presets: ClassVar[Mapping[str, Callable[[Any], Any]]] = MappingProxyType({})
 
     @abstractmethod
-    def default(self, space: LabelSpace) -> Spec:
-        """The spec of a head for that label space, under no name of its own.
+    def default(self, task: Task) -> Spec:
+        """The spec of a head, under no name of its own.
+
+        Args:
+            task: what it predicts; the spec's field `task`.
 
         Raises:
             SpecError: this kind cannot predict such labels.

@@ -14,7 +14,7 @@ from affstore.models.heads.finetuned.spec import FineTuneSpec
 from affstore.models.heads.kinds import HEADS
 from affstore.models.heads.trainer_options import TrainerOptions
 from affstore.store.contract.errors import SpecError
-from affstore.store.contract.labels import LabelSpace
+from affstore.store.contract.labels import Task
 
 
 class FineTuneKind(HeadKind[FineTuneSpec, CropDataset, CropFeatures]):
@@ -24,9 +24,9 @@ class FineTuneKind(HeadKind[FineTuneSpec, CropDataset, CropFeatures]):
     spec_type = FineTuneSpec
     takes = "crops"
 
-    def default(self, space: LabelSpace) -> FineTuneSpec:
+    def default(self, task: Task) -> FineTuneSpec:
         """See `HeadKind.default`."""
-        return FineTuneSpec("", space.name)
+        return FineTuneSpec("", task)
 
     def check(self, spec: FineTuneSpec, inputs: Sequence[HeadInput]) -> None:
         """It has one input: the network that is trained on."""

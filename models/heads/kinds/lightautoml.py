@@ -13,7 +13,7 @@ from affstore.models.heads.examples import in_memory
 from affstore.models.heads.frame_dataset import FrameDataset
 from affstore.models.heads.kinds import HEADS
 from affstore.models.heads.trainer_options import TrainerOptions
-from affstore.store.contract.labels import LabelSpace
+from affstore.store.contract.labels import Task
 
 
 class AutoMlKind(HeadKind[AutoMlSpec, FrameDataset, FrameFeatures]):
@@ -22,9 +22,9 @@ class AutoMlKind(HeadKind[AutoMlSpec, FrameDataset, FrameFeatures]):
     name = "lightautoml"
     spec_type = AutoMlSpec
 
-    def default(self, space: LabelSpace) -> AutoMlSpec:
+    def default(self, task: Task) -> AutoMlSpec:
         """See `HeadKind.default`."""
-        return AutoMlSpec("", space.name)
+        return AutoMlSpec("", task)
 
     def fit(
         self, spec: AutoMlSpec, train: FrameDataset, validation: FrameDataset | None, options: TrainerOptions

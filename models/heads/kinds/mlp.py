@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from affstore.models.heads.contract import Fitted, FrameFeatures, HeadKind, last_epoch
 from affstore.models.heads.frame_dataset import FrameDataset
 from affstore.models.heads.kinds import HEADS
-from affstore.models.heads.mlp.spec import PAPER_HEADS, MlpSpec
+from affstore.models.heads.mlp.spec import MlpSpec, default_mlp
 from affstore.models.heads.trainer_options import TrainerOptions
-from affstore.store.contract.labels import LabelSpace
+from affstore.store.contract.labels import Task
 
 
 class MlpKind(HeadKind[MlpSpec, FrameDataset, FrameFeatures]):
@@ -21,9 +21,9 @@ class MlpKind(HeadKind[MlpSpec, FrameDataset, FrameFeatures]):
     name = "mlp"
     spec_type = MlpSpec
 
-    def default(self, space: LabelSpace) -> MlpSpec:
-        """The papers' head of the task."""
-        return replace(PAPER_HEADS[space.name], name="")
+    def default(self, task: Task) -> MlpSpec:
+        """The papers' head of the task, or of that kind of label space."""
+        return replace(default_mlp(task), name="")
 
     def fit(
         self, spec: MlpSpec, train: FrameDataset, validation: FrameDataset | None, options: TrainerOptions

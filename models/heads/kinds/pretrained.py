@@ -12,7 +12,7 @@ from affstore.models.heads.kinds import HEADS
 from affstore.models.heads.pretrained import PretrainedSpec, pretrained_scores
 from affstore.models.heads.trainer_options import TrainerOptions
 from affstore.store.contract.errors import SpecError
-from affstore.store.contract.labels import LabelSpace
+from affstore.store.contract.labels import Task
 
 
 class PretrainedKind(HeadKind[PretrainedSpec, None, FrameFeatures]):
@@ -22,9 +22,9 @@ class PretrainedKind(HeadKind[PretrainedSpec, None, FrameFeatures]):
     spec_type = PretrainedSpec
     takes = "nothing"
 
-    def default(self, space: LabelSpace) -> PretrainedSpec:
+    def default(self, task: Task) -> PretrainedSpec:
         """See `HeadKind.default`."""
-        return PretrainedSpec("", space.name)
+        return PretrainedSpec("", task)
 
     def check(self, spec: PretrainedSpec, inputs: Sequence[HeadInput]) -> None:
         """It has one input: what the network says."""

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from affstore.models.heads.contract import Fitted, HeadKind, last_epoch
 from affstore.models.heads.kinds import HEADS
 from affstore.models.heads.sequence.dataset import Sequences, Streams
-from affstore.models.heads.sequence.spec import PAPER_SEQUENCES, SequenceSpec, as_ctyunai
+from affstore.models.heads.sequence.spec import SequenceSpec, as_ctyunai, default_sequence
 from affstore.models.heads.trainer_options import TrainerOptions
-from affstore.store.contract.labels import LabelSpace
+from affstore.store.contract.labels import Task
 
 
 class SequenceKind(HeadKind[SequenceSpec, Sequences, Streams]):
@@ -24,9 +24,9 @@ class SequenceKind(HeadKind[SequenceSpec, Sequences, Streams]):
     takes = "sequences"
     presets = MappingProxyType({"ctyunai": as_ctyunai})
 
-    def default(self, space: LabelSpace) -> SequenceSpec:
+    def default(self, task: Task) -> SequenceSpec:
         """ABAW6's head of the task."""
-        return replace(PAPER_SEQUENCES[space.name], name="")
+        return replace(default_sequence(task), name="")
 
     def fit(
         self, spec: SequenceSpec, train: Sequences, validation: Sequences | None, options: TrainerOptions

@@ -40,7 +40,7 @@ class HeadKindContract:
     @pytest.fixture
     def spec(self, kind: HeadKind[Any, Any, Any]) -> Any:
         """A head for expressions."""
-        return dataclasses.replace(kind.shortened(kind.default(EXPR)), name="tested")
+        return dataclasses.replace(kind.shortened(kind.default("expr")), name="tested")
 
     @pytest.fixture
     def train(self, kind: HeadKind[Any, Any, Any]) -> Any:
