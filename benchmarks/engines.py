@@ -19,8 +19,8 @@ from statistics import median
 
 import numpy as np
 import torch
-from context.clocks import spent
-from context.real_clips import Pixels, clips, faces, take_in_reference_weights
+from bench.clocks import spent
+from bench.real_clips import Pixels, clips, faces, take_in_reference_weights
 from rich.progress import track
 
 from affstore.flows.commands.options import print_table

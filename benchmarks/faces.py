@@ -30,9 +30,9 @@ from statistics import median
 
 import numpy as np
 import torch
-from context.clocks import spent
-from context.real_clips import Pixels, clips, faces
-from context.workplace import Workplace
+from bench.clocks import spent
+from bench.real_clips import Pixels, clips, faces
+from bench.workplace import Workplace
 from PIL import Image
 
 from affstore.flows.commands.options import print_table

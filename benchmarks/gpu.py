@@ -22,8 +22,8 @@ from statistics import median
 
 import numpy as np
 import torch
-from context.clocks import spent
-from context.real_clips import Pixels, clips, faces
+from bench.clocks import spent
+from bench.real_clips import Pixels, clips, faces
 from PIL import Image
 
 from affstore.flows.commands.options import print_table

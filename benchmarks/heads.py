@@ -28,7 +28,7 @@ from pathlib import Path
 from statistics import median
 
 import numpy as np
-from context.clocks import Spent, spent, typical
+from bench.clocks import Spent, spent, typical
 from memory import resident_mib
 from numpy.typing import NDArray
 from rich.progress import track

@@ -30,8 +30,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from context.clocks import spent
-from context.workplace import Workplace
+from bench.clocks import spent
+from bench.workplace import Workplace
 from numpy.typing import NDArray
 from rich.progress import track
 

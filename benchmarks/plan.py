@@ -15,8 +15,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from context.clocks import Spent, spent, typical
-from context.workplace import Workplace
+from bench.clocks import Spent, spent, typical
+from bench.workplace import Workplace
 from rich.progress import track
 
 from affstore.flows.commands.options import print_table

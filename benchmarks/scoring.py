@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from context.clocks import Spent, spent, typical
+from bench.clocks import Spent, spent, typical
 from sklearn.metrics import f1_score
 
 from affstore.flows.commands.options import print_table

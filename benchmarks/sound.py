@@ -24,8 +24,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from context.clocks import spent
-from context.workplace import Workplace
+from bench.clocks import spent
+from bench.workplace import Workplace
 
 from affstore.flows.commands.options import print_table
 from affstore.models import audio_pass as hearing

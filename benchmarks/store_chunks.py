@@ -29,8 +29,8 @@ from typing import Any
 from unittest.mock import patch
 
 import numpy as np
-from context.clocks import Spent, spent, typical
-from context.workplace import Workplace
+from bench.clocks import Spent, spent, typical
+from bench.workplace import Workplace
 from numpy.typing import NDArray
 from rich.progress import track
 from zarr.codecs import BloscCodec, Crc32cCodec, ZstdCodec

@@ -22,7 +22,8 @@ _QUIET = {
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "TF_CPP_MIN_LOG_LEVEL": "3",
     "TF_ENABLE_ONEDNN_OPTS": "0",
-    "DASK_LOGGING__DISTRIBUTED": "warning",
+    # Of a task that fails, or that a lost server keeps from starting, affstore tells; Dask would show a traceback.
+    "DASK_LOGGING__DISTRIBUTED": "critical",
     # The order of summation must not depend on how many cores a machine or a worker has.
     "OPENBLAS_NUM_THREADS": "1",
     "TF_NUM_INTRAOP_THREADS": "1",

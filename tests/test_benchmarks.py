@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import subprocess
 import sys
 from itertools import islice
 from pathlib import Path
@@ -31,13 +32,14 @@ def clip(tmp_path_factory):
 
 
 @pytest.fixture
-def printed(monkeypatch, capfd):
-    """What a benchmark prints; it finds what it imports as `python benchmarks/NAME.py` does."""
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
+def printed():
+    """What a benchmark prints when it is run as a person runs it: its engines and threads end with its process."""
 
     def run(name, *words):
-        loaded(name, monkeypatch).main(words)
-        return capfd.readouterr().out
+        command = [sys.executable, "-X", "faulthandler", str(BENCHMARKS / f"{name}.py"), *words]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
 
     return run
 
@@ -111,7 +113,7 @@ def test_wav2vec_is_compared_with_its_bare_passes(printed):
 
 
 def test_without_a_gpu_what_is_missing_is_said_in_a_sentence(printed, monkeypatch):
-    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     said = printed("gpu")
     assert said.startswith("There is no GPU on this machine. Missing: faces/s")
     assert said.count("\n") == 1

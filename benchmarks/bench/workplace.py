@@ -7,8 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from context.real_clips import take_in_reference_weights
-
 from affstore import FeatureStore
 from affstore.flows.config.run_config import checked, profile_of
 from affstore.models.extractors.registry import spec_of
@@ -22,6 +20,7 @@ from affstore.tasks.ingest.videos import ingest
 from affstore.tasks.outcomes import Outcome
 from affstore.tasks.planning.plan import plan
 from affstore.tasks.specs import Profile, WorkerContext
+from bench.real_clips import take_in_reference_weights
 
 
 @dataclass(frozen=True, slots=True)
