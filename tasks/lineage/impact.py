@@ -199,7 +199,7 @@ def _matching(graph: LineageGraph, what: str, fits: Callable[[str], bool]) -> _F
     """The artifacts with a digest that fits: of bytes outside the store, of the arrays, or the key."""
     found: dict[tuple[str, str], list[Record]] = {}
     for record in graph.records.values():
-        digests = {(leaf.kind, leaf.digest) for leaf in leaves_of(record)}
+        digests: set[tuple[str, str]] = {(leaf.kind, leaf.digest) for leaf in leaves_of(record)}
         digests |= {("artifact", record.digest), ("artifact", record.key)}
         for kind, digest in digests:
             if fits(digest):
@@ -207,9 +207,8 @@ def _matching(graph: LineageGraph, what: str, fits: Callable[[str], bool]) -> _F
     if len({digest for _, digest in found}) > 1:
         several = ", ".join(f"{kind} {digest[:16]}" for kind, digest in sorted(found))
         raise SpecError(f"'{what}' begins several digests: {several}. Give more of it.")
-    for (kind, _), records in found.items():
-        return kind, records
-    return "artifact", []
+    kind, digest = max(found, default=("artifact", ""))
+    return kind, found.get((kind, digest), [])
 
 
 def _by_file(store: FeatureStore, graph: LineageGraph, what: str) -> _Found:

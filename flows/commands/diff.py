@@ -1,0 +1,98 @@
+"""`affstore diff`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from affstore.flows.commands import COMMANDS, Command
+from affstore.flows.commands.options import DEFAULT_STORE, Flag, Json, Store, print_json, print_table
+from affstore.flows.watch import to_terminal
+
+if TYPE_CHECKING:
+    from affstore.tasks.lineage.differences import ArrayChange, ArtifactChange, Difference
+
+_NAMED = 3
+"""Artifacts and ranges of frames that a line names; `--json` has all of them."""
+
+
+def diff(
+    before: str,
+    after: str = "",
+    part: str = "",
+    /,
+    *,
+    store: Store = DEFAULT_STORE,
+    frames: Flag = False,
+    json: Json = False,
+) -> int:
+    """Compare two states of a store: which artifacts, what decided them, scores and, if asked, numbers frame by frame.
+
+    Example: affstore diff 2026-11-26T17:24 v1 --store affstore-demo/store
+
+    Parameters
+    ----------
+    before
+        A tag, a snapshot or a time (ISO 8601, in UTC; a date is its end).
+    after
+        Another one; the newest state without it.
+    part
+        Only what has this path or begins so, as `visual/emotieffnet_b0`, or is of this video.
+    frames
+        Read the arrays that differ, and say in which frames and by how much.
+    """
+    from affstore import FeatureStore
+    from affstore.tasks.lineage.differences import difference
+
+    found = difference(FeatureStore(store, before), FeatureStore(store, after or None), part, frames)
+    if json:
+        print_json(found.as_document())
+    else:
+        _print(found)
+    return 0
+
+
+def _print(found: Difference) -> None:
+    kinds = ("added", "removed", "changed", "rewritten")
+    rows = [(family, *(str(counts[kind] or "") for kind in kinds)) for family, counts in found.counts().items()]
+    title = f"from snapshot {found.before} to {found.after}"
+    if not rows:
+        to_terminal(f"{title}: nothing differs")
+        return
+    print_table(("family", *kinds), rows, title)
+    for lines in _groups(found.changed):
+        to_terminal("", *lines)
+
+
+def _groups(changed: tuple[ArtifactChange, ...]) -> Iterator[list[str]]:
+    """What changed, told once for all artifacts of one kind for which it is the same."""
+    groups: dict[tuple[Any, ...], list[ArtifactChange]] = {}
+    for change in changed:
+        address = change.new.address
+        alone = address.path if change.scores or change.arrays else ""
+        groups.setdefault((address.family, address.producer, change.reasons, alone), []).append(change)
+    for (_, _, reasons, _), group in groups.items():
+        paths = [change.new.address.path for change in group]
+        more = f" and {len(paths) - _NAMED} more" if len(paths) > _NAMED else ""
+        yield [
+            f"{', '.join(paths[:_NAMED])}{more}",
+            *(f"  {reason}" for reason in reasons),
+            *(f"  {name}: {_number(old)} → {_number(new)}" for name, (old, new) in group[0].scores.items()),
+            *(f"  {_array_line(one, 'frames' in group[0].new.attributes)}" for one in group[0].arrays),
+        ]
+
+
+def _number(value: Any) -> str:
+    return "none" if value is None else f"{value:.4f}" if isinstance(value, float) else str(value)
+
+
+def _array_line(one: ArrayChange, has_frames: bool) -> str:
+    if one.note:
+        return f"{one.array} {one.note}"
+    ranges = [str(first) if first == last else f"{first}–{last}" for first, last in one.ranges]
+    more = " …" if len(ranges) > _NAMED else ""
+    of = f"{one.rows} of {one.of} {'frames' if has_frames else 'rows'}"
+    return f"{one.array} differs in {of} ({', '.join(ranges[:_NAMED])}{more}), by {one.largest:.3g} at most"
+
+
+COMMANDS.register("diff", Command(diff))
