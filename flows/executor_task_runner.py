@@ -24,6 +24,10 @@ class ExecutorTaskRunner(TaskRunner[PrefectConcurrentFuture[Any]]):
         super().__init__()  # type: ignore[no-untyped-call]
         self._executor = executor
 
+    def __getstate__(self) -> dict[str, Any]:
+        # A flow travels with every task, and its runner with it; where a task runs, nothing is submitted.
+        return {**self.__dict__, "_executor": None}
+
     def duplicate(self) -> Self:
         """The same executor: who started it stops it."""
         return type(self)(self._executor)

@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from affstore.flows.cli import app
 from affstore.flows.config.run_config import read_config
+from affstore.flows.offers import KINDS
+from affstore.flows.report.readme_tables import with_tables
 from affstore.models.extractors.registry import names
 from affstore.store.contract.errors import AffstoreError
 
@@ -27,9 +28,9 @@ def test_nothing_but_affstore_is_installed():
     assert {package for package in ours if not package.startswith("__editable__")} == {"affstore"}
 
 
-@pytest.mark.parametrize("command", sorted(name for name in app if not name.startswith("-")))
-def test_every_command_is_in_the_readme(command):
-    assert f"`affstore {command}`" in README
+def test_the_tables_of_the_readme_are_what_the_registries_hold():
+    assert with_tables(README) == README, "run `python -m affstore.flows.report.readme_tables README.md`"
+    assert set(re.findall(r"<!-- list (\w+)", README)) == set(KINDS)
 
 
 @pytest.mark.parametrize("extractor", names())

@@ -56,6 +56,16 @@ def _packages(store: str) -> Iterator[Finding]:
     yield Finding("torch and torchvision", torch >= (2, 11), f"{_text(torch)} and {_text(vision)}")
 
 
+def _plugins(store: str) -> Iterator[Finding]:
+    from affstore.flows.offers import problems
+
+    broken = problems()
+    for offer in broken:
+        yield Finding("plugins", False, offer.problem)
+    if not broken:
+        yield Finding("plugins", True, "all that are installed can be used; see `affstore list`")
+
+
 def _gpu(store: str) -> Iterator[Finding]:
     import torch
 
@@ -149,7 +159,7 @@ def _text(version: tuple[int, ...]) -> str:
     return ".".join(map(str, version)) if version != (0,) else "not installed"
 
 
-_CHECKS = (_python, _packages, _gpu, _detector, _weights, _store, _disk, _server)
+_CHECKS = (_python, _packages, _plugins, _gpu, _detector, _weights, _store, _disk, _server)
 
 
 COMMANDS.register("doctor", Command(doctor))

@@ -1,0 +1,68 @@
+"""Small artifacts for tests of what reads a store."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from affstore import FeatureStore
+from affstore.store.contract.keys import key_of
+from affstore.store.contract.records import Address, Artifact
+
+CODE = {"affstore": "test"}
+
+
+def source(video: str, frames: int = 40, **attributes: Any) -> Artifact:
+    """A video at 25 frames/s."""
+    pts = np.arange(frames, dtype=np.int64) * 40
+    found = {
+        "sha256": key_of(video),
+        "bytes": 1,
+        "location": f"/videos/{video}.mp4",
+        "aliases": [],
+        "frames": frames,
+        "time_base": [1, 1000],
+        "end_pts": frames * 40,
+        "width": 64,
+        "height": 48,
+        "rotation_deg": 0,
+        "sample_aspect": [1, 1],
+        "codec": "h264",
+        "declared_frames": frames,
+        "sound": None,
+        "complaint": None,
+    }
+    return Artifact(
+        Address("source", video=video),
+        {"decode": 1, "bytes": key_of(video)},
+        {"pts": pts, "time_s": pts / 1000},
+        found | attributes,
+    )
+
+
+def visual(
+    video: str, frames: int = 40, width: int = 8, seed: int = 0, extractor: str = "toy", **rows: Sequence[int]
+) -> Artifact:
+    """Random embeddings of a video's faces; the rows `gaps` have no face, the rows `zeros` are zero."""
+    embedding = np.random.default_rng(seed).normal(size=(frames, width)).astype(np.float32)
+    present = np.ones(frames, bool)
+    present[list(rows.get("gaps", ()))] = False
+    embedding[[*rows.get("gaps", ()), *rows.get("zeros", ())]] = 0
+    return Artifact(
+        Address("visual", extractor, video, "main"),
+        {"extractor": {"name": extractor, "seed": seed}, "source": key_of(video)},
+        {"embedding": embedding, "present": present},
+        {"frames": frames, "classes": None},
+        made={"provenance": "untrained"},
+    )
+
+
+def commit(store: FeatureStore, *artifacts: Artifact, message: str = "test", run_id: str = "run") -> FeatureStore:
+    """Commit artifacts in one draft and give back the newest store."""
+    draft = store.newest().draft(CODE, run_id)
+    for artifact in artifacts:
+        draft.put(artifact)
+    store.commit([draft], message)
+    return store.newest()

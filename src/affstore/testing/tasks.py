@@ -1,0 +1,22 @@
+"""Small tasks for tests of runners; workers in other processes import them by name."""
+
+from __future__ import annotations
+
+import os
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from affstore.store.contract.errors import MediaError
+
+
+@task(name="double", cache_policy=NO_CACHE, persist_result=False)
+def double(number: int) -> tuple[int, int]:
+    """Twice a number, and the process that computed it.
+
+    Raises:
+        MediaError: the number is negative.
+    """
+    if number < 0:
+        raise MediaError(f"{number} is negative.")
+    return 2 * number, os.getpid()
