@@ -59,6 +59,7 @@ def _command(name: str, command: Any) -> tuple[str, str]:
 _KINDS = {
     "commands": _Kind("affstore.flows.commands", "COMMANDS", _command),
     "exporters": _Kind("affstore.store.engine.exporters.base", "EXPORTERS", _described),
+    "heads": _Kind("affstore.models.heads.kinds", "HEADS", _described),
     "runners": _Kind("affstore.flows.runners.base", "RUNNERS", _described),
 }
 

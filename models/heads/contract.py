@@ -130,17 +130,21 @@ class HeadKind[Spec: HeadSpec, Dataset, Features](ABC):
     bits.
 
     Attributes:
-        contract: number of the contract that it follows.
+        contract: number of the contract that a plugin was written for; today's is 1.
         name: how experiment files call it; its spec's `KIND`.
         spec_type: the frozen dataclass of its specs; plain fields, specs within it as frozen dataclasses of their own.
+        description: what it is, in one line.
+        needs: what must be installed for it, as `pip install …`; empty where nothing is missing.
         takes: `frames`: `Dataset` is a `FrameDataset`, `Features` are `FrameFeatures`. `sequences`: `Sequences` and
             `Streams`. `crops`: `CropDataset` and `CropFeatures`. `nothing`: it is fitted on None, as it learns nothing,
             and applied to `FrameFeatures`.
         presets: named changes of a spec that an experiment file can ask for by `preset`.
     """
 
-    contract: ClassVar[int] = 1
+    contract: ClassVar[int]
     name: ClassVar[str]
+    description: ClassVar[str]
+    needs: ClassVar[str] = ""
     spec_type: ClassVar[type]
     takes: ClassVar[Takes] = "frames"
     presets: ClassVar[Mapping[str, Callable[[Any], Any]]] = MappingProxyType({})

@@ -5,8 +5,10 @@ from __future__ import annotations
 import pytest
 from affstore_example.csv_files import EXPORTER
 from affstore_example.local_jobs import RUNNER
+from affstore_example.ridge import HEAD
 
 from affstore.testing.exporters import ExporterContract
+from affstore.testing.heads import HeadKindContract
 from affstore.testing.runners import RunnerContract, server
 
 __all__ = ["server"]
@@ -16,6 +18,12 @@ class TestCsvExporter(ExporterContract):
     @pytest.fixture
     def exporter(self):
         return EXPORTER
+
+
+class TestRidgeHead(HeadKindContract):
+    @pytest.fixture
+    def kind(self):
+        return HEAD
 
 
 class TestLocalJobsRunner(RunnerContract):

@@ -21,6 +21,7 @@ class FineTuneKind(HeadKind[FineTuneSpec, CropDataset, CropFeatures]):
     """See `affstore.models.heads.finetuned.head`."""
 
     name = "finetuned"
+    description = "a whole face network, trained on by torch"
     spec_type = FineTuneSpec
     takes = "crops"
 

@@ -20,6 +20,8 @@ class AutoMlKind(HeadKind[AutoMlSpec, FrameDataset, FrameFeatures]):
     """See `affstore.models.heads.automl.head`."""
 
     name = "lightautoml"
+    description = "an ensemble that LightAutoML finds on single frames"
+    needs = "pip install -e '.[automl]'"
     spec_type = AutoMlSpec
 
     def default(self, task: Task) -> AutoMlSpec:

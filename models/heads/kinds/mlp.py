@@ -19,6 +19,7 @@ class MlpKind(HeadKind[MlpSpec, FrameDataset, FrameFeatures]):
     """See `affstore.models.heads.mlp.keras_mlp`."""
 
     name = "mlp"
+    description = "the papers' perceptron on single frames, trained by Keras"
     spec_type = MlpSpec
 
     def default(self, task: Task) -> MlpSpec:

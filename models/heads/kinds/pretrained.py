@@ -19,6 +19,7 @@ class PretrainedKind(HeadKind[PretrainedSpec, None, FrameFeatures]):
     """See `affstore.models.heads.pretrained`."""
 
     name = "pretrained"
+    description = "a pre-trained network's own expressions, or its own valence and arousal: nothing is learnt"
     spec_type = PretrainedSpec
     takes = "nothing"
 

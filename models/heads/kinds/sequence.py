@@ -20,6 +20,7 @@ class SequenceKind(HeadKind[SequenceSpec, Sequences, Streams]):
     """See `affstore.models.heads.sequence.head`."""
 
     name = "sequence"
+    description = "temporal convolutions and a transformer on windows of videos, trained by torch"
     spec_type = SequenceSpec
     takes = "sequences"
     presets = MappingProxyType({"ctyunai": as_ctyunai})
