@@ -21,6 +21,7 @@ from rich.progress import track
 
 from affstore.flows.commands.options import print_table
 from affstore.models.extractor_specs import ExtractorSpec, FaceExtractorSpec
+from affstore.models.labels.base import LabelFile
 from affstore.store.contract.keys import key_of
 from affstore.store.contract.labels import TASKS
 from affstore.store.contract.records import Address, Artifact, Record
@@ -48,7 +49,7 @@ def put_video(draft: Draft, video: str, profile: Profile) -> None:
     face = put(draft, Address("face", detector.name, video, "main"), recipe, source)
     features = [put_feature(draft, spec, source, face) for spec in profile.extractors]
     for task in TASKS:
-        recipe = recipes.label(task, "train", key_of([task, video]), source.key)
+        recipe = recipes.label(LabelFile(task, "train", video, "main", Path(video)), key_of([task, video]), source.key)
         put(draft, Address("label", task, video, "main"), recipe, source)
     for experiment in EXPERIMENTS:
         recipe = recipes.prediction({"of": experiment}, "", [record.key for record in features])

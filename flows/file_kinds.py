@@ -18,8 +18,8 @@ _RARE_VIDEO_SUFFIXES = (
 _SOUND_SUFFIXES = (".aac", ".aif", ".aiff", ".flac", ".m4a", ".mp3", ".ogg", ".opus", ".wav", ".wma", ".wv")
 
 _LABELS = (
-    "As labels, only Aff-Wild2's own files are read, from their folders: "
-    "EXPR_Recognition_Challenge/Train_Set/VIDEO.txt and the like; give the folder"
+    "As labels, Aff-Wild2's own files are read from their folders, EXPR_Recognition_Challenge/Train_Set/VIDEO.txt and "
+    "the like, and others by `labels` in a configuration: {folder: FOLDER, format: timed_table, space: NAME}"
 )
 _PICTURES = "Pictures of faces are taken by folders: --crops KIND=FOLDER with FOLDER/VIDEO/00001.jpg"
 _NOTHING = "No command of affstore takes it"

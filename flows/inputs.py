@@ -1,4 +1,4 @@
-"""What a user points at: videos, folders, globs, and Aff-Wild2's own folders with their annotations."""
+"""What a user points at: videos, folders, globs, and files of labels."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import functools
 import glob
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -14,9 +14,10 @@ from affstore import FeatureStore
 from affstore.flows.file_kinds import fault_of_named, is_video_by_name, why_left_alone
 from affstore.flows.walk import Leavings, LeftAlone, files_in
 from affstore.models.faces.crop_folder import CropFolder, find_crops
-from affstore.models.labels.abaw import FoundAnnotation, annotation_at, check_annotated_once
+from affstore.models.labels.base import FORMATS, LabelFile, Split, check_labelled_once, label_file_at
 from affstore.store.contract.errors import SpecError, UnknownNameError
 from affstore.store.contract.keys import digest_file, key_of
+from affstore.store.contract.labels import Task
 from affstore.store.contract.names import as_text, name_fault, video_name
 from affstore.tasks.ingest.incoming_files import IncomingFile
 from affstore.tasks.specs import Profile
@@ -61,6 +62,36 @@ class VideoFile:
 
 
 @dataclass(frozen=True, slots=True)
+class LabelFolder:
+    """A folder of label files, and what their place does not say.
+
+    Attributes:
+        folder: where they are.
+        format: a name of `affstore.models.labels.base.FORMATS`.
+        task: what they are of.
+        split: what their frames are for; by their folders if None.
+    """
+
+    folder: str
+    format: str
+    task: Task
+    split: Split | None = None
+
+    def files(self) -> list[LabelFile]:
+        """The files of that format in it.
+
+        Raises:
+            SpecError: it is no folder, or holds none.
+            UnknownNameError: there is no such format.
+        """
+        form = FORMATS.get(self.format)
+        found = form.find(Path(self.folder))
+        if not found:
+            raise SpecError(f"'{self.folder}' holds no labels of the format '{self.format}' ({form.description}).")
+        return [replace(one, task=self.task, split=self.split or one.split) for one in found]
+
+
+@dataclass(frozen=True, slots=True)
 class Refusal:
     """A file that the user named and that cannot be taken in; `reason` is a sentence."""
 
@@ -74,14 +105,14 @@ class Inputs:
 
     Attributes:
         videos: files to ingest, in order, each once.
-        annotations: ABAW annotation files.
+        annotations: files of labels.
         left_alone: the other files that the folders held.
         crops: folders of face pictures.
         refused: files that were named and are no videos.
     """
 
     videos: tuple[VideoFile, ...]
-    annotations: tuple[FoundAnnotation, ...]
+    annotations: tuple[LabelFile, ...]
     left_alone: tuple[LeftAlone, ...] = ()
     crops: tuple[CropFolder, ...] = ()
     refused: tuple[Refusal, ...] = ()
@@ -112,18 +143,18 @@ class _Found:
 
     naming: Naming
     videos: dict[Path, VideoFile] = field(default_factory=dict)
-    annotations: dict[Path, FoundAnnotation] = field(default_factory=dict)
+    annotations: dict[Path, LabelFile] = field(default_factory=dict)
     leavings: Leavings = field(default_factory=Leavings)
     refused: list[Refusal] = field(default_factory=list)
 
     def take_file(self, path: Path) -> None:
         """Take a file that was named: it is an annotation by its place, cannot be a video, or may be one."""
-        annotation = annotation_at(Path(os.path.abspath(path)))
+        annotation = label_file_at(Path(os.path.abspath(path)))
         fault = None if annotation and path.is_file() else fault_of_named(path)
         if fault is not None:
             self.refused.append(_refusal(path, fault))
         elif annotation is not None:
-            self._take_annotations([annotation])
+            self.take_labels([annotation])
         else:
             self.videos.setdefault(path, VideoFile.of(path, self._name(path, path.parent)))
 
@@ -136,7 +167,9 @@ class _Found:
         place, own = Path(os.path.realpath(root)), Leavings()
         videos, annotations = dict[Path, VideoFile](), []
         for path in files_in(root, own):
-            annotation = annotation_at(place / path.relative_to(root))
+            annotation = label_file_at(place / path.relative_to(root))
+            if place / path.relative_to(root) in self.annotations:
+                continue
             if is_video_by_name(path.name):
                 videos[path] = VideoFile.of(path, self._name(path, root))
             elif annotation is not None:
@@ -148,12 +181,17 @@ class _Found:
             raise SpecError(f"'{root}' holds no video and no annotation ({held}). Name another folder, or the files.")
         for path, video in videos.items():
             self.videos.setdefault(path, video)
-        self._take_annotations(annotations)
+        self.take_labels(annotations)
         self.leavings.merge(own)
 
-    def _take_annotations(self, found: list[FoundAnnotation]) -> None:
+    def take_labels(self, found: list[LabelFile]) -> None:
+        """Take files of labels.
+
+        Raises:
+            SpecError: one subject of a video is labelled twice for one task.
+        """
         self.annotations |= {annotation.path: annotation for annotation in found}
-        check_annotated_once(self.annotations.values())
+        check_labelled_once(self.annotations.values())
 
     def _name(self, path: Path, root: Path) -> str:
         """What a file's video is called; by its folders from `root` on, or by `root` itself if it lies right there."""
@@ -169,22 +207,31 @@ def _digest_of(path: Path, size: int, changed_ns: int) -> str:
     return digest_file(path)
 
 
-def gather(named: Iterable[str], crops: Mapping[str, Iterable[str]] | None = None, naming: Naming = "file") -> Inputs:
-    """Find videos, annotations and crop folders.
+def gather(
+    named: Iterable[str],
+    crops: Mapping[str, Iterable[str]] | None = None,
+    naming: Naming = "file",
+    labels: Iterable[LabelFolder] = (),
+) -> Inputs:
+    """Find videos, labels and crop folders.
 
     A file that is named is taken whatever its suffix, unless it is known to be something else. In a folder, whatever
-    its suffix says is a video is taken, annotation files by the folders of Aff-Wild2 that they are in, and all else is
-    left alone, counted and named. Linked folders are followed; hidden ones are not.
+    its suffix says is a video is taken, label files whose place says what they are of (as Aff-Wild2's folders do), and
+    all else is left alone, counted and named. Linked folders are followed; hidden ones are not.
 
     Args:
         named: files, folders or globs.
         crops: by kind, the folders in which each video has a folder of face pictures.
         naming: what videos are called.
+        labels: folders of label files whose place does not say what they are of.
 
     Raises:
         SpecError: a path does not exist, or nothing was found in it.
+        UnknownNameError: there is no such format of labels.
     """
     found = _Found(naming)
+    for folder in labels:
+        found.take_labels(folder.files())
     for path in _paths(named):
         if path.is_dir():
             found.take_folder(path)

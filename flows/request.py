@@ -111,7 +111,7 @@ def _inputs(config: RunConfig) -> Inputs:
     Raises:
         SourceError: they hold nothing that can be used.
     """
-    inputs = gather(config.sources, config.crops, config.names)
+    inputs = gather(config.sources, config.crops, config.names, config.label_folders())
     if inputs.refused and not (inputs.videos or inputs.annotations or inputs.crops):
         raise SourceError(" ".join(refusal.reason for refusal in inputs.refused))
     return inputs

@@ -8,15 +8,13 @@ from typing import Any
 
 from affstore.models.extractor_specs import ExtractorSpec, FaceExtractorSpec
 from affstore.models.faces.specs import DetectorSpec, TrackingSpec
+from affstore.models.labels.base import FORMATS, LabelFile
 from affstore.models.media.pictures import PICTURES
 from affstore.models.media.sound import SOUND
 from affstore.models.media.video import DECODE
 from affstore.store.contract.keys import canonical, key_of
 
 _CROPS = "crops-"
-
-ANNOTATION_VERSION = 1
-"""Raised whenever the same annotation file would give other labels."""
 
 
 def source(sha256: str) -> dict[str, Any]:
@@ -46,9 +44,12 @@ def feature(extractor: ExtractorSpec, parent_key: str) -> dict[str, Any]:
     return {"extractor": _canonical(extractor), "sound": _canonical(SOUND), "source": parent_key}
 
 
-def label(task: str, split: str, sha256: str, source_key: str) -> dict[str, Any]:
-    """An annotation file on a video's frames, and what its frames are for."""
-    return {"task": task, "split": split, "annotation": ANNOTATION_VERSION, "bytes": sha256, "source": source_key}
+def label(found: LabelFile, sha256: str, source_key: str) -> dict[str, Any]:
+    """A file of labels on a video's frames: of what, in which format, and what its frames are for."""
+    version = FORMATS.get(found.format).version
+    recipe = {"task": canonical(found.task), "split": found.split, "annotation": version, "bytes": sha256}
+    # What was read before there were other formats keeps its key.
+    return recipe | {"source": source_key} | ({} if found.format == "abaw" else {"format": found.format})
 
 
 def head(fit: Any, train: Sequence[str], validation: Sequence[str]) -> dict[str, Any]:

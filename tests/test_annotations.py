@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from affstore import FeatureStore
 from affstore.flows.commands.status import status
-from affstore.models.labels.abaw import UNKNOWN, Annotation, find_annotations, fit_to_frames, read_annotation
+from affstore.models.labels.abaw import Annotation, blank, fit_to_frames, read_annotation
+from affstore.models.labels.base import FORMATS, LabelFile, check_labelled_once
 from affstore.store.contract.errors import AnnotationError, SpecError, UnknownNameError
 from affstore.store.contract.labels import AU, AU_8, EXPR, EXPR_7, TASKS, VA
 from affstore.tasks.ingest.annotations import store_labels
@@ -21,6 +22,13 @@ from tests.factories import commit, source
 EXPR_HEADER, EXPR_7_HEADER = ",".join(EXPR.names), ",".join(EXPR_7.names)
 AU_HEADER, AU_8_HEADER = ",".join(AU.names), ",".join(AU_8.names)
 VA_HEADER = ",".join(VA.names)
+
+
+def find_annotations(folder) -> list[LabelFile]:
+    """The annotations of the three tasks that a folder holds."""
+    found = [one for one in FORMATS.get("abaw").find(folder) if one.task]
+    check_labelled_once(found)
+    return found
 
 
 @pytest.fixture
@@ -147,7 +155,7 @@ def test_a_file_that_is_not_there_and_a_task_that_is_not_there(tmp_path):
 @given(st.sampled_from(sorted(TASKS)), st.integers(1, 60), st.integers(0, 2**32 - 1))
 def test_what_is_written_is_what_is_read(tmp_path_factory, task, lines, seed):
     random = np.random.default_rng(seed)
-    space, unknown = TASKS[task], UNKNOWN[task]
+    space, unknown = TASKS[task], int(blank(TASKS[task]))
     columns = 1 if task == "expr" else len(space)
     value = random.uniform(-1, 1, (lines, columns)).astype(np.float32)
     if task != "va":
@@ -209,7 +217,7 @@ def test_frames_without_a_line_are_unknown_and_said_so():
     assert known[:7].all()
     assert not known[7:].any()
     np.testing.assert_array_equal(value[:7], whole.value)
-    assert (value[7:] == UNKNOWN["va"]).all()
+    assert (value[7:] == blank(VA)).all()
 
 
 def place(root, *parts, text=f"{VA_HEADER}\n0,0\n"):
@@ -236,7 +244,8 @@ def test_annotations_are_found_in_the_folders_of_every_edition(tmp_path):
         ("expr", "train", "12", "left", sixth),
         ("au", "train", "12", "left", units),
     }
-    assert find_annotations(tmp_path) == sorted(find_annotations(tmp_path))
+    paths = [one.path for one in find_annotations(tmp_path)]
+    assert paths == sorted(paths)
 
 
 @pytest.mark.parametrize("root", [".", "AU_Set", "AU_Set/Train_Set"])

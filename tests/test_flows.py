@@ -366,7 +366,7 @@ def test_plan_of_a_configuration_sees_videos_that_were_never_taken_in(corpus, tm
 
 
 def test_an_annotation_that_moves_to_another_split_is_read_again(tmp_path):
-    from affstore.models.labels.abaw import find_annotations
+    from affstore.models.labels.base import FORMATS
     from affstore.tasks.ingest.annotations import store_labels
     from affstore.tasks.specs import WorkerContext
     from tests.factories import commit, source
@@ -378,7 +378,7 @@ def test_an_annotation_that_moves_to_another_split_is_read_again(tmp_path):
         folder = tmp_path / "EXPR_Recognition_Challenge" / split
         folder.mkdir(parents=True)
         (folder / "v.txt").write_text("Neutral,Anger,Disgust,Fear,Happiness,Sadness,Surprise,Other\n0\n1\n-1\n")
-        outcome = store_labels(context, "v", find_annotations(tmp_path))
+        outcome = store_labels(context, "v", FORMATS.get("abaw").find(tmp_path))
         assert outcome.status == "done"
         store.commit([outcome.draft], "labels")
         label = store.newest().get(Address("label", "expr", "v", "main"))

@@ -75,7 +75,7 @@ def test_videos_of_one_name_in_several_folders_can_all_be_kept(tmp_path, monkeyp
 @pytest.mark.parametrize(
     ("name", "content", "said"),
     [
-        ("ratings.csv", b"a,b\n1,2\n", "is a table, not a video. As labels, only Aff-Wild2's own files are read"),
+        ("ratings.csv", b"a,b\n1,2\n", "is a table, not a video. As labels, Aff-Wild2's own files are read"),
         ("talk.TextGrid", b'File type = "ooTextFile"', "an annotation by Praat"),
         ("talk.eaf", b"<ANNOTATION_DOCUMENT>", "an annotation by ELAN"),
         ("run.yaml", b"sources: []", "`affstore run FILE`"),

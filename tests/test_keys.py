@@ -7,6 +7,7 @@ import importlib
 import pkgutil
 from dataclasses import replace
 from fractions import Fraction
+from pathlib import Path
 
 import pytest
 
@@ -15,6 +16,7 @@ from affstore.flows.config.experiments import read_experiment
 from affstore.models.extractor_specs import WeightsRef
 from affstore.models.extractors import registry
 from affstore.models.faces.specs import DetectorSpec, TrackingSpec
+from affstore.models.labels.base import LabelFile
 from affstore.store.contract.errors import SpecError
 from affstore.store.contract.keys import canonical, changes, key_of
 from affstore.store.contract.schema import families
@@ -133,7 +135,7 @@ def recipes_of_today():
         "visual": recipes.feature(face, "4" * 64),
         "audio": recipes.feature(speech, "2" * 64),
         "audio by OpenL3": recipes.feature(openl3, "2" * 64),
-        "label": recipes.label("expr", "train", "6" * 64, "2" * 64),
+        "label": recipes.label(LabelFile("expr", "train", "v", "main", Path("v.txt")), "6" * 64, "2" * 64),
         "head": recipes.head(fit_of(head), ["7" * 64], ["8" * 64]),
         "prediction": recipes.prediction(PostProcessing(50), "9" * 64, ["4" * 64]),
         "result": recipes.result(result_recipe_fields(row, "papers", 0), ["a" * 64]),

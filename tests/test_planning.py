@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 from fractions import Fraction
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from affstore.models.extractor_specs import FaceExtractorSpec, SoundExtractorSpec, WeightsRef
 from affstore.models.faces.specs import DetectorSpec, TrackingSpec
+from affstore.models.labels.base import LabelFile
 from affstore.store.contract.keys import digest_arrays, key_of
 from affstore.store.contract.records import Address, Record
 from affstore.tasks import recipes
@@ -21,6 +23,8 @@ FACE = FaceExtractorSpec("enet", 1, 8, 224, WeightsRef("w", "a" * 64))
 OTHER = replace(FACE, name="other")
 SOUND = SoundExtractorSpec("wav", 1, 8, 16000, Fraction(50), WeightsRef("s", "b" * 64), 60, True)
 PROFILE = Profile(DetectorSpec(weights_sha256="d" * 64), TrackingSpec(), (FACE, OTHER, SOUND))
+
+LABELS = LabelFile("expr", "train", "a", "main", Path("a.txt"))
 
 
 def record(address, recipe, parents=(), **attributes):
@@ -50,7 +54,9 @@ def video(name, sha="c" * 64, profile=PROFILE):
         for spec in profile.sounds
     ]
     label = record(
-        Address("label", "expr", name, "main"), recipes.label("expr", "train", "e" * 64, source.key), [source]
+        Address("label", "expr", name, "main"),
+        recipes.label(LABELS, "e" * 64, source.key),
+        [source],
     )
     head = record(Address("head", "expr-mlp"), {"fit": 1}, [found[2], label])
     prediction = record(Address("prediction", "expr-mlp", name, "main"), {"finish": 1}, [head, found[2]])

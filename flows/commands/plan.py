@@ -173,7 +173,7 @@ def _planned(config: RunConfig, named_only: bool) -> _Plan:
         profile, lacking = named_profile(config), str(error)
     experiments = tuple(replace(experiment, extractors=profile.extractors) for experiment in experiments)
     check_kinds(profile, config.crops, opened)
-    inputs, records = gather(config.sources, config.crops, config.names), opened.records()
+    inputs, records = gather(config.sources, config.crops, config.names, config.label_folders()), opened.records()
     given = match_crops_to_videos(records, inputs.crops)
     rows = plan_of(records, profile, given)
     if lacking:  # whether stored embeddings were made by the networks that are meant cannot be known

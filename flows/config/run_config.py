@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -13,17 +13,18 @@ from affstore import FeatureStore
 from affstore.flows.config.defaults import DEFAULT_EXTRACTORS, DEFAULT_STORE
 from affstore.flows.config.yaml_files import read_yaml
 from affstore.flows.engines import AskedEngine, chosen_device, settled
+from affstore.flows.inputs import LabelFolder
 from affstore.flows.runners.base import RunnerSpec
 from affstore.models.extractor_specs import ExtractorSpec
 from affstore.models.extractors.registry import spec_of
 from affstore.models.extractors.untrained import resolve_weights
 from affstore.models.extractors.variants import check_kind
 from affstore.models.faces.specs import DetectorSpec, TrackingSpec, resolve
-from affstore.models.heads.mlp.spec import PAPER_HEADS, MlpSpec
+from affstore.models.heads.mlp.spec import MlpSpec, default_mlp
 from affstore.models.weights.folder import WeightsFolder
 from affstore.models.weights.registry import entry_of
 from affstore.store.contract.errors import DuplicateNameError, SpecError, UnknownNameError, WeightsMissingError
-from affstore.store.contract.labels import task_space
+from affstore.store.contract.labels import LabelSpace, spaces_of, task_of, task_space
 from affstore.store.contract.names import name_fault, tag_fault
 from affstore.store.contract.printable import excerpt
 from affstore.tasks.specs import HeadRun, Input, PostProcessing, Profile
@@ -40,7 +41,7 @@ class HeadRunConfig(_Strict):
 
     Attributes:
         name: how it is called in the store.
-        task: `expr`, `au` or `va`.
+        task: `expr`, `au`, `va`, or one of the configuration's label spaces.
         inputs: `extractor` or `extractor.array`, side by side.
         head: changes to the papers' head of the task, e.g. `{epochs: 5}`.
         smooth_frames: half a window of the box filter.
@@ -54,8 +55,11 @@ class HeadRunConfig(_Strict):
     smooth_frames: int = Field(default=0, ge=0, le=1_000_000)
     thresholds: Literal["half", "tuned"] = "half"
 
-    def spec(self) -> HeadRun:
+    def spec(self, own: Mapping[str, LabelSpace]) -> HeadRun:
         """The frozen spec.
+
+        Args:
+            own: the configuration's label spaces.
 
         Raises:
             SpecError: a name or a value is wrong.
@@ -69,8 +73,7 @@ class HeadRunConfig(_Strict):
         unknown = sorted(set(self.head) - set(MlpSpec.__dataclass_fields__))
         if unknown:
             raise UnknownNameError.of(f"field of the head of '{self.name}'", unknown[0], MlpSpec.__dataclass_fields__)
-        task_space(self.task)
-        papers = PAPER_HEADS[self.task]
+        papers = default_mlp(task_of(self.task, own))
         for name, value in self.head.items():
             _check_kind(self.name, name, value, getattr(papers, name))
         mlp = replace(papers, **{"name": self.name, **self.head})
@@ -123,6 +126,23 @@ def _runner(value: Any) -> RunnerSpec:
     return RunnerSpec.of(str(value.get("kind", "threads")), **{str(k): v for k, v in value.items() if k != "kind"})
 
 
+class LabelFolderConfig(_Strict):
+    """A folder of label files.
+
+    Attributes:
+        folder: where they are, each called as its video.
+        format: `timed_table`, or any other of `affstore list labels`.
+        space: what they are of: one of the configuration's label spaces, or `expr`, `au` or `va`.
+        split: what their frames are for; without it, their folders say (`train`, `validation`), or they are for
+            training.
+    """
+
+    folder: str
+    format: str
+    space: str
+    split: Literal["train", "validation"] | None = None
+
+
 class RunConfig(_Strict):
     """A whole run.
 
@@ -131,6 +151,9 @@ class RunConfig(_Strict):
         sources: videos, folders, or Aff-Wild2's own root with its videos and annotations.
         names: `file` calls a video as its file, `folder` by its folders too: `s1/00001.mp4` becomes `s1_00001`.
         crops: kind of crop folder, as in `emotieffnet_b0@cropped`, to the folders that hold one for each video.
+        label_spaces: a user's own by name, as `{kind: classes, names: [calm, tense]}`: see
+            `affstore.store.contract.labels.space_of`.
+        labels: folders of label files whose place does not say what they are of.
         extractors: names of face and sound networks.
         weights: `official`, or `untrained` seeded parameters, which every record and report then says.
         precision: of every network's forward pass.
@@ -144,6 +167,8 @@ class RunConfig(_Strict):
     sources: tuple[str, ...] = ()
     names: Literal["file", "folder"] = "file"
     crops: dict[str, tuple[str, ...]] = {}
+    label_spaces: Annotated[dict[str, InstanceOf[LabelSpace]], BeforeValidator(spaces_of)] = {}
+    labels: tuple[LabelFolderConfig, ...] = ()
     extractors: tuple[str, ...] = DEFAULT_EXTRACTORS
     weights: Literal["official", "untrained"] = "official"
     engine: Literal["auto", "torch", "openvino"] = "auto"
@@ -159,6 +184,16 @@ class RunConfig(_Strict):
         for kind in value:
             check_kind(kind)
         return value
+
+    def label_folders(self) -> tuple[LabelFolder, ...]:
+        """The folders of label files, each with what they are of.
+
+        Raises:
+            UnknownNameError: there is no such label space.
+        """
+        return tuple(
+            LabelFolder(one.folder, one.format, task_of(one.space, self.label_spaces), one.split) for one in self.labels
+        )
 
     @field_validator("extractors")
     @classmethod
@@ -184,7 +219,7 @@ class RunConfig(_Strict):
         Raises:
             SpecError: a name or a value is wrong, or an input is not among the extractors.
         """
-        specs = tuple(experiment.spec() for experiment in self.experiments)
+        specs = tuple(experiment.spec(self.label_spaces) for experiment in self.experiments)
         for spec in specs:
             for part in spec.inputs:
                 if part.extractor not in self.extractors:
@@ -279,6 +314,7 @@ def named_profile(config: RunConfig) -> Profile:
 def _rooted(config: RunConfig, folder: Path) -> RunConfig:
     """Relative paths made absolute from the configuration's folder."""
     sources = tuple(str(folder / source) for source in config.sources)
+    labels = tuple(one.model_copy(update={"folder": str(folder / one.folder)}) for one in config.labels)
     crops = {kind: tuple(str(folder / root) for root in roots) for kind, roots in config.crops.items()}
     local = "://" not in config.store and not config.store.startswith("memory:")
     store = str(folder / config.store) if local else config.store
@@ -286,4 +322,6 @@ def _rooted(config: RunConfig, folder: Path) -> RunConfig:
     if publish is not None:
         samples = {task: folder / sample for task, sample in publish.samples.items()}
         publish = publish.model_copy(update={"folder": folder / publish.folder, "samples": samples})
-    return config.model_copy(update={"sources": sources, "crops": crops, "store": store, "publish": publish})
+    return config.model_copy(
+        update={"sources": sources, "labels": labels, "crops": crops, "store": store, "publish": publish}
+    )

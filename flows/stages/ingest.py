@@ -10,7 +10,7 @@ from affstore.flows.commits import commit_finished, told
 from affstore.flows.inputs import Inputs
 from affstore.flows.stage import stage
 from affstore.flows.watch import watching
-from affstore.models.labels.abaw import FoundAnnotation
+from affstore.models.labels.base import LabelFile
 from affstore.tasks.ingest.annotations import annotate
 from affstore.tasks.ingest.incoming_files import IncomingFile, IncomingFiles, IngestOptions
 from affstore.tasks.ingest.videos import ingest as ingested
@@ -42,8 +42,8 @@ def _ingest(context: WorkerContext, found: Sequence[IncomingFile]) -> list[Outco
     return settled + commit_finished(context, ingest_video, units)
 
 
-def _annotate(context: WorkerContext, found: Sequence[FoundAnnotation]) -> list[Outcome]:
-    by_name: dict[str, list[FoundAnnotation]] = defaultdict(list)
+def _annotate(context: WorkerContext, found: Sequence[LabelFile]) -> list[Outcome]:
+    by_name: dict[str, list[LabelFile]] = defaultdict(list)
     for annotation in found:
         by_name[annotation.name].append(annotation)
     watching().stage("annotate", len(by_name))

@@ -1,25 +1,31 @@
-"""Aff-Wild2's annotation files, of every ABAW edition: text to arrays by frame. 1-based lines end here."""
+"""Aff-Wild2's annotation files: a header of names, then one line a frame. 1-based lines end here."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from affstore.store.contract.errors import AnnotationError, SpecError
-from affstore.store.contract.labels import AU, AU_8, EXPR, EXPR_7, VA, LabelSpace, task_space
-from affstore.store.contract.names import split_subject, video_name
+from affstore.models.labels.base import (
+    FORMATS,
+    FrameLabels,
+    LabelFile,
+    LabelFormat,
+    fault,
+    shortened,
+    split_by_folders,
+    text_lines,
+)
+from affstore.store.contract.clock import FrameClock
+from affstore.store.contract.errors import AnnotationError
+from affstore.store.contract.labels import AU, AU_8, EXPR, EXPR_7, VA, LabelSpace, SpaceKind, Task, task_space
 
 EDITIONS: dict[str, tuple[LabelSpace, ...]] = {"expr": (EXPR, EXPR_7), "au": (AU, AU_8), "va": (VA,)}
 """The spaces each task had, today's first: ABAW 1 and 2 had 7 expressions, ABAW 1 had 8 action units."""
-
-UNKNOWN: dict[str, int] = {"expr": -1, "au": -1, "va": -5}
-"""What the organisers write where they do not say; never a label."""
 
 _FIRST_DATA_LINE = 2
 _SURPLUS = 0.01
@@ -34,12 +40,6 @@ _TASK_FOLDERS = {
     "au_set": "au",
     "au_detection_challenge": "au",
 }
-_SPLIT_FOLDERS: dict[str, Literal["train", "validation"]] = {
-    "train_set": "train",
-    "training_set": "train",
-    "validation_set": "validation",
-    "val_set": "validation",
-}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -47,10 +47,9 @@ class Annotation:
     """One annotation file; data line `i` (1-based) speaks of the video's frame `i` (1-based), so row 0 of frame 0.
 
     Attributes:
-        value: expr `(lines, 1)` int8 class; au `(lines, 12)` int8, 0 or 1; va `(lines, 2)` float32. Columns mean what
-            `space` says; `UNKNOWN[task]` where not `known`.
+        value: `(lines, columns)` labels of `space`; `blank(space)` where not `known`.
         known: same shape, bool.
-        space: today's space of the task (`affstore.store.contract.labels.TASKS`).
+        space: today's space of the task.
         edition: the space of the file's header; what it lacks of `space` is unknown, what it has besides is left out.
     """
 
@@ -63,34 +62,41 @@ class Annotation:
         return len(self.value)
 
 
-class FrameLabels(NamedTuple):
-    """Labels by 0-based frame; `complaint` is a sentence about lines too few or too many, or None."""
+class AbawText(LabelFormat):
+    """The text files of the ABAW challenges; with a header of its names, of any label space."""
 
-    value: NDArray[Any]
-    known: NDArray[np.bool_]
-    complaint: str | None
+    contract = 1
+    name = "abaw"
+    version = 1
+    description = "Aff-Wild2's text files: a header of names, then one line a frame"
 
+    def at(self, path: Path) -> LabelFile | None:
+        """A text file, of a task in `…/<task folder>/…/<Train_Set | Validation_Set>/…` of every ABAW edition."""
+        if path.suffix.lower() != ".txt":
+            return None
+        tasks = [_TASK_FOLDERS[part] for part in map(str.lower, path.parent.parts) if part in _TASK_FOLDERS]
+        return LabelFile.at(path, self.name, tasks[-1] if tasks and split_by_folders(path) else "")
 
-@dataclass(frozen=True, slots=True, order=True)
-class FoundAnnotation:
-    """An annotation file by what its place and name say.
-
-    `12_left.txt` is of the video `12` and its subject `left`, unless a video is itself called `12_left`.
-    """
-
-    task: str
-    split: Literal["train", "validation"]
-    video: str
-    subject: str
-    path: Path
-
-    @property
-    def name(self) -> str:
-        """The file's name, as videos are called."""
-        return video_name(self.path.stem)
+    def read(self, found: LabelFile, space: LabelSpace, clock: FrameClock) -> FrameLabels:
+        """Data line `i` (1-based) speaks of the video's frame `i` (1-based)."""
+        return fit_to_frames(read_annotation(found.path, space), len(clock))
 
 
-def read_annotation(path: Path, task: str) -> Annotation:
+FORMATS.register(AbawText.name, AbawText())
+
+
+def blank(space: LabelSpace) -> float:
+    """What stands in an annotation where nothing is known; never a label."""
+    return _unknown_number(space) if space.kind is SpaceKind.VALUES else -1
+
+
+def _unknown_number(space: LabelSpace) -> float:
+    """What a file writes where it does not say."""
+    numbers = [float(text) for text in space.unknown if _NUMBER.fullmatch(text)]
+    return numbers[0] if numbers else space.low - 1
+
+
+def read_annotation(path: Path, task: Task) -> Annotation:
     """Read one file of Aff-Wild2 (header line, then one line a frame), by the names in its header.
 
     CRLF, a byte-order mark and blanks at ends of lines or of the file are tolerated; nothing else is.
@@ -101,15 +107,16 @@ def read_annotation(path: Path, task: str) -> Annotation:
     """
     space = task_space(task)
     lines = _lines(path)
-    names, edition = _header(path, lines[0], task)
-    columns = 1 if space.kind == "one_of" else len(names)
+    names, edition = _header(path, lines[0], space)
+    columns = 1 if space.kind is SpaceKind.CLASSES else len(names)
     table = _numbers(path, lines[1:], columns)
     legal, expected = _legal(table, space, len(names))
     if not legal.all():
         row = int(np.argmin(legal.all(axis=1)))
-        raise _fault(path, row + _FIRST_DATA_LINE, f"found {lines[row + 1]!r}, expected {expected}")
+        raise fault(path, row + _FIRST_DATA_LINE, f"found {lines[row + 1]!r}, expected {expected}")
+    table[table == _unknown_number(space)] = blank(space)
     value = _in_todays_space(table, names, space)
-    return Annotation(value, value != UNKNOWN[space.name], space, edition)
+    return Annotation(value, value != blank(space), space, edition)
 
 
 def fit_to_frames(annotation: Annotation, frames: int) -> FrameLabels:
@@ -138,7 +145,7 @@ def fit_to_frames(annotation: Annotation, frames: int) -> FrameLabels:
         complaint = _surplus_complaint(annotation, frames) if surplus > 0 else None
         return FrameLabels(annotation.value[:frames], annotation.known[:frames], complaint)
     rest = ((0, short), (0, 0))
-    value = np.pad(annotation.value, rest, constant_values=UNKNOWN[annotation.space.name])
+    value = np.pad(annotation.value, rest, constant_values=blank(annotation.space))
     complaint = f"The annotation has {lines} lines for {frames} frames; the last {short} frames are taken as unknown."
     return FrameLabels(value, np.pad(annotation.known, rest), complaint)
 
@@ -151,80 +158,29 @@ def _surplus_complaint(annotation: Annotation, frames: int) -> str:
     )
 
 
-def find_annotations(folder: Path) -> list[FoundAnnotation]:
-    """All annotation files under a folder that holds Aff-Wild2's own folders, at any depth, sorted; maybe none.
-
-    `…/<task folder>/…/<Train_Set | Validation_Set>/…/<video>.txt`, with the task folders of every ABAW edition. The
-    folder itself may be any of them.
-
-    Raises:
-        SpecError: it is no folder, or one subject of a video is annotated twice for one task.
-    """
-    root = folder.resolve()
-    if not root.is_dir():
-        raise SpecError(f"Annotations are looked for in a folder, and '{folder}' is none. Check the path.")
-    found = sorted(one for one in map(annotation_at, root.rglob("*.txt")) if one is not None)
-    check_annotated_once(found)
-    return found
-
-
-def check_annotated_once(found: Iterable[FoundAnnotation]) -> None:
-    """See that two editions of the annotations do not take turns in the store, run by run.
-
-    Raises:
-        SpecError: one subject of a video is annotated twice for one task.
-    """
-    first: dict[tuple[str, str], Path] = {}
-    for one in found:
-        path = first.setdefault((one.task, one.name), one.path)
-        if path != one.path:
-            raise SpecError(
-                f"'{one.name}' is annotated twice for the task '{one.task}': '{path}' and '{one.path}'. "
-                "Point at the folder of one edition."
-            )
-
-
-def annotation_at(path: Path) -> FoundAnnotation | None:
-    """What a file's folders say it is; None for a file that is in no split of a task."""
-    if path.suffix.lower() != ".txt" or path.name.startswith("."):
-        return None
-    folders = [part.lower() for part in path.parent.parts]
-    tasks = [_TASK_FOLDERS[part] for part in folders if part in _TASK_FOLDERS]
-    splits = [_SPLIT_FOLDERS[part] for part in folders if part in _SPLIT_FOLDERS]
-    if not tasks or not splits:
-        return None
-    return FoundAnnotation(tasks[-1], splits[-1], *split_subject(video_name(path.stem)), path)
-
-
 def _lines(path: Path) -> list[str]:
     """The header and the data lines, without blanks at their ends; at least one of each, none empty."""
-    try:
-        text = path.read_bytes().decode("utf-8-sig")
-    except OSError as error:
-        raise AnnotationError(f"The annotation '{path}' cannot be read: {error.strerror}.") from error
-    except UnicodeDecodeError as error:
-        raise AnnotationError(f"'{path}' is not UTF-8 text (byte {error.start}); it is no annotation.") from error
-    lines = [line.strip() for line in text.replace("\r\n", "\n").rstrip().split("\n")]
+    lines = [line.strip() for line in text_lines(path)]
     if len(lines) < _FIRST_DATA_LINE:
-        found = f"only the line {_short(lines[0])}" if lines[0] else "an empty file"
+        found = f"only the line {shortened(lines[0])}" if lines[0] else "an empty file"
         raise AnnotationError(f"'{path}': found {found}, expected a header and a line for every frame.")
     if "" in lines:
-        raise _fault(path, lines.index("") + 1, "found an empty line, expected a line for every frame")
+        raise fault(path, lines.index("") + 1, "found an empty line, expected a line for every frame")
     return lines
 
 
-def _header(path: Path, line: str, task: str) -> tuple[list[str], LabelSpace]:
+def _header(path: Path, line: str, task: LabelSpace) -> tuple[list[str], LabelSpace]:
     """The column names of the header, in its own order, and the edition they are of."""
     cells = [cell.strip().lower() for cell in line.split(",")]
-    for space in EDITIONS[task]:
+    for space in _editions(task):
         spelling = {name.lower(): name for name in space.names}
         if sorted(cells) == sorted(spelling):
             return [spelling[cell] for cell in cells], space
     others = (o for o, spaces in EDITIONS.items() if any({*cells} == {n.lower() for n in s.names} for s in spaces))
     other = next(others, None)
     meant = f", the header of the task '{other}'" if other else ""
-    expected = " or ".join(f"'{','.join(space.names)}'" for space in EDITIONS[task])
-    raise _fault(path, 1, f"found {_short(line)}{meant}, expected the header of the task '{task}': {expected}")
+    expected = " or ".join(f"'{','.join(space.names)}'" for space in _editions(task))
+    raise fault(path, 1, f"found {shortened(line)}{meant}, expected the header of the task '{task}': {expected}")
 
 
 def _numbers(path: Path, lines: list[str], columns: int) -> NDArray[np.float32]:
@@ -239,37 +195,34 @@ def _numbers(path: Path, lines: list[str], columns: int) -> NDArray[np.float32]:
         cells = [cell.strip() for cell in line.split(",")]
         wrong = next((cell for cell in cells if not _NUMBER.fullmatch(cell)), None)
         if len(cells) != columns:
-            raise _fault(path, number, f"found {len(cells)} columns in {_short(line)}, expected {columns}")
+            raise fault(path, number, f"found {len(cells)} columns in {shortened(line)}, expected {columns}")
         if wrong is not None:
-            raise _fault(path, number, f"found {_short(wrong)}, expected a number")
+            raise fault(path, number, f"found {shortened(wrong)}, expected a number")
     raise AnnotationError(f"'{path}': found something that is no table of {columns} columns of numbers.")
 
 
 def _legal(table: NDArray[np.float32], space: LabelSpace, names: int) -> tuple[NDArray[np.bool_], str]:
     """Which cells the task allows, and what it allows in words."""
-    if space.kind == "scale":
-        return (np.abs(table) <= 1) | (table == UNKNOWN[space.name]), "values in [-1, 1], or -5 for unknown"
-    last = names - 1 if space.kind == "one_of" else 1
-    legal = (table >= UNKNOWN[space.name]) & (table <= last) & (table == np.rint(table))
-    return legal, f"whole numbers from 0 to {last}, or -1 for unknown"
+    unknown = _unknown_number(space)
+    legal = space.is_valid(table) | (table == unknown)
+    if space.kind is SpaceKind.CLASSES:  # an earlier edition may have fewer
+        legal &= table < names
+    high = names - 1 if space.kind is SpaceKind.CLASSES else space.high
+    if space.kind is SpaceKind.VALUES:
+        return legal, f"values in [{space.low:g}, {high:g}], or {unknown:g} for unknown"
+    return legal, f"whole numbers from 0 to {high:g}, or {unknown:g} for unknown"
+
+
+def _editions(space: LabelSpace) -> tuple[LabelSpace, ...]:
+    return EDITIONS.get(space.name, (space,))
 
 
 def _in_todays_space(table: NDArray[np.float32], names: list[str], space: LabelSpace) -> NDArray[Any]:
     """The same labels with the columns, or the classes, of `space`, matched by name."""
-    unknown = UNKNOWN[space.name]
-    if space.kind == "one_of":
-        classes = np.array([*(space.names.index(name) for name in names), unknown], np.int8)
+    if space.kind is SpaceKind.CLASSES:
+        classes = np.array([*map(space.names.index, names), -1], np.int8)
         return classes[table.astype(np.int8)]  # -1 takes the last entry
-    value = np.full((len(table), len(space)), unknown, np.float32 if space.kind == "scale" else np.int8)
+    value = np.full((len(table), len(space)), blank(space), space.dtype)
     ours = [column for column, name in enumerate(space.names) if name in names]
     value[:, ours] = table[:, [names.index(space.names[column]) for column in ours]]
     return value
-
-
-def _fault(path: Path, line: int, reason: str) -> AnnotationError:
-    return AnnotationError(f"'{path}', line {line}: {reason}. Correct the file or leave it out.")
-
-
-def _short(text: str) -> str:
-    """A piece of a file as a message may show it."""
-    return repr(text if len(text) <= 60 else f"{text[:60]}…")

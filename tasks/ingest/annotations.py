@@ -11,14 +11,15 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 
 from affstore import FeatureStore
-from affstore.models.labels.abaw import FoundAnnotation, fit_to_frames, read_annotation
+from affstore.models.labels.base import FORMATS, LabelFile
+from affstore.store.contract.clock import FrameClock
 from affstore.store.contract.errors import NotFoundError, SourceError
 from affstore.store.contract.keys import digest_file, key_of
 from affstore.store.contract.labels import task_space
 from affstore.store.contract.names import MAIN, split_subject
 from affstore.store.contract.records import Address, Artifact, Record
 from affstore.store.engine.draft import Draft
-from affstore.store.engine.reading import find_source, video_names
+from affstore.store.engine.reading import find_source, read_clock, video_names
 from affstore.tasks import recipes
 from affstore.tasks.ingest.crop_assignment import two_meanings
 from affstore.tasks.ingest.sources import lift_quarantine, place_of, quarantine_artifact
@@ -29,7 +30,7 @@ from affstore.tasks.specs import WorkerContext
 @task(
     name="annotate", task_run_name="annotate {name}", cache_policy=NO_CACHE, persist_result=False,
 )  # fmt: skip
-def annotate(context: WorkerContext, name: str, found: Sequence[FoundAnnotation]) -> State[Any]:
+def annotate(context: WorkerContext, name: str, found: Sequence[LabelFile]) -> State[Any]:
     """See to it that annotation files are in the store as labels.
 
     The outcome's reason counts them; its draft holds those that were new, and those that cannot be used.
@@ -37,7 +38,7 @@ def annotate(context: WorkerContext, name: str, found: Sequence[FoundAnnotation]
     return as_state(store_labels(context, name, found))
 
 
-def store_labels(context: WorkerContext, name: str, found: Sequence[FoundAnnotation]) -> Outcome:
+def store_labels(context: WorkerContext, name: str, found: Sequence[LabelFile]) -> Outcome:
     """The body of `annotate`, for those without Prefect.
 
     Args:
@@ -84,28 +85,28 @@ def _whose(store: FeatureStore, name: str) -> tuple[Record, str, str]:
     return find_source(store, video), side, ""
 
 
-def _store_label(store: FeatureStore, draft: Draft, found: FoundAnnotation, whose: tuple[Record, str]) -> None:
+def _store_label(store: FeatureStore, draft: Draft, found: LabelFile, whose: tuple[Record, str]) -> None:
     source, subject = whose
-    address = Address("label", found.task, source.address.video, subject)
+    address = Address("label", str(found.task), source.address.video, subject)
     sha256 = digest_file(found.path)
-    recipe = recipes.label(found.task, found.split, sha256, source.key)
+    recipe = recipes.label(found, sha256, source.key)
     held = store.find(address)
     if held is not None and held.key == key_of(recipe):
         return
-    draft.put(_label_artifact(address, recipe, found, source))
+    draft.put(_label_artifact(address, recipe, found, (source, read_clock(store, source.address.video))))
     _take_back(store, draft, found, address)
     lift_quarantine(store, draft, "annotate", location=place_of(found.path))
 
 
-def _take_back(store: FeatureStore, draft: Draft, found: FoundAnnotation, address: Address) -> None:
+def _take_back(store: FeatureStore, draft: Draft, found: LabelFile, address: Address) -> None:
     """Remove the same file's labels from where they were put before the video that they are of was there."""
-    old = Address("label", found.task, found.video, found.subject)
+    old = Address("label", str(found.task), found.video, found.subject)
     held = store.find(old) if old != address else None
     if held is not None and held.attributes["location"] == place_of(found.path):
         draft.remove(old)
 
 
-def _note_unusable(store: FeatureStore, draft: Draft, found: FoundAnnotation, reason: str) -> None:
+def _note_unusable(store: FeatureStore, draft: Draft, found: LabelFile, reason: str) -> None:
     """Quarantine an annotation file, unless that is what the store says already."""
     artifact = quarantine_artifact("annotate", found.path.name, found.path, digest_file(found.path), reason)
     held = store.find(artifact.address)
@@ -113,15 +114,19 @@ def _note_unusable(store: FeatureStore, draft: Draft, found: FoundAnnotation, re
         draft.put(artifact)
 
 
-def _label_artifact(address: Address, recipe: dict[str, Any], found: FoundAnnotation, source: Record) -> Artifact:
-    labels = fit_to_frames(read_annotation(found.path, found.task), int(source.attributes["frames"]))
+def _label_artifact(
+    address: Address, recipe: dict[str, Any], found: LabelFile, of: tuple[Record, FrameClock]
+) -> Artifact:
+    source, clock = of
+    space = task_space(found.task)
+    labels = FORMATS.get(found.format).read(found, space, clock)
     attributes = {
-        "frames": int(source.attributes["frames"]),
-        "task": found.task,
-        "labels": list(task_space(found.task).names),
+        "frames": len(clock),
+        "task": space.name,
+        "labels": list(space.names),
         "split": found.split,
         "location": place_of(found.path),
         "complaint": labels.complaint,
-    }
+    } | ({"space": space.definition()} if space is found.task else {})
     value = np.where(labels.known, labels.value, 0).astype(labels.value.dtype)
     return Artifact(address, recipe, {"value": value, "known": labels.known}, attributes, (source.as_parent(),))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from affstore import FeatureStore
-from affstore.models.labels.abaw import FoundAnnotation
+from affstore.models.labels.base import LabelFile
 from affstore.store.contract.keys import digest_file, key_of
 from affstore.store.contract.names import split_subject
 from affstore.store.contract.records import Address
@@ -19,7 +19,7 @@ from affstore.tasks.specs import Profile
 
 
 def arrival_rows(
-    store: FeatureStore, arriving: Iterable[IncomingFile], annotations: Iterable[FoundAnnotation]
+    store: FeatureStore, arriving: Iterable[IncomingFile], annotations: Iterable[LabelFile]
 ) -> list[PlanRow]:
     """Rows for videos and annotation files that a run would take in."""
     rows = []
@@ -32,9 +32,9 @@ def arrival_rows(
     for found in annotations:
         video, subject = split_subject(found.name, names)
         source = store.find(Address("source", video=names.get(video, video)))
-        address = Address("label", found.task, names.get(video, video), subject)
+        address = Address("label", str(found.task), names.get(video, video), subject)
         held = store.find(address)
-        key = source and key_of(recipes.label(found.task, found.split, digest_file(found.path), source.key))
+        key = source and key_of(recipes.label(found, digest_file(found.path), source.key))
         if source is not None and (held is None or held.key != key) and not _unusable(store, found):
             rows.append(PlanRow(address, "missing" if held is None else "stale", f"to read: {found.path}"))
     return rows
@@ -82,7 +82,7 @@ def named_videos(arriving: Iterable[IncomingFile], given: CropAssignment) -> set
     return {incoming.held_as or incoming.name for incoming in kept} | {video for _, video in given.folders}
 
 
-def _unusable(store: FeatureStore, found: FoundAnnotation) -> bool:
+def _unusable(store: FeatureStore, found: LabelFile) -> bool:
     """Whether an annotation file is in quarantine."""
     sha256 = digest_file(found.path)
     return store.find(Address("quarantine", "annotate", key_of([found.path.name, sha256])[:16])) is not None

@@ -1,0 +1,181 @@
+"""What a format of label files is: which files it reads, and how. One file here, or of a plugin, adds one."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from affstore.store.contract.clock import FrameClock
+from affstore.store.contract.errors import AnnotationError, SpecError
+from affstore.store.contract.labels import LabelSpace, Task
+from affstore.store.contract.names import split_subject, video_name
+from affstore.store.contract.registry import Registry
+
+Split = Literal["train", "validation"]
+
+_SPLIT_FOLDERS: dict[str, Split] = {
+    "train_set": "train",
+    "training_set": "train",
+    "train": "train",
+    "validation_set": "validation",
+    "val_set": "validation",
+    "validation": "validation",
+    "val": "validation",
+}
+
+
+class FrameLabels(NamedTuple):
+    """Labels by 0-based frame; `complaint` is a sentence about what of the file could not be used, or None.
+
+    `value` is `(frames, columns)` of the space's type, whatever stands where `known`, of the same shape, is False.
+    """
+
+    value: NDArray[Any]
+    known: NDArray[np.bool_]
+    complaint: str | None
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class LabelFile:
+    """A file of labels: what its place and name say of it, and what a configuration adds.
+
+    `12_left.txt` is of the video `12` and its subject `left`, unless a video is itself called `12_left`.
+
+    Attributes:
+        task: what the labels are of; empty where the place does not say.
+        split: what the frames are for.
+        video: the video's name.
+        subject: of the video.
+        path: where the file is.
+        format: the name of its format.
+    """
+
+    task: Task
+    split: Split
+    video: str
+    subject: str
+    path: Path
+    format: str = "abaw"
+
+    @classmethod
+    def at(cls, path: Path, format: str, task: Task = "") -> LabelFile:
+        """A file by its name and its folders; for training where no folder says otherwise."""
+        return cls(task, split_by_folders(path) or "train", *split_subject(video_name(path.stem)), path, format)
+
+    @property
+    def name(self) -> str:
+        """The file's name, as videos are called."""
+        return video_name(self.path.stem)
+
+
+class LabelFormat(ABC):
+    """A format of label files.
+
+    Attributes:
+        contract: number of this contract that a plugin was written for; today's is 1.
+        name: what it is called in configurations.
+        version: raised whenever the same file would give other labels.
+        description: what it reads, in one line.
+        needs: what must be installed for it, as `pip install …`; empty where nothing is missing.
+    """
+
+    contract: ClassVar[int]
+    name: ClassVar[str]
+    version: ClassVar[int]
+    description: ClassVar[str]
+    needs: ClassVar[str] = ""
+
+    @abstractmethod
+    def at(self, path: Path) -> LabelFile | None:
+        """What a file is by its place and name alone, which is not opened; None for one that is not of this format."""
+
+    def find(self, folder: Path) -> list[LabelFile]:
+        """All files of this format in a folder, at any depth, sorted by their paths; maybe none.
+
+        Raises:
+            SpecError: it is no folder.
+        """
+        root = folder.resolve()
+        if not root.is_dir():
+            raise SpecError(f"Labels are looked for in a folder, and '{folder}' is none. Check the path.")
+        paths = sorted(path for path in root.rglob("*") if path.is_file() and not path.name.startswith("."))
+        return [found for path in paths if (found := self.at(path)) is not None]
+
+    @abstractmethod
+    def read(self, found: LabelFile, space: LabelSpace, clock: FrameClock) -> FrameLabels:
+        """The labels of every frame of a video.
+
+        Args:
+            found: the file.
+            space: what the labels are of.
+            clock: when the video's frames begin.
+
+        Raises:
+            AnnotationError: the file is not of this format, or not of this video; the message has file and line.
+            UnknownNameError: this format does not know the space.
+        """
+
+
+FORMATS: Registry[LabelFormat] = Registry("label format", "affstore.models.labels", "affstore.labels", base=LabelFormat)
+
+
+def label_file_at(path: Path) -> LabelFile | None:
+    """What a file is by its place alone, if a format can tell what its labels are of; None for any other file."""
+    found = (FORMATS.get(name).at(path) for name in FORMATS.names())
+    return next((one for one in found if one is not None and one.task), None)
+
+
+def split_by_folders(path: Path) -> Split | None:
+    """What a file's folders say that its frames are for; the innermost decides."""
+    folders = map(str.lower, reversed(path.parent.parts))
+    return next((_SPLIT_FOLDERS[folder] for folder in folders if folder in _SPLIT_FOLDERS), None)
+
+
+def check_labelled_once(found: Iterable[LabelFile]) -> None:
+    """See that two files of the same labels do not take turns in the store, run by run.
+
+    Raises:
+        SpecError: one subject of a video is labelled twice for one task.
+    """
+    first: dict[tuple[str, str], Path] = {}
+    for one in found:
+        path = first.setdefault((str(one.task), one.name), one.path)
+        if path != one.path:
+            raise SpecError(
+                f"'{one.name}' is annotated twice for the task '{one.task}': '{path}' and '{one.path}'. "
+                "Point at the folder of one edition."
+            )
+
+
+def text_lines(path: Path) -> list[str]:
+    """The lines of a text file, without blank ones at its end; at least one, which may be empty.
+
+    Raises:
+        AnnotationError: it cannot be read, or is no UTF-8 text.
+    """
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except OSError as error:
+        raise AnnotationError(f"The annotation '{path}' cannot be read: {error.strerror}.") from error
+    except UnicodeDecodeError as error:
+        raise AnnotationError(f"'{path}' is not UTF-8 text (byte {error.start}); it is no annotation.") from error
+    lines = text.replace("\r\n", "\n").split("\n")
+    while len(lines) > 1 and not lines[-1].strip():
+        lines.pop()
+    return lines
+
+
+def fault(path: Path, line: int, reason: str) -> AnnotationError:
+    """What is wrong with a line of a file, and what to do."""
+    return AnnotationError(f"'{path}', line {line}: {reason}. Correct the file or leave it out.")
+
+
+def shortened(text: str) -> str:
+    """A piece of a file as a message may show it."""
+    return repr(text if len(text) <= 60 else f"{text[:60]}…")

@@ -1,0 +1,136 @@
+"""Time-stamped tables of labels, good and bad."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from affstore.models.labels.base import FORMATS
+from affstore.models.labels.timed_table import read_rows
+from affstore.store.contract.clock import FrameClock
+from affstore.store.contract.errors import AnnotationError
+from affstore.store.contract.labels import space_of
+
+EMOTIONS = space_of("emotions", {"kind": "classes", "names": ["calm", "joy", "anger"], "unknown": ["?", "n/a"]})
+AFFECT = space_of("affect", {"kind": "values", "names": ["Valence", "Power"], "range": [0, 100]})
+UNITS = space_of("units", {"kind": "units", "names": ["AU1", "AU2"], "range": [0, 5]})
+TEN = FrameClock.uniform(10, 10)
+TABLE = FORMATS.get("timed_table")
+
+
+@pytest.fixture
+def read(tmp_path):
+    def write_and_read(text, space=EMOTIONS, clock=TEN, name="talk.csv"):
+        path = tmp_path / name
+        path.write_bytes(text if isinstance(text, bytes) else text.encode())
+        return TABLE.read(TABLE.at(path), space, clock)
+
+    return write_and_read
+
+
+def of_frames(labels) -> list[int]:
+    """The class of each frame, −1 where it is unknown."""
+    return np.where(labels.known, labels.value, -1).ravel().tolist()
+
+
+def test_intervals_hold_their_first_instant_and_not_their_last_and_gaps_are_unknown(read):
+    found = read("start,end,label\n0,0.3,joy\n0.3,0.5,calm\n.7,0.9,ANGER\n")
+    assert of_frames(found) == [1, 1, 1, 0, 0, -1, -1, 2, 2, -1]
+    assert found.value.dtype == np.int8
+    assert found.complaint is None
+
+
+def test_a_row_with_a_time_holds_until_the_next_and_the_last_as_long_as_the_one_before(read):
+    found = read("time,label,by\n0.1,joy,me\n0.3,,me\n0.5,2,you\n")
+    assert of_frames(found) == [-1, 1, 1, -1, -1, 2, 2, -1, -1, -1]
+    assert of_frames(read("time,label\n0.4,joy\n")) == [-1] * 4 + [1] * 6
+
+
+def test_numbers_have_a_column_for_each_name_in_any_order(read):
+    found = read("start\tend\tpower\tvalence\n0\t1\t100\t0.5\n", AFFECT, name="talk.tsv")
+    assert found.value.tolist() == [[0.5, 100]] * 10
+    assert found.value.dtype == np.float32
+    found = read("start;end;AU2;AU1\n0;1;5;\n", UNITS)
+    assert found.known.tolist() == [[False, True]] * 10
+    assert found.value[:, 1].tolist() == [5] * 10
+
+
+def test_what_is_no_label_is_unknown_and_the_complaint_has_its_line(read):
+    found = read("start,end,label\n0,0.2,joy\n0.2,0.4,joyy\n0.4,0.6,n/a\n0.6,1,3\n")
+    assert of_frames(found) == [1, 1, *[-1] * 8]
+    assert found.complaint == (
+        "2 labels are not valid, the first in line 3: found 'joyy', expected one of calm, joy, anger; they are taken "
+        "as unknown."
+    )
+    found = read("start,end,valence,power\n0,1,101,50\n", AFFECT)
+    assert found.known[0].tolist() == [False, True]
+    assert "found '101', expected values from 0 to 100" in found.complaint
+
+
+def test_rows_after_the_video_s_end_are_complained_of(read):
+    found = read("start,end,label\n0,0.2,joy\n2,3,joy\n")
+    assert found.complaint == "1 rows begin after the video's last frame, the first in line 3."
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("start,end,label\n0,2,joy\n5,6,calm\n1,3,calm\n", "line 4: its interval overlaps that of line 2"),
+        ("start,end,label\n0,1,joy\n0,1,joy\n", "line 3: its interval overlaps that of line 2"),
+        ("start,end,label\n1,1,joy\n", "line 2: the interval ends at 1 s, and begins at 1 s"),
+        ("start,end,label\n0,one,joy\n", "line 2: found the time 'one', expected seconds"),
+        ("start,end,label\n0,1e400,joy\n", "found the time '1e400'"),
+        ("start,end,label\n0,nan,joy\n", "found the time 'nan'"),
+        ("start,end,label\n0,,joy\n", "found the time ''"),
+        ("time,label\n1,joy\n1,joy\n", "line 3: its time is not after that of line 2"),
+        ("start,end\n0,1\n", "line 1: found no column 'label' in 'start,end', expected a header such as"),
+        ("begin,end,label\n0,1,joy\n", "found no column 'start'"),
+        ("start,end,label,label\n0,1,joy,joy\n", "found two columns 'label'"),
+        ("start,end,label\n0,1\n", "line 2: found 2 columns, expected 3"),
+        ("start,end,label\n", "found no row below the header"),
+        ("", "line 1: found no column 'start'"),
+        (b"\xff\xfe\x00", "is not UTF-8 text"),
+        ("start,end,label\n0,1,happy\n1,2,sad\n", "line 2: found 'happy', and no other row has a label of 'emotions'"),
+    ],
+)
+def test_a_file_that_is_no_such_table_is_refused_with_its_line(read, text, said):
+    with pytest.raises(AnnotationError, match="talk.csv'.*" + said):
+        read(text)
+
+
+def test_a_missing_file_is_said(tmp_path):
+    with pytest.raises(AnnotationError, match="cannot be read: No such file"):
+        read_rows(tmp_path / "none.csv", EMOTIONS)
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    st.lists(st.integers(0, 3000), min_size=2, max_size=12, unique=True).map(sorted),
+    st.sampled_from([Fraction(25), Fraction(30000, 1001), Fraction(7)]),
+    st.randoms(use_true_random=False),
+)
+def test_each_frame_has_the_label_of_the_interval_that_it_begins_in(tmp_path_factory, cuts, rate, random):
+    clock = FrameClock.uniform(rate, 60, Fraction(random.randint(0, 50), 100))
+    rows = [(a, b, random.randrange(3)) for a, b in zip(cuts[::2], cuts[1::2], strict=False)]
+    lines = [f"{a / 1000},{b / 1000},{EMOTIONS.names[label]}" for a, b, label in rows]
+    path = tmp_path_factory.mktemp("table") / "v.csv"
+    path.write_text("\n".join(["start,end,label", *random.sample(lines, len(lines))]))
+    found = TABLE.read(TABLE.at(path), EMOTIONS, clock)
+    starts = [int(pts) * clock.time_base * 1000 for pts in clock.pts]
+    expected = [next((label for a, b, label in rows if a <= at < b), -1) for at in starts]
+    assert of_frames(found) == expected
+
+
+def test_a_table_s_split_is_what_its_innermost_folder_says(tmp_path):
+    for folder in ("", "train", "validation", "train/val"):
+        (tmp_path / folder).mkdir(exist_ok=True)
+        (tmp_path / folder / "talk.csv").touch()
+    (tmp_path / "talk.mp4").touch()
+    (tmp_path / ".hidden.csv").touch()
+    found = {str(one.path.parent.relative_to(tmp_path)): one.split for one in TABLE.find(tmp_path)}
+    assert found == {".": "train", "train": "train", "validation": "validation", "train/val": "validation"}
+    assert {one.task for one in TABLE.find(tmp_path)} == {""}
