@@ -12,7 +12,7 @@ import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.colors import to_rgb
+from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 from numpy.typing import NDArray
@@ -91,6 +91,14 @@ def as_png(figure: Figure) -> tuple[bytes, tuple[int, int]]:
     file = io.BytesIO()
     image.quantize(256, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(file, "PNG", optimize=True)
     return file.getvalue(), image.size
+
+
+def class_colours(classes: int) -> tuple[str, ...]:
+    """A colour for each class: those of the palette, and shades of a colour map where there are more classes."""
+    if classes <= len(CLASS_COLOURS):
+        return CLASS_COLOURS[:classes]
+    shades = matplotlib.colormaps["turbo"](np.linspace(0.05, 0.95, classes - len(CLASS_COLOURS)))
+    return (*CLASS_COLOURS, *map(to_hex, shades))
 
 
 def plain_text(text: str) -> str:

@@ -22,11 +22,10 @@ from affstore.flows.report.figure_parts import (
 )
 from affstore.flows.report.report_data import PROTOCOLS, class_names, counted, judged
 from affstore.flows.report.timelines import timelines
-from affstore.store.contract.labels import task_space
+from affstore.store.contract.labels import LabelSpace, SpaceKind
 from affstore.tasks.experiments import ExperimentOutcome, ExperimentResult
 
 _BINS = 80
-_TICKS = (-1, -0.5, 0, 0.5, 1)
 _CURVE_OF = {"smooth_frames": "frames averaged on either side of a frame", "threshold": "threshold"}
 
 
@@ -39,11 +38,11 @@ def pictures_of(outcome: ExperimentOutcome) -> tuple[Picture, ...]:
     shown = [one for one in outcome.shown if one.videos]
     if not outcome.shown:
         return ()
-    by_task: dict[str, Callable[[ExperimentResult], Picture]] = {"one_of": confusion, "scale": agreement}
-    draw = by_task.get(task_space(outcome.row.task).kind)
+    kind = outcome.row.space.kind
+    draw = _EACH.get(kind)
     with house_style():
         found = [draw(one) for one in shown if len(judged(one)[1])] if draw is not None else []
-        if task_space(outcome.row.task).kind != "scale":
+        if kind in (SpaceKind.CLASSES, SpaceKind.UNITS):
             found.append(f1_bars(outcome.shown))
         if any(one.curve for one in outcome.shown):
             found.append(curves(outcome.shown))
@@ -54,8 +53,10 @@ def confusion(shown: ExperimentResult) -> Picture:
     """What is said of the frames of each class: shares of the row, and counts."""
     counts, names = counted(shown), class_names(shown)
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    figure = canvas(700, 560)
-    axes = axes_at(figure, 110, 60, 570, 465)
+    larger = max(1.0, len(names) / 8)
+    across, down = round(570 * larger), round(465 * larger)
+    figure = canvas(130 + across, 95 + down)
+    axes = axes_at(figure, 110, 60, across, down)
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="auto")
     for (i, j), count in np.ndenumerate(counts):
         colour = "white" if shares[i, j] > 0.55 else "#1a1a1a"
@@ -82,7 +83,7 @@ def confusion(shown: ExperimentResult) -> Picture:
 def f1_bars(results: Sequence[ExperimentResult]) -> Picture:
     """F1 of each class or action unit, under each protocol."""
     names = class_names(results[0])
-    across = 1000 if len(names) > 8 else 700
+    across = max(1000, 60 * len(names)) if len(names) > 8 else 700
     figure = canvas(across, 360)
     axes = axes_at(figure, 65, 35, across - 85, 265)
     width = 0.8 / len(results)
@@ -108,21 +109,24 @@ def f1_bars(results: Sequence[ExperimentResult]) -> Picture:
 
 
 def agreement(shown: ExperimentResult) -> Picture:
-    """How many frames have each pair of annotation and prediction, of valence and of arousal."""
+    """How many frames have each pair of annotation and prediction, of each dimension: two of them beside each other."""
     label, value = judged(shown)
-    names = task_space(shown.row.task).names
-    figure = canvas(1000, 450)
+    space = shown.row.space
+    names, ticks = space.names, np.linspace(space.low, space.high, 5)
+    down = (len(names) + 1) // 2
+    figure = canvas(1000, 450 * down)
     for number, name in enumerate(names):
-        axes = axes_at(figure, 75 + 490 * number, 60, 350, 350)
+        axes = axes_at(figure, 75 + 490 * (number % 2), 60 + 450 * (down - 1 - number // 2), 350, 350)
         ccc = shown.scores.details.get(f"CCC {name}", float("nan"))
-        _density(axes, value[:, number], label[:, number])
-        axes.set(xlabel=f"annotated {name}", ylabel=f"predicted {name}", xticks=_TICKS, yticks=_TICKS)
+        _density(axes, space, value[:, number], label[:, number])
+        axes.set(xlabel=f"annotated {name}", ylabel=f"predicted {name}", xticks=ticks, yticks=ticks)
         axes.set_title(f"{name}: CCC {ccc:.3f} ({PROTOCOLS[shown.protocol]})")
     said = ", ".join(f"{name} {shown.scores.details.get(f'CCC {name}', float('nan')):.3f}" for name in names)
     return Picture(
         f"{shown.protocol}-agreement",
         f"Predictions against annotations, {PROTOCOLS[shown.protocol]}. Darker is more frames, on a logarithmic "
-        "scale; on the dashed line both agree. What is beyond −1 or 1 is drawn at the edge.",
+        "scale; on the dashed line both agree. "
+        + f"What is beyond {space.low:g} or {space.high:g} is drawn at the edge.".replace("-", "−"),
         f"Density of prediction against annotation of {len(value):,} frames; CCC of {said}.",
         *as_png(figure),
     )
@@ -163,14 +167,16 @@ def curves(results: Sequence[ExperimentResult]) -> Picture:
     )
 
 
-def _density(axes: Axes, x: NDArray[Any], y: NDArray[Any]) -> None:
-    edges = np.linspace(-1, 1, _BINS + 1)
-    at = [np.clip(((cells.astype(np.float64) + 1) / 2 * _BINS).astype(np.int64), 0, _BINS - 1) for cells in (x, y)]
-    counts = np.bincount(at[1] * _BINS + at[0], minlength=_BINS**2).reshape(_BINS, _BINS).astype(np.float64)
+def _density(axes: Axes, space: LabelSpace, x: NDArray[Any], y: NDArray[Any]) -> None:
+    low, high = space.low, space.high
+    bins = int(high) + 1 if space.kind is SpaceKind.INTENSITIES else _BINS
+    shares = [(cells.astype(np.float64) - low) / (high - low) for cells in (x, y)]
+    at = [np.clip((share * bins).astype(np.int64), 0, bins - 1) for share in shares]
+    counts = np.bincount(at[1] * bins + at[0], minlength=bins**2).reshape(bins, bins).astype(np.float64)
     counts[counts == 0] = np.nan
     norm = LogNorm(1, max(10.0, float(np.nanmax(counts))))
-    image = axes.imshow(counts, cmap="viridis_r", norm=norm, origin="lower", extent=(-1, 1, edges[0], edges[-1]))
-    axes.plot([-1, 1], [-1, 1], color=DARK, linestyle=(0, (4, 3)), linewidth=1)
+    image = axes.imshow(counts, cmap="viridis_r", norm=norm, origin="lower", extent=(low, high, low, high))
+    axes.plot([low, high], [low, high], color=DARK, linestyle=(0, (4, 3)), linewidth=1)
     bar = axes.inset_axes((1.02, 0, 0.03, 1))
     axes.figure.colorbar(image, cax=bar)
 
@@ -182,3 +188,11 @@ def _sorted(curve: Any) -> tuple[list[float], list[float]]:
 
 def _said(shown: ExperimentResult) -> str:
     return f"{shown.scores.headline} {shown.scores.value:.3f}"
+
+
+_EACH: dict[SpaceKind, Callable[[ExperimentResult], Picture]] = {
+    SpaceKind.CLASSES: confusion,
+    SpaceKind.INTENSITIES: agreement,
+    SpaceKind.VALUES: agreement,
+}
+"""What is drawn of each protocol's result, by kind of space."""

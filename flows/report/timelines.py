@@ -14,26 +14,28 @@ from numpy.typing import NDArray
 
 from affstore.flows.report.figure_parts import (
     BLUE,
-    CLASS_COLOURS,
     VERMILLION,
     Picture,
     as_png,
     axes_at,
     canvas,
+    class_colours,
     hatched,
     plain_text,
     shades,
     unknown_patch,
 )
 from affstore.flows.report.report_data import PROTOCOLS, block_means, block_modes, block_starts, scored_frames
-from affstore.store.contract.labels import task_space
+from affstore.store.contract.labels import LabelSpace, SpaceKind
 from affstore.tasks.experiments import ExperimentResult, SubjectPrediction
 
 _WIDTH, _LEFT, _ACROSS = 1000, 90, 880
+_DISTANCE = ("mean distance from the label", "mean distance from the label {:.3f}")
 _MEASURED = {
-    "expr": ("share of frames that are right", "{:.1%} of the scored frames right"),
-    "au": ("share of action units that are right", "{:.1%} of the scored units right"),
-    "va": ("mean distance from the label", "mean distance from the label {:.3f}"),
+    SpaceKind.CLASSES: ("share of frames that are right", "{:.1%} of the scored frames right"),
+    SpaceKind.UNITS: ("share of action units that are right", "{:.1%} of the scored units right"),
+    SpaceKind.INTENSITIES: _DISTANCE,
+    SpaceKind.VALUES: _DISTANCE,
 }
 
 
@@ -56,12 +58,15 @@ def _goodness(shown: ExperimentResult, video: SubjectPrediction) -> float:
     """By what videos are ranked: F1 and CCC of one video say little, as most lack a class or change slowly."""
     rows = scored_frames(shown, video.value, video.known)
     label, value = video.label[rows], video.value[rows]
-    return -float(np.abs(label - value).mean()) if shown.row.task == "va" else float((label == value).mean())
+    if _MEASURED[shown.row.space.kind] is _DISTANCE:
+        return -float(np.abs(label - value).mean())
+    return float((label == value).mean())
 
 
 def _timeline(shown: ExperimentResult, video: SubjectPrediction, place: str) -> Picture:
-    figure, top = {"expr": _expressions, "au": _units, "va": _affect}[shown.row.task](video)
-    by, said = _MEASURED[shown.row.task]
+    space = shown.row.space
+    figure, top = _DRAWN[space.kind](space, video)
+    by, said = _MEASURED[space.kind]
     measured = said.format(abs(_goodness(shown, video)))
     top.set_title(f"{plain_text(video.name)} ({place} video): {measured}", loc="left", parse_math=False)
     known = float(video.known.any(axis=1).mean())
@@ -73,28 +78,28 @@ def _timeline(shown: ExperimentResult, video: SubjectPrediction, place: str) -> 
     )
 
 
-def _expressions(video: SubjectPrediction) -> tuple[Figure, Axes]:
+def _classes(space: LabelSpace, video: SubjectPrediction) -> tuple[Figure, Axes]:
     """A band of annotated classes, and below it one of predicted classes."""
-    names = task_space("expr").names
+    names, palette = space.names, class_colours(len(space))
     figure = canvas(_WIDTH, 190)
     axes = axes_at(figure, _LEFT, 75, _ACROSS, 85)
     starts = block_starts(len(video.value), _ACROSS)
-    colours = np.array([*map(to_rgba, CLASS_COLOURS), (1, 1, 1, 0)])  # the last, at −1, is see-through
+    colours = np.array([*map(to_rgba, palette), (1, 1, 1, 0)])  # the last, at −1, is see-through
     label = np.where(video.known[:, 0], video.value[:, 0], -1).astype(np.int64)
     for bottom, classes in ((0.54, label), (0.0, video.label[:, 0].astype(np.int64))):
         modes = block_modes(classes, len(names), starts)
         _bands(axes, colours[modes][None], bottom, bottom + 0.46, len(label))
     axes.set_yticks([0.77, 0.23], ["annotated", "predicted"])
     _along(axes, len(label), (0, 1))
-    _legend(figure, [Patch(color=colour, label=name) for name, colour in zip(names, CLASS_COLOURS, strict=True)])
+    _legend(figure, [Patch(color=colour, label=name) for name, colour in zip(names, palette, strict=True)])
     return figure, axes
 
 
-def _units(video: SubjectPrediction) -> tuple[Figure, Axes]:
-    """Two rows of each action unit: where it is annotated, and below it where it is predicted."""
-    names = task_space("au").names
-    figure = canvas(_WIDTH, 470)
-    axes = axes_at(figure, _LEFT, 75, _ACROSS, 365)
+def _units(space: LabelSpace, video: SubjectPrediction) -> tuple[Figure, Axes]:
+    """Two rows of each unit: where it is annotated, and below it where it is predicted."""
+    names, height = space.names, 365 * len(space) // 12
+    figure = canvas(_WIDTH, 105 + height)
+    axes = axes_at(figure, _LEFT, 75, _ACROSS, height)
     starts = block_starts(len(video.value), _ACROSS)
     everywhere = np.ones(video.label.shape, bool)
     annotated = shades(block_means(video.value, video.known, starts), BLUE).swapaxes(0, 1)
@@ -108,26 +113,28 @@ def _units(video: SubjectPrediction) -> tuple[Figure, Axes]:
     return figure, axes
 
 
-def _affect(video: SubjectPrediction) -> tuple[Figure, Axes]:
-    """A pair of lines for valence, and one for arousal."""
-    names = task_space("va").names
-    figure = canvas(_WIDTH, 370)
+def _lines(space: LabelSpace, video: SubjectPrediction) -> tuple[Figure, Axes]:
+    """A pair of lines for each dimension or unit."""
+    names, middle, margin = space.names, (space.low + space.high) / 2, (space.high - space.low) / 40
+    limits = (space.low - margin, space.high + margin)
+    figure = canvas(_WIDTH, 96 + 137 * len(names))
     starts = block_starts(len(video.value), _ACROSS)
     middles = (starts + np.append(starts[1:], len(video.value)) - 1) / 2
     label = block_means(video.value, video.known, starts)
     predicted = block_means(video.label, np.isfinite(video.label), starts)
     found = []
     for number, name in enumerate(names):
-        axes = axes_at(figure, _LEFT, 75 + 137 * (1 - number), _ACROSS, 125)
-        _unknown_runs(axes, np.isnan(label[:, number]), starts, len(video.value))
-        axes.axhline(0, color="#CCCCCC", linewidth=0.7)
+        axes = axes_at(figure, _LEFT, 75 + 137 * (len(names) - 1 - number), _ACROSS, 125)
+        _unknown_runs(axes, np.isnan(label[:, number]), np.append(starts, len(video.value)), limits)
+        axes.axhline(middle, color="#CCCCCC", linewidth=0.7)
         axes.plot(middles, label[:, number], color=BLUE, linewidth=1.4)
         axes.plot(middles, predicted[:, number], color=VERMILLION, linewidth=1.1)
-        axes.set(ylabel=name, yticks=(-1, 0, 1))
-        _along(axes, len(video.value), (-1.05, 1.05))
+        axes.set(ylabel=name, yticks=(space.low, middle, space.high))
+        _along(axes, len(video.value), limits)
         found.append(axes)
-    found[0].tick_params(labelbottom=False)
-    found[0].set_xlabel("")
+    for axes in found[:-1]:
+        axes.tick_params(labelbottom=False)
+        axes.set_xlabel("")
     _legend(figure, [Patch(color=BLUE, label="annotated"), Patch(color=VERMILLION, label="predicted")])
     return figure, found[0]
 
@@ -138,12 +145,13 @@ def _bands(axes: Axes, colours: NDArray[Any], bottom: float, top: float, frames:
     axes.imshow(colours, extent=(0, frames, bottom, top), aspect="auto", interpolation="nearest")
 
 
-def _unknown_runs(axes: Axes, unknown: NDArray[np.bool_], starts: NDArray[np.int64], frames: int) -> None:
+def _unknown_runs(
+    axes: Axes, unknown: NDArray[np.bool_], edges: NDArray[np.int64], limits: tuple[float, float]
+) -> None:
     """Hatch the blocks of a line that are unknown, a run of them as one area."""
-    edges = np.append(starts, frames)
     turns = np.flatnonzero(np.diff(np.concatenate([[False], unknown, [False]]).astype(np.int8)))
     for first, end in turns.reshape(-1, 2):
-        hatched(axes, edges[first], -1.05, edges[end] - edges[first], 2.1)
+        hatched(axes, edges[first], limits[0], edges[end] - edges[first], limits[1] - limits[0])
 
 
 def _along(axes: Axes, frames: int, height: tuple[float, float]) -> None:
@@ -155,4 +163,13 @@ def _along(axes: Axes, frames: int, height: tuple[float, float]) -> None:
 
 def _legend(figure: Figure, patches: list[Patch]) -> None:
     handles = [*patches, unknown_patch()]
-    figure.legend(handles=handles, loc="lower center", ncols=len(handles), handlelength=1.2, columnspacing=1.4)
+    figure.legend(handles=handles, loc="lower center", ncols=min(len(handles), 10), handlelength=1.2, columnspacing=1.4)
+
+
+_DRAWN = {
+    SpaceKind.CLASSES: _classes,
+    SpaceKind.UNITS: _units,
+    SpaceKind.INTENSITIES: _lines,
+    SpaceKind.VALUES: _lines,
+}
+"""What a timeline is, by kind of space."""

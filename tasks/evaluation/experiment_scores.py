@@ -18,7 +18,7 @@ from affstore.models.evaluation.evaluate import (
     evaluate,
     predict_video,
 )
-from affstore.models.evaluation.metrics import confusion_matrix
+from affstore.models.evaluation.metrics import Scores, confusion_matrix, measures
 from affstore.models.evaluation.tune import choose, kernel_curve, threshold_curve
 from affstore.models.heads.splits import Folds
 from affstore.store.contract.errors import AnnotationError, NotFoundError
@@ -115,7 +115,7 @@ def _shown(
     return ExperimentResult(
         row,
         protocol,
-        evaluate(asked, chosen, videos),
+        _with_measures(row, evaluate(asked, chosen, videos), shown),
         interval,
         {**chosen.said, **_epochs(store, heads)},
         shown,
@@ -237,6 +237,20 @@ def _epochs(store: FeatureStore, heads: Mapping[str, HeadRun]) -> dict[str, Any]
     said = {name: store.get(Address("head", head.name)) for name, head in heads.items()}
     trained = {name: record for name, record in said.items() if record.attributes["head"]["head"].get("epochs")}
     return {f"epochs of {name}": int(r.attributes["head"]["best_epoch"]) + 1 for name, r in trained.items()}
+
+
+def _with_measures(row: Experiment, scores: Scores, shown: Sequence[SubjectPrediction]) -> Scores:
+    """Scores with all measures of the label space among their details, on the frames that are scored."""
+    known = [one.known & one.known.all(axis=1, keepdims=True) for one in shown]
+    if row.without:
+        kept = kept_classes(row.space, row.without)
+        known = [mask & np.isin(one.value, kept) for one, mask in zip(shown, known, strict=True)]
+    output, label, value = (
+        np.concatenate(parts) for parts in zip(*((s.scores, s.label, s.value) for s in shown), strict=True)
+    )
+    return replace(
+        scores, details={**measures(row.space, output, label, value, np.concatenate(known)), **scores.details}
+    )
 
 
 def _confusion(shown: ExperimentResult, classes: int) -> NDArray[np.float32]:

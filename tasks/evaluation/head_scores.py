@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from affstore import FeatureStore
-from affstore.models.evaluation.metrics import Scores, chance, score
+from affstore.models.evaluation.metrics import Scores, chance, measures, score
 from affstore.models.evaluation.thresholds import decide
 from affstore.store.contract.errors import AnnotationError
 from affstore.store.contract.records import Address, Provenance, Record, least_trusted
@@ -24,7 +24,7 @@ class Evaluation:
     Attributes:
         experiment: its name.
         frame_by_frame: without smoothing; `smoothed` is what is published.
-        smoothed: after the box filter.
+        smoothed: after the box filter; its details hold all measures of the label space.
         by_chance: what a constant answer scores.
         videos: validation subjects that were scored.
         provenance: of the least trusted network on the way; None without any.
@@ -51,13 +51,16 @@ def evaluate(store: FeatureStore, experiment: HeadRun) -> Evaluation | None:
     known = known & _stacked(store, predictions, "present")[:, None]
     head = store.read(Address("head", experiment.name))
     thresholds = head.get("parameter_thresholds")
-    raw = decide(experiment.space, _stacked(store, predictions, "raw"), thresholds)
+    space = experiment.space
+    raw = decide(space, _stacked(store, predictions, "raw"), thresholds)
+    output, decision = _stacked(store, predictions, "smoothed"), _stacked(store, predictions, "prediction")
     try:
+        smoothed = score(space, decision, value, known)
         return Evaluation(
             experiment.name,
-            score(experiment.space, raw, value, known),
-            score(experiment.space, _stacked(store, predictions, "prediction"), value, known),
-            chance(experiment.space, value, known, *_training_labels(store, experiment.task)),
+            score(space, raw, value, known),
+            replace(smoothed, details={**smoothed.details, **measures(space, output, decision, value, known)}),
+            chance(space, value, known, *_training_labels(store, experiment.task)),
             len(pairs),
             least_trusted(prediction.provenance for prediction in predictions),
         )
