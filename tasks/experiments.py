@@ -14,7 +14,7 @@ from affstore.models.evaluation.evaluate import EvaluationSpec, SmoothOver, Tune
 from affstore.models.evaluation.metrics import Scores
 from affstore.models.postprocess import AfterLast
 from affstore.store.contract.errors import SpecError
-from affstore.store.contract.labels import LabelSpace
+from affstore.store.contract.labels import LabelSpace, task_space
 from affstore.store.contract.records import Provenance
 from affstore.tasks.specs import HeadRun
 
@@ -98,7 +98,7 @@ class Experiment:
     @property
     def space(self) -> LabelSpace:
         """What it predicts."""
-        return self.heads[0].space
+        return task_space(self.heads[0].head.task if self.heads else self.task)
 
     @property
     def producer(self) -> str:
@@ -109,7 +109,7 @@ class Experiment:
     def judging(self) -> EvaluationSpec:
         """What of it the arithmetic needs."""
         return EvaluationSpec(
-            self.heads[0].head.task,
+            self.heads[0].head.task if self.heads else self.task,
             self.method,
             self.smooth_frames,
             self.thresholds,
