@@ -19,7 +19,7 @@ test-slow: install-test
 	$(BIN)/python -m pytest -m slow
 
 install: $(BIN)/python
-	$(BIN)/pip install --quiet --disable-pip-version-check -c requirements.lock -e .
+	$(BIN)/pip install --quiet --disable-pip-version-check -c requirements.lock -e '.[heads,cluster]'
 
 install-test: $(BIN)/python
 	$(BIN)/pip install --quiet --disable-pip-version-check -c requirements.lock -e '.[test]'

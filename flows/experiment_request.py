@@ -19,6 +19,7 @@ from affstore.models.faces.specs import DetectorSpec
 from affstore.models.heads.splits import Folds
 from affstore.models.weights.folder import default_folder
 from affstore.store.contract.errors import WeightsError
+from affstore.store.contract.extras import require_extra
 from affstore.tasks.experiments import Experiment, ExperimentOutcome, Protocol
 from affstore.tasks.specs import HeadRun
 from affstore.tasks.training.folds import shortened
@@ -87,6 +88,7 @@ def experiments_request(
     Raises:
         AffstoreError: something is wrong; nothing was started.
     """
+    require_extra("heads", "The report of experiments")
     kinds = {address.producer for address in FeatureStore.create(config.store).addresses("face")} | set(config.crops)
     missing = sorted(_kinds(rows) - kinds)
     notes = [

@@ -12,8 +12,10 @@ from affstore.flows.config.run_config import PublishConfig, RunConfig, profile_o
 from affstore.flows.engines import chosen_device
 from affstore.flows.inputs import Inputs, check_kinds, gather
 from affstore.models.challenge_file import read_sample
+from affstore.models.heads.kinds import kind_of
 from affstore.models.weights.folder import default_folder
 from affstore.store.contract.errors import SourceError
+from affstore.store.contract.extras import require_extra
 from affstore.store.engine.places import is_local, local_folder
 from affstore.tasks.evaluation.head_scores import Evaluation
 from affstore.tasks.ingest.incoming_files import IngestOptions
@@ -93,6 +95,8 @@ def request_of(config: RunConfig, options: IngestOptions | None = None, everythi
         AffstoreError: something is wrong; nothing was started.
     """
     experiments = config.specs()
+    for experiment in experiments:
+        require_extra(kind_of(experiment.head).extra, f"The head '{experiment.name}'")
     inputs = _inputs(config)
     weights = default_folder()
     _check_samples(config.publish)

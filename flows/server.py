@@ -31,6 +31,7 @@ from typing import IO, Any
 
 from affstore.flows.watch import watching
 from affstore.store.contract.errors import AffstoreError
+from affstore.store.contract.files import locked
 
 _START_LIMIT_S = 180
 _STOP_LIMIT_S = 10
@@ -180,7 +181,7 @@ def _shared(home: Path) -> Iterator[Server]:
     """The server of a folder, started unless another command has it running."""
     home.mkdir(parents=True, exist_ok=True)
     with (home / "users.lock").open("ab") as users:
-        with _alone(home):
+        with locked(home / "start.lock"):
             fcntl.flock(users, fcntl.LOCK_SH)
             server = _running(home) or _started(home)
         try:
@@ -189,17 +190,9 @@ def _shared(home: Path) -> Iterator[Server]:
             _leave(home, users, server)
 
 
-@contextmanager
-def _alone(home: Path) -> Iterator[None]:
-    """No other command starts or stops the server of this folder while this lasts."""
-    with (home / "start.lock").open("ab") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
-
-
 def _leave(home: Path, users: IO[bytes], server: Server) -> None:
     """Stop the server unless another command uses it; one that is gone needs nothing."""
-    with _alone(home):
+    with locked(home / "start.lock"):  # no other command starts or stops it meanwhile
         fcntl.flock(users, fcntl.LOCK_UN)
         try:
             fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)

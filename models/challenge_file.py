@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from affstore.store.contract.errors import SpecError
+from affstore.store.contract.files import replacing
 from affstore.store.contract.labels import LabelSpace, SpaceKind, Task, task_space
 
 _ROW = re.compile(r"^[^\S\n]*((\S(?:.*\S)?)/(\d+)\.jpg)[^\S\n]*(?:,[^\n]*)?$", re.MULTILINE)
@@ -122,12 +122,10 @@ def write_submission(path: Path, sample: SampleList, predictions: Predictions) -
     last = counts[sample.video] - 1
     first = (np.cumsum(counts) - counts)[sample.video]
     cells = _cells(values[first + np.minimum(sample.frame, last)], space)
-    partial = path.with_name(f"{path.name}.partial")
     rows = (f"{image},{cell}\n" for image, cell in zip(sample.images, cells, strict=True))
-    with partial.open("w", encoding="utf-8", newline="\n") as file:
+    with replacing(path) as new, new.open("w", encoding="utf-8", newline="\n") as file:
         file.write(f"{sample.header}\n")
         file.writelines(rows)
-    os.replace(partial, path)
     return Submission(path, len(sample), len(sample.videos), int((sample.frame > last).sum()))
 
 

@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 from affstore.models.engines.base import Choice
 from affstore.models.extractor_specs import FaceExtractorSpec
 from affstore.models.extractors.base import FaceOutput
-from affstore.models.weights.records import replacing
+from affstore.models.weights.records import writing_to
+from affstore.store.contract.files import replacing
 from affstore.store.contract.keys import key_of, plain
 
 if TYPE_CHECKING:
@@ -138,7 +139,7 @@ def measured(spec: FaceExtractorSpec, parameters: Parameters, choice: Choice, me
     reference = _run(spec, loaded, device, Choice("torch", "float32"))
     found = fidelity(_run(spec, loaded, device, choice), reference)
     measuring.tell(f"{spec.name} on {choice}: {found}; it is {'' if found.enough else 'not '}taken")
-    with replacing(note) as new:
+    with writing_to(note.parent), replacing(note) as new:
         new.write_text(json.dumps({**question, "fidelity": asdict(found)}, indent=2))
     return found
 

@@ -215,7 +215,7 @@ def test_damaged_bytes_are_said_to_be_damaged(fitted):
 
 def test_a_missing_package_says_how_to_install_it(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(SpecError, match=r"pip install -e '\.\[automl\]'"):
+    with pytest.raises(SpecError, match=r"pip install -c requirements\.lock -e '\.\[automl\]'"):
         fit_automl(EXPR, planted("expr"))
 
 

@@ -7,17 +7,21 @@ import importlib
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 
+import affstore
 from affstore.flows.config.run_config import read_config
 from affstore.flows.offers import KINDS
 from affstore.flows.report.readme_tables import with_tables
 from affstore.models.extractors.registry import names
 from affstore.store.contract.errors import AffstoreError
+from affstore.store.contract.labels import AFFECTNET_8
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -80,10 +84,23 @@ def with_doctests() -> list[str]:
 
 
 @pytest.mark.parametrize("module", with_doctests())
-def test_examples_in_docstrings_give_what_they_say(module):
+def test_examples_in_docstrings_give_what_they_say(module, example_store, monkeypatch):
+    monkeypatch.chdir(Path(example_store).parent)
     result = doctest.testmod(importlib.import_module(module))
     assert result.attempted
     assert not result.failed
+
+
+@pytest.mark.parametrize("name", affstore.__all__)
+def test_every_exported_name_has_an_example_and_is_named_by_the_package(name):
+    assert ">>>" in getattr(affstore, name).__doc__
+    assert f"`{name}`" in affstore.__doc__
+
+
+def test_the_package_exports_what_it_can_give_and_nothing_else():
+    assert dir(affstore) == sorted(affstore.__all__)
+    with pytest.raises(AttributeError, match="no attribute 'video_reader'"):
+        affstore.video_reader  # noqa: B018
 
 
 @pytest.mark.parametrize("example", sorted(path.name for path in (ROOT / "examples").glob("*.py")))
@@ -100,6 +117,10 @@ def example_store(tmp_path_factory):
     from affstore import FeatureStore
     from tests.factories import commit, source, visual
 
-    url = str(tmp_path_factory.mktemp("examples") / "store")
-    commit(FeatureStore.create(url), source("a"), visual("a", extractor="emotieffnet_b0", width=1280))
+    url = str(tmp_path_factory.mktemp("examples") / "affstore-data")
+    faces = visual("interview", extractor="emotieffnet_b0", width=1280)
+    names = AFFECTNET_8.names
+    logits = np.zeros((40, len(names)), np.float32)
+    faces = replace(faces, arrays={**faces.arrays, "logits": logits}, attributes={**faces.attributes, "classes": names})
+    commit(FeatureStore.create(url), source("interview"), faces)
     return url

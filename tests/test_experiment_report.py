@@ -160,7 +160,7 @@ def test_a_row_without_a_paper_number_has_a_dash(tmp_path):
 def test_a_failed_row_says_why_and_the_others_are_there(tmp_path):
     failed = ExperimentOutcome(make_row("va"), "failed", "the file 'ddamfn.pt' <is> missing")
     page = written(tmp_path, failed, make_outcome("au"))
-    assert "failed: the file &#x27;ddamfn.pt&#x27; &lt;is&gt; missing</td>" in page
+    assert "failed: the file &#39;ddamfn.pt&#39; &lt;is&gt; missing</td>" in page
     assert "1 of 2 rows failed" in page
     assert "0.447" in page
     assert images(page)
@@ -212,7 +212,7 @@ def test_notices_say_what_the_numbers_are_not(tmp_path):
         brief=True,
         notes=["by mtcnn"],
     )
-    assert "Corpus and weights differ from the papers&#x27;: these numbers say nothing about the papers." in page
+    assert "Corpus and weights differ from the papers&#39;: these numbers say nothing about the papers." in page
     assert "Untrained parameters were used for ddamfn:" in page
     assert "not known to be the published files were used for mt_ddamfn:" in page
     assert "cut short" in page
@@ -225,14 +225,14 @@ def test_nothing_is_noticed_on_the_papers_corpus_and_weights(tmp_path):
 
 def test_of_an_unnamed_corpus_the_page_says_what_comparing_needs(tmp_path):
     path = write_experiment_report([make_outcome()], tmp_path, {})
-    assert "The papers&#x27; numbers are of Aff-Wild2" in path.read_text()
+    assert "The papers&#39; numbers are of Aff-Wild2" in path.read_text()
 
 
 @pytest.mark.parametrize("provenance", ["untrained", "unofficial"])
 def test_one_network_on_the_way_without_the_published_weights_is_enough_for_the_notice(tmp_path, provenance):
     outcome = make_outcome()
     outcome = replace(outcome, shown=(replace(outcome.shown[0], provenance=provenance),))
-    assert "Weights differ from the papers&#x27;" in written(tmp_path, outcome)
+    assert "Weights differ from the papers&#39;" in written(tmp_path, outcome)
 
 
 def test_numbers_seen_in_training_and_of_the_test_set_have_no_difference(tmp_path):

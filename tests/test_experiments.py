@@ -185,7 +185,7 @@ def test_faces_of_folders_that_are_not_there_are_cut_from_the_videos_and_that_is
     first, _ = done
     assert any("no 'cropped' faces" in note for note in first.request.notes)
     page = first.report.read_text()
-    assert "no &#x27;cropped&#x27; faces" in page or "no 'cropped' faces" in page
+    assert "no &#39;cropped&#39; faces" in page or "no 'cropped' faces" in page
     assert 'src="http' not in page
 
 

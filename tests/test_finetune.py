@@ -530,12 +530,6 @@ def test_a_checkpoint_of_another_training_or_a_damaged_one_is_refused(toy, tmp_p
         fit(quick(), conduct=conduct)
 
 
-def test_the_log_is_as_long_as_the_curve(toy, tmp_path):
-    fit(quick(), conduct=TrainerOptions(events=tmp_path))
-    (path,) = tmp_path.iterdir()
-    assert path.read_bytes().count(b"val_f1") == 3
-
-
 # Crops of a store.
 
 

@@ -521,22 +521,6 @@ def test_a_checkpoint_of_another_training_or_a_damaged_one_is_refused(tmp_path):
         fit(quick("va"), train, train, conduct)
 
 
-def test_tensorflow_reads_the_log_of_a_training_that_went_on(tmp_path):
-    import tensorflow as tf
-
-    train, held_out = planted("expr", 320), planted("expr", 100, seed=1)
-    conduct = TrainerOptions(checkpoints=tmp_path / "held", events=tmp_path / "log")
-    with pytest.raises(Interrupted):
-        fit(quick("expr", **LONG), Pieces(train, [32] * 10, 25, interrupt), held_out, conduct)
-    head = fit(quick("expr", **LONG), Pieces(train, [32] * 10), held_out, conduct)
-    (path,) = (tmp_path / "log").iterdir()
-    found: dict[str, list[float]] = {}
-    for event in tf.compat.v1.train.summary_iterator(str(path)):
-        for value in event.summary.value:
-            found.setdefault(value.tag, []).append(value.simple_value)
-    assert {name: pytest.approx(values.tolist()) for name, values in head.curve.items()} == found
-
-
 def test_a_gpu_that_is_not_there_is_done_without():
     train = planted("va", 100)
     assert bits(fit(quick("va"), train, train, TrainerOptions("cuda:7"))) == bits(fit(quick("va"), train, train))

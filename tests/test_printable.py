@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from affstore.flows.commands.options import print_json, print_table
-from affstore.flows.report.pages import markup
+from affstore.flows.report.pages import Cell, Table, render
 from affstore.flows.watch import Screen, to_terminal
 from affstore.store.contract.printable import printable, printable_json
 from affstore.tasks.outcomes import Outcome, as_state
@@ -49,6 +49,18 @@ def outcome():
     return Outcome("ingest", FORGED, "quarantined", f"'{FORGED}' is no video")
 
 
+def page_of(text: str) -> str:
+    table = Table.of([text], [[Cell(text, link=text, note=text)]])
+    lists = {name: [text] for name in ("notices", "published", "code")}
+    return render("run.html", title=text, store=text, snapshot=text, tag=text, scores=table, outcomes=table, **lists)
+
+
+def test_no_text_of_a_page_is_taken_for_html():
+    page = page_of("<script>alert('\"')</script>&")
+    assert "<script" not in page
+    assert page.count("&lt;script&gt;alert(&#39;&#34;&#39;)&lt;/script&gt;&amp;") == 16
+
+
 @pytest.mark.parametrize(
     "show",
     [
@@ -56,7 +68,7 @@ def outcome():
         lambda: print_table(("file", FORGED), [(FORGED, "why")], FORGED),
         lambda: print_json({FORGED: FORGED}),
         lambda: Screen().outcome(outcome()),
-        lambda: sys.stdout.write(str(markup(FORGED))),
+        lambda: sys.stdout.write(page_of(FORGED)),
         lambda: sys.stdout.write(str(as_state(outcome()).message)),
     ],
     ids=["line", "table", "json", "screen", "page", "state"],

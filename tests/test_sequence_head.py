@@ -20,7 +20,6 @@ from affstore.models.evaluation.thresholds import decide
 from affstore.models.heads.checkpoints import read_checkpoint
 from affstore.models.heads.class_weights import class_weights
 from affstore.models.heads.contract import last_epoch
-from affstore.models.heads.event_log import EventLog
 from affstore.models.heads.examples import Examples
 from affstore.models.heads.mlp.keras_mlp import fit
 from affstore.models.heads.mlp.spec import EXPR_MLP
@@ -781,21 +780,3 @@ def test_a_checkpoint_of_another_training_or_a_damaged_one_is_refused(tmp_path):
     with pytest.raises(WeightsError, match="is damaged"):
         fit_sequence(tiny(), videos(), videos(seed=1), conduct)
     assert read_checkpoint(tmp_path / "none", "") is None
-
-
-def test_tensorflow_reads_the_log(tmp_path):
-    import tensorflow as tf
-
-    spec = tiny()
-    conduct = TrainerOptions(checkpoints=tmp_path / "held", events=tmp_path / "log")
-    head = fit_sequence(spec, videos(), videos(seed=1), conduct)
-    fit_sequence(spec, videos(), videos(seed=1), conduct)  # goes on from the end: the log is the same again
-    (path,) = (tmp_path / "log").iterdir()
-    found = {}
-    for event in tf.compat.v1.train.summary_iterator(str(path)):
-        for value in event.summary.value:
-            found.setdefault(value.tag, []).append((event.step, value.simple_value))
-    assert found == {name: list(enumerate(values.tolist())) for name, values in head.curve.items()}
-    EventLog(tmp_path / "log", [{"loss": 1.0}] * 200)
-    events = list(tf.compat.v1.train.summary_iterator(str(path)))
-    assert (events[0].file_version, events[-1].step) == ("brain.Event:2", 199)

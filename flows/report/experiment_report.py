@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from affstore.flows.provenance import warnings
 from affstore.flows.report.experiment_sections import measured, section, three_decimals
-from affstore.flows.report.pages import Cell, Markup, items, markup, notice, numbers, page, table
+from affstore.flows.report.pages import Cell, Table, numbers, render
 from affstore.flows.report.report_data import PROTOCOLS
 from affstore.models.evaluation.metrics import HEADLINES
 from affstore.store.contract.records import Provenance
@@ -18,13 +18,6 @@ from affstore.tasks.experiments import ExperimentOutcome, ExperimentResult
 if TYPE_CHECKING:
     from affstore.flows.report.figure_parts import Picture
 
-_STYLE = """
-td.number, td.measure { white-space: nowrap; } td small { color: #555; } td.failed { white-space: normal; }
-details.row { border-top: 1px solid #ddd; padding: .4rem 0; } summary { cursor: pointer; }
-details.row table { width: auto; } figure { margin: 1rem 0; }
-figure img { max-width: 100%; height: auto; display: block; }
-figcaption { color: #444; font-size: 90%; max-width: 60rem; }
-"""
 _SAID = frozenset(("store", "snapshot", "weights", "brief", "corpus", "papers_corpus", "notes", "code"))
 
 
@@ -46,28 +39,20 @@ def write_experiment_report(outcomes: Sequence[ExperimentOutcome], folder: Path,
         The page.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    sections = [section(one, _drawn(one, folder / "figures" / one.row.producer)) for one in outcomes]
-    parts = [
-        *_about_line(about),
-        *(notice(text) for text in _notices(outcomes, about)),
-        "<h2>Ours beside the papers'</h2>",
-        _comparison(outcomes),
-        _legend(outcomes),
-        "<h2>Row by row</h2>",
-        *sections,
-        "<h2>What was run</h2>",
-        *_more(about),
-    ]
     path = folder / "report.html"
-    path.write_bytes(page("Rows of the papers", parts, _STYLE).encode("utf-8", "replace"))
+    text = render(
+        "experiments.html",
+        title="Rows of the papers",
+        store=str(about.get("store", "")),
+        snapshot=str(about.get("snapshot") or ""),
+        notices=_notices(outcomes, about),
+        comparison=_comparison(outcomes),
+        legend=_legend(outcomes),
+        sections=[section(one, _drawn(one, folder / "figures" / one.row.producer)) for one in outcomes],
+        details=_details(about),
+    )
+    path.write_bytes(text.encode("utf-8", "replace"))
     return path.resolve()
-
-
-def _about_line(about: Mapping[str, Any]) -> list[str]:
-    if "store" not in about:
-        return []
-    snapshot = f", snapshot <code>{markup(str(about['snapshot']))}</code>" if about.get("snapshot") else ""
-    return [f"<p>Store <code>{markup(str(about['store']))}</code>{snapshot}.</p>"]
 
 
 def _notices(outcomes: Sequence[ExperimentOutcome], about: Mapping[str, Any]) -> list[str]:
@@ -96,10 +81,9 @@ def _differing(same_corpus: bool | None, same_weights: bool) -> str:
     )
 
 
-def _comparison(outcomes: Sequence[ExperimentOutcome]) -> str:
+def _comparison(outcomes: Sequence[ExperimentOutcome]) -> Table:
     head = ["row", "source", "task", "measure", *numbers([*PROTOCOLS.values(), "the paper", "difference"])]
-    rows = [cells for outcome in outcomes for cells in _rows(outcome)]
-    return table(head, rows) if rows else Markup("<p>No row was run.</p>")
+    return Table.of(head, [cells for outcome in outcomes for cells in _rows(outcome)])
 
 
 def _rows(outcome: ExperimentOutcome) -> list[list[str | Cell]]:
@@ -113,8 +97,8 @@ def _rows(outcome: ExperimentOutcome) -> list[list[str | Cell]]:
     for number, measure in enumerate(measures):
         line: list[str | Cell] = []
         if not number:
-            title = Markup(f'<a href="#{markup(row.producer)}">{markup(row.title)}</a>')
-            line = [Cell(text, rows=len(measures)) for text in (title, row.source, row.task)]
+            title = Cell(row.title, rows=len(measures), link=row.producer)
+            line = [title, *(Cell(text, rows=len(measures)) for text in (row.source, row.task))]
         line.append(Cell(measure, "measure"))
         if outcome.shown:
             line += [_number_cell(by_protocol.get(protocol), measure) for protocol in ("papers", "honest")]
@@ -128,13 +112,9 @@ def _number_cell(shown: ExperimentResult | None, measure: str) -> Cell:
     value = measured(shown, measure)
     if shown is None or value is None:
         return Cell("–", "number")
-    headline = measure == shown.scores.headline
-    interval = (
-        f" <small>[{three_decimals(shown.interval[0])}, {three_decimals(shown.interval[1])}]</small>"
-        if headline
-        else ""
-    )
-    return Cell(Markup(f"{three_decimals(value)}{' †' if shown.seen else ''}{interval}"), "number")
+    low, high = map(three_decimals, shown.interval)
+    interval = f"[{low}, {high}]" if measure == shown.scores.headline else ""
+    return Cell(f"{three_decimals(value)}{' †' if shown.seen else ''}", "number", note=interval)
 
 
 def _paper_cell(outcome: ExperimentOutcome, measure: str) -> Cell:
@@ -163,16 +143,16 @@ def _legend(outcomes: Sequence[ExperimentOutcome]) -> str:
             "(test set): the paper's number is on the challenge's test set, whose labels are not public; ours is on "
             "the validation videos, so that no difference is given."
         )
-    return Markup(f"<p><small>{markup(' '.join(said))}</small></p>")
+    return " ".join(said)
 
 
-def _more(about: Mapping[str, Any]) -> list[str]:
-    """The corpus, the versions, and whatever else is said."""
+def _details(about: Mapping[str, Any]) -> list[tuple[str, list[str]]]:
+    """The corpus, the versions, and whatever else is said: titles and what is listed below each."""
     corpus = about.get("corpus", ())
     named = [("Corpus", [corpus] if isinstance(corpus, str) else [str(part) for part in corpus])]
     named.append(("Code", [f"{name} {version}" for name, version in sorted(about.get("code", {}).items())]))
     named.append(("Else", [f"{name}: {value}" for name, value in about.items() if name not in _SAID]))
-    return [f"<h3>{title}</h3>{items(texts)}" for title, texts in named if texts]
+    return [(title, texts) for title, texts in named if texts]
 
 
 def _drawn(outcome: ExperimentOutcome, folder: Path) -> tuple[Picture, ...]:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import base64
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from affstore.flows.report.pages import Markup, markup, notice, numbers, table
+from affstore.flows.report.pages import Table, numbers
 from affstore.flows.report.report_data import PROTOCOLS, class_names, counted, judged
 from affstore.store.contract.labels import SpaceKind
 from affstore.tasks.experiments import ExperimentOutcome, ExperimentResult
@@ -17,24 +17,61 @@ from affstore.tasks.experiments import ExperimentOutcome, ExperimentResult
 if TYPE_CHECKING:
     from affstore.flows.report.figure_parts import Picture
 
+_MATRIX = "The confusion matrix in numbers of frames, {}"
 
-def section(outcome: ExperimentOutcome, pictures: Sequence[Picture]) -> Markup:
-    """What stands behind a row of the table, folded until it is asked for."""
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """What stands behind a row of the table, folded until it is asked for.
+
+    Attributes:
+        summary: what is seen while it is folded.
+        anchor: what links to it name.
+        name: the experiment's own.
+        place: in which table of which paper it stands.
+        notices: what must be known first.
+        note: of the experiment's file.
+        chosen: what was given or searched, by protocol.
+        classes: how often each class or unit is annotated, and its F1.
+        scored: how many frames were; empty where `classes` is.
+        matrices: confusion matrices, with their titles.
+        pictures: the figures.
+    """
+
+    summary: str
+    anchor: str
+    name: str
+    place: str
+    notices: tuple[str, ...]
+    note: str
+    chosen: Table
+    classes: Table
+    scored: str
+    matrices: tuple[tuple[str, Table], ...]
+    pictures: tuple[Picture, ...]
+
+
+def section(outcome: ExperimentOutcome, pictures: Sequence[Picture]) -> Section:
+    """What the page says of one experiment."""
     row = outcome.row
     status = " Computed by the papers' code; no table has it." if row.status == "notebook" else ""
-    cell = f" Cell {markup(row.cell)}; see docs/papers.md." if row.cell else ""
-    place = f"{markup(row.source)}, task {row.task}.{status}{cell}"
-    parts = [
-        # Inside the folded part, so that following a link to it unfolds it.
-        f'<p id="{markup(row.producer)}"><code>{markup(row.name)}</code>, {place}</p>',
-        *(notice(text) for text in _notices(outcome)),
-        f"<p>{markup(row.note)}</p>" if row.note else "",
-        _chosen(outcome.shown),
-        *_numbers(outcome.shown),
-        _figures(pictures),
-    ]
-    summary = markup(f"{row.title} ({row.source}): {_brief(outcome)}")
-    return Markup(f'<details class="row"><summary>{summary}</summary>{"".join(parts)}</details>')
+    cell = f" Cell {row.cell}; see docs/papers.md." if row.cell else ""
+    shown = [one for one in outcome.shown if one.videos]
+    classes = bool(shown) and row.space.kind not in (SpaceKind.INTENSITIES, SpaceKind.VALUES)
+    matrices = shown if classes and row.space.kind is SpaceKind.CLASSES else []
+    return Section(
+        summary=f"{row.title} ({row.source}): {_brief(outcome)}",
+        anchor=row.producer,
+        name=row.name,
+        place=f"{row.source}, task {row.task}.{status}{cell}",
+        notices=tuple(_notices(outcome)),
+        note=row.note,
+        chosen=_chosen(outcome.shown),
+        classes=_classes(shown) if classes else Table.of(),
+        scored=f"{_frames(shown[0])} were scored." if classes else "",
+        matrices=tuple((_MATRIX.format(PROTOCOLS[one.protocol]), _matrix(one)) for one in matrices),
+        pictures=tuple(pictures),
+    )
 
 
 def measured(shown: ExperimentResult | None, measure: str) -> float | None:
@@ -69,13 +106,10 @@ def _notices(outcome: ExperimentOutcome) -> Iterable[str]:
         yield "The paper's number is on the challenge's test set; ours is on the validation videos."
 
 
-def _chosen(results: Sequence[ExperimentResult]) -> Markup:
+def _chosen(results: Sequence[ExperimentResult]) -> Table:
     names = list(dict.fromkeys(name for shown in results for name in shown.chosen))
-    if not names:
-        return Markup("")
     head = ("chosen or given", *(PROTOCOLS[shown.protocol] for shown in results))
-    rows = [(_readable(name), *(_value(shown.chosen.get(name)) for shown in results)) for name in names]
-    return table(head, rows)
+    return Table.of(head, [(_readable(name), *(_value(one.chosen.get(name)) for one in results)) for name in names])
 
 
 def _readable(name: str) -> str:
@@ -97,35 +131,28 @@ def _value(value: Any) -> str:
     return str(value)
 
 
-def _numbers(results: Sequence[ExperimentResult]) -> Iterable[str]:
-    """The numbers behind the bars and the matrices, as tables."""
-    shown = [one for one in results if one.videos]
-    if not shown:
-        return
-    space = shown[0].row.space
-    if space.kind in (SpaceKind.INTENSITIES, SpaceKind.VALUES):
-        return
-    names, counts = class_names(shown[0]), _annotated(shown[0])
-    head = ["", *numbers(["frames annotated", *(f"F1, {PROTOCOLS[one.protocol]}" for one in shown)])]
+def _classes(results: Sequence[ExperimentResult]) -> Table:
+    """The numbers behind the bars."""
+    head = ["", *numbers(["frames annotated", *(f"F1, {PROTOCOLS[one.protocol]}" for one in results)])]
     rows = [
-        [name, *numbers([f"{count:,}", *(three_decimals(_f1(one, name)) for one in shown)])]
-        for name, count in zip(names, counts, strict=True)
+        [name, *numbers([f"{count:,}", *(three_decimals(_f1(one, name)) for one in results)])]
+        for name, count in zip(class_names(results[0]), _annotated(results[0]), strict=True)
     ]
-    yield table(head, rows)
-    yield f"<p>{shown[0].scores.frames:,} frames of {len(shown[0].videos):,} videos were scored.</p>"
-    if space.kind is SpaceKind.CLASSES:
-        yield from (_matrix(one) for one in shown)
+    return Table.of(head, rows)
+
+
+def _frames(shown: ExperimentResult) -> str:
+    return f"{shown.scores.frames:,} frames of {len(shown.videos):,} videos"
 
 
 def _f1(shown: ExperimentResult, name: str) -> float:
     return shown.scores.details.get(f"F1 {name}", math.nan)
 
 
-def _matrix(shown: ExperimentResult) -> str:
+def _matrix(shown: ExperimentResult) -> Table:
     names = class_names(shown)
     rows = [[name, *numbers(f"{count:,}" for count in line)] for name, line in zip(names, counted(shown), strict=True)]
-    title = f"The confusion matrix in numbers of frames, {PROTOCOLS[shown.protocol]}"
-    return f"<details><summary>{title}</summary>{table(['annotated', *numbers(names)], rows)}</details>"
+    return Table.of(["annotated", *numbers(names)], rows)
 
 
 def _annotated(shown: ExperimentResult) -> list[int]:
@@ -133,14 +160,3 @@ def _annotated(shown: ExperimentResult) -> list[int]:
     if shown.row.space.kind is SpaceKind.CLASSES:
         return counted(shown).sum(axis=1).tolist()
     return judged(shown)[1].astype(np.int64).sum(axis=0).tolist()
-
-
-def _figures(pictures: Sequence[Picture]) -> str:
-    return "".join(_figure(picture) for picture in pictures)
-
-
-def _figure(picture: Picture) -> str:
-    width, height = picture.size_px
-    source = f"data:image/png;base64,{base64.b64encode(picture.png).decode()}"
-    image = f'<img src="{source}" width="{width}" height="{height}" alt="{markup(picture.alt)}">'
-    return f"<figure>{image}<figcaption>{markup(picture.caption)}</figcaption></figure>"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,6 +11,7 @@ from typing import Any
 
 import matplotlib
 import numpy as np
+from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_hex, to_rgb
@@ -59,6 +61,11 @@ class Picture:
     alt: str
     png: bytes
     size_px: tuple[int, int]
+
+    @property
+    def data_url(self) -> Markup:
+        """The file as an address that a page can hold."""
+        return Markup(f"data:image/png;base64,{base64.b64encode(self.png).decode()}")
 
 
 @contextmanager

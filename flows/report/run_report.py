@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from affstore.flows.provenance import marked, warnings
-from affstore.flows.report.pages import Cell, Markup, items, markup, notice, page, table
+from affstore.flows.report.pages import Cell, Table, render
 
 if TYPE_CHECKING:
     from affstore.flows.request import RunResult
@@ -28,28 +28,21 @@ def write_report(result: RunResult, folder: Path) -> Path:
 
 def _page(result: RunResult) -> str:
     context = result.request.context
-    parts = [
-        f"<p>Store <code>{markup(context.store_url)}</code>, snapshot <code>{result.snapshot}</code>"
-        + (f", tagged <code>{markup(result.tag)}</code>" if result.tag else "")
-        + ".</p>",
-        *_notices(result),
-        "<h2>Scores on the validation videos</h2>",
-        _scores(result),
-        "<h2>Published</h2>",
-        items(str(path) for path in result.published),
-        "<h2>Outcomes</h2>",
-        _outcomes(result),
-        "<h2>Code</h2>",
-        items(f"{name} {version}" for name, version in sorted(context.code.items())),
-    ]
-    return page(f"affstore run {context.run_id}", parts)
+    return render(
+        "run.html",
+        title=f"affstore run {context.run_id}",
+        store=context.store_url,
+        snapshot=result.snapshot,
+        tag=result.tag,
+        notices=warnings(result.request.profile.provenance),
+        scores=_scores(result),
+        published=[str(path) for path in result.published],
+        outcomes=_outcomes(result),
+        code=[f"{name} {version}" for name, version in sorted(context.code.items())],
+    )
 
 
-def _notices(result: RunResult) -> list[str]:
-    return [notice(text) for text in warnings(result.request.profile.provenance)]
-
-
-def _scores(result: RunResult) -> str:
+def _scores(result: RunResult) -> Table:
     head = ("experiment", "measure", "frame by frame", "smoothed", "by chance", "frames", "videos", "weights")
     rows = [
         (
@@ -64,11 +57,11 @@ def _scores(result: RunResult) -> str:
         )
         for evaluation in result.evaluations
     ]
-    return table(head, rows) if rows else Markup("<p>Nothing was scored.</p>")
+    return Table.of(head, rows)
 
 
-def _outcomes(result: RunResult) -> str:
+def _outcomes(result: RunResult) -> Table:
     order = {"quarantined": 0, "failed": 1, "done": 2, "cached": 3}
     outcomes = sorted(result.outcomes, key=lambda o: (order[o.status], o.stage, o.subject))
     rows = [(o.stage, o.subject, Cell(o.status, o.status if o.status in _MARKED else ""), o.reason) for o in outcomes]
-    return table(("stage", "what", "outcome", "reason"), rows) if rows else Markup("<p>There was nothing to do.</p>")
+    return Table.of(("stage", "what", "outcome", "reason"), rows)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from affstore.flows.runners.base import RUNNERS, Runner, RunnerKind, RunnerOptions, workers_of
+from affstore.store.contract.extras import require_extra
 
 if TYPE_CHECKING:
     from affstore.tasks.extract.memory_estimate import Parallelism
@@ -44,6 +45,7 @@ class DaskRunner(RunnerKind[DaskOptions]):
     @contextmanager
     def start(self, options: DaskOptions) -> Iterator[Runner]:
         """The scheduler that is named, or a cluster that is stopped at the end."""
+        require_extra("cluster", "The runner 'dask'")
         if options.scheduler:
             yield _at(options.scheduler)
             return

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from numpy.typing import NDArray
 
 from affstore.store.contract.errors import SpecError, StoreUnavailableError, WeightsError
+from affstore.store.contract.files import replacing
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -104,16 +104,10 @@ def _replace(folder: Path, write: Callable[[Path], object]) -> None:
     """Have the folder's checkpoint written under another name, then let it take the old one's place."""
     from safetensors import SafetensorError
 
-    path = folder / _NAME
-    partial = path.with_name(f"{_NAME}.{os.getpid()}.partial")
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        write(partial)
-        with partial.open("rb") as file:
-            os.fsync(file.fileno())
-        os.replace(partial, path)
+        with replacing(folder / _NAME) as new:
+            write(new)
     except (OSError, SafetensorError) as error:
-        partial.unlink(missing_ok=True)
         raise StoreUnavailableError(f"No checkpoint can be written to '{folder}': {error}. Make room there.") from error
 
 

@@ -138,6 +138,7 @@ class HeadKind[Spec: HeadSpec, Dataset, Features](ABC):
         takes: `frames`: `Dataset` is a `FrameDataset`, `Features` are `FrameFeatures`. `sequences`: `Sequences` and
             `Streams`. `crops`: `CropDataset` and `CropFeatures`. `nothing`: it is fitted on None, as it learns nothing,
             and applied to `FrameFeatures`.
+        extra: the extra of affstore's own installation that fitting needs; empty for none.
         presets: named changes of a spec that an experiment file can ask for by `preset`.
     """
 
@@ -147,6 +148,7 @@ class HeadKind[Spec: HeadSpec, Dataset, Features](ABC):
     needs: ClassVar[str] = ""
     spec_type: ClassVar[type]
     takes: ClassVar[Takes] = "frames"
+    extra: ClassVar[str] = ""
     presets: ClassVar[Mapping[str, Callable[[Any], Any]]] = MappingProxyType({})
 
     @abstractmethod
@@ -175,7 +177,7 @@ class HeadKind[Spec: HeadSpec, Dataset, Features](ABC):
             spec: what is fitted.
             train: labelled data.
             validation: data to choose an epoch on; None where nothing is chosen on any, see `without_validation`.
-            options: the device, and where checkpoints and logs may be written.
+            options: the device, and where checkpoints may be written.
 
         Raises:
             AnnotationError: nothing can be learnt from the labels.

@@ -15,10 +15,8 @@ class TrainerOptions:
         checkpoints: a folder of this training's own, from which it goes on after it was killed; none if None.
         every_steps: a checkpoint is written after so many steps too, beside that after each epoch; 0 for no others.
             A head on single frames has those after each epoch alone.
-        events: a folder for a log that TensorBoard reads; none if None.
     """
 
     device: str = "cpu"
     checkpoints: Path | None = None
     every_steps: int = 0
-    events: Path | None = None

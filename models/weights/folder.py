@@ -14,7 +14,7 @@ from affstore.models.weights.digests import PUBLISHED, Trust, digests_of
 from affstore.models.weights.download import Progress, download
 from affstore.models.weights.licences import require_acceptance
 from affstore.models.weights.parameters import digest_parameters, read_parameters, write_parameters
-from affstore.models.weights.records import WeightsRecord, locked, read_record, write_record
+from affstore.models.weights.records import WeightsRecord, entry_lock, read_record, write_record
 from affstore.models.weights.registry import WeightsEntry, entry_of
 from affstore.models.weights.untrained import UntrainedRecipe
 from affstore.store.contract.errors import WeightsError, WeightsMissingError
@@ -182,7 +182,7 @@ class WeightsFolder:
         record = self._record(path)
         if record is not None:  # the folder may be one that cannot be written
             return _filled_in(ref, record)
-        with locked(path):
+        with entry_lock(path):
             record = self._record(path)
             if record is None:
                 source = f"untrained: {recipe.extractor} {recipe.version}, recipe {recipe.recipe}, seed {recipe.seed}"
@@ -197,7 +197,7 @@ class WeightsFolder:
 
         path, part = self._record_path(entry.name), self.root / "downloads" / f"{_file_name(entry.name)}.part"
         layout(entry.architecture, entry.outputs)  # nothing is fetched that no network can use
-        with locked(path), locked(part):
+        with entry_lock(path), entry_lock(part):
             if trust.satisfied_by(self._record(path)):
                 return
             digests = download(entry.url, part, on_progress)

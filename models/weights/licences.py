@@ -7,9 +7,10 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from affstore.models.weights.records import replacing
+from affstore.models.weights.records import writing_to
 from affstore.models.weights.registry import WeightsEntry
 from affstore.store.contract.errors import WeightsError
+from affstore.store.contract.files import replacing
 
 _FREE = ("apache-2.0", "bsd-2-clause", "bsd-3-clause", "cc-by-4.0", "cc0-1.0", "mit")
 """SPDX names of licences that allow every use, if only the authors are named."""
@@ -61,7 +62,8 @@ def accept(root: Path, entry: WeightsEntry) -> None:
     Raises:
         WeightsError: the folder cannot be written.
     """
-    with replacing(_path(root, entry)) as new:
+    path = _path(root, entry)
+    with writing_to(path.parent), replacing(path) as new:
         new.write_text(json.dumps(dataclasses.asdict(_acceptance(entry)), indent=1), "utf-8")
 
 

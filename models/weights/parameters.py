@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from affstore.models.weights.records import replacing
+from affstore.models.weights.records import writing_to
 from affstore.store.contract.errors import WeightsDigestError
+from affstore.store.contract.files import replacing
 from affstore.store.contract.keys import digest_arrays
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ def write_parameters(path: Path, parameters: dict[str, torch.Tensor]) -> None:
     import safetensors
     import safetensors.torch
 
-    with replacing(path) as new:
+    with writing_to(path.parent), replacing(path) as new:
         try:
             safetensors.torch.save_file(parameters, new)
         except safetensors.SafetensorError as error:

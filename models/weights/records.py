@@ -1,17 +1,16 @@
-"""What the weights folder writes down about each set of parameters, and how a file is put in place."""
+"""What the weights folder writes down about each set of parameters, and how its files are written."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
-import os
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from affstore.store.contract.errors import WeightsError
+from affstore.store.contract.files import locked, replacing
 from affstore.store.contract.records import Provenance, provenance_of
 
 
@@ -58,51 +57,35 @@ def read_record(path: Path) -> WeightsRecord | None:
 def write_record(path: Path, record: WeightsRecord) -> None:
     """Put the record in place of whatever was there."""
     text = json.dumps(dataclasses.asdict(record), indent=1)
-    with replacing(path) as new:
+    with writing_to(path.parent), replacing(path) as new:
         new.write_text(text, "utf-8")
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A file to fill, which takes the place of `path` in one step when it is whole; readers see the old or the new.
+def writing_to(folder: Path) -> Iterator[None]:
+    """Say in one sentence that the weights folder cannot be written.
 
     Raises:
-        WeightsError: the folder cannot be written.
+        WeightsError: it cannot.
     """
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        os.close(handle)
-        new = Path(name)
-        try:
-            yield new
-            new.chmod(0o644)
-            _flush(new)
-            new.replace(path)
-        finally:
-            new.unlink(missing_ok=True)
+        yield
     except OSError as error:
         raise WeightsError(
-            f"The weights folder {path.parent} cannot be written: {error}. Set AFFSTORE_WEIGHTS to one that can."
+            f"The weights folder {folder} cannot be written: {error}. Set AFFSTORE_WEIGHTS to one that can."
         ) from error
 
 
 @contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Be the only process at work on `path`; the lock goes with the process that holds it."""
-    import fcntl
+def entry_lock(path: Path) -> Iterator[None]:
+    """Be the only process at work on a file of the weights folder.
 
-    lock = path.parent / f".{path.name}.lock"
-    try:
+    Raises:
+        WeightsError: the folder cannot be written.
+    """
+    lock = path.with_name(f".{path.name}.lock")
+    with writing_to(path.parent):
         lock.parent.mkdir(parents=True, exist_ok=True)
-        file = lock.open("w")
-    except OSError as error:
-        raise WeightsError(f"The weights folder cannot be written: {error}. Set AFFSTORE_WEIGHTS.") from error
-    with file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+        lock.touch()
+    with locked(lock):
         yield
-
-
-def _flush(path: Path) -> None:
-    with path.open("rb") as file:
-        os.fsync(file.fileno())

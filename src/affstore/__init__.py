@@ -1,14 +1,17 @@
 """A batch feature store for video of human behaviour.
 
-From a notebook::
+From a notebook beside a store that `affstore add` or `affstore run` made:
 
-    import affstore
+>>> import affstore
+>>> store = affstore.FeatureStore("affstore-data")  # or at="a tag or a snapshot"
+>>> affstore.catalogue(store).select("family", "producer", "video", "frames").rows()
+[('source', '', 'interview', 40), ('visual', 'emotieffnet_b0', 'interview', 40)]
+>>> video = affstore.read_video(store, "interview", "emotieffnet_b0")
+>>> video.embedding.shape
+(40, 1280)
 
-    store = affstore.FeatureStore("affstore-data")      # or FeatureStore(url, at="a tag or a snapshot")
-    affstore.catalogue(store)                           # a polars frame, one row an artifact
-    video = affstore.read_video(store, "video2", "emotieffnet_b0")
-    video.embedding, video.present, video.clock.starts_s   # NaN where there is no face
-    affstore.open_xarray(store, "video2", "emotieffnet_b0")["logits"].sel({"class": "Happiness"})
+What is exported: `FeatureStore`, `catalogue`, `content_digest`, `read_video` with its `AlignedEmbedding`, `read_clock`,
+`open_xarray`, `FrameWindows` with its `WindowSpec`, and `AffstoreError`, which every error of ours is.
 """
 
 from __future__ import annotations
@@ -16,33 +19,39 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from affstore.store.contract.errors import AffstoreError
+    from affstore.store.contract.windows import WindowSpec
     from affstore.store.engine.catalogue import catalogue, content_digest
     from affstore.store.engine.datasets import open_xarray
     from affstore.store.engine.feature_store import FeatureStore
     from affstore.store.engine.reading import AlignedEmbedding, read_clock, read_video
     from affstore.store.engine.windows import FrameWindows
 
-__all__ = [
-    "AlignedEmbedding",
-    "FeatureStore",
-    "FrameWindows",
-    "catalogue",
-    "content_digest",
-    "open_xarray",
-    "read_clock",
-    "read_video",
-]
-
 _MODULES = {
+    "AffstoreError": "affstore.store.contract.errors",
     "AlignedEmbedding": "affstore.store.engine.reading",
     "FeatureStore": "affstore.store.engine.feature_store",
     "FrameWindows": "affstore.store.engine.windows",
+    "WindowSpec": "affstore.store.contract.windows",
     "catalogue": "affstore.store.engine.catalogue",
     "content_digest": "affstore.store.engine.catalogue",
     "open_xarray": "affstore.store.engine.datasets",
     "read_clock": "affstore.store.engine.reading",
     "read_video": "affstore.store.engine.reading",
 }
+
+__all__ = [
+    "AffstoreError",
+    "AlignedEmbedding",
+    "FeatureStore",
+    "FrameWindows",
+    "WindowSpec",
+    "catalogue",
+    "content_digest",
+    "open_xarray",
+    "read_clock",
+    "read_video",
+]
 
 
 def __getattr__(name: str) -> Any:
@@ -52,3 +61,8 @@ def __getattr__(name: str) -> Any:
     from importlib import import_module
 
     return getattr(import_module(_MODULES[name]), name)
+
+
+def __dir__() -> list[str]:
+    """What tab completion offers."""
+    return sorted(__all__)

@@ -44,7 +44,16 @@ _MOST_NAMES = 24
 
 
 class AffstoreError(Exception):
-    """Root of every error that affstore raises on purpose."""
+    """Root of every error that affstore raises on purpose.
+
+    Example:
+        >>> import affstore
+        >>> try:
+        ...     affstore.FeatureStore("nowhere")
+        ... except affstore.AffstoreError as error:
+        ...     print(error)
+        There is no store at 'nowhere'. `affstore add VIDEO --store nowhere` makes one.
+    """
 
     exit_code: ClassVar[int] = 1
 

@@ -21,6 +21,11 @@ class WindowSpec:
     Attributes:
         length: frames in a window; the papers use 300 (ABAW6 §3.5).
         stride: frames from one window's begin to the next one's; the papers use 200.
+
+    Example:
+        >>> import affstore
+        >>> affstore.WindowSpec(length=60, stride=40)
+        WindowSpec(length=60, stride=40)
     """
 
     KIND: ClassVar[str] = "windows"

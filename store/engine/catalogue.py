@@ -19,6 +19,12 @@ def catalogue(store: FeatureStore) -> pl.DataFrame:
     Returns:
         One row an artifact: family, producer, video, subject, frames, key, digest, provenance, run_id, made_at, path.
         `provenance` is published, unofficial or untrained, and null where no weights were involved.
+
+    Example:
+        >>> import affstore, polars
+        >>> artifacts = affstore.catalogue(affstore.FeatureStore("affstore-data"))
+        >>> artifacts.filter(polars.col("family") == "visual")["path"].to_list()
+        ['visual/emotieffnet_b0/interview/main']
     """
     import polars as pl
 
@@ -43,6 +49,12 @@ def content_digest(store: FeatureStore) -> str:
 
     Two stores with equal content digests hold the same numbers made from the same inputs, whatever runs, machines,
     dates and interruptions brought them there.
+
+    Example:
+        >>> import affstore
+        >>> store = affstore.FeatureStore("affstore-data")
+        >>> affstore.content_digest(store) == affstore.content_digest(store.newest())
+        True
     """
     return key_of(
         [

@@ -23,9 +23,7 @@ _FRAMED = ("visual", "audio", "face", "label", "prediction")
 def open_xarray(store: FeatureStore, video: str, producer: str, subject: str = MAIN) -> xr.Dataset:
     """Read what one extractor, detector, task or experiment says of a video, with names on its axes.
 
-    For example, `open_xarray(store, "video2", "emotieffnet_b0")["logits"].sel({"class": "Happiness"})` are the logits
-    of one class, and `.sel(time_s=1.5, method="nearest")` is the frame nearest to an instant. Values are NaN where
-    there is no face, no sound or no label; `present`, or `known`, says the same.
+    Values are NaN where there is no face, no sound or no label; `present`, or `known`, says the same.
 
     Args:
         store: an open store.
@@ -36,6 +34,15 @@ def open_xarray(store: FeatureStore, video: str, producer: str, subject: str = M
     Raises:
         NotFoundError: there is no such thing; the message says what there is.
         SpecError: several families have something of that name.
+
+    Example:
+        >>> import affstore
+        >>> store = affstore.FeatureStore("affstore-data")
+        >>> faces = affstore.open_xarray(store, "interview", "emotieffnet_b0")
+        >>> faces["logits"].sel({"class": "Happiness"}).shape
+        (40,)
+        >>> float(faces.sel(time_s=1.013, method="nearest").time_s)
+        1.0
     """
     name = find_source(store, video).address.video
     among = store.addresses(*_FRAMED, video=name)

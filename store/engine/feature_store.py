@@ -50,6 +50,14 @@ class FeatureStore:
         at: the tag, snapshot or time (ISO 8601; UTC unless it names a zone) it was opened at; None for the newest.
         snapshot: id of the snapshot it reads.
         layout: the version of the tree of groups, `layout` in `schema.yaml`.
+
+    Example:
+        >>> import affstore
+        >>> store = affstore.FeatureStore("affstore-data")
+        >>> [record.address.path for record in store.records("visual", video="interview")]
+        ['visual/emotieffnet_b0/interview/main']
+        >>> store.read(store.records("visual")[0].address)["present"].dtype
+        dtype('bool')
     """
 
     def __init__(self, url: str, at: str | None = None) -> None:

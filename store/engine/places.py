@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 import threading
 from collections.abc import Iterator
@@ -16,6 +15,7 @@ from urllib.parse import urlparse
 import icechunk
 
 from affstore.store.contract.errors import AffstoreError, SpecError, StoreError, StoreUnavailableError
+from affstore.store.contract.files import locked
 
 _MEMORY_LOCK = threading.Lock()
 _engine_process: int | None = None
@@ -96,8 +96,7 @@ def committer_lock(url: str) -> Iterator[None]:
         with _MEMORY_LOCK:
             yield
     elif is_local(url):
-        with _lock_file(url).open("a", encoding="ascii") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
+        with locked(_lock_file(url)):
             yield
     else:
         yield

@@ -31,6 +31,14 @@ class AlignedEmbedding:
         logits: `(frames, classes)` float32, or None.
         valence_arousal: of a face network, `(frames, 2)` float32, or None.
         affect: of a sound network, `(frames, 3)` float32: arousal, dominance, valence; or None.
+
+    Example:
+        >>> import affstore
+        >>> video = affstore.read_video(affstore.FeatureStore("affstore-data"), "interview", "emotieffnet_b0")
+        >>> int(video.present.sum()), video.classes[:2]
+        (40, ('Anger', 'Contempt'))
+        >>> video.record.provenance
+        'untrained'
     """
 
     embedding: NDArray[np.float32]
@@ -52,6 +60,12 @@ def read_clock(store: FeatureStore, video: str) -> FrameClock:
 
     Raises:
         NotFoundError: the store has no such video.
+
+    Example:
+        >>> import affstore
+        >>> clock = affstore.read_clock(affstore.FeatureStore("affstore-data"), "interview")
+        >>> clock.starts_s[:3].tolist()
+        [0.0, 0.04, 0.08]
     """
     source = find_source(store, video)
     base = source.attributes["time_base"]
@@ -70,6 +84,11 @@ def read_video(store: FeatureStore, video: str, extractor: str, subject: str = M
 
     Raises:
         NotFoundError: no such video, extractor or subject; the message says what there is.
+
+    Example:
+        >>> import affstore
+        >>> affstore.read_video(affstore.FeatureStore("affstore-data"), "interview", "emotieffnet_b0").embedding.shape
+        (40, 1280)
     """
     source = find_source(store, video)
     record = _feature(store, source.address.video, extractor, subject)

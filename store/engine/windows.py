@@ -44,6 +44,13 @@ class FrameWindows:
 
     Attributes:
         records: the artifacts it walks over, in order.
+
+    Example:
+        >>> import affstore
+        >>> store = affstore.FeatureStore("affstore-data")
+        >>> windows = affstore.FrameWindows(store, store.records("visual"), affstore.WindowSpec(length=16, stride=8))
+        >>> len(windows), tuple(windows[0].embedding.shape)
+        (4, (16, 1280))
     """
 
     def __init__(self, store: FeatureStore, records: Sequence[Record], spec: WindowSpec | None = None) -> None:

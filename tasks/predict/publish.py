@@ -57,11 +57,9 @@ def publish(store: FeatureStore, experiment: HeadRun, folder: Path, sample: Path
 
 def _write(path: Path, listed: SampleList, predictions: dict[str, NDArray[Any]]) -> tuple[Submission, bool]:
     """Write a challenge file, and say whether it is other than what was there."""
-    new = path.with_name(f"{path.name}.new")
-    written = write_submission(new, listed, predictions)
-    news = not path.exists() or digest_file(path) != digest_file(new)
-    new.replace(path)
-    return written, news
+    before = digest_file(path) if path.exists() else ""
+    written = write_submission(path, listed, predictions)
+    return written, digest_file(path) != before
 
 
 def _all_frames(store: FeatureStore, experiment: HeadRun) -> SampleList:

@@ -37,7 +37,7 @@ class HeadJob:
         store: the snapshot.
         context: where the run works.
         experiment: the head, with its inputs.
-        key: of the head; its checkpoints and logs are kept under it.
+        key: of the head; its checkpoints are kept under it.
     """
 
     store: FeatureStore
@@ -52,11 +52,11 @@ class HeadJob:
 
     @cached_property
     def options(self) -> TrainerOptions:
-        """How a training is carried out: on the run's device, with checkpoints and logs beside the store."""
+        """How a training is carried out: on the run's device, with checkpoints beside the store."""
         if self.context.trainings is None or not self.key:
             return TrainerOptions(self.context.device)
         folder = self.context.trainings / f"{self.experiment.name}-{self.key[:12]}"
-        return TrainerOptions(self.context.device, folder / "checkpoints", every_steps=200, events=folder / "events")
+        return TrainerOptions(self.context.device, folder / "checkpoints", every_steps=200)
 
     def fit(self, train: Sequence[LabelledSubject], validation: Sequence[LabelledSubject]) -> Fitted:
         """Fit the head; with nothing in `validation`, nothing is chosen on it.

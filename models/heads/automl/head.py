@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import json
 import logging
 import os
@@ -27,6 +26,7 @@ from affstore.models.heads.automl.plans import plans_of
 from affstore.models.heads.automl.spec import AutoMlSpec
 from affstore.models.heads.examples import Examples, check, check_varied
 from affstore.store.contract.errors import HeadNotFittedError, SpecError
+from affstore.store.contract.extras import require_extra
 from affstore.store.contract.labels import task_space
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ def fit_automl(spec: AutoMlSpec, train: Examples, validation: Examples | None = 
     check_varied(spec.task, train)
     validation = _validation(spec, train, validation)
     plans_of(spec, train, validation)
-    _see_installed(spec.name)
+    require_extra("automl", f"Head '{spec.name}'")
     begun = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="affstore-automl-") as name:
         folder = Path(name)
@@ -226,14 +226,9 @@ def _searches(head: FittedAutoMl) -> list[Search]:
         return _READ[digest]
 
 
-def _see_installed(name: str) -> None:
-    if importlib.util.find_spec("lightautoml") is None:
-        raise SpecError(f"Head '{name}' needs LightAutoML. In affstore's folder, type `pip install -e '.[automl]'`.")
-
-
 def _import(name: str) -> None:
     """Import LightAutoML, without what it prints of packages and losses that it can do without."""
-    _see_installed(name)
+    require_extra("automl", f"Head '{name}'")
     for noisy in ("lightautoml.utils.installation", "lightautoml.tasks.base"):
         logging.getLogger(noisy).setLevel(logging.ERROR)
     with warnings.catch_warnings():

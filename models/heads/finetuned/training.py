@@ -17,7 +17,6 @@ from affstore.models.evaluation.metrics import accuracy, macro_f1
 from affstore.models.evaluation.thresholds import decide
 from affstore.models.heads.checkpoints import Progress, flatten, part_of, read_checkpoint, save_checkpoint
 from affstore.models.heads.class_weights import class_weights
-from affstore.models.heads.event_log import EventLog
 from affstore.models.heads.finetuned.crops import LabelledCrops, looked_at
 from affstore.models.heads.finetuned.fitted import Backbone, FittedFineTuned
 from affstore.models.heads.finetuned.network import Network, checked, smoothed_crossentropy, start_of, to_arrays
@@ -67,22 +66,19 @@ class Training:
             DeviceMemoryError: the GPU cannot hold a batch.
         """
         resumed = self._resume()
-        events = EventLog(self.conduct.events, self.progress.curve) if self.conduct.events else None
         try:
             if not resumed and self.spec.start == "linear":
                 self._fit_classifier()
             while self.progress.epoch < self.spec.epochs:
-                point = self._epoch()
-                if events:
-                    events.add(point)
+                self._epoch()
         except torch.cuda.OutOfMemoryError as error:
             raise DeviceMemoryError(
                 f"The GPU cannot hold a training step of head '{self.spec.name}' with {self.spec.batch} crops. "
                 "Stop what else runs on it, or choose a smaller batch."
             ) from error
 
-    def _epoch(self) -> dict[str, float]:
-        """Go through the rest of an epoch; what is found at its end."""
+    def _epoch(self) -> None:
+        """Go through the rest of an epoch, and evaluate at its end."""
         progress, every = self.progress, self.conduct.every_steps
         steps = self._steps(progress.epoch)
         for crops, classes in prefetch(self._read(steps[progress.step :]), _BATCHES_AHEAD):
@@ -90,10 +86,9 @@ class Training:
             progress.step += 1
             if every and not progress.step % every and progress.step < len(steps):
                 self._save()
-        point = self._evaluate()
+        self._evaluate()
         progress.epoch, progress.step = progress.epoch + 1, 0
         self._save()
-        return point
 
     def _steps(self, epoch: int) -> list[tuple[NDArray[np.int64], NDArray[np.bool_]]]:
         """The rows of each step of an epoch, and which of them are mirrored."""
@@ -125,7 +120,7 @@ class Training:
         self.progress.loss += loss * len(crops)
         self.progress.frames += len(crops)
 
-    def _evaluate(self) -> dict[str, float]:
+    def _evaluate(self) -> None:
         """Add a point to the curve, and keep the parameters if it is the best."""
         progress = self.progress
         found = {"loss": progress.loss / progress.frames}
@@ -138,7 +133,6 @@ class Training:
         if progress.best < 0 or last or found["val_f1"] > progress.curve[progress.best]["val_f1"]:
             progress.best, self.best = len(progress.curve) - 1, to_arrays(self.network.module)
         _LOG.info("Head '%s', epoch %d of %d: %s", self.spec.name, progress.epoch + 1, self.spec.epochs, found)
-        return found
 
     def _validate(self, crops: LabelledCrops) -> dict[str, float]:
         rows = looked_at(crops, self.spec.validation_stride)

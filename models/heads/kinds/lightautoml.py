@@ -23,6 +23,7 @@ class AutoMlKind(HeadKind[AutoMlSpec, FrameDataset, FrameFeatures]):
     description = "an ensemble that LightAutoML finds on single frames"
     needs = "pip install -e '.[automl]'"
     spec_type = AutoMlSpec
+    extra = "automl"
 
     def default(self, task: Task) -> AutoMlSpec:
         """See `HeadKind.default`."""

@@ -21,6 +21,7 @@ class MlpKind(HeadKind[MlpSpec, FrameDataset, FrameFeatures]):
     name = "mlp"
     description = "the papers' perceptron on single frames, trained by Keras"
     spec_type = MlpSpec
+    extra = "heads"
 
     def default(self, task: Task) -> MlpSpec:
         """The papers' head of the task, or of that kind of label space."""

@@ -18,6 +18,7 @@ from affstore.models.heads.mlp.spec import MlpSpec
 from affstore.models.heads.outputs import stretched
 from affstore.models.heads.trainer_options import TrainerOptions
 from affstore.store.contract.errors import ArchitectureError, SpecError
+from affstore.store.contract.extras import require_extra
 
 Parameters = dict[str, NDArray[np.float32]]
 
@@ -78,6 +79,7 @@ def fit(
             f"Head '{spec.name}' keeps the epoch of {spec.selection.replace('_', ' ')} on validation frames, and there "
             "are none. Give some, or choose the selection `last_epoch`."
         )
+    require_extra("heads", f"Training head '{spec.name}'")
     # Read by TensorFlow when it is imported: its other kernels would sum in another order.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")

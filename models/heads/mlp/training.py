@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from affstore.models.heads.checkpoints import Progress, read_arrays, save_arrays
-from affstore.models.heads.event_log import EventLog
 from affstore.models.heads.frame_dataset import FrameDataset, in_batches
 from affstore.models.heads.mlp.keras_network import build, initial_parameters, on_device, row_weights
 from affstore.models.heads.mlp.spec import MlpSpec
@@ -52,14 +51,11 @@ class MlpTraining:
             SpecError: a loss or a feature is no number; or the checkpoint is of another training.
         """
         self._resume()
-        events = EventLog(self.conduct.events, self.progress.curve) if self.conduct.events else None
         while self.progress.epoch < self.spec.epochs:
-            point = self._epoch()
-            if events:
-                events.add(point)
+            self._epoch()
             self._save()
 
-    def _epoch(self) -> dict[str, float]:
+    def _epoch(self) -> None:
         """Train for an epoch, add a point to the curve, and keep the parameters if it is the best."""
         spec, progress = self.spec, self.progress
         taken = self.order.epoch(spec.seed, progress.epoch)
@@ -75,7 +71,6 @@ class MlpTraining:
             progress.best, self.best = progress.epoch, self.model.get_weights()
         progress.epoch += 1
         _LOG.info("Head '%s', epoch %d of %d: %s", spec.name, progress.epoch, spec.epochs, found)
-        return found
 
     def _key(self, device: str) -> str:
         """What a checkpoint must agree with. Features are too large to be digested here: a folder is one training's."""

@@ -13,7 +13,6 @@ from affstore.models.engines.torch_network import device_of
 from affstore.models.evaluation.metrics import accuracy, score
 from affstore.models.evaluation.thresholds import decide
 from affstore.models.heads.checkpoints import Progress, flatten, part_of, read_checkpoint, save_checkpoint
-from affstore.models.heads.event_log import EventLog
 from affstore.models.heads.sequence.fitted import FittedSequence
 from affstore.models.heads.sequence.labelled_videos import LabelledVideos
 from affstore.models.heads.sequence.losses import Objective
@@ -61,20 +60,17 @@ class Training:
         """
         if not self._resume():
             self._standardise()
-        events = EventLog(self.conduct.events, self.progress.curve) if self.conduct.events else None
         try:
             while self.progress.epoch < self.spec.epochs:
-                for point in self._epoch():
-                    if events:
-                        events.add(point)
+                self._epoch()
         except torch.cuda.OutOfMemoryError as error:
             raise DeviceMemoryError(
                 f"The GPU cannot hold a training step of head '{self.spec.name}' with {self.spec.batch} windows. "
                 "Stop what else runs on it, or choose a smaller batch."
             ) from error
 
-    def _epoch(self) -> Iterator[dict[str, float]]:
-        """Go through the rest of an epoch; what is found at its evaluations."""
+    def _epoch(self) -> None:
+        """Go through the rest of an epoch, with its evaluations."""
         spec, progress = self.spec, self.progress
         order = np.random.default_rng([spec.seed, progress.epoch]).permutation(len(self.windows))
         batches = [order[i : i + spec.batch] for i in range(0, len(order), spec.batch)]
@@ -86,7 +82,7 @@ class Training:
             self._step(batch.to(self.device), truth.to(self.device), known.to(self.device))
             progress.step += 1
             if progress.step in ends:
-                yield self._evaluate()
+                self._evaluate()
             if progress.step == len(batches):
                 progress.epoch, progress.step = progress.epoch + 1, 0
             if not progress.step or (self.conduct.every_steps and not progress.step % self.conduct.every_steps):
@@ -118,7 +114,7 @@ class Training:
         self.progress.loss += float(loss.detach()) * frames
         self.progress.frames += frames
 
-    def _evaluate(self) -> dict[str, float]:
+    def _evaluate(self) -> None:
         """Add a point to the curve, and keep the parameters if it is the best."""
         progress = self.progress
         found = {"loss": progress.loss / progress.frames}
@@ -134,7 +130,6 @@ class Training:
         if progress.best < 0 or _better(self.spec, found, progress.curve[progress.best]):
             progress.best, self.best = len(progress.curve) - 1, to_arrays(self.network)
         _LOG.info("Head '%s', epoch %d of %d: %s", self.spec.name, progress.epoch + 1, self.spec.epochs, found)
-        return found
 
     def _validate(self, videos: LabelledVideos) -> dict[str, float]:
         outputs = outputs_of_known(self.network, videos, self.device)

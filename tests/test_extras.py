@@ -1,0 +1,117 @@
+"""The core without the optional packages: what it does without them, and what it says where one is needed."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from skimage.data import astronaut
+
+from affstore.store.contract.errors import SpecError
+from affstore.store.contract.extras import EXTRAS, require_extra
+
+ROOT = Path(__file__).resolve().parents[1]
+ENGINE = ("--weights", "untrained", "--engine", "openvino", "--precision", "float32")
+EXTRACTOR = "mt_emotimobilefacenet"
+
+BLOCKED = ("tensorflow", "keras", "lightautoml", "dask", "distributed", "prefect_dask", "matplotlib")
+SITE = f"""
+import sys
+
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {BLOCKED}:
+            raise ModuleNotFoundError(f"No module named '{{name}}'", name=name)
+
+sys.meta_path.insert(0, Absent())
+"""
+"""Read by Python when it starts, so that Prefect's server lacks the packages too."""
+
+
+@pytest.fixture(scope="module")
+def core_only(tmp_path_factory):
+    """Runs commands in a process that cannot import what the extras bring, and its children cannot either."""
+    folder = tmp_path_factory.mktemp("core")
+    (folder / "site").mkdir()
+    (folder / "site" / "sitecustomize.py").write_text(SITE)
+    paths = [str(folder / "site"), *filter(None, [os.environ.get("PYTHONPATH")])]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "AFFSTORE_STORE": str(folder / "store")}
+
+    def run(*commands):
+        code = f"from affstore.flows.cli import call; print([call(command) for command in {list(commands)}])"
+        done = subprocess.run([sys.executable, "-c", code], env=environment, cwd=folder, capture_output=True, text=True)
+        return done.stdout.splitlines()[-1], done.stderr
+
+    return folder, run
+
+
+@pytest.fixture(scope="module")
+def extracted(core_only):
+    """A store with one face of six frames."""
+    folder, run = core_only
+    picture = cv2.resize(np.ascontiguousarray(astronaut()[:400, 50:350, ::-1]), (240, 320))
+    film = cv2.VideoWriter(str(folder / "video.mp4"), cv2.VideoWriter.fourcc(*"mp4v"), 25, (240, 320))
+    for _ in range(6):
+        film.write(picture)
+    film.release()
+    networks = ["--extractor", EXTRACTOR, *ENGINE]
+    return run(
+        ["add", "video.mp4", *networks],
+        ["plan", *networks],
+        ["status"],
+        ["show", "video"],
+        ["export", "out", "--form", "parquet"],
+    )
+
+
+def test_the_core_takes_in_extracts_plans_shows_and_exports_without_the_extras(core_only, extracted):
+    codes, errors = extracted
+    assert codes == "[0, 0, 0, 0, 0]", errors
+    assert "Traceback" not in errors
+    assert list((core_only[0] / "out").rglob("*.parquet"))
+
+
+def test_a_run_with_a_perceptron_says_which_extra_to_install(core_only, extracted):
+    folder, run = core_only
+    head = f"{{name: expressions, task: expr, inputs: [{EXTRACTOR}]}}"
+    (folder / "run.yaml").write_text(
+        f"store: store\nextractors: [{EXTRACTOR}]\nweights: untrained\nengine: openvino\nprecision: float32\n"
+        f"experiments: [{head}]\n"
+    )
+    codes, errors = run(["run", "run.yaml"])
+    assert codes == "[2]"
+    assert errors.splitlines() == [
+        "affstore: The head 'expressions' needs tensorflow and matplotlib, not installed here. In affstore's folder, "
+        "type `pip install -c requirements.lock -e '.[heads]'`."
+    ]
+
+
+def test_a_run_on_dask_says_which_extra_to_install(core_only, extracted):
+    codes, errors = core_only[1](["add", "video.mp4", "--extractor", "mt_emotimobilevit", *ENGINE, "--runner", "dask"])
+    assert codes == "[2]"
+    assert "The runner 'dask' needs prefect_dask and dask and distributed" in errors.splitlines()[-1]
+
+
+def test_an_extra_that_is_installed_is_not_asked_for():
+    for extra in EXTRAS:
+        require_extra(extra, "This test")
+
+
+def test_a_missing_package_of_an_extra_is_named(monkeypatch):
+    monkeypatch.setitem(EXTRAS, "heads", ("tensorflow", "no_such_package"))
+    with pytest.raises(SpecError, match=r"This test needs no_such_package, not installed here.*'\.\[heads\]'"):
+        require_extra("heads", "This test")
+
+
+def test_the_extras_are_those_of_the_installation():
+    declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    for extra, packages in EXTRAS.items():
+        named = " ".join(declared[extra]).replace("-", "_")
+        assert all(package in named for package in packages)
+        assert extra in declared["all"][0]
