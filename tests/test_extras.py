@@ -23,13 +23,14 @@ EXTRACTOR = "mt_emotimobilefacenet"
 BLOCKED = ("tensorflow", "keras", "lightautoml", "dask", "distributed", "prefect_dask", "matplotlib")
 SITE = f"""
 import sys
+from importlib.machinery import PathFinder
 
-class Absent:
-    def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in {BLOCKED}:
-            raise ModuleNotFoundError(f"No module named '{{name}}'", name=name)
+class CoreFinder(PathFinder):
+    @classmethod
+    def find_spec(cls, name, path=None, target=None):
+        return None if name.partition(".")[0] in {BLOCKED} else super().find_spec(name, path, target)
 
-sys.meta_path.insert(0, Absent())
+sys.meta_path[sys.meta_path.index(PathFinder)] = CoreFinder
 """
 """Read by Python when it starts, so that Prefect's server lacks the packages too."""
 
