@@ -39,9 +39,9 @@ from affstore.flows.commands.options import print_table
 from affstore.models.demo.corpus import CorpusSpec, write_corpus
 from affstore.models.demo.film import Pictures, Recording, write_film
 from affstore.models.extractor_specs import FaceExtractorSpec, SoundExtractorSpec
-from affstore.models.extractors.audio.network import Outputs, SpeechNetwork
-from affstore.models.extractors.face.network import FaceNetwork
-from affstore.models.extractors.registry import build_face, register, spec_of
+from affstore.models.extractors.audio.network import Outputs, SpeechNetwork, SpeechNetworkKind
+from affstore.models.extractors.face.network import FaceNetwork, FaceNetworkKind
+from affstore.models.extractors.registry import build_face, entry_of, register, spec_of
 from affstore.models.media.video import frames, probe
 from affstore.models.weights.folder import WeightsFolder
 from affstore.store.contract.clock import FrameClock
@@ -108,7 +108,7 @@ class Thinned:
 class QuickFace(FaceNetwork):
     """EmotiEffNet without its network: every 16th pixel times a matrix."""
 
-    def __init__(self, spec: FaceExtractorSpec, parameters: object, device: str = "cpu") -> None:
+    def __init__(self, spec: FaceExtractorSpec) -> None:
         self.spec, self._classes, self._scales = spec, len(spec.logits or ()), 2 * spec.valence_arousal
         self._forward = QuickForward(spec, self._classes + self._scales)
         self.batch = self._forward.batch
@@ -117,7 +117,7 @@ class QuickFace(FaceNetwork):
 class QuickSound(SpeechNetwork):
     """wav2vec 2.0 without its network: the samples of a vector's own 20 ms times a matrix."""
 
-    def __init__(self, spec: SoundExtractorSpec, parameters: object, device: str = "cpu") -> None:
+    def __init__(self, spec: SoundExtractorSpec) -> None:
         self.spec, self._step = spec, int(spec.rate_hz / spec.vectors_hz)
         self._classes, self._scales, self._batch = 0, 0, 1
         self._matrix = matrix(self._step, spec.width)
@@ -126,6 +126,22 @@ class QuickSound(SpeechNetwork):
         vectors = len(waves[0]) // self._step
         steps = np.stack([wave[: vectors * self._step].reshape(vectors, self._step) for wave in waves])
         return steps @ self._matrix, np.empty((len(waves), 0), np.float32)
+
+
+class QuickFaceKind(FaceNetworkKind):
+    """EmotiEffNet, built without its network."""
+
+    def build(self, spec: FaceExtractorSpec, parameters: object, device: str) -> QuickFace:
+        """See `QuickFace`."""
+        return QuickFace(spec)
+
+
+class QuickSoundKind(SpeechNetworkKind):
+    """wav2vec 2.0, built without its network."""
+
+    def build(self, spec: SoundExtractorSpec, parameters: object, device: str) -> QuickSound:
+        """See `QuickSound`."""
+        return QuickSound(spec)
 
 
 def matrix(rows: int, columns: int) -> NDArray[np.float32]:
@@ -147,8 +163,8 @@ def add_stand_ins(place: Workplace) -> Workplace:
         for name in names
         if "sound" in name
     ]
-    register(*faces)(QuickFace)
-    register(*sounds)(QuickSound)
+    register(*(QuickFaceKind(spec, entry_of(weights.name)) for spec in faces))
+    register(*(QuickSoundKind(spec, entry_of(weights.name)) for spec in sounds))
     return replace(place, profile=replace(place.profile, extractors=(*faces, *sounds)))
 
 

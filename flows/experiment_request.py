@@ -12,7 +12,6 @@ from affstore.flows.config.heads import named
 from affstore.flows.config.run_config import RunConfig
 from affstore.flows.request import Request, request_of
 from affstore.models.ensembles.spec import with_heads_renamed
-from affstore.models.extractor_specs import FaceExtractorSpec
 from affstore.models.extractors.registry import spec_of
 from affstore.models.extractors.untrained import resolve_weights
 from affstore.models.faces.specs import DetectorSpec
@@ -165,8 +164,8 @@ def _kinds(rows: Iterable[Experiment]) -> set[str]:
     """The kinds of crop folders that rows want."""
     required = {row.requires for row in rows} - {""}
     specs = (spec_of(part.extractor) for row in rows for head in row.heads for part in head.inputs)
-    faces = {spec.faces for spec in specs if isinstance(spec, FaceExtractorSpec)}
-    return (faces | required) - {DetectorSpec().name}
+    faces = {spec.faces for spec in specs}
+    return (faces | required) - {DetectorSpec().name, ""}
 
 
 def _heads(rows: Iterable[Experiment]) -> tuple[HeadRun, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import ClassVar, Literal
@@ -14,6 +15,9 @@ from affstore.store.contract.records import Provenance, provenance_of
 
 Precision = Literal["float32", "bfloat16"]
 Resize = Literal["pil_bilinear", "pil_bicubic", "pil_lanczos"]
+
+CROP_KIND = re.compile(r"[a-z][a-z0-9_]*")
+"""How a kind of crop folder is written."""
 
 _BLOCKS = re.compile(r"blocks(\d+)")
 _WINDOWS = re.compile(r"windows(\d+)-(\d+)")
@@ -27,7 +31,7 @@ class WeightsRef:
     """Which parameters a network runs with.
 
     Attributes:
-        name: the entry of `models/weights/registry.yaml`.
+        name: of the entry that the extractor's kind brings.
         sha256: digest of the parameters themselves; empty in a registered spec, filled in before any key is made.
         trained: False for seeded, untrained parameters.
         official: whether they were read from a file with the published digest; equal parameters are equal numbers,
@@ -69,6 +73,7 @@ class FaceExtractorSpec:
     """
 
     KIND: ClassVar[str] = "face extractor"
+    SENSE: ClassVar[Literal["face", "sound"]] = "face"
 
     name: str
     version: int
@@ -84,6 +89,29 @@ class FaceExtractorSpec:
     resize: Resize = "pil_bilinear"
     float32_stages: int = 0
     faces: str = "mtcnn"
+
+    @property
+    def arrays(self) -> tuple[str, ...]:
+        """The arrays that it gives of a face."""
+        return ("embedding", *_if(self.logits, "logits"), *_if(self.valence_arousal, "valence_arousal"))
+
+    @property
+    def row_width(self) -> int:
+        """Numbers a row: the embedding, and what the network says beside it."""
+        return self.width + len(self.logits or ()) + 2 * self.valence_arousal
+
+    def varied(self, variant: str) -> FaceExtractorSpec:
+        """The same network on faces of a kind of crop folder, as in `--crops KIND=FOLDER`.
+
+        Raises:
+            SpecError: there can be no such kind.
+        """
+        if not CROP_KIND.fullmatch(variant):
+            raise SpecError(
+                f"'{self.name}@{variant}' should name a kind of crop folder, in small letters, as in "
+                f"'{self.name}@cropped_aligned'."
+            )
+        return replace(self, name=f"{self.name}@{variant}", faces=variant)
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +179,9 @@ class SoundExtractorSpec:
     """
 
     KIND: ClassVar[str] = "sound extractor"
+    SENSE: ClassVar[Literal["face", "sound"]] = "sound"
+    faces: ClassVar[str] = ""
+    """It takes none from anywhere."""
 
     name: str
     version: int
@@ -168,7 +199,28 @@ class SoundExtractorSpec:
     engine: str = "torch"
     resampler: Literal["swresample", "resampy", "resampy_0.2"] = "swresample"
 
-    def varied(self, word: str) -> SoundExtractorSpec:
+    @property
+    def arrays(self) -> tuple[str, ...]:
+        """The arrays that it gives of a sound."""
+        return ("embedding", *_if(self.logits, "logits"), *_if(self.affect, "affect"))
+
+    @property
+    def row_width(self) -> int:
+        """Numbers a row: the embedding, and what the network says beside it."""
+        return self.width + len(self.logits or ()) + 3 * self.affect
+
+    def varied(self, variant: str) -> SoundExtractorSpec:
+        """The spec changed by the words of a variant's name, joined by `+`.
+
+        Raises:
+            SpecError: it has no such variant.
+        """
+        spec = replace(self, name=f"{self.name}@{variant}")
+        for word in variant.split("+"):
+            spec = spec.changed_by(word)
+        return spec
+
+    def changed_by(self, word: str) -> SoundExtractorSpec:
         """The spec changed by one word of a variant's name.
 
         Args:
@@ -190,3 +242,27 @@ class SoundExtractorSpec:
 
 
 ExtractorSpec = FaceExtractorSpec | SoundExtractorSpec
+
+
+def faces_among(specs: Iterable[ExtractorSpec]) -> tuple[FaceExtractorSpec, ...]:
+    """The face networks."""
+    return tuple(spec for spec in specs if isinstance(spec, FaceExtractorSpec))
+
+
+def sounds_among(specs: Iterable[ExtractorSpec]) -> tuple[SoundExtractorSpec, ...]:
+    """The sound networks."""
+    return tuple(spec for spec in specs if isinstance(spec, SoundExtractorSpec))
+
+
+def split_variant(name: str) -> tuple[str, str]:
+    """An extractor's name and its variant, empty for the extractor as it is registered.
+
+    Variants are written behind `@`: `emotieffnet_b0@cropped_aligned`, `wav2vec2_base_960h@blocks300+notebook`. Each is
+    stored beside its siblings under the whole name, so that one store can hold them all.
+    """
+    plain, _, variant = name.partition("@")
+    return plain, variant
+
+
+def _if(given: object, array: str) -> tuple[str, ...]:
+    return (array,) if given else ()

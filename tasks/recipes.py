@@ -6,7 +6,7 @@ from collections.abc import Hashable, Sequence
 from functools import cache
 from typing import Any
 
-from affstore.models.extractor_specs import ExtractorSpec, FaceExtractorSpec
+from affstore.models.extractor_specs import ExtractorSpec
 from affstore.models.faces.specs import DetectorSpec, TrackingSpec
 from affstore.models.labels.base import FORMATS, LabelFile
 from affstore.models.media.pictures import PICTURES
@@ -39,7 +39,7 @@ def cropped_face(digest: str, source_key: str, subject: str) -> dict[str, Any]:
 
 def feature(extractor: ExtractorSpec, parent_key: str) -> dict[str, Any]:
     """An embedding: of a face, or of a source's sound."""
-    if isinstance(extractor, FaceExtractorSpec):
+    if extractor.SENSE == "face":
         return {"extractor": _canonical(extractor), "face": parent_key}
     return {"extractor": _canonical(extractor), "sound": _canonical(SOUND), "source": parent_key}
 

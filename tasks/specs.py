@@ -11,7 +11,13 @@ from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from affstore.models.extractor_specs import ExtractorSpec, FaceExtractorSpec, SoundExtractorSpec
+from affstore.models.extractor_specs import (
+    ExtractorSpec,
+    FaceExtractorSpec,
+    SoundExtractorSpec,
+    faces_among,
+    sounds_among,
+)
 from affstore.models.extractors.registry import spec_of
 from affstore.models.faces.specs import DetectorSpec, TrackingSpec
 from affstore.models.heads.contract import HeadSpec
@@ -59,7 +65,7 @@ class Profile:
     @property
     def faces(self) -> tuple[FaceExtractorSpec, ...]:
         """The face networks."""
-        return tuple(spec for spec in self.extractors if isinstance(spec, FaceExtractorSpec))
+        return faces_among(self.extractors)
 
     def faces_from(self, producer: str) -> tuple[FaceExtractorSpec, ...]:
         """The face networks that take their faces from a detector, or from a kind of crop folder."""
@@ -88,7 +94,7 @@ class Profile:
     @property
     def sounds(self) -> tuple[SoundExtractorSpec, ...]:
         """The sound networks."""
-        return tuple(spec for spec in self.extractors if isinstance(spec, SoundExtractorSpec))
+        return sounds_among(self.extractors)
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,8 +196,7 @@ class HeadRun:
     def faces_of(self, part: Input) -> str:
         """Where the faces of an input come from: a detector or a kind of crop folder; empty for sound."""
         meant = next((spec for spec in self.extractors if spec.name == part.extractor), None)
-        spec = meant or spec_of(part.extractor)
-        return spec.faces if isinstance(spec, FaceExtractorSpec) else ""
+        return (meant or spec_of(part.extractor)).faces
 
     @property
     def faces(self) -> str:

@@ -21,6 +21,7 @@ import torch
 
 from affstore.flows.cli import app, call
 from affstore.models.demo.corpus import CorpusSpec, write_corpus
+from affstore.models.extractors.face.emotieffnet import B0 as EFFICIENTNET_B0
 from affstore.models.weights import architectures
 from affstore.models.weights.untrained import draw
 
@@ -106,8 +107,8 @@ def here(tmp_path_factory) -> Path:
     configuration.write_text(small.replace("/data/affwild2", str(folder / "affwild2")), encoding="utf-8")
     weights = folder / "Downloads" / "enet_b0_8_best_vgaf.pt"
     weights.parent.mkdir()
-    network = architectures.build("efficientnet_b0", 8)
-    network.load_state_dict(draw(architectures.layout("efficientnet_b0", 8), seed=3), assign=True)
+    network = architectures.build(EFFICIENTNET_B0, 8)
+    network.load_state_dict(draw(architectures.layout(EFFICIENTNET_B0, 8), seed=3), assign=True)
     network.classifier = torch.nn.Sequential(network.classifier)
     torch.save(network, weights)
     return folder

@@ -14,9 +14,9 @@ from PIL import Image
 
 from affstore.models.extractors import registry
 from affstore.models.extractors.face.emotieffnet import EMOTIEFFNET_B0, MT_EMOTIEFFNET_B0
+from affstore.models.extractors.registry import entry_of
 from affstore.models.weights.calibration import pictures
 from affstore.models.weights.convert import read_published
-from affstore.models.weights.registry import entry_of
 from affstore.models.weights.untrained import SEED
 from affstore.store.contract.errors import ArchitectureError, SpecError
 

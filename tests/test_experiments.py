@@ -21,6 +21,7 @@ from affstore.flows.server import prefect_server
 from affstore.flows.watch import Screen
 from affstore.models.challenge_file import read_submission
 from affstore.models.demo.corpus import CorpusSpec, write_corpus
+from affstore.models.extractors.registry import entry_of
 from affstore.models.heads.mlp.spec import EXPR_MLP
 from affstore.models.heads.splits import Folds
 from affstore.models.weights.folder import default_folder
@@ -226,7 +227,7 @@ def test_a_row_whose_weights_are_missing_says_which_and_stops_no_other(shared, t
     with pytest.raises(WeightsMissingError, match="enet_b0_8_best_vgaf"):
         experiments_request(config, both, ExperimentsOptions())
     published = shared / "reference_outputs" / "enet_b0_8_best_vgaf.pt"
-    default_folder().import_file("enet_b0_8_best_vgaf", published, any_digest=True)
+    default_folder().import_file(entry_of("enet_b0_8_best_vgaf"), published, any_digest=True)
     request = experiments_request(config, both, ExperimentsOptions())
     assert [row.name for row in request.rows] == ["abaw6/table5/emotieffnet"]
     (refused,) = request.refused

@@ -18,11 +18,13 @@ from torch import nn
 
 from affstore.models.extractor_specs import FaceExtractorSpec
 from affstore.models.extractors import registry
+from affstore.models.extractors.face.ddamfn import NETWORK as DDAMFN_NETWORK
+from affstore.models.extractors.registry import entry_of
+from affstore.models.extractors.untrained import resolve_weights
 from affstore.models.weights import architectures
 from affstore.models.weights.calibration import pictures
 from affstore.models.weights.convert import read_published
 from affstore.models.weights.folder import WeightsFolder
-from affstore.models.weights.registry import entry_of
 from affstore.models.weights.untrained import SEED
 from affstore.store.contract.errors import ArchitectureError, SpecError, WeightsError, WeightsMissingError
 from affstore.store.contract.labels import AFFECTNET_8, AFFECTNET_8_NUMBERED, EXPR
@@ -156,7 +158,7 @@ def leftovers(outputs: int) -> dict[str, tuple[int, ...]]:
 
 def ddamfn_shapes(outputs: int) -> dict[str, tuple[int, ...]]:
     """The author's whole layout, from ours."""
-    ours = {name: slot.shape for name, slot in architectures.layout("ddamfn", outputs).items()}
+    ours = {name: slot.shape for name, slot in architectures.layout(DDAMFN_NETWORK, outputs).items()}
     assert not ours.keys() & leftovers(outputs).keys()
     return ours | leftovers(outputs)
 
@@ -203,14 +205,14 @@ def test_ddamfn_and_what_is_left_out_of_it_are_the_authors_layout(outputs):
 
 def test_ddamfn_computes_what_the_authors_network_computes():
     # The numbers below are what the author's own code at the pinned commit gives, in float64, for these parameters.
-    network = architectures.build("ddamfn", 8)
-    network.load_state_dict(architectures.rename("ddamfn", filled(ddamfn_shapes(8))), assign=True)
+    network = architectures.build(DDAMFN_NETWORK, 8)
+    network.load_state_dict(architectures.rename(DDAMFN_NETWORK, filled(ddamfn_shapes(8))), assign=True)
     ramp = np.linspace(-1, 1, 112)
     picture = np.stack(
         [ramp[:, None] * ramp, np.sin(5 * ramp)[:, None] + 0 * ramp, np.cos(9 * ramp)[None] * ramp[:, None]]
     )
     two = torch.from_numpy(np.stack([picture, picture[:, ::-1] ** 2]).astype(np.float32))
-    staged = architectures.staged("ddamfn", network)
+    staged = architectures.staged(DDAMFN_NETWORK, network)
     with torch.inference_mode():
         embedding = staged.run(two)
         logits = staged.classifier(embedding)
@@ -227,10 +229,10 @@ def test_ddamfn_computes_what_the_authors_network_computes():
 def test_a_checkpoint_of_the_authors_is_imported_and_runs(tmp_path):
     folder, name = WeightsFolder(tmp_path / "weights"), "ddamfn"
     published = filled(ddamfn_shapes(8))
-    record = folder.import_file(name, checkpoint(tmp_path / "checkpoint.pth", published)).record
+    record = folder.import_file(entry_of(name), checkpoint(tmp_path / "checkpoint.pth", published)).record
     assert (record.trained, record.official) == (True, False)
-    kept = folder.load(folder.resolve(registry.spec_of(name).weights).sha256)
-    assert kept.keys() == architectures.layout("ddamfn", 8).keys()
+    kept = folder.load(resolve_weights(folder, registry.spec_of(name).weights).sha256)
+    assert kept.keys() == architectures.layout(DDAMFN_NETWORK, 8).keys()
     assert all(torch.equal(kept[parameter], published[parameter]) for parameter in kept)
     crops = pictures(2, 112, seed=3)
     found = registry.build_face(registry.spec_of(name), kept).embed(crops)
@@ -244,7 +246,9 @@ def test_what_nothing_is_computed_with_does_not_count(tmp_path):
     folder = WeightsFolder(tmp_path / "weights")
     digests = set()
     for parameters in (whole, bare):
-        digests.add(folder.import_file("mt_ddamfn", checkpoint(tmp_path / "one.pth", parameters)).record.sha256)
+        digests.add(
+            folder.import_file(entry_of("mt_ddamfn"), checkpoint(tmp_path / "one.pth", parameters)).record.sha256
+        )
     assert len(digests) == 1
 
 
@@ -253,7 +257,7 @@ def test_a_public_checkpoint_with_other_bytes_is_not_the_published_one(tmp_path)
     entry = entry_of("ddamfn_affectnet8")
     assert not read_published(path, entry).keys() & leftovers(8).keys()
     with pytest.raises(WeightsError):
-        WeightsFolder(tmp_path / "weights").import_file(entry.name, path)
+        WeightsFolder(tmp_path / "weights").import_file(entry, path)
 
 
 @pytest.mark.parametrize("name", ["ddamfn", "mt_ddamfn"])
@@ -264,7 +268,7 @@ def test_a_file_that_is_not_public_is_asked_for_in_one_sentence(tmp_path, name):
         folder.pull(entry)
     assert str(no.value).count(". ") == 0
     with pytest.raises(WeightsMissingError, match=rf"import {name} FILE.*--weights untrained"):
-        folder.resolve(registry.spec_of(name).weights)
+        resolve_weights(folder, registry.spec_of(name).weights)
 
 
 def test_the_public_checkpoints_lie_where_the_authors_tree_has_them():
@@ -408,7 +412,7 @@ def a_kernel(parameters: dict[str, torch.Tensor]) -> str:
 def test_missing_superfluous_and_nan_parameters_are_named(broken, name):
     entry = entry_of(name)
     assert read_published(broken(name, lambda parameters: None), entry)
-    with pytest.raises(ArchitectureError, match=rf"'{name}' should be a {entry.architecture} .* is missing"):
+    with pytest.raises(ArchitectureError, match=rf"'{name}' should be a {entry.architecture.name} .* is missing"):
         read_published(broken(name, lambda parameters: parameters.pop(a_kernel(parameters))), entry)
     with pytest.raises(ArchitectureError, match=r"dreams\.weight is superfluous"):
         read_published(broken(name, lambda parameters: parameters.update({"dreams.weight": torch.zeros(2)})), entry)
@@ -436,6 +440,6 @@ def test_an_eight_class_checkpoint_is_no_multi_task_one(tmp_path):
     with pytest.raises(ArchitectureError, match=r"fc.weight is float32 \[8, 512\], not float32 \[10, 512\]"):
         read_published(path, entry_of("mt_ddamfn"))
     spec = dataclasses.replace(registry.spec_of("ddamfn"), valence_arousal=True)
-    parameters = architectures.rename("ddamfn", filled(ddamfn_shapes(8)))
+    parameters = architectures.rename(DDAMFN_NETWORK, filled(ddamfn_shapes(8)))
     with pytest.raises(SpecError, match=r"\(512, 10\)"):
         registry.build_face(spec, parameters)

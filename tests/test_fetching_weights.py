@@ -22,14 +22,18 @@ import torch
 
 from affstore.flows.cli import call
 from affstore.models.extractor_specs import WeightsRef
-from affstore.models.weights import architectures, folder, registry
+from affstore.models.extractors import registry
+from affstore.models.extractors.face.emotieffnet import B0 as EFFICIENTNET_B0
+from affstore.models.extractors.registry import entries, entry_of
+from affstore.models.extractors.untrained import resolve_weights
+from affstore.models.weights import architectures, folder
 from affstore.models.weights import download as downloading
 from affstore.models.weights.digests import FileDigests, Trust, digests_of
 from affstore.models.weights.download import download
+from affstore.models.weights.entry import WeightsEntry
 from affstore.models.weights.folder import WeightsFolder
 from affstore.models.weights.licences import accept, accepted, needs_acceptance
 from affstore.models.weights.parameters import digest_parameters
-from affstore.models.weights.registry import WeightsEntry, entries, entry_of
 from affstore.models.weights.untrained import UntrainedRecipe, draw
 from affstore.store.contract.errors import WeightsDigestError, WeightsError, WeightsMissingError
 
@@ -39,7 +43,7 @@ BYTES = bytes(range(256)) * 4000
 
 @pytest.fixture(scope="module")
 def parameters() -> dict[str, torch.Tensor]:
-    return draw(architectures.layout("efficientnet_b0", 8), seed=3)
+    return draw(architectures.layout(EFFICIENTNET_B0, 8), seed=3)
 
 
 @pytest.fixture(scope="module")
@@ -478,7 +482,6 @@ LIMITED = "wav2vec2_large_msp_dim"
 def limited(monkeypatch, published, tmp_path) -> WeightsEntry:
     """The first entry under a licence that limits its use, in the registry's place."""
     entry = entry_for(published, "http://127.0.0.1:9/none", licence="CC-BY-NC-SA-4.0")
-    monkeypatch.setattr(folder, "entry_of", lambda name: entry)
     monkeypatch.setattr(registry, "entry_of", lambda name: entry)
     monkeypatch.setenv("AFFSTORE_WEIGHTS", str(tmp_path / "weights"))
     monkeypatch.delenv("AFFSTORE_MIRROR", raising=False)
@@ -497,20 +500,20 @@ def test_nothing_is_fetched_imported_or_used_before_its_licence_is_accepted(kept
     for act in (
         lambda: kept.pull(limited),
         lambda: kept.pull(limited, mirror=published.parent),
-        lambda: kept.import_file(NAME, published),
-        lambda: kept.resolve(WeightsRef(NAME)),
-        lambda: kept.resolve(WeightsRef(NAME, "0" * 64)),
+        lambda: kept.import_file(registry.entry_of(NAME), published),
+        lambda: resolve_weights(kept, WeightsRef(NAME)),
+        lambda: resolve_weights(kept, WeightsRef(NAME, "0" * 64)),
     ):
         with pytest.raises(WeightsError, match=rf"CC-BY-NC-SA-4\.0.*`affstore weights pull {NAME} --accept-licence`"):
             act()
     assert not kept.root.exists()
     accept(kept.root, limited)
-    kept.import_file(NAME, published)
-    assert kept.resolve(WeightsRef(NAME)).trained
+    kept.import_file(registry.entry_of(NAME), published)
+    assert resolve_weights(kept, WeightsRef(NAME)).trained
 
 
 def test_untrained_parameters_need_no_licence(kept, limited):
-    recipe = UntrainedRecipe(NAME, "tiny", 1, 0)
+    recipe = UntrainedRecipe(registry.spec_of("emotieffnet_b0"), 0)
     found = kept.resolve_untrained(WeightsRef(NAME), recipe, lambda: {"a": torch.ones(2)})
     assert not found.trained
 

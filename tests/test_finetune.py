@@ -23,6 +23,8 @@ from affstore.models.evaluation.metrics import accuracy
 from affstore.models.evaluation.thresholds import decide
 from affstore.models.extractor_specs import FaceExtractorSpec
 from affstore.models.extractors import registry
+from affstore.models.extractors.face.emotieffnet import B0 as EFFICIENTNET_B0
+from affstore.models.extractors.registry import entry_of
 from affstore.models.faces.crop_folder import Listing
 from affstore.models.faces.crops import crop
 from affstore.models.heads.class_weights import class_weights
@@ -38,7 +40,6 @@ from affstore.models.media.video import frames, probe
 from affstore.models.networks.staged import Staged, chain
 from affstore.models.weights import architectures
 from affstore.models.weights.folder import WeightsFolder
-from affstore.models.weights.registry import entry_of
 from affstore.models.weights.untrained import draw
 from affstore.store.contract.errors import (
     AnnotationError,
@@ -78,23 +79,25 @@ class Toy(nn.Module):
         return Staged((chain(self.stem, self.stem_norm, nn.ReLU()), pooled), self.fc, WIDTH)
 
 
+TOY_NETWORK = architectures.Architecture("toy", Toy, staged=lambda network: network.staged())
+
+
 @pytest.fixture
 def toy(monkeypatch):
     """The toy network stands where EfficientNet-B0 is looked up."""
     use_toy(monkeypatch.setitem)
-    yield
-    architectures.layout.cache_clear()
 
 
 def use_toy(put) -> None:
-    architecture = architectures.Architecture(Toy, str, lambda network: network.staged())
-    put(architectures._ARCHITECTURES, "efficientnet_b0", architecture)
-    architectures.layout.cache_clear()
+    for name in registry.names():
+        kind = registry.EXTRACTORS.get(name)
+        if kind.entry.architecture == EFFICIENTNET_B0:
+            put(registry.EXTRACTORS._things, name, replace(kind, entry=replace(kind.entry, architecture=TOY_NETWORK)))
 
 
 def colour_blind() -> dict[str, torch.Tensor]:
     """Pre-trained parameters that see the sum of red, green and blue."""
-    state = draw(architectures.layout("efficientnet_b0", 8), 0)
+    state = draw(architectures.layout(TOY_NETWORK, 8), 0)
     state["stem.weight"] = state["stem.weight"].mean(1, keepdim=True).expand(-1, 3, -1, -1).clone()
     return state
 
@@ -170,7 +173,7 @@ def test_every_layer_is_trained_and_the_given_parameters_stay_as_they_are(toy):
 
 def test_the_start_of_a_network_with_other_outputs_is_its_layers_without_its_classifier(toy):
     spec = replace(TOY, weights=registry.spec_of("mt_emotieffnet_b0").weights)
-    parameters = draw(architectures.layout("efficientnet_b0", 10), 0)
+    parameters = draw(architectures.layout(TOY_NETWORK, 10), 0)
     head = fit_finetuned(quick(epochs=1), spec, parameters, coloured(40, 0), coloured(20, 1))
     assert head.parameters["fc.weight"].shape == (8, WIDTH)
     with pytest.raises(ArchitectureError, match=r"with 10 outputs, but fc\.weight is .*\[8, 12\]"):

@@ -20,6 +20,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from affstore.models.extractors.registry import entry_of
 from affstore.models.weights.untrusted.archive import read_torch_file
 from affstore.models.weights.untrusted.keras_files import read_gzipped_keras
 from affstore.models.weights.untrusted.pickles import read_pickle
@@ -253,7 +254,7 @@ def test_a_refused_file_leaves_nothing_behind(tmp_path, monkeypatch):
     build, refusal = PICKLES["reduce system"]
     path = write(tmp_path / "a.pt", zip_of(replace(PICKLE, data=build(tmp_path / "canary")), STORAGE))
     with pytest.raises(UnsafePickleError, match=refusal):
-        folder.import_file("enet_b0_8_best_vgaf", path, any_digest=True)
+        folder.import_file(entry_of("enet_b0_8_best_vgaf"), path, any_digest=True)
     assert not folder.status("enet_b0_8_best_vgaf").present
     assert not (tmp_path / "canary").exists()
     assert not list((tmp_path / "weights").rglob("*.safetensors"))

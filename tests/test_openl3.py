@@ -19,13 +19,14 @@ from affstore.models.extractor_specs import Segmenting, blocks, whole
 from affstore.models.extractors import registry
 from affstore.models.extractors.audio.align import vectors_clock
 from affstore.models.extractors.audio.openl3 import plan_windows
+from affstore.models.extractors.audio.openl3_spec import NETWORK as OPENL3_NETWORK
 from affstore.models.extractors.audio.openl3_spec import OPENL3, openl3_spec
+from affstore.models.extractors.registry import entry_of
 from affstore.models.media.resample import FILTERS, resampled
 from affstore.models.media.sound import read_sound, sound_facts
 from affstore.models.networks.spectrogram import _hann, mel_filters, openl3_spectrogram, spectrogram
 from affstore.models.weights.architectures import layout
 from affstore.models.weights.convert import read_published
-from affstore.models.weights.registry import entry_of
 from affstore.models.weights.untrained import draw
 from affstore.store.contract.errors import ArchitectureError, SpecError, WeightsError
 from tests.factories import odd_sounds
@@ -57,7 +58,7 @@ def published(shared):
 
 @pytest.fixture(scope="module")
 def drawn():
-    return draw(layout("openl3", 0), 0)
+    return draw(layout(OPENL3_NETWORK, 0), 0)
 
 
 @pytest.fixture(scope="module")
@@ -366,7 +367,7 @@ def test_the_published_files_are_pinned():
     assert len({entry.git_blob_sha1 for entry in entries}) == 6
     for entry in entries:
         assert entry.url.endswith(f"/c2321e8c1e68213357431f1868380a0ef224ce03/{entry.file}")
-        assert (entry.licence, entry.architecture, entry.format) == ("CC-BY-4.0", "openl3", "keras_h5_gz")
+        assert (entry.licence, entry.architecture, entry.format) == ("CC-BY-4.0", OPENL3_NETWORK, "keras_h5_gz")
     assert {spec.weights.name for spec in OPENL3} == {entry.name for entry in entries}
 
 

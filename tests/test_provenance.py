@@ -10,6 +10,7 @@ import pytest
 
 from affstore import FeatureStore, catalogue
 from affstore.flows.cli import call
+from affstore.models.extractors.face.mobilefacenet import NETWORK as MOBILEFACENET
 from affstore.models.weights import architectures
 from affstore.models.weights.untrained import draw
 from affstore.store.contract.keys import key_of
@@ -28,7 +29,7 @@ def added(tmp_path_factory):
     folder = tmp_path_factory.mktemp("provenance")
     patch = pytest.MonkeyPatch()
     patch.setenv("AFFSTORE_WEIGHTS", str(folder / "weights"))
-    torch.save(draw(architectures.layout("mobilefacenet", 10), seed=5), folder / "own.pt")
+    torch.save(draw(architectures.layout(MOBILEFACENET, 10), seed=5), folder / "own.pt")
     write_video(folder / "clip.mp4", [np.full((48, 64, 3), 9 * i, np.uint8) for i in range(5)])
     assert call(["weights", "import", NAME, str(folder / "own.pt"), "--any-digest"]) == 0
     arguments = ["add", str(folder / "clip.mp4"), "-e", EXTRACTOR, "--engine", "torch", "--precision", "float32"]

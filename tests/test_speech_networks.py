@@ -22,11 +22,12 @@ from transformers import (
 from affstore.models.extractor_specs import Segmenting, WeightsRef, blocks, whole
 from affstore.models.extractors import registry
 from affstore.models.extractors.audio.network import SpeechNetwork
+from affstore.models.extractors.registry import entry_of
+from affstore.models.extractors.untrained import resolve_weights
 from affstore.models.media.sound import read_sound
 from affstore.models.networks.speech import Features, speech
 from affstore.models.weights import architectures
 from affstore.models.weights.folder import default_folder
-from affstore.models.weights.registry import entry_of
 from affstore.store.contract.errors import ArchitectureError, DeviceMemoryError, SpecError
 from tests.factories import odd_sounds
 
@@ -286,7 +287,7 @@ def test_the_affect_of_silence_is_what_its_authors_publish():
     if held is None or not held.official:
         pytest.skip(f"needs the official weights: `affstore weights pull wav2vec2_large_msp_dim` ({OFFICIAL.root})")
     spec = registry.spec_of("wav2vec2_large_msp_dim")
-    ref = OFFICIAL.resolve(spec.weights)
+    ref = resolve_weights(OFFICIAL, spec.weights)
     extractor = registry.build_sound(replace(spec, weights=ref), OFFICIAL.load(ref.sha256))
     affect = extractor.embed(np.zeros(RATE, np.float32)).affect
     np.testing.assert_allclose(affect[0], [0.5460754, 0.6062266, 0.40431657], atol=1e-4)
@@ -322,7 +323,7 @@ def test_published_names_become_ours(name, inside):
         front, dot, end = parameter.partition("parametrizations.")
         published[inside + front + old[dot + end] if dot else inside + parameter] = parameter
     published |= {"lm_head.weight": None, "lm_head.bias": None, f"{inside or 'hubert.'}masked_spec_embed": None}
-    assert {old: new for old in published if (new := speech(entry.architecture).rename(old)) is not None} == {
+    assert {old: new for old in published if (new := speech(entry.architecture.name).rename(old)) is not None} == {
         old: new for old, new in published.items() if new is not None
     }
 

@@ -10,6 +10,8 @@ from safetensors.torch import save_file
 
 from affstore.models.engines.torch_network import normalised
 from affstore.models.extractors import registry
+from affstore.models.extractors.registry import entry_of
+from affstore.models.extractors.untrained import resolve_weights
 from affstore.models.weights.calibration import pictures
 from affstore.models.weights.folder import WeightsFolder
 from affstore.store.contract.errors import AffstoreError, ArchitectureError, SpecError, UnknownNameError
@@ -91,18 +93,20 @@ def test_published_weights_are_imported_without_their_classifier(tmp_path):
     whole = timm.create_model("resnet18", num_classes=1000).state_dict()
     save_file(whole, tmp_path / "model.safetensors")
     folder = WeightsFolder(tmp_path / "weights")
-    record = folder.import_file("timm/resnet18.a1_in1k", tmp_path / "model.safetensors", any_digest=True).record
+    record = folder.import_file(
+        entry_of("timm/resnet18.a1_in1k"), tmp_path / "model.safetensors", any_digest=True
+    ).record
     parameters = folder.load(record.sha256)
     assert not record.official
     assert set(whole) - set(parameters) == {"fc.weight", "fc.bias"}
-    ref = folder.resolve(registry.spec_of("timm/resnet18").weights)
+    ref = resolve_weights(folder, registry.spec_of("timm/resnet18").weights)
     assert ref.sha256 == record.sha256
 
 
 def test_weights_of_another_model_are_refused(tmp_path):
     save_file(timm.create_model("resnet34", num_classes=10).state_dict(), tmp_path / "model.safetensors")
     with pytest.raises(ArchitectureError, match="resnet26"):
-        WeightsFolder(tmp_path).import_file("timm/resnet26", tmp_path / "model.safetensors", any_digest=True)
+        WeightsFolder(tmp_path).import_file(entry_of("timm/resnet26"), tmp_path / "model.safetensors", any_digest=True)
 
 
 def test_a_name_with_a_slash_has_one_place_in_the_store():

@@ -19,11 +19,14 @@ import torch
 
 from affstore.models.extractor_specs import WeightsRef
 from affstore.models.extractors import registry as extractors
+from affstore.models.extractors.face.emotieffnet import B0 as EFFICIENTNET_B0
+from affstore.models.extractors.face.emotieffnet import B2 as EFFICIENTNET_B2
 from affstore.models.extractors.face.emotieffnet import EMOTIEFFNET_B0
+from affstore.models.extractors.registry import entries, entry_of
 from affstore.models.extractors.untrained import recipe_of, resolve_weights
 from affstore.models.weights import architectures, folder
+from affstore.models.weights.entry import WeightsEntry
 from affstore.models.weights.folder import WeightsFolder, digest_parameters
-from affstore.models.weights.registry import WeightsEntry, entries, entry_of
 from affstore.models.weights.untrained import SEED, draw
 from affstore.models.weights.untrusted.archive import read_torch_file
 from affstore.store.contract.errors import (
@@ -42,13 +45,13 @@ REF = WeightsRef(NAME)
 
 @pytest.fixture(scope="module")
 def parameters() -> dict[str, torch.Tensor]:
-    return draw(architectures.layout("efficientnet_b0", 8), seed=3)
+    return draw(architectures.layout(EFFICIENTNET_B0, 8), seed=3)
 
 
 @pytest.fixture(scope="module")
 def published(tmp_path_factory, parameters) -> Path:
     """A file in a published layout: a whole module, its classifier in a Sequential."""
-    network = architectures.build("efficientnet_b0", 8)
+    network = architectures.build(EFFICIENTNET_B0, 8)
     network.load_state_dict(parameters, assign=True)
     network.classifier = torch.nn.Sequential(network.classifier)
     path = tmp_path_factory.mktemp("published") / entry_of(NAME).file
@@ -101,8 +104,8 @@ def test_listing_extractors_weights_and_their_status_imports_nothing_heavy(tmp_p
     code = (
         "import sys, pathlib; from affstore.models.weights.folder import WeightsFolder; "
         "from affstore.models.extractors import registry; "
-        "from affstore.models.weights.registry import entries; f = WeightsFolder(pathlib.Path(sys.argv[1])); "
-        "[f.status(n) for n in entries()]; registry.names(); "
+        "f = WeightsFolder(pathlib.Path(sys.argv[1])); "
+        "[f.status(n) for n in registry.entries()]; registry.names(); "
         "print(sorted({'torch', 'timm', 'transformers', 'skimage', 'tensorflow'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code, tmp_path], capture_output=True, text=True, check=True)
@@ -149,24 +152,24 @@ def test_the_published_reference_layouts_read_without_their_classes(shared):
 
 
 def test_a_published_file_is_kept_as_its_parameters(kept, published, parameters, monkeypatch):
-    monkeypatch.setattr(folder, "entry_of", lambda name: entry_for(published))
-    status = kept.import_file(NAME, published)
+    monkeypatch.setattr(extractors, "entry_of", lambda name: entry_for(published))
+    status = kept.import_file(extractors.entry_of(NAME), published)
     assert status.present
     assert (status.record.official, status.record.trained) == (True, True)
     assert status.record.sha256 == digest_parameters(parameters)
     found = kept.load(status.record.sha256)
     assert all(torch.equal(found[name], tensor) for name, tensor in parameters.items())
-    assert kept.resolve(REF) == WeightsRef(NAME, status.record.sha256, trained=True)
-    assert kept.verify(NAME) == status
+    assert resolve_weights(kept, REF) == WeightsRef(NAME, status.record.sha256, trained=True)
+    assert kept.verify(extractors.entry_of(NAME)) == status
 
 
 def test_other_numbers_are_taken_on_purpose_only_and_the_record_says_so(kept, published):
     with pytest.raises(WeightsDigestError, match="is not the published file"):
-        kept.import_file(NAME, published)
+        kept.import_file(extractors.entry_of(NAME), published)
     assert not kept.status(NAME).present
-    record = kept.import_file(NAME, published, any_digest=True).record
+    record = kept.import_file(extractors.entry_of(NAME), published, any_digest=True).record
     assert (record.provenance, record.source) == ("unofficial", str(published))
-    ref = kept.resolve(REF)
+    ref = resolve_weights(kept, REF)
     assert ref.provenance == "unofficial"
     assert key_of(ref) == key_of(dataclasses.replace(ref, official=True)), "equal parameters are equal numbers"
 
@@ -174,17 +177,17 @@ def test_other_numbers_are_taken_on_purpose_only_and_the_record_says_so(kept, pu
 def test_a_user_may_say_which_file_it_has_to_be(kept, published):
     sha256 = hashlib.sha256(published.read_bytes()).hexdigest()
     with pytest.raises(WeightsDigestError, match=f"has the SHA-256 {sha256}, not {'0' * 64} as you asked for"):
-        kept.import_file(NAME, published, sha256="0" * 64)
+        kept.import_file(extractors.entry_of(NAME), published, sha256="0" * 64)
     with pytest.raises(WeightsDigestError, match="as you asked for"):
-        kept.import_file(NAME, published, any_digest=True, sha256="0" * 64)
-    record = kept.import_file(NAME, published, sha256=sha256.upper()).record
+        kept.import_file(extractors.entry_of(NAME), published, any_digest=True, sha256="0" * 64)
+    record = kept.import_file(extractors.entry_of(NAME), published, sha256=sha256.upper()).record
     assert (record.official, record.file_sha256) == (False, sha256)
 
 
 def test_the_digest_is_of_the_parameters_not_of_the_file(kept, published, parameters, tmp_path):
     torch.save(parameters, tmp_path / "state.pt")
-    first = kept.import_file(NAME, published, any_digest=True).record
-    second = kept.import_file(NAME, tmp_path / "state.pt", any_digest=True).record
+    first = kept.import_file(extractors.entry_of(NAME), published, any_digest=True).record
+    second = kept.import_file(extractors.entry_of(NAME), tmp_path / "state.pt", any_digest=True).record
     assert first.sha256 == second.sha256
     assert first.file_sha256 != second.file_sha256
     changed = {**parameters, "classifier.bias": parameters["classifier.bias"] + 1}
@@ -193,26 +196,26 @@ def test_the_digest_is_of_the_parameters_not_of_the_file(kept, published, parame
 
 def test_missing_weights_say_what_to_type(kept):
     with pytest.raises(WeightsMissingError) as caught:
-        kept.resolve(REF)
+        resolve_weights(kept, REF)
     for command in (f"affstore weights pull {NAME}", f"affstore weights import {NAME} FILE", "--weights untrained"):
         assert command in str(caught.value)
     with pytest.raises(WeightsMissingError):
-        kept.verify(NAME)
+        kept.verify(extractors.entry_of(NAME))
     with pytest.raises(WeightsMissingError):
-        kept.resolve(WeightsRef(NAME, "0" * 64))
+        resolve_weights(kept, WeightsRef(NAME, "0" * 64))
     with pytest.raises(WeightsMissingError):
-        kept.import_file(NAME, kept.root / "nowhere.pt")
+        kept.import_file(extractors.entry_of(NAME), kept.root / "nowhere.pt")
     with pytest.raises(UnknownNameError):
-        kept.resolve(WeightsRef("enet_b9"))
+        resolve_weights(kept, WeightsRef("enet_b9"))
 
 
 def test_a_file_that_was_cut_short_is_refused_in_one_sentence(kept, published, tmp_path):
     short = tmp_path / "short.pt"
     short.write_bytes(published.read_bytes()[:-5000])
     with pytest.raises(WeightsDigestError, match="cut short"):
-        kept.import_file(NAME, short)
+        kept.import_file(extractors.entry_of(NAME), short)
     with pytest.raises(WeightsError, match=r"short\.pt' is not a whole torch archive"):
-        kept.import_file(NAME, short, any_digest=True)
+        kept.import_file(extractors.entry_of(NAME), short, any_digest=True)
 
 
 SAVE = {"torch_module_pickle": torch.save, "safetensors": safetensors.torch.save_file}
@@ -222,11 +225,11 @@ SAVE = {"torch_module_pickle": torch.save, "safetensors": safetensors.torch.save
 def import_as(kept, tmp_path, monkeypatch, request):
     """Imports parameters that were written in each format."""
     entry = dataclasses.replace(entry_of(NAME), format=request.param)
-    monkeypatch.setattr(folder, "entry_of", lambda name: entry)
+    monkeypatch.setattr(extractors, "entry_of", lambda name: entry)
 
     def import_as(given: dict[str, torch.Tensor]):
         SAVE[request.param](given, tmp_path / "file")
-        return kept.import_file(NAME, tmp_path / "file", any_digest=True)
+        return kept.import_file(extractors.entry_of(NAME), tmp_path / "file", any_digest=True)
 
     return import_as
 
@@ -239,7 +242,7 @@ def test_every_format_holds_the_same_parameters(import_as, kept, parameters):
 
 def test_another_networks_parameters_are_refused_with_the_first_differences(import_as, parameters):
     with pytest.raises(ArchitectureError, match=r"efficientnet_b0 with 8 outputs, but .* superfluous.* and \d+ more"):
-        import_as(draw(architectures.layout("efficientnet_b2", 8), 0))
+        import_as(draw(architectures.layout(EFFICIENTNET_B2, 8), 0))
     with pytest.raises(ArchitectureError, match=r"but bn1\.bias is missing\."):
         import_as({n: t for n, t in parameters.items() if n != "bn1.bias"})
     with pytest.raises(ArchitectureError, match=r"bn1\.weight is missing; bn1\.bias is missing; .* and 2 more"):
@@ -272,10 +275,10 @@ def test_parameters_that_are_not_finite_are_refused(import_as, kept, parameters,
 def test_a_file_that_holds_no_parameters_is_refused(kept, tmp_path):
     torch.save([1, 2], tmp_path / "list.pt")
     with pytest.raises(ArchitectureError, match="holds a list"):
-        kept.import_file(NAME, tmp_path / "list.pt", any_digest=True)
+        kept.import_file(extractors.entry_of(NAME), tmp_path / "list.pt", any_digest=True)
     torch.save({}, tmp_path / "none.pt")
     with pytest.raises(ArchitectureError, match="holds a dict"):
-        kept.import_file(NAME, tmp_path / "none.pt", any_digest=True)
+        kept.import_file(extractors.entry_of(NAME), tmp_path / "none.pt", any_digest=True)
 
 
 def _nan(array):
@@ -309,17 +312,17 @@ def test_faults_in_a_file_of_keras_are_named(kept, shared, tmp_path, refusal):
         KERAS_FAULTS[refusal](file, file[layer], file[layer].attrs["weight_names"][0])
     (tmp_path / "file.h5.gz").write_bytes(gzip.compress((tmp_path / "file.h5").read_bytes(), 1))
     with pytest.raises(WeightsError, match=refusal):
-        kept.import_file("openl3_env_mel128", tmp_path / "file.h5.gz", any_digest=True)
+        kept.import_file(extractors.entry_of("openl3_env_mel128"), tmp_path / "file.h5.gz", any_digest=True)
 
 
 def test_damage_on_the_disk_is_found(kept, published):
-    status = kept.import_file(NAME, published, any_digest=True)
+    status = kept.import_file(extractors.entry_of(NAME), published, any_digest=True)
     (path,) = (kept.root / "parameters").glob("*.safetensors")
     whole = path.read_bytes()
     for damaged in (whole[:-1] + bytes([whole[-1] ^ 1]), whole[:-100], b""):
         path.write_bytes(damaged)
         with pytest.raises(WeightsDigestError, match="fetch the weights again"):
-            kept.verify(NAME)
+            kept.verify(extractors.entry_of(NAME))
     path.unlink()
     assert not kept.status(NAME).present
     with pytest.raises(WeightsMissingError):
@@ -329,7 +332,7 @@ def test_damage_on_the_disk_is_found(kept, published):
 def test_a_folder_that_cannot_be_written_is_named(published, tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(WeightsError, match="AFFSTORE_WEIGHTS"):
-        WeightsFolder(tmp_path / "file").import_file(NAME, published, any_digest=True)
+        WeightsFolder(tmp_path / "file").import_file(extractors.entry_of(NAME), published, any_digest=True)
 
 
 def test_the_default_folder_is_the_one_the_environment_names(monkeypatch, tmp_path):
@@ -341,9 +344,11 @@ def test_the_default_folder_is_the_one_the_environment_names(monkeypatch, tmp_pa
 
 def test_several_that_import_at_once_leave_one_whole_set(kept, published):
     with ThreadPoolExecutor(3) as pool:
-        found = list(pool.map(lambda _: kept.import_file(NAME, published, any_digest=True), range(3)))
+        found = list(
+            pool.map(lambda _: kept.import_file(extractors.entry_of(NAME), published, any_digest=True), range(3))
+        )
     assert len({status.record.sha256 for status in found}) == 1
-    kept.verify(NAME)
+    kept.verify(extractors.entry_of(NAME))
     assert not [path for path in kept.root.rglob(".*") if path.suffix != ".lock"]
 
 
@@ -377,11 +382,11 @@ def test_untrained_parameters_are_made_once_and_never_pass_for_trained(kept, mon
     assert (record.trained, record.official, record.sha256) == (False, False, first.sha256)
     assert "seed 0" in record.source
     with pytest.raises(WeightsMissingError):
-        kept.resolve(REF)
+        resolve_weights(kept, REF)
 
 
 def test_another_seed_gives_other_untrained_parameters():
-    layout = architectures.layout("efficientnet_b0", 8)
+    layout = architectures.layout(EFFICIENTNET_B0, 8)
     assert digest_parameters(draw(layout, 0)) == digest_parameters(draw(dict(reversed(layout.items())), 0))
     assert digest_parameters(draw(layout, 0)) != digest_parameters(draw(layout, 1))
 

@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from affstore.models.extractors.registry import entries
 from affstore.models.face_pass import TrackedFaces, faces_in_video
 from affstore.models.faces.detector import FaceDetector
 from affstore.models.faces.specs import DetectorSpec, TrackingSpec, resolve
 from affstore.models.media.video import frames, probe
 from affstore.models.weights.folder import WeightsFolder
-from affstore.models.weights.registry import entries
 
 Pixels = NDArray[np.uint8]
 
@@ -40,5 +40,5 @@ def take_in_reference_weights(weights: WeightsFolder, reference: Path) -> list[s
     """Import the reference files that are there: official layouts, untrained numbers. Gives the entries' names."""
     found = [name for name, entry in entries().items() if (reference / entry.file).is_file()]
     for name in found:
-        weights.import_file(name, reference / entries()[name].file, any_digest=True)
+        weights.import_file(entries()[name], reference / entries()[name].file, any_digest=True)
     return found

@@ -82,8 +82,8 @@ def _detector(store: str) -> Iterator[Finding]:
 
 
 def _weights(store: str) -> Iterator[Finding]:
+    from affstore.models.extractors.registry import entries
     from affstore.models.weights.folder import default_folder
-    from affstore.models.weights.registry import entries
 
     folder = default_folder()
     kept = [status.record for status in map(folder.status, sorted(entries())) if status.record]

@@ -25,7 +25,7 @@ from affstore.flows.watch import to_terminal
 from affstore.store.contract.errors import SpecError, WeightsError, WeightsMissingError
 
 if TYPE_CHECKING:
-    from affstore.models.weights.registry import WeightsEntry
+    from affstore.models.weights.entry import WeightsEntry
 
 Mirror = Annotated[Path | None, Parameter(env_var="AFFSTORE_MIRROR")]
 """A folder with the published files, as `<name>/<file>` or `<file>`, instead of the network."""
@@ -43,8 +43,8 @@ def list_(*, json: Json = False) -> int:
 
     Example: affstore weights list --json
     """
+    from affstore.models.extractors.registry import entries
     from affstore.models.weights.folder import default_folder
-    from affstore.models.weights.registry import entries
 
     folder, known = default_folder(), [entry for _, entry in sorted(entries().items())]
     if json:
@@ -84,9 +84,9 @@ def pull(
     dry_run
         Say what would be fetched, and do nothing.
     """
+    from affstore.models.extractors.registry import entries, entry_of
     from affstore.models.weights.digests import Trust
     from affstore.models.weights.folder import default_folder
-    from affstore.models.weights.registry import entries, entry_of
 
     wanted = [entry_of(name) for name in names or sorted(n for n, entry in entries().items() if entry.url)]
     if sha256 and len(wanted) != 1:
@@ -135,8 +135,8 @@ def import_(
     dry_run
         Check the name and the file's presence only.
     """
+    from affstore.models.extractors.registry import entry_of
     from affstore.models.weights.folder import default_folder
-    from affstore.models.weights.registry import entry_of
 
     entry, folder = entry_of(name), default_folder()
     if not file.is_file():
@@ -146,7 +146,7 @@ def import_(
         if dry_run:
             return {"from": str(file), "licence": licence(entry, folder)}
         agree(entry, folder, accept_licence)
-        return {**document(folder.import_file(name, file, any_digest, sha256)), "licence": entry.licence}
+        return {**document(folder.import_file(entry, file, any_digest, sha256)), "licence": entry.licence}
 
     return _each([entry], take, json)
 
@@ -162,14 +162,14 @@ def verify(*names: str, json: Json = False) -> int:
     names
         Names from `affstore weights list`; all that are here without them.
     """
+    from affstore.models.extractors.registry import entries, entry_of
     from affstore.models.weights.folder import default_folder
-    from affstore.models.weights.registry import entries, entry_of
 
     folder = default_folder()
     wanted = [entry_of(name) for name in names or sorted(n for n in entries() if folder.status(n).present)]
     if not (wanted or json):
         to_terminal(f"There are no weights in {folder.root}.")
-    return _each(wanted, lambda entry: {**document(folder.verify(entry.name)), "intact": True}, json)
+    return _each(wanted, lambda entry: {**document(folder.verify(entry)), "intact": True}, json)
 
 
 def _each(wanted: Sequence[WeightsEntry], act: Callable[[WeightsEntry], dict[str, Any]], as_json: bool) -> int:

@@ -12,8 +12,8 @@ from affstore.store.contract.printable import printable
 
 if TYPE_CHECKING:
     from affstore.models.weights.download import Progress
+    from affstore.models.weights.entry import WeightsEntry
     from affstore.models.weights.folder import WeightsFolder, WeightsStatus
-    from affstore.models.weights.registry import WeightsEntry
 
 
 def state(status: WeightsStatus) -> str:

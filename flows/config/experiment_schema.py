@@ -12,8 +12,7 @@ from affstore.flows.config.ensembles import Heads, Strict, alone, ensemble_of
 from affstore.flows.config.experiment_files import ExperimentFile
 from affstore.models.ensembles.spec import ConfidenceGate, Ensemble, SearchedValue
 from affstore.models.evaluation.evaluate import SmoothOver
-from affstore.models.extractors.variants import check_kind
-from affstore.models.faces.specs import DetectorSpec
+from affstore.models.faces.specs import DetectorSpec, check_kind
 from affstore.models.postprocess import AfterLast
 from affstore.store.contract.errors import SpecError, UnknownNameError
 from affstore.store.contract.labels import task_space

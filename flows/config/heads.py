@@ -9,7 +9,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from affstore.flows.config.checks import Place, changed
-from affstore.models.extractor_specs import ExtractorSpec, FaceExtractorSpec, SoundExtractorSpec
+from affstore.models.extractor_specs import ExtractorSpec
 from affstore.models.extractors.registry import spec_of
 from affstore.models.heads.contract import HeadInput, HeadKind
 from affstore.models.heads.kinds import head_kind
@@ -134,17 +134,11 @@ def _spec(config: HeadConfig, kind: HeadKind[Any, Any, Any], task: Task, place: 
 
 def _check_array(part: Input, extractor: ExtractorSpec) -> None:
     """See that the network of an input gives that array."""
-    sound = isinstance(extractor, SoundExtractorSpec)
-    given = {
-        "embedding": True,
-        "logits": extractor.logits is not None,
-        "valence_arousal": isinstance(extractor, FaceExtractorSpec) and extractor.valence_arousal,
-        "affect": isinstance(extractor, SoundExtractorSpec) and extractor.affect,
-    }
-    if not given[part.array]:
-        has = ", ".join(name for name, there in given.items() if there)
-        kind = "sound" if sound else "face"
-        raise SpecError(f"The {kind} network '{part.extractor}' gives {has}, and no {part.array}.")
+    if part.array not in extractor.arrays:
+        raise SpecError(
+            f"The {extractor.SENSE} network '{part.extractor}' gives {', '.join(extractor.arrays)}, and no "
+            f"{part.array}."
+        )
 
 
 def _inputs_in_name(inputs: Sequence[Input]) -> str:

@@ -16,13 +16,11 @@ from affstore.flows.engines import AskedEngine, chosen_device, settled
 from affstore.flows.inputs import LabelFolder
 from affstore.flows.runners.base import RunnerSpec
 from affstore.models.extractor_specs import ExtractorSpec
-from affstore.models.extractors.registry import spec_of
+from affstore.models.extractors.registry import entry_of, spec_of
 from affstore.models.extractors.untrained import resolve_weights
-from affstore.models.extractors.variants import check_kind
-from affstore.models.faces.specs import DetectorSpec, TrackingSpec, resolve
+from affstore.models.faces.specs import DetectorSpec, TrackingSpec, check_kind, resolve
 from affstore.models.heads.mlp.spec import MlpSpec, default_mlp
 from affstore.models.weights.folder import WeightsFolder
-from affstore.models.weights.registry import entry_of
 from affstore.store.contract.errors import DuplicateNameError, SpecError, UnknownNameError, WeightsMissingError
 from affstore.store.contract.labels import LabelSpace, spaces_of, task_of, task_space
 from affstore.store.contract.names import name_fault, tag_fault

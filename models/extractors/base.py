@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from affstore.models.engines.footprint import PassBytes, Workload
 from affstore.models.extractor_specs import FaceExtractorSpec, SoundExtractorSpec
+from affstore.models.weights.entry import WeightsEntry
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,14 +58,6 @@ class FaceExtractor(ABC):
     batch: int
 
     @abstractmethod
-    def __init__(self, spec: FaceExtractorSpec, parameters: Mapping[str, Any], device: str) -> None:
-        """Load `parameters` (a state dict of torch tensors) into the network.
-
-        Raises:
-            ArchitectureError: the parameters are another network's.
-        """
-
-    @abstractmethod
     def embed(self, crops: NDArray[np.uint8]) -> FaceOutput:
         """Embed RGB crops `(n, size_px, size_px, 3)`, any `n` ≥ 0.
 
@@ -73,11 +67,13 @@ class FaceExtractor(ABC):
 
 
 class SoundExtractor(ABC):
-    """A sound network with its parameters, ready to run. Built by `affstore.models.extractors.registry.build`."""
+    """A sound network with its parameters, ready to run. Built by `affstore.models.extractors.registry.build_sound`.
 
-    @abstractmethod
-    def __init__(self, spec: SoundExtractorSpec, parameters: Mapping[str, Any], device: str) -> None:
-        """See `FaceExtractor.__init__`."""
+    Attributes:
+        spec: what it is.
+    """
+
+    spec: SoundExtractorSpec
 
     @abstractmethod
     def embed(self, wave: NDArray[np.floating[Any]]) -> SoundOutput:
@@ -87,3 +83,70 @@ class SoundExtractor(ABC):
             Vector `i` stands for `first_s + [i, i + 1) / vectors_hz` seconds after the first sample. No sound gives no
             vector; what comes of a sound shorter than one window, the network says.
         """
+
+
+class ExtractorKind[S: FaceExtractorSpec | SoundExtractorSpec](ABC):
+    """Everything affstore asks of an extractor, or of all extractors whose names begin with a prefix such as `timm/`.
+
+    A module of this package registers a kind in `affstore.models.extractors.registry.EXTRACTORS`. A plugin names an
+    instance in an entry point of the group `affstore.extractors`, and states in the class attribute `contract` which
+    number of this contract it follows; today's is 1.
+    """
+
+    @abstractmethod
+    def spec(self, name: str) -> S:
+        """What the extractor of that name is, its weights not resolved yet.
+
+        Raises:
+            SpecError: there is none, or it cannot be used.
+        """
+
+    @abstractmethod
+    def weights(self, name: str) -> WeightsEntry:
+        """What is known of the parameters: their file, its digest and licence, and the network they are of.
+
+        Args:
+            name: of the extractor; of a prefix's, the name of the weights in its spec.
+        """
+
+    @abstractmethod
+    def build(self, spec: S, parameters: Mapping[str, Any], device: str) -> FaceExtractor | SoundExtractor:
+        """The network, ready to run.
+
+        Args:
+            spec: as `spec` gave it, perhaps varied, with resolved weights and an engine.
+            parameters: a state dict of torch tensors.
+            device: `cpu`, `cuda`, `cuda:1` …
+
+        Raises:
+            ArchitectureError: the parameters are another network's.
+        """
+
+    @abstractmethod
+    def untrained(self, spec: S, seed: int) -> dict[str, Any]:
+        """Seeded, untrained parameters, whose embeddings depend on the input; the same ones every time."""
+
+    @abstractmethod
+    def pass_bytes(self, spec: S, workload: Workload) -> PassBytes:
+        """The memory that forward passes need beside the parameters, estimated from above."""
+
+
+@dataclass(frozen=True, slots=True)
+class OneExtractor[S: FaceExtractorSpec | SoundExtractorSpec](ExtractorKind[S]):
+    """The kind of an extractor with a name of its own.
+
+    Attributes:
+        only: what it is.
+        entry: what is known of its parameters.
+    """
+
+    only: S
+    entry: WeightsEntry
+
+    def spec(self, name: str) -> S:
+        """The only one."""
+        return self.only
+
+    def weights(self, name: str) -> WeightsEntry:
+        """The only one's."""
+        return self.entry

@@ -1,68 +1,37 @@
-"""The extractors by name. A new extractor is one file in this folder; nothing else changes."""
+"""The extractors by name. A new one is one file: a module of this package, or of a plugin."""
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
-from collections.abc import Callable, Mapping
-from functools import cache
-from typing import Any, TypeVar
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
 
-import affstore.models.extractors
-from affstore.models.extractor_specs import ExtractorSpec, FaceExtractorSpec, SoundExtractorSpec
-from affstore.models.extractors.base import FaceExtractor, SoundExtractor
-from affstore.models.extractors.variants import split_variant, variant_of
-from affstore.store.contract.errors import DuplicateNameError, UnknownNameError
+from affstore.models.engines.footprint import PassBytes, Workload
+from affstore.models.extractor_specs import ExtractorSpec, FaceExtractorSpec, SoundExtractorSpec, split_variant
+from affstore.models.extractors.base import ExtractorKind, FaceExtractor, OneExtractor, SoundExtractor
+from affstore.models.weights.entry import WeightsEntry
+from affstore.store.contract.errors import DuplicateNameError, PluginError, UnknownNameError
+from affstore.store.contract.registry import Registry
 
-Extractor = FaceExtractor | SoundExtractor
-_Class = TypeVar("_Class", bound=type[Any])
-
-_CLASSES: dict[str, type[Any]] = {}
-_SPECS: dict[str, ExtractorSpec] = {}
-_FAMILIES: dict[str, tuple[Callable[[str], ExtractorSpec], type[Any]]] = {}
+EXTRACTORS = Registry[ExtractorKind[Any]](
+    "extractor", "affstore.models.extractors", "affstore.extractors", base=ExtractorKind
+)
+"""Every kind by its extractor's name, or by the prefix that it answers for. No module imports torch at the top."""
 
 
-def register(*specs: ExtractorSpec) -> Callable[[_Class], _Class]:
-    """Class decorator: make the class available under each spec's name.
+def register(*kinds: OneExtractor[Any]) -> None:
+    """Make extractors known under the names in their specs.
 
     Raises:
         DuplicateNameError: a name is taken.
     """
-
-    def enter(extractor: _Class) -> _Class:
-        for spec in specs:
-            if spec.name in _SPECS:
-                raise DuplicateNameError(f"Two extractors are called '{spec.name}'. Rename one of them.")
-            _SPECS[spec.name], _CLASSES[spec.name] = spec, extractor
-        return extractor
-
-    return enter
-
-
-def register_family(prefix: str, spec_for: Callable[[str], ExtractorSpec]) -> Callable[[_Class], _Class]:
-    """Class decorator: make the class available under every name `prefix/…` that `spec_for` knows.
-
-    Args:
-        prefix: e.g. `timm`.
-        spec_for: gives the spec of a whole name such as `timm/vit_base_patch16_224`; raises `UnknownNameError`.
-
-    Raises:
-        DuplicateNameError: the prefix is taken.
-    """
-
-    def enter(extractor: _Class) -> _Class:
-        if prefix in _FAMILIES:
-            raise DuplicateNameError(f"Two families of extractors are called '{prefix}/'. Rename one of them.")
-        _FAMILIES[prefix] = (spec_for, extractor)
-        return extractor
-
-    return enter
+    for kind in kinds:
+        EXTRACTORS.register(kind.only.name, kind)
 
 
 def names() -> tuple[str, ...]:
-    """The name of every extractor that has one of its own, sorted; a family's models are not listed."""
-    _scan()
-    return tuple(sorted(_SPECS))
+    """The name of every extractor that has one of its own, sorted; models behind a prefix are not listed."""
+    return tuple(name for name in EXTRACTORS.names() if not name.endswith("/"))
 
 
 def spec_of(name: str) -> ExtractorSpec:
@@ -72,46 +41,79 @@ def spec_of(name: str) -> ExtractorSpec:
 
     Raises:
         UnknownNameError: there is no such extractor; the message suggests the nearest.
-        SpecError: there is no such variant.
+        SpecError: there is no such variant, or the plugin that brought it does not work.
     """
-    _scan()
-    registered, variant = split_variant(name)
-    prefix, slash, _ = registered.partition("/")
-    if slash and prefix in _FAMILIES:
-        spec = _FAMILIES[prefix][0](registered)
-    elif registered in _SPECS:
-        spec = _SPECS[registered]
-    else:
-        raise UnknownNameError.of("extractor", registered, [*_SPECS, *(f"{prefix}/…" for prefix in _FAMILIES)])
-    return variant_of(spec, variant) if variant else spec
+    plain, variant = split_variant(name)
+    spec = _kind_of(plain).spec(plain)
+    if not isinstance(spec, ExtractorSpec) or spec.name != plain:
+        found = f"a spec called '{spec.name}'" if isinstance(spec, ExtractorSpec) else f"a {type(spec).__name__}"
+        raise PluginError(f"The extractor '{plain}' of {EXTRACTORS.origin(plain)} gives {found}, not its own spec.")
+    return spec.varied(variant) if variant else spec
 
 
 def build_face(spec: FaceExtractorSpec, parameters: Mapping[str, Any], device: str = "cpu") -> FaceExtractor:
     """The face network `spec.name` with these parameters, on that device."""
-    extractor: FaceExtractor = _class_of(spec)(spec, parameters, device)
+    extractor = _kind_of(spec.name).build(spec, parameters, device)
+    if not isinstance(extractor, FaceExtractor):
+        raise PluginError(
+            f"The extractor '{spec.name}' builds a {type(extractor).__name__}, which is no FaceExtractor."
+        )
     return extractor
 
 
 def build_sound(spec: SoundExtractorSpec, parameters: Mapping[str, Any], device: str = "cpu") -> SoundExtractor:
     """The sound network `spec.name` with these parameters, on that device."""
-    extractor: SoundExtractor = _class_of(spec)(spec, parameters, device)
+    extractor = _kind_of(spec.name).build(spec, parameters, device)
+    if not isinstance(extractor, SoundExtractor):
+        raise PluginError(
+            f"The extractor '{spec.name}' builds a {type(extractor).__name__}, which is no SoundExtractor."
+        )
     return extractor
 
 
 def untrained(spec: ExtractorSpec, seed: int) -> dict[str, Any]:
-    """Seeded, untrained parameters for the network `spec.name`, by its class's `untrained(spec, seed)`."""
-    parameters: dict[str, Any] = _class_of(spec).untrained(spec, seed)
-    return parameters
+    """Seeded, untrained parameters for the network `spec.name`."""
+    return _kind_of(spec.name).untrained(spec, seed)
 
 
-def _class_of(spec: ExtractorSpec) -> type[Any]:
-    spec_of(spec.name)
-    name = split_variant(spec.name)[0]
-    return _CLASSES[name] if name in _CLASSES else _FAMILIES[name.partition("/")[0]][1]
+def pass_bytes(spec: ExtractorSpec, workload: Workload) -> PassBytes:
+    """The memory that the network's forward passes need beside its parameters."""
+    return _kind_of(spec.name).pass_bytes(spec, workload)
 
 
-@cache
-def _scan() -> None:
-    """Import every module of this package, so that its specs are known. None of them imports torch at the top."""
-    for module in pkgutil.walk_packages(affstore.models.extractors.__path__, "affstore.models.extractors."):
-        importlib.import_module(module.name)
+def entries() -> Mapping[str, WeightsEntry]:
+    """Every entry by name, but those of extractors that answer for a prefix.
+
+    Raises:
+        DuplicateNameError: two extractors bring different entries of one name.
+    """
+    found: dict[str, WeightsEntry] = {}
+    for name in EXTRACTORS.names():
+        if name.endswith("/"):
+            continue
+        entry = EXTRACTORS.get(name).weights(name)
+        if found.setdefault(entry.name, entry) != entry:
+            raise DuplicateNameError(
+                f"The weights '{entry.name}' that the extractor '{name}' brings are another extractor's. Rename them."
+            )
+    return MappingProxyType(found)
+
+
+def entry_of(name: str) -> WeightsEntry:
+    """The entry of that name.
+
+    Raises:
+        UnknownNameError: there is none; the message suggests the nearest.
+    """
+    known = entries()
+    if name in known:
+        return known[name]
+    prefixes = [prefix for prefix in EXTRACTORS.names() if prefix.endswith("/") and name.startswith(prefix)]
+    if not prefixes:
+        raise UnknownNameError.of("weights entry", name, known)
+    return EXTRACTORS.get(name).weights(name)
+
+
+def _kind_of(name: str) -> ExtractorKind[Any]:
+    plain, _ = split_variant(name)
+    return EXTRACTORS.get(plain)

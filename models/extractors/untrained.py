@@ -22,9 +22,9 @@ def resolve_weights(folder: WeightsFolder, ref: WeightsRef, untrained: bool = Fa
         WeightsError: nobody accepted their licence.
     """
     if not untrained or ref.sha256:
-        return folder.resolve(ref)
+        return folder.resolve(ref, registry.entry_of(ref.name))
     recipe = recipe_of(ref.name, SEED)
-    return folder.resolve_untrained(ref, recipe, lambda: registry.untrained(registry.spec_of(recipe.extractor), SEED))
+    return folder.resolve_untrained(ref, recipe, lambda: registry.untrained(recipe.extractor, SEED))
 
 
 def recipe_of(weights: str, seed: int) -> UntrainedRecipe:
@@ -37,4 +37,4 @@ def recipe_of(weights: str, seed: int) -> UntrainedRecipe:
     users = [spec for spec in map(registry.spec_of, names) if spec.weights.name == weights]
     if not users:
         raise SpecError(f"No extractor runs with the weights '{weights}', so there is nothing to draw for them.")
-    return UntrainedRecipe(weights, users[0].name, users[0].version, seed)
+    return UntrainedRecipe(users[0], seed)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
 
-from affstore.models.extractor_specs import Precision
+from affstore.models.extractor_specs import CROP_KIND, Precision
 from affstore.store.contract.errors import SpecError, WeightsDigestError, WeightsMissingError
 from affstore.store.contract.keys import digest_file, key_of
 
@@ -114,6 +114,19 @@ class TrackingSpec:
                 "Tracking knows one or two subjects, and needs at least as many candidates; found "
                 f"{self.most_subjects} of {self.most_candidates}."
             )
+
+
+def check_kind(kind: str) -> str:
+    """The name of a kind of crop folder itself, if it can be one.
+
+    Raises:
+        SpecError: it could not be written behind an extractor's name, or is the face detector's.
+    """
+    if not CROP_KIND.fullmatch(kind):
+        raise SpecError(f"A kind of crop folder is named in small letters, as 'cropped_aligned'; found '{kind}'.")
+    if kind == DetectorSpec().name:
+        raise SpecError(f"'{kind}' is the face detector's name. Give this kind of crop folder another one.")
+    return kind
 
 
 def resolve(spec: DetectorSpec) -> DetectorSpec:

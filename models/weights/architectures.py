@@ -1,4 +1,4 @@
-"""The networks that parameters may be of, and the names and shapes each one needs."""
+"""A network without parameters, and the names and shapes of the parameters it needs."""
 
 from __future__ import annotations
 
@@ -6,11 +6,9 @@ import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
-from affstore.models.networks import efficientnet, mobilevit
 from affstore.models.networks.staged import Staged
-from affstore.models.weights.registry import TIMM
 from affstore.store.contract.errors import ArchitectureError
 
 if TYPE_CHECKING:
@@ -32,51 +30,82 @@ class Architecture:
     """A network without parameters.
 
     Attributes:
-        build: makes it with so many outputs.
+        name: what messages call it.
+        make: builds it with so many outputs.
         rename: a published parameter's name to ours; None for a parameter that we do not use.
         staged: cuts a face network into stages; None for a sound network.
+        device: where it is built: `cpu` for a network that holds tables which no file has, as of relative positions.
     """
 
-    build: Callable[[int], torch.nn.Module]
-    rename: Callable[[str], str | None]
+    name: str
+    make: Callable[[int], torch.nn.Module]
+    rename: Callable[[str], str | None] = str
     staged: Callable[[Any], Staged] | None = None
+    device: Literal["meta", "cpu"] = "meta"
 
 
-def build(architecture: str, outputs: int) -> torch.nn.Module:
+def timm_network(name: str, model: str, staged: Callable[[Any], Staged]) -> Architecture:
+    """A network of timm. The published classifier may lie in a Sequential; everything else has kept its name."""
+
+    def make(outputs: int) -> torch.nn.Module:
+        import timm
+
+        network: torch.nn.Module = timm.create_model(model, pretrained=False, num_classes=outputs)
+        return network
+
+    return Architecture(name, make, lambda published: published.replace("classifier.0.", "classifier."), staged)
+
+
+def own_network(module: str, face: bool = True) -> Architecture:
+    """The `network`, `rename` and, of a face network, `staged` of a module of `affstore.models.networks`.
+
+    The module imports torch, so it is imported when it is needed.
+    """
+
+    def part(name: str) -> Any:
+        return getattr(importlib.import_module(f"affstore.models.networks.{module}"), name)
+
+    return Architecture(
+        module,
+        lambda outputs: part("network")(outputs),
+        lambda published: part("rename")(published),
+        (lambda network: part("staged")(network)) if face else None,
+    )
+
+
+def build(architecture: Architecture | None, outputs: int) -> torch.nn.Module:
     """The network in evaluation mode, ready for `load_state_dict(…, assign=True)`.
 
-    Ours are on torch's `meta` device. Some of timm's hold tables that no file has, as of relative positions, so those
-    are built on the CPU.
-
     Raises:
-        ArchitectureError: there is no such network.
+        ArchitectureError: there is none, as for an extractor that runs with untrained parameters alone.
     """
     import torch
 
-    with torch.device("cpu" if architecture.startswith(TIMM) else "meta"):
-        return _architecture(architecture).build(outputs).eval()
+    if architecture is None:
+        raise ArchitectureError("This extractor states no network, so no file of parameters can be read for it.")
+    with torch.device(architecture.device):
+        return architecture.make(outputs).eval()
 
 
-def rename(architecture: str, parameters: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+def rename(architecture: Architecture | None, parameters: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """Published parameters under the names our network gives them."""
-    ours = _architecture(architecture).rename
+    ours = architecture.rename if architecture else str
     return {new: tensor for old, tensor in parameters.items() if (new := ours(old)) is not None}
 
 
-def staged(architecture: str, network: torch.nn.Module) -> Staged:
+def staged(architecture: Architecture | None, network: torch.nn.Module) -> Staged:
     """A face network that `build` made, cut into stages.
 
     Raises:
         ArchitectureError: it is no face network.
     """
-    cut = _architecture(architecture).staged
-    if cut is None:
-        raise ArchitectureError(f"'{architecture}' is no face network: it cannot embed faces.")
-    return cut(network)
+    if architecture is None or architecture.staged is None:
+        raise ArchitectureError(f"'{architecture and architecture.name}' is no face network: it cannot embed faces.")
+    return architecture.staged(network)
 
 
 @cache
-def layout(architecture: str, outputs: int) -> Mapping[str, Slot]:
+def layout(architecture: Architecture | None, outputs: int) -> Mapping[str, Slot]:
     """Every parameter and buffer of the network by name."""
     return {
         name: Slot(str(tensor.dtype).removeprefix("torch."), tuple(tensor.shape))
@@ -84,7 +113,9 @@ def layout(architecture: str, outputs: int) -> Mapping[str, Slot]:
     }
 
 
-def check_layout(name: str, parameters: Mapping[str, torch.Tensor], architecture: str, outputs: int) -> None:
+def check_layout(
+    name: str, parameters: Mapping[str, torch.Tensor], architecture: Architecture | None, outputs: int
+) -> None:
     """See that `parameters` are all of this network's and nothing else.
 
     Raises:
@@ -100,88 +131,10 @@ def check_layout(name: str, parameters: Mapping[str, torch.Tensor], architecture
     if faults:
         more = f" and {len(faults) - _FIRST_FEW} more" if len(faults) > _FIRST_FEW else ""
         raise ArchitectureError(
-            f"'{name}' should be a {architecture} with {outputs} outputs, but {'; '.join(faults[:_FIRST_FEW])}{more}. "
-            "These are another network's parameters: check which file this is."
+            f"'{name}' should be a {architecture and architecture.name} with {outputs} outputs, but "
+            f"{'; '.join(faults[:_FIRST_FEW])}{more}. These are another network's parameters: check which file this is."
         )
 
 
 def _say(slot: Slot) -> str:
     return f"{slot.dtype} {list(slot.shape)}"
-
-
-def _architecture(name: str) -> Architecture:
-    if name.startswith(TIMM):
-        return _any_timm(name.removeprefix(TIMM))
-    if name not in _ARCHITECTURES:
-        raise ArchitectureError(f"affstore has no network '{name}' yet; it has {', '.join(sorted(_ARCHITECTURES))}.")
-    return _ARCHITECTURES[name]
-
-
-def _timm(model: str, staged: Callable[[Any], Staged] | None = None) -> Architecture:
-    """A network of timm. The published classifier may lie in a Sequential; everything else has kept its name."""
-
-    def make(outputs: int) -> torch.nn.Module:
-        import timm
-
-        network: torch.nn.Module = timm.create_model(model, pretrained=False, num_classes=outputs)
-        return network
-
-    return Architecture(make, lambda name: name.replace("classifier.0.", "classifier."), staged)
-
-
-def _any_timm(model: str) -> Architecture:
-    """A model of timm by name, without its classifier: what its file holds beside is left out."""
-
-    def make(outputs: int) -> torch.nn.Module:
-        from affstore.models.networks.timm_models import network
-
-        return network(model)
-
-    def rename(name: str) -> str | None:
-        return name if name in layout(f"{TIMM}{model}", 0) else None
-
-    def staged(network: Any) -> Staged:
-        from affstore.models.networks.timm_models import staged
-
-        return staged(network)
-
-    return Architecture(make, rename, staged)
-
-
-def _own(module: str, face: bool = True) -> Architecture:
-    """The `network`, `rename` and, of a face network, `staged` of a module of `affstore.models.networks`.
-
-    The module imports torch, so it is imported when it is needed.
-    """
-
-    def part(name: str) -> Any:
-        return getattr(importlib.import_module(f"affstore.models.networks.{module}"), name)
-
-    return Architecture(
-        lambda outputs: part("network")(outputs),
-        lambda name: part("rename")(name),
-        (lambda network: part("staged")(network)) if face else None,
-    )
-
-
-def _speech(name: str) -> Architecture:
-    """A network of `affstore.models.networks.speech`, which imports torch and transformers: when it is needed."""
-
-    def found() -> Any:
-        return importlib.import_module("affstore.models.networks.speech").speech(name)
-
-    return Architecture(lambda outputs: found().build(outputs), lambda published: found().rename(published))
-
-
-_ARCHITECTURES: dict[str, Architecture] = {
-    "efficientnet_b0": _timm("tf_efficientnet_b0.ns_jft_in1k", efficientnet.staged),
-    "efficientnet_b2": _timm("tf_efficientnet_b2.ns_jft_in1k", efficientnet.staged),
-    "mobilevitv2_150": _timm("mobilevitv2_150", mobilevit.staged),
-    "mobilefacenet": _own("mobilefacenet"),
-    "ddamfn": _own("ddamfn"),
-    "openl3": _own("openl3", face=False),
-    "wav2vec2_base": _speech("wav2vec2_base"),
-    "wav2vec2_large_12_affect": _speech("wav2vec2_large_12_affect"),
-    "hubert_base_emotion": _speech("hubert_base_emotion"),
-    "hubert_large": _speech("hubert_large"),
-}

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from affstore.models.weights.architectures import check_layout, rename
-from affstore.models.weights.registry import Format, WeightsEntry
+from affstore.models.weights.entry import Format, WeightsEntry
 from affstore.models.weights.untrusted.archive import read_torch_file
 from affstore.models.weights.untrusted.keras_files import read_gzipped_keras
 from affstore.models.weights.untrusted.safetensors_file import read_safetensors

@@ -6,8 +6,8 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
+from affstore.models.weights.entry import WeightsEntry
 from affstore.models.weights.records import WeightsRecord
-from affstore.models.weights.registry import WeightsEntry
 from affstore.store.contract.errors import WeightsDigestError
 
 _BLOCK_BYTES = 1 << 20

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 from affstore.models.extractor_specs import WeightsRef
 from affstore.models.weights.digests import PUBLISHED, Trust, digests_of
 from affstore.models.weights.download import Progress, download
+from affstore.models.weights.entry import WeightsEntry
 from affstore.models.weights.licences import require_acceptance
 from affstore.models.weights.parameters import digest_parameters, read_parameters, write_parameters
 from affstore.models.weights.records import WeightsRecord, entry_lock, read_record, write_record
-from affstore.models.weights.registry import WeightsEntry, entry_of
 from affstore.models.weights.untrained import UntrainedRecipe
 from affstore.store.contract.errors import WeightsError, WeightsMissingError
 from affstore.store.contract.keys import key_of
@@ -57,12 +57,7 @@ class WeightsFolder:
         self.root = root
 
     def status(self, name: str) -> WeightsStatus:
-        """What is here of an entry.
-
-        Raises:
-            UnknownNameError: there is no such entry.
-        """
-        entry_of(name)
+        """What is here of the entry of that name."""
         kept = [self._record_path(name), *sorted(self.root.glob(f"records/{_file_name(name)}.untrained-*.json"))]
         return WeightsStatus(name, next(filter(None, map(self._record, kept)), None))
 
@@ -100,36 +95,35 @@ class WeightsFolder:
             self._fetch(entry, on_progress, trust)
         return WeightsStatus(entry.name, self._record(self._record_path(entry.name)))
 
-    def import_file(self, name: str, path: Path, any_digest: bool = False, sha256: str = "") -> WeightsStatus:
+    def import_file(self, entry: WeightsEntry, path: Path, any_digest: bool = False, sha256: str = "") -> WeightsStatus:
         """Check and convert a file that was fetched by other means, in place of what the entry had.
 
         Args:
-            name: the entry it belongs to.
+            entry: what it belongs to.
             path: the published file.
             any_digest: take a file of the same layout but other numbers; its record says that it is `unofficial`.
             sha256: take the file of this digest, and no other; its record says whether it is the published one.
 
         Raises:
-            UnknownNameError: there is no such entry.
             WeightsMissingError: there is no such file.
             WeightsDigestError: it is not the published file, and the user does not vouch for it either; a file that is
                 not public has no digest to be checked by.
             WeightsError: its licence is not accepted, or it cannot be read or is another network's.
         """
-        require_acceptance(self.root, entry_of(name))
-        self._take(entry_of(name), path, Trust(any_digest, sha256))
-        return self.status(name)
+        require_acceptance(self.root, entry)
+        self._take(entry, path, Trust(any_digest, sha256))
+        return self.status(entry.name)
 
-    def verify(self, name: str) -> WeightsStatus:
+    def verify(self, entry: WeightsEntry) -> WeightsStatus:
         """Compute the digest of an entry's parameters again.
 
         Raises:
             WeightsMissingError: they are not here.
             WeightsDigestError: they are no longer what was written.
         """
-        status = self.status(name)
+        status = self.status(entry.name)
         if status.record is None:
-            raise self._missing(name)
+            raise self._missing(entry)
         self.load(status.record.sha256)
         return status
 
@@ -147,25 +141,26 @@ class WeightsFolder:
             )
         return read_parameters(path, sha256)
 
-    def resolve(self, ref: WeightsRef) -> WeightsRef:
+    def resolve(self, ref: WeightsRef, entry: WeightsEntry) -> WeightsRef:
         """Fill in which parameters a name stands for on this machine, without importing torch.
 
         Args:
             ref: the name of an entry, with or without a digest.
+            entry: of that name.
 
         Raises:
             WeightsMissingError: they are not here; the message says what to type.
             WeightsError: nobody accepted their licence.
         """
         if ref.trained:
-            require_acceptance(self.root, entry_of(ref.name))
+            require_acceptance(self.root, entry)
         if ref.sha256:
             if not self._parameters_path(ref.sha256).exists():
-                raise self._missing(ref.name)
+                raise self._missing(entry)
             return ref
         record = self._record(self._record_path(ref.name))
         if record is None:
-            raise self._missing(ref.name)
+            raise self._missing(entry)
         return _filled_in(ref, record)
 
     def resolve_untrained(
@@ -185,8 +180,8 @@ class WeightsFolder:
         with entry_lock(path):
             record = self._record(path)
             if record is None:
-                source = f"untrained: {recipe.extractor} {recipe.version}, recipe {recipe.recipe}, seed {recipe.seed}"
-                record = WeightsRecord(ref.name, self._store(make()), trained=False, official=False, source=source)
+                sha256 = self._store(make())
+                record = WeightsRecord(ref.name, sha256, trained=False, official=False, source=str(recipe))
                 write_record(path, record)
         return _filled_in(ref, record)
 
@@ -241,9 +236,9 @@ class WeightsFolder:
     def _parameters_path(self, sha256: str) -> Path:
         return self.root / "parameters" / f"{sha256}.safetensors"
 
-    def _missing(self, name: str) -> WeightsMissingError:
+    def _missing(self, entry: WeightsEntry) -> WeightsMissingError:
         return WeightsMissingError(
-            f"The weights '{name}' are not in {self.root}. {entry_of(name).advice} Or use `--weights untrained`."
+            f"The weights '{entry.name}' are not in {self.root}. {entry.advice} Or use `--weights untrained`."
         )
 
 

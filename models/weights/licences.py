@@ -7,8 +7,8 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+from affstore.models.weights.entry import WeightsEntry
 from affstore.models.weights.records import writing_to
-from affstore.models.weights.registry import WeightsEntry
 from affstore.store.contract.errors import WeightsError
 from affstore.store.contract.files import replacing
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from affstore.models.extractor_specs import ExtractorSpec
 from affstore.models.weights.architectures import Slot
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ SEED = 0
 """Seed of the untrained parameters that `--weights untrained` stands for."""
 
 _RECIPE = 1
+_GAIN, _KERNEL = (f"parametrizations.weight.original{part}" for part in (0, 1))
 _GAINS = ("gamma", "scale", "alpha")
 
 
@@ -32,20 +34,19 @@ class UntrainedRecipe:
     """What untrained parameters depend on.
 
     Attributes:
-        weights: the entry they stand in for.
-        extractor: whose `untrained(spec, seed)` makes them.
-        version: of that extractor's spec.
+        extractor: whose kind draws them.
         seed: of the draw.
         recipe: raised whenever the same seed would give other numbers.
     """
 
     KIND: ClassVar[str] = "untrained parameters"
 
-    weights: str
-    extractor: str
-    version: int
+    extractor: ExtractorSpec
     seed: int
     recipe: int = _RECIPE
+
+    def __str__(self) -> str:
+        return f"untrained: {self.extractor.name} {self.extractor.version}, recipe {self.recipe}, seed {self.seed}"
 
 
 def draw(layout: Mapping[str, Slot], seed: int) -> dict[str, torch.Tensor]:
@@ -59,6 +60,17 @@ def draw(layout: Mapping[str, Slot], seed: int) -> dict[str, torch.Tensor]:
     import torch
 
     return {name: torch.from_numpy(_draw_one(name, slot, seed)) for name, slot in layout.items()}
+
+
+def unit_weight_norms(drawn: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The same with the gain of each weight norm as long as its kernel, which then is the kernel as it was drawn."""
+    import torch
+
+    for gain in [name for name in drawn if name.endswith(_GAIN)]:
+        squares = np.square(drawn[f"{gain.removesuffix(_GAIN)}{_KERNEL}"].numpy().astype(np.float64))
+        over = tuple(i for i, length in enumerate(drawn[gain].shape) if length == 1)
+        drawn[gain] = torch.from_numpy(np.sqrt(squares.sum(over, keepdims=True)).astype(np.float32))
+    return drawn
 
 
 def _draw_one(name: str, slot: Slot, seed: int) -> NDArray[np.generic]:

@@ -74,7 +74,7 @@ class VideoJob:
     @property
     def passing_frames(self) -> int:
         """How many frames pass by: those of the video, and those of each folder."""
-        faces = self.find_faces or any(isinstance(spec, FaceExtractorSpec) for spec in self.extractors)
+        faces = self.find_faces or any(spec.SENSE == "face" for spec in self.extractors)
         return self.frames * max(1, faces + len(self.crops))
 
 

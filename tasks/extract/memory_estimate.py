@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from affstore.models.engines.base import forward_threads
-from affstore.models.engines.footprint import face_pass_bytes, gpu_pass_bytes, outputs_of, sound_pass_bytes
+from affstore.models.engines.footprint import Workload
 from affstore.models.extractor_specs import ExtractorSpec
+from affstore.models.extractors.registry import pass_bytes
 from affstore.models.media.announced_size import announced
 from affstore.store.contract.records import Record
 from affstore.tasks.specs import Profile
@@ -169,7 +170,8 @@ def memory_need(profile: Profile, weights: Path, films: Iterable[VideoSize], han
     at_once, on_gpu = min(hands.at_once, len(longest)), hands.device != "cpu"
     processes = max(1, min(hands.processes, at_once))
     files = [_file_bytes(weights, spec) for spec in profile.extractors]
-    passes = processes * sum(face_pass_bytes(spec, hands.threads, hands.device) for spec in profile.faces)
+    of_faces = [pass_bytes(spec, Workload(hands.threads, hands.device)) for spec in profile.faces]
+    passes = processes * sum(each.host for each in of_faces)
     phases = [_phase(profile, film) for film in longest[:at_once]]
     heard = sum(phase[0] for phase in phases)
     return MemoryNeed(
@@ -179,7 +181,7 @@ def memory_need(profile: Profile, weights: Path, films: Iterable[VideoSize], han
         videos=sum(phase[1] for phase in phases),
         longest=longest[0] if longest else None,
         at_once=at_once,
-        gpu=processes * (sum(files) + sum(gpu_pass_bytes(spec) for spec in profile.faces)) + heard if on_gpu else 0,
+        gpu=processes * (sum(files) + sum(each.gpu for each in of_faces)) + heard if on_gpu else 0,
     )
 
 
@@ -204,7 +206,7 @@ def due_part(profile: Profile, producers: Iterable[str]) -> Profile:
 
 def _phase(profile: Profile, film: VideoSize) -> tuple[int, int]:
     """A pass over a video's sound, and what its rows, pictures and waveforms take; its sound comes after its faces."""
-    heard = max((sound_pass_bytes(spec, film.heard_s) for spec in profile.sounds), default=0)
+    heard = max((pass_bytes(spec, Workload(sound_s=film.heard_s)).host for spec in profile.sounds), default=0)
     return max((0, _seen(profile, film)), (heard, _sounding(profile, film)), key=sum)
 
 
@@ -212,7 +214,7 @@ def _seen(profile: Profile, film: VideoSize) -> int:
     """Rows of all face networks as they come, those of one of them again on their frames and once more as written."""
     if not profile.faces:
         return 0
-    rows = [_FLOAT * film.faces * outputs_of(spec) for spec in profile.faces]
+    rows = [_FLOAT * film.faces * spec.row_width for spec in profile.faces]
     pictures = film.pixels * (3 * (_PICTURES_AHEAD + _PICTURES_HELD) + 3 * _DECODED // 2)
     return sum(rows) + 2 * max(rows) + film.faces * _NOTES_A_FACE * len(rows) + pictures + _DETECTOR
 
@@ -227,8 +229,7 @@ def _sounding(profile: Profile, film: VideoSize) -> int:
     )
     longest_wave = _FLOAT * max(film.sound_hz, *(hz for hz, _ in waves))  # a waveform that grows is copied
     rows = max(
-        _FLOAT * outputs_of(spec) * (2 * film.frames + round(film.length_s * spec.vectors_hz))
-        for spec in profile.sounds
+        _FLOAT * spec.row_width * (2 * film.frames + round(film.length_s * spec.vectors_hz)) for spec in profile.sounds
     )
     return round(film.length_s * (a_second + longest_wave)) + rows
 

@@ -15,7 +15,7 @@ from prefect.states import Completed
 
 from affstore import FeatureStore
 from affstore.models.audio_pass import align_to_frames, read_waveforms, waveform_format
-from affstore.models.extractor_specs import FaceExtractorSpec, SoundExtractorSpec
+from affstore.models.extractor_specs import SoundExtractorSpec, faces_among, sounds_among
 from affstore.models.face_pass import StoredFaces, TrackedFaces, embed_faces, faces_in_video
 from affstore.models.faces.tracking import FaceTrack
 from affstore.models.media.sound import Sound
@@ -118,7 +118,7 @@ class _Work:
 
     def write_faces(self, draft: Draft) -> None:
         """Find faces where that is due, and embed them by every face network that is."""
-        specs = [spec for spec in self.job.extractors if isinstance(spec, FaceExtractorSpec)]
+        specs = faces_among(self.job.extractors)
         if not specs and not self.job.find_faces:
             return
         started = time.perf_counter()
@@ -188,7 +188,7 @@ class _Work:
 
     def write_sounds(self, draft: Draft) -> None:
         """Embed the sound by every sound network that is due, from one decode."""
-        specs = [spec for spec in self.job.extractors if isinstance(spec, SoundExtractorSpec)]
+        specs = sounds_among(self.job.extractors)
         if not specs:
             return
         sounds = read_waveforms(Path(self.job.location), specs, self.facts)

@@ -1,7 +1,7 @@
 """What wav2vec 2.0 and HuBERT share: a waveform goes in, embeddings come out, and what a head says of each segment.
 
-A new one is a spec in a module of this folder, an entry in `models/weights/registry.yaml` and, where its layers differ,
-an architecture in `models/networks/speech.py`.
+A new one is a module of this folder that registers a `SpeechNetworkKind`: its spec, what is known of its weights, and a
+network of `models/networks/speech.py`; see `wav2vec2.py`.
 
 Clock: the convolutions have a stride of 320 samples and a receptive field of 400 (25 ms), so vector `i` is computed
 around samples `[320 i, 320 i + 400)` and stands for `[i, i + 1) / 50` s; `n` samples give `(n - 80) // 320` vectors,
@@ -11,19 +11,23 @@ vector is lost at a seam. Attention and normalisation see one segment, so a vect
 
 from __future__ import annotations
 
+import importlib
 import threading
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from affstore.models.engines.footprint import PassBytes, Workload, sound_pass_bytes
 from affstore.models.engines.torch_network import Pieces, check_engine, device_of, forward_pass
 from affstore.models.extractor_specs import SoundExtractorSpec
 from affstore.models.extractors.audio.segments import Segment, cut
-from affstore.models.extractors.base import SoundExtractor, SoundOutput
-from affstore.models.weights.registry import entry_of
+from affstore.models.extractors.base import OneExtractor, SoundExtractor, SoundOutput
+from affstore.models.weights.architectures import Architecture
+from affstore.models.weights.entry import WeightsEntry
 from affstore.store.contract.errors import SpecError
 
 if TYPE_CHECKING:
@@ -36,7 +40,8 @@ _STRIDE, _FIELD = 320, 400
 _AFFECT = 3
 _NORMALISE_EPS = 1e-7
 _UNTRAINED_ENCODER_GAIN = 0.3
-_POSITION = "encoder.pos_conv_embed.conv.parametrizations.weight.original"
+_BYTES_A_SECOND = 9 << 20
+"""For each second that a pass hears. Measured: wav2vec2 base and HuBERT base 8.5 MiB, the large networks 5 to 6."""
 
 _SECONDS_A_PASS = 240
 """On a GPU: some 1.5 GiB of the first layer's outputs."""
@@ -48,13 +53,20 @@ Outputs = tuple[NDArray[np.float32], NDArray[np.float32]]
 class SpeechNetwork(SoundExtractor):
     """The encoder of `transformers` without a recogniser's last layer. Any number of threads may call one."""
 
-    def __init__(self, spec: SoundExtractorSpec, parameters: Mapping[str, Any], device: str = "cpu") -> None:
+    def __init__(
+        self, spec: SoundExtractorSpec, entry: WeightsEntry, parameters: Mapping[str, Any], device: str = "cpu"
+    ) -> None:
+        """Load `parameters` into the network of `entry`.
+
+        Raises:
+            ArchitectureError: the parameters are another network's.
+            SpecError: the network is not what the spec says.
+        """
         from affstore.models.networks.speech import speech
         from affstore.models.weights import architectures
 
         check_engine(spec)
-        entry = entry_of(spec.weights.name)
-        shape = speech(entry.architecture)
+        shape = speech(entry.architecture.name if entry.architecture else "")
         self._classes, self._scales = len(spec.logits or ()), _AFFECT if spec.affect else 0
         _check(spec, shape.width, entry.outputs)
         architectures.check_layout(entry.name, parameters, entry.architecture, entry.outputs)
@@ -98,27 +110,6 @@ class SpeechNetwork(SoundExtractor):
             affect=said[:, self._classes :] if self._scales else None,
         )
 
-    @staticmethod
-    def untrained(spec: SoundExtractorSpec, seed: int) -> dict[str, torch.Tensor]:
-        """Seeded parameters whose embeddings depend on the sound and on the moment.
-
-        Random attention takes the mean over all moments; small kernels in the encoder leave each moment its own.
-        """
-        import torch
-
-        from affstore.models.weights import architectures
-        from affstore.models.weights.untrained import draw
-
-        entry = entry_of(spec.weights.name)
-        drawn = draw(architectures.layout(entry.architecture, entry.outputs), seed)
-        for name, tensor in drawn.items():
-            if "encoder.layers." in name and tensor.ndim > 1:
-                tensor.mul_(_UNTRAINED_ENCODER_GAIN)
-        gain, direction = (next(name for name in drawn if name.endswith(f"{_POSITION}{part}")) for part in (0, 1))
-        squares = np.square(drawn[direction].numpy().astype(np.float64))
-        drawn[gain] = torch.from_numpy(np.sqrt(squares.sum((0, 1), keepdims=True)).astype(np.float32))
-        return drawn
-
     def _heard(self, wave: Waves, segment: Segment) -> Waves:
         samples = wave[_STRIDE * segment.begin : _STRIDE * (segment.end - 1) + _FIELD]
         return _normalised(samples) if self.spec.normalise else samples
@@ -151,6 +142,42 @@ class SpeechNetwork(SoundExtractor):
             states, scores = self._hear(self._network, torch.from_numpy(waves).to(self._device))
         nothing = np.empty((len(waves), 0), np.float32)
         return states.float().cpu().numpy(), nothing if scores is None else scores.float().cpu().numpy()
+
+
+@dataclass(frozen=True, slots=True)
+class SpeechNetworkKind(OneExtractor[SoundExtractorSpec]):
+    """A network of `affstore.models.networks.speech`."""
+
+    def build(self, spec: SoundExtractorSpec, parameters: Mapping[str, Any], device: str) -> SoundExtractor:
+        """See `ExtractorKind.build`."""
+        return SpeechNetwork(spec, self.entry, parameters, device)
+
+    def untrained(self, spec: SoundExtractorSpec, seed: int) -> dict[str, torch.Tensor]:
+        """See `ExtractorKind.untrained`.
+
+        Random attention takes the mean over all moments; small kernels in the encoder leave each moment its own.
+        """
+        from affstore.models.weights import architectures
+        from affstore.models.weights.untrained import draw, unit_weight_norms
+
+        drawn = draw(architectures.layout(self.entry.architecture, self.entry.outputs), seed)
+        for name, tensor in drawn.items():
+            if "encoder.layers." in name and tensor.ndim > 1:
+                tensor.mul_(_UNTRAINED_ENCODER_GAIN)
+        return unit_weight_norms(drawn)
+
+    def pass_bytes(self, spec: SoundExtractorSpec, workload: Workload) -> PassBytes:
+        """See `ExtractorKind.pass_bytes`."""
+        return sound_pass_bytes(workload, round(_BYTES_A_SECOND * min(workload.sound_s, spec.segments.length_s + 1)))
+
+
+def speech_network(name: str) -> Architecture:
+    """A network of `affstore.models.networks.speech`, which imports torch and transformers: when it is needed."""
+
+    def found() -> Any:
+        return importlib.import_module("affstore.models.networks.speech").speech(name)
+
+    return Architecture(name, lambda outputs: found().build(outputs), lambda published: found().rename(published))
 
 
 def _check(spec: SoundExtractorSpec, width: int, outputs: int) -> None:

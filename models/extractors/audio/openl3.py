@@ -16,19 +16,21 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from affstore.models.engines.footprint import PassBytes, Workload, sound_pass_bytes
 from affstore.models.engines.torch_network import check_engine
-from affstore.models.extractor_specs import SoundExtractorSpec
-from affstore.models.extractors.base import SoundExtractor, SoundOutput
+from affstore.models.extractors.base import OneExtractor, SoundExtractor, SoundOutput
 from affstore.models.extractors.registry import register
+from affstore.models.weights.architectures import check_layout
 from affstore.store.contract.errors import SpecError
 
 if TYPE_CHECKING:
     import torch
 
-from affstore.models.extractors.audio.openl3_spec import OPENL3, RATE_HZ, WINDOW, OpenL3Spec
+from affstore.models.extractors.audio.openl3_spec import NETWORK, OPENL3, RATE_HZ, WINDOW, OpenL3Spec, entry_for
 
 Wave = NDArray[np.floating[Any]]
 _UNTRAINED_SOUNDS = 8
+_PASS_BYTES = 96 << 20
 
 
 class Forward(Protocol):
@@ -44,13 +46,11 @@ class Forward(Protocol):
         """One pass."""
 
 
-@register(*OPENL3)
 class OpenL3(SoundExtractor):
     """OpenL3 on torch, or by the package `openl3` itself. Any number of threads may call one."""
 
-    def __init__(self, spec: SoundExtractorSpec, parameters: Mapping[str, Any], device: str = "cpu") -> None:
-        if not isinstance(spec, OpenL3Spec):
-            raise SpecError(f"'{spec.name}' needs an OpenL3Spec; found a {type(spec).__name__}.")
+    def __init__(self, spec: OpenL3Spec, parameters: Mapping[str, Any], device: str = "cpu") -> None:
+        check_layout(spec.weights.name, parameters, NETWORK, 0)
         self.spec: OpenL3Spec = spec
         self._forward = _forward(spec, parameters, device)
 
@@ -70,16 +70,28 @@ class OpenL3(SoundExtractor):
         none = np.empty((0, self.spec.width), np.float32)
         return SoundOutput(np.concatenate([none, *embedded])[nearest])
 
-    @staticmethod
-    def untrained(spec: OpenL3Spec, seed: int) -> dict[str, torch.Tensor]:
-        """Seeded parameters whose embeddings depend on the sound and on the moment."""
-        from affstore.models.extractors.audio.openl3_torch import settled
+
+@dataclass(frozen=True, slots=True)
+class OpenL3Kind(OneExtractor[OpenL3Spec]):
+    """One of OpenL3's audio networks."""
+
+    def build(self, spec: OpenL3Spec, parameters: Mapping[str, Any], device: str) -> SoundExtractor:
+        """See `ExtractorKind.build`."""
+        return OpenL3(spec, parameters, device)
+
+    def untrained(self, spec: OpenL3Spec, seed: int) -> dict[str, torch.Tensor]:
+        """See `ExtractorKind.untrained`."""
+        from affstore.models.extractors.audio.openl3_torch import calibrated
         from affstore.models.weights.architectures import layout
         from affstore.models.weights.calibration_sounds import sounds
         from affstore.models.weights.untrained import draw
 
         heard = sounds(_UNTRAINED_SOUNDS, spec.rate_hz, seed)
-        return settled(draw(layout("openl3", 0), seed), heard, spec.representation)
+        return calibrated(draw(layout(NETWORK, 0), seed), heard, spec.representation)
+
+    def pass_bytes(self, spec: OpenL3Spec, workload: Workload) -> PassBytes:
+        """See `ExtractorKind.pass_bytes`: a pass hears one second."""
+        return sound_pass_bytes(workload, _PASS_BYTES)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -132,3 +144,6 @@ def _forward(spec: OpenL3Spec, parameters: Mapping[str, Any], device: str) -> Fo
     from affstore.models.extractors.audio.openl3_torch import OpenL3Torch
 
     return OpenL3Torch(spec, parameters, device)
+
+
+register(*(OpenL3Kind(spec, entry_for(spec.content, spec.representation)) for spec in OPENL3))

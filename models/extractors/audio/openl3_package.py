@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from affstore.models.extractors.audio.openl3_spec import HOW_TO_INSTALL, OpenL3Spec
+from affstore.models.extractors.audio.openl3_spec import HOW_TO_INSTALL, NETWORK, OpenL3Spec
 from affstore.models.networks.spectrogram import Samples
 from affstore.models.weights.architectures import check_layout
 from affstore.store.contract.errors import SpecError
@@ -35,7 +35,7 @@ class OpenL3Package:
                 "The engine 'torch' runs elsewhere."
             )
         self.batch = _BATCH
-        check_layout(spec.weights.name, parameters, "openl3", 0)
+        check_layout(spec.weights.name, parameters, NETWORK, 0)
         self._spec, self._package, self._turn = spec, _package(), threading.Lock()
         self._model = self._package.models.load_audio_embedding_model(
             spec.representation, spec.content, spec.width, frontend=spec.front_end

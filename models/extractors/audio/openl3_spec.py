@@ -6,13 +6,12 @@ import importlib.util
 import re
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from typing import TYPE_CHECKING, ClassVar, Literal, get_args
+from typing import ClassVar, Literal, get_args
 
 from affstore.models.extractor_specs import SoundExtractorSpec, WeightsRef, whole
+from affstore.models.weights.architectures import own_network
+from affstore.models.weights.entry import WeightsEntry
 from affstore.store.contract.errors import SpecError
-
-if TYPE_CHECKING:
-    pass
 
 Content = Literal["env", "music"]
 Representation = Literal["linear", "mel128", "mel256"]
@@ -25,6 +24,18 @@ _HOP = re.compile(r"hop(\d+(?:\.\d+)?)")
 RATE_HZ = 48_000
 WINDOW = RATE_HZ
 _WIDTHS = (512, 6144)
+
+NETWORK = own_network("openl3", face=False)
+
+_BLOB_IDS = {
+    ("env", "linear"): "7837407f033f3564c7e8d53fc4a4241fe160478b",
+    ("env", "mel128"): "8c3dfee140f7776373841e5938a3e76c54f28942",
+    ("env", "mel256"): "34dbd7a91cdd2de6a3d6d036ac0a24d27d78e3cc",
+    ("music", "linear"): "4e2e61beb17865481c8b8791c72eac8307e2753a",
+    ("music", "mel128"): "73ff29de441865318c4b3a3f98c40763c4773e7c",
+    ("music", "mel256"): "15e483646fa3d4091a463f0affbb706e6bbbb098",
+}
+"""Of each published file, from the public tree of marl/openl3's branch `models`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +76,8 @@ class OpenL3Spec(SoundExtractorSpec):
             raise SpecError(f"'{self.name}': windows follow each other after a positive time; found {hop_s} s.")
         return replace(self, vectors_hz=1 / hop_s, centre=centre, first_s=_first_s(hop_s, centre))
 
-    def varied(self, word: str) -> SoundExtractorSpec:
-        """See `SoundExtractorSpec.varied`; also `hop0.5`, `uncentred`, and `package`: run by the package `openl3`.
+    def changed_by(self, word: str) -> SoundExtractorSpec:
+        """See `SoundExtractorSpec.changed_by`; also `hop0.5`, `uncentred`, and `package`: run by the package `openl3`.
 
         Raises:
             SpecError: the word says something else, or the package is not installed.
@@ -79,7 +90,7 @@ class OpenL3Spec(SoundExtractorSpec):
             return self.windowed(self.hop_s, centre=False)
         if found := _HOP.fullmatch(word):
             return self.windowed(Fraction(found[1]), self.centre)
-        return super(OpenL3Spec, self).varied(word)
+        return super(OpenL3Spec, self).changed_by(word)
 
     def __post_init__(self) -> None:
         known = [(self.content, Content), (self.representation, Representation), (self.front_end, FrontEnd)]
@@ -135,3 +146,18 @@ OPENL3 = tuple(
     for front_end in get_args(FrontEnd)
 )
 """Every published network, at both widths, behind both front ends."""
+
+
+def entry_for(content: Content, representation: Representation) -> WeightsEntry:
+    """The published file of a network; both widths and both front ends share it."""
+    file = f"openl3_audio_{representation}_{content}-v0_4_0.h5.gz"
+    return WeightsEntry(
+        f"openl3_{content}_{representation}",
+        NETWORK,
+        file=file,
+        url=f"https://github.com/marl/openl3/raw/c2321e8c1e68213357431f1868380a0ef224ce03/{file}",
+        git_blob_sha1=_BLOB_IDS[content, representation],
+        licence="CC-BY-4.0",
+        format="keras_h5_gz",
+        source="marl/openl3, branch models, blob id from its public tree; licence of the weights from its README",
+    )

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from affstore.models.engines.torch_network import Pieces, device_of, forward_pass
-from affstore.models.extractors.audio.openl3_spec import OpenL3Spec
+from affstore.models.extractors.audio.openl3_spec import NETWORK, OpenL3Spec
 from affstore.models.networks.spectrogram import Samples, openl3_spectrogram, spectrogram
 from affstore.models.weights.architectures import build, check_layout
 from affstore.models.weights.calibration import settle_batch_norms
@@ -34,9 +34,9 @@ class OpenL3Torch:
 
         from affstore.models.networks.openl3 import folded
 
-        check_layout(spec.weights.name, parameters, "openl3", 0)
+        check_layout(spec.weights.name, parameters, NETWORK, 0)
         self._spec, self._device = spec, device_of(device)
-        network: Any = build("openl3", 0)
+        network: Any = build(NETWORK, 0)
         # The layout is checked; torch itself would add a count of batches to what is loaded.
         network.load_state_dict(dict(parameters), strict=False, assign=True)
         network = folded(network).requires_grad_(False)
@@ -67,7 +67,7 @@ class OpenL3Torch:
         return embedding
 
 
-def settled(drawn: Mapping[str, torch.Tensor], heard: Samples, representation: str) -> dict[str, torch.Tensor]:
+def calibrated(drawn: Mapping[str, torch.Tensor], heard: Samples, representation: str) -> dict[str, torch.Tensor]:
     """Drawn parameters with the statistics of seconds of sound, and embeddings that are 0 for them on average.
 
     Without, every embedding would be nearly parallel to every other.
@@ -82,7 +82,7 @@ def settled(drawn: Mapping[str, torch.Tensor], heard: Samples, representation: s
     from affstore.models.networks.openl3 import pooled
 
     seen = openl3_spectrogram(representation, "kapre", heard.shape[1])
-    network: Any = build("openl3", 0)
+    network: Any = build(NETWORK, 0)
     network.load_state_dict(dict(drawn), strict=False, assign=True)
     spectrograms = torch.from_numpy(np.stack([spectrogram(second, seen) for second in heard])[:, None])
     features: list[torch.Tensor] = []

@@ -6,8 +6,14 @@ See `affstore.models.extractors.audio.network` for its clock.
 from __future__ import annotations
 
 from affstore.models.extractor_specs import SoundExtractorSpec, WeightsRef, blocks
-from affstore.models.extractors.audio.network import RATE_HZ, VECTORS_HZ, SpeechNetwork
+from affstore.models.extractors.audio.network import (
+    RATE_HZ,
+    VECTORS_HZ,
+    SpeechNetworkKind,
+    speech_network,
+)
 from affstore.models.extractors.registry import register
+from affstore.models.weights.entry import WeightsEntry
 
 WAV2VEC2_BASE_960H = SoundExtractorSpec(
     name="wav2vec2_base_960h",
@@ -41,4 +47,41 @@ WAV2VEC2_LARGE_MSP_DIM = SoundExtractorSpec(
 Wagner et al. 2023. The ABAW6 paper cuts every 90 s; its head sees the mean of a segment's embeddings.
 """
 
-register(WAV2VEC2_BASE_960H, WAV2VEC2_LARGE_MSP_DIM)(SpeechNetwork)
+BASE = speech_network("wav2vec2_base")
+LARGE_WITH_AFFECT = speech_network("wav2vec2_large_12_affect")
+
+
+register(
+    SpeechNetworkKind(
+        WAV2VEC2_BASE_960H,
+        WeightsEntry(
+            "wav2vec2_base_960h",
+            BASE,
+            url=(
+                "https://huggingface.co/facebook/wav2vec2-base-960h/resolve/"
+                "22aad52d435eb6dbaf354bdad9b0da84ce7d6156/model.safetensors"
+            ),
+            sha256="8aa76ab2243c81747a1f832954586bc566090c83a0ac167df6f31f0fa917d74a",
+            licence="Apache-2.0",
+            source=("facebook/wav2vec2-base-960h; commit and SHA-256 as pinned by several independent public projects"),
+        ),
+    ),
+    SpeechNetworkKind(
+        WAV2VEC2_LARGE_MSP_DIM,
+        WeightsEntry(
+            "wav2vec2_large_msp_dim",
+            LARGE_WITH_AFFECT,
+            outputs=3,
+            url=(
+                "https://huggingface.co/audeering/wav2vec2-large-robust-12-ft-emotion-msp-dim/resolve/"
+                "6eba34a2485ea31cb03600241787c3a5edab8626/model.safetensors"
+            ),
+            sha256="efa5ac1a13b2d2f42182738e44794b1eb4c0cdd221a8b4ae11304c3a5f5fae95",
+            licence="CC-BY-NC-SA-4.0",
+            source=(
+                "wav2vec2-large-robust-emotion of the ABAW6 paper; audeering, commit and SHA-256 as pinned by "
+                "public projects"
+            ),
+        ),
+    ),
+)

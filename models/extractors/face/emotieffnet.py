@@ -6,9 +6,13 @@ are logits in AffectNet's alphabetical order and, for the multi-task networks, r
 
 from __future__ import annotations
 
+from affstore.models.engines.footprint import FaceFootprint
 from affstore.models.extractor_specs import FaceExtractorSpec, WeightsRef
-from affstore.models.extractors.face.network import FaceNetwork
+from affstore.models.extractors.face.network import FaceNetworkKind
 from affstore.models.extractors.registry import register
+from affstore.models.networks import efficientnet
+from affstore.models.weights.architectures import timm_network
+from affstore.models.weights.entry import WeightsEntry
 from affstore.store.contract.labels import AFFECTNET_7, AFFECTNET_8
 
 EMOTIEFFNET_B0 = FaceExtractorSpec(
@@ -48,6 +52,119 @@ EMOTIEFFNET_B2_7 = FaceExtractorSpec(
 )
 """The same network for seven expressions, without Contempt."""
 
-register(EMOTIEFFNET_B0, EMOTIEFFNET_B0_AFEW, MT_EMOTIEFFNET_B0, EMOTIEFFNET_B2, EMOTIEFFNET_B2_8, EMOTIEFFNET_B2_7)(
-    FaceNetwork
+B0 = timm_network("efficientnet_b0", "tf_efficientnet_b0.ns_jft_in1k", efficientnet.staged)
+B2 = timm_network("efficientnet_b2", "tf_efficientnet_b2.ns_jft_in1k", efficientnet.staged)
+
+_FOOTPRINT = FaceFootprint(torch=350, openvino=150)
+
+
+register(
+    FaceNetworkKind(
+        EMOTIEFFNET_B0,
+        WeightsEntry(
+            "enet_b0_8_best_vgaf",
+            B0,
+            outputs=8,
+            file="enet_b0_8_best_vgaf.pt",
+            url=(
+                "https://github.com/sb-ai-lab/EmotiEffLib/raw/f1df0e8548c666d268826e50b7de107fd5553e9d/models/"
+                "affectnet_emotions/enet_b0_8_best_vgaf.pt"
+            ),
+            git_blob_sha1="7219cfb037209b253ea8b81cf969e60a00e9181c",
+            licence="Apache-2.0",
+            format="torch_module_pickle",
+            source="EmotiEffNet-B0 of the ABAW5 and ABAW6 papers; EmotiEffLib, blob id from its public tree",
+        ),
+        _FOOTPRINT,
+    ),
+    FaceNetworkKind(
+        EMOTIEFFNET_B0_AFEW,
+        WeightsEntry(
+            "enet_b0_8_best_afew",
+            B0,
+            outputs=8,
+            file="enet_b0_8_best_afew.pt",
+            url=(
+                "https://github.com/sb-ai-lab/EmotiEffLib/raw/f1df0e8548c666d268826e50b7de107fd5553e9d/models/"
+                "affectnet_emotions/enet_b0_8_best_afew.pt"
+            ),
+            git_blob_sha1="9540c8beff661f1c2fca16de63b530cce24bb17d",
+            licence="Apache-2.0",
+            format="torch_module_pickle",
+            source="EmotiEffLib, blob id from its public tree",
+        ),
+        _FOOTPRINT,
+    ),
+    FaceNetworkKind(
+        MT_EMOTIEFFNET_B0,
+        WeightsEntry(
+            "enet_b0_8_va_mtl",
+            B0,
+            outputs=10,
+            file="enet_b0_8_va_mtl.pt",
+            url=(
+                "https://github.com/sb-ai-lab/EmotiEffLib/raw/f1df0e8548c666d268826e50b7de107fd5553e9d/models/"
+                "affectnet_emotions/enet_b0_8_va_mtl.pt"
+            ),
+            git_blob_sha1="b7223bd1ab092a1b5a42bc04a5f4fbfe4d9f8b9b",
+            licence="Apache-2.0",
+            format="torch_module_pickle",
+            source="MT-EmotiEffNet of the ABAW5 and ABAW6 papers; EmotiEffLib, blob id from its public tree",
+        ),
+        _FOOTPRINT,
+    ),
+    FaceNetworkKind(
+        EMOTIEFFNET_B2,
+        WeightsEntry(
+            "enet_b2_8_best",
+            B2,
+            outputs=8,
+            file="enet_b2_8_best.pt",
+            url=(
+                "https://github.com/HSE-asavchenko/face-emotion-recognition/raw/"
+                "207ed4981625d1f643e25b4a3014e2eed20a0b46/models/affectnet_emotions/enet_b2_8_best.pt"
+            ),
+            git_blob_sha1="43be51786607c44fd13df41a497056c6accf7188",
+            licence="Apache-2.0",
+            format="torch_module_pickle",
+            source="EmotiEffNet-B2 of the ABAW6 paper; face-emotion-recognition, blob id from its public tree",
+        ),
+        _FOOTPRINT,
+    ),
+    FaceNetworkKind(
+        EMOTIEFFNET_B2_8,
+        WeightsEntry(
+            "enet_b2_8",
+            B2,
+            outputs=8,
+            file="enet_b2_8.pt",
+            url=(
+                "https://github.com/sb-ai-lab/EmotiEffLib/raw/f1df0e8548c666d268826e50b7de107fd5553e9d/models/"
+                "affectnet_emotions/enet_b2_8.pt"
+            ),
+            git_blob_sha1="eed81e6368877e89f8a99cfabadae7c3ddc3a949",
+            licence="Apache-2.0",
+            format="torch_module_pickle",
+            source="EmotiEffLib, blob id from its public tree",
+        ),
+        _FOOTPRINT,
+    ),
+    FaceNetworkKind(
+        EMOTIEFFNET_B2_7,
+        WeightsEntry(
+            "enet_b2_7",
+            B2,
+            outputs=7,
+            file="enet_b2_7.pt",
+            url=(
+                "https://github.com/sb-ai-lab/EmotiEffLib/raw/f1df0e8548c666d268826e50b7de107fd5553e9d/models/"
+                "affectnet_emotions/enet_b2_7.pt"
+            ),
+            git_blob_sha1="5a8ccbb17913461296003be726a22b6fc40d602b",
+            licence="Apache-2.0",
+            format="torch_module_pickle",
+            source="EmotiEffLib, blob id from its public tree",
+        ),
+        _FOOTPRINT,
+    ),
 )

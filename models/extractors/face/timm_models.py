@@ -6,27 +6,72 @@ tag, e.g. `timm/vit_small_patch14_dinov2.lvd142m`; a name without one means the 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cache
-from typing import get_args
+from typing import TYPE_CHECKING, Any, get_args
 
+from affstore.models.engines.footprint import PassBytes, Workload, face_pass_bytes
 from affstore.models.extractor_specs import FaceExtractorSpec, Resize, WeightsRef
-from affstore.models.extractors.face.network import FaceNetwork
-from affstore.models.extractors.registry import register_family
-from affstore.models.weights.registry import TIMM
+from affstore.models.extractors.base import ExtractorKind, FaceExtractor
+from affstore.models.extractors.face.network import FaceNetwork, untrained_face_network
+from affstore.models.extractors.registry import EXTRACTORS
+from affstore.models.networks.staged import Staged
+from affstore.models.weights.architectures import Architecture, layout
+from affstore.models.weights.entry import WeightsEntry
 from affstore.store.contract.errors import SpecError
+
+if TYPE_CHECKING:
+    import torch
+
+PREFIX = "timm/"
+
+
+class TimmKind(ExtractorKind[FaceExtractorSpec]):
+    """All models of timm that give one vector a picture."""
+
+    def spec(self, name: str) -> FaceExtractorSpec:
+        """See `ExtractorKind.spec`.
+
+        Raises:
+            UnknownNameError: timm has no such model, or no such weights of it.
+            SpecError: the model gives no vector a picture, or its pictures are not square RGB.
+        """
+        return _spec(name)
+
+    def weights(self, name: str) -> WeightsEntry:
+        """The weights that timm's own configuration names."""
+        from affstore.models.networks.timm_models import configuration_of
+
+        model = name.removeprefix(PREFIX)
+        found = configuration_of(model)
+        hub = str(found.hf_hub_id or "")
+        return WeightsEntry(
+            name,
+            _architecture(model),
+            url=f"https://huggingface.co/{hub}/resolve/main/model.safetensors" if hub else "",
+            licence=str(found.license or "none stated"),
+            source=f"the configuration of {model} in timm",
+            where="timm names no file for it",
+        )
+
+    def build(self, spec: FaceExtractorSpec, parameters: Mapping[str, Any], device: str) -> FaceExtractor:
+        """See `ExtractorKind.build`."""
+        return FaceNetwork(spec, self.weights(spec.weights.name), parameters, device)
+
+    def untrained(self, spec: FaceExtractorSpec, seed: int) -> dict[str, torch.Tensor]:
+        """See `ExtractorKind.untrained`."""
+        return untrained_face_network(spec, self.weights(spec.weights.name), seed)
+
+    def pass_bytes(self, spec: FaceExtractorSpec, workload: Workload) -> PassBytes:
+        """See `ExtractorKind.pass_bytes`."""
+        return face_pass_bytes(spec, workload)
 
 
 @cache
-def spec_for(name: str) -> FaceExtractorSpec:
-    """The spec of `timm/NAME`.
-
-    Raises:
-        UnknownNameError: timm has no such model, or no such weights of it.
-        SpecError: the model gives no vector a picture, or its pictures are not square RGB.
-    """
+def _spec(name: str) -> FaceExtractorSpec:
     from affstore.models.networks.timm_models import configuration_of, width_of
 
-    model = name.removeprefix(TIMM)
+    model = name.removeprefix(PREFIX)
     found = configuration_of(model)
     channels, height, width = found.input_size
     resize = f"pil_{found.interpolation}"
@@ -41,11 +86,35 @@ def spec_for(name: str) -> FaceExtractorSpec:
         version=1,
         width=width_of(model, height),
         size_px=height,
-        weights=WeightsRef(f"{TIMM}{tagged}"),
+        weights=WeightsRef(f"{PREFIX}{tagged}"),
         mean=tuple(found.mean),
         std=tuple(found.std),
         resize=resize,  # type: ignore[arg-type] # one of them, as was seen
     )
 
 
-register_family("timm", spec_for)(FaceNetwork)
+@cache
+def _architecture(model: str) -> Architecture:
+    """A model without its classifier: what its file holds beside is left out.
+
+    It is built on the CPU, for some models hold tables that no file has, as of relative positions.
+    """
+
+    def make(outputs: int) -> torch.nn.Module:
+        from affstore.models.networks.timm_models import network
+
+        return network(model)
+
+    def rename(name: str) -> str | None:
+        return name if name in layout(architecture, 0) else None
+
+    def staged(network: Any) -> Staged:
+        from affstore.models.networks.timm_models import staged
+
+        return staged(network)
+
+    architecture = Architecture(f"{PREFIX}{model}", make, rename, staged, "cpu")
+    return architecture
+
+
+EXTRACTORS.register(PREFIX, TimmKind())

@@ -14,11 +14,11 @@ from torch import Tensor, nn
 from affstore.models.engines.torch_engine import TorchForward
 from affstore.models.engines.torch_network import device_of, in_padded_batches
 from affstore.models.extractor_specs import FaceExtractorSpec
+from affstore.models.extractors.registry import entry_of
 from affstore.models.heads.finetuned.fitted import Backbone, FittedFineTuned
 from affstore.models.heads.finetuned.spec import FineTuneSpec
 from affstore.models.heads.sequence.windows import one_thread
 from affstore.models.weights import architectures
-from affstore.models.weights.registry import entry_of
 from affstore.store.contract.errors import SpecError
 
 
