@@ -60,6 +60,7 @@ _KINDS = {
     "commands": _Kind("affstore.flows.commands", "COMMANDS", _command),
     "exporters": _Kind("affstore.store.engine.exporters.base", "EXPORTERS", _described),
     "heads": _Kind("affstore.models.heads.kinds", "HEADS", _described),
+    "labels": _Kind("affstore.models.labels.base", "FORMATS", _described),
     "runners": _Kind("affstore.flows.runners.base", "RUNNERS", _described),
 }
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from affstore_example.csv_files import EXPORTER
 from affstore_example.local_jobs import RUNNER
 from affstore_example.ridge import HEAD
+from affstore_example.subtitles import LABELS
 
+from affstore.store.contract.labels import task_space
 from affstore.testing.exporters import ExporterContract
 from affstore.testing.heads import HeadKindContract
+from affstore.testing.label_formats import LabelExample, LabelFormatContract
 from affstore.testing.runners import RunnerContract, server
 
 __all__ = ["server"]
@@ -18,6 +22,18 @@ class TestCsvExporter(ExporterContract):
     @pytest.fixture
     def exporter(self):
         return EXPORTER
+
+
+class TestSubtitles(LabelFormatContract):
+    @pytest.fixture
+    def label_format(self):
+        return LABELS
+
+    @pytest.fixture
+    def example(self):
+        text = "1\n00:00:00,000 --> 00:00:00,080\nHappiness\n\n2\n00:00:00,120 --> 00:00:00,150\nAnger\n"
+        value, known = np.array([[4], [4], [0], [1]], np.int8), np.array([[True], [True], [False], [True]])
+        return LabelExample("talk.srt", text.encode(), task_space("expr"), value, known)
 
 
 class TestRidgeHead(HeadKindContract):
