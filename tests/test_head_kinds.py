@@ -42,6 +42,7 @@ class Ridge(HeadKind[RidgeSpec, FrameDataset, FrameFeatures]):
     """A head in closed form: all that a kind needs."""
 
     name = "ridge"
+    description = "least squares"
     spec_type = RidgeSpec
 
     def default(self, task):

@@ -35,6 +35,27 @@ os._exit(0)
 """
 
 
+RUN = """
+store: store
+sources: [corpus]
+extractors: [ddamfn]
+weights: untrained
+engine: torch
+precision: float32
+label_spaces:
+  mood: {kind: classes, names: [calm, tense]}
+labels: [{folder: subtitles, format: subtitles, space: mood, split: train}]
+runner: {kind: local-jobs, workers: 2}
+"""
+
+RIDGE = """
+title: Ridge regression
+source: my own
+task: expr
+method: {head: ridge, inputs: [ddamfn], changes: {alpha: 2.0}}
+"""
+
+
 class Shell:
     """A machine on which distributions are installed, and where commands are typed."""
 
@@ -82,11 +103,17 @@ def plugin(tmp_path_factory) -> Shell:
 def ended(plugin, tmp_path_factory):
     """What the example's kinds do in one session of commands, by the command's first words."""
     folder = tmp_path_factory.mktemp("session")
-    write_corpus(folder / "corpus", CorpusSpec(only=("video2",), episode_s=0.5))
+    write_corpus(folder / "corpus", CorpusSpec(only=("video2", "12-24-320x240"), episode_s=0.5))
+    (folder / "subtitles").mkdir()
+    (folder / "subtitles" / "video2.srt").write_text("1\n00:00:00,000 --> 00:00:01,000\ncalm\n", encoding="utf-8")
+    (folder / "run.yaml").write_text(RUN, encoding="utf-8")
+    (folder / "ridge.yaml").write_text(RIDGE, encoding="utf-8")
     store, untrained = folder / "store", ("--weights", "untrained", "--engine", "torch", "--precision", "float32")
     commands = {
+        "run": ("run", folder / "run.yaml", "--json"),
         "list": ("list", "runners", "--json"),
-        "add": ("add", folder / "corpus", "-e", "ddamfn", "-s", store, *untrained, "--runner", "local-jobs", "--json"),
+        "head": ("experiment", folder / "ridge.yaml", "-s", store, *untrained, "--json"),
+        "show": ("show", "label/mood/video2/main", "-s", store, "--json"),
         "again": ("add", folder / "corpus", "-e", "ddamfn", "-s", store, *untrained, "--json"),
         "export": ("export", folder / "tables", "-s", store, "--to", "csv", "--family", "visual", "--json"),
         "coverage": ("coverage", "-s", store, "--json"),
@@ -103,13 +130,27 @@ def test_a_plugin_s_runner_is_listed_with_the_distribution_that_brought_it(ended
 
 
 def test_a_plugin_s_runner_runs_the_pipeline_in_processes_of_its_own(ended):
-    code, out, err = ended["add"]
+    code, out, err = ended["run"]
     assert code == 0, err
     done = [one for one in json.loads(out)["outcomes"] if one["status"] == "done"]
     assert {one["stage"] for one in done} >= {"ingest", "extract"}
     code, out, err = ended["again"]
     assert code == 0, err
     assert {one["status"] for one in json.loads(out)["outcomes"]} == {"cached"}, "threads find the same keys"
+
+
+def test_a_plugin_s_label_format_is_read_into_a_space_of_one_s_own(ended):
+    code, out, err = ended["show"]
+    assert code == 0, err
+    assert json.loads(out)["arrays"]["value"].startswith("int8")
+
+
+def test_a_plugin_s_head_is_fitted_and_scored_in_an_experiment(ended):
+    code, out, err = ended["head"]
+    assert code == 0, err
+    (row,) = json.loads(out)["rows"]
+    assert row["status"] == "done"
+    assert 0 < row["results"][0]["value"] <= 1
 
 
 def test_an_option_that_a_plugin_s_runner_does_not_know_is_refused_with_the_nearest(ended):
@@ -120,7 +161,7 @@ def test_an_option_that_a_plugin_s_runner_does_not_know_is_refused_with_the_near
 def test_a_plugin_s_exporter_writes_a_row_a_frame(ended):
     code, out, err = ended["export"]
     assert code == 0, err
-    (file,) = json.loads(out)["written"]
+    file = json.loads(out)["written"][-1]
     rows = list(csv.DictReader(Path(file).read_text(encoding="utf-8").splitlines()))
     assert [int(row["frame"]) for row in rows] == list(range(len(rows)))
     assert len(rows) > 5
