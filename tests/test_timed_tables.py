@@ -50,6 +50,12 @@ def test_a_row_with_a_time_holds_until_the_next_and_the_last_as_long_as_the_one_
     assert of_frames(read("time,label\n0.4,joy\n")) == [-1] * 4 + [1] * 6
 
 
+def test_a_frame_s_own_time_rounded_to_the_millisecond_is_of_that_frame(read):
+    clock = FrameClock.uniform(Fraction(30000, 1001), 90)
+    rows = [f"{start:.3f},{frame % 3}" for frame, start in enumerate(clock.starts_s)]
+    assert of_frames(read("\n".join(["time,label", *rows]), clock=clock)) == [0, 1, 2] * 30
+
+
 def test_numbers_have_a_column_for_each_name_in_any_order(read):
     found = read("start\tend\tpower\tvalence\n0\t1\t100\t0.5\n", AFFECT, name="talk.tsv")
     assert found.value.tolist() == [[0.5, 100]] * 10
@@ -121,7 +127,7 @@ def test_each_frame_has_the_label_of_the_interval_that_it_begins_in(tmp_path_fac
     path.write_text("\n".join(["start,end,label", *random.sample(lines, len(lines))]))
     found = TABLE.read(TABLE.at(path), EMOTIONS, clock)
     starts = [int(pts) * clock.time_base * 1000 for pts in clock.pts]
-    expected = [next((label for a, b, label in rows if a <= at < b), -1) for at in starts]
+    expected = [next((label for a, b, label in rows if a - 0.5 <= at < b - 0.5), -1) for at in starts]
     assert of_frames(found) == expected
 
 

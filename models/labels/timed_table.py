@@ -21,6 +21,8 @@ from affstore.store.contract.labels import LabelSpace, SpaceKind
 
 _SUFFIXES = (".csv", ".tsv")
 _START, _END, _TIME = "start", "end", "time"
+_ROUNDED = Fraction(1, 2000)
+"""Times are often written to the millisecond: at 29.97 Hz, every third frame's is rounded up."""
 _SECONDS = re.compile(r"[+-]?(\d{1,12}(\.\d{0,18})?|\.\d{1,18})([eE][+-]?\d{1,2})?")
 
 
@@ -44,7 +46,8 @@ class Row:
 class TimedTable(LabelFormat):
     """Intervals `start,end` or instants `time` in seconds, with a `label` or a column for each name of the space.
 
-    A frame has the label of the interval `[start, end)` that it begins in; between intervals nothing is known. A row
+    A frame has the label of the interval `[start, end)` that it begins in, where times may have been rounded to the
+    millisecond; between intervals nothing is known. A row
     with a `time` holds until the next one, and the last as long as the one before. `label` is the name of a class, or
     its number from 0; other spaces have a column for each of their names. What is empty or the space's `unknown` is
     unknown, and so is what is no label of the space, with a complaint. Other columns are not looked at.
@@ -152,10 +155,10 @@ def _seconds(path: Path, line: int, text: str) -> Fraction:
 
 
 def _first_frame(clock: FrameClock, instant: Fraction | None) -> int:
-    """The first frame that begins at an instant or later."""
+    """The first frame that begins at an instant or later; at an instant as it may have been rounded."""
     if instant is None:
         return len(clock)
-    return int(np.searchsorted(clock.pts, math.ceil(instant / clock.time_base)))
+    return int(np.searchsorted(clock.pts, math.ceil((instant - _ROUNDED) / clock.time_base)))
 
 
 def _labels(space: LabelSpace, cells: Sequence[str]) -> tuple[NDArray[np.float64], NDArray[np.bool_], list[str]]:

@@ -1,0 +1,169 @@
+"""A user's own labels through the command line: tables beside videos, heads, predictions, scores and figures."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+from fractions import Fraction
+
+import numpy as np
+import pytest
+import yaml
+
+from affstore import FeatureStore
+from affstore.flows.cli import call
+from affstore.models.demo.face import Face
+from affstore.models.demo.film import Pictures, write_film
+from affstore.models.demo.shoot import frames, stage
+from affstore.models.demo.takes import Take
+from affstore.models.ensembles.spec import HeadOutput
+from affstore.models.heads.splits import Folds
+from affstore.store.contract.labels import space_of
+from affstore.store.contract.records import Address
+from affstore.store.engine.reading import label_spaces
+from affstore.tasks.evaluation.experiment_scores import result_artifact
+from affstore.tasks.experiments import Experiment, ExperimentOutcome
+
+SPACES = {
+    "emotions": {"kind": "classes", "names": ["calm", "joy", "anger", "fear", "disgust", "sadness", "surprise"]},
+    "dimensions": {"kind": "values", "names": ["valence", "arousal", "power", "surprise"], "range": [0, 100]},
+}
+EXPERIMENTS = [
+    {"name": f"{space}-mlp", "task": space, "inputs": ["emotieffnet_b0"], "head": {"epochs": 2, "batch": 8}}
+    for space in SPACES
+]
+RATE = 12
+LABELLED = {"talk": "train", "walk": "train", "wait": "validation"}
+
+
+def write_videos_with_tables(folder) -> None:
+    """Short videos of a drawn face, each with a table of emotions beside it, and one of dimensions elsewhere."""
+    folder.mkdir()
+    for number, (name, split) in enumerate(LABELLED.items()):
+        staged = stage(Take(name, split, ("NH",), rate_hz=RATE, size_px=(160, 160), sound="none"), number, 0.6)
+        path = folder / f"{name}.mp4"
+        write_film(path, Pictures(frames(staged, Face()), staged.take.size_px, staged.clock), None)
+        half, end = (Fraction(len(staged.clock), RATE) * share for share in (Fraction(1, 2), 1))
+        table = f"start,end,label\n0,{float(half)},calm\n{float(half)},{float(end)},joy\n"
+        (folder / f"{name}.csv").write_text(table)
+        times = ["time\tvalence\tarousal\tpower\tsurprise"]
+        times += [f"{k / RATE:.6f}\t{k * 3 % 100}\t{k * 7 % 100}\t50\t{k}" for k in range(len(staged.clock))]
+        place = folder.parent / "dimensions" / split / f"{name}.tsv"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_text("\n".join(times))
+    (folder / "wait.csv").rename(folder / "wait.held")
+    (folder / "validation").mkdir()
+    (folder / "wait.held").rename(folder / "validation" / "wait.csv")
+
+
+def run(config) -> dict:
+    """What `affstore run --json` prints."""
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        assert call(["run", str(config), "--json"]) == 0
+    return json.loads(printed.getvalue())
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory):
+    """A run of both spaces, the store, and the configuration."""
+    folder = tmp_path_factory.mktemp("own")
+    write_videos_with_tables(folder / "videos")
+    document = {
+        "store": "store",
+        "sources": ["videos"],
+        "weights": "untrained",
+        "engine": "torch",
+        "precision": "float32",
+        "extractors": ["emotieffnet_b0"],
+        "label_spaces": SPACES,
+        "labels": [
+            {"folder": "videos", "format": "timed_table", "space": "emotions"},
+            {"folder": "dimensions", "format": "timed_table", "space": "dimensions"},
+        ],
+        "experiments": EXPERIMENTS,
+        "publish": {"folder": "published"},
+    }
+    config = folder / "own.yaml"
+    config.write_text(yaml.safe_dump(document))
+    return run(config), FeatureStore(str(folder / "store")), config
+
+
+def test_tables_beside_videos_become_labels_of_the_user_s_space(done):
+    _, store, _ = done
+    assert label_spaces(store) == {name: space_of(name, written) for name, written in SPACES.items()}
+    record = store.get(Address("label", "emotions", "talk", "main"))
+    labels = store.read(record.address)
+    count = len(labels["value"])
+    assert labels["known"].all()
+    assert labels["value"].ravel().tolist() == [0] * (count - count // 2) + [1] * (count // 2)
+    assert {r.address.video: r.attributes["split"] for r in store.records("label")} == LABELLED
+
+
+def test_each_head_is_scored_by_the_measures_of_its_space(done):
+    document, _, _ = done
+    scores = {one["experiment"]: one for one in document["scores"]}
+    assert (scores["emotions-mlp"]["measure"], scores["dimensions-mlp"]["measure"]) == ("macro F1", "mean CCC")
+    assert {"weighted F1", "balanced accuracy", "AUROC", "F1 surprise"} < set(scores["emotions-mlp"]["details"])
+    assert {"PCC", "MAE valence", "RMSE power", "CCC surprise"} < set(scores["dimensions-mlp"]["details"])
+
+
+def test_predictions_are_labels_of_the_space_within_its_range(done):
+    document, store, _ = done
+    for name, written in SPACES.items():
+        space = space_of(name, written)
+        prediction = store.read(Address("prediction", f"{name}-mlp", "wait", "main"))
+        assert prediction["raw"].shape[1] == len(space)
+        assert prediction["prediction"].dtype == space.dtype
+        assert space.is_valid(prediction["prediction"]).all()
+    published = {path.rpartition("/")[2]: path for path in document["published"]}
+    with open(published["dimensions-mlp.txt"]) as file:
+        assert file.readline() == "image_location,valence,arousal,power,surprise\n"
+
+
+def test_another_run_finds_all_of_it_and_another_definition_makes_it_anew(done, tmp_path):
+    _, _, config = done
+    again = run(config)
+    assert {one["status"] for one in again["outcomes"]} == {"cached"}
+    document = yaml.safe_load(config.read_text())
+    document["label_spaces"]["emotions"]["revision"] = 2
+    del document["publish"]
+    other = config.with_name("revised.yaml")
+    other.write_text(yaml.safe_dump(document))
+    assert call(["plan", str(other), "--json"]) == 10
+
+
+def test_figures_have_all_classes_and_all_dimensions(done):
+    from affstore.flows.config.run_config import read_config
+    from affstore.flows.report.figures import pictures_of
+
+    _, store, config = done
+    for head in read_config(config).specs():
+        method = HeadOutput(head.name)
+        row = Experiment(head.name, head.name, "a test", head.task, (head,), method)
+        _, shown = result_artifact(store, row, "papers", Folds(2))
+        pictures = {one.name: one for one in pictures_of(ExperimentOutcome(row, "done", shown=(shown,)))}
+        drawn = {"emotions": "papers-confusion", "dimensions": "papers-agreement"}[head.task]
+        assert {drawn, "papers-timeline-only"} <= set(pictures)
+        assert ("f1" in pictures) == (head.task == "emotions")
+        assert all(name in pictures["f1" if "f1" in pictures else drawn].alt for name in head.space.names)
+        assert np.isfinite(list(shown.scores.details.values())).all()
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"label_spaces": {"emotions": {"kind": "classes", "names": ["calm", "Calm"]}}}, "'calm' is there twice"),
+        ({"labels": [{"folder": ".", "format": "timed_tables", "space": "emotions"}]}, "mean 'timed_table'"),
+        ({"labels": [{"folder": ".", "format": "timed_table", "space": "emotion"}]}, "mean 'emotions'"),
+        ({"labels": [{"folder": ".", "format": "timed_table", "space": "emotions"}]}, "holds no labels of the format"),
+        ({"experiments": [EXPERIMENTS[0] | {"task": "emotion"}]}, "mean 'emotions'"),
+    ],
+)
+def test_what_makes_no_sense_is_said_in_a_sentence(tmp_path, capsys, changes, said):
+    document = {"store": "store", "weights": "untrained", "extractors": ["emotieffnet_b0"], "label_spaces": SPACES}
+    config = tmp_path / "own.yaml"
+    config.write_text(yaml.safe_dump(document | changes))
+    assert call(["run", str(config)]) == 2
+    assert said in " ".join(capsys.readouterr().err.split())
