@@ -20,6 +20,7 @@ class Offer:
         description: what it is, in one line.
         origin: `affstore`, or a plugin's distribution and version.
         needs: what must be there before it can be used; empty where nothing must.
+        state: whether that is on this machine, where that can be told.
         problem: why it cannot be used at all; empty where it can.
     """
 
@@ -27,6 +28,7 @@ class Offer:
     description: str
     origin: str = OWN
     needs: str = ""
+    state: str = ""
     problem: str = ""
 
     def as_document(self) -> dict[str, str | None]:
@@ -41,6 +43,7 @@ class _Kind:
     module: str
     registry: str
     describe: Callable[[str, Any], tuple[str, str]]
+    state: Callable[[str, Any], str] = lambda name, thing: ""
 
     def open(self) -> Registry[Any]:
         registry: Registry[Any] = getattr(importlib.import_module(self.module), self.registry)
@@ -51,6 +54,30 @@ def _described(name: str, thing: Any) -> tuple[str, str]:
     return thing.description, f"`{thing.needs}`" if thing.needs else ""
 
 
+def _extractor(name: str, kind: Any) -> tuple[str, str]:
+    if name.endswith("/"):
+        return (type(kind).__doc__ or "").strip().partition("\n")[0].rstrip("."), ""
+    spec, entry = kind.spec(name), kind.weights(name)
+    if spec.SENSE == "face":
+        said = [f"face, {spec.size_px} px"]
+    else:
+        said = [f"sound, {spec.rate_hz / 1000:g} kHz", f"{float(spec.vectors_hz):g} vectors/s"]
+    said += [f"{spec.width} numbers", *([f"{len(spec.logits)} logits"] if spec.logits else [])]
+    said += [array.replace("_", ", ") for array in spec.arrays if array in ("valence_arousal", "affect")]
+    public = "" if entry.url else ", which are not public"
+    origin = entry.source.partition(";")[0]
+    return ", ".join(said), f"weights `{entry.name}` ({entry.licence}){public}" + (f": {origin}" if origin else "")
+
+
+def _weights_state(name: str, kind: Any) -> str:
+    from affstore.models.weights.folder import default_folder
+
+    if name.endswith("/"):
+        return ""
+    record = default_folder().status(kind.spec(name).weights.name).record
+    return "not on this machine" if record is None else f"{record.provenance}, on this machine"
+
+
 def _command(name: str, command: Any) -> tuple[str, str]:
     text = getattr(command.call, "help", None) or command.call.__doc__ or ""
     return text.strip().partition("\n")[0].rstrip("."), ""
@@ -58,6 +85,7 @@ def _command(name: str, command: Any) -> tuple[str, str]:
 
 _KINDS = {
     "commands": _Kind("affstore.flows.commands", "COMMANDS", _command),
+    "extractors": _Kind("affstore.models.extractors.registry", "EXTRACTORS", _extractor, _weights_state),
     "exporters": _Kind("affstore.store.engine.exporters.base", "EXPORTERS", _described),
     "heads": _Kind("affstore.models.heads.kinds", "HEADS", _described),
     "labels": _Kind("affstore.models.labels.base", "FORMATS", _described),
@@ -79,8 +107,9 @@ def offers(kind: str) -> list[Offer]:
     registry = _KINDS[kind].open()
     found = []
     for name in registry.names():
-        description, needs = _KINDS[kind].describe(name, registry.get(name))
-        found.append(Offer(name, description, registry.origin(name), needs))
+        thing = registry.get(name)
+        description, needs = _KINDS[kind].describe(name, thing)
+        found.append(Offer(name, description, registry.origin(name), needs, _KINDS[kind].state(name, thing)))
     broken = [Offer(fault.name, "", fault.origin, problem=fault.reason) for fault in registry.faults()]
     return sorted([*found, *broken], key=lambda offer: offer.name)
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import pytest
 
 from affstore.flows.runners.base import RUNNERS
+from affstore.models.extractors.registry import EXTRACTORS, names, spec_of
 from affstore.store.engine.exporters.base import EXPORTERS
 from affstore.testing.exporters import ExporterContract
+from affstore.testing.extractors import ExtractorContract
 from affstore.testing.runners import RunnerContract, server
 
 __all__ = ["server"]
@@ -17,6 +19,26 @@ class TestRunners(RunnerContract):
     @classmethod
     def kind(cls, request):
         return RUNNERS.get(request.param)
+
+
+def extractor_names():
+    """Every extractor with a name of its own; the large ones take seconds each."""
+    for name in names():
+        spec = spec_of(name)
+        small = spec.SENSE == "face" and spec.size_px <= 112
+        yield pytest.param(name, marks=[] if small else [pytest.mark.slow])
+
+
+class TestExtractors(ExtractorContract):
+    @pytest.fixture(scope="class", params=extractor_names())
+    @classmethod
+    def name(cls, request):
+        return request.param
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def kind(cls, name):
+        return EXTRACTORS.get(name)
 
 
 class TestExporters(ExporterContract):

@@ -19,7 +19,6 @@ import affstore
 from affstore.flows.config.run_config import read_config
 from affstore.flows.offers import KINDS
 from affstore.flows.report.readme_tables import with_tables
-from affstore.models.extractors.registry import names
 from affstore.store.contract.errors import AffstoreError
 from affstore.store.contract.labels import AFFECTNET_8
 
@@ -35,14 +34,6 @@ def test_nothing_but_affstore_is_installed():
 def test_the_tables_of_the_readme_are_what_the_registries_hold():
     assert with_tables(README) == README, "run `python -m affstore.flows.report.readme_tables README.md`"
     assert set(re.findall(r"<!-- list (\w+)", README)) == set(KINDS)
-
-
-@pytest.mark.parametrize("extractor", names())
-def test_every_extractor_has_a_row_in_the_readme(extractor):
-    row = re.sub(
-        r"openl3_(env|music)_(linear|mel128|mel256)_(512|6144)(_librosa)?", "openl3_CONTENT_INPUT_WIDTH", extractor
-    )
-    assert f"| `{row}` |" in README
 
 
 def test_architecture_fits_on_a_page():

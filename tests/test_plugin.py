@@ -38,7 +38,7 @@ os._exit(0)
 RUN = """
 store: store
 sources: [corpus]
-extractors: [ddamfn]
+extractors: [small_face]
 weights: untrained
 engine: torch
 precision: float32
@@ -52,7 +52,7 @@ RIDGE = """
 title: Ridge regression
 source: my own
 task: expr
-method: {head: ridge, inputs: [ddamfn], changes: {alpha: 2.0}}
+method: {head: ridge, inputs: [small_face], changes: {alpha: 2.0}}
 """
 
 
@@ -114,7 +114,7 @@ def ended(plugin, tmp_path_factory):
         "list": ("list", "runners", "--json"),
         "head": ("experiment", folder / "ridge.yaml", "-s", store, *untrained, "--json"),
         "show": ("show", "label/mood/video2/main", "-s", store, "--json"),
-        "again": ("add", folder / "corpus", "-e", "ddamfn", "-s", store, *untrained, "--json"),
+        "again": ("add", folder / "corpus", "-e", "small_face", "-s", store, *untrained, "--json"),
         "export": ("export", folder / "tables", "-s", store, "--to", "csv", "--family", "visual", "--json"),
         "coverage": ("coverage", "-s", store, "--json"),
         "help": ("--help",),
@@ -165,7 +165,7 @@ def test_a_plugin_s_exporter_writes_a_row_a_frame(ended):
     rows = list(csv.DictReader(Path(file).read_text(encoding="utf-8").splitlines()))
     assert [int(row["frame"]) for row in rows] == list(range(len(rows)))
     assert len(rows) > 5
-    assert sum(name.startswith("embedding_") for name in rows[0]) == 512
+    assert sum(name.startswith("embedding_") for name in rows[0]) == 32
 
 
 def test_a_plugin_s_command_is_in_the_help_and_works(ended):

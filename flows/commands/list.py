@@ -27,8 +27,8 @@ def list_(kind: str, /, *, json: Json = False) -> int:
         print_json([offer.as_document() for offer in found])
         return 0
     print_table(
-        (kind, "what it is", "from", "needs"),
-        [(offer.name, offer.description, offer.origin, offer.needs) for offer in found if not offer.problem],
+        (kind, "what it is", "from", "needs", "state"),
+        [(one.name, one.description, one.origin, one.needs, one.state) for one in found if not one.problem],
     )
     for offer in found:
         if offer.problem:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from affstore.flows.offers import Offer, offers
@@ -16,6 +17,8 @@ _TABLE = re.compile(r"(<!-- list (\w+)[^>]* -->\n)(.*?)(<!-- end of list -->)", 
 _FIRST_COLUMN = {"commands": "command", "exporters": "`affstore export --to`", "runners": "`--runner`"}
 """What the first column is called where it is not the name of the kind."""
 
+_LARGE = 6
+
 
 def with_tables(page: str) -> str:
     """A page whose tables say what there is today; only affstore's own, whatever plugins are installed."""
@@ -23,7 +26,7 @@ def with_tables(page: str) -> str:
 
 
 def _table(kind: str) -> str:
-    own = [offer for offer in offers(kind) if offer.origin == OWN]
+    own = _merged([offer for offer in offers(kind) if offer.origin == OWN])
     head = [_FIRST_COLUMN.get(kind, kind.removesuffix("s")), "what it is", "needs"]
     rows = [[_name(kind, offer), offer.description, offer.needs] for offer in own]
     shown = len(head) if any(offer.needs for offer in own) else 2
@@ -33,6 +36,21 @@ def _table(kind: str) -> str:
 
 def _name(kind: str, offer: Offer) -> str:
     return f"`affstore {offer.name}`" if kind == "commands" else f"`{offer.name}`"
+
+
+def _merged(own: list[Offer]) -> list[Offer]:
+    """Offers of a large family that are described alike, as the twelve OpenL3 of a width, in one row."""
+    families: dict[tuple[str, str], list[Offer]] = {}
+    for offer in own:
+        families.setdefault((offer.name.partition("_")[0], offer.description), []).append(offer)
+    found = []
+    for members in families.values():
+        if len(members) < _LARGE:
+            found += members
+        else:
+            names, needs = ("`, `".join(one.name for one in members)), {one.needs: None for one in members}
+            found.append(replace(members[0], name=names, needs="; ".join(needs)))
+    return sorted(found, key=lambda offer: offer.name)
 
 
 if __name__ == "__main__":

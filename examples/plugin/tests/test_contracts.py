@@ -7,10 +7,12 @@ import pytest
 from affstore_example.csv_files import EXPORTER
 from affstore_example.local_jobs import RUNNER
 from affstore_example.ridge import HEAD
+from affstore_example.small_face import EXTRACTOR
 from affstore_example.subtitles import LABELS
 
 from affstore.store.contract.labels import task_space
 from affstore.testing.exporters import ExporterContract
+from affstore.testing.extractors import ExtractorContract
 from affstore.testing.heads import HeadKindContract
 from affstore.testing.label_formats import LabelExample, LabelFormatContract
 from affstore.testing.runners import RunnerContract, server
@@ -22,6 +24,18 @@ class TestCsvExporter(ExporterContract):
     @pytest.fixture
     def exporter(self):
         return EXPORTER
+
+
+class TestSmallFace(ExtractorContract):
+    @pytest.fixture(scope="class")
+    @classmethod
+    def kind(cls):
+        return EXTRACTOR
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def name(cls):
+        return "small_face"
 
 
 class TestSubtitles(LabelFormatContract):
