@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -25,7 +25,9 @@ from affstore.flows.watch import to_terminal
 from affstore.store.contract.errors import SpecError, WeightsError, WeightsMissingError
 
 if TYPE_CHECKING:
+    from affstore.models.extractors.audio.hf_hub import HubModel
     from affstore.models.weights.entry import WeightsEntry
+    from affstore.models.weights.folder import WeightsFolder
 
 Mirror = Annotated[Path | None, Parameter(env_var="AFFSTORE_MIRROR")]
 """A folder with the published files, as `<name>/<file>` or `<file>`, instead of the network."""
@@ -43,10 +45,12 @@ def list_(*, json: Json = False) -> int:
 
     Example: affstore weights list --json
     """
+    from affstore.models.extractors.audio.hf_hub import kept_models
     from affstore.models.extractors.registry import entries
     from affstore.models.weights.folder import default_folder
 
-    folder, known = default_folder(), [entry for _, entry in sorted(entries().items())]
+    folder = default_folder()
+    known = [*(entry for _, entry in sorted(entries().items())), *(m.entry for m in kept_models(folder.root))]
     if json:
         print_json([listed(entry, folder) for entry in known])
     else:
@@ -62,6 +66,7 @@ def pull(
     accept_licence: Flag = False,
     any_digest: Flag = False,
     sha256: str = "",
+    revision: str = "",
     dry_run: Flag = False,
     json: Json = False,
 ) -> int:
@@ -81,17 +86,22 @@ def pull(
         Take what comes where it is not known to be the published file; every record then says `unofficial`.
     sha256
         Take the one file with this digest.
+    revision
+        The commit, in full, of an audio encoder on the hub: hf-audio/ORG/NAME --revision COMMIT.
     dry_run
         Say what would be fetched, and do nothing.
     """
+    from affstore.models.extractors.audio import hf_hub
     from affstore.models.extractors.registry import entries, entry_of
     from affstore.models.weights.digests import Trust
     from affstore.models.weights.folder import default_folder
 
-    wanted = [entry_of(name) for name in names or sorted(n for n, entry in entries().items() if entry.url)]
+    folder = default_folder()
+    model = _hub_model(names, revision, folder) if revision else None
+    wanted = [model.entry] if model else [entry_of(name) for name in names or sorted(_public(entries()))]
     if sha256 and len(wanted) != 1:
         raise SpecError(f"--sha256 is the digest of one file, but {len(wanted)} are asked for. Name one.")
-    folder, trust = default_folder(), Trust(any_digest, sha256)
+    trust = Trust(any_digest, sha256 or (model.sha256 if model else ""))
 
     def fetch(entry: WeightsEntry) -> dict[str, Any]:
         if dry_run:
@@ -99,6 +109,8 @@ def pull(
         agree(entry, folder, accept_licence)
         with bar(entry.name) as on_progress:
             status = folder.pull(entry, mirror, on_progress, trust)
+        if model:
+            hf_hub.keep(model, folder.root)
         return {**document(status), "licence": entry.licence}
 
     return _each(wanted, fetch, json)
@@ -113,40 +125,57 @@ def import_(
     accept_licence: Flag = False,
     any_digest: Flag = False,
     sha256: str = "",
+    config_only: Flag = False,
     dry_run: Flag = False,
     json: Json = False,
 ) -> int:
-    """Take in a weight file that was fetched by other means.
+    """Take in a weight file that was fetched by other means, or the folder of an audio encoder of transformers.
 
     Example: affstore weights import enet_b0_8_best_vgaf ~/Downloads/enet_b0_8_best_vgaf.pt
 
     Parameters
     ----------
     name
-        The name from `affstore weights list`.
+        The name from `affstore weights list`, or hf-audio/ORG/NAME.
     file
-        The published file.
+        The published file; of hf-audio/ORG/NAME, the folder with config.json, preprocessor_config.json and the weights.
     accept_licence
         Accept a licence that limits the use of the weights; without it you are asked, once.
     any_digest
         Take a file of the same layout with other numbers; every record then says `unofficial`.
     sha256
         Take the one file with this digest.
+    config_only
+        Of a folder, take the configurations alone, so that its network can be run with untrained parameters.
     dry_run
         Check the name and the file's presence only.
     """
+    from affstore.models.extractors.audio import hf_hub
     from affstore.models.extractors.registry import entry_of
     from affstore.models.weights.folder import default_folder
 
-    entry, folder = entry_of(name), default_folder()
-    if not file.is_file():
+    folder = default_folder()
+    model: HubModel | None = None
+    path: Path | None = file
+    if name.startswith(hf_hub.PREFIX):
+        model, path = hf_hub.read_folder(name, file, config_only)
+    elif config_only:
+        raise SpecError(f"'{name}' is no folder of transformers' format, so it has no configuration to take alone.")
+    entry = model.entry if model else entry_of(name)
+    if not (model or file.is_file()):
         raise WeightsMissingError(f"There is no file '{file}' to import '{name}' from. Check the path.")
 
     def take(entry: WeightsEntry) -> dict[str, Any]:
         if dry_run:
-            return {"from": str(file), "licence": licence(entry, folder)}
+            return {"from": str(path), "licence": licence(entry, folder)}
+        if model and (config_only or path is None):
+            hf_hub.keep(model, folder.root)
+            return {"configuration": str(file), "licence": entry.licence}
         agree(entry, folder, accept_licence)
-        return {**document(folder.import_file(entry, file, any_digest, sha256)), "licence": entry.licence}
+        status = folder.import_file(entry, path or file, any_digest, sha256)
+        if model:
+            hf_hub.keep(model, folder.root)
+        return {**document(status), "licence": entry.licence}
 
     return _each([entry], take, json)
 
@@ -162,14 +191,29 @@ def verify(*names: str, json: Json = False) -> int:
     names
         Names from `affstore weights list`; all that are here without them.
     """
+    from affstore.models.extractors.audio.hf_hub import kept_models
     from affstore.models.extractors.registry import entries, entry_of
     from affstore.models.weights.folder import default_folder
 
     folder = default_folder()
-    wanted = [entry_of(name) for name in names or sorted(n for n in entries() if folder.status(n).present)]
+    known = [*sorted(entries()), *(model.name for model in kept_models(folder.root))]
+    wanted = [entry_of(name) for name in names or [n for n in known if folder.status(n).present]]
     if not (wanted or json):
         to_terminal(f"There are no weights in {folder.root}.")
     return _each(wanted, lambda entry: {**document(folder.verify(entry)), "intact": True}, json)
+
+
+def _public(known: Mapping[str, WeightsEntry]) -> list[str]:
+    return [name for name, entry in known.items() if entry.url]
+
+
+def _hub_model(names: Sequence[str], revision: str, folder: WeightsFolder) -> HubModel:
+    """The one model that is asked for at a commit of the hub."""
+    from affstore.models.extractors.audio import hf_hub
+
+    if len(names) != 1 or not names[0].startswith(hf_hub.PREFIX):
+        raise SpecError(f"--revision is a commit of one model hf-audio/ORG/NAME; found {', '.join(names) or 'none'}.")
+    return hf_hub.read_hub(names[0], revision, folder.root / "downloads")
 
 
 def _each(wanted: Sequence[WeightsEntry], act: Callable[[WeightsEntry], dict[str, Any]], as_json: bool) -> int:

@@ -23,6 +23,8 @@ def state(status: WeightsStatus) -> str:
 
 def sentence(done: dict[str, Any]) -> str:
     """What was done, or would be, of one entry."""
+    if "configuration" in done:
+        return f"{done['name']}: its configuration is known now; run it with `--weights untrained`"
     said = [f"would be taken from {done['from']}" if "from" in done else _state(done)]
     said += ["intact"] if "intact" in done else []
     said += [f"licence {done['licence']}"] if "licence" in done else []

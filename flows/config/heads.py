@@ -146,5 +146,5 @@ def _inputs_in_name(inputs: Sequence[Input]) -> str:
     first = inputs[0].extractor
     arrays = [part.array for part in inputs if part.extractor == first and part.array != "embedding"]
     others = len({part.extractor for part in inputs}) - 1
-    text = ".".join([first.replace("@", ".").replace("+", "."), *arrays])
+    text = ".".join([first.translate(str.maketrans("@+/", "...")), *arrays])
     return f"{text}-and-{others}" if others else text

@@ -34,6 +34,8 @@ class Architecture:
         make: builds it with so many outputs.
         rename: a published parameter's name to ours; None for a parameter that we do not use.
         staged: cuts a face network into stages; None for a sound network.
+        convert: from all published parameters to ours, for a network whose names one by one do not say; `rename` is not
+            asked then.
         device: where it is built: `cpu` for a network that holds tables which no file has, as of relative positions.
     """
 
@@ -42,6 +44,7 @@ class Architecture:
     rename: Callable[[str], str | None] = str
     staged: Callable[[Any], Staged] | None = None
     device: Literal["meta", "cpu"] = "meta"
+    convert: Callable[[Mapping[str, torch.Tensor]], dict[str, torch.Tensor]] | None = None
 
 
 def timm_network(name: str, model: str, staged: Callable[[Any], Staged]) -> Architecture:

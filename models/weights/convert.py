@@ -25,7 +25,9 @@ def read_published(path: Path, entry: WeightsEntry) -> dict[str, torch.Tensor]:
         ArchitectureError: its parameters are another network's.
         WeightsError: it is damaged or holds numbers that are not finite.
     """
-    parameters = _renamed(entry, _READERS[entry.format](path))
+    published = _READERS[entry.format](path)
+    convert = entry.architecture.convert if entry.architecture else None
+    parameters = convert(published) if convert else _renamed(entry, published)
     check_layout(entry.name, parameters, entry.architecture, entry.outputs)
     odd = [n for n, tensor in parameters.items() if tensor.is_floating_point() and not tensor.isfinite().all()]
     if odd:

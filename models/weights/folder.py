@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +14,7 @@ from affstore.models.weights.download import Progress, download
 from affstore.models.weights.entry import WeightsEntry
 from affstore.models.weights.licences import require_acceptance
 from affstore.models.weights.parameters import digest_parameters, read_parameters, write_parameters
-from affstore.models.weights.records import WeightsRecord, entry_lock, read_record, write_record
+from affstore.models.weights.records import WeightsRecord, entry_lock, read_record, weights_root, write_record
 from affstore.models.weights.untrained import UntrainedRecipe
 from affstore.store.contract.errors import WeightsError, WeightsMissingError
 from affstore.store.contract.keys import key_of
@@ -44,7 +43,7 @@ class WeightsStatus:
 
 def default_folder() -> WeightsFolder:
     """The folder that `AFFSTORE_WEIGHTS` names, else `~/.cache/affstore/weights`."""
-    return WeightsFolder(Path(os.environ.get("AFFSTORE_WEIGHTS") or "~/.cache/affstore/weights").expanduser())
+    return WeightsFolder(weights_root())
 
 
 class WeightsFolder:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -38,6 +39,11 @@ class WeightsRecord:
     def provenance(self) -> Provenance:
         """`published`, `unofficial` or `untrained`."""
         return provenance_of(self.trained, self.official)
+
+
+def weights_root() -> Path:
+    """The folder that `AFFSTORE_WEIGHTS` names, else `~/.cache/affstore/weights`."""
+    return Path(os.environ.get("AFFSTORE_WEIGHTS") or "~/.cache/affstore/weights").expanduser()
 
 
 def read_record(path: Path) -> WeightsRecord | None:

@@ -34,13 +34,15 @@ class Segment:
         return self.end - self.begin
 
 
-def cut(vectors: int, segmenting: Segmenting, vectors_hz: Fraction) -> list[Segment]:
+def cut(
+    vectors: int, segmenting: Segmenting, vectors_hz: Fraction, shortest_s: int = _SHORTEST_REMAINDER_S
+) -> list[Segment]:
     """Cut a sound of so many vectors so that each one is taken from exactly one segment.
 
-    Blocks: a remainder shorter than a second joins the block before it. Windows: window `k` begins `k · step_s` after
-    the beginning, wherever the sound ends; each vector is taken from the window whose middle is nearest, and the first
-    and the last window keep their outer edges. The last window ends with the sound, so it may be shorter; every other
-    one is whole and does not know what follows it.
+    Blocks: a remainder shorter than `shortest_s` joins the block before it. Windows: window `k` begins `k · step_s`
+    after the beginning, wherever the sound ends; each vector is taken from the window whose middle is nearest, and the
+    first and the last window keep their outer edges. The last window ends with the sound, so it may be shorter; every
+    other one is whole and does not know what follows it.
 
     Raises:
         SpecError: segments do not begin on vectors.
@@ -51,7 +53,7 @@ def cut(vectors: int, segmenting: Segmenting, vectors_hz: Fraction) -> list[Segm
     if length.denominator != 1 or step.denominator != 1:
         raise SpecError(f"{segmenting} does not begin on a vector each time: there are {vectors_hz} a second.")
     if segmenting.mode == "blocks":
-        return _blocks(vectors, int(length), int(_SHORTEST_REMAINDER_S * vectors_hz))
+        return _blocks(vectors, int(length), int(shortest_s * vectors_hz))
     return _windows(vectors, int(length), int(step))
 
 
