@@ -31,10 +31,12 @@ app = App(
     version=lambda: importlib.metadata.version("affstore"),
     result_action="return_value",
     suppress_keyboard_interrupt=False,
+    help_format="plaintext",  # rendering Markdown would double the time of `affstore --help`
 )
 
 for _name in COMMANDS.names():
     app.command(COMMANDS.get(_name).call, name=_name)
+    app[_name].help_format = "markdown"
 
 
 _LONGEST = 2000
@@ -57,11 +59,10 @@ def main() -> None:
 
 def _leave(code: int) -> None:
     """End with that code; what waits for a Prefect server that is gone, or for interrupted work, is left behind."""
-    from affstore.flows.server import abandoned
-
-    if not (abandoned.is_set() or code > _SIGNALS):
-        sys.exit(code)
-    _end([code])
+    server = sys.modules.get("affstore.flows.server")  # a command that needed none is not to wait for its import
+    if (server is not None and server.abandoned.is_set()) or code > _SIGNALS:
+        _end([code])
+    sys.exit(code)
 
 
 def _end(codes: list[int]) -> None:

@@ -88,7 +88,7 @@ def test_a_run_with_a_perceptron_says_which_extra_to_install(core_only, extracte
     codes, errors = run(["run", "run.yaml"])
     assert codes == "[2]"
     assert errors.splitlines()[-1:] == [
-        "affstore: The head 'expressions' needs tensorflow and matplotlib, not installed here. In affstore's folder, "
+        "affstore: The head 'expressions' needs tensorflow, matplotlib, not installed here. In affstore's folder, "
         "type `pip install -c requirements.lock -e '.[heads]'`."
     ]
 
@@ -96,7 +96,7 @@ def test_a_run_with_a_perceptron_says_which_extra_to_install(core_only, extracte
 def test_a_run_on_dask_says_which_extra_to_install(core_only, extracted):
     codes, errors = core_only[1](["add", "video.mp4", "--extractor", "mt_emotimobilevit", *ENGINE, "--runner", "dask"])
     assert codes == "[2]"
-    assert "The runner 'dask' needs prefect_dask and dask and distributed" in errors.splitlines()[-1]
+    assert "The runner 'dask' needs prefect_dask, dask, distributed, not" in errors.splitlines()[-1]
 
 
 def test_an_extra_that_is_installed_is_not_asked_for():

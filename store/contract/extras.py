@@ -27,7 +27,7 @@ def require_extra(extra: str, what: str) -> None:
     missing = [package for package in EXTRAS.get(extra, ()) if _missing(package)]
     if missing:
         raise SpecError(
-            f"{what} needs {' and '.join(missing)}, not installed here. In affstore's folder, type "
+            f"{what} needs {', '.join(missing)}, not installed here. In affstore's folder, type "
             f"`pip install -c requirements.lock -e '.[{extra}]'`."
         )
 
