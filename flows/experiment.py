@@ -25,7 +25,7 @@ from affstore.store.contract.errors import AffstoreError, AnnotationError
 from affstore.tasks.evaluation.experiment_scores import result_artifact, same
 from affstore.tasks.experiments import Experiment, ExperimentOutcome, ExperimentResult, Protocol
 from affstore.tasks.lineage.publication import write_note
-from affstore.tasks.outcomes import Outcome, refused
+from affstore.tasks.outcomes import Outcome, refused, shown_as
 from affstore.tasks.predict.experiment_files import experiment_predictions, write_experiment_file
 from affstore.tasks.specs import HeadRun, WorkerContext
 from affstore.tasks.training.folds import cross_validated_name, folds_in_use, folds_of, with_fixed_epochs
@@ -149,7 +149,7 @@ class _Scored:
     reason: str = ""
 
 
-@task(name="score", task_run_name="score {row.name}", cache_policy=NO_CACHE, persist_result=False)
+@task(name="score", task_run_name=shown_as("score {row.name}"), cache_policy=NO_CACHE, persist_result=False)
 def score_experiment(context: WorkerContext, row: Experiment, protocol: Protocol, folds: Folds) -> _Scored:
     """Score a row and keep its result in the store. It runs beside the committer, so it may commit."""
     store = FeatureStore(context.store_url)

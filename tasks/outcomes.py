@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -92,3 +92,16 @@ def as_state(outcome: Outcome) -> State[Any]:
 def refused(stage: str, subject: str, error: AffstoreError) -> Outcome:
     """The outcome of an error that must not stop the other videos and leaves nothing in the store."""
     return Outcome(stage, subject, "failed", str(error))
+
+
+def shown_as(template: str) -> Callable[[dict[str, Any]], str]:
+    """How Prefect calls the runs of a task: names of files may hold what is not to be shown as it is.
+
+    Args:
+        template: with the task's parameters, as `ingest {incoming.name}`.
+    """
+
+    def name(parameters: dict[str, Any]) -> str:
+        return printable(template.format(**parameters))
+
+    return name

@@ -151,7 +151,7 @@ def test_a_damaged_packet_costs_one_frame_and_is_said(shared):
     assert len(facts.clock) == 49
     assert facts.complaint == (
         "49 frames decode although 50 are declared; packets of pictures that cannot be decoded are missing: 1; "
-        "1 frames are damaged."
+        "1 frame is damaged."
     )
 
 
@@ -256,7 +256,7 @@ def test_repeated_timestamps_are_repaired_and_move_no_other_frame(tmp_path):
     path = write_video(tmp_path / "a.mkv", [quadrants()] * 5, pts, Fraction(1, 10_000))
     facts, pictures = decoded(path)
     assert facts.clock.pts.tolist() == [0, 40, 41, 80, 120]
-    assert facts.complaint.startswith("1 timestamps were missing, repeated or out of order")
+    assert facts.complaint.startswith("1 timestamp was missing, repeated or out of order")
     assert len(pictures) == 5
 
 
@@ -283,7 +283,7 @@ def test_smaller_frames_are_enlarged_and_marked(tmp_path):
     (tmp_path / "c.h264").write_bytes(small + large)
     facts, pictures = decoded(tmp_path / "c.h264")
     assert [p.shape for p in pictures] == [(96, 128, 3)] * 10
-    assert facts.complaint.endswith("5 frames are smaller than 128x96 px and are fitted into it.")
+    assert facts.complaint.endswith("5 frames are smaller than 128x96 px, and fitted into it.")
     assert {colours(p) for p in pictures} == {"RGBW"}
 
 

@@ -227,7 +227,7 @@ def test_one_wrong_presentation_time_costs_no_frame(tmp_path, at, shift_s):
     facts, pictures = decoded(path)
     assert order_of(pictures) == list(range(30))
     np.testing.assert_allclose(np.diff(facts.clock.starts_s), 1 / 25, atol=2e-3)
-    assert "1 timestamps were missing, repeated or out of order and were repaired" in facts.complaint
+    assert "1 timestamp was missing, repeated or out of order, and repaired" in facts.complaint
 
 
 # Sizes
@@ -260,7 +260,7 @@ def test_a_recording_that_begins_small_is_shown_at_its_largest_size(tmp_path):
     assert {picture.shape for picture in pictures} == {(192, 256, 3)}
     assert (facts.width, facts.height) == (256, 192)
     assert {colours(picture) for picture in pictures} == {"RGBW"}
-    assert facts.complaint == "10 frames are smaller than 256x192 px and are fitted into it."
+    assert facts.complaint == "10 frames are smaller than 256x192 px, and fitted into it."
 
 
 def test_a_recording_that_turns_is_never_stretched(tmp_path):

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from affstore.models.media.container import Decoding, as_fraction, best_sound, opened, sentence
 from affstore.store.contract.clock import FrameClock
 from affstore.store.contract.errors import MediaError
+from affstore.store.contract.printable import counted
 
 _FULL_SCALE = {"u8": 2.0**7, "s16": 2.0**15, "s32": 2.0**31, "flt": 1.0, "dbl": 1.0}
 _LOUDEST = 1e6
@@ -232,7 +233,8 @@ class _Track:
         if self._odd:
             faults.append(f"timestamps of sound that leap away and back are passed over: {self._odd}")
         if self._other_rate:
-            faults.append(f"the sound changes its sample rate, and {self._other_rate} packets of it are resampled")
+            resampled = counted(self._other_rate, "packet of it is", "packets of it are")
+            faults.append(f"the sound changes its sample rate, and {resampled} resampled")
         if self.cancelled:
             faults.append(
                 f"the {self.channels} channels of sound cancel each other, so only the loudest is heard: "

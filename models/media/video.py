@@ -22,6 +22,7 @@ from affstore.models.media.instants import UNKNOWN, Instants, settled
 from affstore.models.media.sound import SoundFacts, sound_facts
 from affstore.store.contract.clock import FrameClock
 from affstore.store.contract.errors import MediaError
+from affstore.store.contract.printable import counted
 
 _LARGEST_SIDE_PX = 16_384
 _LONGEST_JUMP_S = 1
@@ -303,7 +304,7 @@ def _complaint(reel: _Reel, instants: Instants, fit: _Fit, container: InputConta
         claim = f" of {declared} declared" if declared else ""
         faults.append(f"decoding stopped after {found}{claim} frames ({stopped})")
     elif found + decoding.discarded < declared:
-        faults.append(f"{found} frames decode although {declared} are declared")
+        faults.append(f"{counted(found, 'frame decodes', 'frames decode')} although {declared} are declared")
     elif not declared and claimed_s - ends_s > 1:
         faults.append(f"the pictures end at {ends_s:.2f} s although the file claims {claimed_s:.2f} s")
     if lost_s := reel.lost_s(instants):
@@ -311,13 +312,15 @@ def _complaint(reel: _Reel, instants: Instants, fit: _Fit, container: InputConta
     if decoding.failed:
         faults.append(f"packets of pictures that cannot be decoded are missing: {decoding.failed}")
     if instants.repaired:
-        faults.append(f"{instants.repaired} timestamps were missing, repeated or out of order and were repaired")
+        odd = counted(instants.repaired, "timestamp was", "timestamps were")
+        faults.append(f"{odd} missing, repeated or out of order, and repaired")
     if reel.reordered:
         faults.append("the format keeps no presentation times, so frames play at the times of its packets in order")
     if decoding.damaged:
-        faults.append(f"{decoding.damaged} frames are damaged")
+        faults.append(f"{counted(decoding.damaged, 'frame is', 'frames are')} damaged")
     if resized := fit.resized(reel.sizes):
-        faults.append(f"{resized} frames are smaller than {fit.width}x{fit.height} px and are fitted into it")
+        smaller = counted(resized, "frame is", "frames are")
+        faults.append(f"{smaller} smaller than {fit.width}x{fit.height} px, and fitted into it")
     return sentence(faults)
 
 

@@ -62,3 +62,12 @@ def excerpt(value: object) -> str:
 
 
 _SHORTENED = reprlib.Repr(maxlevel=3, maxstring=62, maxlong=62, maxother=62)
+
+
+def counted(count: int, one: str, many: str) -> str:
+    """A number with the words that agree with it.
+
+    >>> counted(1, "frame is", "frames are"), counted(2, "frame is", "frames are")
+    ('1 frame is', '2 frames are')
+    """
+    return f"{count} {one if count == 1 else many}"

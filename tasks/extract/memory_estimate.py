@@ -18,6 +18,7 @@ from affstore.models.engines.footprint import Workload
 from affstore.models.extractor_specs import ExtractorSpec
 from affstore.models.extractors.registry import pass_bytes
 from affstore.models.media.announced_size import announced
+from affstore.store.contract.printable import counted
 from affstore.store.contract.records import Record
 from affstore.tasks.specs import Profile
 
@@ -117,7 +118,7 @@ class MemoryNeed:
     def __str__(self) -> str:
         whose = f" of '{self.longest.video}', {self.longest.frames:,} frames" if self.longest else ""
         others = f" and {self.at_once - 1} more" if self.at_once > 1 else ""
-        at_once = f"{self.at_once} video{'s' if self.at_once != 1 else ''} at once"
+        at_once = f"{counted(self.at_once, 'video', 'videos')} at once"
         gpu = f"; about {_gib(self.gpu)} GiB more on the GPU" if self.gpu else ""
         parts = (
             f"{_gib(self.programs)} programs, {_gib(self.parameters)} parameters, {_gib(self.passes)} forward passes"

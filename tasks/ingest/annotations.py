@@ -23,12 +23,12 @@ from affstore.store.engine.reading import find_source, read_clock, video_names
 from affstore.tasks import recipes
 from affstore.tasks.ingest.crop_assignment import two_meanings
 from affstore.tasks.ingest.sources import lift_quarantine, place_of, quarantine_artifact
-from affstore.tasks.outcomes import Outcome, as_state
+from affstore.tasks.outcomes import Outcome, as_state, shown_as
 from affstore.tasks.specs import WorkerContext
 
 
 @task(
-    name="annotate", task_run_name="annotate {name}", cache_policy=NO_CACHE, persist_result=False,
+    name="annotate", task_run_name=shown_as("annotate {name}"), cache_policy=NO_CACHE, persist_result=False,
 )  # fmt: skip
 def annotate(context: WorkerContext, name: str, found: Sequence[LabelFile]) -> State[Any]:
     """See to it that annotation files are in the store as labels.

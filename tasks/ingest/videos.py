@@ -16,12 +16,12 @@ from affstore.store.contract.names import check_name
 from affstore.store.contract.records import Address, Artifact
 from affstore.tasks.ingest.incoming_files import IncomingFile
 from affstore.tasks.ingest.sources import place_of, quarantine_artifact, source_artifact
-from affstore.tasks.outcomes import Outcome, as_state
+from affstore.tasks.outcomes import Outcome, as_state, shown_as
 from affstore.tasks.specs import WorkerContext
 
 
 @task(
-    name="ingest", task_run_name="ingest {incoming.name}", cache_policy=NO_CACHE, persist_result=False,
+    name="ingest", task_run_name=shown_as("ingest {incoming.name}"), cache_policy=NO_CACHE, persist_result=False,
 )  # fmt: skip
 def ingest_video(context: WorkerContext, incoming: IncomingFile) -> State[Any]:
     """See to it that a video is in the store; say what became of it."""

@@ -21,13 +21,13 @@ from affstore.store.contract.keys import digest_file
 from affstore.store.contract.names import join_subject, split_subject
 from affstore.store.contract.records import Address
 from affstore.store.engine.reading import find_source, video_names
-from affstore.tasks.outcomes import Outcome, as_state, refused
+from affstore.tasks.outcomes import Outcome, as_state, refused, shown_as
 from affstore.tasks.specs import HeadRun, WorkerContext
 from affstore.tasks.training.examples import subject_of
 
 
 @task(
-    name="publish", task_run_name="publish {experiment.name}", cache_policy=NO_CACHE, persist_result=False,
+    name="publish", task_run_name=shown_as("publish {experiment.name}"), cache_policy=NO_CACHE, persist_result=False,
 )  # fmt: skip
 def publish_experiment(
     context: WorkerContext, tag: str, experiment: HeadRun, folder: Path, sample: Path | None

@@ -18,7 +18,7 @@ from affstore.store.contract.keys import key_of
 from affstore.store.contract.records import Address, Artifact, Record, least_trusted
 from affstore.store.engine.draft import Draft
 from affstore.tasks import recipes
-from affstore.tasks.outcomes import Outcome, as_state, refused
+from affstore.tasks.outcomes import Outcome, as_state, refused, shown_as
 from affstore.tasks.specs import HeadRun, WorkerContext
 from affstore.tasks.training.examples import features_of, held_out, subjects_of
 from affstore.tasks.training.head_job import HeadJob
@@ -26,7 +26,7 @@ from affstore.tasks.training.train import fitted
 
 
 @task(
-    name="predict", task_run_name="predict {video}", cache_policy=NO_CACHE, persist_result=False,
+    name="predict", task_run_name=shown_as("predict {video}"), cache_policy=NO_CACHE, persist_result=False,
 )  # fmt: skip
 def predict_video(context: WorkerContext, video: str, experiments: Sequence[HeadRun]) -> State[Any]:
     """See to it that every experiment's predictions for a video are in the store."""

@@ -23,14 +23,14 @@ from affstore.store.contract.keys import key_of, plain
 from affstore.store.contract.labels import SpaceKind
 from affstore.store.contract.records import Address, Artifact, Record, least_trusted
 from affstore.tasks import recipes
-from affstore.tasks.outcomes import Outcome, as_state, refused
+from affstore.tasks.outcomes import Outcome, as_state, refused, shown_as
 from affstore.tasks.specs import HeadRun, WorkerContext
 from affstore.tasks.training.examples import LabelledSubject, SplitName, labelled
 from affstore.tasks.training.head_job import HeadJob
 
 
 @task(
-    name="train", task_run_name="train {experiment.name}", cache_policy=NO_CACHE, persist_result=False,
+    name="train", task_run_name=shown_as("train {experiment.name}"), cache_policy=NO_CACHE, persist_result=False,
 )  # fmt: skip
 def train_head(context: WorkerContext, experiment: HeadRun) -> State[Any]:
     """See to it that an experiment's head is fitted on today's embeddings and labels."""
