@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from prefect.client.schemas.objects import State
 from prefect.states import Completed
+from prefect.tasks import TaskRunNameCallbackWithParameters
 
 from affstore.store.contract.errors import AffstoreError
 from affstore.store.contract.printable import printable
@@ -94,7 +95,7 @@ def refused(stage: str, subject: str, error: AffstoreError) -> Outcome:
     return Outcome(stage, subject, "failed", str(error))
 
 
-def shown_as(template: str) -> Callable[[dict[str, Any]], str]:
+def shown_as(template: str) -> TaskRunNameCallbackWithParameters:
     """How Prefect calls the runs of a task: names of files may hold what is not to be shown as it is.
 
     Args:

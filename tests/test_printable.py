@@ -70,7 +70,7 @@ def test_no_text_of_a_page_is_taken_for_html():
         lambda: Screen().outcome(outcome()),
         lambda: sys.stdout.write(page_of(FORGED)),
         lambda: sys.stdout.write(str(as_state(outcome()).message)),
-        lambda: sys.stdout.write(shown_as("ingest {name}")({"name": FORGED})),
+        lambda: sys.stdout.write(shown_as("ingest {name}")(parameters={"name": FORGED})),
     ],
     ids=["line", "table", "json", "screen", "page", "state", "name of a task's run"],
 )
