@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from prefect.client.schemas.objects import State
 from prefect.states import Completed
@@ -105,4 +105,4 @@ def shown_as(template: str) -> TaskRunNameCallbackWithParameters:
     def name(parameters: dict[str, Any]) -> str:
         return printable(template.format(**parameters))
 
-    return name
+    return cast("TaskRunNameCallbackWithParameters", name)
