@@ -25,6 +25,7 @@ from affstore.store.contract.errors import AffstoreError, AnnotationError
 from affstore.tasks.evaluation.experiment_scores import result_artifact, same
 from affstore.tasks.experiments import Experiment, ExperimentOutcome, ExperimentResult, Protocol
 from affstore.tasks.lineage.publication import write_note
+from affstore.tasks.lineage.run_record import run_record, write_run_record
 from affstore.tasks.outcomes import Outcome, refused, shown_as
 from affstore.tasks.predict.experiment_files import experiment_predictions, write_experiment_file
 from affstore.tasks.specs import HeadRun, WorkerContext
@@ -76,6 +77,9 @@ def experiment(request: ExperimentsRequest) -> ExperimentsResult:
     rows = (*(_row(request, row, failed) for row in request.rows), *request.refused)
     refusals, files = _published(request, rows)
     report = write_experiment_report(rows, request.report, _about(request))
+    names = {one.producer for one in request.rows}
+    names |= {head.name for head in run.experiments} | {spec.name for spec in run.profile.extractors}
+    write_run_record(run_record(FeatureStore(run.context.store_url), run.context.run_id, names), request.report)
     return ExperimentsResult(request, rows, (*outcomes, *refusals), files, report)
 
 

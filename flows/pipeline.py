@@ -28,6 +28,7 @@ from affstore.store.contract.printable import printable
 from affstore.store.engine.reading import video_names
 from affstore.tasks.evaluation.head_scores import Evaluation, evaluate
 from affstore.tasks.ingest.crop_assignment import match_crops_to_videos
+from affstore.tasks.lineage.run_record import run_record, write_run_record
 from affstore.tasks.outcomes import Outcome
 from affstore.tasks.remarks import remarks_of
 
@@ -62,7 +63,10 @@ def pipeline(request: Request) -> RunResult:
         tuple(published),
         remarks=tuple(remarks_of(store, videos)),
     )
-    result = replace(result, report=write_report(result, request.runs_folder / context.run_id))
+    folder = request.runs_folder / context.run_id
+    names = {spec.name for spec in request.profile.extractors} | {one.name for one in request.experiments}
+    write_run_record(run_record(store, context.run_id, names | {*request.profile.wanted_faces}, videos), folder)
+    result = replace(result, report=write_report(result, folder))
     stages.finish(result)
     return result
 

@@ -96,8 +96,13 @@ def test_the_command_tells_alike_changes_once_and_takes_tags_snapshots_and_times
     assert call(["diff", "v1", time, "b", "--json", "--store", before.url]) == 0
     document = json.loads(capsys.readouterr().out)
     assert [one["artifact"] for one in document["changed"]] == ["visual/toy/b/main"]
+    assert call(["diff", "--store", before.url]) == 0
+    assert "visual" in capsys.readouterr().out
     assert call(["diff", "v1", "v1", "--store", before.url]) == 0
     assert "nothing differs" in capsys.readouterr().out
     assert call(["diff", "v1", "v2", "--store", before.url]) == 4
     assert "no tag, snapshot or time 'v2'" in capsys.readouterr().err
+    empty = FeatureStore.create(f"{before.url}2")
+    assert call(["diff", "--store", empty.url]) == 4
+    assert "has no state before" in capsys.readouterr().err
     assert FeatureStore(before.url).tags() == {"v1": before.snapshot}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -118,6 +119,9 @@ def test_a_second_run_does_nothing_and_prefect_shows_its_tasks_as_cached(clips, 
     result = run(store.url, shared / "media" / "face_video" / "yes.mkv", extractors=BOTH)
     assert set(statuses(result).values()) == {"cached"}
     assert store.newest().snapshot == store.snapshot
+    reused = json.loads((result.report.parent / "artifacts.json").read_text())["counts"]
+    assert reused["written"] == {}
+    assert reused["reused"].keys() == {"source", "face", "visual", "audio"}
     with get_client(sync_client=True) as client:
         name = FlowRunFilterName(like_=f"extract: store ({result.request.context.run_id})")
         (flow_run,) = client.read_flow_runs(flow_run_filter=FlowRunFilter(name=name))

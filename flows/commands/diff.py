@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from affstore.flows.commands import COMMANDS, Command
 from affstore.flows.commands.options import DEFAULT_STORE, Flag, Json, Store, print_json, print_table
 from affstore.flows.watch import to_terminal
+from affstore.store.contract.errors import NotFoundError
 
 if TYPE_CHECKING:
+    from affstore import FeatureStore
     from affstore.tasks.lineage.differences import ArrayChange, ArtifactChange, Difference
 
 _NAMED = 3
@@ -17,7 +20,7 @@ _NAMED = 3
 
 
 def diff(
-    before: str,
+    before: str = "",
     after: str = "",
     part: str = "",
     /,
@@ -28,12 +31,12 @@ def diff(
 ) -> int:
     """Compare two states of a store: which artifacts, what decided them, scores and, if asked, numbers frame by frame.
 
-    Example: affstore diff 2026-11-26T17:24 v1 --store affstore-demo/store
+    Example: affstore diff --store affstore-demo/store --frames
 
     Parameters
     ----------
     before
-        A tag, a snapshot or a time (ISO 8601, in UTC; a date is its end).
+        A tag, a snapshot or a time (ISO 8601, in UTC; a date is its end). Without it, what the newest commit changed.
     after
         Another one; the newest state without it.
     part
@@ -44,12 +47,22 @@ def diff(
     from affstore import FeatureStore
     from affstore.tasks.lineage.differences import difference
 
-    found = difference(FeatureStore(store, before), FeatureStore(store, after or None), part, frames)
+    newest = FeatureStore(store, after or None)
+    found = difference(FeatureStore(store, before or _state_before(newest)), newest, part, frames)
     if json:
         print_json(found.as_document())
     else:
         _print(found)
     return 0
+
+
+def _state_before(store: FeatureStore) -> str:
+    from affstore.store.engine.history import commits
+
+    before = next(islice(commits(store), 1, None), None)
+    if before is None or before.parent is None:
+        raise NotFoundError(f"The history of the store at '{store.url}' has no state before {store.snapshot}.")
+    return before.snapshot
 
 
 def _print(found: Difference) -> None:

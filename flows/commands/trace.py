@@ -22,7 +22,7 @@ def trace(
 ) -> int:
     """Follow a row back to bytes: its head and what that was trained on, features, weights, face, frame, video, label.
 
-    Example: affstore trace affstore-demo/published/v1/expr-mlp.txt:120 --store affstore-demo/store
+    Example: affstore trace visual/emotieffnet_b0/video2/main/5 --store affstore-demo/store
 
     Parameters
     ----------

@@ -149,7 +149,8 @@ class Record:
             },
             **self.attributes,
         }
-        attributes["affstore"]["checksum"] = checksum_of(attributes)
+        # Written and read once, so that tuples and the like count as what the store makes of them.
+        attributes["affstore"]["checksum"] = checksum_of(json.loads(json.dumps(attributes)))
         return attributes
 
     @classmethod
@@ -198,11 +199,10 @@ _OWN: Mapping[str, type] = {
 
 
 def checksum_of(attributes: Mapping[str, Any]) -> str:
-    """The CRC-32 of a group's attributes, as the store gives them back, the checksum itself left out."""
+    """The CRC-32 of a group's attributes as JSON gives them back, the checksum itself left out."""
     own = {name: value for name, value in attributes["affstore"].items() if name != "checksum"}
-    # Written and read once more, so that tuples and the like count as what the store makes of them.
-    read = json.loads(json.dumps({**attributes, "affstore": own}))
-    return f"{zlib.crc32(json.dumps(read, sort_keys=True, separators=(',', ':')).encode()):08x}"
+    text = json.dumps({**attributes, "affstore": own}, sort_keys=True, separators=(",", ":"))
+    return f"{zlib.crc32(text.encode()):08x}"
 
 
 def damaged_record(address: Address, what: str) -> SchemaError:

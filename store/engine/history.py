@@ -75,6 +75,17 @@ def changed_between(store: FeatureStore, before: str, after: str) -> ChangedArti
     return ChangedArtifacts(tuple(sorted(new - replaced)), tuple(sorted(replaced)), tuple(sorted(deleted - replaced)))
 
 
+def check_commit(store: FeatureStore, commit: Commit) -> None:
+    """Read what the engine keeps of a commit: the list of what its snapshot holds, and the log of what it changed.
+
+    Raises:
+        StoreError: it is damaged.
+    """
+    with translate_errors(store.url, "Reading"):
+        store.repository.inspect_snapshot(commit.snapshot)
+        store.repository.inspect_transaction_log(commit.snapshot)
+
+
 def commit_of(store: FeatureStore, record: Record) -> Commit | None:
     """The commit that brought an artifact as it is in the snapshot that a store reads; None if the history lost it."""
     known = list(commits(store))

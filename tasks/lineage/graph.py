@@ -52,10 +52,18 @@ class LineageGraph:
 
     def __init__(self, records: Iterable[Record]) -> None:
         self.records: dict[str, Record] = {record.address.path: record for record in records}
+        self._leaves: dict[str, tuple[Leaf, ...]] = {}
 
     def links(self, record: Record) -> list[Link]:
         """What an artifact was computed from, in the order of its record."""
         return [self._link(parent) for parent in record.parents]
+
+    def leaves(self, record: Record) -> tuple[Leaf, ...]:
+        """The bytes outside the store that an artifact was computed from; looked up once for each."""
+        path = record.address.path
+        if path not in self._leaves:
+            self._leaves[path] = leaves_of(record)
+        return self._leaves[path]
 
     def upstream(self, records: Iterable[Record]) -> dict[str, Record]:
         """Everything that artifacts were computed from, directly or not; they themselves are left out."""
@@ -75,7 +83,7 @@ class LineageGraph:
                 for link in links
                 if link.state != "current"
             ]
-            if not links and not leaves_of(one):
+            if not links and not self.leaves(one):
                 found.append(f"'{one.address}' names nothing that it was computed from.")
         return found
 
@@ -146,14 +154,14 @@ def _weights_of(record: Record) -> Iterator[Leaf]:
 
 def _named_weights(recipe: Any) -> Iterator[tuple[str, str, Any]]:
     """Digest, name and whether they are trained, of all parameters in a part of a recipe."""
-    if isinstance(recipe, Mapping):
+    if isinstance(recipe, dict):  # what JSON gives; the check against Mapping would take most of the time
         if recipe.get("kind") == "weights" and isinstance(recipe.get("sha256"), str) and recipe["sha256"]:
             yield recipe["sha256"], str(recipe.get("name", "")), recipe.get("trained")
         if isinstance(recipe.get("weights_sha256"), str):
             yield recipe["weights_sha256"], "", None
         for value in recipe.values():
             yield from _named_weights(value)
-    elif isinstance(recipe, list | tuple):
+    elif isinstance(recipe, list):
         for value in recipe:
             yield from _named_weights(value)
 

@@ -15,7 +15,7 @@ from affstore.store.contract.keys import digest_file
 from affstore.store.contract.names import video_name
 from affstore.store.contract.records import Address, Record
 from affstore.store.engine.history import changes_by, commits
-from affstore.tasks.lineage.graph import LineageGraph, by_family, leaves_of
+from affstore.tasks.lineage.graph import LineageGraph, by_family
 
 _DIGEST = re.compile(r"[0-9a-f]{8,64}")
 _PACKAGE = re.compile(r"([A-Za-z0-9._-]+)==(\S+)")
@@ -184,7 +184,7 @@ def _by_video(store: FeatureStore, graph: LineageGraph, what: str) -> _Found:
 def _by_name(store: FeatureStore, graph: LineageGraph, what: str) -> _Found:
     """By the name of weights, or of an extractor, a detector, a head or an experiment."""
     records = graph.records.values()
-    named = [r for r in records if any(leaf.kind == "weights" and leaf.name == what for leaf in leaves_of(r))]
+    named = [r for r in records if any(leaf.kind == "weights" and leaf.name == what for leaf in graph.leaves(r))]
     produced = [record for record in records if record.address.producer == what]
     return ("producer", produced) if produced else ("weights", named)
 
@@ -199,7 +199,7 @@ def _matching(graph: LineageGraph, what: str, fits: Callable[[str], bool]) -> _F
     """The artifacts with a digest that fits: of bytes outside the store, of the arrays, or the key."""
     found: dict[tuple[str, str], list[Record]] = {}
     for record in graph.records.values():
-        digests: set[tuple[str, str]] = {(leaf.kind, leaf.digest) for leaf in leaves_of(record)}
+        digests: set[tuple[str, str]] = {(leaf.kind, leaf.digest) for leaf in graph.leaves(record)}
         digests |= {("artifact", record.digest), ("artifact", record.key)}
         for kind, digest in digests:
             if fits(digest):
@@ -226,7 +226,7 @@ def _by_file(store: FeatureStore, graph: LineageGraph, what: str) -> _Found:
 def _located(graph: LineageGraph, fits: Callable[[str], bool]) -> _Found:
     found: dict[str, list[Record]] = {}
     for record in graph.records.values():
-        for leaf in leaves_of(record):
+        for leaf in graph.leaves(record):
             if leaf.kind != "weights" and fits(leaf.name):
                 found.setdefault(leaf.kind, []).append(record)
     return next(iter(found.items()), ("video", []))
@@ -237,7 +237,7 @@ def _hint(graph: LineageGraph, what: str) -> str:
     if versions:
         return f"It is a package: name a version, as {versions[-1]}."
     records = graph.records.values()
-    weights = {leaf.name for record in records for leaf in leaves_of(record) if leaf.kind == "weights"}
+    weights = {leaf.name for record in records for leaf in graph.leaves(record) if leaf.kind == "weights"}
     known = weights | {r.address.producer for r in records} | {r.address.video for r in records} | set(graph.records)
     near = nearest(what, sorted(known - {""}))
     if near:

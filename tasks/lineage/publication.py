@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from affstore.store.contract.errors import SpecError
+from affstore.store.contract.files import replacing
 from affstore.store.contract.keys import digest_file
 
 NOTE = "publication.json"
@@ -51,9 +51,8 @@ def write_note(folder: Path, files: Iterable[tuple[Path, str]], snapshot: str, t
         published = PublishedFile(producer, snapshot, tag, digest_file(path))
         noted[path.relative_to(folder).as_posix()] = published
     text = json.dumps({name: asdict(noted[name]) for name in sorted(noted)}, indent=2, ensure_ascii=False)
-    partial = folder / f"{NOTE}.partial"
-    partial.write_text(f"{text}\n", encoding="utf-8")
-    os.replace(partial, folder / NOTE)
+    with replacing(folder / NOTE) as new:
+        new.write_text(f"{text}\n", encoding="utf-8")
     return folder / NOTE
 
 

@@ -20,6 +20,9 @@ from affstore.store.engine.reading import read_clock
 from affstore.tasks.lineage.graph import Leaf, LineageGraph, Link, leaves_of
 from affstore.tasks.lineage.rows import Row
 
+_LINE_A_FRAME = "abaw"
+"""The format of annotations that have a line a frame."""
+
 _FIRST_DATA_LINE = 2
 """An annotation's line 1 is its header, and line 2 speaks of the first frame."""
 
@@ -173,7 +176,7 @@ class _Tracer:
 
     def _leaves(self, records: Sequence[Record]) -> Iterator[str]:
         """The bytes behind artifacts: each weights file, and the video, crop folder or annotation of a single one."""
-        leaves = {leaf.digest: leaf for record in records for leaf in leaves_of(record)}
+        leaves = {leaf.digest: leaf for record in records for leaf in self._graph.leaves(record)}
         for leaf in leaves.values():
             if leaf.kind == "weights" or len(records) == 1:
                 name = f"{leaf.kind}:{leaf.digest}"
@@ -187,8 +190,9 @@ class _Tracer:
         if leaf.kind == "video":
             facts |= {"bytes": record.attributes.get("bytes"), "at_hand": _is_at_hand(record)}
         if leaf.kind == "annotation":
-            own = record.address.video == self._row.address.video
-            facts |= _annotation_facts(leaf, self._row.frame if own else None)
+            form = record.recipe.get("format", _LINE_A_FRAME)
+            has_line = record.address.video == self._row.address.video and form == _LINE_A_FRAME
+            facts |= {"format": form, **_annotation_facts(leaf, self._row.frame if has_line else None)}
         return facts
 
     def _one(self, record: Record) -> dict[str, Any]:

@@ -1,0 +1,110 @@
+"""A store verified: what is altered, missing, orphaned or unexplained is found and named, and nothing else is."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from affstore import FeatureStore
+from affstore.flows.cli import call
+from affstore.store.contract.keys import digest_file
+from affstore.store.contract.records import Address, Artifact
+from affstore.tasks.lineage.verify import verify
+from tests.factories import commit, source
+from tests.lineage_store import NAMES, whole_chain
+
+
+@pytest.fixture
+def store(tmp_path):
+    return whole_chain(str(tmp_path / "store"), tmp_path)
+
+
+def faults(store, **options):
+    return [(finding.fault, finding.what) for finding in verify(store, **options).findings]
+
+
+def test_a_store_as_it_was_written_has_no_fault(store):
+    found = verify(store)
+    assert (found.findings, found.artifacts, found.snapshots) == ((), 11, len(store.history()))
+    assert found.array_bytes > 11 * 40
+
+
+def test_what_was_computed_from_what_is_gone_is_orphaned(store):
+    draft = store.draft({}, "r")
+    draft.remove(Address("face", "mtcnn", "a", "main"))
+    store.commit([draft], "test")
+    assert faults(store.newest()) == [("orphaned", "visual/toy/a/main")]
+
+
+def test_what_names_no_origin_is_unexplained(store):
+    head = Artifact(
+        Address("head", "from-nowhere"),
+        {"fit": 1},
+        {"parameter_prior": np.ones(8, np.float32)},
+        {"task": "expr", "labels": list(NAMES), "head": {}, "scores": None},
+    )
+    assert faults(commit(store, head)) == [("unexplained", "head/from-nowhere")]
+
+
+def test_files_are_read_again_only_when_asked(tmp_path):
+    video = tmp_path / "a.mp4"
+    video.write_bytes(b"a film")
+    facts = {"sha256": digest_file(video), "location": str(video)}
+    sources = (source("a", **facts), source("b", location=str(tmp_path / "gone.mp4")))
+    store = whole_chain(str(tmp_path / "store"), tmp_path, sources)
+    assert faults(store) == []
+    assert faults(store, deep=True) == [("missing", str(tmp_path / "gone.mp4"))]
+    video.write_bytes(b"another film")
+    (tmp_path / "b.txt").write_text("other labels")
+    assert set(faults(store, deep=True)) == {
+        ("missing", str(tmp_path / "gone.mp4")),
+        ("altered", str(video)),
+        ("altered", str(tmp_path / "b.txt")),
+    }
+
+
+def copies_with(store, tmp_path, damage, *kinds):
+    """Copies of the store, in each of which one object of these kinds is damaged; a few objects of each kind."""
+    folder = tmp_path / "store"
+    for kind in kinds:
+        files = sorted(path.relative_to(folder) for path in (folder / kind).rglob("*") if path.is_file())
+        assert files
+        for path in files[:: max(1, len(files) // 3)]:
+            copy = tmp_path / f"{kind}-without-{path.name}"
+            shutil.copytree(folder, copy)
+            damage(copy / path)
+            yield copy, path
+
+
+def turn_a_bit(path):
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 4
+    path.write_bytes(content)
+
+
+def test_a_turned_bit_in_an_array_is_found(store, tmp_path):
+    for copy, path in copies_with(store, tmp_path, turn_a_bit, "chunks"):
+        assert call(["verify", "--store", str(copy)]) == 4, path
+
+
+def test_an_object_that_is_gone_is_found_also_in_the_history(store, tmp_path):
+    for copy, path in copies_with(store, tmp_path, Path.unlink, "chunks", "manifests", "snapshots", "transactions"):
+        assert call(["verify", "--store", str(copy)]) == 4, path
+
+
+def test_the_command_says_what_it_looked_at(store, capsys):
+    assert call(["verify", "--store", store.url]) == 0
+    assert "11 artifacts" in (said := capsys.readouterr().out)
+    assert "all is as it was written" in said
+    draft = store.draft({}, "r")
+    draft.remove(Address("head", "expr-mlp"))
+    store.commit([draft], "test")
+    assert call(["verify", "--store", store.url, "--json"]) == 4
+    document = json.loads(capsys.readouterr().out)
+    assert [one["fault"] for one in document["findings"]] == ["orphaned", "orphaned"]
+    assert call(["verify", "--store", store.url, "--at", store.snapshot]) == 0
+    assert FeatureStore(store.url).snapshot != store.snapshot
