@@ -31,7 +31,7 @@ def blend(w):
 
 
 def other_step(w):
-    """Cells 75, 91, 94 and 102 of nb5."""
+    """Cells 75, 91, 94 and 102 of `abaw5_expr_va_au_train.ipynb`."""
 
     def rule(mlp, logits):
         found = mlp.copy()
@@ -49,7 +49,7 @@ def seven_logits(mlp, logits):
 
 
 def three_way(mlp, tuned, logits):
-    """Cell 77 of nb5."""
+    """Cell 77 of `abaw5_expr_va_au_train.ipynb`."""
     found = 0.8 * mlp + 0.2 * tuned
     rest = mlp.argmax(axis=1) != OTHER
     found[rest] = (0.6 * mlp + 0.2 * tuned + 0.2 * logits)[rest]
@@ -57,7 +57,7 @@ def three_way(mlp, tuned, logits):
 
 
 def three_way_unsmoothed(w1, w2):
-    """Cell 72 of nb5."""
+    """Cell 72 of `abaw5_expr_va_au_train.ipynb`."""
 
     def rule(mlp, tuned, logits):
         said = mlp.argmax(axis=1)
@@ -69,7 +69,7 @@ def three_way_unsmoothed(w1, w2):
 
 
 def threshold(t, w=None):
-    """Cells 65, 74 and 80 of nb8: applied to what is smoothed already."""
+    """Cells 65, 74 and 80 of `abaw8_expr.ipynb`: applied to what is smoothed already."""
 
     def rule(own, face, sound=None):
         likeliest = own[:, :7].argmax(axis=1)
@@ -198,7 +198,7 @@ class Video:
 def smoothed(indices, rows, delta):
     """A dense sequence up to the last image, gaps interpolated, and the mean around each frame that has an image.
 
-    The interpolation is that of nb6, in which the nearer neighbour weighs more.
+    The interpolation is that of `abaw6_affwild2.ipynb`, in which the nearer neighbour weighs more.
     """
     dense, at = [], 0
     for frame in range(indices[-1] + 1):

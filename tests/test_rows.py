@@ -272,7 +272,8 @@ PRINTED_VA = {
     "both-mlp": ".4547/.5385/.4966 · .4735/.5771/.5253 · .4881/.6041/.5461 · .4935/.6068/.5502 · .4853/.5783/.5318 · "
     ".4638/.5265/.4952",
 }
-"""Valence, arousal and their mean by 1, 10, 25, 50, 100 and 200 frames on either side (nb5, cells 148, 151, 152)."""
+"""Valence, arousal and their mean by 1, 10, 25, 50, 100 and 200 frames on either side (cells 148, 151
+and 152 of `abaw5_expr_va_au_train.ipynb`)."""
 
 
 @pytest.mark.parametrize("method", PRINTED_VA)

@@ -32,9 +32,10 @@ _TITLE = """# What every experiment does, and where its number comes from
 Written by `python -m affstore.flows.report.papers_table docs/papers.md` from `flows/experiments`;
 a test holds the two equal.
 
-- **cell**: where the papers' public code computes it, cells counted from 0. nb5 is `abaw5_expr_va_au_train.ipynb` and
-  nb6 `ABAW6/abaw6_affwild2.ipynb` of av-savchenko/face-emotion-recognition, nb8 `ABAW8/abaw8_expr.ipynb` of
-  sb-ai-lab/EmotiEffLib; a cell of text holds numbers that the authors noted down. `–`: no code is public.
+- **cell**: where the papers' public code computes it, a notebook and its cells, counted from 0:
+  `abaw5_expr_va_au_train.ipynb` and `ABAW6/abaw6_affwild2.ipynb` of av-savchenko/face-emotion-recognition,
+  `ABAW8/abaw8_expr.ipynb` of sb-ai-lab/EmotiEffLib. A cell of text holds numbers that the authors noted
+  down. `–`: no code is public.
 - **rule**: how what the heads say becomes one. Weights and thresholds are the papers' own; *best* ones are searched.
 - **frames smoothed**: how many on either side, and which take part; what lies between them is interpolated. *To the
   last* is where the papers' code ends a validation video; *to the end* repeats the last output and averages over it,

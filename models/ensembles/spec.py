@@ -54,7 +54,7 @@ class Blend:
 
 @dataclass(frozen=True, slots=True)
 class ConfidenceGate:
-    """The pre-trained expression where it is sure, else another's (ABAW6 §3.3; seed code: nb8).
+    """The pre-trained expression where it is sure, else another's (ABAW6 §3.3; `abaw8_expr.ipynb`, cell 65).
 
     With `c` the likeliest of the pre-trained probabilities without Other: `c` where its probability is above the
     threshold, else whatever `otherwise` says.
