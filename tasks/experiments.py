@@ -59,7 +59,8 @@ class Experiment:
         after_last_face: see there.
         requires: of heads that only listen, where the faces come from without which no frame counts: a detector or a
             kind of crop folder, whose frames the papers score sound on too. Empty where a frame needs none.
-        cell: the notebook of the papers' code and its cells that compute it; see docs/papers.md. Empty where no code is public.
+        cell: the notebook of the papers' code and its cells that compute it; see docs/papers.md.
+            Empty where no code is public.
         paper: measure to the paper's number: `macro F1`, `accuracy`, `mean F1`, `CCC valence`, `CCC arousal`,
             `mean CCC`; with `test` before it where the challenge's server said it of the test set.
         paper_curve: x to y of a figure's curve, as far as the papers' code prints it.
