@@ -67,7 +67,7 @@ def drawn(part: Part, table: Path) -> list[EvaluationVideo]:
     """Scores that know something of labels that last a while."""
     random = np.random.default_rng(1)
     space = task_space(part.judging.task)
-    columns = 1 if space.kind == "one_of" else len(space)
+    columns = space.columns
     videos = []
     for number, frames in enumerate(lengths(part, table)):
         value = random.integers(0, 8 if columns == 1 else 2, (frames // 25 + 1, columns), np.int8)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -230,3 +231,25 @@ def test_torch_s_outputs_are_within_the_range_and_the_loss_of_a_perfect_answer_i
     assert float(objective.of_outputs(labels, labels)) == pytest.approx(0, abs=1e-6)
     assert float(objective(scores, labels)) == pytest.approx(float(objective.of_outputs(outputs, labels)), rel=1e-4)
     assert float(objective(scores, labels)) > 0.1
+
+
+@pytest.mark.parametrize("space", [SPACES["emotions"], SPACES["intensity"], SPACES["dimensions"]], ids=str)
+def test_a_perceptron_of_a_user_s_space_predicts_what_keras_measured(space):
+    from affstore.models.heads.examples import Examples
+    from affstore.models.heads.mlp.keras_mlp import fit, predict
+
+    y = labels_of(space, 64, 1).clip(space.low, space.high).astype(space.dtype)
+    x = np.random.default_rng(5).normal(size=(64, 6)).astype(np.float32)
+    spec = replace(default_mlp(space), epochs=2, batch=64, l2=0.0)
+    head = fit(spec, Examples(x, y), Examples(x, y))
+    outputs = predict(head, x).astype(np.float64)
+    assert outputs.shape == (64, len(space))
+    losses = {
+        SpaceKind.CLASSES: lambda: -np.log(outputs[np.arange(64), y[:, 0]]).mean(),
+        SpaceKind.INTENSITIES: lambda: (((outputs - y) / space.high) ** 2).mean(),
+        SpaceKind.VALUES: lambda: 1 - score(space, outputs, y).value,
+    }
+    assert losses[space.kind]() == pytest.approx(head.curve["val_loss"][head.best_epoch], rel=1e-3)
+    if space.kind is not SpaceKind.CLASSES:
+        assert outputs.min() >= space.low
+        assert outputs.max() <= space.high
