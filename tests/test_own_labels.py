@@ -136,6 +136,7 @@ def test_another_run_finds_all_of_it_and_another_definition_makes_it_anew(done, 
 
 def test_figures_have_all_classes_and_all_dimensions(done):
     from affstore.flows.config.run_config import read_config
+    from affstore.flows.report.experiment_sections import section
     from affstore.flows.report.figures import pictures_of
 
     _, store, config = done
@@ -149,6 +150,11 @@ def test_figures_have_all_classes_and_all_dimensions(done):
         assert ("f1" in pictures) == (head.task == "emotions")
         assert all(name in pictures["f1" if "f1" in pictures else drawn].alt for name in head.space.names)
         assert np.isfinite(list(shown.scores.details.values())).all()
+        folded = dict(section(ExperimentOutcome(row, "done", shown=(shown,)), ()).folded)
+        measures = folded["All measures, papers' protocol"]
+        assert [line[0].text for line in measures.rows] == ["all", *head.space.names]
+        wanted = {"emotions": {"F1", "weighted F1"}, "dimensions": {"CCC", "PCC", "MAE", "RMSE"}}[head.task]
+        assert wanted < {cell.text for cell in measures.head}
 
 
 @pytest.mark.parametrize(

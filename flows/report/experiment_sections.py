@@ -11,6 +11,7 @@ import numpy as np
 
 from affstore.flows.report.pages import Table, numbers
 from affstore.flows.report.report_data import PROTOCOLS, class_names, counted, judged
+from affstore.models.evaluation.metrics import HEADLINES, MEASURES
 from affstore.store.contract.labels import SpaceKind
 from affstore.tasks.experiments import ExperimentOutcome, ExperimentResult
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from affstore.flows.report.figure_parts import Picture
 
 _MATRIX = "The confusion matrix in numbers of frames, {}"
+_MEASURES = "All measures, {}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +36,7 @@ class Section:
         chosen: what was given or searched, by protocol.
         classes: how often each class or unit is annotated, and its F1.
         scored: how many frames were; empty where `classes` is.
-        matrices: confusion matrices, with their titles.
+        folded: confusion matrices and all measures, with their titles.
         pictures: the figures.
     """
 
@@ -47,7 +49,7 @@ class Section:
     chosen: Table
     classes: Table
     scored: str
-    matrices: tuple[tuple[str, Table], ...]
+    folded: tuple[tuple[str, Table], ...]
     pictures: tuple[Picture, ...]
 
 
@@ -69,7 +71,10 @@ def section(outcome: ExperimentOutcome, pictures: Sequence[Picture]) -> Section:
         chosen=_chosen(outcome.shown),
         classes=_classes(shown) if classes else Table.of(),
         scored=f"{_frames(shown[0])} were scored." if classes else "",
-        matrices=tuple((_MATRIX.format(PROTOCOLS[one.protocol]), _matrix(one)) for one in matrices),
+        folded=(
+            *((_MATRIX.format(PROTOCOLS[one.protocol]), _matrix(one)) for one in matrices),
+            *((_MEASURES.format(PROTOCOLS[one.protocol]), _measures(one)) for one in shown),
+        ),
         pictures=tuple(pictures),
     )
 
@@ -153,6 +158,19 @@ def _matrix(shown: ExperimentResult) -> Table:
     names = class_names(shown)
     rows = [[name, *numbers(f"{count:,}" for count in line)] for name, line in zip(names, counted(shown), strict=True)]
     return Table.of(["annotated", *numbers(names)], rows)
+
+
+def _measures(shown: ExperimentResult) -> Table:
+    """Every measure of the label space: over all frames, and of each class, unit or dimension."""
+    part, details = HEADLINES[shown.row.space.kind][1], shown.scores.details
+    names = class_names(shown)
+    overall = {part: shown.scores.value} | {measure: details[measure] for measure in MEASURES if measure in details}
+    columns = [measure for measure in (part, *MEASURES) if measure in overall]
+    rows = [["all", *numbers(three_decimals(overall[measure]) for measure in columns)]]
+    for name in names:
+        values = (details.get(f"{measure} {name}", math.nan) for measure in columns)
+        rows.append([name, *numbers(map(three_decimals, values))])
+    return Table.of(["", *numbers(columns)], rows)
 
 
 def _annotated(shown: ExperimentResult) -> list[int]:

@@ -49,6 +49,9 @@ HEADLINES = {
 }
 """By kind of space, the main measure and what it is the mean of, over the space's names."""
 
+MEASURES = ("accuracy", "weighted F1", "balanced accuracy", "AUROC", "average precision", "PCC", "MAE", "RMSE")
+"""What `measures` gives beside the main measure, as far as the space has it."""
+
 
 def score(
     task: Task, prediction: NDArray[Any], value: NDArray[Any], known: Known = None, without: tuple[str, ...] = ()
