@@ -116,3 +116,17 @@ def test_the_extras_are_those_of_the_installation():
         named = " ".join(declared[extra]).replace("-", "_")
         assert all(package in named for package in packages)
         assert extra in declared["all"][0]
+
+
+def test_a_script_in_a_folder_with_models_and_tasks_of_its_own_uses_both(tmp_path):
+    for name in ("models", "tasks", "store", "flows"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").write_text(f"WHOSE = 'the script has its own {name}'\n")
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import affstore, models, tasks, store, flows\n"
+        "affstore.FeatureStore.create('memory:own')\n"
+        "print(models.WHOSE, tasks.WHOSE, store.WHOSE, flows.WHOSE, sep='; ')\n"
+    )
+    done = subprocess.run([sys.executable, script], cwd=tmp_path, capture_output=True, text=True)
+    assert done.stdout.count("the script has its own") == 4, done.stderr
