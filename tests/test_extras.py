@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from skimage.data import astronaut
 
+from affstore.flows.runners.base import RunnerSpec
 from affstore.store.contract.errors import SpecError
 from affstore.store.contract.extras import EXTRAS, require_extra
 
@@ -93,10 +94,10 @@ def test_a_run_with_a_perceptron_says_which_extra_to_install(core_only, extracte
     ]
 
 
-def test_a_run_on_dask_says_which_extra_to_install(core_only, extracted):
-    codes, errors = core_only[1](["add", "video.mp4", "--extractor", "mt_emotimobilevit", *ENGINE, "--runner", "dask"])
-    assert codes == "[2]"
-    assert "The runner 'dask' needs prefect_dask, dask, distributed, not" in errors.splitlines()[-1]
+def test_a_run_on_dask_says_which_extra_to_install(monkeypatch):
+    monkeypatch.setitem(EXTRAS, "cluster", ("no_such_package",))
+    with pytest.raises(SpecError, match=r"The runner 'dask' needs no_such_package.*'\.\[cluster\]'"):
+        RunnerSpec.of("dask").start().__enter__()
 
 
 def test_an_extra_that_is_installed_is_not_asked_for():
