@@ -62,8 +62,8 @@ def check_rows(task: Task, rows: FrameDataset, what: str) -> None:
         )
     if not space.is_valid(rows.y).all():
         raise AnnotationError(
-            f"A {what} label of the task '{task}' is not one of its {space.allowed}. Leave out frames "
-            "that lack a label."
+            f"A {what} label of the task '{task}' is not in [{space.low:g}, {space.high:g}]. Leave out "
+            "frames that lack a label."
         )
 
 

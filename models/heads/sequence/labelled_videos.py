@@ -108,6 +108,6 @@ def check_labels(task: Task, name: str, labels: Labels) -> None:
     if not np.all(inside | ~labels.known):
         frame = int(np.argmin(inside | ~labels.known))
         raise AnnotationError(
-            f"Frame {frame} of video '{name}' has the label {labels.value[frame].tolist()}, not one of "
-            f"{space.allowed}. Mark it as unknown or correct it."
+            f"Frame {frame} of video '{name}' has the label {labels.value[frame].tolist()}, not in "
+            f"[{space.low:g}, {space.high:g}]. Mark it as unknown or correct it."
         )
