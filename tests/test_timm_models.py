@@ -8,6 +8,7 @@ import timm
 import torch
 from safetensors.torch import save_file
 
+from affstore import FeatureStore, open_xarray
 from affstore.models.engines.torch_network import normalised
 from affstore.models.extractors import registry
 from affstore.models.extractors.registry import entry_of
@@ -17,6 +18,7 @@ from affstore.models.weights.folder import WeightsFolder
 from affstore.store.contract.errors import AffstoreError, ArchitectureError, SpecError, UnknownNameError
 from affstore.store.contract.records import Address
 from affstore.store.contract.schema import address_of
+from tests.factories import commit, source, visual
 
 QUICK = ("resnet18", "vit_tiny_patch16_224", "convnext_atto", "mobilenetv4_conv_small")
 MANY = (
@@ -80,6 +82,7 @@ def test_a_name_without_a_tag_names_its_weights_with_one():
         ("timm/resnet18.nowhere", UnknownNameError, "set of weights of timm's resnet18"),
         ("timm/", UnknownNameError, "No model of timm is called ''"),
         ("timm/../../etc", UnknownNameError, "No model of timm"),
+        ("timm/resnet18/a1_in1k", UnknownNameError, "No model of timm is called 'resnet18/a1_in1k'"),
         ("tinm/resnet18", UnknownNameError, "No extractor is called"),
         ("timm/test_vit.r160_in1k@two/words", SpecError, "kind of crop folder"),
     ],
@@ -113,6 +116,14 @@ def test_a_name_with_a_slash_has_one_place_in_the_store():
     address = Address("visual", "timm/resnet18.a1_in1k@cropped", "video", "main")
     assert address.path == "visual/timm%2Fresnet18.a1_in1k@cropped/video/main"
     assert address_of(address.path) == address
+
+
+@pytest.mark.parametrize("name", ["timm/resnet18.a1_in1k@cropped", "hf-audio/org/name@9+blocks30"])
+def test_a_name_with_slashes_is_written_to_a_store_and_read_from_it(name):
+    store = commit(FeatureStore.create(f"memory:{name.replace('/', '-')}"), source("a"), visual("a", extractor=name))
+    assert [address.producer for address in store.addresses("visual")] == [name]
+    for asked in (name, f"visual/{name}"):
+        assert open_xarray(store, "a", asked).sizes["frame"] == 40
 
 
 def test_what_gives_no_vector_is_refused(monkeypatch):

@@ -91,7 +91,8 @@ class FamilySchema:
         """
         wanted = set(re.findall(r"{(\w+)}", self.path))
         given = {part for part in ("producer", "video", "subject") if getattr(address, part)}
-        if wanted != given or any("/" in part for part in (address.producer, address.video, address.subject)):
+        unwritable = SLASH in address.producer or any("/" in part for part in (address.video, address.subject))
+        if wanted != given or unwritable:
             raise SchemaError(f"'{address}' is no address of family '{self.name}', which is {self.path}.")
 
     def check(self, arrays: Arrays, attributes: Mapping[str, Any]) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 from affstore.store.contract.errors import NotFoundError, SpecError
 from affstore.store.contract.names import MAIN
 from affstore.store.contract.records import Address, Record
-from affstore.store.contract.schema import family
+from affstore.store.contract.schema import families, family
 from affstore.store.engine.feature_store import FeatureStore
 from affstore.store.engine.reading import find_source, with_gaps
 
@@ -46,7 +46,8 @@ def open_xarray(store: FeatureStore, video: str, producer: str, subject: str = M
     """
     name = find_source(store, video).address.video
     among = store.addresses(*_FRAMED, video=name)
-    wanted_family, _, wanted = producer.rpartition("/")
+    first, _, rest = producer.partition("/")
+    wanted_family, wanted = (first, rest) if first in families() else ("", producer)
     found = [
         address
         for address in among
