@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import batched
-from typing import Any
+from typing import Any, Protocol
 
 from prefect import Task
 
@@ -17,6 +17,14 @@ from affstore.tasks.outcomes import Outcome
 from affstore.tasks.specs import WorkerContext
 
 _DRAFTS_A_COMMIT = 32
+
+
+class HasOutcome(Protocol):
+    """What a task returns that found something beside its outcome."""
+
+    @property
+    def outcome(self) -> Outcome:
+        """What became of the unit of work."""
 
 
 def commit_finished(
@@ -43,6 +51,20 @@ def commit_finished(
     except BaseException:  # also Ctrl-C: the threads at work must not first finish their videos
         request_cancellation()
         raise
+    return outcomes
+
+
+def commit_results[Result: HasOutcome](
+    context: WorkerContext, task: Task[Any, Any], units: Mapping[str, tuple[Any, ...]], found: dict[str, Result]
+) -> list[Outcome]:
+    """The same for tasks that return more than an outcome; `found` gets what each returned, once it is committed."""
+    outcomes: list[Outcome] = []
+    for ended in results(task, units):
+        done = {about: one for about, one in ended if not isinstance(one, BaseException)}
+        batch = [done[about].outcome if about in done else _outcome(task, about, one) for about, one in ended]
+        for part in batched(batch, _DRAFTS_A_COMMIT):
+            outcomes += [told(outcome) for outcome in committed(context, task.name, part)]
+        found |= done
     return outcomes
 
 

@@ -51,7 +51,7 @@ def _wanted(request: Request) -> Iterator[PlanRow]:
     rows = plan(records, request.profile, given)
     if request.everything:
         yield from rows
-        yield from plan_with(store, rows, request.experiments)
+        yield from plan_with(store, rows, request.heads)
     arriving = incoming_files(store, inputs.digests()[0], request.options)
     if not request.everything:
         named = named_videos(arriving, given)

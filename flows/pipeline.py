@@ -1,4 +1,4 @@
-"""The whole DAG: ingest, extract, train, predict, publish."""
+"""The whole DAG: ingest, extract, train, predict, score, publish."""
 
 from __future__ import annotations
 
@@ -15,60 +15,120 @@ from prefect.artifacts import (
 )
 
 from affstore import FeatureStore
+from affstore.flows.config.run_config import PublishConfig
 from affstore.flows.report.run_report import write_report
-from affstore.flows.request import Request, RunResult
+from affstore.flows.request import Request, RunResult, heads_of
 from affstore.flows.stage import show, stage
 from affstore.flows.stages.extract import extract
 from affstore.flows.stages.ingest import ingest
 from affstore.flows.stages.predict import predict
-from affstore.flows.stages.publish import publish
+from affstore.flows.stages.publish import predict_experiments, publish, write_files
+from affstore.flows.stages.score import score
 from affstore.flows.stages.train import train
+from affstore.store.contract.errors import AnnotationError
 from affstore.store.contract.names import video_name
 from affstore.store.contract.printable import printable
 from affstore.store.engine.reading import video_names
-from affstore.tasks.evaluation.head_scores import Evaluation, evaluate
+from affstore.tasks.experiments import ExperimentOutcome
 from affstore.tasks.ingest.crop_assignment import match_crops_to_videos
 from affstore.tasks.lineage.run_record import run_record, write_run_record
-from affstore.tasks.outcomes import Outcome
+from affstore.tasks.outcomes import Outcome, refused
 from affstore.tasks.remarks import remarks_of
+from affstore.tasks.specs import HeadRun, WorkerContext
+from affstore.tasks.training.folds import cross_validated_name, folds_in_use, with_fixed_epochs
 
 
 @stage("pipeline")
 def pipeline(request: Request) -> RunResult:
     """Run every stage that the request names; what the store has already is shown as Cached."""
     stages = _Stages(request)
-    context, experiments = request.context, request.experiments
+    context = request.context
     if request.inputs.brings_files:
         stages.did(ingest(context, request.inputs, request.options))
     videos = None if request.everything else named_videos(FeatureStore(context.store_url), request, stages.outcomes)
     stages.did(extract(context, request.profile, request.options.retry, request.inputs.crops, videos))
-    if request.experiments:
-        trained = train(context, request.experiments)
-        stages.did(trained)
-        failed = {outcome.subject for outcome in trained if outcome.status == "failed"}
-        experiments = tuple(experiment for experiment in request.experiments if experiment.name not in failed)
-        stages.did(predict(context, experiments))
-    published: tuple[Path, ...] = ()
-    tag = ""
-    if request.publish is not None and experiments:
-        outcomes, published, tag = publish(context, experiments, request.publish)
-        stages.did(outcomes)
+    experiments = _experiments(request, stages) if request.experiments else []
+    published, tag = _published(request, experiments, stages)
     store = FeatureStore(context.store_url)
     result = RunResult(
         request,
         tuple(stages.outcomes),
-        _evaluations(store, request),
+        (*experiments, *request.refused),
         store.snapshot,
         tag,
-        tuple(published),
+        published,
         remarks=tuple(remarks_of(store, videos)),
     )
-    folder = request.runs_folder / context.run_id
-    names = {spec.name for spec in request.profile.extractors} | {one.name for one in request.experiments}
-    write_run_record(run_record(store, context.run_id, names | {*request.profile.wanted_faces}, videos), folder)
-    result = replace(result, report=write_report(result, folder))
+    names = {spec.name for spec in request.profile.extractors} | {head.name for head in request.heads}
+    names |= {one.producer for one in request.experiments} | {*request.profile.wanted_faces}
+    write_run_record(run_record(store, context.run_id, names, videos), request.report_folder)
+    result = replace(result, report=write_report(result))
     stages.finish(result)
     return result
+
+
+def _experiments(request: Request, stages: _Stages) -> list[ExperimentOutcome]:
+    """Fit and apply the heads of all experiments, each once, and score the experiments."""
+    context = request.context
+    stages.did(_fitted(context, request.heads))
+    if "honest" in request.protocols:
+        stages.did(_fit_cross_validated(request))
+    failed = {o.subject: o.reason for o in stages.outcomes if (o.stage, o.status) == ("train", "failed")}
+    asked = [(one, request.protocols_of(one)) for one in request.experiments]
+    outcomes, experiments = score(context, asked, request.folds, failed)
+    stages.did(outcomes)
+    return experiments
+
+
+def _fitted(context: WorkerContext, heads: Sequence[HeadRun]) -> list[Outcome]:
+    """Fit heads and apply those that could be."""
+    outcomes = train(context, heads)
+    failed = {outcome.subject for outcome in outcomes if outcome.status == "failed"}
+    return [*outcomes, *predict(context, tuple(head for head in heads if head.name not in failed))]
+
+
+def _fit_cross_validated(request: Request) -> list[Outcome]:
+    """Fit the folds' heads, and then those with the epochs that the folds found best."""
+    context, folds = request.context, request.folds
+    outcomes: list[Outcome] = []
+    in_use: dict[str, tuple[HeadRun, ...]] = {}
+    heads = heads_of(one for one in request.experiments if "honest" in request.protocols_of(one))
+    for head in heads:
+        try:
+            in_use[head.name] = folds_in_use(FeatureStore(context.store_url), head, folds)
+        except AnnotationError as error:
+            outcomes.append(refused("train", cross_validated_name(head), error))
+    outcomes += _fitted(context, [fold for each in in_use.values() for fold in each])
+    store = FeatureStore(context.store_url)
+    failed = {outcome.subject for outcome in outcomes if outcome.status == "failed"}
+    whole = [head for head in heads if head.name in in_use and not failed & {fold.name for fold in in_use[head.name]}]
+    return outcomes + _fitted(context, [with_fixed_epochs(store, head, folds) for head in whole])
+
+
+def _published(
+    request: Request, experiments: Sequence[ExperimentOutcome], stages: _Stages
+) -> tuple[tuple[Path, ...], str]:
+    """Keep the predictions of a user's experiments and of those on the test set, and write what is asked for."""
+    context, to = request.context, request.publish
+    kept = [one for one in experiments if one.shown and (not one.row.source or one.row.files or _whole(to))]
+    if not kept:
+        return (), ""
+    stages.did(predict_experiments(context, kept))
+    if to is not None and to.folder is not None:
+        outcomes, published, tag = publish(context, kept, to)
+        stages.did(outcomes)
+        return published, tag
+    files = [one for one in kept if one.row.files]
+    if not files:
+        return (), ""
+    folder = request.report_folder / "files"
+    snapshot = FeatureStore(context.store_url).snapshot
+    stages.did(write_files(context, snapshot, files, folder, to.samples if to else {}))
+    return tuple(sorted(folder.glob("*.txt"))), ""
+
+
+def _whole(to: PublishConfig | None) -> bool:
+    return to is not None and to.folder is not None
 
 
 class _Stages:
@@ -77,8 +137,8 @@ class _Stages:
     def __init__(self, request: Request) -> None:
         self.outcomes: list[Outcome] = []
         self._done = 0
-        stages = [request.inputs.brings_files, True, *[bool(request.experiments)] * 2, request.publish is not None]
-        self._stages = sum(stages)
+        heads = bool(request.experiments) * (1 + len(request.protocols))
+        self._stages = 1 + request.inputs.brings_files + heads + (request.publish is not None)
         self._progress = show(lambda: create_progress_artifact(0.0, key="progress", description="How far the run is."))
 
     def did(self, outcomes: Sequence[Outcome]) -> None:
@@ -109,8 +169,3 @@ def named_videos(store: FeatureStore, request: Request, outcomes: Sequence[Outco
     taken_in = {o.subject for o in outcomes if o.stage == "ingest" and o.status in ("done", "cached")}
     with_crops = {video for _, video in match_crops_to_videos(store.records("source"), request.inputs.crops).folders}
     return with_crops | {names[video_name(name)] for name in taken_in}
-
-
-def _evaluations(store: FeatureStore, request: Request) -> tuple[Evaluation, ...]:
-    found = (evaluate(store, experiment) for experiment in request.experiments)
-    return tuple(evaluation for evaluation in found if evaluation is not None)

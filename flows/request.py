@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -11,13 +11,15 @@ from affstore import FeatureStore
 from affstore.flows.config.run_config import PublishConfig, RunConfig, profile_of
 from affstore.flows.engines import chosen_device
 from affstore.flows.inputs import Inputs, check_kinds, gather
+from affstore.flows.runnable import changed, runnable
 from affstore.models.challenge_file import read_sample
 from affstore.models.heads.kinds import kind_of
+from affstore.models.heads.splits import Folds, read_groups
 from affstore.models.weights.folder import default_folder
 from affstore.store.contract.errors import SourceError
 from affstore.store.contract.extras import require_extra
 from affstore.store.engine.places import is_local, local_folder
-from affstore.tasks.evaluation.head_scores import Evaluation
+from affstore.tasks.experiments import Experiment, ExperimentOutcome, Protocol
 from affstore.tasks.ingest.incoming_files import IngestOptions
 from affstore.tasks.outcomes import Outcome
 from affstore.tasks.remarks import Remark
@@ -32,7 +34,11 @@ class Request:
         context: where it works.
         inputs: videos and annotations to take in.
         profile: what is extracted from the videos.
-        experiments: heads to train and apply.
+        experiments: what is trained, applied and scored; heads that several have in common are trained once.
+        refused: experiments that cannot run here, with the reason.
+        protocols: by which experiments are scored.
+        folds: of the protocol `honest`.
+        notes: what differs from what was asked, as a person should read it.
         publish: where to, or None.
         options: what is tried although the store knows better.
         everything: whether all videos of the store are brought up to date, or only those that the inputs name.
@@ -42,11 +48,30 @@ class Request:
     context: WorkerContext
     inputs: Inputs
     profile: Profile
-    experiments: tuple[HeadRun, ...] = ()
+    experiments: tuple[Experiment, ...] = ()
+    refused: tuple[ExperimentOutcome, ...] = ()
+    protocols: tuple[Protocol, ...] = ("papers",)
+    folds: Folds = field(default_factory=Folds)
+    notes: tuple[str, ...] = ()
     publish: PublishConfig | None = None
     options: IngestOptions = field(default_factory=IngestOptions)
     everything: bool = True
     runs_folder: Path = Path()
+
+    @property
+    def heads(self) -> tuple[HeadRun, ...]:
+        """Every head of the experiments once."""
+        return heads_of(self.experiments)
+
+    @property
+    def report_folder(self) -> Path:
+        """Gets the report, its figures, and the files of experiments on the test set."""
+        return self.runs_folder / self.context.run_id
+
+    def protocols_of(self, experiment: Experiment) -> tuple[Protocol, ...]:
+        """The protocols of an experiment: `honest` is none of one whose heads are fitted on the validation videos."""
+        trained_on = any("validation" in head.division.train for head in experiment.heads)
+        return tuple(protocol for protocol in self.protocols if not (trained_on and protocol == "honest"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +81,7 @@ class RunResult:
     Attributes:
         request: what was asked.
         outcomes: of every video, head and file, in the order they finished.
-        evaluations: of every experiment that could be scored.
+        experiments: what became of each, with its numbers.
         snapshot: of the store at its end.
         tag: that names it, or empty.
         published: files that were written.
@@ -66,7 +91,7 @@ class RunResult:
 
     request: Request
     outcomes: tuple[Outcome, ...]
-    evaluations: tuple[Evaluation, ...] = ()
+    experiments: tuple[ExperimentOutcome, ...] = ()
     snapshot: str = ""
     tag: str = ""
     published: tuple[Path, ...] = field(default=())
@@ -75,8 +100,9 @@ class RunResult:
 
     @property
     def exit_code(self) -> int:
-        """0 when all went well, 3 when something was quarantined or could not be done."""
-        return 3 if any(outcome.status in ("quarantined", "failed") for outcome in self.outcomes) else 0
+        """0 when all went well, 3 when something was quarantined or failed, or an experiment has no number."""
+        bad = any(outcome.status in ("quarantined", "failed") for outcome in self.outcomes)
+        return 3 if bad or any(one.status == "failed" for one in self.experiments) else 0
 
     def count(self, *statuses: str, stages: Sequence[str] = ()) -> int:
         """How many outcomes have one of these statuses."""
@@ -94,19 +120,40 @@ def request_of(config: RunConfig, options: IngestOptions | None = None, everythi
     Raises:
         AffstoreError: something is wrong; nothing was started.
     """
-    experiments = config.specs()
-    for experiment in experiments:
-        require_extra(kind_of(experiment.head).extra, f"The head '{experiment.name}'")
+    for head in heads_of(config.experiments):
+        require_extra(kind_of(head.head).extra, f"The head '{head.name}'")
     inputs = _inputs(config)
     weights = default_folder()
     _check_samples(config.publish)
     store = FeatureStore.create(config.store)
+    found = runnable(config, store)
+    config = config.model_copy(update={"experiments": found.experiments})
     profile = profile_of(config, weights, store)
-    experiments = tuple(replace(experiment, extractors=profile.extractors) for experiment in experiments)
+    experiments = tuple(
+        changed(one, lambda head: replace(head, extractors=profile.extractors)) for one in found.experiments
+    )
     check_kinds(profile, config.crops, store)
     runs = runs_folder(config.store)
     context = WorkerContext(config.store, _run_id(), weights.root, chosen_device(config.device), runs / "trainings")
-    return Request(context, inputs, profile, experiments, config.publish, options or IngestOptions(), everything, runs)
+    return Request(
+        context,
+        inputs,
+        profile,
+        experiments,
+        found.refused,
+        ("papers", "honest") if config.protocol == "honest" else ("papers",),
+        Folds(config.folds, read_groups(config.groups) if config.groups else {}),
+        found.notes,
+        config.publish,
+        options or IngestOptions(),
+        everything,
+        runs,
+    )
+
+
+def heads_of(experiments: Iterable[Experiment]) -> tuple[HeadRun, ...]:
+    """Every head of some experiments once."""
+    return tuple({head.name: head for experiment in experiments for head in experiment.heads}.values())
 
 
 def _inputs(config: RunConfig) -> Inputs:

@@ -154,6 +154,7 @@ class ExperimentResult:
         seen: whether the validation videos were trained on, so that the number says nothing.
         provenance: of the least trusted network on the way; None without any.
         settled: what was chosen, for the arithmetic.
+        by_chance: what the best constant answer scores by the headline; None where that is not known.
     """
 
     row: Experiment
@@ -166,6 +167,7 @@ class ExperimentResult:
     seen: bool = False
     provenance: Provenance | None = None
     settled: TunedParameters = field(default_factory=lambda: TunedParameters(HeadOutput(""), 0, None))
+    by_chance: float | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

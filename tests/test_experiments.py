@@ -9,13 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from affstore.flows.experiment import experiment
+from affstore.flows.experiment_request import ExperimentsOptions, experiments_request
 
 from affstore import FeatureStore
 from affstore.flows.config.experiments import find_experiments, read_experiment_file
 from affstore.flows.config.run_config import checked
 from affstore.flows.execution import with_server_and_runner
-from affstore.flows.experiment import experiment
-from affstore.flows.experiment_request import ExperimentsOptions, experiments_request
 from affstore.flows.runners.base import RunnerSpec
 from affstore.flows.server import prefect_server
 from affstore.flows.watch import Screen

@@ -154,6 +154,8 @@ def _planned(config: RunConfig, named_only: bool) -> _Plan:
     from affstore.flows.config.run_config import named_profile, profile_of
     from affstore.flows.inputs import check_kinds, gather
     from affstore.flows.memory_needs import due_work
+    from affstore.flows.request import heads_of
+    from affstore.flows.runnable import runnable
     from affstore.models.weights.folder import default_folder
     from affstore.store.contract.errors import WeightsMissingError
     from affstore.tasks.ingest.crop_assignment import match_crops_to_videos
@@ -162,8 +164,8 @@ def _planned(config: RunConfig, named_only: bool) -> _Plan:
     from affstore.tasks.planning.plan import costed
     from affstore.tasks.planning.plan import plan as plan_of
 
-    experiments = config.specs()
     opened = _store_or_empty(config)
+    config = config.model_copy(update={"experiments": runnable(config, opened).experiments})
     lacking = ""
     try:
         profile = profile_of(config, default_folder(), opened, measured=False)
@@ -171,17 +173,17 @@ def _planned(config: RunConfig, named_only: bool) -> _Plan:
         if not named_only:
             raise
         profile, lacking = named_profile(config), str(error)
-    experiments = tuple(replace(experiment, extractors=profile.extractors) for experiment in experiments)
+    heads = [replace(head, extractors=profile.extractors) for head in heads_of(config.experiments)]
     check_kinds(profile, config.crops, opened)
     inputs, records = gather(config.sources, config.crops, config.names, config.label_folders()), opened.records()
     given = match_crops_to_videos(records, inputs.crops)
     rows = plan_of(records, profile, given)
     if lacking:  # whether stored embeddings were made by the networks that are meant cannot be known
         rows = [row for row in rows if row.status != "stale"]
-    if experiments:
+    if heads:
         from affstore.tasks.planning.head_runs import plan_with
 
-        rows = plan_with(opened, rows, experiments)
+        rows = plan_with(opened, rows, heads)
     arriving = incoming_files(opened, inputs.digests()[0])
     if named_only:
         named = named_videos(arriving, given)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from affstore.flows.commands.options import print_json, print_table
@@ -13,6 +13,7 @@ from affstore.flows.watch import Screen, Watcher, shown_by, to_terminal
 if TYPE_CHECKING:
     from affstore.flows.config.run_config import RunConfig
     from affstore.flows.request import RunResult
+    from affstore.tasks.experiments import ExperimentOutcome, ExperimentResult
     from affstore.tasks.ingest.incoming_files import IngestOptions
 
 
@@ -67,20 +68,31 @@ def tell(result: RunResult) -> None:
     if bad:
         to_terminal("")
         print_table(("stage", "what", "why it could not be used"), bad)
+    _tell_remarks(result)
+    if result.experiments:
+        to_terminal("")
+        print_table(*experiment_table(result.experiments))
+    for note in result.request.notes:
+        to_terminal("", note)
+    for text in warnings(result.request.profile.provenance):
+        to_terminal("", text)
+    to_terminal("", f"store     {result.request.context.store_url}  (snapshot {result.snapshot})")
+    if any(one.row.paper for one in result.experiments):
+        to_terminal(
+            "The papers' numbers are of Aff-Wild2 and of the published weights; other corpora and weights differ."
+        )
+    if result.published:
+        tag = f"  (tag {result.tag})" if result.tag else ""
+        to_terminal(f"published {result.published[0].parent}{tag}")
+    to_terminal(f"report    {result.report}")
+
+
+def _tell_remarks(result: RunResult) -> None:
     if result.remarks:
         to_terminal("")
         print_table(("video", "to know"), [(remark.video, remark.text) for remark in result.remarks[:_MOST_REMARKS]])
     if len(result.remarks) > _MOST_REMARKS:
         to_terminal(f"and {len(result.remarks) - _MOST_REMARKS} more; `affstore status` lists them all")
-    if result.evaluations:
-        to_terminal("")
-        print_table(*_scores(result))
-    for text in warnings(result.request.profile.provenance):
-        to_terminal("", text)
-    to_terminal("", f"store     {result.request.context.store_url}  (snapshot {result.snapshot})")
-    if result.published:
-        to_terminal(f"published {result.published[0].parent}  (tag {result.tag})")
-    to_terminal(f"report    {result.report}")
 
 
 def as_document(result: RunResult) -> dict[str, Any]:
@@ -96,19 +108,8 @@ def as_document(result: RunResult) -> dict[str, Any]:
         "exit_code": result.exit_code,
         "left_alone": [kind.as_document() for kind in result.request.inputs.left_alone],
         "remarks": [remark.as_document() for remark in result.remarks],
-        "scores": [
-            {
-                "experiment": e.experiment,
-                "measure": e.smoothed.headline,
-                "frame_by_frame": e.frame_by_frame.value,
-                "smoothed": e.smoothed.value,
-                "chance": e.by_chance.value,
-                "details": dict(e.smoothed.details),
-                "frames": e.smoothed.frames,
-                "weights": e.provenance,
-            }
-            for e in result.evaluations
-        ],
+        "notes": list(result.request.notes),
+        "experiments": [experiment_document(one) for one in result.experiments],
         "outcomes": [
             {
                 "stage": o.stage,
@@ -123,17 +124,62 @@ def as_document(result: RunResult) -> dict[str, Any]:
     }
 
 
-def _scores(result: RunResult) -> tuple[tuple[str, ...], list[tuple[str, ...]], str]:
-    head = ("experiment", "measure", "frame by frame", "smoothed", "by chance", "validation frames")
-    rows: list[tuple[str, ...]] = [
-        (
-            e.experiment,
-            e.smoothed.headline,
-            f"{e.frame_by_frame.value:.3f}",
-            f"{e.smoothed.value:.3f}",
-            f"{e.by_chance.value:.3f}",
-            str(e.smoothed.frames),
-        )
-        for e in result.evaluations
-    ]
-    return head, rows, ""
+def experiment_table(experiments: Sequence[ExperimentOutcome]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """Each experiment's number with its interval, beside chance and the paper's; without empty columns."""
+    head = ("experiment", "measure", "ours", "95 % of draws", "honest", "95 % of draws", "by chance", "the paper")
+    lines = [_line(one) for one in experiments]
+    kept = [i for i in range(len(head)) if i < 4 or any(line[i] for line in lines)]
+    return tuple(head[i] for i in kept), [tuple(line[i] for i in kept) for line in lines]
+
+
+def _line(outcome: ExperimentOutcome) -> tuple[str, ...]:
+    by_protocol = {one.protocol: one for one in outcome.shown}
+    papers, honest = by_protocol.get("papers"), by_protocol.get("honest")
+    name, paper = outcome.row.name, numbers(outcome.row.paper)
+    if papers is None:
+        return (name, "failed", outcome.reason, "", "", "", "", paper)
+    return (
+        name,
+        papers.scores.headline,
+        f"{papers.scores.value:.3f}{' (trained on)' if papers.seen else ''}",
+        _interval(papers),
+        f"{honest.scores.value:.3f}" if honest else "",
+        _interval(honest),
+        "" if papers.by_chance is None else f"{papers.by_chance:.3f}",
+        paper,
+    )
+
+
+def _interval(result: ExperimentResult | None) -> str:
+    return f"{result.interval[0]:.3f} – {result.interval[1]:.3f}" if result else ""
+
+
+def numbers(paper: Mapping[str, float]) -> str:
+    """A paper's numbers, in words."""
+    return ", ".join(f"{name} {value:g}" for name, value in paper.items())
+
+
+def experiment_document(outcome: ExperimentOutcome) -> dict[str, Any]:
+    """An experiment's results for other programs."""
+    return {
+        "experiment": outcome.row.name,
+        "task": outcome.row.task,
+        "paper": dict(outcome.row.paper),
+        "status": outcome.status,
+        "reason": outcome.reason,
+        "results": [
+            {
+                "protocol": one.protocol,
+                "measure": one.scores.headline,
+                "value": one.scores.value,
+                "interval": list(one.interval),
+                "chance": one.by_chance,
+                "details": dict(one.scores.details),
+                "frames": one.scores.frames,
+                "chosen": dict(one.chosen),
+                "trained_on": one.seen,
+                "weights": one.provenance,
+            }
+            for one in outcome.shown
+        ],
+    }

@@ -1,16 +1,18 @@
-"""Saying where in a row's file something is wrong."""
+"""Saying where in a file something is wrong."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import Any, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
+from affstore.flows.config.yaml_files import line_of
 from affstore.store.contract.errors import SpecError, UnknownNameError
 from affstore.store.contract.printable import excerpt
 
@@ -47,10 +49,15 @@ class Place:
             raise type(error)(f"{self}: {error}") from error
 
     def __str__(self) -> str:
-        return f"{self.file}: '{self.field}'" if self.field else self.file
+        if not self.field:
+            return self.file
+        line = line_of(Path(self.file), self.field)
+        return f"{self.file}, line {line}: '{self.field}'" if line else f"{self.file}: '{self.field}'"
 
 
-def checked[Model: BaseModel](model: type[Model], value: Any, place: Place, what: str) -> Model:
+def checked[Model: BaseModel](
+    model: type[Model], value: Any, place: Place, what: str, also: Iterable[str] = ()
+) -> Model:
     """A model of plain values.
 
     Args:
@@ -58,6 +65,7 @@ def checked[Model: BaseModel](model: type[Model], value: Any, place: Place, what
         value: plain values.
         place: where they were found.
         what: what they describe, e.g. `"blend"`.
+        also: fields that may be written beside the model's own, which are suggested too.
 
     Raises:
         SpecError: something in them is wrong; the message names file and field.
@@ -71,10 +79,17 @@ def checked[Model: BaseModel](model: type[Model], value: Any, place: Place, what
         if isinstance(cause, SpecError):
             raise type(cause)(f"{at}: {cause}") from error
         if first["type"] == "extra_forbidden":
-            nearest = UnknownNameError.of(f"field of a {what}", str(first["loc"][-1]), model.model_fields)
+            nearest = UnknownNameError.of(
+                f"field of {article(what)}", str(first["loc"][-1]), [*model.model_fields, *also]
+            )
             raise UnknownNameError(f"{at}: {nearest}") from error
         found = "" if first["type"] == "missing" else f" (found {excerpt(first['input'])})"
         raise at.wrong(f"{first['msg']}{found}.") from error
+
+
+def article(what: str) -> str:
+    """A word with its article."""
+    return f"an {what}" if what[0] in "aeiou" else f"a {what}"
 
 
 def changed(spec: Any, changes: Mapping[str, Any], place: Place) -> Any:

@@ -1,4 +1,4 @@
-"""The method that a row's file describes: a head, or blends and rules of methods."""
+"""The ensemble that an experiment describes: a head, or blends and rules of ensembles."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from affstore.models.ensembles.spec import (
     TwoStageOther,
     TwoStageVariant,
 )
-from affstore.store.contract.labels import task_space
+from affstore.store.contract.labels import SpaceKind, Task, task_space
 from affstore.tasks.specs import HeadRun
 
 METHODS = ("head", "blend", "threshold_blend", "other_step")
 
 Heads = dict[str, HeadRun]
-"""By name: what the methods read so far are made of."""
+"""By name: what the ensembles read so far are made of."""
 
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 
@@ -79,18 +79,20 @@ class _TwoStageOtherConfig(Strict):
     variant: TwoStageVariant = "eight_before_smoothing"
 
 
-def ensemble_of(value: Mapping[str, Any], task: str, place: Place, heads: Heads) -> Ensemble:
-    """A method and everything in it.
+def ensemble_of(value: Mapping[str, Any], task: Task, place: Place, heads: Heads) -> Ensemble:
+    """An ensemble and everything in it; a head without a kind is an `mlp`.
 
     Args:
         value: exactly one of `METHODS`, as the file has it.
-        task: the row's.
+        task: the experiment's.
         place: where the file has it.
-        heads: gets the heads of the method.
+        heads: gets the heads of the ensemble.
 
     Raises:
         SpecError: something in it is wrong; the message names file and field.
     """
+    if "inputs" in value:
+        value = {"head": "mlp", **value}
     kinds = [kind for kind in METHODS if kind in value]
     if len(kinds) != 1 or (kinds != ["head"] and len(value) > 1):
         found = " and ".join(map(str, value)) or "nothing"
@@ -102,8 +104,8 @@ def ensemble_of(value: Mapping[str, Any], task: str, place: Place, heads: Heads)
     return _joined(kinds[0], value[kinds[0]], task, place, heads)
 
 
-def _joined(kind: str, fields: Any, task: str, place: Place, heads: Heads) -> Ensemble:
-    """Two methods made one."""
+def _joined(kind: str, fields: Any, task: Task, place: Place, heads: Heads) -> Ensemble:
+    """Two ensembles made one."""
     at = place.at(kind)
 
     def part(config: Strict, name: str) -> Ensemble:
@@ -112,8 +114,8 @@ def _joined(kind: str, fields: Any, task: str, place: Place, heads: Heads) -> En
     if kind == "blend":
         blend = checked(_BlendConfig, fields, at, kind)
         return Blend(part(blend, "first"), part(blend, "second"), blend.weight.tunable())
-    if task_space(task).kind != "one_of":
-        raise at.wrong(f"it decides between expressions, and the row's task is '{task}'.")
+    if task_space(task).kind is not SpaceKind.CLASSES:
+        raise at.wrong(f"it decides between expressions, and the experiment's task is '{task}'.")
     if kind == "threshold_blend":
         rule = checked(_ConfidenceGateConfig, fields, at, kind)
         return ConfidenceGate(part(rule, "pretrained"), part(rule, "otherwise"), rule.threshold.tunable())

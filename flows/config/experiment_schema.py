@@ -1,21 +1,23 @@
-"""What a row's file may say, checked, and as the frozen spec that tasks take. Only `flows` sees YAML."""
+"""What an experiment may say in a file, checked, and as the frozen spec that tasks take. Only `flows` sees YAML."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, field_validator
 
 from affstore.flows.config.checks import Place, checked
 from affstore.flows.config.ensembles import Heads, Strict, alone, ensemble_of
-from affstore.flows.config.experiment_files import ExperimentFile
+from affstore.flows.config.experiment_files import METHOD_FIELDS
 from affstore.models.ensembles.spec import ConfidenceGate, Ensemble, SearchedValue
 from affstore.models.evaluation.evaluate import SmoothOver
+from affstore.models.evaluation.metrics import HEADLINES
 from affstore.models.faces.specs import DetectorSpec, check_kind
 from affstore.models.postprocess import AfterLast
 from affstore.store.contract.errors import SpecError, UnknownNameError
-from affstore.store.contract.labels import task_space
+from affstore.store.contract.labels import LabelSpace, SpaceKind, task_of, task_space
 from affstore.tasks.experiments import Experiment, Sweep
 
 MEASURES: dict[str, tuple[str, ...]] = {
@@ -46,18 +48,20 @@ class _SweepConfig(Strict):
 
 
 class ExperimentConfig(Strict):
-    """A row's file; the attributes are those of `affstore.tasks.experiments.Experiment`.
+    """An experiment; the attributes are those of `affstore.tasks.experiments.Experiment`.
+
+    The fields of `method` may also stand beside the others.
 
     Attributes:
-        name: of a file of the user's own, if it should not be called as the file is; affstore's are named by place.
+        name: of a user's own; a file without one is called as the file is, and affstore's are named by place.
         method: a head, or exactly one of `blend`, `threshold_blend` and `other_step` of methods.
         smooth_frames: a number, or `{value, grid}`; so are weights and thresholds of methods.
         requires: `face` for a detected face, `face@cropped` for one of a crop folder.
     """
 
     name: str = ""
-    title: str = Field(min_length=1)
-    source: str = Field(min_length=1)
+    title: str = ""
+    source: str = ""
     task: str
     method: dict[str, Any]
     smooth_frames: Annotated[_Kernel, BeforeValidator(alone)] = _Kernel(value=0, grid=(0,))
@@ -74,12 +78,6 @@ class ExperimentConfig(Strict):
     status: Literal["published", "notebook"] = "published"
     note: str = ""
 
-    @field_validator("task")
-    @classmethod
-    def _known_task(cls, value: str) -> str:
-        task_space(value)
-        return value
-
     @field_validator("thresholds", mode="before")
     @classmethod
     def _some_thresholds(cls, value: Any) -> Any:
@@ -89,29 +87,42 @@ class ExperimentConfig(Strict):
         return value
 
 
-def experiment_from_file(file: ExperimentFile, name: str) -> Experiment:
-    """A row as the spec that tasks take.
+def experiment_of(
+    fields: Mapping[str, Any], place: Place, name: str = "", spaces: Mapping[str, LabelSpace] | None = None
+) -> Experiment:
+    """An experiment as the spec that tasks take.
 
     Args:
-        file: as read.
-        name: of the row, unless the file gives it one.
+        fields: as written, in the short form or with a `method`.
+        place: where they are written.
+        name: of the experiment, unless `fields` give it one.
+        spaces: a user's label spaces by name.
 
     Raises:
-        SpecError: something in it is wrong; the message names file and field.
+        SpecError: something in it is wrong; the message names file, line and field.
     """
-    place = Place(str(file.path))
-    config = checked(ExperimentConfig, dict(file.fields), place, "row")
-    _check_row(config, place)
+    short = {field: value for field, value in fields.items() if field in METHOD_FIELDS}
+    if short and "method" in fields:
+        raise place.at(next(iter(short))).wrong("it stands beside `method`; write it within.")
+    whole = {field: value for field, value in fields.items() if field not in short} | (
+        {"method": short} if short else {}
+    )
+    config = checked(ExperimentConfig, whole, place, "experiment", METHOD_FIELDS)
+    with place.at("task").named():
+        task = task_of(config.task, spaces or {})
+    _check_fields(config, task_space(task), place)
     heads: Heads = {}
-    method = ensemble_of(config.method, config.task, place.at("method"), heads)
+    method = ensemble_of(config.method, task, place if short else place.at("method"), heads)
     _check_curve(config, method, place)
     kernel, requires = config.smooth_frames, _faces(config.requires, place)
     if not _NAME.fullmatch(config.name or name):
-        raise place.at("name").wrong(f"'{config.name or name}' is no row's name; small letters, digits, - _ and / are.")
+        raise place.at("name").wrong(
+            f"'{config.name or name}' is no experiment's name; small letters, digits, - _ and / make one."
+        )
     with place.named():
         return Experiment(
             name=config.name or name,
-            title=config.title,
+            title=config.title or config.name or name,
             source=config.source,
             task=config.task,
             heads=tuple(heads.values()),
@@ -133,7 +144,7 @@ def experiment_from_file(file: ExperimentFile, name: str) -> Experiment:
 
 
 def _faces(requires: str, place: Place) -> str:
-    """Where the faces come from that a row requires."""
+    """Where the faces come from that an experiment requires."""
     face, at, kind = requires.partition("@")
     if not requires:
         return ""
@@ -143,21 +154,21 @@ def _faces(requires: str, place: Place) -> str:
         return check_kind(kind) if at else DetectorSpec().name
 
 
-def _check_row(config: ExperimentConfig, place: Place) -> None:
-    """See that the fields of a row fit its task and each other."""
-    space = task_space(config.task)
-    if config.sweep is not None and config.sweep.measure not in ("", *MEASURES[config.task]):
-        raise place.at("sweep.measure").wrong(f"the task '{config.task}' has {', '.join(MEASURES[config.task])}.")
+def _check_fields(config: ExperimentConfig, space: LabelSpace, place: Place) -> None:
+    """See that the fields of an experiment fit its task and each other."""
+    known = MEASURES.get(config.task, HEADLINES[space.kind])
+    if config.sweep is not None and config.sweep.measure not in ("", *known):
+        raise place.at("sweep.measure").wrong(f"the task '{config.task}' has {', '.join(known)}.")
     for measure in config.paper:
-        if measure not in MEASURES[config.task]:
+        if measure not in known:
             with place.at("paper").named():
-                raise UnknownNameError.of(f"measure of '{config.task}'", measure, MEASURES[config.task])
+                raise UnknownNameError.of(f"measure of '{config.task}'", measure, known)
     for name in config.without:
-        if space.kind != "one_of" or name not in space.names:
+        if space.kind is not SpaceKind.CLASSES or name not in space.names:
             with place.at("without").named():
                 raise UnknownNameError.of(f"class of '{config.task}'", name, space.names)
-    if space.kind != "any_of" and config.thresholds != "half":
-        raise place.at("thresholds").wrong(f"only action units have some, and the row's task is '{config.task}'.")
+    if space.kind is not SpaceKind.UNITS and config.thresholds != "half":
+        raise place.at("thresholds").wrong(f"only units have some, and the experiment's task is '{config.task}'.")
     if isinstance(config.thresholds, tuple) and len(config.thresholds) != len(space):
         found = len(config.thresholds)
         raise place.at("thresholds").wrong(f"'{config.task}' has {len(space)} of them; found {found}.")
@@ -167,7 +178,7 @@ def _check_curve(config: ExperimentConfig, method: Ensemble, place: Place) -> No
     """See that what a figure varies can be varied, and that the papers' curve lies on it."""
     if config.sweep is None:
         if config.paper_curve:
-            raise place.at("paper_curve").wrong("only a row with a `sweep` has a curve.")
+            raise place.at("paper_curve").wrong("only an experiment with a `sweep` has a curve.")
         return
     sweep, values = config.sweep, config.sweep.values
     at = place.at("sweep", "values")
@@ -176,7 +187,9 @@ def _check_curve(config: ExperimentConfig, method: Ensemble, place: Place) -> No
     if sweep.of == "threshold" and not all(0 <= value <= 1 for value in values):
         raise at.wrong(f"thresholds are from 0 to 1; found {', '.join(f'{value:g}' for value in values)}.")
     if sweep.of == "threshold" and not isinstance(method, ConfidenceGate):
-        raise place.at("sweep", "of").wrong("only a row whose method is a threshold_blend has a threshold to vary.")
+        raise place.at("sweep", "of").wrong(
+            "only an experiment whose method is a threshold_blend has a threshold to vary."
+        )
     lacking = [x for x in config.paper_curve if x not in values]
     if lacking:
         raise place.at("paper_curve").wrong(f"it has {lacking[0]:g}, which is not among the values of the sweep.")

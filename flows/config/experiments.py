@@ -1,20 +1,23 @@
-"""The rows of both papers by name, and rows that a user writes."""
+"""Experiments: those of both papers by name, and those that a user writes in files and configurations."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from affstore.flows.config.experiment_files import SUFFIXES, experiment_names, path_of, read_file
+from affstore.flows.config.checks import Place
+from affstore.flows.config.experiment_files import SUFFIXES, experiment_names, path_of, read_file, with_base
 from affstore.store.contract.errors import DuplicateNameError, SpecError, UnknownNameError, nearest
 
 if TYPE_CHECKING:
+    from affstore.store.contract.labels import LabelSpace
     from affstore.tasks.experiments import Experiment
 
 __all__ = [
     "experiment_names",
+    "experiments_in",
     "extractors_of",
     "find_experiments",
     "read_experiment",
@@ -24,45 +27,94 @@ __all__ = [
 
 
 def read_experiment(name: str) -> Experiment:
-    """A row that comes with affstore.
+    """An experiment that comes with affstore.
 
     Raises:
         UnknownNameError: there is none of that name; the message suggests the nearest.
         SpecError: its file says something wrong.
     """
-    from affstore.flows.config.experiment_schema import experiment_from_file
+    from affstore.flows.config.experiment_schema import experiment_of
 
-    file = read_file(path_of(name))
-    if "name" in file.fields:
-        raise SpecError(f"{file.path}: 'name' is wrong: a row of affstore's is named by its file's place.")
-    return experiment_from_file(file, name)
+    path = path_of(name)
+    fields = read_file(path)
+    if "name" in fields:
+        raise SpecError(f"{path}: 'name' is wrong: an experiment of affstore's is named by its file's place.")
+    return experiment_of(fields, Place(str(path)), name)
 
 
-def read_experiment_file(path: Path) -> Experiment:
-    """A row that a user wrote; it is called as its file is, or what its field `name` says.
+def read_experiment_file(path: Path, spaces: Mapping[str, LabelSpace] | None = None) -> Experiment:
+    """An experiment that a user wrote; it is called as its file is, or what its field `name` says.
 
     Raises:
         SpecError: the file cannot be read, or says something wrong; the message names file and field.
-        DuplicateNameError: a row that comes with affstore has that name.
+        DuplicateNameError: an experiment that comes with affstore has that name.
     """
-    from affstore.flows.config.experiment_schema import experiment_from_file
+    from affstore.flows.config.experiment_schema import experiment_of
 
-    row = experiment_from_file(read_file(path), path.stem.lower())
-    if row.name in experiment_names():
-        raise DuplicateNameError(f"{path}: a row of affstore's is called '{row.name}'. Give this one another `name`.")
-    return row
+    return _own(experiment_of(read_file(path), Place(str(path)), path.stem.lower(), spaces), str(path))
 
 
-def find_experiments(patterns: Sequence[str]) -> tuple[Experiment, ...]:
-    """The rows that are meant, each once, in the order of the patterns; those of one pattern sorted.
+def _own(experiment: Experiment, where: str) -> Experiment:
+    """A user's experiment, which may not take the name of one of affstore's."""
+    if experiment.name in experiment_names():
+        raise DuplicateNameError(
+            f"{where}: an experiment of affstore's is called '{experiment.name}'. Give this one another `name`."
+        )
+    return experiment
+
+
+def experiments_in(
+    written: Any, place: Place, folder: Path, spaces: Mapping[str, LabelSpace]
+) -> tuple[Experiment, ...]:
+    """The experiments that a configuration lists.
 
     Args:
-        patterns: of each, a row's name, a table (`abaw6/table5`), a paper (`abaw5`), a glob over names
-            (`*smoothed`, in which `*` takes slashes too), or a file of the user's own (`my_row.yaml`).
+        written: of each, its fields as in a file of its own, what `find_experiments` takes, or an experiment itself.
+        place: where they are written.
+        folder: which paths of files are relative to.
+        spaces: a user's label spaces by name.
+
+    Raises:
+        SpecError: one is wrong, or two have one name; the message names file, line and field.
+    """
+    from affstore.flows.config.experiment_schema import experiment_of
+    from affstore.tasks.experiments import Experiment
+
+    if not isinstance(written, list | tuple):
+        raise place.wrong("it is a list of experiments: names, files, or mappings with `name`, `task`, `inputs` …")
+    found: dict[str, Experiment] = {}
+    for number, entry in enumerate(written):
+        at = place.at(number)
+        new: tuple[Experiment, ...]
+        if isinstance(entry, Experiment):
+            new = (entry,)
+        elif isinstance(entry, Mapping):
+            if "name" not in entry:
+                raise at.wrong("an experiment needs a `name`.")
+            fields = with_base(entry, folder / "a configuration", str(at))
+            new = (_own(experiment_of(fields, at, spaces=spaces), str(at)),)
+        else:
+            with at.named():
+                pattern = str(entry)
+                new = find_experiments([str(folder / pattern) if pattern.endswith(SUFFIXES) else pattern], spaces)
+        for experiment in new:
+            if found.get(experiment.name, experiment) != experiment:
+                raise DuplicateNameError(f"{at}: Two experiments are called '{experiment.name}'. Rename one of them.")
+            found[experiment.name] = experiment
+    return tuple(found.values())
+
+
+def find_experiments(patterns: Sequence[str], spaces: Mapping[str, LabelSpace] | None = None) -> tuple[Experiment, ...]:
+    """The experiments that are meant, each once, in the order of the patterns; those of one pattern sorted.
+
+    Args:
+        patterns: of each, an experiment's name, a table (`abaw6/table5`), a paper (`abaw5`), a glob over names
+            (`*smoothed`, in which `*` takes slashes too), or a file of the user's own (`mine.yaml`).
+        spaces: a user's label spaces by name, for files of the user's own.
 
     Raises:
         UnknownNameError: a pattern means nothing; the message suggests the nearest.
-        DuplicateNameError: two files give their row one name.
+        DuplicateNameError: two files give their experiment one name.
         SpecError: a file says something wrong.
     """
     found: dict[str, Experiment] = {}
@@ -72,10 +124,10 @@ def find_experiments(patterns: Sequence[str]) -> tuple[Experiment, ...]:
             found |= {name: read_experiment(name) for name in _matching(pattern) if name not in found}
             continue
         path = Path(pattern)
-        row = read_experiment_file(path)
-        if row.name in files and files[row.name].resolve() != path.resolve():
-            raise DuplicateNameError(f"'{files[row.name]}' and '{path}' are both called '{row.name}'. Rename one.")
-        found[row.name], files[row.name] = row, path
+        mine = read_experiment_file(path, spaces)
+        if mine.name in files and files[mine.name].resolve() != path.resolve():
+            raise DuplicateNameError(f"'{files[mine.name]}' and '{path}' are both called '{mine.name}'. Rename one.")
+        found[mine.name], files[mine.name] = mine, path
     return tuple(found.values())
 
 
@@ -84,9 +136,11 @@ def table_names() -> tuple[str, ...]:
     return tuple(sorted({parent.as_posix() for name in experiment_names() for parent in Path(name).parents} - {"."}))
 
 
-def extractors_of(rows: Iterable[Experiment]) -> tuple[str, ...]:
-    """The face and sound networks that rows need, sorted."""
-    return tuple(sorted({part.extractor for row in rows for head in row.heads for part in head.inputs}))
+def extractors_of(experiments: Iterable[Experiment]) -> tuple[str, ...]:
+    """The face and sound networks that experiments need, sorted."""
+    return tuple(
+        sorted({part.extractor for experiment in experiments for head in experiment.heads for part in head.inputs})
+    )
 
 
 def _matching(pattern: str) -> tuple[str, ...]:
@@ -98,7 +152,7 @@ def _matching(pattern: str) -> tuple[str, ...]:
         name for name in names if fnmatchcase(name, pattern)
     )
     if not found:
-        # Of more than a hundred rows only near ones are worth naming; else the tables.
+        # Of more than a hundred experiments only near ones are worth naming; else the tables.
         near = nearest(pattern, names)
-        raise UnknownNameError.of("row, table or paper", pattern, names if near else table_names())
+        raise UnknownNameError.of("experiment, table or paper", pattern, names if near else table_names())
     return found

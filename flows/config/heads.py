@@ -48,7 +48,7 @@ class HeadConfig(BaseModel):
     changes: dict[str, Any] = {}
 
 
-def head_run_of(config: HeadConfig, task: str, place: Place) -> HeadRun:
+def head_run_of(config: HeadConfig, task: Task, place: Place) -> HeadRun:
     """The head that a file describes, with its inputs.
 
     Its name is made of everything that decides it, so that equal heads of different experiments are one.
@@ -63,7 +63,7 @@ def head_run_of(config: HeadConfig, task: str, place: Place) -> HeadRun:
             kind.
         PluginError: the plugin that brings the kind does not work.
     """
-    if config.task not in ("", task):
+    if config.task not in ("", str(task)):
         raise place.at("task").wrong(f"the experiment's task is '{task}', and this part of it says '{config.task}'.")
     with place.at("head").named():
         kind = head_kind(config.head)

@@ -10,7 +10,9 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, InstanceOf, ValidationError, field_validator
 
 from affstore import FeatureStore
+from affstore.flows.config.checks import Place
 from affstore.flows.config.defaults import DEFAULT_EXTRACTORS, DEFAULT_STORE
+from affstore.flows.config.experiments import experiments_in, extractors_of
 from affstore.flows.config.yaml_files import read_yaml
 from affstore.flows.engines import AskedEngine, chosen_device, settled
 from affstore.flows.inputs import LabelFolder
@@ -19,13 +21,13 @@ from affstore.models.extractor_specs import ExtractorSpec
 from affstore.models.extractors.registry import entry_of, spec_of
 from affstore.models.extractors.untrained import resolve_weights
 from affstore.models.faces.specs import DetectorSpec, TrackingSpec, check_kind, resolve
-from affstore.models.heads.mlp.spec import MlpSpec, default_mlp
 from affstore.models.weights.folder import WeightsFolder
 from affstore.store.contract.errors import DuplicateNameError, SpecError, UnknownNameError, WeightsMissingError
 from affstore.store.contract.labels import LabelSpace, spaces_of, task_of, task_space
-from affstore.store.contract.names import name_fault, tag_fault
+from affstore.store.contract.names import tag_fault
 from affstore.store.contract.printable import excerpt
-from affstore.tasks.specs import HeadRun, Input, PostProcessing, Profile
+from affstore.tasks.experiments import Experiment
+from affstore.tasks.specs import Profile
 
 
 class _Strict(BaseModel):
@@ -34,68 +36,17 @@ class _Strict(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class HeadRunConfig(_Strict):
-    """A head on features, and what is done to its outputs.
-
-    Attributes:
-        name: how it is called in the store.
-        task: `expr`, `au`, `va`, or one of the configuration's label spaces.
-        inputs: `extractor` or `extractor.array`, side by side.
-        head: changes to the papers' head of the task, e.g. `{epochs: 5}`.
-        smooth_frames: half a window of the box filter.
-        thresholds: of action units.
-    """
-
-    name: str
-    task: str
-    inputs: tuple[str, ...] = Field(min_length=1)
-    head: dict[str, Any] = {}
-    smooth_frames: int = Field(default=0, ge=0, le=1_000_000)
-    thresholds: Literal["half", "tuned"] = "half"
-
-    def spec(self, own: Mapping[str, LabelSpace]) -> HeadRun:
-        """The frozen spec.
-
-        Args:
-            own: the configuration's label spaces.
-
-        Raises:
-            SpecError: a name or a value is wrong.
-        """
-        fault = name_fault(self.name)
-        if fault:
-            raise SpecError(f"An experiment cannot be called {self.name!r}: {fault}.")
-        inputs = tuple(Input.parse(text) for text in self.inputs)
-        for part in inputs:
-            spec_of(part.extractor)
-        unknown = sorted(set(self.head) - set(MlpSpec.__dataclass_fields__))
-        if unknown:
-            raise UnknownNameError.of(f"field of the head of '{self.name}'", unknown[0], MlpSpec.__dataclass_fields__)
-        papers = default_mlp(task_of(self.task, own))
-        for name, value in self.head.items():
-            _check_kind(self.name, name, value, getattr(papers, name))
-        mlp = replace(papers, **{"name": self.name, **self.head})
-        return HeadRun(self.name, inputs, mlp, PostProcessing(self.smooth_frames, self.thresholds))
-
-
-def _check_kind(head: str, name: str, value: Any, papers: Any) -> None:
-    """See that a head's field is of the kind the papers' value has."""
-    kinds = (int, float) if isinstance(papers, float) else (type(papers),)
-    if not isinstance(value, kinds) or isinstance(value, bool):
-        wanted = " or ".join(kind.__name__ for kind in kinds)
-        raise SpecError(f"Head '{head}': '{name}' must be {wanted}, as {papers!r}; found {excerpt(value)}.")
-
-
 class PublishConfig(_Strict):
     """Where predictions are published.
 
     Attributes:
-        folder: gets the challenge files, Parquet and the report.
+        folder: gets the challenge files and Parquet. Without one, only the files of experiments on the test set are
+            written, beside the report, and no snapshot is tagged.
         samples: task to the official sample list that its file must follow; every frame of every video without one.
         tag: name of the snapshot; made from what is published if empty.
     """
 
-    folder: Path
+    folder: Path | None = None
     samples: dict[str, Path] = {}
     tag: str = ""
 
@@ -156,7 +107,11 @@ class RunConfig(_Strict):
         weights: `official`, or `untrained` seeded parameters, which every record and report then says.
         precision: of every network's forward pass.
         device: `cpu`, `cuda`, or `auto`.
-        experiments: heads to train and apply.
+        experiments: what is trained, applied and scored.
+        protocol: `papers`: everything is chosen as published. `honest`: by cross-validation over training videos too.
+        folds: of the protocol `honest`.
+        groups: CSV file with the columns `video` and `group`: videos of one group are in one fold.
+        brief: whether slow trainings are cut short, only to see that everything runs.
         publish: where to; nothing is published without it.
         runner: kind of runner and its options, as `{kind: dask, workers: 4}`.
     """
@@ -172,7 +127,11 @@ class RunConfig(_Strict):
     engine: Literal["auto", "torch", "openvino"] = "auto"
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     device: Literal["cpu", "cuda", "auto"] = "cpu"
-    experiments: tuple[HeadRunConfig, ...] = ()
+    experiments: tuple[InstanceOf[Experiment], ...] = ()
+    protocol: Literal["papers", "honest"] = "papers"
+    folds: int = Field(default=5, ge=2, le=1000)
+    groups: Path | None = None
+    brief: bool = False
     publish: PublishConfig | None = None
     runner: Annotated[InstanceOf[RunnerSpec], BeforeValidator(_runner)] = Field(default_factory=RunnerSpec.of)
 
@@ -202,29 +161,10 @@ class RunConfig(_Strict):
             spec_of(name)
         return value
 
-    @field_validator("experiments")
-    @classmethod
-    def _distinct(cls, value: tuple[HeadRunConfig, ...]) -> tuple[HeadRunConfig, ...]:
-        seen = [experiment.name for experiment in value]
-        twice = sorted({name for name in seen if seen.count(name) > 1})
-        if twice:
-            raise DuplicateNameError(f"Two experiments are called '{twice[0]}'. Rename one of them.")
-        return value
-
-    def specs(self) -> tuple[HeadRun, ...]:
-        """The experiments as frozen specs.
-
-        Raises:
-            SpecError: a name or a value is wrong, or an input is not among the extractors.
-        """
-        specs = tuple(experiment.spec(self.label_spaces) for experiment in self.experiments)
-        for spec in specs:
-            for part in spec.inputs:
-                if part.extractor not in self.extractors:
-                    raise UnknownNameError.of(
-                        f"extractor of '{spec.name}' in this run", part.extractor, self.extractors
-                    )
-        return specs
+    @property
+    def all_extractors(self) -> tuple[str, ...]:
+        """The networks that are named, and those that experiments need; sorted."""
+        return tuple(sorted({*self.extractors, *extractors_of(self.experiments)}))
 
 
 def read_config(path: Path) -> RunConfig:
@@ -236,27 +176,40 @@ def read_config(path: Path) -> RunConfig:
     document = read_yaml(path, "a configuration")
     if not isinstance(document, dict):
         raise SpecError(f"'{path}' holds no configuration: it should name `sources`, `extractors`, `experiments` …")
-    return _rooted(checked(document, str(path)), path.resolve().parent)
+    folder = path.resolve().parent
+    return _rooted(checked(document, str(path), folder), folder)
 
 
-def checked(document: dict[str, Any], where: str) -> RunConfig:
+def checked(document: Mapping[str, Any], where: str, folder: Path = Path()) -> RunConfig:
     """A configuration from plain values.
+
+    Args:
+        document: the values.
+        where: the file they are from, for messages.
+        folder: which files of experiments are relative to.
 
     Raises:
         SpecError: something in it is wrong; the message names the field.
     """
+    place = Place(where)
+    with place.at("label_spaces").named():
+        spaces = spaces_of(document.get("label_spaces", {}))
+    experiments = experiments_in(document.get("experiments", ()), place.at("experiments"), folder, spaces)
     try:
-        return RunConfig.model_validate(document)
+        return RunConfig.model_validate({**document, "experiments": experiments})
     except ValidationError as error:
         first = error.errors()[0]
         cause = first.get("ctx", {}).get("error")
         if isinstance(cause, SpecError):
             raise cause from error
-        field = ".".join(str(part) for part in first["loc"])
+        at = place.at(*first["loc"])
         if first["type"] == "extra_forbidden":
-            known = ", ".join(sorted(RunConfig.model_fields))
-            raise SpecError(f"{where}: there is no field '{field}'. A configuration has: {known}.") from error
-        raise SpecError(f"{where}: '{field}' is wrong: {first['msg']} (found {excerpt(first['input'])}).") from error
+            model = PublishConfig if first["loc"][0] == "publish" else RunConfig
+            with at.named():
+                raise UnknownNameError.of(
+                    "field of a configuration", str(first["loc"][-1]), model.model_fields
+                ) from error
+        raise at.wrong(f"{first['msg']} (found {excerpt(first['input'])}).") from error
 
 
 def profile_of(
@@ -277,9 +230,9 @@ def profile_of(
     untrained = config.weights == "untrained"
     asked = AskedEngine(config.engine, config.precision, chosen_device(config.device))
 
-    resolved = _with_weights([spec_of(name) for name in sorted(config.extractors)], weights, untrained)
+    resolved = _with_weights([spec_of(name) for name in config.all_extractors], weights, untrained)
     extractors = tuple(settled(spec, asked, weights, store, measured) for spec in resolved)
-    return Profile(resolve(DetectorSpec()), TrackingSpec(), extractors)
+    return Profile(resolve(DetectorSpec()), TrackingSpec(), extractors, _wanted_faces(config))
 
 
 def _with_weights(specs: Sequence[ExtractorSpec], weights: WeightsFolder, untrained: bool) -> list[ExtractorSpec]:
@@ -306,7 +259,13 @@ def _with_weights(specs: Sequence[ExtractorSpec], weights: WeightsFolder, untrai
 
 def named_profile(config: RunConfig) -> Profile:
     """The same by the networks' names alone, for a plan on a machine that does not have their weights yet."""
-    return Profile(resolve(DetectorSpec()), TrackingSpec(), tuple(spec_of(name) for name in sorted(config.extractors)))
+    extractors = tuple(spec_of(name) for name in config.all_extractors)
+    return Profile(resolve(DetectorSpec()), TrackingSpec(), extractors, _wanted_faces(config))
+
+
+def _wanted_faces(config: RunConfig) -> tuple[str, ...]:
+    """Where the faces come from that experiments on sound alone require."""
+    return tuple(sorted({experiment.requires for experiment in config.experiments} - {""}))
 
 
 def _rooted(config: RunConfig, folder: Path) -> RunConfig:
@@ -319,7 +278,15 @@ def _rooted(config: RunConfig, folder: Path) -> RunConfig:
     publish = config.publish
     if publish is not None:
         samples = {task: folder / sample for task, sample in publish.samples.items()}
-        publish = publish.model_copy(update={"folder": folder / publish.folder, "samples": samples})
-    return config.model_copy(
-        update={"sources": sources, "labels": labels, "crops": crops, "store": store, "publish": publish}
-    )
+        to = publish.folder if publish.folder is None else folder / publish.folder
+        publish = publish.model_copy(update={"folder": to, "samples": samples})
+    groups = config.groups if config.groups is None else folder / config.groups
+    changes = {
+        "sources": sources,
+        "labels": labels,
+        "crops": crops,
+        "store": store,
+        "publish": publish,
+        "groups": groups,
+    }
+    return config.model_copy(update=changes)

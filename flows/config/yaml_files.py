@@ -62,6 +62,34 @@ def read_yaml(path: Path, what: str) -> Any:
         raise SpecError(f"'{path}' cannot be read as {what}: {' '.join(str(error).split())[:400]}.") from error
 
 
+def line_of(path: Path, field: str) -> int | None:
+    """The line of a file on which a field is written, or the nearest field around it.
+
+    Args:
+        path: the file.
+        field: as `experiments.0.method.blend`; numbers count the entries of a sequence.
+
+    Returns:
+        The line, from 1; None where the file is not there or has not even the first part of the field.
+    """
+    try:
+        node = yaml.compose(path.read_text(encoding="utf-8"), _Loader)
+    except (OSError, ValueError, yaml.YAMLError):
+        return None
+    line = None
+    for part in field.split("."):
+        entries: dict[str, tuple[Any, Any]] = {}
+        if isinstance(node, yaml.MappingNode):
+            entries = {str(key.value): (key, value) for key, value in node.value}
+        elif isinstance(node, yaml.SequenceNode):
+            entries = {str(i): (value, value) for i, value in enumerate(node.value)}
+        if part not in entries:
+            break
+        at, node = entries[part]
+        line = at.start_mark.line + 1
+    return line
+
+
 def _check(text: str) -> None:
     """See that a document keeps to the limits, before any value is built.
 

@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 _SAID = frozenset(("store", "snapshot", "weights", "brief", "corpus", "papers_corpus", "notes", "code"))
 
 
-def write_experiment_report(outcomes: Sequence[ExperimentOutcome], folder: Path, about: Mapping[str, Any]) -> Path:
+def write_experiment_report(
+    outcomes: Sequence[ExperimentOutcome], folder: Path, about: Mapping[str, Any], more: Mapping[str, Any] | None = None
+) -> Path:
     """Write `folder/report.html`, which holds all it shows, and the figures once more as `folder/figures/<row>/*.png`.
 
     Equal arguments give equal bytes: nothing of the machine or the hour is written.
@@ -34,6 +36,7 @@ def write_experiment_report(outcomes: Sequence[ExperimentOutcome], folder: Path,
             of names and paths), `papers_corpus` (whether it is the papers'; leave it out where that is not known),
             `notes` (sentences, e.g. on faces that were replaced), `code` (package to version). Whatever else there is,
             is listed as it is.
+        more: of a run: `title` of the page, `tag`, files that were `published`, and a table of `outcomes`.
 
     Returns:
         The page.
@@ -42,7 +45,7 @@ def write_experiment_report(outcomes: Sequence[ExperimentOutcome], folder: Path,
     path = folder / "report.html"
     text = render(
         "experiments.html",
-        title="Rows of the papers",
+        of_papers=any(one.row.paper for one in outcomes),
         store=str(about.get("store", "")),
         snapshot=str(about.get("snapshot") or ""),
         notices=_notices(outcomes, about),
@@ -50,6 +53,7 @@ def write_experiment_report(outcomes: Sequence[ExperimentOutcome], folder: Path,
         legend=_legend(outcomes),
         sections=[section(one, _drawn(one, folder / "figures" / one.row.producer)) for one in outcomes],
         details=_details(about),
+        **{"title": "Experiments", **(more or {})},
     )
     path.write_bytes(text.encode("utf-8", "replace"))
     return path.resolve()
@@ -59,12 +63,14 @@ def _notices(outcomes: Sequence[ExperimentOutcome], about: Mapping[str, Any]) ->
     """What whoever reads a number must know first."""
     networks: Mapping[str, Provenance] = about.get("weights", {})
     behind = {*networks.values(), *(shown.provenance for one in outcomes for shown in one.shown)}
-    found = [_differing(about.get("papers_corpus"), behind <= {"published", None}), *warnings(networks)]
+    found = list(warnings(networks))
+    if any(one.row.paper or one.row.paper_curve for one in outcomes):
+        found.insert(0, _differing(about.get("papers_corpus"), behind <= {"published", None}))
     if about.get("brief"):
-        found.append("Trainings were cut short, only to see that every row runs: these numbers are no results.")
+        found.append("Trainings were cut short, only to see that everything runs: these numbers are no results.")
     failed = sum(one.status == "failed" for one in outcomes)
     if failed:
-        found.append(f"{failed} of {len(outcomes)} rows failed; the table says why.")
+        found.append(f"{failed} of {len(outcomes)} experiments failed; the table says why.")
     return [text for text in [*found, *map(str, about.get("notes", ()))] if text]
 
 
@@ -82,7 +88,13 @@ def _differing(same_corpus: bool | None, same_weights: bool) -> str:
 
 
 def _comparison(outcomes: Sequence[ExperimentOutcome]) -> Table:
-    head = ["row", "source", "task", "measure", *numbers([*PROTOCOLS.values(), "the paper", "difference"])]
+    head = [
+        "experiment",
+        "source",
+        "task",
+        "measure",
+        *numbers([*PROTOCOLS.values(), "by chance", "the paper", "difference"]),
+    ]
     return Table.of(head, [cells for outcome in outcomes for cells in _rows(outcome)])
 
 
@@ -104,7 +116,9 @@ def _rows(outcome: ExperimentOutcome) -> list[list[str | Cell]]:
             line += [_number_cell(by_protocol.get(protocol), measure) for protocol in ("papers", "honest")]
         elif not number:
             line.append(Cell(f"failed: {outcome.reason}", "failed", columns=2, rows=len(measures)))
-        lines.append([*line, _paper_cell(outcome, measure), _difference_cell(outcome, measure)])
+        lines.append(
+            [*line, _chance_cell(outcome, measure), _paper_cell(outcome, measure), _difference_cell(outcome, measure)]
+        )
     return lines
 
 
@@ -115,6 +129,13 @@ def _number_cell(shown: ExperimentResult | None, measure: str) -> Cell:
     low, high = map(three_decimals, shown.interval)
     interval = f"[{low}, {high}]" if measure == shown.scores.headline else ""
     return Cell(f"{three_decimals(value)}{' †' if shown.seen else ''}", "number", note=interval)
+
+
+def _chance_cell(outcome: ExperimentOutcome, measure: str) -> Cell:
+    """What the best constant answer scores."""
+    first = outcome.shown[0] if outcome.shown else None
+    known = first is not None and measure == first.scores.headline and first.by_chance is not None
+    return Cell(three_decimals(first.by_chance) if known and first and first.by_chance is not None else "–", "number")
 
 
 def _paper_cell(outcome: ExperimentOutcome, measure: str) -> Cell:

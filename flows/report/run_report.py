@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from affstore.flows.provenance import marked, warnings
-from affstore.flows.report.pages import Cell, Table, render
+from affstore import FeatureStore
+from affstore.flows.report.experiment_report import write_experiment_report
+from affstore.flows.report.pages import Cell, Table
 
 if TYPE_CHECKING:
     from affstore.flows.request import RunResult
@@ -14,50 +15,29 @@ if TYPE_CHECKING:
 _MARKED = ("quarantined", "failed", "cached")
 
 
-def write_report(result: RunResult, folder: Path) -> Path:
-    """Write `folder/report.html`: scores beside chance, what was published, and every video's outcome with its reason.
+def write_report(result: RunResult) -> Path:
+    """Write `report.html`: every experiment with its figures, what was published, and every outcome with its reason.
 
     Returns:
         The page.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / "report.html"
-    path.write_text(_page(result), encoding="utf-8")
-    return path.resolve()
-
-
-def _page(result: RunResult) -> str:
-    context = result.request.context
-    return render(
-        "run.html",
-        title=f"affstore run {context.run_id}",
-        store=context.store_url,
-        snapshot=result.snapshot,
-        tag=result.tag,
-        notices=warnings(result.request.profile.provenance),
-        scores=_scores(result),
-        published=[str(path) for path in result.published],
-        outcomes=_outcomes(result),
-        code=[f"{name} {version}" for name, version in sorted(context.code.items())],
-    )
-
-
-def _scores(result: RunResult) -> Table:
-    head = ("experiment", "measure", "frame by frame", "smoothed", "by chance", "frames", "videos", "weights")
-    rows = [
-        (
-            evaluation.experiment,
-            evaluation.smoothed.headline,
-            Cell(f"{evaluation.frame_by_frame.value:.3f}", "number"),
-            Cell(f"{evaluation.smoothed.value:.3f}", "number"),
-            Cell(f"{evaluation.by_chance.value:.3f}", "number"),
-            Cell(str(evaluation.smoothed.frames), "number"),
-            Cell(str(evaluation.videos), "number"),
-            marked(evaluation.provenance),
-        )
-        for evaluation in result.evaluations
-    ]
-    return Table.of(head, rows)
+    request = result.request
+    context, store = request.context, FeatureStore(request.context.store_url)
+    about = {
+        "store": context.store_url,
+        "snapshot": result.snapshot,
+        "weights": request.profile.provenance,
+        "corpus": sorted({str(Path(r.attributes["location"]).parent) for r in store.records("source")}),
+        "notes": list(request.notes),
+        "code": dict(context.code),
+    }
+    more = {
+        "title": f"affstore run {context.run_id}",
+        "tag": result.tag,
+        "published": [str(path) for path in result.published],
+        "outcomes": _outcomes(result),
+    }
+    return write_experiment_report(result.experiments, request.report_folder, about, more)
 
 
 def _outcomes(result: RunResult) -> Table:

@@ -1,9 +1,9 @@
-"""Publish the predictions of every experiment and tag the snapshot they come from."""
+"""Keep the predictions of every experiment, publish them, and tag the snapshot they come from."""
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from affstore import FeatureStore, content_digest
@@ -11,47 +11,77 @@ from affstore.flows.commits import commit_finished
 from affstore.flows.config.run_config import PublishConfig
 from affstore.flows.stage import stage
 from affstore.flows.watch import watching
+from affstore.models.evaluation.evaluate import TunedParameters
 from affstore.store.contract.errors import StoreError
 from affstore.store.contract.records import Record
 from affstore.store.engine.exporters.base import export
+from affstore.tasks.experiments import ExperimentOutcome
 from affstore.tasks.lineage.publication import NOTE, write_note
 from affstore.tasks.outcomes import Outcome, refused
-from affstore.tasks.predict.publish import publish_experiment
-from affstore.tasks.specs import HeadRun, WorkerContext
+from affstore.tasks.predict.experiments import predict_experiment, publish_experiment
+from affstore.tasks.specs import WorkerContext
+
+
+@stage("predict experiments")
+def predict_experiments(context: WorkerContext, experiments: Sequence[ExperimentOutcome]) -> list[Outcome]:
+    """One task an experiment: what it predicts with what was tuned for it, for every subject of every video."""
+    watching().stage("predict", len(experiments))
+    units = {one.row.name: (context, one.row, tuned_for(one)) for one in experiments}
+    return commit_finished(context, predict_experiment, units)
+
+
+def tuned_for(outcome: ExperimentOutcome) -> TunedParameters:
+    """What was given or searched for an experiment, under the first of its protocols."""
+    return outcome.shown[0].settled
 
 
 @stage("publish")
 def publish(
-    context: WorkerContext, experiments: Sequence[HeadRun], to: PublishConfig
+    context: WorkerContext, experiments: Sequence[ExperimentOutcome], to: PublishConfig
 ) -> tuple[list[Outcome], tuple[Path, ...], str]:
-    """Challenge files and Parquet in `to.folder/<tag>`, a note of their origin, and the tag on the snapshot.
-
-    A published tag never changes.
-    """
+    """Challenge files and Parquet in `to.folder/<tag>`, and the tag on the snapshot; a published tag never changes."""
     store = FeatureStore(context.store_url)
     try:
         tag = to.tag or _tag_of_content(store)
         store.tag(tag)
     except StoreError as error:
         return [refused("publish", to.tag or "tag", error)], (), ""
-    folder = to.folder / tag
-    watching().stage("publish", len(experiments))
-    units = {
-        experiment.name: (context, tag, experiment, folder, to.samples.get(experiment.task))
-        for experiment in experiments
-    }
-    outcomes = commit_finished(context, publish_experiment, units)
-    names = {experiment.name for experiment in experiments}
+    folder = (to.folder or Path()) / tag
+    outcomes = write_files(context, tag, experiments, folder, to.samples)
+    names = _names(experiments)
     tagged = FeatureStore(context.store_url, tag)
     predictions = [record for record in tagged.records("prediction") if record.address.producer in names]
     tables = folder / "parquet"
     if predictions and not tables.exists():
         _export_whole(tagged, predictions, tables)
-    if folder.is_dir():
-        forms = [(folder, ".txt"), (tables / "prediction", ".parquet")]
-        files = [(place / f"{name}{ending}", name) for name in sorted(names) for place, ending in forms]
-        write_note(folder, [(path, name) for path, name in files if path.is_file()], tagged.snapshot, tag)
+    written = [(tables / "prediction" / f"{name}.parquet", name) for name in names]
+    if tables.is_dir():
+        write_note(folder, [one for one in written if one[0].is_file()], tagged.snapshot, tag)
     return outcomes, tuple(sorted(p for p in folder.rglob("*") if p.is_file() and p.name != NOTE)), tag
+
+
+def _names(experiments: Sequence[ExperimentOutcome]) -> list[str]:
+    """How the store calls the experiments' predictions, sorted."""
+    return sorted(one.row.producer for one in experiments)
+
+
+def write_files(
+    context: WorkerContext,
+    at: str,
+    experiments: Sequence[ExperimentOutcome],
+    folder: Path,
+    samples: Mapping[str, Path],
+) -> list[Outcome]:
+    """The challenge file of every experiment, from the tag or snapshot `at`."""
+    watching().stage("publish", len(experiments))
+    units = {
+        one.row.name: (context, at, one.row, tuned_for(one), folder, samples.get(one.row.task)) for one in experiments
+    }
+    outcomes = commit_finished(context, publish_experiment, units)
+    store, files = FeatureStore(context.store_url, at), [(folder / f"{name}.txt", name) for name in _names(experiments)]
+    if folder.is_dir():
+        write_note(folder, [one for one in files if one[0].is_file()], store.snapshot, at if at in store.tags() else "")
+    return outcomes
 
 
 def _tag_of_content(store: FeatureStore) -> str:

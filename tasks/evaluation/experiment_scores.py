@@ -18,7 +18,7 @@ from affstore.models.evaluation.evaluate import (
     evaluate,
     predict_video,
 )
-from affstore.models.evaluation.metrics import Scores, confusion_matrix, measures
+from affstore.models.evaluation.metrics import Scores, chance, confusion_matrix, measures
 from affstore.models.evaluation.tune import choose, kernel_curve, threshold_curve
 from affstore.models.heads.splits import Folds
 from affstore.store.contract.errors import AnnotationError, NotFoundError
@@ -123,7 +123,21 @@ def _shown(
         seen=any("validation" in head.division.train for head in row.heads),
         provenance=least_trusted(record.provenance for record in records),
         settled=chosen,
+        by_chance=_by_chance(store, row, videos),
     ), records
+
+
+def _by_chance(store: FeatureStore, row: Experiment, videos: Sequence[EvaluationVideo]) -> float | None:
+    """What the best constant answer scores; None where there is nothing to choose it on, or classes are left out."""
+    train = [store.read(label.address) for label in labels_of(store, row.task, ("train",))]
+    if not train or row.without:
+        return None
+    value, known = (np.concatenate([getattr(video, name) for video in videos]) for name in ("value", "known"))
+    learnt, learnt_known = (np.concatenate([label[name] for label in train]) for name in ("value", "known"))
+    try:
+        return chance(row.space, value, known, learnt, learnt_known).value
+    except AnnotationError:
+        return None
 
 
 def judged_subjects(

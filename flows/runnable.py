@@ -1,0 +1,124 @@
+"""A run's experiments as this machine and its store can run them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from affstore import FeatureStore
+from affstore.flows.config.experiments import extractors_of
+from affstore.flows.config.heads import named
+from affstore.flows.config.run_config import RunConfig
+from affstore.models.ensembles.spec import with_heads_renamed
+from affstore.models.extractors.registry import spec_of
+from affstore.models.extractors.untrained import resolve_weights
+from affstore.models.faces.specs import DetectorSpec
+from affstore.models.weights.folder import default_folder
+from affstore.store.contract.errors import WeightsError
+from affstore.store.contract.extras import require_extra
+from affstore.tasks.experiments import Experiment, ExperimentOutcome
+from affstore.tasks.specs import HeadRun
+from affstore.tasks.training.folds import shortened
+
+
+@dataclass(frozen=True, slots=True)
+class RunnableExperiments:
+    """The experiments of a run, and what about them differs from what was asked.
+
+    Attributes:
+        experiments: those that can run.
+        refused: the others, with the reason: the weights of a network are missing.
+        notes: what differs, as a person should read it.
+    """
+
+    experiments: tuple[Experiment, ...]
+    refused: tuple[ExperimentOutcome, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+def runnable(config: RunConfig, store: FeatureStore) -> RunnableExperiments:
+    """Check a configuration's experiments against this machine and a store.
+
+    Where a corpus has no crop folders of the kind that an experiment names, faces are cut from its videos instead.
+
+    Raises:
+        WeightsMissingError: no experiment could run.
+    """
+    experiments: Sequence[Experiment] = config.experiments
+    if not experiments:
+        return RunnableExperiments(())
+    require_extra("heads", "The report of experiments")
+    kinds = {address.producer for address in store.addresses("face")} | set(config.crops)
+    missing = sorted(_kinds(experiments) - kinds)
+    notes = [
+        f"There are no '{kind}' faces here: faces are found in the videos by {DetectorSpec().name} instead."
+        for kind in missing
+    ]
+    experiments = [_on_detected_faces(one, missing) for one in experiments]
+    if config.brief:
+        experiments = [changed(one, shortened) for one in experiments]
+        notes.append("Trainings were cut short, only to see that everything runs: these numbers are no results.")
+    kept, refused = _with_weights(experiments, untrained=config.weights == "untrained")
+    return RunnableExperiments(tuple(kept), refused, tuple(notes))
+
+
+def _with_weights(
+    experiments: Sequence[Experiment], untrained: bool
+) -> tuple[list[Experiment], tuple[ExperimentOutcome, ...]]:
+    """The experiments whose networks have their weights here, and the others with the reason.
+
+    Raises:
+        WeightsMissingError: no experiment could run; the message is that of the first.
+    """
+    folder, faults = default_folder(), dict[str, WeightsError]()
+    for name in extractors_of(experiments):
+        try:
+            resolve_weights(folder, spec_of(name).weights, untrained=untrained)
+        except WeightsError as error:
+            faults[name] = error
+    lacking = {one.name: fault for one in experiments if (fault := _fault(one, faults)) is not None}
+    if len(lacking) == len(experiments):
+        raise next(iter(lacking.values()))
+    refused = tuple(
+        ExperimentOutcome(one, "failed", str(lacking[one.name])) for one in experiments if one.name in lacking
+    )
+    return [one for one in experiments if one.name not in lacking], refused
+
+
+def _fault(experiment: Experiment, faults: Mapping[str, WeightsError]) -> WeightsError | None:
+    names = [part.extractor for head in experiment.heads for part in head.inputs]
+    return next((faults[name] for name in names if name in faults), None)
+
+
+def changed(experiment: Experiment, change: Callable[[HeadRun], HeadRun]) -> Experiment:
+    """An experiment whose heads are changed; its method follows their names."""
+    new = {head.name: change(head) for head in experiment.heads}
+    names = {old: head.name for old, head in new.items()}
+    heads = {head.name: head for head in new.values()}
+    return replace(experiment, heads=tuple(heads.values()), method=with_heads_renamed(experiment.method, names))
+
+
+def _on_detected_faces(experiment: Experiment, kinds: Sequence[str]) -> Experiment:
+    """An experiment that takes no face from folders of these kinds."""
+    found = changed(experiment, lambda head: _without_folders(head, kinds))
+    return replace(found, requires=DetectorSpec().name) if experiment.requires in kinds else found
+
+
+def _without_folders(head: HeadRun, kinds: Iterable[str]) -> HeadRun:
+    """A head whose inputs take no face from folders of these kinds."""
+    inputs = tuple(
+        replace(part, extractor=part.extractor.removesuffix(f"@{kind}"))
+        if (kind := part.extractor.partition("@")[2]) in kinds
+        else part
+        for part in head.inputs
+    )
+    if inputs == head.inputs:
+        return head
+    return named(replace(head, inputs=inputs))
+
+
+def _kinds(experiments: Iterable[Experiment]) -> set[str]:
+    """The kinds of crop folders that experiments want."""
+    required = {one.requires for one in experiments} - {""}
+    specs = (spec_of(part.extractor) for one in experiments for head in one.heads for part in head.inputs)
+    return ({spec.faces for spec in specs} | required) - {DetectorSpec().name, ""}

@@ -1,0 +1,40 @@
+"""How much memory the fits of heads take, and which of them may run at the same time."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+from affstore import FeatureStore
+from affstore.models.extractors.registry import spec_of
+from affstore.models.heads.kinds import kind_of
+from affstore.tasks.specs import HeadRun
+from affstore.tasks.training.examples import labels_of
+
+_SHARE = 0.5
+"""Part of the machine's memory that heads at work may take; libraries and the page cache need the rest."""
+
+
+def side_by_side(store: FeatureStore, heads: Sequence[HeadRun]) -> list[list[HeadRun]]:
+    """The heads in groups that are fitted one after the other; those of a group are submitted together.
+
+    However many of a group run at once, they fit into the memory: one for each core at most is at work.
+
+    Args:
+        store: with labels.
+        heads: any; their order is kept within a group.
+    """
+    cores = len(os.sched_getaffinity(0))
+    room = int(_SHARE * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    needs = {head.name: fit_bytes(store, head) for head in heads}
+    large = [head for head in heads if needs[head.name] > room // cores]
+    small = [head for head in heads if needs[head.name] <= room // cores]
+    return [*([small] if small else []), *([head] for head in large)]
+
+
+def fit_bytes(store: FeatureStore, head: HeadRun) -> int:
+    """About how much memory fitting a head takes, from the labels and the widths of its inputs."""
+    splits = {*head.division.train, *head.division.validation}
+    rows = sum(int(label.attributes["frames"]) for label in labels_of(store, head.task, splits))
+    width = sum(spec_of(part.extractor).width if part.array == "embedding" else 8 for part in head.inputs)
+    return kind_of(head.head).memory_bytes(head.head, rows, width)
