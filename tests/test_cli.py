@@ -184,11 +184,18 @@ def test_what_is_wrong_is_said_in_one_sentence(arguments, code, sentence, url, t
     ("text", "sentence"),
     [
         ("experiments: [{name: a, task: exr, inputs: [emotieffnet_b0]}]", "Did you mean 'expr'?"),
-        ("experiments: [{name: a, task: expr, inputs: [mt_emotieffnet_b0]}]", "No extractor of 'a' in this run"),
+        ("experiments: [{name: a, task: expr, inputs: [mt_emotieffnet]}]", "No extractor is called 'mt_emotieffnet'"),
+        ("sources: []\nexperiments:\n  - {name: a, task: expr, inputs: [x]}", "line 3: 'experiments.0.inputs'"),
+        ("extractorz: []", "line 1: 'extractorz': No field of a configuration"),
+        ("experiments: [abaw6/tabel5]", "Did you mean 'abaw6/table5"),
+        ("experiments: [{name: a, task: expr, inputz: [emotieffnet_b0]}]", "Did you mean 'inputs'?"),
         ("experiments: [{name: a, task: expr, inputs: [emotieffnet_b0.smile]}]", "found 'smile'"),
-        ("experiments: [{name: a, task: expr, inputs: [emotieffnet_b0], head: {epoch: 3}}]", "Did you mean 'epochs'?"),
         (
-            "experiments: [{name: a, task: au, inputs: [emotieffnet_b0]}, {name: a, task: va, inputs: [x]}]",
+            "experiments: [{name: a, task: expr, inputs: [emotieffnet_b0], changes: {epoch: 3}}]",
+            "Did you mean 'epochs'?",
+        ),
+        (
+            "experiments: [{name: a, task: au, inputs: [emotieffnet_b0]}, {name: a, task: va, inputs: [ddamfn]}]",
             "Two experiments are called 'a'",
         ),
         ("extractors: [emotieffnet_b0, emotieffnet_b0]", "named twice"),

@@ -17,12 +17,13 @@ from PIL import Image, ImageOps
 
 from affstore import FeatureStore, content_digest, read_video
 from affstore.flows.cli import call
-from affstore.flows.config.run_config import HeadRunConfig, checked
+from affstore.flows.config.run_config import checked
 from affstore.flows.request import request_of
 from affstore.flows.stages.extract import due_jobs
 from affstore.models.faces.crop_folder import find_crops
 from affstore.models.faces.crop_pictures import CropPictures
 from affstore.models.faces.crops import cut
+from affstore.models.heads.mlp.spec import EXPR_MLP
 from affstore.models.media.pictures import decode
 from affstore.models.media.video import frames
 from affstore.store.contract.errors import MediaError
@@ -34,6 +35,7 @@ from affstore.tasks.extract.videos import extract
 from affstore.tasks.ingest.incoming_files import IncomingFile
 from affstore.tasks.ingest.sources import facts_of
 from affstore.tasks.ingest.videos import ingest
+from affstore.tasks.specs import HeadRun, Input
 from affstore.tasks.training.examples import face_of, features_of, subject_of, subjects_of
 from tests.factories import commit, source, visual
 
@@ -315,7 +317,7 @@ def test_a_crop_folder_is_meant_by_its_name_or_by_the_side_that_it_leaves(tmp_pa
 
 
 def experiment(*inputs):
-    return HeadRunConfig(name="e", task="expr", inputs=inputs).spec()
+    return HeadRun("e", tuple(Input.parse(text) for text in inputs), replace(EXPR_MLP, name="e"))
 
 
 def embedding(extractor, subject, seed):

@@ -52,7 +52,7 @@ def test_every_error_is_drawn_in_the_tree():
 
 def test_shipped_configurations_are_valid():
     for path in sorted((ROOT / "deploy" / "configs").glob("*.yaml")):
-        assert read_config(path).specs()
+        assert read_config(path).experiments
 
 
 def test_the_deployment_names_a_flow_that_exists():

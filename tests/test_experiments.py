@@ -9,13 +9,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from affstore.flows.experiment import experiment
-from affstore.flows.experiment_request import ExperimentsOptions, experiments_request
 
 from affstore import FeatureStore
 from affstore.flows.config.experiments import find_experiments, read_experiment_file
 from affstore.flows.config.run_config import checked
-from affstore.flows.execution import with_server_and_runner
+from affstore.flows.execution import run_pipeline
+from affstore.flows.request import request_of
 from affstore.flows.runners.base import RunnerSpec
 from affstore.flows.server import prefect_server
 from affstore.flows.watch import Screen
@@ -23,7 +22,6 @@ from affstore.models.challenge_file import read_submission
 from affstore.models.demo.corpus import CorpusSpec, write_corpus
 from affstore.models.extractors.registry import entry_of
 from affstore.models.heads.mlp.spec import EXPR_MLP
-from affstore.models.heads.splits import Folds
 from affstore.models.weights.folder import default_folder
 from affstore.store.contract.errors import WeightsMissingError
 from affstore.store.contract.labels import EXPR
@@ -76,13 +74,16 @@ files: true
 """,
 }
 
-FOLDS = Folds(2, {"1-24-320x240": "one", "video2": "two", "video17": "two"})
+GROUPS = "video,group\n1-24-320x240,one\nvideo2,two\nvideo17,two\n"
 
 
-def run(store, rows, corpus=None, **choice):
-    document = {"store": str(store), "sources": [str(corpus)] if corpus else [], "weights": "untrained"}
-    request = experiments_request(checked(document, "test"), rows, ExperimentsOptions(**choice))
-    return with_server_and_runner(request.run, RunnerSpec.of(), Screen(), lambda: experiment(request))
+def asked(store, experiments, **fields):
+    document = {"store": str(store), "weights": "untrained", "extractors": [], "experiments": tuple(experiments)}
+    return request_of(checked({**document, **fields}, "test"))
+
+
+def run(store, experiments, **fields):
+    return run_pipeline(asked(store, experiments, **fields), RunnerSpec.of(), Screen())
 
 
 @pytest.fixture(scope="module")
@@ -111,19 +112,21 @@ def server(tmp_path_factory):
 @pytest.fixture(scope="module")
 def done(server, rows, corpus, tmp_path_factory):
     store = tmp_path_factory.mktemp("run") / "store"
-    first = run(store, tuple(rows.values()), corpus, protocols=("papers", "honest"), folds=FOLDS)
-    again = run(store, tuple(rows.values()), protocols=("papers", "honest"), folds=FOLDS)
-    return first, again
+    groups = store.with_name("groups.csv")
+    groups.write_text(GROUPS)
+    honest = {"protocol": "honest", "folds": 2, "groups": groups}
+    first = run(store, rows.values(), sources=[str(corpus)], **honest)
+    return first, run(store, rows.values(), **honest)
 
 
 def test_every_row_ends_with_a_number_and_a_record(done):
     first, _ = done
-    assert {row.row.name: row.reason for row in first.rows if row.status == "failed"} == {}
-    store = FeatureStore(first.request.run.context.store_url)
+    assert {row.row.name: row.reason for row in first.experiments if row.status == "failed"} == {}
+    store = FeatureStore(first.request.context.store_url)
     results = {record.address.producer: record for record in store.records("result")}
     both = {f"{row}@{protocol}" for row in ("expr", "au", "sequence") for protocol in ("papers", "honest")}
     assert set(results) == both | {"everything@papers"}
-    for row in first.rows:
+    for row in first.experiments:
         for shown in row.shown:
             low, high = shown.interval
             assert 0 <= low <= high <= 1
@@ -135,7 +138,7 @@ def test_every_row_ends_with_a_number_and_a_record(done):
 
 def test_the_papers_numbers_are_taken_and_the_honest_ones_are_searched(done):
     first, _ = done
-    (row,) = [row for row in first.rows if row.row.name == "expr"]
+    (row,) = [row for row in first.experiments if row.row.name == "expr"]
     papers, honest = row.shown
     assert (papers.chosen["smooth_frames"], papers.chosen["threshold"], papers.chosen["weight"]) == (5, 0.8, 0.7)
     assert honest.chosen["smooth_frames"] in (0, 5)
@@ -146,7 +149,7 @@ def test_the_papers_numbers_are_taken_and_the_honest_ones_are_searched(done):
 
 def test_a_fold_never_predicts_what_it_was_fitted_on(done):
     first, _ = done
-    store = FeatureStore(first.request.run.context.store_url)
+    store = FeatureStore(first.request.context.store_url)
     heads = [record for record in store.records("head") if "-fold" in record.address.producer]
     assert heads
     for head in heads:
@@ -166,18 +169,20 @@ def test_a_fold_never_predicts_what_it_was_fitted_on(done):
 
 def test_a_second_run_computes_nothing(done):
     first, again = done
-    assert {outcome.status for outcome in again.outcomes} == {"cached"}
-    assert {row.status for row in again.rows} == {"cached"}
-    assert [row.shown[0].scores.value for row in again.rows] == [row.shown[0].scores.value for row in first.rows]
+    assert {outcome.status for outcome in again.outcomes if outcome.stage != "publish"} == {"cached"}
+    assert {row.status for row in again.experiments} == {"cached"}
+    assert [row.shown[0].scores.value for row in again.experiments] == [
+        row.shown[0].scores.value for row in first.experiments
+    ]
 
 
 def test_a_row_of_the_test_set_writes_the_challenge_file_and_says_that_its_number_was_seen(done):
     first, _ = done
-    (path,) = first.files
+    (path,) = first.published
     listed, values = read_submission(path, "va")
     assert set(listed.videos) == {"video91"}
     assert np.isfinite(values).all()
-    (row,) = [row for row in first.rows if row.row.files]
+    (row,) = [row for row in first.experiments if row.row.files]
     assert row.shown[0].seen
     assert [one.protocol for one in row.shown] == ["papers"]
 
@@ -197,9 +202,9 @@ def test_a_row_whose_head_cannot_be_fitted_fails_with_its_reason_and_the_others_
         "title: Diverges\nsource: a test\ntask: va\n"
         "method: {head: mlp, inputs: [emotieffnet_b0@cropped], changes: {learning_rate: 1.0e+38}}\n"
     )
-    result = run(first.request.run.context.store_url, (read_experiment_file(bad), rows["au"]))
+    result = run(first.request.context.store_url, (read_experiment_file(bad), rows["au"]))
     assert result.exit_code == 3
-    failed, good = result.rows
+    failed, good = result.experiments
     assert (failed.status, good.status) == ("failed", "cached")
     assert "diverged" in failed.reason
 
@@ -210,7 +215,7 @@ def test_the_command_lists_rows_and_refuses_what_it_does_not_know():
         return subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[1], check=False)
 
     listed = json.loads(affstore("list", "abaw6/table5", "--json").stdout)
-    assert "abaw6/table5" in listed[0]["row"]
+    assert "abaw6/table5" in listed[0]["experiment"]
     wrong = affstore("abaw6/tabel5")
     assert wrong.returncode == 2
     assert "Did you mean" in wrong.stderr
@@ -222,14 +227,14 @@ def test_the_command_lists_rows_and_refuses_what_it_does_not_know():
 
 def test_a_row_whose_weights_are_missing_says_which_and_stops_no_other(shared, tmp_path, monkeypatch):
     monkeypatch.setenv("AFFSTORE_WEIGHTS", str(tmp_path / "weights"))
-    config = checked({"store": str(tmp_path / "store"), "engine": "openvino", "precision": "float32"}, "test")
+    fields = {"weights": "official", "engine": "openvino", "precision": "float32"}
     both = find_experiments(["abaw6/table5/emotieffnet", "abaw6/table5/mt-emotieffnet"])
     with pytest.raises(WeightsMissingError, match="enet_b0_8_best_vgaf"):
-        experiments_request(config, both, ExperimentsOptions())
+        asked(tmp_path / "store", both, **fields)
     published = shared / "reference_outputs" / "enet_b0_8_best_vgaf.pt"
     default_folder().import_file(entry_of("enet_b0_8_best_vgaf"), published, any_digest=True)
-    request = experiments_request(config, both, ExperimentsOptions())
-    assert [row.name for row in request.rows] == ["abaw6/table5/emotieffnet"]
+    request = asked(tmp_path / "store", both, **fields)
+    assert [one.name for one in request.experiments] == ["abaw6/table5/emotieffnet"]
     (refused,) = request.refused
     assert refused.row.name == "abaw6/table5/mt-emotieffnet"
     assert "enet_b0_8_va_mtl" in refused.reason
@@ -263,12 +268,10 @@ def test_the_same_bytes_in_train_and_validation_are_refused(tmp_path):
 
 
 def test_a_row_of_sound_alone_asks_for_the_faces_that_it_requires(tmp_path):
-    document = {"store": str(tmp_path / "store"), "weights": "untrained", "engine": "torch", "precision": "float32"}
-    request = experiments_request(
-        checked(document, "test"), find_experiments(["abaw6/table3/openl3"]), ExperimentsOptions()
-    )
-    assert request.run.profile.wanted_faces == ("mtcnn",)
-    assert request.run.profile.finds_faces
-    assert not request.run.profile.faces
-    assert [row.requires for row in request.rows] == ["mtcnn"]
+    sound = find_experiments(["abaw6/table3/openl3"])
+    request = asked(tmp_path / "store", sound, engine="torch", precision="float32")
+    assert request.profile.wanted_faces == ("mtcnn",)
+    assert request.profile.finds_faces
+    assert not request.profile.faces
+    assert [one.requires for one in request.experiments] == ["mtcnn"]
     assert any("no 'cropped' faces" in note for note in request.notes)

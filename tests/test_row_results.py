@@ -6,7 +6,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from affstore.tasks.predict.experiment_files import experiment_predictions, write_experiment_file
 
 from affstore import FeatureStore
 from affstore.flows.config.experiments import read_experiment
@@ -17,6 +16,7 @@ from affstore.store.contract.keys import canonical, key_of
 from affstore.store.contract.labels import EXPR
 from affstore.store.contract.records import Address, Artifact
 from affstore.tasks.evaluation.experiment_scores import result_artifact
+from affstore.tasks.predict.experiments import experiment_predictions, write_experiment_file
 from tests.factories import commit, source
 
 FRAMES = 60

@@ -12,7 +12,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from affstore.flows.config.experiment_files import ROWS
+from affstore.flows.config.experiment_files import EXPERIMENTS
 from affstore.flows.config.experiments import (
     experiment_names,
     extractors_of,
@@ -214,7 +214,7 @@ def write(tmp_path):
 
 def test_every_file_is_a_row_and_no_other_file_is_there(rows):
     assert tuple(rows) == experiment_names()
-    assert len(rows) == sum(path.is_file() for path in ROWS.rglob("*")) >= 150
+    assert len(rows) == sum(path.is_file() for path in EXPERIMENTS.rglob("*")) >= 150
 
 
 @pytest.mark.parametrize(("table", "measures"), PAPER)
@@ -602,7 +602,6 @@ ALL = {"train": "train+validation"}
 BAD = {
     "an unknown field": ({"smooth_frame": 5}, "'smooth_frame'", "Did you mean 'smooth_frames'?"),
     "an unknown field of a head": ({"method": {**MLP, "input": 1}}, "'method.input'", "Did you mean 'inputs'?"),
-    "no title": ({"title": None}, "'title'", "Field required"),
     "no method": ({"method": None}, "'method'", "Field required"),
     "two methods": ({"method": {**MLP, "blend": {}}}, "'method'", "exactly one of"),
     "no kind of method": ({"method": {"mlp": MLP}}, "'method'", "exactly one of"),
@@ -643,7 +642,7 @@ BAD = {
     ),
     "a negative kernel": ({"smooth_frames": -1}, "'smooth_frames.value'", "greater than or equal to 0"),
     "a kernel of half a frame": ({"smooth_frames": 0.5}, "'smooth_frames.value'", "integer"),
-    "thresholds of expressions": ({"thresholds": "tuned"}, "'thresholds'", "only action units"),
+    "thresholds of expressions": ({"thresholds": "tuned"}, "'thresholds'", "only units"),
     "a threshold too few": ({"task": "au", "thresholds": [0.5] * 11}, "'thresholds'", "has 12 of them; found 11"),
     "a threshold of 1": ({"task": "au", "thresholds": [1.0] * 12}, "'thresholds'", "between 0 and 1"),
     "a face of no kind": ({"method": HEARD, "requires": "face@Cropped!"}, "'requires'", "small letters"),
@@ -692,7 +691,7 @@ BAD = {
     ),
     "pre-trained embeddings": ({"method": {**SURE, "inputs": ["emotieffnet_b0"]}}, "'method.inputs'", "logits"),
     "a sound that is fine-tuned": ({"method": {**HEARD, "head": "finetuned"}}, "'method.inputs'", "face network"),
-    "a curve without a sweep": ({"paper_curve": {0: 0.5}}, "'paper_curve'", "only a row with a `sweep`"),
+    "a curve without a sweep": ({"paper_curve": {0: 0.5}}, "'paper_curve'", "only an experiment with a `sweep`"),
     "a sweep over no threshold": (
         {"sweep": {"of": "threshold", "values": [0, 1]}},
         "'sweep.of'",
@@ -708,7 +707,7 @@ BAD = {
         "'paper_curve'",
         "7, which is not among",
     ),
-    "a name that no row can have": ({"name": "Mine!"}, "'name'", "no row's name"),
+    "a name that no row can have": ({"name": "Mine!"}, "'name'", "no experiment's name"),
     "like itself": ({"like": "mine.yaml"}, "'like'", "itself"),
     "like nothing": ({"like": "abaw6/table5/emotieffnets"}, "'like'", "Did you mean 'abaw6/table5/emotieffnet'?"),
     "like a number": ({"like": 5}, "'like'", "found 5"),

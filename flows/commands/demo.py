@@ -22,7 +22,7 @@ experiments:
   - {name: expr-mlp, task: expr, inputs: [emotieffnet_b0], smooth_frames: 5}
   - {name: expr-audiovisual, task: expr, inputs: [emotieffnet_b0, wav2vec2_base_960h], smooth_frames: 5}
   - {name: au-mlp, task: au, inputs: [emotieffnet_b0], smooth_frames: 2, thresholds: tuned}
-  - {name: va-mlp, task: va, inputs: [emotieffnet_b0], smooth_frames: 5, head: {epochs: 60, batch: 128}}
+  - {name: va-mlp, task: va, inputs: [emotieffnet_b0], smooth_frames: 5, epochs: 60, changes: {batch: 128}}
 
 publish:
   folder: published

@@ -156,7 +156,8 @@ def _faces(requires: str, place: Place) -> str:
 
 def _check_fields(config: ExperimentConfig, space: LabelSpace, place: Place) -> None:
     """See that the fields of an experiment fit its task and each other."""
-    known = MEASURES.get(config.task, HEADLINES[space.kind])
+    headline, each = HEADLINES[space.kind]
+    known = MEASURES.get(config.task, (headline, *(f"{each} {name}" for name in space.names)))
     if config.sweep is not None and config.sweep.measure not in ("", *known):
         raise place.at("sweep.measure").wrong(f"the task '{config.task}' has {', '.join(known)}.")
     for measure in config.paper:
