@@ -132,7 +132,7 @@ def test_a_challenge_s_file_goes_to_the_end_whatever_ends_a_validation_video(tmp
     assert (smoothed[-1] != smoothed[-2]).any()  # the window still moves over the repeated rows
     store = commit(store, *found.values())
     path = tmp_path / "file.txt"
-    write_experiment_file(store, FACES, shown.settled, path, None)
+    write_experiment_file(store, replace(FACES, files=True), shown.settled, path, None)
     listed, values = read_submission(path, "expr")
     assert set(listed.videos) == {"test"}
     assert len(values) == FRAMES

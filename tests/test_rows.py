@@ -503,7 +503,7 @@ def test_rows_are_found_by_name_table_paper_and_pattern():
     [("abaw6/table5/emotieffnet-smothed", "Did you mean 'abaw6/table5/emotieffnet-smoothed'?"), ("#", "abaw6/table5")],
 )
 def test_a_row_that_does_not_exist_is_refused_with_the_nearest(asked, near):
-    with pytest.raises(UnknownNameError, match="No row, table or paper is called") as error:
+    with pytest.raises(UnknownNameError, match="No experiment, table or paper is called") as error:
         find_experiments([asked])
     assert near in str(error.value)
     with pytest.raises(UnknownNameError):
@@ -742,11 +742,11 @@ def test_rows_that_are_like_each_other_are_refused(write):
 @pytest.mark.parametrize(
     ("text", "why"),
     [
-        ("title: [", "cannot be read as a row"),
-        ("- a\n- b", "holds no row"),
-        ("", "holds no row"),
+        ("title: [", "cannot be read as an experiment"),
+        ("- a\n- b", "holds no experiment"),
+        ("", "holds no experiment"),
         ("title: a\ntitle: b", "'title' is there twice"),
-        ("title: !!python/object/apply:os.getcwd []", "cannot be read as a row"),
+        ("title: !!python/object/apply:os.getcwd []", "cannot be read as an experiment"),
     ],
 )
 def test_a_file_that_is_no_row_is_refused(tmp_path, text, why):
@@ -754,7 +754,7 @@ def test_a_file_that_is_no_row_is_refused(tmp_path, text, why):
     path.write_text(text)
     with pytest.raises(SpecError, match=why):
         read_experiment_file(path)
-    with pytest.raises(SpecError, match="cannot be read as a row"):
+    with pytest.raises(SpecError, match="cannot be read as an experiment"):
         read_experiment_file(tmp_path / "absent.yaml")
 
 
@@ -763,5 +763,5 @@ def test_two_rows_with_one_name_are_refused(write):
     assert len(find_experiments([one, one])) == 1
     with pytest.raises(DuplicateNameError, match=r"one.yaml' and '.*other.yaml' are both called 'mine'"):
         find_experiments([one, other])
-    with pytest.raises(DuplicateNameError, match="a row of affstore's is called 'abaw6/table3/all'"):
+    with pytest.raises(DuplicateNameError, match="an experiment of affstore's is called 'abaw6/table3/all'"):
         read_experiment_file(write("third.yaml", name="abaw6/table3/all"))

@@ -7,11 +7,11 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from affstore.flows.config.checks import Place
 from affstore.flows.config.experiment_files import SUFFIXES, experiment_names, path_of, read_file, with_base
 from affstore.store.contract.errors import DuplicateNameError, SpecError, UnknownNameError, nearest
 
 if TYPE_CHECKING:
+    from affstore.flows.config.checks import Place
     from affstore.store.contract.labels import LabelSpace
     from affstore.tasks.experiments import Experiment
 
@@ -33,6 +33,7 @@ def read_experiment(name: str) -> Experiment:
         UnknownNameError: there is none of that name; the message suggests the nearest.
         SpecError: its file says something wrong.
     """
+    from affstore.flows.config.checks import Place
     from affstore.flows.config.experiment_schema import experiment_of
 
     path = path_of(name)
@@ -49,6 +50,7 @@ def read_experiment_file(path: Path, spaces: Mapping[str, LabelSpace] | None = N
         SpecError: the file cannot be read, or says something wrong; the message names file and field.
         DuplicateNameError: an experiment that comes with affstore has that name.
     """
+    from affstore.flows.config.checks import Place
     from affstore.flows.config.experiment_schema import experiment_of
 
     return _own(experiment_of(read_file(path), Place(str(path)), path.stem.lower(), spaces), str(path))
