@@ -93,7 +93,7 @@ def experiments_in(
         elif isinstance(entry, Mapping):
             if "name" not in entry:
                 raise at.wrong("an experiment needs a `name`.")
-            fields = with_base(entry, folder / "a configuration", str(at))
+            fields = with_base(_with_tuples(entry), folder / "a configuration", str(at))
             new = (_own(experiment_of(fields, at, spaces=spaces), str(at)),)
         else:
             with at.named():
@@ -104,6 +104,13 @@ def experiments_in(
                 raise DuplicateNameError(f"{at}: Two experiments are called '{experiment.name}'. Rename one of them.")
             found[experiment.name] = experiment
     return tuple(found.values())
+
+
+def _with_tuples(value: Any) -> Any:
+    """Plain values as files are read: sequences are tuples."""
+    if isinstance(value, Mapping):
+        return {name: _with_tuples(one) for name, one in value.items()}
+    return tuple(map(_with_tuples, value)) if isinstance(value, list | tuple) else value
 
 
 def find_experiments(patterns: Sequence[str], spaces: Mapping[str, LabelSpace] | None = None) -> tuple[Experiment, ...]:
