@@ -46,6 +46,8 @@ class Place:
         try:
             yield
         except SpecError as error:
+            if str(error).startswith(self.file):  # it says more exactly where
+                raise
             raise type(error)(f"{self}: {error}") from error
 
     def __str__(self) -> str:
@@ -73,7 +75,8 @@ def checked[Model: BaseModel](
     try:
         return model.model_validate(value)
     except ValidationError as error:
-        first = error.errors()[0]
+        faults = error.errors()
+        first = next((fault for fault in faults if fault["type"] == "extra_forbidden"), faults[0])
         at = place.at(*first["loc"])
         cause = first.get("ctx", {}).get("error")
         if isinstance(cause, SpecError):
