@@ -152,7 +152,7 @@ def test_a_plugin_s_label_format_is_read_into_a_space_of_one_s_own(ended):
 def test_a_plugin_s_head_is_fitted_and_scored_in_an_experiment(ended):
     code, out, err = ended["head"]
     assert code == 0, err
-    (row,) = json.loads(out)["rows"]
+    (row,) = json.loads(out)["experiments"]
     assert row["status"] == "done"
     assert 0 < row["results"][0]["value"] <= 1
 
