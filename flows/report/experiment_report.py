@@ -53,7 +53,7 @@ def write_experiment_report(
         legend=_legend(outcomes),
         sections=[section(one, _drawn(one, folder / "figures" / one.row.producer)) for one in outcomes],
         details=_details(about),
-        **{"title": "Experiments", **(more or {})},
+        **{"title": "Experiments", "tag": "", "published": (), "outcomes": None, **(more or {})},
     )
     path.write_bytes(text.encode("utf-8", "replace"))
     return path.resolve()
