@@ -48,8 +48,9 @@ def _merged(own: list[Offer]) -> list[Offer]:
         if len(members) < _LARGE:
             found += members
         else:
-            names, needs = ("`, `".join(one.name for one in members)), {one.needs: None for one in members}
-            found.append(replace(members[0], name=names, needs="; ".join(needs)))
+            names, others = f"{members[0].name}` … `{members[-1].name}", len({one.needs for one in members}) - 1
+            alike = f"{members[0].description} ({len(members)} of them)"
+            found.append(replace(members[0], name=names, description=alike, needs=f"{members[0].needs}; {others} more"))
     return sorted(found, key=lambda offer: offer.name)
 
 
