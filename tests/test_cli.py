@@ -156,7 +156,7 @@ def test_plan_says_what_is_missing_by_its_exit_code_with_the_weights_that_the_st
         (["weights", "import", "enet_b0_8_best_vgaf", "/nowhere.pt"], 5, "no file '/nowhere.pt'"),
         (["weights", "import", "enet_b0_8_best_vgaf", "{video}"], 5, "not the published file"),
         (["run", "/nowhere.yaml"], 2, "cannot be read as a configuration"),
-        (["run", "{config}"], 2, "there is no field 'extractor'"),
+        (["run", "{config}"], 2, "No field of a configuration is called 'extractor'"),
         (["add", "{video}", "--runner", "dask", "--runner-option", "workers"], 2, "takes NAME=VALUE"),
         (["frobnicate"], 2, "No command of `affstore` is called 'frobnicate'. Known: add, demo"),
         (["remove"], 2, "No command of `affstore` is called 'remove'. Known: add, demo"),
@@ -187,7 +187,7 @@ def test_what_is_wrong_is_said_in_one_sentence(arguments, code, sentence, url, t
         ("experiments: [{name: a, task: expr, inputs: [mt_emotieffnet]}]", "No extractor is called 'mt_emotieffnet'"),
         ("sources: []\nexperiments:\n  - {name: a, task: expr, inputs: [x]}", "line 3: 'experiments.0.inputs'"),
         ("extractorz: []", "line 1: 'extractorz': No field of a configuration"),
-        ("experiments: [abaw6/tabel5]", "Did you mean 'abaw6/table5"),
+        ("experiments: [abaw6/tabel5]", "Did you mean 'abaw6/table"),
         ("experiments: [{name: a, task: expr, inputz: [emotieffnet_b0]}]", "Did you mean 'inputs'?"),
         ("experiments: [{name: a, task: expr, inputs: [emotieffnet_b0.smile]}]", "found 'smile'"),
         (

@@ -154,14 +154,14 @@ def test_each_measure_of_the_paper_has_its_line(tmp_path):
 
 def test_a_row_without_a_paper_number_has_a_dash(tmp_path):
     page = written(tmp_path, make_outcome("au", paper={}))
-    assert page.count('<td class="number">–</td>') == 3  # honest, paper, difference
+    assert page.count('<td class="number">–</td>') == 4  # honest, chance, paper, difference
 
 
 def test_a_failed_row_says_why_and_the_others_are_there(tmp_path):
     failed = ExperimentOutcome(make_row("va"), "failed", "the file 'ddamfn.pt' <is> missing")
     page = written(tmp_path, failed, make_outcome("au"))
     assert "failed: the file &#39;ddamfn.pt&#39; &lt;is&gt; missing</td>" in page
-    assert "1 of 2 rows failed" in page
+    assert "1 of 2 experiments failed" in page
     assert "0.447" in page
     assert images(page)
     assert not (tmp_path / "figures" / "abaw6.table5.va").exists()
@@ -289,7 +289,9 @@ def test_the_worst_the_median_and_the_best_video_are_drawn(tmp_path):
 
 
 def test_no_row_at_all_is_a_page_too(tmp_path):
-    assert "No row was run." in written(tmp_path)
+    page = written(tmp_path)
+    assert "What was run" in page
+    assert "<table" not in page
 
 
 def test_a_result_that_is_no_number_is_a_dash(tmp_path):
