@@ -17,20 +17,19 @@ from affstore.models.demo.face import Face
 from affstore.models.demo.film import Pictures, write_film
 from affstore.models.demo.shoot import frames, stage
 from affstore.models.demo.takes import Take
-from affstore.models.ensembles.spec import HeadOutput
 from affstore.models.heads.splits import Folds
 from affstore.store.contract.labels import space_of
 from affstore.store.contract.records import Address
 from affstore.store.engine.reading import label_spaces
 from affstore.tasks.evaluation.experiment_scores import result_artifact
-from affstore.tasks.experiments import Experiment, ExperimentOutcome
+from affstore.tasks.experiments import ExperimentOutcome
 
 SPACES = {
     "emotions": {"kind": "classes", "names": ["calm", "joy", "anger", "fear", "disgust", "sadness", "surprise"]},
     "dimensions": {"kind": "values", "names": ["valence", "arousal", "power", "surprise"], "range": [0, 100]},
 }
 EXPERIMENTS = [
-    {"name": f"{space}-mlp", "task": space, "inputs": ["emotieffnet_b0"], "head": {"epochs": 2, "batch": 8}}
+    {"name": f"{space}-mlp", "task": space, "inputs": ["emotieffnet_b0"], "epochs": 2, "changes": {"batch": 8}}
     for space in SPACES
 ]
 RATE = 12
@@ -103,7 +102,7 @@ def test_tables_beside_videos_become_labels_of_the_user_s_space(done):
 
 def test_each_head_is_scored_by_the_measures_of_its_space(done):
     document, _, _ = done
-    scores = {one["experiment"]: one for one in document["scores"]}
+    scores = {one["experiment"]: one["results"][0] for one in document["experiments"]}
     assert (scores["emotions-mlp"]["measure"], scores["dimensions-mlp"]["measure"]) == ("macro F1", "mean CCC")
     assert {"weighted F1", "balanced accuracy", "AUROC", "F1 surprise"} < set(scores["emotions-mlp"]["details"])
     assert {"PCC", "MAE valence", "RMSE power", "CCC surprise"} < set(scores["dimensions-mlp"]["details"])
@@ -140,20 +139,19 @@ def test_figures_have_all_classes_and_all_dimensions(done):
     from affstore.flows.report.figures import pictures_of
 
     _, store, config = done
-    for head in read_config(config).specs():
-        method = HeadOutput(head.name)
-        row = Experiment(head.name, head.name, "a test", head.task, (head,), method)
+    for row in read_config(config).experiments:
+        (head,) = row.heads
         _, shown = result_artifact(store, row, "papers", Folds(2))
         pictures = {one.name: one for one in pictures_of(ExperimentOutcome(row, "done", shown=(shown,)))}
-        drawn = {"emotions": "papers-confusion", "dimensions": "papers-agreement"}[head.task]
+        drawn = {"emotions": "papers-confusion", "dimensions": "papers-agreement"}[row.task]
         assert {drawn, "papers-timeline-only"} <= set(pictures)
-        assert ("f1" in pictures) == (head.task == "emotions")
+        assert ("f1" in pictures) == (row.task == "emotions")
         assert all(name in pictures["f1" if "f1" in pictures else drawn].alt for name in head.space.names)
         assert np.isfinite(list(shown.scores.details.values())).all()
         folded = dict(section(ExperimentOutcome(row, "done", shown=(shown,)), ()).folded)
         measures = folded["All measures, papers' protocol"]
         assert [line[0].text for line in measures.rows] == ["all", *head.space.names]
-        wanted = {"emotions": {"F1", "weighted F1"}, "dimensions": {"CCC", "PCC", "MAE", "RMSE"}}[head.task]
+        wanted = {"emotions": {"F1", "weighted F1"}, "dimensions": {"CCC", "PCC", "MAE", "RMSE"}}[row.task]
         assert wanted < {cell.text for cell in measures.head}
 
 

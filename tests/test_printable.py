@@ -51,14 +51,24 @@ def outcome():
 
 def page_of(text: str) -> str:
     table = Table.of([text], [[Cell(text, link=text, note=text)]])
-    lists = {name: [text] for name in ("notices", "published", "code")}
-    return render("run.html", title=text, store=text, snapshot=text, tag=text, scores=table, outcomes=table, **lists)
+    lists = {name: [text] for name in ("notices", "published")}
+    texts = dict.fromkeys(("title", "store", "snapshot", "tag", "legend"), text)
+    return render(
+        "experiments.html",
+        of_papers=True,
+        comparison=table,
+        sections=[],
+        outcomes=table,
+        details=[(text, [text])],
+        **lists,
+        **texts,
+    )
 
 
 def test_no_text_of_a_page_is_taken_for_html():
     page = page_of("<script>alert('\"')</script>&")
     assert "<script" not in page
-    assert page.count("&lt;script&gt;alert(&#39;&#34;&#39;)&lt;/script&gt;&amp;") == 16
+    assert page.count("&lt;script&gt;alert(&#39;&#34;&#39;)&lt;/script&gt;&amp;") == 18
 
 
 @pytest.mark.parametrize(

@@ -19,9 +19,8 @@ from transformers import (
     Wav2Vec2Model,
 )
 
-from affstore.models.extractor_specs import Segmenting, WeightsRef, blocks, whole
+from affstore.models.extractor_specs import Segmenting, blocks, whole
 from affstore.models.extractors import registry
-from affstore.models.extractors.audio.network import SpeechNetwork
 from affstore.models.extractors.registry import entry_of
 from affstore.models.extractors.untrained import resolve_weights
 from affstore.models.media.sound import read_sound
@@ -297,7 +296,7 @@ def test_untrained_parameters_are_these_and_depend_on_the_seed(base):
     """Other numbers under the same seed would be other parameters under the same key: raise `spec.version` then."""
     drawn = base.parameters["encoder.layers.0.attention.q_proj.weight"][0, :3]
     np.testing.assert_allclose(drawn, PINNED, rtol=1e-6)
-    assert not torch.equal(SpeechNetwork.untrained(SPEC, seed=1)[DIRECTION], base.parameters[DIRECTION])
+    assert not torch.equal(registry.untrained(SPEC, 1)[DIRECTION], base.parameters[DIRECTION])
 
 
 # Names, and what is refused
@@ -385,8 +384,3 @@ def test_only_mono_float32_is_heard(base, wave):
 def test_a_spec_it_cannot_honour_is_refused(base, change):
     with pytest.raises(SpecError, match="gives 768 numbers and 0 outputs, 50 times a second"):
         registry.build_sound(replace(SPEC, **change), base.parameters)
-
-
-def test_weights_of_no_speech_network_are_refused(base):
-    with pytest.raises(ArchitectureError, match="'efficientnet_b0' is no speech network"):
-        registry.build_sound(replace(SPEC, weights=WeightsRef("enet_b0_8_best_vgaf")), base.parameters)

@@ -111,10 +111,13 @@ def experiment(
         Say what would be run and shared, and do nothing.
     """
     from affstore.flows.config.run_config import checked
+    from affstore.models.heads.splits import read_groups
 
     experiments = _asked(names, all_)
     if groups and protocol != "honest":
         raise SpecError("--groups says which videos are in one fold, and only --protocol honest has folds. Add it.")
+    if groups:
+        read_groups(groups)
     document = {
         "store": store,
         "sources": source,
