@@ -22,6 +22,7 @@ from affstore.models.heads.class_weights import class_weights
 from affstore.models.heads.contract import last_epoch
 from affstore.models.heads.examples import Examples
 from affstore.models.heads.mlp.keras_mlp import fit
+from affstore.models.heads.mlp.keras_mlp import predict as predict_frames
 from affstore.models.heads.mlp.spec import EXPR_MLP
 from affstore.models.heads.sequence.dataset import Labels, MemorySequences, Piece, Streams, merge
 from affstore.models.heads.sequence.fitted import FittedSequence
@@ -532,7 +533,7 @@ def test_what_lies_100_frames_back_is_learnt_by_convolutions_and_by_no_frame_lev
     )
     mlp = fit(replace(EXPR_MLP, epochs=3, selection="last_epoch"), frames)
     x = np.concatenate([streams.values[0][labels.known] for _, streams, labels in held_out])
-    scores["mlp"] = accuracy(decide("expr", predict(mlp, x)), truth)
+    scores["mlp"] = accuracy(decide("expr", predict_frames(mlp, x)), truth)
     # 6 videos hold some 120 draws by lot: chance is .5 ± .05.
     assert scores[4] > 0.95
     assert 0.3 < scores[3] < 0.7
