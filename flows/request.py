@@ -13,7 +13,6 @@ from affstore.flows.engines import chosen_device
 from affstore.flows.inputs import Inputs, check_kinds, gather
 from affstore.flows.runnable import changed, runnable
 from affstore.models.challenge_file import read_sample
-from affstore.models.heads.kinds import kind_of
 from affstore.models.heads.splits import Folds, read_groups
 from affstore.models.weights.folder import default_folder
 from affstore.store.contract.errors import SourceError
@@ -120,8 +119,8 @@ def request_of(config: RunConfig, options: IngestOptions | None = None, everythi
     Raises:
         AffstoreError: something is wrong; nothing was started.
     """
-    for head in heads_of(config.experiments):
-        require_extra(kind_of(head.head).extra, f"The head '{head.name}'")
+    if config.experiments:
+        require_extra("heads", "The report of experiments")
     inputs = _inputs(config)
     weights = default_folder()
     _check_samples(config.publish)

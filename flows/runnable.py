@@ -13,8 +13,9 @@ from affstore.models.ensembles.spec import with_heads_renamed
 from affstore.models.extractors.registry import spec_of
 from affstore.models.extractors.untrained import resolve_weights
 from affstore.models.faces.specs import DetectorSpec
+from affstore.models.heads.kinds import kind_of
 from affstore.models.weights.folder import default_folder
-from affstore.store.contract.errors import WeightsError
+from affstore.store.contract.errors import AffstoreError, SpecError, WeightsError
 from affstore.store.contract.extras import require_extra
 from affstore.tasks.experiments import Experiment, ExperimentOutcome
 from affstore.tasks.specs import HeadRun
@@ -42,12 +43,11 @@ def runnable(config: RunConfig, store: FeatureStore) -> RunnableExperiments:
     Where a corpus has no crop folders of the kind that an experiment names, faces are cut from its videos instead.
 
     Raises:
-        WeightsMissingError: no experiment could run.
+        AffstoreError: no experiment could run.
     """
     experiments: Sequence[Experiment] = config.experiments
     if not experiments:
         return RunnableExperiments(())
-    require_extra("heads", "The report of experiments")
     kinds = {address.producer for address in store.addresses("face")} | set(config.crops)
     missing = sorted(_kinds(experiments) - kinds)
     notes = [
@@ -58,19 +58,19 @@ def runnable(config: RunConfig, store: FeatureStore) -> RunnableExperiments:
     if config.brief:
         experiments = [changed(one, shortened) for one in experiments]
         notes.append("Trainings were cut short, only to see that everything runs: these numbers are no results.")
-    kept, refused = _with_weights(experiments, untrained=config.weights == "untrained")
+    kept, refused = _that_can_run(experiments, untrained=config.weights == "untrained")
     return RunnableExperiments(tuple(kept), refused, tuple(notes))
 
 
-def _with_weights(
+def _that_can_run(
     experiments: Sequence[Experiment], untrained: bool
 ) -> tuple[list[Experiment], tuple[ExperimentOutcome, ...]]:
-    """The experiments whose networks have their weights here, and the others with the reason.
+    """The experiments whose networks have weights here and whose heads their packages; the others with the reason.
 
     Raises:
-        WeightsMissingError: no experiment could run; the message is that of the first.
+        AffstoreError: no experiment could run; the message is that of the first.
     """
-    folder, faults = default_folder(), dict[str, WeightsError]()
+    folder, faults = default_folder(), dict[str, AffstoreError]()
     for name in extractors_of(experiments):
         try:
             resolve_weights(folder, spec_of(name).weights, untrained=untrained)
@@ -85,7 +85,12 @@ def _with_weights(
     return [one for one in experiments if one.name not in lacking], refused
 
 
-def _fault(experiment: Experiment, faults: Mapping[str, WeightsError]) -> WeightsError | None:
+def _fault(experiment: Experiment, faults: Mapping[str, AffstoreError]) -> AffstoreError | None:
+    try:
+        for head in experiment.heads:
+            require_extra(kind_of(head.head).extra, f"The experiment '{experiment.name}'")
+    except SpecError as error:
+        return error
     names = [part.extractor for head in experiment.heads for part in head.inputs]
     return next((faults[name] for name in names if name in faults), None)
 

@@ -13,7 +13,9 @@ import numpy as np
 import pytest
 from skimage.data import astronaut
 
+from affstore import FeatureStore
 from affstore.flows.runners.base import RunnerSpec
+from affstore.store.contract import extras
 from affstore.store.contract.errors import SpecError
 from affstore.store.contract.extras import EXTRAS, require_extra
 
@@ -89,7 +91,7 @@ def test_a_run_with_a_perceptron_says_which_extra_to_install(core_only, extracte
     codes, errors = run(["run", "run.yaml"])
     assert codes == "[2]"
     assert errors.splitlines()[-1:] == [
-        "affstore: The head 'expressions' needs tensorflow, matplotlib, not installed here. In affstore's folder, "
+        "affstore: The report of experiments needs tensorflow, matplotlib, not installed here. In affstore's folder, "
         "type `pip install -c requirements.lock -e '.[heads]'`."
     ]
 
@@ -131,3 +133,18 @@ def test_a_script_in_a_folder_with_models_and_tasks_of_its_own_uses_both(tmp_pat
     )
     done = subprocess.run([sys.executable, script], cwd=tmp_path, capture_output=True, text=True)
     assert done.stdout.count("the script has its own") == 4, done.stderr
+
+
+def test_an_experiment_whose_package_is_missing_says_so_and_the_others_run(monkeypatch):
+    from affstore.flows.config.run_config import checked
+    from affstore.flows.runnable import runnable
+
+    monkeypatch.setattr(extras, "_missing", lambda package: package == "lightautoml")
+    common = {"task": "expr", "inputs": [EXTRACTOR]}
+    heads = [{"name": "mine", **common, "head": "mlp"}, {"name": "theirs", **common, "head": "lightautoml"}]
+    config = checked({"store": "memory:extras", "weights": "untrained", "experiments": heads}, "test")
+    found = runnable(config, FeatureStore.create(config.store))
+    assert [one.name for one in found.experiments] == ["mine"]
+    (refused,) = found.refused
+    assert refused.row.name == "theirs"
+    assert refused.reason.startswith("The experiment 'theirs' needs lightautoml, not installed here.")
