@@ -34,12 +34,12 @@ class Part:
     """Validation frames of a task.
 
     Attributes:
-        judging: what is done to them.
+        evaluation: what is done to them.
         videos: how many.
         frames: of all of them.
     """
 
-    judging: EvaluationSpec
+    evaluation: EvaluationSpec
     videos: int
     frames: int
 
@@ -66,7 +66,7 @@ def lengths(part: Part, table: Path) -> list[int]:
 def drawn(part: Part, table: Path) -> list[EvaluationVideo]:
     """Scores that know something of labels that last a while."""
     random = np.random.default_rng(1)
-    space = task_space(part.judging.task)
+    space = task_space(part.evaluation.task)
     columns = space.columns
     videos = []
     for number, frames in enumerate(lengths(part, table)):
@@ -79,16 +79,16 @@ def drawn(part: Part, table: Path) -> list[EvaluationVideo]:
     return videos
 
 
-def ours(judging: EvaluationSpec, videos: Sequence[EvaluationVideo]) -> float:
-    return evaluate(judging, choose(judging, videos, search=False), videos).value
+def ours(evaluation: EvaluationSpec, videos: Sequence[EvaluationVideo]) -> float:
+    return evaluate(evaluation, choose(evaluation, videos, search=False), videos).value
 
 
-def plain(judging: EvaluationSpec, videos: Sequence[EvaluationVideo]) -> float:
+def plain(evaluation: EvaluationSpec, videos: Sequence[EvaluationVideo]) -> float:
     """The notebooks' way."""
-    delta = int(judging.smooth_frames.value or 0)
+    delta = int(evaluation.smooth_frames.value or 0)
     smoothed = np.concatenate([smooth(video.outputs["head"], delta) for video in videos])
     value = np.concatenate([video.value for video in videos])
-    if judging.task == "expr":
+    if evaluation.task == "expr":
         return float(f1_score(value[:, 0], smoothed.argmax(axis=1), average="macro", zero_division=0.0))
     raw = np.concatenate([video.outputs["head"] for video in videos])
     found = []
@@ -105,11 +105,11 @@ def smooth(values: np.ndarray, delta: int) -> np.ndarray:
 
 def timed(
     way: Callable[[EvaluationSpec, Sequence[EvaluationVideo]], float],
-    judging: EvaluationSpec,
+    evaluation: EvaluationSpec,
     videos: Sequence[EvaluationVideo],
 ) -> tuple[float, Spent]:
     said: list[float] = []
-    took = spent(lambda: said.append(way(judging, videos)))
+    took = spent(lambda: said.append(way(evaluation, videos)))
     return said[0], took
 
 
@@ -121,17 +121,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     asked = parser.parse_args(arguments)
     rows, total_s = [], 0.0
     for part in PARTS:
-        fewer = Part(part.judging, part.videos, max(part.videos, int(part.frames * asked.share)))
+        fewer = Part(part.evaluation, part.videos, max(part.videos, int(part.frames * asked.share)))
         videos = drawn(fewer, asked.lengths)
-        values, took = zip(*(timed(ours, part.judging, videos) for _ in range(asked.rounds)), strict=True)
-        expected, loop = timed(plain, part.judging, videos)
+        values, took = zip(*(timed(ours, part.evaluation, videos) for _ in range(asked.rounds)), strict=True)
+        expected, loop = timed(plain, part.evaluation, videos)
         if not np.allclose(values, expected, atol=1e-4):
-            raise SystemExit(f"Ours says {values[0]}, scikit-learn {expected}, for the task '{part.judging.task}'.")
+            raise SystemExit(f"Ours says {values[0]}, scikit-learn {expected}, for the task '{part.evaluation.task}'.")
         one = typical(took)
         total_s += one.wall_s
-        shape = f"{fewer.frames:,} × {len(task_space(part.judging.task))}"
+        shape = f"{fewer.frames:,} × {len(task_space(part.evaluation.task))}"
         times = (f"{one.wall_s:.2f} s", f"{one.cpu_s:.2f} s", f"{loop.wall_s:.1f} s", f"{loop.wall_s / one.wall_s:.0f}")
-        rows.append((part.judging.task, shape, *times))
+        rows.append((part.evaluation.task, shape, *times))
     found = "the lengths of Aff-Wild2's videos" if asked.lengths.is_file() else "lengths by lot"
     print(f"Median of {asked.rounds} rounds, {found}. Together {total_s:.2f} s; the bar is {BAR_S:.0f} s.")
     print_table(("task", "frames", "wall", "processor", "plain loop", "times as fast"), rows)

@@ -110,7 +110,9 @@ def _published(
 ) -> tuple[tuple[Path, ...], str]:
     """Keep the predictions of a user's experiments and of those on the test set, and write what is asked for."""
     context, to = request.context, request.publish
-    kept = [one for one in experiments if one.shown and (not one.row.source or one.row.files or _whole(to))]
+    kept = [
+        one for one in experiments if one.results and (not one.experiment.source or one.experiment.files or _whole(to))
+    ]
     if not kept:
         return (), ""
     stages.did(predict_experiments(context, kept))
@@ -118,7 +120,7 @@ def _published(
         outcomes, published, tag = publish(context, kept, to)
         stages.did(outcomes)
         return published, tag
-    files = [one for one in kept if one.row.files]
+    files = [one for one in kept if one.experiment.files]
     if not files:
         return (), ""
     folder = request.report_folder / "files"

@@ -1,4 +1,4 @@
-"""A row of a table of the papers: heads, how their outputs become one, and the number that the paper gives."""
+"""An experiment: heads, how their outputs become one, and, of one of the papers, the number that it gives."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Sweep:
     """A figure's curve: the measure as one number changes.
 
     Attributes:
-        of: `smooth_frames`, or `threshold` of the row's `ConfidenceGate`.
+        of: `smooth_frames`, or `threshold` of the experiment's `ConfidenceGate`.
         values: that number's.
         measure: what is drawn: the headline if empty, else one of what it is the mean of, as `CCC valence`.
     """
@@ -42,14 +42,14 @@ class Sweep:
 
 @dataclass(frozen=True, slots=True)
 class Experiment:
-    """A method that a table of the papers names.
+    """Heads, how their outputs become one, post-processing; a user's own, or one that a table of the papers names.
 
     Attributes:
         name: `abaw6/table5/emotieffnet-smoothed`.
         title: as the paper's table has it.
         source: `ABAW6 Table 5`.
         task: the name of what it predicts: `expr`, `au`, `va`, or a user's label space.
-        heads: everything that is trained for it; rows that name equal heads share them.
+        heads: everything that is trained for it; experiments that name equal heads share them.
         method: how their outputs become one.
         smooth_frames: half a window of the box filter, applied to what each head says.
         thresholds: of units: `half` for .5 each, `tuned` for the best of each on the frames that choose, or the
@@ -64,8 +64,8 @@ class Experiment:
         paper: measure to the paper's number: `macro F1`, `accuracy`, `mean F1`, `CCC valence`, `CCC arousal`,
             `mean CCC`; with `test` before it where the challenge's server said it of the test set.
         paper_curve: x to y of a figure's curve, as far as the papers' code prints it.
-        sweep: of a figure; None for a table's row.
-        files: whether the challenge's file is written (rows of the test set).
+        sweep: of a figure; None for an experiment of a table.
+        files: whether the challenge's file is written (experiments on the test set).
         status: `published`, or `notebook` for what the papers' code computes and no table has.
         note: where paper and code disagree: which is the default here, and why.
     """
@@ -92,9 +92,13 @@ class Experiment:
 
     def __post_init__(self) -> None:
         if any(head.task != self.task for head in self.heads):
-            raise SpecError(f"Row '{self.name}' is of the task '{self.task}', and one of its heads is of another.")
+            raise SpecError(
+                f"The experiment '{self.name}' is of the task '{self.task}', and one of its heads is of another."
+            )
         if self.requires and any(head.faces for head in self.heads):
-            raise SpecError(f"Row '{self.name}' has a head that sees faces; only one of sound alone `requires` some.")
+            raise SpecError(
+                f"The experiment '{self.name}' has a head that sees faces; only one of sound alone `requires` some."
+            )
 
     @property
     def space(self) -> LabelSpace:
@@ -107,7 +111,7 @@ class Experiment:
         return self.name.replace("/", ".")
 
     @property
-    def judging(self) -> EvaluationSpec:
+    def evaluation(self) -> EvaluationSpec:
         """What of it the arithmetic needs."""
         return EvaluationSpec(
             self.heads[0].head.task if self.heads else self.task,
@@ -122,7 +126,7 @@ class Experiment:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SubjectPrediction:
-    """A validation video (more exactly: a subject of one) as a row predicts it.
+    """A validation video (more exactly: a subject of one) as an experiment predicts it.
 
     Attributes:
         name: as Aff-Wild2 writes it, with the subject.
@@ -141,40 +145,40 @@ class SubjectPrediction:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ExperimentResult:
-    """A row's result under one protocol, with all that its figures are drawn from.
+    """An experiment's result under one protocol, with all that its figures are drawn from.
 
     Attributes:
-        row: whose.
+        experiment: whose.
         protocol: under which.
         scores: on the validation videos.
         interval: 95 %, of the headline, by drawing whole videos with replacement.
         chosen: what was tuned or given: `smooth_frames`, `thresholds`, `weight`, `threshold`, `epochs` …
         videos: as predicted.
-        curve: of a row with a sweep, x to its measure; empty else.
-        seen: whether the validation videos were trained on, so that the number says nothing.
+        curve: of an experiment with a sweep, x to its measure; empty else.
+        trained_on: whether the validation videos were trained on, so that the number says nothing.
         provenance: of the least trusted network on the way; None without any.
-        settled: what was chosen, for the arithmetic.
+        tuned: what was chosen, for the arithmetic.
         by_chance: what the best constant answer scores by the headline; None where that is not known.
     """
 
-    row: Experiment
+    experiment: Experiment
     protocol: Protocol
     scores: Scores
     interval: tuple[float, float]
     chosen: Mapping[str, Any]
     videos: tuple[SubjectPrediction, ...]
     curve: Mapping[float, float] = field(default_factory=dict)
-    seen: bool = False
+    trained_on: bool = False
     provenance: Provenance | None = None
-    settled: TunedParameters = field(default_factory=lambda: TunedParameters(HeadOutput(""), 0, None))
+    tuned: TunedParameters = field(default_factory=lambda: TunedParameters(HeadOutput(""), 0, None))
     by_chance: float | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ExperimentOutcome:
-    """What became of a row: its results by protocol, or why there are none."""
+    """What became of an experiment: its results by protocol, or why there are none."""
 
-    row: Experiment
+    experiment: Experiment
     status: Literal["done", "cached", "failed"]
     reason: str = ""
-    shown: tuple[ExperimentResult, ...] = ()
+    results: tuple[ExperimentResult, ...] = ()

@@ -42,6 +42,6 @@ def test_lengths_add_up(scoring, tmp_path):
 
 
 def test_another_number_than_scikit_learns_stops_it(scoring, monkeypatch, tmp_path):
-    monkeypatch.setattr(scoring, "plain", lambda judging, videos: 0.123)
+    monkeypatch.setattr(scoring, "plain", lambda evaluation, videos: 0.123)
     with pytest.raises(SystemExit, match=r"scikit-learn 0\.123"):
         scoring.main(("--rounds", "1", "--share", "0.001", "--lengths", str(tmp_path / "none.csv")))

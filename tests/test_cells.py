@@ -315,10 +315,10 @@ def both(row):
 def test_a_row_decides_what_its_cell_decides(rows, name):
     row, cell = rows[name], CELLS[name]
     videos, judged = both(row)
-    chosen = choose(row.judging, judged, search=False)
+    chosen = choose(row.evaluation, judged, search=False)
     expected, said, kept = score_of(row.task, cell, videos, cell.delta)
-    scores = evaluate(row.judging, chosen, judged)
-    ours = np.concatenate([predict_video(row.judging, chosen, one)[1][one.known.all(axis=1)] for one in judged])
+    scores = evaluate(row.evaluation, chosen, judged)
+    ours = np.concatenate([predict_video(row.evaluation, chosen, one)[1][one.known.all(axis=1)] for one in judged])
     if row.task == "va":
         np.testing.assert_allclose(ours, said, atol=1e-5)
     elif row.task == "au":
@@ -333,8 +333,8 @@ def test_a_row_decides_what_its_cell_decides(rows, name):
 def test_a_figure_s_curve_is_its_cell_s_at_every_point(rows, name):
     row, cell = rows[name], CURVES[name]
     videos, judged = both(row)
-    chosen = choose(row.judging, judged, search=False)
-    curve = kernel_curve(row.judging, chosen, judged, row.sweep.values, row.sweep.measure)
+    chosen = choose(row.evaluation, judged, search=False)
+    curve = kernel_curve(row.evaluation, chosen, judged, row.sweep.values, row.sweep.measure)
     for delta, value in curve.items():
         expected, _, _ = score_of(row.task, cell, videos, int(delta), row.sweep.measure)
         assert value == pytest.approx(expected, abs=1e-5), delta
@@ -344,8 +344,8 @@ def test_a_figure_s_curve_is_its_cell_s_at_every_point(rows, name):
 def test_a_curve_over_the_threshold_is_its_cell_s_at_every_point(rows, name):
     row = rows[name]
     videos, judged = both(row)
-    chosen = choose(row.judging, judged, search=False)
-    curve = threshold_curve(row.judging, chosen, judged, row.sweep.values)
+    chosen = choose(row.evaluation, judged, search=False)
+    curve = threshold_curve(row.evaluation, chosen, judged, row.sweep.values)
     for t, value in curve.items():
         cell = Cell(threshold(t), THRESHOLDS[name], after=True)
         expected, _, _ = score_of("expr", cell, videos, cell.delta)
@@ -369,7 +369,7 @@ def test_every_rule_of_a_row_makes_a_difference(rows, change):
     _, judged = both(row)
     scores = [
         evaluate(asked, choose(asked, judged, search=False), judged)
-        for asked in (row.judging, replace(row.judging, **change))
+        for asked in (row.evaluation, replace(row.evaluation, **change))
     ]
     assert scores[0].value != scores[1].value
     assert scores[0].frames == scores[1].frames

@@ -139,7 +139,7 @@ def test_figures_of_a_protocol_that_is_no_longer_run_are_gone(tmp_path):
 
 def test_the_table_has_ours_the_papers_and_the_difference(tmp_path):
     outcome = make_outcome("expr", ("papers", "honest"))
-    value = outcome.shown[0].scores.value
+    value = outcome.results[0].scores.value
     page = written(tmp_path, outcome)
     assert page.count(f"{value:.3f} <small>[{value - 0.04:.3f}, {value + 0.05:.3f}]</small>") == 2
     assert '<td class="number">0.433</td>' in page
@@ -176,10 +176,10 @@ def test_a_row_that_failed_under_one_protocol_shows_the_other(tmp_path):
 def test_confusion_counts_stand_in_the_page(tmp_path):
     outcome = make_outcome("expr")
     page = written(tmp_path, outcome)
-    known = [video.known[:, 0] for video in outcome.shown[0].videos]
+    known = [video.known[:, 0] for video in outcome.results[0].videos]
     value, label = (
         np.concatenate(
-            [getattr(video, part)[rows, 0] for video, rows in zip(outcome.shown[0].videos, known, strict=True)]
+            [getattr(video, part)[rows, 0] for video, rows in zip(outcome.results[0].videos, known, strict=True)]
         )
         for part in ("value", "label")
     )
@@ -231,15 +231,15 @@ def test_of_an_unnamed_corpus_the_page_says_what_comparing_needs(tmp_path):
 @pytest.mark.parametrize("provenance", ["untrained", "unofficial"])
 def test_one_network_on_the_way_without_the_published_weights_is_enough_for_the_notice(tmp_path, provenance):
     outcome = make_outcome()
-    outcome = replace(outcome, shown=(replace(outcome.shown[0], provenance=provenance),))
+    outcome = replace(outcome, results=(replace(outcome.results[0], provenance=provenance),))
     assert "Weights differ from the papers&#39;" in written(tmp_path, outcome)
 
 
 def test_numbers_seen_in_training_and_of_the_test_set_have_no_difference(tmp_path):
     outcome = make_outcome("expr", files=True)
-    outcome = replace(outcome, shown=(replace(outcome.shown[0], seen=True),))
+    outcome = replace(outcome, results=(replace(outcome.results[0], trained_on=True),))
     page = written(tmp_path, outcome)
-    assert f"{outcome.shown[0].scores.value:.3f} †" in page
+    assert f"{outcome.results[0].scores.value:.3f} †" in page
     assert "0.433 (test set)</td>" in page
     assert not re.search(r"<td class=\"number\">[+−]0", page)
     assert "the number says nothing" in page
@@ -247,8 +247,8 @@ def test_numbers_seen_in_training_and_of_the_test_set_have_no_difference(tmp_pat
 
 def test_our_curve_stands_beside_the_papers(tmp_path):
     outcome = make_outcome("expr", sweep=Sweep("smooth_frames", (0, 25, 50)), paper_curve={0: 0.3, 25: 0.35, 50: 0.37})
-    shown = replace(outcome.shown[0], curve={0: 0.31, 25: 0.36, 50: 0.34})
-    page = written(tmp_path, replace(outcome, shown=(shown,)))
+    shown = replace(outcome.results[0], curve={0: 0.31, 25: 0.36, 50: 0.34})
+    page = written(tmp_path, replace(outcome, results=(shown,)))
     [(image, _, alt)] = [one for one in images(page) if one[2].startswith("Curve")]
     assert "0.360 at 25" in alt
     assert {"#333333", "#0072B2"} <= set(near_palette(image))
@@ -296,8 +296,8 @@ def test_no_row_at_all_is_a_page_too(tmp_path):
 
 def test_a_result_that_is_no_number_is_a_dash(tmp_path):
     outcome = make_outcome("va")
-    shown = replace(outcome.shown[0], scores=Scores("mean CCC", float("nan"), {}, 0), interval=(float("nan"),) * 2)
-    assert "– <small>[–, –]</small>" in written(tmp_path, replace(outcome, shown=(shown,)))
+    shown = replace(outcome.results[0], scores=Scores("mean CCC", float("nan"), {}, 0), interval=(float("nan"),) * 2)
+    assert "– <small>[–, –]</small>" in written(tmp_path, replace(outcome, results=(shown,)))
 
 
 @given(

@@ -121,16 +121,16 @@ def done(server, rows, corpus, tmp_path_factory):
 
 def test_every_row_ends_with_a_number_and_a_record(done):
     first, _ = done
-    assert {row.row.name: row.reason for row in first.experiments if row.status == "failed"} == {}
+    assert {row.experiment.name: row.reason for row in first.experiments if row.status == "failed"} == {}
     store = FeatureStore(first.request.context.store_url)
     results = {record.address.producer: record for record in store.records("result")}
     both = {f"{row}@{protocol}" for row in ("expr", "au", "sequence") for protocol in ("papers", "honest")}
     assert set(results) == both | {"everything@papers"}
     for row in first.experiments:
-        for shown in row.shown:
+        for shown in row.results:
             low, high = shown.interval
             assert 0 <= low <= high <= 1
-            held = results[f"{row.row.producer}@{shown.protocol}"]
+            held = results[f"{row.experiment.producer}@{shown.protocol}"]
             assert held.attributes["scores"]["value"] == pytest.approx(shown.scores.value)
             assert held.provenance == "untrained"
             assert held.parents
@@ -138,8 +138,8 @@ def test_every_row_ends_with_a_number_and_a_record(done):
 
 def test_the_papers_numbers_are_taken_and_the_honest_ones_are_searched(done):
     first, _ = done
-    (row,) = [row for row in first.experiments if row.row.name == "expr"]
-    papers, honest = row.shown
+    (row,) = [row for row in first.experiments if row.experiment.name == "expr"]
+    papers, honest = row.results
     assert (papers.chosen["smooth_frames"], papers.chosen["threshold"], papers.chosen["weight"]) == (5, 0.8, 0.7)
     assert honest.chosen["smooth_frames"] in (0, 5)
     assert honest.chosen["weight"] in (0.5, 0.7, 0.9)
@@ -171,8 +171,8 @@ def test_a_second_run_computes_nothing(done):
     first, again = done
     assert {outcome.status for outcome in again.outcomes if outcome.stage != "publish"} == {"cached"}
     assert {row.status for row in again.experiments} == {"cached"}
-    assert [row.shown[0].scores.value for row in again.experiments] == [
-        row.shown[0].scores.value for row in first.experiments
+    assert [row.results[0].scores.value for row in again.experiments] == [
+        row.results[0].scores.value for row in first.experiments
     ]
 
 
@@ -182,9 +182,9 @@ def test_a_row_of_the_test_set_writes_the_challenge_file_and_says_that_its_numbe
     listed, values = read_submission(path, "va")
     assert set(listed.videos) == {"video91"}
     assert np.isfinite(values).all()
-    (row,) = [row for row in first.experiments if row.row.files]
-    assert row.shown[0].seen
-    assert [one.protocol for one in row.shown] == ["papers"]
+    (row,) = [row for row in first.experiments if row.experiment.files]
+    assert row.results[0].trained_on
+    assert [one.protocol for one in row.results] == ["papers"]
 
 
 def test_faces_of_folders_that_are_not_there_are_cut_from_the_videos_and_that_is_said(done):
@@ -236,7 +236,7 @@ def test_a_row_whose_weights_are_missing_says_which_and_stops_no_other(shared, t
     request = asked(tmp_path / "store", both, **fields)
     assert [one.name for one in request.experiments] == ["abaw6/table5/emotieffnet"]
     (refused,) = request.refused
-    assert refused.row.name == "abaw6/table5/mt-emotieffnet"
+    assert refused.experiment.name == "abaw6/table5/mt-emotieffnet"
     assert "enet_b0_8_va_mtl" in refused.reason
 
 

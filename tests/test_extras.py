@@ -146,5 +146,5 @@ def test_an_experiment_whose_package_is_missing_says_so_and_the_others_run(monke
     found = runnable(config, FeatureStore.create(config.store))
     assert [one.name for one in found.experiments] == ["mine"]
     (refused,) = found.refused
-    assert refused.row.name == "theirs"
+    assert refused.experiment.name == "theirs"
     assert refused.reason.startswith("The experiment 'theirs' needs lightautoml, not installed here.")

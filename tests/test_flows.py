@@ -244,7 +244,7 @@ def pipeline(server, corpus):
 def test_the_pipeline_ends_with_published_predictions_and_a_tag(pipeline):
     result, store = pipeline
     assert result.exit_code == 0
-    assert {one.row.name for one in result.experiments if one.shown} == {"expr-mlp", "au-mlp", "va-mlp"}
+    assert {one.experiment.name for one in result.experiments if one.results} == {"expr-mlp", "au-mlp", "va-mlp"}
     assert store.tags() == {result.tag: store.snapshot}
     names = {path.name for path in result.published}
     assert names == {"expr-mlp.txt", "au-mlp.txt", "va-mlp.txt", "expr-mlp.parquet", "au-mlp.parquet", "va-mlp.parquet"}

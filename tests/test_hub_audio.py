@@ -16,7 +16,7 @@ import transformers as hf
 
 from affstore.flows.cli import call
 from affstore.models.extractors import registry
-from affstore.models.extractors.audio import hf_hub
+from affstore.models.extractors.audio import hf_clock, hf_hub
 from affstore.models.extractors.untrained import resolve_weights
 from affstore.models.weights.calibration_sounds import sounds
 from affstore.models.weights.folder import default_folder
@@ -51,9 +51,9 @@ MODELS = {
     "ast": (hf.ASTModel, hf.ASTConfig(**AST), hf.ASTFeatureExtractor(max_length=312, num_mel_bins=32)),
 }
 CLOCKS = {
-    "w2v-bert": hf_hub.Clock(320, 0, 560, hears=560),
-    "whisper": hf_hub.Clock(320, -519, 520, steps=200),
-    "ast": hf_hub.Clock(1600, 0, 2800, steps=30),
+    "w2v-bert": hf_clock.Clock(320, 0, 560, hears=560),
+    "whisper": hf_clock.Clock(320, -519, 520, steps=200),
+    "ast": hf_clock.Clock(1600, 0, 2800, steps=30),
 }
 QUICK = ("wavlm", "w2v-bert", "ast")
 EVERY = [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in MODELS]
@@ -122,7 +122,9 @@ def test_an_embedding_is_transformers_own_to_the_bit(saved, name):
         kept = min(len(wanted), len(ours))
         np.testing.assert_array_equal(ours[:kept], wanted[:kept], err_msg=layer)
     spec = registry.spec_of(f"hf-audio/test/{name}")
-    assert hf_hub.kept(spec.name, default_folder().root).clock == CLOCKS.get(name, hf_hub.Clock(320, 0, 400, hears=400))
+    assert hf_hub.kept(spec.name, default_folder().root).clock == CLOCKS.get(
+        name, hf_clock.Clock(320, 0, 400, hears=400)
+    )
     assert resolve_weights(default_folder(), spec.weights).trained
 
 

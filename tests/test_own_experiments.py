@@ -114,13 +114,13 @@ def done(tmp_path_factory):
 def test_each_has_a_number_an_interval_and_what_chance_gives_under_both_protocols(done):
     result, _ = done
     assert [o.reason for o in result.outcomes if o.status == "failed"] == []
-    assert [one.row.name for one in result.experiments] == ["short", "blended"]
+    assert [one.experiment.name for one in result.experiments] == ["short", "blended"]
     for one in result.experiments:
-        assert [found.protocol for found in one.shown] == ["papers", "honest"]
-        for found in one.shown:
+        assert [found.protocol for found in one.results] == ["papers", "honest"]
+        for found in one.results:
             assert found.interval[0] <= found.scores.value <= found.interval[1]
             assert found.by_chance < found.scores.value
-    assert result.experiments[1].shown[0].chosen["weight"] in (0.2, 0.8)
+    assert result.experiments[1].results[0].chosen["weight"] in (0.2, 0.8)
 
 
 def test_predictions_are_published_with_challenge_files_a_tag_and_a_report(done):
@@ -143,5 +143,5 @@ def test_predictions_are_published_with_challenge_files_a_tag_and_a_report(done)
 def test_a_second_run_computes_nothing_and_says_the_same(done):
     first, again = done
     assert {(o.stage, o.status) for o in again.outcomes if o.status != "cached"} == set()
-    assert [one.shown[0].scores for one in again.experiments] == [one.shown[0].scores for one in first.experiments]
+    assert [one.results[0].scores for one in again.experiments] == [one.results[0].scores for one in first.experiments]
     assert (again.snapshot, again.tag) == (first.snapshot, first.tag)

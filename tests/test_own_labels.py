@@ -20,7 +20,6 @@ from affstore.models.demo.takes import Take
 from affstore.models.heads.splits import Folds
 from affstore.store.contract.labels import space_of
 from affstore.store.contract.records import Address
-from affstore.store.engine.reading import label_spaces
 from affstore.tasks.evaluation.experiment_scores import result_artifact
 from affstore.tasks.experiments import ExperimentOutcome
 
@@ -91,7 +90,8 @@ def done(tmp_path_factory):
 
 def test_tables_beside_videos_become_labels_of_the_user_s_space(done):
     _, store, _ = done
-    assert label_spaces(store) == {name: space_of(name, written) for name, written in SPACES.items()}
+    own = {r.address.producer: space_of(r.address.producer, r.attributes["space"]) for r in store.records("label")}
+    assert own == {name: space_of(name, written) for name, written in SPACES.items()}
     record = store.get(Address("label", "emotions", "talk", "main"))
     labels = store.read(record.address)
     count = len(labels["value"])
@@ -142,13 +142,13 @@ def test_figures_have_all_classes_and_all_dimensions(done):
     for row in read_config(config).experiments:
         (head,) = row.heads
         _, shown = result_artifact(store, row, "papers", Folds(2))
-        pictures = {one.name: one for one in pictures_of(ExperimentOutcome(row, "done", shown=(shown,)))}
+        pictures = {one.name: one for one in pictures_of(ExperimentOutcome(row, "done", results=(shown,)))}
         drawn = {"emotions": "papers-confusion", "dimensions": "papers-agreement"}[row.task]
         assert {drawn, "papers-timeline-only"} <= set(pictures)
         assert ("f1" in pictures) == (row.task == "emotions")
         assert all(name in pictures["f1" if "f1" in pictures else drawn].alt for name in head.space.names)
         assert np.isfinite(list(shown.scores.details.values())).all()
-        folded = dict(section(ExperimentOutcome(row, "done", shown=(shown,)), ()).folded)
+        folded = dict(section(ExperimentOutcome(row, "done", results=(shown,)), ()).folded)
         measures = folded["All measures, papers' protocol"]
         assert [line[0].text for line in measures.rows] == ["all", *head.space.names]
         wanted = {"emotions": {"F1", "weighted F1"}, "dimensions": {"CCC", "PCC", "MAE", "RMSE"}}[row.task]

@@ -123,16 +123,16 @@ def test_a_challenge_s_file_goes_to_the_end_whatever_ends_a_validation_video(tmp
     store = stored(tmp_path, FACES, source("test", FRAMES), face("test", seen), face("one", seen), face("other", seen))
     store = commit(store, *(prediction(one, "test", seen, 70 + k) for k, one in enumerate(FACES.heads)))
     _, shown = scored(store, FACES)
-    found = {one.address.video: one for one in experiment_predictions(store, FACES, shown.settled)}
+    found = {one.address.video: one for one in experiment_predictions(store, FACES, shown.tuned)}
     assert set(found) == {"one", "other", "test"}
     ended = replace(FACES, smooth_over="own", after_last_face="repeat")
-    repeated = next(one for one in experiment_predictions(store, ended, shown.settled) if one.address.video == "test")
+    repeated = next(one for one in experiment_predictions(store, ended, shown.tuned) if one.address.video == "test")
     np.testing.assert_array_equal(found["test"].arrays["smoothed"], repeated.arrays["smoothed"])
     smoothed = found["test"].arrays["smoothed"]
     assert (smoothed[-1] != smoothed[-2]).any()  # the window still moves over the repeated rows
     store = commit(store, *found.values())
     path = tmp_path / "file.txt"
-    write_experiment_file(store, replace(FACES, files=True), shown.settled, path, None)
+    write_experiment_file(store, replace(FACES, files=True), shown.tuned, path, None)
     listed, values = read_submission(path, "expr")
     assert set(listed.videos) == {"test"}
     assert len(values) == FRAMES

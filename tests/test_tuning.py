@@ -78,29 +78,29 @@ def searched(value=None, grid=TENTHS):
 
 def test_a_planted_kernel_is_found():
     videos = va_videos(lambda said: box_smooth(said["mlp"], 7))
-    judging = EvaluationSpec("va", HeadOutput("mlp"), searched(grid=(0, 3, 5, 7, 10, 25)))
-    chosen = choose(judging, videos, search=False)
+    evaluation = EvaluationSpec("va", HeadOutput("mlp"), searched(grid=(0, 3, 5, 7, 10, 25)))
+    chosen = choose(evaluation, videos, search=False)
     assert chosen.smooth_frames == 7
-    assert evaluate(judging, chosen, videos).value == pytest.approx(1, abs=1e-6)
+    assert evaluate(evaluation, chosen, videos).value == pytest.approx(1, abs=1e-6)
 
 
 def test_a_planted_weight_is_found_in_numbers_and_in_classes():
     method = Blend(HeadOutput("mlp"), HeadOutput("lama"), searched())
     mixed = va_videos(lambda said: np.float32(0.3) * said["mlp"] + np.float32(0.7) * said["lama"])
-    assert choose(EvaluationSpec("va", method), mixed, search=True).said == {"smooth_frames": 0, "weight": 0.3}
+    assert choose(EvaluationSpec("va", method), mixed, search=True).as_dict() == {"smooth_frames": 0, "weight": 0.3}
 
     videos = [
         replace(video, value=(0.3 * video.outputs["mlp"] + 0.7 * video.outputs["own"]).argmax(axis=1)[:, None])
         for video in expr_videos(lengths=(4000,))
     ]
     method = Blend(HeadOutput("mlp"), HeadOutput("own"), searched())
-    assert choose(EvaluationSpec("expr", method), videos, search=True).said["weight"] == 0.3
+    assert choose(EvaluationSpec("expr", method), videos, search=True).as_dict()["weight"] == 0.3
 
 
 def test_two_planted_weights_are_found_together():
     method = Blend(Blend(HeadOutput("mlp"), HeadOutput("lama"), searched()), HeadOutput("mlp"), searched())
     videos = va_videos(lambda said: np.float32(0.44) * said["mlp"] + np.float32(0.56) * said["lama"])
-    assert choose(EvaluationSpec("va", method), videos, search=True).said == {
+    assert choose(EvaluationSpec("va", method), videos, search=True).as_dict() == {
         "smooth_frames": 0,
         "weight": 0.7,
         "weight_2": 0.2,
@@ -110,11 +110,11 @@ def test_two_planted_weights_are_found_together():
 def test_planted_thresholds_are_found():
     planted = tuple(float(t) for t in np.random.default_rng(1).choice(GRID, 12))
     videos = au_videos(planted)
-    judging = EvaluationSpec("au", HeadOutput("mlp"), thresholds="tuned")
-    chosen = choose(judging, videos, search=False)
+    evaluation = EvaluationSpec("au", HeadOutput("mlp"), thresholds="tuned")
+    chosen = choose(evaluation, videos, search=False)
     assert chosen.thresholds == planted
-    assert chosen.said["thresholds"] == list(planted)
-    assert evaluate(judging, chosen, videos).value == 1
+    assert chosen.as_dict()["thresholds"] == list(planted)
+    assert evaluate(evaluation, chosen, videos).value == 1
 
 
 def test_a_planted_threshold_of_the_rule_is_found():
@@ -123,9 +123,9 @@ def test_a_planted_threshold_of_the_rule_is_found():
     for video in expr_videos(lengths=(3000,), skill=2.0):
         _, said = predict_video(EvaluationSpec("expr", rule), TunedParameters(rule, 0, None), video)
         videos.append(replace(video, value=said))
-    judging = EvaluationSpec("expr", replace(rule, threshold=searched()))
-    assert choose(judging, videos, search=False).said["threshold"] == 0.6
-    curve = threshold_curve(judging, choose(judging, videos, search=False), videos, TENTHS)
+    evaluation = EvaluationSpec("expr", replace(rule, threshold=searched()))
+    assert choose(evaluation, videos, search=False).as_dict()["threshold"] == 0.6
+    curve = threshold_curve(evaluation, choose(evaluation, videos, search=False), videos, TENTHS)
     assert max(curve, key=curve.__getitem__) == 0.6
     assert curve[0.6] == 1
 
@@ -136,37 +136,37 @@ def test_a_planted_threshold_of_the_rule_is_found():
 def test_the_papers_values_are_taken_where_nothing_is_to_be_searched():
     method = Blend(HeadOutput("mlp"), HeadOutput("lama"), searched(0.8))
     videos = va_videos(lambda said: said["lama"])
-    judging = EvaluationSpec("va", method, searched(50, (0, 5, 50)))
-    assert choose(judging, videos, search=False).said == {"smooth_frames": 50, "weight": 0.8}
-    assert choose(judging, videos, search=True).said == {"smooth_frames": 0, "weight": 0.0}
+    evaluation = EvaluationSpec("va", method, searched(50, (0, 5, 50)))
+    assert choose(evaluation, videos, search=False).as_dict() == {"smooth_frames": 50, "weight": 0.8}
+    assert choose(evaluation, videos, search=True).as_dict() == {"smooth_frames": 0, "weight": 0.0}
 
 
 def test_the_papers_thresholds_are_given_up_when_all_is_searched_but_half_is_not():
     planted, papers = (0.3,) * 12, (0.7,) * 12
     videos = au_videos(planted)
-    judging = EvaluationSpec("au", HeadOutput("mlp"), thresholds=papers)
-    assert choose(judging, videos, search=False).thresholds == papers
-    assert choose(judging, videos, search=True).thresholds == planted
-    assert choose(replace(judging, thresholds="half"), videos, search=True).thresholds is None
+    evaluation = EvaluationSpec("au", HeadOutput("mlp"), thresholds=papers)
+    assert choose(evaluation, videos, search=False).thresholds == papers
+    assert choose(evaluation, videos, search=True).thresholds == planted
+    assert choose(replace(evaluation, thresholds="half"), videos, search=True).thresholds is None
 
 
 def test_of_equally_good_values_the_first_of_the_grid_is_taken():
     videos = va_videos(lambda said: said["mlp"])
     same = [replace(video, outputs={"mlp": video.outputs["mlp"], "lama": video.outputs["mlp"]}) for video in videos]
     method = Blend(HeadOutput("mlp"), HeadOutput("lama"), searched(grid=(0.5, 0.0, 1.0)))
-    assert choose(EvaluationSpec("va", method), same, search=True).said["weight"] == 0.5
+    assert choose(EvaluationSpec("va", method), same, search=True).as_dict()["weight"] == 0.5
 
 
 def test_weights_and_thresholds_are_tuned_unsmoothed_and_then_reused():
     videos = expr_videos(seed=3, lengths=(400, 300), skill=1.2)
     method = Blend(HeadOutput("mlp"), HeadOutput("own"), searched())
-    judging = EvaluationSpec("expr", method, searched(grid=(0, 2, 5)))
-    chosen = choose(judging, videos, search=True)
+    evaluation = EvaluationSpec("expr", method, searched(grid=(0, 2, 5)))
+    chosen = choose(evaluation, videos, search=True)
     unsmoothed = [
-        evaluate(judging, TunedParameters(with_values(method, {"weight": w}), 0, None), videos).value for w in TENTHS
+        evaluate(evaluation, TunedParameters(with_values(method, {"weight": w}), 0, None), videos).value for w in TENTHS
     ]
-    assert chosen.said["weight"] == TENTHS[int(np.argmax(unsmoothed))]
-    smoothed = [evaluate(judging, replace(chosen, smooth_frames=delta), videos).value for delta in (0, 2, 5)]
+    assert chosen.as_dict()["weight"] == TENTHS[int(np.argmax(unsmoothed))]
+    smoothed = [evaluate(evaluation, replace(chosen, smooth_frames=delta), videos).value for delta in (0, 2, 5)]
     assert chosen.smooth_frames == (0, 2, 5)[int(np.argmax(smoothed))]
     assert chosen.smooth_frames > 0
 
@@ -178,7 +178,7 @@ def test_weights_and_thresholds_are_tuned_unsmoothed_and_then_reused():
 def test_judging_is_smoothing_each_video_deciding_and_scoring_all_frames_together(delta, seed):
     videos = expr_videos(seed)
     rule = ConfidenceGate(HeadOutput("own"), HeadOutput("mlp"), SearchedValue(0.5, ()))
-    judging, chosen = EvaluationSpec("expr", rule), TunedParameters(rule, delta, None)
+    evaluation, chosen = EvaluationSpec("expr", rule), TunedParameters(rule, delta, None)
     truth, said = [], []
     for video in videos:
         smoothed = {
@@ -189,19 +189,19 @@ def test_judging_is_smoothing_each_video_deciding_and_scoring_all_frames_togethe
             own = smoothed["own"][i, :7]
             said.append(int(own.argmax()) if own.max() > np.float32(0.5) else int(smoothed["mlp"][i].argmax()))
             truth.append(int(video.value[i, 0]))
-    scores = evaluate(judging, chosen, videos)
+    scores = evaluate(evaluation, chosen, videos)
     expected = f1_score(truth, said, labels=range(8), average="macro", zero_division=0.0)
     assert scores.value == pytest.approx(expected, abs=1e-9)
     assert scores.frames == len(truth)
-    together = np.concatenate([predict_video(judging, chosen, video)[1][video.known] for video in videos])
+    together = np.concatenate([predict_video(evaluation, chosen, video)[1][video.known] for video in videos])
     assert together.tolist() == said
 
 
 def test_without_other_its_frames_are_left_out_and_it_is_never_said():
     videos = expr_videos(seed=4, lengths=(900, 500))
-    judging = EvaluationSpec("expr", HeadOutput("mlp"), without=("Other",))
-    chosen = choose(judging, videos, search=False)
-    scores = evaluate(judging, chosen, videos)
+    evaluation = EvaluationSpec("expr", HeadOutput("mlp"), without=("Other",))
+    chosen = choose(evaluation, videos, search=False)
+    scores = evaluate(evaluation, chosen, videos)
     rows = [video.known[:, 0] & (video.value[:, 0] != 7) for video in videos]
     truth = np.concatenate([video.value[row, 0] for video, row in zip(videos, rows, strict=True)])
     said = np.concatenate(
@@ -212,7 +212,7 @@ def test_without_other_its_frames_are_left_out_and_it_is_never_said():
     assert "F1 Other" not in scores.details
     assert len(scores.details) == 8
     assert scores.frames == len(truth)
-    assert all((predict_video(judging, chosen, video)[1] != 7).all() for video in videos)
+    assert all((predict_video(evaluation, chosen, video)[1] != 7).all() for video in videos)
 
 
 def test_a_frame_that_lacks_any_unit_is_dropped_as_in_the_papers():
@@ -237,12 +237,12 @@ def test_curves_are_what_judging_says_at_every_point():
     videos = expr_videos(seed=5)
     step = TwoStageOther(HeadOutput("mlp"), Blend(HeadOutput("own"), HeadOutput("mlp"), SearchedValue(0.1, ())))
     rule = ConfidenceGate(HeadOutput("own"), step, SearchedValue(0.5, ()))
-    judging, chosen = EvaluationSpec("expr", rule), TunedParameters(rule, 4, None)
-    kernels = kernel_curve(judging, chosen, videos, (0, 1, 4, 1000))
-    assert kernels == {d: evaluate(judging, replace(chosen, smooth_frames=d), videos).value for d in (0, 1, 4, 1000)}
-    thresholds = threshold_curve(judging, chosen, videos, TENTHS)
+    evaluation, chosen = EvaluationSpec("expr", rule), TunedParameters(rule, 4, None)
+    kernels = kernel_curve(evaluation, chosen, videos, (0, 1, 4, 1000))
+    assert kernels == {d: evaluate(evaluation, replace(chosen, smooth_frames=d), videos).value for d in (0, 1, 4, 1000)}
+    thresholds = threshold_curve(evaluation, chosen, videos, TENTHS)
     at = {t: replace(chosen, method=with_values(rule, {"threshold": t, "weight": 0.1})) for t in TENTHS}
-    assert thresholds == {t: evaluate(judging, one, videos).value for t, one in at.items()}
+    assert thresholds == {t: evaluate(evaluation, one, videos).value for t, one in at.items()}
     assert thresholds[0.5] == kernels[4]
     with pytest.raises(SpecError, match="one ConfidenceGate; found 0"):
         threshold_curve(EvaluationSpec("expr", HeadOutput("mlp")), AFTER_PAPERS, videos, TENTHS)
@@ -250,10 +250,10 @@ def test_curves_are_what_judging_says_at_every_point():
 
 def test_decisions_need_no_labels():
     (video,) = expr_videos(lengths=(30,))
-    judging = EvaluationSpec("expr", HeadOutput("mlp"))
+    evaluation = EvaluationSpec("expr", HeadOutput("mlp"))
     everywhere = np.ones(30, bool)
-    unlabelled = predict_labels(judging, AFTER_PAPERS, video.outputs, everywhere)
-    for known, unknown in zip(predict_video(judging, AFTER_PAPERS, video), unlabelled, strict=True):
+    unlabelled = predict_labels(evaluation, AFTER_PAPERS, video.outputs, everywhere)
+    for known, unknown in zip(predict_video(evaluation, AFTER_PAPERS, video), unlabelled, strict=True):
         np.testing.assert_array_equal(known, unknown)
 
 
@@ -262,32 +262,32 @@ def test_decisions_need_no_labels():
 
 def test_a_kernel_longer_than_a_video_is_its_mean():
     (video,) = expr_videos(lengths=(9,))
-    judging = EvaluationSpec("expr", HeadOutput("mlp"), SearchedValue(500, ()))
-    chosen = choose(judging, [video], search=False)
-    _, said = predict_video(judging, chosen, video)
+    evaluation = EvaluationSpec("expr", HeadOutput("mlp"), SearchedValue(500, ()))
+    chosen = choose(evaluation, [video], search=False)
+    _, said = predict_video(evaluation, chosen, video)
     mean = video.outputs["mlp"].mean(axis=0, dtype=np.float64)
     assert said[:, 0].tolist() == [int(mean.argmax())] * 9
-    assert evaluate(judging, chosen, [video]).frames == int(video.known.sum())
+    assert evaluate(evaluation, chosen, [video]).frames == int(video.known.sum())
 
 
 def test_one_class_only_can_be_judged_and_tuned():
     videos = [replace(video, value=np.zeros_like(video.value)) for video in expr_videos()]
-    judging = EvaluationSpec("expr", Blend(HeadOutput("mlp"), HeadOutput("own"), searched()), searched(grid=(0, 5)))
-    value = evaluate(judging, choose(judging, videos, search=True), videos).value
+    evaluation = EvaluationSpec("expr", Blend(HeadOutput("mlp"), HeadOutput("own"), searched()), searched(grid=(0, 5)))
+    value = evaluate(evaluation, choose(evaluation, videos, search=True), videos).value
     assert 0 < value <= 1 / 8
 
 
 def test_videos_without_labels_are_passed_over_and_no_label_at_all_is_an_error():
     videos = expr_videos()
-    judging = EvaluationSpec("expr", HeadOutput("mlp"), searched(grid=(0, 5)))
+    evaluation = EvaluationSpec("expr", HeadOutput("mlp"), searched(grid=(0, 5)))
     unknown = replace(videos[0], known=np.zeros_like(videos[0].known))
-    chosen = choose(judging, [unknown, *videos[1:]], search=True)
-    assert evaluate(judging, chosen, [unknown, *videos[1:]]) == evaluate(judging, chosen, videos[1:])
+    chosen = choose(evaluation, [unknown, *videos[1:]], search=True)
+    assert evaluate(evaluation, chosen, [unknown, *videos[1:]]) == evaluate(evaluation, chosen, videos[1:])
     for nothing in ([unknown], []):
         with pytest.raises(AnnotationError, match="videos has a known label"):
-            choose(judging, nothing, search=True)
+            choose(evaluation, nothing, search=True)
         with pytest.raises(AnnotationError, match="videos has a known label"):
-            evaluate(judging, chosen, nothing)
+            evaluate(evaluation, chosen, nothing)
     other = [replace(videos[0], value=np.full_like(videos[0].value, 7))]
     with pytest.raises(AnnotationError, match="no frame to score"):
         evaluate(EvaluationSpec("expr", HeadOutput("mlp"), without=("Other",)), AFTER_PAPERS, other)

@@ -77,7 +77,7 @@ def tell(result: RunResult) -> None:
     for text in warnings(result.request.profile.provenance):
         to_terminal("", text)
     to_terminal("", f"store     {result.request.context.store_url}  (snapshot {result.snapshot})")
-    if any(one.row.paper for one in result.experiments):
+    if any(one.experiment.paper for one in result.experiments):
         to_terminal(
             "The papers' numbers are of Aff-Wild2 and of the published weights; other corpora and weights differ."
         )
@@ -133,15 +133,15 @@ def experiment_table(experiments: Sequence[ExperimentOutcome]) -> tuple[tuple[st
 
 
 def _line(outcome: ExperimentOutcome) -> tuple[str, ...]:
-    by_protocol = {one.protocol: one for one in outcome.shown}
+    by_protocol = {one.protocol: one for one in outcome.results}
     papers, honest = by_protocol.get("papers"), by_protocol.get("honest")
-    name, paper = outcome.row.name, numbers(outcome.row.paper)
+    name, paper = outcome.experiment.name, numbers(outcome.experiment.paper)
     if papers is None:
         return (name, "failed", outcome.reason, "", "", "", "", paper)
     return (
         name,
         papers.scores.headline,
-        f"{papers.scores.value:.3f}{' (trained on)' if papers.seen else ''}",
+        f"{papers.scores.value:.3f}{' (trained on)' if papers.trained_on else ''}",
         _interval(papers),
         f"{honest.scores.value:.3f}" if honest else "",
         _interval(honest),
@@ -162,9 +162,9 @@ def numbers(paper: Mapping[str, float]) -> str:
 def experiment_document(outcome: ExperimentOutcome) -> dict[str, Any]:
     """An experiment's results for other programs."""
     return {
-        "experiment": outcome.row.name,
-        "task": outcome.row.task,
-        "paper": dict(outcome.row.paper),
+        "experiment": outcome.experiment.name,
+        "task": outcome.experiment.task,
+        "paper": dict(outcome.experiment.paper),
         "status": outcome.status,
         "reason": outcome.reason,
         "results": [
@@ -177,9 +177,9 @@ def experiment_document(outcome: ExperimentOutcome) -> dict[str, Any]:
                 "details": dict(one.scores.details),
                 "frames": one.scores.frames,
                 "chosen": dict(one.chosen),
-                "trained_on": one.seen,
+                "trained_on": one.trained_on,
                 "weights": one.provenance,
             }
-            for one in outcome.shown
+            for one in outcome.results
         ],
     }

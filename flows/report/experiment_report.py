@@ -45,13 +45,13 @@ def write_experiment_report(
     path = folder / "report.html"
     text = render(
         "experiments.html",
-        of_papers=any(one.row.paper for one in outcomes),
+        of_papers=any(one.experiment.paper for one in outcomes),
         store=str(about.get("store", "")),
         snapshot=str(about.get("snapshot") or ""),
         notices=_notices(outcomes, about),
         comparison=_comparison(outcomes),
         legend=_legend(outcomes),
-        sections=[section(one, _drawn(one, folder / "figures" / one.row.producer)) for one in outcomes],
+        sections=[section(one, _drawn(one, folder / "figures" / one.experiment.producer)) for one in outcomes],
         details=_details(about),
         **{"title": "Experiments", "tag": "", "published": (), "outcomes": None, **(more or {})},
     )
@@ -62,9 +62,9 @@ def write_experiment_report(
 def _notices(outcomes: Sequence[ExperimentOutcome], about: Mapping[str, Any]) -> list[str]:
     """What whoever reads a number must know first."""
     networks: Mapping[str, Provenance] = about.get("weights", {})
-    behind = {*networks.values(), *(shown.provenance for one in outcomes for shown in one.shown)}
+    behind = {*networks.values(), *(shown.provenance for one in outcomes for shown in one.results)}
     found = list(warnings(networks))
-    if any(one.row.paper or one.row.paper_curve for one in outcomes):
+    if any(one.experiment.paper or one.experiment.paper_curve for one in outcomes):
         found.insert(0, _differing(about.get("papers_corpus"), behind <= {"published", None}))
     if about.get("brief"):
         found.append("Trainings were cut short, only to see that everything runs: these numbers are no results.")
@@ -100,10 +100,10 @@ def _comparison(outcomes: Sequence[ExperimentOutcome]) -> Table:
 
 def _rows(outcome: ExperimentOutcome) -> list[list[str | Cell]]:
     """A line for each measure of a row: the headline, and whatever else the paper gives."""
-    row, by_protocol = outcome.row, {shown.protocol: shown for shown in outcome.shown}
-    headline = outcome.shown[0].scores.headline if outcome.shown else HEADLINES[row.space.kind][0]
+    row, by_protocol = outcome.experiment, {shown.protocol: shown for shown in outcome.results}
+    headline = outcome.results[0].scores.headline if outcome.results else HEADLINES[row.space.kind][0]
     measures = list(dict.fromkeys([headline, *row.paper]))
-    if not outcome.shown and row.paper:
+    if not outcome.results and row.paper:
         measures = list(row.paper)
     lines: list[list[str | Cell]] = []
     for number, measure in enumerate(measures):
@@ -112,7 +112,7 @@ def _rows(outcome: ExperimentOutcome) -> list[list[str | Cell]]:
             title = Cell(row.title, rows=len(measures), link=row.producer)
             line = [title, *(Cell(text, rows=len(measures)) for text in (row.source, row.task))]
         line.append(Cell(measure, "measure"))
-        if outcome.shown:
+        if outcome.results:
             line += [_number_cell(by_protocol.get(protocol), measure) for protocol in ("papers", "honest")]
         elif not number:
             line.append(Cell(f"failed: {outcome.reason}", "failed", columns=2, rows=len(measures)))
@@ -128,28 +128,28 @@ def _number_cell(shown: ExperimentResult | None, measure: str) -> Cell:
         return Cell("–", "number")
     low, high = map(three_decimals, shown.interval)
     interval = f"[{low}, {high}]" if measure == shown.scores.headline else ""
-    return Cell(f"{three_decimals(value)}{' †' if shown.seen else ''}", "number", note=interval)
+    return Cell(f"{three_decimals(value)}{' †' if shown.trained_on else ''}", "number", note=interval)
 
 
 def _chance_cell(outcome: ExperimentOutcome, measure: str) -> Cell:
     """What the best constant answer scores."""
-    first = outcome.shown[0] if outcome.shown else None
+    first = outcome.results[0] if outcome.results else None
     known = first is not None and measure == first.scores.headline and first.by_chance is not None
     return Cell(three_decimals(first.by_chance) if known and first and first.by_chance is not None else "–", "number")
 
 
 def _paper_cell(outcome: ExperimentOutcome, measure: str) -> Cell:
-    paper = outcome.row.paper.get(measure)
+    paper = outcome.experiment.paper.get(measure)
     if paper is None:
         return Cell("–", "number")
-    return Cell(f"{three_decimals(paper)} (test set)" if outcome.row.files else three_decimals(paper), "number")
+    return Cell(f"{three_decimals(paper)} (test set)" if outcome.experiment.files else three_decimals(paper), "number")
 
 
 def _difference_cell(outcome: ExperimentOutcome, measure: str) -> Cell:
     """Ours less the paper's, under the papers' protocol where that was run; none where the frames are not the same."""
-    shown = outcome.shown[0] if outcome.shown else None
-    value, paper = measured(shown, measure), outcome.row.paper.get(measure)
-    if shown is None or value is None or paper is None or outcome.row.files or shown.seen:
+    shown = outcome.results[0] if outcome.results else None
+    value, paper = measured(shown, measure), outcome.experiment.paper.get(measure)
+    if shown is None or value is None or paper is None or outcome.experiment.files or shown.trained_on:
         return Cell("–", "number")
     said = f"{round(value - paper, 3) + 0.0:+.3f}".replace("-", "−")
     return Cell(said if shown.protocol == "papers" else f"{said} (honest)", "number")
@@ -157,9 +157,9 @@ def _difference_cell(outcome: ExperimentOutcome, measure: str) -> Cell:
 
 def _legend(outcomes: Sequence[ExperimentOutcome]) -> str:
     said = ["In brackets: 95 % interval, by drawing whole videos with replacement. Difference: ours less the paper's."]
-    if any(shown.seen for one in outcomes for shown in one.shown):
+    if any(shown.trained_on for one in outcomes for shown in one.results):
         said.append("† The head was trained on the videos it is scored on: the number says nothing.")
-    if any(one.row.files for one in outcomes):
+    if any(one.experiment.files for one in outcomes):
         said.append(
             "(test set): the paper's number is on the challenge's test set, whose labels are not public; ours is on "
             "the validation videos, so that no difference is given."
@@ -180,7 +180,7 @@ def _drawn(outcome: ExperimentOutcome, folder: Path) -> tuple[Picture, ...]:
     """Draw the figures of a row, and write each as a file."""
     for old in folder.glob("*.png"):
         old.unlink()
-    if not outcome.shown:
+    if not outcome.results:
         return ()
     # A first import says on stderr that it makes a cache of fonts.
     logging.getLogger("matplotlib").setLevel(logging.ERROR)

@@ -55,10 +55,10 @@ class Section:
 
 def section(outcome: ExperimentOutcome, pictures: Sequence[Picture]) -> Section:
     """What the page says of one experiment."""
-    row = outcome.row
+    row = outcome.experiment
     status = " Computed by the papers' code; no table has it." if row.status == "notebook" else ""
     cell = f" Cell {row.cell}; see docs/papers.md." if row.cell else ""
-    shown = [one for one in outcome.shown if one.videos]
+    shown = [one for one in outcome.results if one.videos]
     classes = bool(shown) and row.space.kind not in (SpaceKind.INTENSITIES, SpaceKind.VALUES)
     matrices = shown if classes and row.space.kind is SpaceKind.CLASSES else []
     return Section(
@@ -68,7 +68,7 @@ def section(outcome: ExperimentOutcome, pictures: Sequence[Picture]) -> Section:
         place=f"{row.source}, task {row.task}.{status}{cell}",
         notices=tuple(_notices(outcome)),
         note=row.note,
-        chosen=_chosen(outcome.shown),
+        chosen=_chosen(outcome.results),
         classes=_classes(shown) if classes else Table.of(),
         scored=f"{_frames(shown[0])} were scored." if classes else "",
         folded=(
@@ -93,7 +93,8 @@ def three_decimals(value: float) -> str:
 
 def _brief(outcome: ExperimentOutcome) -> str:
     said = [
-        f"{one.scores.headline} {three_decimals(one.scores.value)}, {PROTOCOLS[one.protocol]}" for one in outcome.shown
+        f"{one.scores.headline} {three_decimals(one.scores.value)}, {PROTOCOLS[one.protocol]}"
+        for one in outcome.results
     ]
     return "; ".join([*said, *(["failed"] if outcome.status == "failed" else [])])
 
@@ -101,13 +102,13 @@ def _brief(outcome: ExperimentOutcome) -> str:
 def _notices(outcome: ExperimentOutcome) -> Iterable[str]:
     if outcome.status == "failed":
         yield f"This row failed: {outcome.reason}"
-    if any(shown.provenance == "untrained" for shown in outcome.shown):
+    if any(shown.provenance == "untrained" for shown in outcome.results):
         yield "A network on the way had untrained parameters: the numbers say nothing about the paper's."
-    if any(shown.provenance == "unofficial" for shown in outcome.shown):
+    if any(shown.provenance == "unofficial" for shown in outcome.results):
         yield "A network on the way had weights that are not known to be the published file's."
-    if any(shown.seen for shown in outcome.shown):
+    if any(shown.trained_on for shown in outcome.results):
         yield "The head was trained on the very videos it is scored on here: the number says nothing."
-    if outcome.row.files:
+    if outcome.experiment.files:
         yield "The paper's number is on the challenge's test set; ours is on the validation videos."
 
 
@@ -162,7 +163,7 @@ def _matrix(shown: ExperimentResult) -> Table:
 
 def _measures(shown: ExperimentResult) -> Table:
     """Every measure of the label space: over all frames, and of each class, unit or dimension."""
-    part, details = HEADLINES[shown.row.space.kind][1], shown.scores.details
+    part, details = HEADLINES[shown.experiment.space.kind][1], shown.scores.details
     names = class_names(shown)
     overall = {part: shown.scores.value} | {measure: details[measure] for measure in MEASURES if measure in details}
     columns = [measure for measure in (part, *MEASURES) if measure in overall]
@@ -175,6 +176,6 @@ def _measures(shown: ExperimentResult) -> Table:
 
 def _annotated(shown: ExperimentResult) -> list[int]:
     """In how many scored frames each class or unit is annotated."""
-    if shown.row.space.kind is SpaceKind.CLASSES:
+    if shown.experiment.space.kind is SpaceKind.CLASSES:
         return counted(shown).sum(axis=1).tolist()
     return judged(shown)[1].astype(np.int64).sum(axis=0).tolist()

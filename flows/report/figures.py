@@ -35,17 +35,17 @@ def pictures_of(outcome: ExperimentOutcome) -> tuple[Picture, ...]:
     The results are drawn side by side where one figure holds both protocols, and one after the other else. Timelines
     are those of the first.
     """
-    shown = [one for one in outcome.shown if one.videos]
-    if not outcome.shown:
+    shown = [one for one in outcome.results if one.videos]
+    if not outcome.results:
         return ()
-    kind = outcome.row.space.kind
+    kind = outcome.experiment.space.kind
     draw = _EACH.get(kind)
     with house_style():
         found = [draw(one) for one in shown if len(judged(one)[1])] if draw is not None else []
         if kind in (SpaceKind.CLASSES, SpaceKind.UNITS):
-            found.append(f1_bars(outcome.shown))
-        if any(one.curve for one in outcome.shown):
-            found.append(curves(outcome.shown))
+            found.append(f1_bars(outcome.results))
+        if any(one.curve for one in outcome.results):
+            found.append(curves(outcome.results))
         return (*found, *(timelines(shown[0]) if shown else ()))
 
 
@@ -111,7 +111,7 @@ def f1_bars(results: Sequence[ExperimentResult]) -> Picture:
 def agreement(shown: ExperimentResult) -> Picture:
     """How many frames have each pair of annotation and prediction, of each dimension: two of them beside each other."""
     label, value = judged(shown)
-    space = shown.row.space
+    space = shown.experiment.space
     names, ticks = space.names, np.linspace(space.low, space.high, 5)
     down = (len(names) + 1) // 2
     figure = canvas(1000, 450 * down)
@@ -134,7 +134,7 @@ def agreement(shown: ExperimentResult) -> Picture:
 
 def curves(results: Sequence[ExperimentResult]) -> Picture:
     """The papers' figure: ours under each protocol beside the papers' curve."""
-    row = results[0].row
+    row = results[0].experiment
     measure = (row.sweep.measure if row.sweep else "") or results[0].scores.headline
     figure = canvas(700, 400)
     axes = axes_at(figure, 75, 55, 605, 270)

@@ -18,15 +18,15 @@ PROTOCOLS = {"papers": "papers' protocol", "honest": "honest protocol"}
 def scored_frames(shown: ExperimentResult, value: NDArray[Any], known: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """The frames of a video that are scored, `(frames,)`: all columns known, and no class that is left out."""
     rows = np.asarray(known.all(axis=1), np.bool_)
-    if shown.row.without:
-        rows = rows & np.isin(value[:, 0], kept_classes(shown.row.space, shown.row.without))
+    if shown.experiment.without:
+        rows = rows & np.isin(value[:, 0], kept_classes(shown.experiment.space, shown.experiment.without))
     return rows
 
 
 def judged(shown: ExperimentResult) -> tuple[NDArray[Any], NDArray[Any]]:
     """Decisions and labels of all frames that are scored, each `(frames, columns)`."""
     rows = [scored_frames(shown, video.value, video.known) for video in shown.videos]
-    empty: list[NDArray[Any]] = [np.zeros((0, shown.row.space.columns))]
+    empty: list[NDArray[Any]] = [np.zeros((0, shown.experiment.space.columns))]
     label = [video.label[row] for video, row in zip(shown.videos, rows, strict=True)]
     value = [video.value[row] for video, row in zip(shown.videos, rows, strict=True)]
     return np.concatenate(label or empty), np.concatenate(value or empty)
@@ -35,14 +35,14 @@ def judged(shown: ExperimentResult) -> tuple[NDArray[Any], NDArray[Any]]:
 def counted(shown: ExperimentResult) -> NDArray[np.int64]:
     """How often each class is annotated (row) and said (column), of the classes that are not left out."""
     label, value = judged(shown)
-    kept = kept_classes(shown.row.space, shown.row.without)
-    return confusion_matrix(label, value, len(shown.row.space))[np.ix_(kept, kept)]
+    kept = kept_classes(shown.experiment.space, shown.experiment.without)
+    return confusion_matrix(label, value, len(shown.experiment.space))[np.ix_(kept, kept)]
 
 
 def class_names(shown: ExperimentResult) -> list[str]:
     """The classes, units or axes of a row that are scored."""
-    names = shown.row.space.names
-    return [names[index] for index in kept_classes(shown.row.space, shown.row.without)]
+    names = shown.experiment.space.names
+    return [names[index] for index in kept_classes(shown.experiment.space, shown.experiment.without)]
 
 
 def block_starts(frames: int, blocks: int) -> NDArray[np.int64]:

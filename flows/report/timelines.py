@@ -58,13 +58,13 @@ def _goodness(shown: ExperimentResult, video: SubjectPrediction) -> float:
     """By what videos are ranked: F1 and CCC of one video say little, as most lack a class or change slowly."""
     rows = scored_frames(shown, video.value, video.known)
     label, value = video.label[rows], video.value[rows]
-    if _MEASURED[shown.row.space.kind] is _DISTANCE:
+    if _MEASURED[shown.experiment.space.kind] is _DISTANCE:
         return -float(np.abs(label - value).mean())
     return float((label == value).mean())
 
 
 def _timeline(shown: ExperimentResult, video: SubjectPrediction, place: str) -> Picture:
-    space = shown.row.space
+    space = shown.experiment.space
     figure, top = _DRAWN[space.kind](space, video)
     by, said = _MEASURED[space.kind]
     measured = said.format(abs(_goodness(shown, video)))

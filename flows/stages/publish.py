@@ -26,13 +26,13 @@ from affstore.tasks.specs import WorkerContext
 def predict_experiments(context: WorkerContext, experiments: Sequence[ExperimentOutcome]) -> list[Outcome]:
     """One task an experiment: what it predicts with what was tuned for it, for every subject of every video."""
     watching().stage("predict", len(experiments))
-    units = {one.row.name: (context, one.row, tuned_for(one)) for one in experiments}
+    units = {one.experiment.name: (context, one.experiment, tuned_for(one)) for one in experiments}
     return commit_finished(context, predict_experiment, units)
 
 
 def tuned_for(outcome: ExperimentOutcome) -> TunedParameters:
     """What was given or searched for an experiment, under the first of its protocols."""
-    return outcome.shown[0].settled
+    return outcome.results[0].tuned
 
 
 @stage("publish")
@@ -62,7 +62,7 @@ def publish(
 
 def _names(experiments: Sequence[ExperimentOutcome]) -> list[str]:
     """How the store calls the experiments' predictions, sorted."""
-    return sorted(one.row.producer for one in experiments)
+    return sorted(one.experiment.producer for one in experiments)
 
 
 def write_files(
@@ -75,7 +75,8 @@ def write_files(
     """The challenge file of every experiment, from the tag or snapshot `at`."""
     watching().stage("publish", len(experiments))
     units = {
-        one.row.name: (context, at, one.row, tuned_for(one), folder, samples.get(one.row.task)) for one in experiments
+        one.experiment.name: (context, at, one.experiment, tuned_for(one), folder, samples.get(one.experiment.task))
+        for one in experiments
     }
     outcomes = commit_finished(context, publish_experiment, units)
     store, files = FeatureStore(context.store_url, at), [(folder / f"{name}.txt", name) for name in _names(experiments)]

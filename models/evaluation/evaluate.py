@@ -123,8 +123,7 @@ class TunedParameters:
     smooth_frames: int
     thresholds: tuple[float, ...] | None
 
-    @property
-    def said(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, Any]:
         """The same as plain values, for a record: `smooth_frames`, `thresholds`, and the method's numbers by name."""
         numbers = {name: number.value for name, number in searched_values(self.method).items()}
         thresholds = {} if self.thresholds is None else {"thresholds": list(self.thresholds)}
@@ -132,19 +131,19 @@ class TunedParameters:
 
 
 def predict_video(
-    judging: EvaluationSpec, chosen: TunedParameters, video: EvaluationVideo
+    evaluation: EvaluationSpec, chosen: TunedParameters, video: EvaluationVideo
 ) -> tuple[Values, NDArray[Any]]:
     """Scores `(frames, outputs)` of a video, and the decisions taken on them, in the form of labels."""
-    return decide_rows(judging, chosen, _smoothed(judging, chosen.method, chosen.smooth_frames, video))
+    return decide_rows(evaluation, chosen, _smoothed(evaluation, chosen.method, chosen.smooth_frames, video))
 
 
 def predict_labels(
-    judging: EvaluationSpec, chosen: TunedParameters, outputs: Outputs, seen: NDArray[np.bool_]
+    evaluation: EvaluationSpec, chosen: TunedParameters, outputs: Outputs, seen: NDArray[np.bool_]
 ) -> tuple[Values, NDArray[Any]]:
     """Smooth what each head says of a video, combine it, decide; labels are not needed.
 
     Args:
-        judging: the task, classes that are never said, and how it is smoothed; of labels no rule may depend.
+        evaluation: the task, classes that are never said, and how it is smoothed; of labels no rule may depend.
         chosen: everything else.
         outputs: by head, `(frames, outputs)`, gaps filled, not smoothed.
         seen: see `EvaluationVideo`.
@@ -153,33 +152,37 @@ def predict_labels(
         Scores `(frames, outputs)`, and `(frames, 1 | 12 | 2)` decisions in the form of labels.
     """
     nothing = np.zeros((len(seen), 1), bool)
-    return predict_video(judging, chosen, EvaluationVideo("a video", outputs, nothing, nothing, seen))
+    return predict_video(evaluation, chosen, EvaluationVideo("a video", outputs, nothing, nothing, seen))
 
 
-def _smoothed(judging: EvaluationSpec, method: Ensemble, delta: int, video: EvaluationVideo) -> Outputs:
+def _smoothed(evaluation: EvaluationSpec, method: Ensemble, delta: int, video: EvaluationVideo) -> Outputs:
     """What is smoothed of a method, by name; rules that come before smoothing are applied first."""
     seen = np.ones(len(video.value), bool) if video.seen is None else video.seen
     labelled = seen & video.known.all(axis=1)
     # A video without any label is scored nowhere, and still shown.
-    kept = labelled if judging.smooth_over == "labelled_faces" and labelled.any() else seen
+    kept = labelled if evaluation.smooth_over == "labelled_faces" and labelled.any() else seen
 
     def smooth(stream: Ensemble) -> Values:
-        values = combined(stream, video.outputs, task_space(judging.task))
-        if judging.smooth_over == "own" and judging.after_last_face == "repeat" and isinstance(stream, HeadOutput):
+        values = combined(stream, video.outputs, task_space(evaluation.task))
+        if (
+            evaluation.smooth_over == "own"
+            and evaluation.after_last_face == "repeat"
+            and isinstance(stream, HeadOutput)
+        ):
             return box_smooth(values, delta)
-        return smooth_gaps(values, kept, delta, judging.after_last_face)
+        return smooth_gaps(values, kept, delta, evaluation.after_last_face)
 
     return {name: smooth(stream) for name, stream in streams(method).items()}
 
 
-def evaluate(judging: EvaluationSpec, chosen: TunedParameters, videos: Sequence[EvaluationVideo]) -> Scores:
+def evaluate(evaluation: EvaluationSpec, chosen: TunedParameters, videos: Sequence[EvaluationVideo]) -> Scores:
     """Score on all frames together of which every column is known (the papers drop a frame that lacks any).
 
     Raises:
         AnnotationError: no frame is known.
         SpecError: parts of the method do not fit each other, or outputs do not fit the task.
     """
-    frames = EvaluationSet.of(judging, videos)
+    frames = EvaluationSet.of(evaluation, videos)
     return frames.score(chosen, frames.smoothed(chosen.method, chosen.smooth_frames))
 
 
@@ -188,36 +191,36 @@ class EvaluationSet:
     """The frames of several videos of which every column is known.
 
     Attributes:
-        judging: how they are judged.
+        evaluation: how they are judged.
         videos: those that have such frames.
         rows: of each video, `(frames,)`: which are judged.
         value: `(rows, columns)`: the labels of all of them, one video after the other.
     """
 
-    judging: EvaluationSpec
+    evaluation: EvaluationSpec
     videos: tuple[EvaluationVideo, ...]
     rows: tuple[NDArray[np.bool_], ...]
     value: NDArray[Any]
 
     @classmethod
-    def of(cls, judging: EvaluationSpec, videos: Sequence[EvaluationVideo]) -> EvaluationSet:
+    def of(cls, evaluation: EvaluationSpec, videos: Sequence[EvaluationVideo]) -> EvaluationSet:
         """Find them.
 
         Raises:
             AnnotationError: there are none.
             SpecError: labels are not those of the task.
         """
-        columns = task_space(judging.task).columns
+        columns = task_space(evaluation.task).columns
         for video in videos:
             if video.value.shape[1] != columns:
                 found = f"{video.value.shape[1]} in '{video.name}'"
-                raise SpecError(f"Labels of the task '{judging.task}' have {columns} columns; found {found}.")
+                raise SpecError(f"Labels of the task '{evaluation.task}' have {columns} columns; found {found}.")
         judged = [(video, known) for video in videos if (known := video.known.all(axis=1)).any()]
         if not judged:
-            asked = f"the task '{judging.task}'"
+            asked = f"the task '{evaluation.task}'"
             raise AnnotationError(f"No frame of {len(videos)} videos has a known label of {asked}, so none is judged.")
         found_videos, rows = zip(*judged, strict=True)
-        return cls(judging, found_videos, rows, np.concatenate([video.value[known] for video, known in judged]))
+        return cls(evaluation, found_videos, rows, np.concatenate([video.value[known] for video, known in judged]))
 
     def unsmoothed(self) -> dict[str, Values]:
         """What each head says of them, `(rows, outputs)`; rules are still to be applied, whatever their variant."""
@@ -225,21 +228,21 @@ class EvaluationSet:
             head: _joined(
                 head, [output_of(head, one.outputs)[rows] for one, rows in zip(self.videos, self.rows, strict=True)]
             )
-            for head in heads_of(self.judging.method)
+            for head in heads_of(self.evaluation.method)
         }
 
     def smoothed(self, method: Ensemble, delta: int) -> dict[str, Values]:
         """What is smoothed of a method, `(rows, outputs)`, averaged over whole videos first; see `streams`."""
         found = [
-            {name: values[rows] for name, values in _smoothed(self.judging, method, delta, one).items()}
+            {name: values[rows] for name, values in _smoothed(self.evaluation, method, delta, one).items()}
             for one, rows in zip(self.videos, self.rows, strict=True)
         ]
         return {name: _joined(name, [one[name] for one in found]) for name in streams(method)}
 
     def score(self, chosen: TunedParameters, outputs: Outputs) -> Scores:
         """How good the decisions on `outputs` are: those of `smoothed`, or of `unsmoothed`."""
-        _, decision = decide_rows(self.judging, chosen, outputs)
-        return score(self.judging.task, decision, self.value, None, self.judging.without)
+        _, decision = decide_rows(self.evaluation, chosen, outputs)
+        return score(self.evaluation.task, decision, self.value, None, self.evaluation.without)
 
 
 def _joined(head: str, said: Sequence[Values]) -> Values:
@@ -249,12 +252,12 @@ def _joined(head: str, said: Sequence[Values]) -> Values:
     return np.concatenate(said)
 
 
-def decide_rows(judging: EvaluationSpec, chosen: TunedParameters, smoothed: Outputs) -> tuple[Values, NDArray[Any]]:
+def decide_rows(evaluation: EvaluationSpec, chosen: TunedParameters, smoothed: Outputs) -> tuple[Values, NDArray[Any]]:
     """Scores and decisions of frames whose outputs are smoothed already."""
-    space = task_space(judging.task)
-    scores = ruled_out(combined(chosen.method, smoothed, space), judging.without, space)
+    space = task_space(evaluation.task)
+    scores = ruled_out(combined(chosen.method, smoothed, space), evaluation.without, space)
     thresholds = None if chosen.thresholds is None else np.array(chosen.thresholds)
-    return scores, decide(judging.task, scores, thresholds)
+    return scores, decide(evaluation.task, scores, thresholds)
 
 
 def whole_frames(delta: float) -> int:

@@ -26,7 +26,7 @@ from affstore.store.contract.labels import task_space
 T = TypeVar("T")
 
 
-def choose(judging: EvaluationSpec, videos: Sequence[EvaluationVideo], search: bool) -> TunedParameters:
+def choose(evaluation: EvaluationSpec, videos: Sequence[EvaluationVideo], search: bool) -> TunedParameters:
     """Settle what is still to be chosen, in the papers' order.
 
     Weights and thresholds of the method are searched together, unsmoothed (action units at .5, or at the papers' own
@@ -35,7 +35,7 @@ def choose(judging: EvaluationSpec, videos: Sequence[EvaluationVideo], search: b
     Of equally good values the first of its grid is taken.
 
     Args:
-        judging: what is given, and what may be searched.
+        evaluation: what is given, and what may be searched.
         videos: those that choose; as long as they are those that are reported, the result flatters.
         search: whether everything is searched that has a grid, the papers' own thresholds of action units too; else the
             papers' values are taken, and what has none is searched.
@@ -44,15 +44,15 @@ def choose(judging: EvaluationSpec, videos: Sequence[EvaluationVideo], search: b
         AnnotationError: no frame is known.
         SpecError: parts of the method do not fit each other, or outputs do not fit the task.
     """
-    frames = EvaluationSet.of(judging, videos)
+    frames = EvaluationSet.of(evaluation, videos)
     method, thresholds = _unsmoothed(frames, search)
-    deltas = [whole_frames(delta) for delta in _candidates(judging.smooth_frames, search)]
+    deltas = [whole_frames(delta) for delta in _candidates(evaluation.smooth_frames, search)]
     asked = [TunedParameters(method, delta, thresholds) for delta in deltas]
     return _best(asked, lambda one: frames.score(one, frames.smoothed(one.method, one.smooth_frames)).value)
 
 
 def kernel_curve(
-    judging: EvaluationSpec,
+    evaluation: EvaluationSpec,
     chosen: TunedParameters,
     videos: Sequence[EvaluationVideo],
     deltas: Iterable[float],
@@ -61,7 +61,7 @@ def kernel_curve(
     """The headline by half a window in frames, with all else as chosen (ABAW5 Figures 2–5).
 
     Args:
-        judging: the task, and classes that are never said.
+        evaluation: the task, and classes that are never said.
         chosen: everything else but the kernel.
         videos: that are judged.
         deltas: half a window each.
@@ -70,7 +70,7 @@ def kernel_curve(
     Raises:
         SpecError: the task has no such measure.
     """
-    frames = EvaluationSet.of(judging, videos)
+    frames = EvaluationSet.of(evaluation, videos)
 
     def at(delta: int) -> float:
         return _measured(frames.score(chosen, frames.smoothed(chosen.method, delta)), measure)
@@ -85,7 +85,7 @@ def _measured(scores: Scores, measure: str) -> float:
 
 
 def threshold_curve(
-    judging: EvaluationSpec, chosen: TunedParameters, videos: Sequence[EvaluationVideo], thresholds: Iterable[float]
+    evaluation: EvaluationSpec, chosen: TunedParameters, videos: Sequence[EvaluationVideo], thresholds: Iterable[float]
 ) -> dict[float, float]:
     """The headline by the threshold of the method's only `ConfidenceGate`, with all else as chosen (ABAW6 Figure 2).
 
@@ -98,7 +98,7 @@ def threshold_curve(
     found = [name for name in numbers if name.startswith("threshold")]
     if len(found) != 1:
         raise SpecError(f"A curve over a threshold needs a method with one ConfidenceGate; found {len(found)}.")
-    frames = EvaluationSet.of(judging, videos)
+    frames = EvaluationSet.of(evaluation, videos)
     methods = {at: with_values(chosen.method, numbers | {found[0]: at}) for at in thresholds}
     # A threshold within a rule that comes before smoothing changes what is smoothed.
     smoothed: dict[tuple[str, ...], Outputs] = {}
@@ -113,10 +113,10 @@ def threshold_curve(
 
 def _unsmoothed(frames: EvaluationSet, search: bool) -> tuple[Ensemble, tuple[float, ...] | None]:
     """The method's numbers, then the thresholds of action units on the method so found."""
-    judging, given = frames.judging, frames.judging.thresholds
-    numbers = searched_values(judging.method)
+    evaluation, given = frames.evaluation, frames.evaluation.thresholds
+    numbers = searched_values(evaluation.method)
     points = product(*(_candidates(number, search) for number in numbers.values()))
-    methods = [with_values(judging.method, dict(zip(numbers, point, strict=True))) for point in points]
+    methods = [with_values(evaluation.method, dict(zip(numbers, point, strict=True))) for point in points]
     searched = given == "tuned" or (isinstance(given, tuple) and search)
     outputs = frames.unsmoothed() if searched or len(methods) > 1 else {}
     fixed = given if isinstance(given, tuple) and not search else None
@@ -124,7 +124,7 @@ def _unsmoothed(frames: EvaluationSet, search: bool) -> tuple[Ensemble, tuple[fl
     if not searched:
         return method, fixed
     found = best_thresholds(
-        combined(method, outputs, task_space(judging.task)), frames.value, np.ones(frames.value.shape, bool)
+        combined(method, outputs, task_space(evaluation.task)), frames.value, np.ones(frames.value.shape, bool)
     )
     return method, tuple(float(threshold) for threshold in found)
 

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from affstore.store.contract.clock import FrameClock
 from affstore.store.contract.errors import NotFoundError
-from affstore.store.contract.labels import LabelSpace, space_of
 from affstore.store.contract.names import MAIN, video_name
 from affstore.store.contract.records import Address, Record
 from affstore.store.contract.schema import FamilySchema, family
@@ -94,12 +93,6 @@ def read_video(store: FeatureStore, video: str, extractor: str, subject: str = M
     record = _feature(store, source.address.video, extractor, subject)
     arrays: dict[str, Any] = with_gaps(family(record.address.family), store.read(record.address))
     return AlignedEmbedding(clock=read_clock(store, video), record=record, **arrays)
-
-
-def label_spaces(store: FeatureStore) -> dict[str, LabelSpace]:
-    """The label spaces that users brought with their labels, by name."""
-    own = [record for record in store.records("label") if "space" in record.attributes]
-    return {one.address.producer: space_of(one.address.producer, one.attributes["space"]) for one in own}
 
 
 def find_source(store: FeatureStore, video: str) -> Record:

@@ -1,4 +1,4 @@
-"""Score a row of a table on the predictions of its heads, under one protocol."""
+"""Score an experiment on the predictions of its heads, under one protocol."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _DRAWS = 1000
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Judged:
-    """A labelled subject as the heads of a row see it, and where that is stored.
+    """A labelled subject as the heads of an experiment see it, and where that is stored.
 
     Attributes:
         video: for the arithmetic.
@@ -49,14 +49,14 @@ class Judged:
 
 
 def result_artifact(
-    store: FeatureStore, row: Experiment, protocol: Protocol, folds: Folds
+    store: FeatureStore, experiment: Experiment, protocol: Protocol, folds: Folds
 ) -> tuple[Artifact, ExperimentResult]:
-    """Score a row on the validation videos: its result as the store keeps it, and as it is shown.
+    """Score an experiment on the validation videos: its result as the store keeps it, and as it is shown.
 
     Args:
-        store: with the predictions of the row's heads; under `honest`, also of their folds, and of the heads with fixed
-            epochs.
-        row: what is scored.
+        store: with the predictions of the experiment's heads; under `honest`, also of their folds, and of the heads
+            with fixed epochs.
+        experiment: what is scored.
         protocol: what chooses thresholds, kernel and weights: the validation videos, or the folds of train.
         folds: of `honest`.
 
@@ -65,8 +65,8 @@ def result_artifact(
         NotFoundError: a head was not fitted.
         SpecError: parts of the method do not fit each other.
     """
-    shown, used = _shown(store, row, protocol, folds)
-    scores, space = shown.scores, row.space
+    shown, used = _shown(store, experiment, protocol, folds)
+    scores, space = shown.scores, experiment.space
     arrays: dict[str, NDArray[Any]] = {}
     if shown.curve:
         arrays["curve_x"] = np.array(list(shown.curve), np.float32)
@@ -74,18 +74,18 @@ def result_artifact(
     if space.kind is SpaceKind.CLASSES:
         arrays["confusion_matrix"] = _confusion(shown, len(space))
     artifact = Artifact(
-        result_address(row, protocol),
-        recipes.result(result_recipe_fields(row, protocol, folds), [record.key for record in used]),
+        result_address(experiment, protocol),
+        recipes.result(result_recipe_fields(experiment, protocol, folds), [record.key for record in used]),
         arrays,
         {
-            "row": row.name,
-            "task": row.task,
+            "row": experiment.name,
+            "task": experiment.task,
             "protocol": protocol,
             "scores": {"headline": scores.headline, "value": scores.value, "frames": scores.frames, **scores.details},
             "interval": list(shown.interval),
             "chosen": plain(dict(shown.chosen)),
-            "paper": plain(dict(row.paper)),
-            "seen": shown.seen,
+            "paper": plain(dict(experiment.paper)),
+            "seen": shown.trained_on,
         },
         tuple(sorted({record.as_parent() for record in used})),
         {"engine": "numpy", "device": "cpu", "precision": "float64", "provenance": shown.provenance},
@@ -93,49 +93,49 @@ def result_artifact(
     return artifact, shown
 
 
-def result_address(row: Experiment, protocol: Protocol) -> Address:
-    """Where a row's result lives."""
-    return Address("result", f"{row.producer}@{protocol}")
+def result_address(experiment: Experiment, protocol: Protocol) -> Address:
+    """Where an experiment's result lives."""
+    return Address("result", f"{experiment.producer}@{protocol}")
 
 
 def _shown(
-    store: FeatureStore, row: Experiment, protocol: Protocol, folds: Folds
+    store: FeatureStore, experiment: Experiment, protocol: Protocol, folds: Folds
 ) -> tuple[ExperimentResult, tuple[Record, ...]]:
-    asked = row.judging
-    labels = labels_of(store, row.task, ("validation",))
-    heads = {head.name: head if protocol == "papers" else _honest(head) for head in row.heads}
-    judged = judged_subjects(store, heads, labels, row.requires)
+    asked = experiment.evaluation
+    labels = labels_of(store, experiment.task, ("validation",))
+    heads = {head.name: head if protocol == "papers" else _honest(head) for head in experiment.heads}
+    judged = judged_subjects(store, heads, labels, experiment.requires)
     videos = [one.video for one in judged]
-    chooses = judged if protocol == "papers" else _out_of_fold(store, row, folds)
+    chooses = judged if protocol == "papers" else _out_of_fold(store, experiment, folds)
     chosen = choose(asked, [one.video for one in chooses], search=protocol == "honest")
     shown = tuple(_shown_video(asked, chosen, video) for video in videos)
     by_video = whole_videos((one.name, (one.label, one.value, one.known)) for one in shown)
-    interval = bootstrap_interval(row.space, by_video, row.without, draws=_DRAWS)
+    interval = bootstrap_interval(experiment.space, by_video, experiment.without, draws=_DRAWS)
     records = tuple(record for one in (*judged, *(chooses if chooses is not judged else ())) for record in one.records)
     return ExperimentResult(
-        row,
+        experiment,
         protocol,
-        _with_measures(row, evaluate(asked, chosen, videos), shown),
+        _with_measures(experiment, evaluate(asked, chosen, videos), shown),
         interval,
-        {**chosen.said, **_epochs(store, heads)},
+        {**chosen.as_dict(), **_epochs(store, heads)},
         shown,
-        _curve(row, asked, chosen, videos),
-        seen=any("validation" in head.division.train for head in row.heads),
+        _curve(experiment, asked, chosen, videos),
+        trained_on=any("validation" in head.division.train for head in experiment.heads),
         provenance=least_trusted(record.provenance for record in records),
-        settled=chosen,
-        by_chance=_by_chance(store, row, videos),
+        tuned=chosen,
+        by_chance=_by_chance(store, experiment, videos),
     ), records
 
 
-def _by_chance(store: FeatureStore, row: Experiment, videos: Sequence[EvaluationVideo]) -> float | None:
+def _by_chance(store: FeatureStore, experiment: Experiment, videos: Sequence[EvaluationVideo]) -> float | None:
     """What the best constant answer scores; None where there is nothing to choose it on, or classes are left out."""
-    train = [store.read(label.address) for label in labels_of(store, row.task, ("train",))]
-    if not train or row.without:
+    train = [store.read(label.address) for label in labels_of(store, experiment.task, ("train",))]
+    if not train or experiment.without:
         return None
     value, known = (np.concatenate([getattr(video, name) for video in videos]) for name in ("value", "known"))
     learnt, learnt_known = (np.concatenate([label[name] for label in train]) for name in ("value", "known"))
     try:
-        return chance(row.space, value, known, learnt, learnt_known).value
+        return chance(experiment.space, value, known, learnt, learnt_known).value
     except AnnotationError:
         return None
 
@@ -150,8 +150,8 @@ def judged_subjects(
 
     Args:
         store: an open store.
-        heads: by the name under which the row's method knows each: the experiment whose predictions are taken.
-        labels: of the row's task.
+        heads: by the name under which the experiment's method knows each: the experiment whose predictions are taken.
+        labels: of the experiment's task.
         requires: see `Experiment`.
 
     Raises:
@@ -210,18 +210,18 @@ def _or_one_before(heard: NDArray[np.bool_]) -> NDArray[np.bool_]:
     return heard | np.concatenate([[False], heard[:-1]])
 
 
-def _out_of_fold(store: FeatureStore, row: Experiment, folds: Folds) -> list[Judged]:
+def _out_of_fold(store: FeatureStore, experiment: Experiment, folds: Folds) -> list[Judged]:
     """Every training subject as seen by the heads that were not fitted on it.
 
     A prediction that another cut into folds has left in the store is not counted.
     """
     found = []
-    labels = labels_of(store, row.task, ("train",))
+    labels = labels_of(store, experiment.task, ("train",))
     for number in range(folds.count):
-        heads = {head.name: folds_of(head, folds)[number] for head in row.heads}
+        heads = {head.name: folds_of(head, folds)[number] for head in experiment.heads}
         (fold, *_) = heads.values()
         judged = [label for label in labels if held_out(store, fold, label.address.video)]
-        found += [one for label in judged if (one := _judged(store, heads, label, row.requires)) is not None]
+        found += [one for label in judged if (one := _judged(store, heads, label, experiment.requires)) is not None]
     if not found:
         raise AnnotationError("No labelled training video has predictions of the folds' heads.")
     return found
@@ -237,13 +237,13 @@ def _shown_video(asked: EvaluationSpec, chosen: TunedParameters, video: Evaluati
 
 
 def _curve(
-    row: Experiment, asked: EvaluationSpec, chosen: TunedParameters, videos: Sequence[EvaluationVideo]
+    experiment: Experiment, asked: EvaluationSpec, chosen: TunedParameters, videos: Sequence[EvaluationVideo]
 ) -> Mapping[float, float]:
-    if row.sweep is None:
+    if experiment.sweep is None:
         return {}
-    if row.sweep.of == "smooth_frames":
-        return kernel_curve(asked, chosen, videos, row.sweep.values, row.sweep.measure)
-    return threshold_curve(asked, chosen, videos, row.sweep.values)
+    if experiment.sweep.of == "smooth_frames":
+        return kernel_curve(asked, chosen, videos, experiment.sweep.values, experiment.sweep.measure)
+    return threshold_curve(asked, chosen, videos, experiment.sweep.values)
 
 
 def _epochs(store: FeatureStore, heads: Mapping[str, HeadRun]) -> dict[str, Any]:
@@ -253,33 +253,38 @@ def _epochs(store: FeatureStore, heads: Mapping[str, HeadRun]) -> dict[str, Any]
     return {f"epochs of {name}": int(r.attributes["head"]["best_epoch"]) + 1 for name, r in trained.items()}
 
 
-def _with_measures(row: Experiment, scores: Scores, shown: Sequence[SubjectPrediction]) -> Scores:
+def _with_measures(experiment: Experiment, scores: Scores, shown: Sequence[SubjectPrediction]) -> Scores:
     """Scores with all measures of the label space among their details, on the frames that are scored."""
     known = [one.known & one.known.all(axis=1, keepdims=True) for one in shown]
-    if row.without:
-        kept = kept_classes(row.space, row.without)
+    if experiment.without:
+        kept = kept_classes(experiment.space, experiment.without)
         known = [mask & np.isin(one.value, kept) for one, mask in zip(shown, known, strict=True)]
     output, label, value = (
         np.concatenate(parts) for parts in zip(*((s.scores, s.label, s.value) for s in shown), strict=True)
     )
     return replace(
-        scores, details={**measures(row.space, output, label, value, np.concatenate(known)), **scores.details}
+        scores, details={**measures(experiment.space, output, label, value, np.concatenate(known)), **scores.details}
     )
 
 
 def _confusion(shown: ExperimentResult, classes: int) -> NDArray[np.float32]:
-    kept = kept_classes(shown.row.space, shown.row.without)
+    kept = kept_classes(shown.experiment.space, shown.experiment.without)
     judged = [video.known & np.isin(video.value, kept) for video in shown.videos]
     value = np.concatenate([video.value[rows] for video, rows in zip(shown.videos, judged, strict=True)])
     label = np.concatenate([video.label[rows] for video, rows in zip(shown.videos, judged, strict=True)])
     return confusion_matrix(label, value, classes).astype(np.float32)
 
 
-def result_recipe_fields(row: Experiment, protocol: Protocol, folds: Folds) -> dict[str, Any]:
+def result_recipe_fields(experiment: Experiment, protocol: Protocol, folds: Folds) -> dict[str, Any]:
     """What decides a result's numbers, beside predictions and labels."""
-    said: dict[str, Any] = {"judging": row.judging, "sweep": row.sweep, "protocol": protocol, "draws": _DRAWS}
-    # What was computed before rows could require a face keeps its key.
-    said |= {"requires": row.requires} if row.requires else {}
+    said: dict[str, Any] = {
+        "judging": experiment.evaluation,
+        "sweep": experiment.sweep,
+        "protocol": protocol,
+        "draws": _DRAWS,
+    }
+    # What was computed before experiments could require a face keeps its key.
+    said |= {"requires": experiment.requires} if experiment.requires else {}
     return {**said, "folds": folds.count} if protocol == "honest" else said
 
 

@@ -149,7 +149,7 @@ def _prediction(
 ) -> Artifact:
     arrays = {name: store.read(record.address, ["raw", "present"]) for name, record in records.items()}
     outputs = {name: arrays[name]["raw"] for name in heads_of(experiment.method)}
-    asked = experiment.judging.as_for_the_challenge()
+    asked = experiment.evaluation.as_for_the_challenge()
     sees = [arrays[head.name]["present"] for head in experiment.heads if head.faces]
     present = np.logical_and.reduce(sees or [array["present"] for array in arrays.values()])
     smoothed, decision = predict_labels(asked, tuned, outputs, present)
@@ -157,7 +157,7 @@ def _prediction(
     return Artifact(
         address,
         recipes.prediction(
-            {"judging": asked, "chosen": tuned.said}, experiment.producer, [r.key for r in records.values()]
+            {"judging": asked, "chosen": tuned.as_dict()}, experiment.producer, [r.key for r in records.values()]
         ),
         {"raw": raw, "smoothed": smoothed, "prediction": decision, "present": present},
         {"frames": len(raw), "task": experiment.task, "labels": list(experiment.space.names)},
@@ -198,7 +198,7 @@ def _constant(store: FeatureStore, experiment: Experiment, tuned: TunedParameter
     frames = int(find_source(store, video).attributes["frames"])
     priors = {head.name: store.read(Address("head", head.name), ["parameter_prior"]) for head in experiment.heads}
     outputs = {name: np.repeat(prior["parameter_prior"][None], frames, axis=0) for name, prior in priors.items()}
-    return predict_labels(experiment.judging.as_for_the_challenge(), tuned, outputs, np.zeros(frames, bool))[1]
+    return predict_labels(experiment.evaluation.as_for_the_challenge(), tuned, outputs, np.zeros(frames, bool))[1]
 
 
 def _foremost(experiment: Experiment) -> HeadRun:

@@ -6,19 +6,17 @@ parameters by the readers of `affstore.models.weights.untrusted`.
 
 from __future__ import annotations
 
-import importlib
 import json
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
-from numpy.typing import NDArray
-
+from affstore.models.extractors.audio.hf_clock import Clock, measured
+from affstore.models.extractors.audio.hf_networks import ENCODERS, class_of, feature_extractor, network_of, settings_of
 from affstore.models.weights.architectures import Architecture
 from affstore.models.weights.download import download
 from affstore.models.weights.entry import WeightsEntry
@@ -37,7 +35,6 @@ _COMMIT = re.compile(r"[0-9a-f]{40}")
 _POINTER = re.compile(r"oid sha256:([0-9a-f]{64})")
 _LICENCE = re.compile(r"^license:\s*[\"']?([\w.+-]+)", re.MULTILINE)
 _MOST_JSON_BYTES = 1 << 20
-_MOST_PARAMETERS = 4 << 30
 
 CONFIG, PREPROCESSOR = "config.json", "preprocessor_config.json"
 WEIGHT_FILES: Mapping[str, Literal["safetensors", "torch_module_pickle"]] = {
@@ -45,52 +42,12 @@ WEIGHT_FILES: Mapping[str, Literal["safetensors", "torch_module_pickle"]] = {
     "pytorch_model.bin": "torch_module_pickle",
 }
 
-_WAV2VEC2 = "Wav2Vec2FeatureExtractor"
-ENCODERS = {
-    "wav2vec2": ("wav2vec2.modeling_wav2vec2.Wav2Vec2Model", _WAV2VEC2),
-    "hubert": ("hubert.modeling_hubert.HubertModel", _WAV2VEC2),
-    "wavlm": ("wavlm.modeling_wavlm.WavLMModel", _WAV2VEC2),
-    "unispeech": ("unispeech.modeling_unispeech.UniSpeechModel", _WAV2VEC2),
-    "unispeech-sat": ("unispeech_sat.modeling_unispeech_sat.UniSpeechSatModel", _WAV2VEC2),
-    "data2vec-audio": ("data2vec.modeling_data2vec_audio.Data2VecAudioModel", _WAV2VEC2),
-    "wav2vec2-bert": ("wav2vec2_bert.modeling_wav2vec2_bert.Wav2Vec2BertModel", "SeamlessM4TFeatureExtractor"),
-    "whisper": ("whisper.modeling_whisper.WhisperEncoder", "WhisperFeatureExtractor"),
-    "audio-spectrogram-transformer": (
-        "audio_spectrogram_transformer.modeling_audio_spectrogram_transformer.ASTModel",
-        "ASTFeatureExtractor",
-    ),
-}
-"""Class of the encoder in `transformers.models`, and of the preprocessing, by a configuration's `model_type`."""
 
 _NO_NUMBER_DEPENDS_ON = (
     *("_name_or_path", "architectures", "auto_map", "dtype", "id2label", "label2id", "torch_dtype"),
     *("transformers_version", "processor_class", "feature_extractor_type", "task_specific_params", "tokenizer_class"),
 )
 _ONLY_IN_TRAINING = {"apply_spec_augment": False, "mask_time_prob": 0.0, "mask_feature_prob": 0.0}
-
-_MEASURED_STEP = 4
-"""Far enough from the beginning of a sound that nothing it depends on lies before it."""
-
-_SAME = 1e-3
-
-
-@dataclass(frozen=True, slots=True)
-class Clock:
-    """Which samples the steps of an encoder depend on, before its attention, found by changing samples.
-
-    Attributes:
-        stride: samples from one step to the next.
-        begin: the first sample that step 0 depends on; negative where the encoder fills up the beginning.
-        end: after the last one.
-        hears: samples that step 0 needs of an encoder that hears any length; 0 of one that always hears a window.
-        steps: of a window, which shorter sounds are filled up to; 0 of an encoder that hears any length.
-    """
-
-    stride: int
-    begin: int
-    end: int
-    hears: int = 0
-    steps: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -289,8 +246,8 @@ def described(name: str, config_text: str, preprocessor_text: str) -> HubModel:
     )
     preprocessor = _canonical(prepares)
     try:
-        clock, width = _measured(config, preprocessor)
-        settings = _settings(json.loads(config))
+        clock, width = measured(config, preprocessor)
+        settings = settings_of(json.loads(config))
         layers, rate_hz = int(settings.num_hidden_layers), int(feature_extractor(config, preprocessor).sampling_rate)
     except Exception as error:
         reason = " ".join(str(error).split())[:200]
@@ -307,30 +264,6 @@ def architecture_of(name: str, config: str) -> Architecture:
         device="cpu",
         convert=lambda tensors: _converted(name, config, tensors),
     )
-
-
-def network_of(config: str) -> torch.nn.Module:
-    """The encoder with parameters as transformers initialises them."""
-    fields = json.loads(config)
-    network: torch.nn.Module = _class_of(fields)(_settings(fields)).eval()
-    return network
-
-
-def feature_extractor(config: str, preprocessor: str) -> Any:
-    """The model's own preprocessing."""
-    import transformers
-
-    _, kind = ENCODERS[json.loads(config)["model_type"]]
-    return getattr(transformers, kind).from_dict(json.loads(preprocessor))
-
-
-def by_time(network: torch.nn.Module, states: torch.Tensor) -> torch.Tensor:
-    """Hidden states `(1, steps, width)`; of patches of a spectrogram, the mean over those of one time."""
-    embeddings: Any = getattr(network, "embeddings", None)
-    if not hasattr(embeddings, "get_shape"):
-        return states
-    bands, times = embeddings.get_shape(network.config)
-    return states[:, -bands * times :].reshape(len(states), bands, times, -1).mean(1)
 
 
 def untrained_parameters(name: str, config: str, seed: int) -> dict[str, torch.Tensor]:
@@ -351,17 +284,6 @@ def licence_in(card: str) -> str:
     return found[1] if found else "none stated"
 
 
-def _class_of(fields: Mapping[str, Any]) -> Any:
-    module, _, name = ENCODERS[fields["model_type"]][0].rpartition(".")
-    return getattr(importlib.import_module(f"transformers.models.{module}"), name)
-
-
-def _settings(fields: Mapping[str, Any]) -> Any:
-    from transformers import CONFIG_MAPPING
-
-    return CONFIG_MAPPING[fields["model_type"]].from_dict(dict(fields))
-
-
 def _converted(name: str, config: str, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """Published parameters under today's names of transformers, which knows its older ones.
 
@@ -377,8 +299,8 @@ def _converted(name: str, config: str, tensors: Mapping[str, torch.Tensor]) -> d
     verbosity = logging.get_verbosity()
     logging.set_verbosity(50)
     try:
-        loaded, found = _class_of(fields).from_pretrained(
-            None, config=_settings(fields), state_dict=dict(tensors), output_loading_info=True, dtype=torch.float32
+        loaded, found = class_of(fields).from_pretrained(
+            None, config=settings_of(fields), state_dict=dict(tensors), output_loading_info=True, dtype=torch.float32
         )
     except (RuntimeError, ValueError, KeyError) as error:
         raise ArchitectureError(f"The parameters of '{name}' do not fit its {CONFIG}: {error!s:.200}.") from error
@@ -390,126 +312,6 @@ def _converted(name: str, config: str, tensors: Mapping[str, torch.Tensor]) -> d
             f"'{name}' has no parameter {', '.join(missing[:3])}{more}. The file is another network's, or not whole."
         )
     return {key: tensor.detach().clone().contiguous() for key, tensor in loaded.state_dict().items()}
-
-
-def _measured(config: str, preprocessor: str) -> tuple[Clock, int]:
-    """The clock of an encoder, and the length of its hidden states.
-
-    What sees the whole sound is left out of the network: attention, the convolution of positions, and what normalises
-    over time. Then a step depends on a few samples, and on no other to the bit.
-    """
-    steps_of = _front_end(config, preprocessor)
-    rate = int(feature_extractor(config, preprocessor).sampling_rate)
-    try:
-        return _clock(steps_of, rate // 4)
-    except _TooShortError:  # of an encoder with long strides
-        return _clock(steps_of, rate)
-
-
-def _clock(steps_of: Callable[[NDArray[np.float32]], NDArray[np.float32]], samples: int) -> tuple[Clock, int]:
-    """The same, measured with a sound of so many samples."""
-    random = np.random.Generator(np.random.PCG64(0))
-    sound, other = 0.1 * random.standard_normal((2, samples), np.float32)
-    plain = steps_of(sound)
-    if len(plain) < _MEASURED_STEP + 2:
-        raise _TooShortError("a sound of one second gives too few steps to measure")
-
-    def depends(step: int, begin: int, end: int) -> bool:
-        changed = sound.copy()
-        changed[begin:end] = other[begin:end]
-        return bool((steps_of(changed)[step] != plain[step]).any())
-
-    begins = [_smallest(samples, partial(depends, k, 0)) - 1 for k in (_MEASURED_STEP, _MEASURED_STEP + 1)]
-    ends = samples + 1 - _smallest(samples, lambda last: depends(_MEASURED_STEP, samples - last, samples))
-    stride = begins[1] - begins[0]
-    begin, end = (bound - _MEASURED_STEP * stride for bound in (begins[0], ends))
-    if stride < 1:
-        raise ValueError("its steps do not follow each other in time")
-    if len(steps_of(np.tile(sound, 2))) == len(plain):
-        return Clock(stride, begin, end, steps=len(plain)), plain.shape[1]
-
-    def whole(first: int) -> bool:
-        try:
-            alone = steps_of(sound[:first])[0]
-        except (RuntimeError, ValueError, IndexError):  # too short for the network
-            return False
-        return bool(np.abs(alone - plain[0]).max() <= _SAME * np.abs(plain[0]).max())
-
-    return Clock(stride, begin, end, hears=_smallest(samples, whole)), plain.shape[1]
-
-
-def _front_end(config: str, preprocessor: str) -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:
-    """What an encoder makes of a sound `(samples,)` before its transformer, `(steps, width)`."""
-    import torch
-
-    fields = json.loads(config)
-    fields |= {key: 1 for key in ("num_hidden_layers", "encoder_layers", "decoder_layers") if key in fields}
-    one_layer = _canonical(fields | {"num_hidden_layers": 1})
-    with torch.device("meta"):
-        size = sum(parameter.numel() for parameter in network_of(one_layer).parameters())
-    if size > _MOST_PARAMETERS:
-        raise ValueError(f"it would have {size} parameters before its second layer")
-    network = network_of(one_layer)
-    drawn = unit_weight_norms(draw(_slots(network), 0))
-    for name, tensor in drawn.items():
-        if "pos_conv" in name and not name.endswith("original1"):  # the direction of a weight norm has no length 0
-            tensor.zero_()
-    network.load_state_dict(drawn, assign=True)
-    for module in network.modules():
-        for child, part in module.named_children():
-            if isinstance(part, torch.nn.GroupNorm):
-                setattr(module, child, torch.nn.Identity())
-    states: list[torch.Tensor] = []
-
-    def stop(module: torch.nn.Module, args: tuple[Any, ...], named: dict[str, Any]) -> None:
-        states.append(args[0] if args else named["hidden_states"])
-        raise _FrontEndDoneError
-
-    layer = next(part for n, part in network.named_modules() if n.endswith("layers.0") and "conv" not in n)
-    layer.register_forward_pre_hook(stop, with_kwargs=True)
-    prepare = feature_extractor(config, preprocessor)
-    prepare.do_normalize = False
-    local = {"do_normalize_per_mel_bins": False} if "Seamless" in type(prepare).__name__ else {}
-
-    def steps_of(sound: NDArray[np.float32]) -> NDArray[np.float32]:
-        inputs = prepare(sound, sampling_rate=prepare.sampling_rate, return_tensors="pt", **local)
-        try:
-            with torch.inference_mode():
-                network(**inputs)
-        except _FrontEndDoneError:
-            return by_time(network, states.pop())[0].numpy()
-        raise ValueError("its first layer is not where it is expected")
-
-    return steps_of
-
-
-class _TooShortError(ValueError):
-    """The sound is too short for the steps of the encoder."""
-
-
-class _FrontEndDoneError(Exception):
-    """The transformer is reached."""
-
-
-def _slots(network: torch.nn.Module) -> dict[str, Any]:
-    from affstore.models.weights.architectures import Slot
-
-    return {n: Slot(str(t.dtype).removeprefix("torch."), tuple(t.shape)) for n, t in network.state_dict().items()}
-
-
-def _smallest(most: int, holds: Callable[[int], bool]) -> int:
-    """The smallest number up to `most` from which on something holds.
-
-    Raises:
-        _TooShortError: it does not hold even for `most`.
-    """
-    if not holds(most):
-        raise _TooShortError("a step does not depend on one second of sound")
-    low, high = 0, most
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (low, middle) if holds(middle) else (middle, high)
-    return high
 
 
 def _object(name: str, file: str, text: str) -> dict[str, Any]:

@@ -4,7 +4,7 @@ A layer is the number of a hidden state (0 is what the transformer is given), `l
 the mean of all hidden states; `last` where none is named. Other words follow behind `+`, as in `@9+blocks30+notebook`.
 The model's own feature extractor prepares the sound.
 
-Clock: which samples a step depends on was measured when the model was imported (see `hf_hub.Clock`); vector `i` stands
+Clock: which samples a step depends on was measured when the model was imported (`hf_clock.Clock`); vector `i` stands
 for one stride around the middle of those of step `i`. An encoder that always hears a window, as Whisper 30 s, is given
 blocks no longer than that; the steps of what fills up the last one are left out.
 """
@@ -23,19 +23,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from affstore.models.engines.footprint import PassBytes, Workload, sound_pass_bytes
-from affstore.models.engines.torch_network import Pieces, check_engine, device_of, forward_pass
+from affstore.models.engines.torch_network import check_engine, device_of, forward_pass
 from affstore.models.extractor_specs import SoundExtractorSpec, WeightsRef, blocks
 from affstore.models.extractors.audio.hf_hub import (
     PREFIX,
     HubModel,
     architecture_of,
-    by_time,
-    feature_extractor,
     kept,
-    network_of,
     untrained_parameters,
 )
-from affstore.models.extractors.audio.segments import Segment, cut
+from affstore.models.extractors.audio.hf_networks import by_time, feature_extractor, network_of
+from affstore.models.extractors.audio.segments import Segment, check_waveform, cut, one_segment_a_pass
 from affstore.models.extractors.base import ExtractorKind, SoundExtractor, SoundOutput
 from affstore.models.extractors.registry import EXTRACTORS
 from affstore.models.weights.architectures import check_layout
@@ -115,11 +113,7 @@ class HubAudioNetwork(SoundExtractor):
         network.load_state_dict(dict(parameters), assign=True)
         self._network: Any = network.to(self._device).requires_grad_(False)
         self._prepare = feature_extractor(spec.config, spec.preprocessor)
-        self._pieces = Pieces(
-            1,
-            f"The GPU has no memory for one segment of sound in '{spec.name}'. Stop what else runs on it, or cut the "
-            "sound into shorter segments.",
-        )
+        self._pieces = one_segment_a_pass(spec)
         self._alone = threading.Lock()
 
     def embed(self, wave: NDArray[np.floating[Any]]) -> SoundOutput:
@@ -130,8 +124,7 @@ class HubAudioNetwork(SoundExtractor):
             DeviceMemoryError: the GPU has no memory for one segment.
         """
         spec = self.spec
-        if wave.dtype != np.float32 or wave.ndim != 1:
-            raise SpecError(f"'{spec.name}' hears float32 (samples,); found {wave.dtype} {wave.shape}.")
+        check_waveform(self.spec, wave)
         vectors = self._vectors(len(wave))
         embedding = np.empty((vectors, spec.width), np.float32)
         shortest_s = 0 if spec.window_s else 1

@@ -22,9 +22,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from affstore.models.engines.footprint import PassBytes, Workload, sound_pass_bytes
-from affstore.models.engines.torch_network import Pieces, check_engine, device_of, forward_pass
+from affstore.models.engines.torch_network import check_engine, device_of, forward_pass
 from affstore.models.extractor_specs import SoundExtractorSpec
-from affstore.models.extractors.audio.segments import Segment, cut
+from affstore.models.extractors.audio.segments import Segment, check_waveform, cut, one_segment_a_pass
 from affstore.models.extractors.base import OneExtractor, SoundExtractor, SoundOutput
 from affstore.models.weights.architectures import Architecture
 from affstore.models.weights.entry import WeightsEntry
@@ -77,11 +77,7 @@ class SpeechNetwork(SoundExtractor):
         # On a CPU a batch is no faster than its segments one by one, takes more memory, and may have other last bits.
         on_cpu = self._device.type == "cpu"
         self._batch = 1 if on_cpu else max(1, _SECONDS_A_PASS // max(1, spec.segments.length_s))
-        self._pieces = Pieces(
-            1,
-            f"The GPU has no memory for one segment of sound in '{spec.name}'. Stop what else runs on it, or cut the "
-            "sound into shorter segments.",
-        )
+        self._pieces = one_segment_a_pass(spec)
         self._alone = threading.Lock()
 
     def embed(self, wave: NDArray[np.floating[Any]]) -> SoundOutput:
@@ -91,8 +87,7 @@ class SpeechNetwork(SoundExtractor):
             SpecError: the wave is not float32 `(samples,)`.
             DeviceMemoryError: the GPU has no memory for even one segment.
         """
-        if wave.dtype != np.float32 or wave.ndim != 1:
-            raise SpecError(f"'{self.spec.name}' hears float32 (samples,); found {wave.dtype} {wave.shape}.")
+        check_waveform(self.spec, wave)
         vectors = max(0, (len(wave) - _FIELD) // _STRIDE + 1)
         embedding = np.empty((vectors, self.spec.width), np.float32)
         said = np.empty((vectors, self._classes + self._scales), np.float32)

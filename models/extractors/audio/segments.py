@@ -5,8 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise
+from typing import Any
 
-from affstore.models.extractor_specs import Segmenting
+import numpy as np
+from numpy.typing import NDArray
+
+from affstore.models.engines.torch_network import Pieces
+from affstore.models.extractor_specs import Segmenting, SoundExtractorSpec
 from affstore.store.contract.errors import SpecError
 
 _SHORTEST_REMAINDER_S = 1
@@ -73,3 +78,22 @@ def _windows(vectors: int, length: int, step: int) -> list[Segment]:
         Segment(begin, min(begin + length, vectors), first, last)
         for begin, (first, last) in zip(starts, pairwise(seams), strict=True)
     ]
+
+
+def check_waveform(spec: SoundExtractorSpec, wave: NDArray[Any]) -> None:
+    """See that a waveform is what a torch network hears.
+
+    Raises:
+        SpecError: it is not float32 `(samples,)`.
+    """
+    if wave.dtype != np.float32 or wave.ndim != 1:
+        raise SpecError(f"'{spec.name}' hears float32 (samples,); found {wave.dtype} {wave.shape}.")
+
+
+def one_segment_a_pass(spec: SoundExtractorSpec) -> Pieces:
+    """Passes over single segments, with what to say where a GPU has no memory for one."""
+    return Pieces(
+        1,
+        f"The GPU has no memory for one segment of sound in '{spec.name}'. Stop what else runs on it, or cut the sound "
+        "into shorter segments.",
+    )
