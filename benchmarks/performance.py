@@ -56,6 +56,7 @@ TABLES: Mapping[str, Table] = {
     "sound": Table("Sound: wav2vec2 base, and five networks in one pass", ("sound.py",)),
     "memory": Table("Memory of a 26-minute video", ("memory.py",), rounds=False),
     "plan": Table("Planning a large store", ("plan.py",)),
+    "lineage": Table("trace, impact and diff on large stores", ("lineage.py",)),
     "gpu": Table("On a GPU", ("gpu.py",)),
     "heads": Table("Heads", ("heads.py",), rounds=False),
     "scoring": Table("Scoring", ("scoring.py",), rounds=False),

@@ -14,76 +14,15 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 from bench.clocks import Spent, spent, typical
+from bench.large_store import put_heads, put_videos
 from bench.workplace import Workplace
-from rich.progress import track
 
 from affstore.flows.commands.options import print_table
-from affstore.models.extractor_specs import ExtractorSpec, FaceExtractorSpec
-from affstore.models.labels.base import LabelFile
-from affstore.store.contract.keys import key_of
-from affstore.store.contract.labels import TASKS
-from affstore.store.contract.records import Address, Artifact, Record
-from affstore.store.contract.schema import family
-from affstore.store.engine.draft import Draft
-from affstore.tasks import recipes
 from affstore.tasks.planning.plan import plan
-from affstore.tasks.specs import Profile
 
 EXTRACTORS = ("emotieffnet_b0", "emotieffnet_b0_afew", "mt_emotieffnet_b0", "wav2vec2_base_960h")
-EXPERIMENTS = ("expr-mlp", "au-mlp")
-FRAMES = 8
 BAR_S = 3.0
-
-
-def put_video(draft: Draft, video: str, profile: Profile) -> None:
-    """Everything a video can have, with the recipes that the plan wants."""
-    attributes = {
-        **{"sha256": key_of(video), "bytes": 1, "aliases": [], "location": f"/videos/{video}.mp4"},
-        **{"time_base": [1, 25], "end_pts": FRAMES, "width": 64, "height": 48},
-    }
-    source = put(draft, Address("source", video=video), recipes.source(key_of(video)), **attributes)
-    detector = profile.detector
-    recipe = recipes.face(detector, profile.tracking, source.key, "main")
-    face = put(draft, Address("face", detector.name, video, "main"), recipe, source)
-    features = [put_feature(draft, spec, source, face) for spec in profile.extractors]
-    for task in TASKS:
-        recipe = recipes.label(LabelFile(task, "train", video, "main", Path(video)), key_of([task, video]), source.key)
-        put(draft, Address("label", task, video, "main"), recipe, source)
-    for experiment in EXPERIMENTS:
-        recipe = recipes.prediction({"of": experiment}, "", [record.key for record in features])
-        put(draft, Address("prediction", experiment, video, "main"), recipe, *features)
-
-
-def put_feature(draft: Draft, spec: ExtractorSpec, source: Record, face: Record) -> Record:
-    video = source.address.video
-    if isinstance(spec, FaceExtractorSpec):
-        recipe = recipes.feature(spec, face.key)
-        return put(draft, Address("visual", spec.name, video, "main"), recipe, source, face)
-    return put(draft, Address("audio", spec.name, video), recipes.feature(spec, source.key), source)
-
-
-def put(draft: Draft, address: Address, recipe: dict[str, object], *parents: Record, **attributes: object) -> Record:
-    """An artifact of zeros that its family accepts."""
-    schema = family(address.family)
-    arrays = {
-        name: np.zeros([schema.sizes.get(dim, FRAMES) for dim in array.dims], array.dtypes[0])
-        for name, array in schema.arrays.items()
-    }
-    known = dict.fromkeys(schema.attributes) | {"frames": FRAMES} | attributes
-    made = {"extractor": address.producer, "engine": "torch", "precision": "float32", "elapsed_s": 1.5}
-    return draft.put(Artifact(address, recipe, arrays, known, tuple(each.as_parent() for each in parents), made))
-
-
-def build(place: Workplace, videos: int, a_commit: int = 50) -> None:
-    """Fill the store, in few commits."""
-    have = len(place.store().addresses("source"))
-    for first in track(range(have, videos, a_commit), "building the store", transient=True):
-        draft = place.store().draft(place.context.code, place.context.run_id)
-        for number in range(first, min(first + a_commit, videos)):
-            put_video(draft, f"{number:03}-30-1280x720", place.profile)
-        place.store().commit([draft], "benchmark")
 
 
 def command(place: Workplace, extractors: Sequence[str]) -> None:
@@ -136,7 +75,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     extractors = asked.extractor or EXTRACTORS
     with tempfile.TemporaryDirectory() as temporary:
         place = Workplace.at(asked.keep or Path(temporary), extractors)
-        build(place, asked.videos)
+        put_videos(place, asked.videos, a_commit=50)
+        put_heads(place)
         rounds = [
             {"affstore plan": spent(lambda: command(place, extractors)), **imports(), **parts(place)}
             for _ in range(asked.rounds)

@@ -61,8 +61,14 @@ def test_chunks_and_codecs_are_compared(printed, clip):
 
 def test_planning_a_large_store_is_timed_and_all_of_it_is_fresh(printed):
     said = printed("plan", "--videos", "2", "--rounds", "1", "--extractor", "emotieffnet_b0")
-    assert "2 videos, 16 artifacts" in said
+    assert "2 videos, 20 artifacts" in said
     assert "read their records" in said
+
+
+def test_lineage_of_a_large_store_is_timed(printed):
+    said = printed("lineage", "--videos", "4", "--rounds", "1")
+    assert said.count("\n4 ") == 10
+    assert "impact of a video" in said
 
 
 def test_faces_are_compared_with_bare_networks_and_real_time(printed, shared):

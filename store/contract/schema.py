@@ -16,6 +16,8 @@ from affstore.store.contract.errors import NewerSchemaError, SchemaError, Unknow
 from affstore.store.contract.records import SLASH, Address, Arrays, Record, damaged_record
 
 SCHEMA_FILE = Path(__file__).resolve().parents[1] / "schema.yaml"
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+"""The one in C reads the file in a tenth of the time, which every command waits for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,7 +257,7 @@ class Schema(NamedTuple):
 @cache
 def _schema() -> Schema:
     """Read `schema.yaml` once."""
-    document = yaml.safe_load(SCHEMA_FILE.read_text(encoding="utf-8"))
+    document = yaml.load(SCHEMA_FILE.read_text(encoding="utf-8"), _LOADER)
     families = {name: _family(name, body) for name, body in document["families"].items()}
     return Schema(document["layout"], document["attribute_kinds"], families)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import cached_property
 from pathlib import PurePosixPath
@@ -110,10 +110,25 @@ class FeatureStore:
 
     def find(self, address: Address) -> Record | None:
         """The record at an address, or None."""
-        if address not in self._listing.addresses:
-            return None
+        found = next(iter(self.find_all([address])), None)
+        if found is None:
+            self.addresses()  # raises if the list is damaged, and the artifact seems to be missing by that
+        return found
+
+    def find_all(self, addresses: Iterable[Address]) -> list[Record]:
+        """The records at those addresses where something is, in their order, read at once."""
         with translate_errors(self.url, "Reading"):
-            return self._listing.records([address])[0]
+            return self._listing.records(addresses)
+
+    def mentioning(self, text: str) -> list[Record]:
+        """Every record that holds a text anywhere, in the order of their addresses; only those are read whole."""
+        with translate_errors(self.url, "Reading"):
+            return self._listing.records(self._listing.mentioning(text))
+
+    def children(self, path: str) -> list[str]:
+        """The names right below a path, as `visual`; quicker than `addresses`, which looks at everything."""
+        with translate_errors(self.url, "Listing"):
+            return self._listing.children(path)
 
     def get(self, address: Address) -> Record:
         """The record at an address.
@@ -128,7 +143,8 @@ class FeatureStore:
 
     def addresses(self, *names: str, video: str = "") -> list[Address]:
         """Every artifact's address, or those of the named families, or of one video, in order; records are not read."""
-        among = self._listing.of_video.get(video, []) if video else self._listing.addresses
+        with translate_errors(self.url, "Listing"):
+            among = self._listing.of_video.get(video, []) if video else self._listing.addresses
         return [address for address in among if not names or address.family in names]
 
     def records(self, *names: str, video: str = "") -> list[Record]:
@@ -274,8 +290,7 @@ class FeatureStore:
 
     @cached_property
     def _listing(self) -> Listing:
-        with translate_errors(self.url, "Listing"):
-            return Listing(self._repository, self.session)
+        return Listing(self._repository, self.session)
 
     def _snapshot_of(self, at: str | None) -> str:
         if at is None:

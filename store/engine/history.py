@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from affstore.store.contract.records import Address, Record
 from affstore.store.contract.schema import address_of, families
 from affstore.store.engine.feature_store import FeatureStore
+from affstore.store.engine.listing import node_id
 from affstore.store.engine.places import translate_errors
 
 
@@ -75,6 +76,20 @@ def changed_between(store: FeatureStore, before: str, after: str) -> ChangedArti
     return ChangedArtifacts(tuple(sorted(new - replaced)), tuple(sorted(replaced)), tuple(sorted(deleted - replaced)))
 
 
+def may_differ(one: FeatureStore, other: FeatureStore) -> set[Address]:
+    """The addresses at which two states of a store may differ; all that are in either where their histories do not say.
+
+    Where one is an earlier state of the other, what was not written since need not be looked at.
+    """
+    if (one.url, one.snapshot) == (other.url, other.snapshot):
+        return set()
+    for before, after in ((one, other), (other, one)):
+        if before.url == after.url and before.snapshot in {info.id for info in after.history()}:
+            changed = changed_between(after, before.snapshot, after.snapshot)
+            return {*changed.written, *changed.removed}
+    return {*one.addresses(), *other.addresses()}
+
+
 def check_commit(store: FeatureStore, commit: Commit) -> None:
     """Read what the engine keeps of a commit: the list of what its snapshot holds, and the log of what it changed.
 
@@ -88,12 +103,16 @@ def check_commit(store: FeatureStore, commit: Commit) -> None:
 
 def commit_of(store: FeatureStore, record: Record) -> Commit | None:
     """The commit that brought an artifact as it is in the snapshot that a store reads; None if the history lost it."""
-    known = list(commits(store))
+    known = [commit for commit in commits(store) if commit.parent is not None]
     # The run that wrote the record committed it, soon after: usually the first one looked at is the one.
     likely = [one for one in reversed(known) if one.run_id == record.run_id and one.time >= record.made_at]
-    for commit in dict.fromkeys((*likely, *known)):
-        if record.address in changes_by(store, commit).written:
-            return commit
+    with translate_errors(store.url, "Reading"):
+        own = node_id(store.session, record.address.path)
+        for commit in dict.fromkeys((*likely, *known)):
+            # The log names what was written by ids; unlike a diff, it needs no list of the snapshot's nodes.
+            log = store.repository.inspect_transaction_log(commit.snapshot)
+            if own in log["new_groups"] or own in log["updated_groups"]:
+                return commit
     return None
 
 

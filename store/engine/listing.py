@@ -16,49 +16,73 @@ from affstore.store.contract.errors import StoreError
 from affstore.store.contract.records import Address, Record
 from affstore.store.contract.schema import address_of, check_record, families
 
+_DOCUMENT = "zarr.json"
+"""Where Zarr keeps the attributes of a group."""
+
 _MOST_CHANGES = 10_000
 _changes: dict[str, frozenset[str]] = {}
 """What snapshots changed, by their ids; the oldest are forgotten."""
 
 
 class Listing:
-    """The artifacts of one snapshot. Their addresses are known at once; records are read when asked for, and kept.
+    """The artifacts of one snapshot. Each record is read when it is first asked for, and kept.
 
-    Attributes:
-        addresses: every artifact's address, in order.
-
-    Raises:
-        StoreError: the snapshot's own list of nodes is damaged.
+    The list of all addresses is read only where it is needed: it takes longer than a few hundred records.
     """
 
     def __init__(self, repository: icechunk.Repository, session: icechunk.Session) -> None:
-        paths = artifact_paths(repository, session.snapshot_id)
-        self.addresses = dict.fromkeys(sorted(address_of(path) for path in paths))
-        self._session = session
+        self._repository, self._session = repository, session
         self._records: dict[Address, Record] = {}
 
     @cached_property
+    def addresses(self) -> tuple[Address, ...]:
+        """Every artifact's address, in order.
+
+        Raises:
+            StoreError: the snapshot's own list of nodes is damaged.
+        """
+        return tuple(sorted(map(address_of, artifact_paths(self._repository, self._session.snapshot_id))))
+
+    @cached_property
     def of_video(self) -> dict[str, list[Address]]:
-        """The same by video."""
+        """Every artifact's address by its video."""
         found: dict[str, list[Address]] = {}
         for address in self.addresses:
             found.setdefault(address.video, []).append(address)
         return found
 
     def records(self, addresses: Iterable[Address]) -> list[Record]:
-        """The records at addresses that are known to be there.
+        """The records at those addresses where something is, in their order.
 
         Raises:
             SchemaError: a group holds no record.
         """
         wanted = list(addresses)
-        unread = [address for address in wanted if address not in self._records]
-        attributes = read_attributes(self._session, [address.path for address in unread])
-        for address in unread:
-            record = Record.from_attributes(address, attributes[address.path])
-            check_record(record, attributes[address.path]["affstore"]["version"])
+        unread = {address.path: address for address in wanted if address not in self._records}
+        for path, attributes in read_attributes(self._session, list(unread)).items():
+            address = unread[path]
+            record = Record.from_attributes(address, attributes)
+            check_record(record, attributes["affstore"]["version"])
             self._records[address] = record
-        return [self._records[address] for address in wanted]
+        return [self._records[address] for address in wanted if address in self._records]
+
+    def mentioning(self, text: str) -> list[Address]:
+        """The addresses of the artifacts whose records hold a text anywhere: sought in their bytes, as JSON has it."""
+        wanted = json.dumps(text)[1:-1].encode()
+        return [address for address, document in self._documents.items() if wanted in document]
+
+    @cached_property
+    def _documents(self) -> dict[Address, bytes]:
+        paths = [address.path for address in self.addresses]
+        return dict(zip(self.addresses, read_documents(self._session, paths), strict=True))
+
+    def children(self, path: str) -> list[str]:
+        """The names of the groups and arrays right below a group's path, sorted; none where nothing is."""
+
+        async def names() -> list[str]:
+            return [name async for name in self._session.store.list_dir(path)]
+
+        return sorted(name for name in _answer(names) if name != _DOCUMENT)
 
 
 def artifact_paths(repository: icechunk.Repository, snapshot: str) -> set[str]:
@@ -115,16 +139,27 @@ def _between(repository: icechunk.Repository, before: str, after: str) -> set[st
 
 
 def read_attributes(session: icechunk.Session, paths: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """The attributes of groups that are there, by one call of the engine: 6,600 in 0.2 s; a call each takes 2 s."""
-    if not paths:
-        return {}
-    texts = _answer(_texts, session, paths)
-    return {path: json.loads(text.to_bytes()).get("attributes", {}) for path, text in zip(paths, texts, strict=True)}
+    """The attributes of those groups that are there, by one call of the engine: 6,600 in 0.2 s; a call each: 2 s."""
+    there = [path for path in paths if node_id(session, path)]
+    documents = zip(there, read_documents(session, there), strict=True)
+    return {path: json.loads(document).get("attributes", {}) for path, document in documents}
+
+
+def read_documents(session: icechunk.Session, paths: Sequence[str]) -> list[bytes]:
+    """The JSON of groups that are there; the engine has them in memory, with the snapshot."""
+    return [text.to_bytes() for text in _answer(_texts, session, paths)] if paths else []
+
+
+def node_id(session: icechunk.Session, path: str) -> str:
+    """The engine's id of what is at a path, or an empty text; another one once it is written again."""
+    try:
+        return session.get_node_id(f"/{path}")
+    except (icechunk.NodeNotFoundError, icechunk.InvalidInputError):  # the second for a path that nothing can have
+        return ""
 
 
 async def _texts(session: icechunk.Session, paths: Sequence[str]) -> list[Buffer]:
-    """Each group's document; the engine has them in memory, with the snapshot."""
-    whole = [(f"{path}/zarr.json", None) for path in paths]
+    whole = [(f"{path}/{_DOCUMENT}", None) for path in paths]
     texts = await session.store.get_partial_values(default_buffer_prototype(), whole)
     return [text for text in texts if text is not None]
 

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from affstore import FeatureStore
 from affstore.store.contract.keys import changes
-from affstore.store.contract.records import Record
+from affstore.store.contract.records import Address, Record
 from affstore.store.contract.schema import address_of
+from affstore.store.engine.history import may_differ
 from affstore.tasks.lineage.graph import by_family
 
 _OF_PARENTS = ("face", "source", "head", "inputs", "train", "validation")
@@ -139,8 +140,9 @@ def difference(before: FeatureStore, after: FeatureStore, part: str = "", number
         part: only artifacts whose path begins so, or those of the video that is called so.
         numbers: whether arrays are read and compared frame by frame.
     """
-    old = {record.address.path: record for record in before.records() if _is_of(record, part)}
-    new = {record.address.path: record for record in after.records() if _is_of(record, part)}
+    addresses = sorted(address for address in may_differ(before, after) if _is_of(address, part))
+    old = {record.address.path: record for record in before.find_all(addresses)}
+    new = {record.address.path: record for record in after.find_all(addresses)}
     changed, rewritten = [], []
     for path in sorted(old.keys() & new.keys()):
         a, b = old[path], new[path]
@@ -161,9 +163,9 @@ def difference(before: FeatureStore, after: FeatureStore, part: str = "", number
     )
 
 
-def _is_of(record: Record, part: str) -> bool:
-    path = record.address.path
-    return not part or path == part or path.startswith(f"{part.rstrip('/')}/") or record.address.video == part
+def _is_of(address: Address, part: str) -> bool:
+    path = address.path
+    return not part or path == part or path.startswith(f"{part.rstrip('/')}/") or address.video == part
 
 
 def _reasons(old: Record, new: Record) -> Iterator[str]:

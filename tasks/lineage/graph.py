@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
 
+from affstore import FeatureStore
 from affstore.store.contract.records import Address, Parent, Record
+from affstore.store.contract.schema import address_of
 
 LinkState = Literal["current", "replaced", "missing"]
 """Whether what an artifact was computed from is in the same snapshot: as it was then, as something else, or not."""
@@ -48,7 +50,7 @@ class Leaf:
 
 
 class LineageGraph:
-    """The artifacts of one snapshot, linked by their parents. Built from all records in one pass."""
+    """Artifacts of one snapshot, linked by their parents: all of them, or some with all that they stand on."""
 
     def __init__(self, records: Iterable[Record]) -> None:
         self.records: dict[str, Record] = {record.address.path: record for record in records}
@@ -114,6 +116,20 @@ class LineageGraph:
                     found[record.address.path] = record
                     waiting.append(record)
         return {path: found[path] for path in sorted(found.keys() - roots.keys())}
+
+
+def with_ancestors(store: FeatureStore, records: Iterable[Record]) -> list[Record]:
+    """Artifacts and everything in the store that they were computed from, directly or not, each once.
+
+    They are read generation by generation; the other records of the store are not.
+    """
+    found = {record.address.path: record for record in records}
+    newest = list(found.values())
+    while newest:
+        paths = {parent.path for record in newest for parent in record.parents} - found.keys()
+        newest = store.find_all(address_of(path) for path in sorted(paths))
+        found |= {record.address.path: record for record in newest}
+    return list(found.values())
 
 
 _SAYS: Mapping[LinkState, str] = {

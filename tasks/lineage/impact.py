@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from affstore import FeatureStore
-from affstore.store.contract.errors import NotFoundError, SpecError, nearest
+from affstore.store.contract.errors import NotFoundError, SchemaError, SpecError, nearest
 from affstore.store.contract.keys import digest_file
-from affstore.store.contract.names import video_name
-from affstore.store.contract.records import Address, Record
+from affstore.store.contract.records import SLASH, Address, Record
+from affstore.store.contract.schema import address_of, families
 from affstore.store.engine.history import changes_by, commits
-from affstore.tasks.lineage.graph import LineageGraph, by_family
+from affstore.store.engine.reading import find_source
+from affstore.tasks.lineage.graph import LineageGraph, by_family, leaves_of
 
 _DIGEST = re.compile(r"[0-9a-f]{8,64}")
 _PACKAGE = re.compile(r"([A-Za-z0-9._-]+)==(\S+)")
@@ -90,73 +91,86 @@ def impact(store: FeatureStore, what: str) -> Impact:
         NotFoundError: nothing in the store stands on anything called so.
         SpecError: several things are called so.
     """
-    graph = LineageGraph(store.records())
-    kind, direct = _direct(store, graph, what)
-    found = _standing(graph, direct)
-    return Impact(what, kind, store.snapshot, tuple(direct), tuple(found), tuple(_publications(store, graph, what)))
+    kind, direct = _direct(store, what)
+    publications = tuple(_publications(store, direct, what))
+    return Impact(what, kind, store.snapshot, tuple(direct), tuple(_standing(store, direct)), publications)
 
 
-def _standing(graph: LineageGraph, direct: Sequence[Record]) -> list[Record]:
+_STAGES: Mapping[str, int] = {"source": 0, "face": 1, "label": 1, "visual": 2, "audio": 2}
+"""When artifacts of a family are made: from ones of the same video that were made before. All others come last, and may
+be made from any."""
+_LAST = 3
+
+
+def _standing(store: FeatureStore, direct: Sequence[Record]) -> list[Record]:
+    """Those artifacts and all that was computed from them; what cannot be is not read."""
+    first = min(_STAGES.get(record.address.family, _LAST) for record in direct)
+    videos = {record.address.video for record in direct}
+    later = {family: stage for family in families() if (stage := _STAGES.get(family, _LAST)) > min(first, _LAST - 1)}
+    may = [one for one in store.addresses(*later) if later[one.family] == _LAST or one.video in videos]
+    graph = LineageGraph([*direct, *store.find_all(may)])
     reached = graph.downstream(direct) | {record.address.path: record for record in direct}
     return [reached[path] for path in sorted(reached)]
 
 
-def _publications(store: FeatureStore, newest: LineageGraph, what: str) -> Iterator[Publication]:
-    graphs = {store.snapshot: (store, newest)}
+def _publications(store: FeatureStore, newest: Sequence[Record], what: str) -> Iterator[Publication]:
     for tag, snapshot in store.tags().items():
-        if snapshot not in graphs:
+        tagged, direct = store, newest
+        if snapshot != store.snapshot:
             tagged = FeatureStore(store.url, tag)
-            graphs[snapshot] = (tagged, LineageGraph(tagged.records()))
-        tagged, graph = graphs[snapshot]
-        try:
-            _, direct = _direct(tagged, graph, what)
-        except NotFoundError:
-            continue
-        found = _standing(graph, direct)
+            try:
+                _, direct = _direct(tagged, what)
+            except NotFoundError:
+                continue
+        found = _standing(tagged, direct)
         experiments = {r.address.producer for r in found if r.address.family in ("prediction", "result")}
         yield Publication(tag, snapshot, len(found), tuple(sorted(experiments)))
 
 
-def _direct(store: FeatureStore, graph: LineageGraph, what: str) -> tuple[str, list[Record]]:
+def _direct(store: FeatureStore, what: str) -> tuple[str, list[Record]]:
     """What something is, and the artifacts that it had a part in."""
-    for find in (_by_package, _by_path, _by_snapshot, _by_run, _by_video, _by_name, _by_digest, _by_file):
-        kind, found = find(store, graph, what) if what else ("", [])
+    for find in _FINDERS:
+        kind, found = find(store, what) if what else ("", [])
         if found:
             return kind, sorted(found, key=lambda record: record.address)
-    raise NotFoundError(f"Nothing in the store at '{store.url}' stands on '{what}'. {_hint(graph, what)}")
+    raise NotFoundError(f"Nothing in the store at '{store.url}' stands on '{what}'. {_hint(store, what)}")
 
 
 _Found = tuple[str, list[Record]]
 
 
-def _by_package(store: FeatureStore, graph: LineageGraph, what: str) -> _Found:
+def _by_package(store: FeatureStore, what: str) -> _Found:
     named = _PACKAGE.fullmatch(what)
     if named is None:
         return "package", []
-    found = [record for record in graph.records.values() if record.code.get(named[1]) == named[2]]
+    found = [record for record in store.mentioning(named[1]) if record.code.get(named[1]) == named[2]]
     if not found:
-        known = ", ".join(_versions(graph, named[1])) or "no version of it"
+        known = ", ".join(_versions(store.records(), named[1])) or "no version of it"
         raise NotFoundError(f"No artifact in the store at '{store.url}' was made with {what}; it knows {known}.")
     return "package", found
 
 
-def _versions(graph: LineageGraph, package: str) -> list[str]:
-    return sorted({f"{package}=={r.code[package]}" for r in graph.records.values() if package in r.code})
+def _versions(records: Iterable[Record], package: str) -> list[str]:
+    return sorted({f"{package}=={record.code[package]}" for record in records if package in record.code})
 
 
-def _by_path(store: FeatureStore, graph: LineageGraph, what: str) -> _Found:
-    return "artifact", [graph.records[what]] if what in graph.records else []
+def _by_path(store: FeatureStore, what: str) -> _Found:
+    try:
+        return "artifact", store.find_all([address_of(what)])
+    except SchemaError:
+        return "artifact", []
 
 
-def _by_snapshot(store: FeatureStore, graph: LineageGraph, what: str) -> _Found:
+def _by_snapshot(store: FeatureStore, what: str) -> _Found:
     """What a commit wrote and is still there as it wrote it."""
     snapshot = store.tags().get(what, what)
     commit = next((one for one in commits(store) if one.snapshot == snapshot), None)
     if commit is None:
         return "snapshot", []
     then = FeatureStore(store.url, snapshot)
-    written = [then.get(address) for address in changes_by(store, commit).written]
-    found = [record for record in written if _same(graph.records.get(record.address.path), record)]
+    written = then.find_all(changes_by(store, commit).written)
+    now = {record.address: record for record in store.find_all(record.address for record in written)}
+    found = [now[record.address] for record in written if _same(now.get(record.address), record)]
     if not found:
         raise NotFoundError(
             f"The commit of snapshot {snapshot} wrote {len(written)} artifacts, and none of them is in the store as it "
@@ -169,40 +183,42 @@ def _same(now: Record | None, then: Record) -> bool:
     return now is not None and (now.key, now.digest, now.made_at) == (then.key, then.digest, then.made_at)
 
 
-def _by_run(store: FeatureStore, graph: LineageGraph, what: str) -> _Found:
-    return "run", [record for record in graph.records.values() if record.run_id == what]
+def _by_video(store: FeatureStore, what: str) -> _Found:
+    """By a video's name or an alias."""
+    try:
+        return "video", [find_source(store, what)]
+    except NotFoundError:
+        return "video", []
 
 
-def _by_video(store: FeatureStore, graph: LineageGraph, what: str) -> _Found:
-    wanted = video_name(what)
-    sources = [record for record in graph.records.values() if record.address.family == "source"]
-    called = {video_name(record.address.video): record for record in sources}
-    called = {video_name(a): record for record in sources for a in record.attributes["aliases"]} | called
-    return "video", [called[wanted]] if wanted in called else []
+def _by_producer(store: FeatureStore, what: str) -> _Found:
+    """By the name of an extractor, a detector, a head or an experiment."""
+    name = what.replace("/", SLASH)
+    having = [family for family in families() if family != "source" and name in store.children(family)]
+    return "producer", store.find_all(one for one in store.addresses(*having) if one.producer == what) if having else []
 
 
-def _by_name(store: FeatureStore, graph: LineageGraph, what: str) -> _Found:
-    """By the name of weights, or of an extractor, a detector, a head or an experiment."""
-    records = graph.records.values()
-    named = [r for r in records if any(leaf.kind == "weights" and leaf.name == what for leaf in graph.leaves(r))]
-    produced = [record for record in records if record.address.producer == what]
-    return ("producer", produced) if produced else ("weights", named)
+def _by_run(store: FeatureStore, what: str) -> _Found:
+    return "run", [record for record in store.mentioning(what) if record.run_id == what]
 
 
-def _by_digest(store: FeatureStore, graph: LineageGraph, what: str) -> _Found:
-    if not _DIGEST.fullmatch(what.lower()):
-        return "weights", []
-    return _matching(graph, what, lambda digest: digest.startswith(what.lower()))
+def _by_weights(store: FeatureStore, what: str) -> _Found:
+    found = store.mentioning(what)
+    return "weights", [r for r in found if any(leaf.kind == "weights" and leaf.name == what for leaf in leaves_of(r))]
 
 
-def _matching(graph: LineageGraph, what: str, fits: Callable[[str], bool]) -> _Found:
-    """The artifacts with a digest that fits: of bytes outside the store, of the arrays, or the key."""
+def _by_digest(store: FeatureStore, what: str) -> _Found:
+    return _matching(store, what, what.lower()) if _DIGEST.fullmatch(what.lower()) else ("weights", [])
+
+
+def _matching(store: FeatureStore, what: str, begin: str) -> _Found:
+    """The artifacts with a digest that begins so: of bytes outside the store, of the arrays, or the key."""
     found: dict[tuple[str, str], list[Record]] = {}
-    for record in graph.records.values():
-        digests: set[tuple[str, str]] = {(leaf.kind, leaf.digest) for leaf in graph.leaves(record)}
+    for record in store.mentioning(begin):
+        digests: set[tuple[str, str]] = {(leaf.kind, leaf.digest) for leaf in leaves_of(record)}
         digests |= {("artifact", record.digest), ("artifact", record.key)}
         for kind, digest in digests:
-            if fits(digest):
+            if digest.startswith(begin):
                 found.setdefault((kind, digest), []).append(record)
     if len({digest for _, digest in found}) > 1:
         several = ", ".join(f"{kind} {digest[:16]}" for kind, digest in sorted(found))
@@ -211,34 +227,40 @@ def _matching(graph: LineageGraph, what: str, fits: Callable[[str], bool]) -> _F
     return kind, found.get((kind, digest), [])
 
 
-def _by_file(store: FeatureStore, graph: LineageGraph, what: str) -> _Found:
+def _by_file(store: FeatureStore, what: str) -> _Found:
     """By a file or folder: where the store found it, else its bytes if it is here, else its name."""
     path, whole = Path(what), os.path.realpath(what)
-    kind, records = _located(graph, lambda location: location == whole)
+    kind, records = _located(store, whole, lambda location: location == whole)
     if not records and path.is_file():
-        digest = digest_file(path)
-        kind, records = _matching(graph, what, lambda other: other == digest)
+        kind, records = _matching(store, what, digest_file(path))
     if not records and what == path.name:
-        kind, records = _located(graph, lambda location: Path(location).name == what)
+        kind, records = _located(store, what, lambda location: Path(location).name == what)
     return kind, records
 
 
-def _located(graph: LineageGraph, fits: Callable[[str], bool]) -> _Found:
+def _located(store: FeatureStore, text: str, fits: Callable[[str], bool]) -> _Found:
     found: dict[str, list[Record]] = {}
-    for record in graph.records.values():
-        for leaf in graph.leaves(record):
+    for record in store.mentioning(text):
+        for leaf in leaves_of(record):
             if leaf.kind != "weights" and fits(leaf.name):
                 found.setdefault(leaf.kind, []).append(record)
     return next(iter(found.items()), ("video", []))
 
 
-def _hint(graph: LineageGraph, what: str) -> str:
-    versions = _versions(graph, what)
+_FINDERS = (
+    *(_by_package, _by_path, _by_snapshot, _by_video, _by_producer),
+    *(_by_run, _by_weights, _by_digest, _by_file),  # these look through every record's bytes
+)
+
+
+def _hint(store: FeatureStore, what: str) -> str:
+    records = store.records()
+    versions = _versions(records, what)
     if versions:
         return f"It is a package: name a version, as {versions[-1]}."
-    records = graph.records.values()
-    weights = {leaf.name for record in records for leaf in graph.leaves(record) if leaf.kind == "weights"}
-    known = weights | {r.address.producer for r in records} | {r.address.video for r in records} | set(graph.records)
+    known = {leaf.name for record in records for leaf in leaves_of(record) if leaf.kind == "weights"}
+    for address in store.addresses():
+        known |= {address.producer, address.video, address.path}
     near = nearest(what, sorted(known - {""}))
     if near:
         return f"Did you mean '{near}'?"

@@ -115,13 +115,13 @@ def _artifact(store: FeatureStore, path: str) -> Address | None:
 
 def _prediction(store: FeatureStore, path: str, text: str) -> Address:
     """The prediction that `EXPERIMENT/VIDEO` or `EXPERIMENT/VIDEO/SUBJECT` names."""
-    producers = sorted({address.producer for address in store.addresses("prediction")}, key=len, reverse=True)
+    producers = sorted(_experiments(store), key=len, reverse=True)
     for written, producer in ((form, one) for one in producers for form in {one, one.replace("/", SLASH)}):
         if path.startswith(f"{written}/"):
             video, slash, subject = path[len(written) + 1 :].rpartition("/")
             video, subject = (video, subject) if slash else (subject, "")
             source = find_source(store, video).address.video
-            subjects = [a.subject for a in store.addresses("prediction", video=source) if a.producer == producer]
+            subjects = _subjects(store, producer, source)
             chosen = subject or (subjects[0] if len(subjects) == 1 else MAIN)
             if chosen in subjects:
                 return Address("prediction", producer, source, chosen)
@@ -133,10 +133,20 @@ def _prediction(store: FeatureStore, path: str, text: str) -> Address:
     raise _no_row(store, text)
 
 
+def _experiments(store: FeatureStore) -> list[str]:
+    """The names of the experiments that have predictions."""
+    return [name.replace(SLASH, "/") for name in store.children("prediction")]
+
+
+def _subjects(store: FeatureStore, producer: str, video: str) -> list[str]:
+    """Whose predictions an experiment has in a video."""
+    return store.children(f"prediction/{producer.replace('/', SLASH)}/{video}")
+
+
 def _no_row(store: FeatureStore, text: str) -> NotFoundError:
     """The error for what names no row, with the nearest that does."""
     paths = [address.path for address in store.addresses()]
-    producers = sorted({address.producer for address in store.addresses("prediction")})
+    producers = _experiments(store)
     near = nearest(text, paths) or nearest(text.split("/", 1)[0], producers)
     if near:
         hint = f"Did you mean '{near}'?"
@@ -178,7 +188,7 @@ def _in_file(store: FeatureStore, path: Path, number: int) -> tuple[FeatureStore
         return store, Row(_exported(store, path, line), line.frame, row)
     for opened in _states(store):
         row = PublishedRow(str(path), number, line.text, False, opened.snapshot, tags.get(opened.snapshot, ""))
-        producers = sorted({address.producer for address in opened.addresses("prediction")})
+        producers = _experiments(opened)
         found = [one for name in producers if (one := _if_it_says_so(opened, line, row, name)) is not None]
         called = [one for one in found if one.address.producer == path.stem]
         if len(called or found) == 1:
@@ -247,7 +257,8 @@ def _resolved(store: FeatureStore, line: _Line, published: PublishedRow, produce
     video, subject = (line.name, line.subject) if line.subject else split_subject(line.name, names)
     source = find_source(store, video)
     frames = int(source.attributes["frames"])
-    there = {a.subject: a for a in store.addresses("prediction", video=source.address.video) if a.producer == producer}
+    of = source.address.video
+    there = {one: Address("prediction", producer, of, one) for one in _subjects(store, producer, of)}
     if not there and store.find(Address("head", producer)) is None:
         raise NotFoundError(f"'{producer}' has no prediction of '{line.name}' in the store at '{store.url}'.")
     frame, remark = min(line.frame, frames - 1), ""

@@ -17,7 +17,7 @@ from affstore.store.contract.records import Address, Record, least_trusted
 from affstore.store.contract.schema import family
 from affstore.store.engine.history import Commit, commit_of
 from affstore.store.engine.reading import read_clock
-from affstore.tasks.lineage.graph import Leaf, LineageGraph, Link, leaves_of
+from affstore.tasks.lineage.graph import Leaf, LineageGraph, Link, leaves_of, with_ancestors
 from affstore.tasks.lineage.rows import Row
 
 _LINE_A_FRAME = "abaw"
@@ -109,7 +109,11 @@ class _Tracer:
 
     @cached_property
     def _graph(self) -> LineageGraph:
-        return LineageGraph(self._store.records())
+        row = self._store.get(self._row.address)
+        beside = [Address("source", video=row.address.video)] if row.address.video else []
+        if row.address.family == "prediction":
+            beside.append(Address("label", str(row.attributes["task"]), row.address.video, row.address.subject))
+        return LineageGraph(with_ancestors(self._store, [row, *self._store.find_all(beside)]))
 
     def _instant(self) -> dict[str, Any]:
         frame, video = self._row.frame, self._row.address.video
