@@ -37,6 +37,8 @@ def verify(*, store: Store = DEFAULT_STORE, at: At = None, deep: Flag = False, j
             print_table(("fault", "what", "why"), rows, f"{looked_at}: {len(rows)} faults")
         else:
             to_terminal(f"{looked_at}: all is as it was written")
+        for reason, count in found.unproven.items():
+            to_terminal(f"{count} commits are not proven by the chain of digests: {reason}")
     return _DAMAGED if found.findings else 0
 
 

@@ -91,6 +91,7 @@ class Draft:
             root = self._root()
             if address.path in root:
                 del root[address.path]
+                self.records = [kept for kept in self.records if kept.address != address]
                 self.removed.append(address)
 
     def release(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from functools import cached_property
 from pathlib import PurePosixPath
 from typing import Any, cast
@@ -21,6 +22,7 @@ from affstore.store.contract.names import tag_fault
 from affstore.store.contract.printable import excerpt
 from affstore.store.contract.records import Address, Record
 from affstore.store.contract.schema import address_of, families, family, layout_version
+from affstore.store.engine.chain import Content, folding, linked
 from affstore.store.engine.draft import Draft
 from affstore.store.engine.listing import Listing, changed_paths
 from affstore.store.engine.places import (
@@ -99,7 +101,8 @@ class FeatureStore:
                     root.create_group(name)
                 # On an object store several may get here at once; the first one's commit is the one that counts.
                 with suppress(icechunk.ConflictError):
-                    session.commit("an empty affstore")
+                    content, parent = Content("an empty affstore"), repository.lookup_snapshot(session.snapshot_id)
+                    session.commit(content.message, metadata=linked(session, parent, content))
         return cls(url)
 
     def newest(self) -> FeatureStore:
@@ -211,39 +214,63 @@ class FeatureStore:
                     return self._commit_merged(drafts, message, dict(metadata or {}))
             return self._commit_merged(drafts, message, dict(metadata or {}))
 
+    def announce_folding(self, kept: Sequence[str]) -> str:
+        """Commit that what is older than some snapshots is let go on purpose; whoever then expires it can say so.
+
+        Args:
+            kept: the first snapshot that stays of the history, and of each tag that is older.
+        """
+        with translate_errors(self.url, "Committing to"), committer_lock(self.url):
+            session = self._repository.writable_session(BRANCH)
+            return self._commit_once(session, Content("older history is let go", folding(self._repository, kept)))
+
     def _commit_merged(self, drafts: Sequence[Draft], message: str, metadata: dict[str, Any]) -> str:
         session = self._repository.writable_session(BRANCH)
         tip: str = session.snapshot_id
         news = self._to_commit(drafts, tip)
         if not news:
             return tip
-        missing = self._missing_parents(news, session)
-        session.merge(*(draft.fork for draft in news))
         root = zarr.open_group(session.store, mode="a")
+        written = frozenset(record.address.path for draft in news for record in draft.records)
+        taken_away = {address.path for draft in news for address in draft.removed} - written
+        removed = frozenset(path for path in taken_away if path in root)
+        missing = _missing_parents(written, root)
+        session.merge(*(draft.fork for draft in news))
         for path in missing:
             root.require_group(path)
-        return self._commit_once(session, message, metadata)
+        return self._commit_once(session, Content(message, metadata, written, removed))
 
-    def _missing_parents(self, drafts: Sequence[Draft], session: Any) -> list[str]:
-        """The groups above the drafts' artifacts that are not in the store yet, from the top down."""
-        paths = {record.address.path for draft in drafts for record in draft.records}
-        above = {str(parent) for path in paths for parent in PurePosixPath(path).parents} - {"."}
-        root = zarr.open_group(session.store, mode="r")
-        return [path for path in sorted(above) if path not in root]
+    def _commit_once(self, session: Any, content: Content) -> str:
+        """Commit a session, with its link of the chain, on top of the newest snapshot.
 
-    def _commit_once(self, session: Any, message: str, metadata: dict[str, Any]) -> str:
-        """Commit a session. An error is looked into first: the answer may be lost, and the commit there."""
-        own, base = uuid4().hex, session.snapshot_id
-        try:
-            return session.commit(message, metadata=metadata | {"commit": own}, rebase_with=icechunk.ConflictDetector())
-        except (icechunk.IcechunkError, OSError):
-            with suppress(icechunk.IcechunkError, OSError):
-                for info in icechunk.Repository.open(storage_of(self.url), settings()).ancestry(branch=BRANCH):
-                    if info.metadata.get("commit") == own:
-                        return info.id
-                    if info.id == base:
-                        break
-            raise
+        Others may commit first on an object store, and then the link is that of the new parent; so the engine may not
+        rebase by itself. An error is looked into before: the answer may be lost, and the commit there.
+        """
+        own = uuid4().hex
+        content = replace(content, metadata={**content.metadata, "commit": own})
+        for _ in range(_MOST_RACES):
+            base = session.snapshot_id
+            parent = self._repository.lookup_snapshot(base)
+            try:
+                metadata = linked(session, parent, content)
+                return session.commit(content.message, metadata=metadata, allow_empty=True)
+            except (icechunk.IcechunkError, OSError) as error:
+                if committed := self._committed_as(own, base):
+                    return committed
+                if not isinstance(error, icechunk.ConflictError):
+                    raise
+            session.rebase(icechunk.ConflictDetector())
+        raise ConflictError(f"Others commit to the store at '{self.url}' all the time. Run the command again.")
+
+    def _committed_as(self, own: str, base: str) -> str | None:
+        """The snapshot of a commit by the mark in its metadata, among those after `base`."""
+        with suppress(icechunk.IcechunkError, OSError):
+            for info in icechunk.Repository.open(storage_of(self.url), settings()).ancestry(branch=BRANCH):
+                if info.metadata.get("commit") == own:
+                    return info.id
+                if info.id == base:
+                    break
+        return None
 
     def tag(self, name: str) -> None:
         """Name the snapshot this store reads, for ever.
@@ -326,7 +353,8 @@ class FeatureStore:
 
     def _to_commit(self, drafts: Sequence[Draft], tip: str) -> list[Draft]:
         """The drafts that are still news: not what another run has stored with the same keys meanwhile."""
-        return [draft for draft in drafts if draft.base == tip or not self._overtaken(draft, tip)]
+        full = (draft for draft in drafts if draft.records or draft.removed)
+        return [draft for draft in full if draft.base == tip or not self._overtaken(draft, tip)]
 
     def _overtaken(self, draft: Draft, tip: str) -> bool:
         """Whether another run stored the same artifacts first."""
@@ -346,6 +374,12 @@ class FeatureStore:
         if done and len(done) < len(own):
             raise ConflictError(f"Another run stored '{min(done)}' while this one computed it. Run the command again.")
         return bool(done)
+
+
+def _missing_parents(paths: Iterable[str], root: zarr.Group) -> list[str]:
+    """The groups above some artifacts that are not in the store yet, from the top down."""
+    above = {str(parent) for path in paths for parent in PurePosixPath(path).parents} - {"."}
+    return [path for path in sorted(above) if path not in root]
 
 
 def _repository_at(url: str) -> icechunk.Repository:

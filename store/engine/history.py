@@ -6,10 +6,14 @@ import datetime
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+import icechunk
+
+from affstore.store.contract.errors import StoreError
 from affstore.store.contract.records import Address, Record
-from affstore.store.contract.schema import address_of, families
-from affstore.store.engine.feature_store import FeatureStore
-from affstore.store.engine.listing import node_id
+from affstore.store.contract.schema import address_of
+from affstore.store.engine.chain import LinkState, folded_links, link_state
+from affstore.store.engine.feature_store import BRANCH, FeatureStore
+from affstore.store.engine.listing import artifacts_among, node_id
 from affstore.store.engine.places import translate_errors
 
 
@@ -90,15 +94,42 @@ def may_differ(one: FeatureStore, other: FeatureStore) -> set[Address]:
     return {*one.addresses(), *other.addresses()}
 
 
-def check_commit(store: FeatureStore, commit: Commit) -> None:
-    """Read what the engine keeps of a commit: the list of what its snapshot holds, and the log of what it changed.
+@dataclass(frozen=True, slots=True)
+class CheckedCommit:
+    """One commit, read again.
 
-    Raises:
-        StoreError: it is damaged.
+    Attributes:
+        snapshot: its id.
+        state: how it stands in the chain; None where it could not be read.
+        error: why it could not.
     """
+
+    snapshot: str
+    state: LinkState | None
+    error: StoreError | None = None
+
+
+def check_history(store: FeatureStore) -> Iterator[CheckedCommit]:
+    """Read every commit of the branch and of all tags, the newest first, and compute the chain's digests again."""
+    repository = store.repository
     with translate_errors(store.url, "Reading"):
-        store.repository.inspect_snapshot(commit.snapshot)
-        store.repository.inspect_transaction_log(commit.snapshot)
+        tips = [repository.lookup_branch(BRANCH), *store.tags().values()]
+        histories = [list(repository.ancestry(snapshot_id=tip)) for tip in tips]
+    folded = folded_links(info for history in histories for info in history)
+    pairs: dict[str, tuple[icechunk.SnapshotInfo, icechunk.SnapshotInfo | None]] = {}
+    for history in histories:
+        pairs |= {info.id: (info, parent) for info, parent in zip(history, [*history[1:], None], strict=True)}
+    for info, parent in pairs.values():
+        try:
+            with translate_errors(store.url, "Reading"):
+                written_by = repository.inspect_snapshot(info.id)["header"]["spec_version"]
+                if parent is not None or not written_by.startswith("1"):  # the engine's first format began without one
+                    repository.inspect_transaction_log(info.id)
+                state = "whole" if parent is None else link_state(repository, info, parent, folded)
+        except StoreError as error:
+            yield CheckedCommit(info.id, None, error)
+        else:
+            yield CheckedCommit(info.id, state)
 
 
 def commit_of(store: FeatureStore, record: Record) -> Commit | None:
@@ -117,7 +148,4 @@ def commit_of(store: FeatureStore, record: Record) -> Commit | None:
 
 
 def _artifacts(paths: set[str]) -> Iterator[Address]:
-    depths = {name: schema.path.count("/") for name, schema in families().items()}
-    for path in (one.strip("/") for one in paths):
-        if path.count("/") == depths.get(path.split("/", 1)[0], -1):
-            yield address_of(path)
+    return map(address_of, artifacts_among(paths))

@@ -108,6 +108,13 @@ def artifact_paths(repository: icechunk.Repository, snapshot: str) -> set[str]:
     return artifacts
 
 
+def artifacts_among(paths: Iterable[str]) -> set[str]:
+    """The paths, without slashes at their ends, of those groups that are an artifact's."""
+    depths = {name: schema.path.count("/") for name, schema in families().items()}
+    stripped = (path.strip("/") for path in paths)
+    return {path for path in stripped if path.count("/") == depths.get(path.split("/", 1)[0], -1)}
+
+
 def changed_paths(repository: icechunk.Repository, before: str, after: str) -> set[str]:
     """The paths of groups that were added, replaced or removed by the snapshots after `before`, up to `after`.
 
@@ -159,7 +166,7 @@ def node_id(session: icechunk.Session, path: str) -> str:
 
 
 async def _texts(session: icechunk.Session, paths: Sequence[str]) -> list[Buffer]:
-    whole = [(f"{path}/{_DOCUMENT}", None) for path in paths]
+    whole = [(f"{path}/{_DOCUMENT}".lstrip("/"), None) for path in paths]
     texts = await session.store.get_partial_values(default_buffer_prototype(), whole)
     return [text for text in texts if text is not None]
 

@@ -9,6 +9,7 @@ import icechunk
 import zarr
 
 from affstore.store.contract.schema import layout_version
+from affstore.store.engine.chain import Content, linked
 from affstore.store.engine.draft import Draft
 from affstore.store.engine.feature_store import BRANCH, FeatureStore
 from affstore.store.engine.places import committer_lock, settings, storage_of, translate_errors
@@ -63,13 +64,18 @@ def upgrade(url: str) -> Upgrade:
     with translate_errors(url, "Upgrading"), committer_lock(url):
         store = FeatureStore(url)
         if store.layout < layout_version():
-            session = _repository(url).writable_session(BRANCH)
+            repository = _repository(url)
+            session = repository.writable_session(BRANCH)
             draft = Draft(url, session, {}, "")
             for record in store.records():
                 own = cast(dict[str, Any], store.group(record.address).attrs["affstore"])
                 draft.write(record, store.read(record.address), own["version"])
             zarr.open_group(session.store, mode="a").attrs["affstore"] = {"layout": layout_version()}
-            session.commit(f"layout {layout_version()}")
+            content = Content(
+                f"layout {layout_version()}", written=frozenset(address.path for address in store.addresses())
+            )
+            parent = repository.lookup_snapshot(session.snapshot_id)
+            session.commit(content.message, metadata=linked(session, parent, content))
         if todo.engine_format:
             icechunk.upgrade_icechunk_repository(_repository(url), dry_run=False)
     return todo

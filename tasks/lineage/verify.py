@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,7 +14,8 @@ from affstore.models.weights.folder import WeightsFolder
 from affstore.store.contract.errors import AffstoreError, WeightsError, WeightsMissingError
 from affstore.store.contract.keys import digest_file, key_of
 from affstore.store.contract.records import Address, Record
-from affstore.store.engine.history import check_commit, commits
+from affstore.store.engine.chain import LinkState
+from affstore.store.engine.history import CheckedCommit, check_history
 from affstore.tasks.lineage.graph import Leaf, LineageGraph, leaves_of
 
 Fault = Literal["altered", "missing", "orphaned", "unexplained"]
@@ -47,6 +48,7 @@ class Verification:
         array_bytes: of their arrays, unpacked.
         snapshots: how many commits of the history were read.
         files: how many sources, annotations and weights were digested again.
+        unproven: how many of the commits no chain proves, by the reason.
         findings: what is wrong, in order.
     """
 
@@ -55,6 +57,7 @@ class Verification:
     array_bytes: int
     snapshots: int
     files: int
+    unproven: Mapping[str, int]
     findings: tuple[Finding, ...]
 
     def as_document(self) -> dict[str, Any]:
@@ -78,12 +81,44 @@ def verify(store: FeatureStore, weights: WeightsFolder | None = None, deep: bool
     records = [one.record for one in checked if one.record is not None]
     findings = [finding for one in checked for finding in one.findings]
     findings += _links(LineageGraph(records), {address.path for address in addresses})
-    history = list(_history(store))
-    findings += [finding for finding in history if finding is not None]
+    history = list(check_history(store))
+    findings += [finding for commit in history if (finding := _of_commit(commit)) is not None]
     files = list(_files(records, weights)) if deep else []
     findings += [finding for finding in files if finding is not None]
-    array_bytes = sum(one.array_bytes for one in checked)
-    return Verification(store.snapshot, len(addresses), array_bytes, len(history), len(files), tuple(findings))
+    return Verification(
+        store.snapshot,
+        len(addresses),
+        sum(one.array_bytes for one in checked),
+        len(history),
+        len(files),
+        {reason: count for state, reason in _UNPROVEN.items() if (count := _count(history, state))},
+        tuple(findings),
+    )
+
+
+_UNPROVEN: Mapping[LinkState, str] = {
+    "unchained": "made before commits were chained",
+    "folded": "the first after older history was let go on purpose",
+}
+_BROKEN_LINKS: Mapping[LinkState, tuple[Fault, str]] = {
+    "altered": (
+        "altered",
+        "Its link of the chain of commits is not the digest of what it holds and of the link before.",
+    ),
+    "shortened": ("missing", "What was committed before it is gone, and nobody said that it would be let go."),
+}
+
+
+def _count(history: list[CheckedCommit], state: LinkState) -> int:
+    return sum(commit.state == state for commit in history)
+
+
+def _of_commit(commit: CheckedCommit) -> Finding | None:
+    what = f"snapshot {commit.snapshot}"
+    if commit.error is not None:
+        return _unreadable(what, commit.error)
+    broken = _BROKEN_LINKS.get(commit.state) if commit.state else None
+    return Finding(broken[0], what, broken[1]) if broken else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,16 +158,6 @@ def _links(graph: LineageGraph, there: set[str]) -> Iterator[Finding]:
             yield Finding("orphaned", path, f"'{missing[0]}'{more}, which it was computed from, is not there any more.")
         if not record.parents and not leaves_of(record):
             yield Finding("unexplained", path, "Its record names nothing that it was computed from.")
-
-
-def _history(store: FeatureStore) -> Iterator[Finding | None]:
-    for commit in commits(store):
-        try:
-            check_commit(store, commit)
-        except AffstoreError as error:
-            yield _unreadable(f"snapshot {commit.snapshot}", error)
-        else:
-            yield None
 
 
 def _files(records: list[Record], weights: WeightsFolder | None) -> Iterator[Finding | None]:
