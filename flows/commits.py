@@ -47,7 +47,7 @@ def commit_finished(
     try:
         for ended in results(task, units):
             for batch in batched((_outcome(task, *one) for one in ended), _DRAFTS_A_COMMIT):
-                outcomes += [told(outcome) for outcome in committed(context, task.name, batch)]
+                outcomes += [show_outcome(outcome) for outcome in committed(context, task.name, batch)]
     except BaseException:  # also Ctrl-C: the threads at work must not first finish their videos
         request_cancellation()
         raise
@@ -63,12 +63,12 @@ def commit_results[Result: HasOutcome](
         done = {about: one for about, one in ended if not isinstance(one, BaseException)}
         batch = [done[about].outcome if about in done else _outcome(task, about, one) for about, one in ended]
         for part in batched(batch, _DRAFTS_A_COMMIT):
-            outcomes += [told(outcome) for outcome in committed(context, task.name, part)]
+            outcomes += [show_outcome(outcome) for outcome in committed(context, task.name, part)]
         found |= done
     return outcomes
 
 
-def told(outcome: Outcome) -> Outcome:
+def show_outcome(outcome: Outcome) -> Outcome:
     """Show what became of a unit of work on the screen and in Prefect's log."""
     watching().outcome(outcome)
     log(outcome)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class AskedEngine:
+class EngineRequest:
     """What the user said about engines.
 
     Attributes:
@@ -35,8 +35,12 @@ class AskedEngine:
         return self.engine in ("auto", choice.engine) and self.precision in ("auto", choice.precision)
 
 
-def settled(
-    spec: ExtractorSpec, asked: AskedEngine, weights: WeightsFolder, store: FeatureStore | None, measured: bool = True
+def with_engine(
+    spec: ExtractorSpec,
+    request: EngineRequest,
+    weights: WeightsFolder,
+    store: FeatureStore | None,
+    measured: bool = True,
 ) -> ExtractorSpec:
     """The spec on an engine.
 
@@ -46,7 +50,7 @@ def settled(
 
     Args:
         spec: its weights resolved.
-        asked: what the user said.
+        request: what the user said.
         weights: where the parameters are, and notes on engines.
         store: holds earlier embeddings, or None.
         measured: measure engines where no choice is known yet; a plan, whose embeddings are all missing then, need not.
@@ -55,40 +59,40 @@ def settled(
         SpecError: the engine that was asked for cannot run on this device.
     """
     if not isinstance(spec, FaceExtractorSpec):
-        return replace(spec, precision="float32" if asked.precision == "auto" else asked.precision)
-    choice = _choice(spec, asked, weights, store, measured)
+        return replace(spec, precision="float32" if request.precision == "auto" else request.precision)
+    choice = _choice(spec, request, weights, store, measured)
     return replace(spec, engine=choice.engine, precision=choice.precision)
 
 
 def _choice(
-    spec: FaceExtractorSpec, asked: AskedEngine, weights: WeightsFolder, store: FeatureStore | None, measured: bool
+    spec: FaceExtractorSpec, request: EngineRequest, weights: WeightsFolder, store: FeatureStore | None, measured: bool
 ) -> Choice:
-    if asked.engine != "auto" and asked.precision != "auto":
-        return Choice(asked.engine, asked.precision)
+    if request.engine != "auto" and request.precision != "auto":
+        return Choice(request.engine, request.precision)
     from affstore.models.fidelity import Measuring, best_choice, candidates
 
-    offered = [choice for choice in candidates(asked.device) if asked.admits(choice)]
+    offered = [choice for choice in candidates(request.device) if request.admits(choice)]
     if not offered:
         raise SpecError(
-            f"No engine runs '{spec.name}' on {asked.device} as asked (engine {asked.engine}, precision "
-            f"{asked.precision}). Leave both to be chosen, or name both."
+            f"No engine runs '{spec.name}' on {request.device} as asked (engine {request.engine}, precision "
+            f"{request.precision}). Leave both to be chosen, or name both."
         )
-    held = _held(spec, store) if store is not None else None
-    if held in offered or not measured:
-        return held if held in offered else offered[0]
-    measuring = Measuring(asked.device, weights.root / "engines", watching().step)
+    stored = _stored_choice(spec, store) if store is not None else None
+    if stored in offered or not measured:
+        return stored if stored in offered else offered[0]
+    measuring = Measuring(request.device, weights.root / "engines", watching().step)
     return best_choice(spec, lambda: weights.load(spec.weights.sha256), offered, measuring)
 
 
-def _held(spec: FaceExtractorSpec, store: FeatureStore) -> Choice | None:
+def _stored_choice(spec: FaceExtractorSpec, store: FeatureStore) -> Choice | None:
     """How an embedding in the store was made by this network with these parameters."""
     for address in store.addresses("visual"):
         if address.producer == spec.name:
-            return _made_with(store.get(address), spec)
+            return _choice_in(store.get(address), spec)
     return None
 
 
-def _made_with(record: Record, spec: FaceExtractorSpec) -> Choice | None:
+def _choice_in(record: Record, spec: FaceExtractorSpec) -> Choice | None:
     recipe = record.recipe["extractor"]
     if recipe["weights"].get("sha256") != spec.weights.sha256:
         return None
@@ -96,17 +100,17 @@ def _made_with(record: Record, spec: FaceExtractorSpec) -> Choice | None:
     return Choice(recipe.get("engine", "torch"), recipe.get("precision", "float32"))
 
 
-def chosen_device(wanted: str) -> str:
+def chosen_device(name: str) -> str:
     """The device to work on.
 
     Raises:
         SpecError: CUDA was asked for and there is none.
     """
-    if wanted == "cpu":
+    if name == "cpu":
         return "cpu"
     import torch
 
     available = torch.cuda.is_available()
-    if wanted == "cuda" and not available:
+    if name == "cuda" and not available:
         raise SpecError("The device cuda was asked for, but torch finds no GPU here. Use --device cpu or auto.")
     return "cuda" if available else "cpu"

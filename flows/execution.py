@@ -9,7 +9,7 @@ from affstore import FeatureStore
 from affstore.flows.request import Request, RunResult
 from affstore.flows.runners.base import RunnerSpec
 from affstore.flows.server import Server, prefect_server
-from affstore.flows.watch import Watcher, shown_by
+from affstore.flows.watch import Watcher, using_watcher
 from affstore.store.contract.errors import AffstoreError, SpecError
 from affstore.tasks.cancellation import reset_cancellation
 from affstore.tasks.plan_rows import PlanRow
@@ -24,7 +24,7 @@ def run_pipeline(request: Request, runner: RunnerSpec, watcher: Watcher) -> RunR
         return pipeline(request)
 
     if not (os.environ.get("PREFECT_API_URL") or request.options.retry) and nothing_to_do(request):
-        with shown_by(watcher):
+        with using_watcher(watcher):
             return _call(Server(""), RunnerSpec.of(), work)
     return with_server_and_runner(request, runner, watcher, work)
 
@@ -32,12 +32,12 @@ def run_pipeline(request: Request, runner: RunnerSpec, watcher: Watcher) -> RunR
 def nothing_to_do(request: Request) -> bool:
     """Whether the store has all that a run would compute; the run then only looks, scores and publishes."""
     try:
-        return not any(row.due and row.asked for row in _wanted(request))
+        return not any(row.due and row.requested for row in _plan_rows(request))
     except AffstoreError:  # the run says of what, and goes on with the rest
         return False
 
 
-def _wanted(request: Request) -> Iterator[PlanRow]:
+def _plan_rows(request: Request) -> Iterator[PlanRow]:
     """What the plan says of all that a run would see to; what is quick to find out first."""
     from affstore.tasks.ingest.crop_assignment import match_crops_to_videos
     from affstore.tasks.ingest.incoming_files import incoming_files
@@ -82,7 +82,7 @@ def with_server_and_runner[T](request: Request, runner: RunnerSpec, watcher: Wat
             f"A store in memory lives in one process; workers of '{runner.kind.name}' need a folder or s3://bucket/prefix."
         )
     watcher.step("starting a Prefect server")
-    with shown_by(watcher), prefect_server(request.runs_folder / "prefect") as server:
+    with using_watcher(watcher), prefect_server(request.runs_folder / "prefect") as server:
         if server.answers:
             watcher.server(server.url, server.secret_file)
         return _call(server, runner, work)

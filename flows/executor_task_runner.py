@@ -42,13 +42,13 @@ class ExecutorTaskRunner(TaskRunner[PrefectConcurrentFuture[Any]]):
         """Hand a task to the executor; tasks of affstore wait for no other."""
         environment = get_current_settings().to_environment_variables(exclude_unset=True)
         run_id = uuid4()
-        asked = {"task": task, "task_run_id": run_id, "parameters": parameters, "dependencies": dependencies}
-        future = self._executor.submit(run_task, asked, serialize_context(), environment)
+        call = {"task": task, "task_run_id": run_id, "parameters": parameters, "dependencies": dependencies}
+        future = self._executor.submit(run_task, call, serialize_context(), environment)
         return PrefectConcurrentFuture(run_id, future)
 
 
-def run_task(asked: dict[str, Any], context: dict[str, Any], environment: dict[str, str]) -> State[Any] | None:
+def run_task(call: dict[str, Any], context: dict[str, Any], environment: dict[str, str]) -> State[Any] | None:
     """Run a task as Prefect does, in whichever process this is called."""
     os.environ.update(environment)
     with hydrated_context(context):
-        return run_task_sync(**asked, return_type="state")
+        return run_task_sync(**call, return_type="state")

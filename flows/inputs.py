@@ -57,8 +57,8 @@ class VideoFile:
         if not self.fault:
             facts = self.path.stat()
             return IncomingFile(self.path, self.name, _digest_of(self.path, facts.st_size, facts.st_mtime_ns))
-        said = f"'{self.path}' cannot be taken in: {self.fault}. Rename it and add it again."
-        return IncomingFile(self.path, self.name, key_of(str(self.path)), "unfit", reason=said)
+        reason = f"'{self.path}' cannot be taken in: {self.fault}. Rename it and add it again."
+        return IncomingFile(self.path, self.name, key_of(str(self.path)), "unfit", reason=reason)
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,8 +177,8 @@ class _Found:
             else:
                 own.add(path, why_left_alone(path.name))
         if not videos and not annotations:
-            held = "; ".join(map(str, own.found())) or "it is empty"
-            raise SpecError(f"'{root}' holds no video and no annotation ({held}). Name another folder, or the files.")
+            found = "; ".join(map(str, own.found())) or "it is empty"
+            raise SpecError(f"'{root}' holds no video and no annotation ({found}). Name another folder, or the files.")
         for path, video in videos.items():
             self.videos.setdefault(path, video)
         self.take_labels(annotations)

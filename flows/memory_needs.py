@@ -31,8 +31,8 @@ def estimate_memory(request: Request, runner: RunnerSpec) -> MemoryNeed:
         known = {r.address.video for r in records if r.attributes.get("location") in places}
         known |= {video for _, video in given.folders}
         rows = [row for row in rows if row.address.video in known]
-    profile, films = due_work(request.profile, records, rows, request.inputs)
-    return memory_need(profile, context.weights, films, runner.parallelism(context.device))
+    profile, sizes = due_work(request.profile, records, rows, request.inputs)
+    return memory_need(profile, context.weights, sizes, runner.parallelism(context.device))
 
 
 def due_work(
@@ -46,12 +46,14 @@ def due_work(
         rows: what the plan says of them.
         inputs: what a run would take in; of a video that the store does not have, its container is believed.
     """
-    due = [row.address for row in rows if row.due and row.asked and row.address.family in ("face", "visual", "audio")]
+    due = [
+        row.address for row in rows if row.due and row.requested and row.address.family in ("face", "visual", "audio")
+    ]
     videos, faces = {address.video for address in due}, faces_in(records)
     sources = [record for record in records if record.address.family == "source"]
     here = {record.attributes["location"] for record in sources}
-    films = [VideoSize.of_record(record, faces) for record in sources if record.address.video in videos]
+    stored = [VideoSize.of_record(record, faces) for record in sources if record.address.video in videos]
     new = [VideoSize.of_file(file.name, file.path) for file in inputs.videos if place_of(file.path) not in here]
-    arriving = [film for film in new if film is not None]
+    arriving = [size for size in new if size is not None]
     part = profile if arriving else due_part(profile, {address.producer for address in due})
-    return part, [*films, *arriving]
+    return part, [*stored, *arriving]

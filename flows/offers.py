@@ -59,14 +59,14 @@ def _extractor(name: str, kind: Any) -> tuple[str, str]:
         return (type(kind).__doc__ or "").strip().partition("\n")[0].rstrip("."), ""
     spec, entry = kind.spec(name), kind.weights(name)
     if spec.SENSE == "face":
-        said = [f"face, {spec.size_px} px"]
+        facts = [f"face, {spec.size_px} px"]
     else:
-        said = [f"sound, {spec.rate_hz / 1000:g} kHz", f"{float(spec.vectors_hz):g} vectors/s"]
-    said += [f"{spec.width} numbers", *([f"{len(spec.logits)} logits"] if spec.logits else [])]
-    said += [array.replace("_", ", ") for array in spec.arrays if array in ("valence_arousal", "affect")]
+        facts = [f"sound, {spec.rate_hz / 1000:g} kHz", f"{float(spec.vectors_hz):g} vectors/s"]
+    facts += [f"{spec.width} numbers", *([f"{len(spec.logits)} logits"] if spec.logits else [])]
+    facts += [array.replace("_", ", ") for array in spec.arrays if array in ("valence_arousal", "affect")]
     public = "" if entry.url else ", which are not public"
     origin = entry.source.partition(";")[0]
-    return ", ".join(said), f"weights `{entry.name}` ({entry.licence}){public}" + (f": {origin}" if origin else "")
+    return ", ".join(facts), f"weights `{entry.name}` ({entry.licence}){public}" + (f": {origin}" if origin else "")
 
 
 def _weights_state(name: str, kind: Any) -> str:

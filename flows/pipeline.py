@@ -60,7 +60,7 @@ def pipeline(request: Request) -> RunResult:
         remarks=tuple(remarks_of(store, videos)),
     )
     names = {spec.name for spec in request.profile.extractors} | {head.name for head in request.heads}
-    names |= {one.producer for one in request.experiments} | {*request.profile.wanted_faces}
+    names |= {one.producer for one in request.experiments} | {*request.profile.required_faces}
     write_run_record(run_record(store, context.run_id, names, videos), request.report_folder)
     result = replace(result, report=write_report(result))
     stages.finish(result)
@@ -74,8 +74,8 @@ def _experiments(request: Request, stages: _Stages) -> list[ExperimentOutcome]:
     if "honest" in request.protocols:
         stages.did(_fit_cross_validated(request))
     failed = {o.subject: o.reason for o in stages.outcomes if (o.stage, o.status) == ("train", "failed")}
-    asked = [(one, request.protocols_of(one)) for one in request.experiments]
-    outcomes, experiments = score(context, asked, request.folds, failed)
+    runs = [(one, request.protocols_of(one)) for one in request.experiments]
+    outcomes, experiments = score(context, runs, request.folds, failed)
     stages.did(outcomes)
     return experiments
 
@@ -110,17 +110,17 @@ def _published(
 ) -> tuple[tuple[Path, ...], str]:
     """Keep the predictions of a user's experiments and of those on the test set, and write what is asked for."""
     context, to = request.context, request.publish
-    kept = [
+    predicted = [
         one for one in experiments if one.results and (not one.experiment.source or one.experiment.files or _whole(to))
     ]
-    if not kept:
+    if not predicted:
         return (), ""
-    stages.did(predict_experiments(context, kept))
+    stages.did(predict_experiments(context, predicted))
     if to is not None and to.folder is not None:
-        outcomes, published, tag = publish(context, kept, to)
+        outcomes, published, tag = publish(context, predicted, to)
         stages.did(outcomes)
         return published, tag
-    files = [one for one in kept if one.experiment.files]
+    files = [one for one in predicted if one.experiment.files]
     if not files:
         return (), ""
     folder = request.report_folder / "files"
@@ -158,8 +158,8 @@ class _Stages:
             for o in self.outcomes
         ]
         counts = Counter(outcome.status for outcome in self.outcomes)
-        said = ", ".join(f"{count} {status}" for status, count in sorted(counts.items()))
-        description = f"What became of each video: {said}."
+        statuses = ", ".join(f"{count} {status}" for status, count in sorted(counts.items()))
+        description = f"What became of each video: {statuses}."
         show(lambda: create_table_artifact(rows or [{"stage": "-"}], key="outcomes", description=description))
         place = f"The report of this run is the file\n\n    {printable(str(result.report))}\n\n"
         show(lambda: create_markdown_artifact(place + description, key="report", description="Where the report is."))
@@ -168,6 +168,6 @@ class _Stages:
 def named_videos(store: FeatureStore, request: Request, outcomes: Sequence[Outcome]) -> set[str]:
     """The stored videos that a run's inputs name: the files that are in the store, and those with crop folders."""
     names = video_names(store)
-    taken_in = {o.subject for o in outcomes if o.stage == "ingest" and o.status in ("done", "cached")}
+    ingested = {o.subject for o in outcomes if o.stage == "ingest" and o.status in ("done", "cached")}
     with_crops = {video for _, video in match_crops_to_videos(store.records("source"), request.inputs.crops).folders}
-    return with_crops | {names[video_name(name)] for name in taken_in}
+    return with_crops | {names[video_name(name)] for name in ingested}

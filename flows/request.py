@@ -16,7 +16,6 @@ from affstore.models.challenge_file import read_sample
 from affstore.models.heads.splits import Folds, read_groups
 from affstore.models.weights.folder import default_folder
 from affstore.store.contract.errors import SourceError
-from affstore.store.contract.extras import require_extra
 from affstore.store.engine.places import is_local, local_folder
 from affstore.tasks.experiments import Experiment, ExperimentOutcome, Protocol
 from affstore.tasks.ingest.incoming_files import IngestOptions
@@ -119,8 +118,6 @@ def request_of(config: RunConfig, options: IngestOptions | None = None, everythi
     Raises:
         AffstoreError: something is wrong; nothing was started.
     """
-    if config.experiments:
-        require_extra("heads", "The report of experiments")
     inputs = _inputs(config)
     weights = default_folder()
     _check_samples(config.publish)

@@ -58,8 +58,8 @@ def runnable(config: RunConfig, store: FeatureStore) -> RunnableExperiments:
     if config.brief:
         experiments = [changed(one, shortened) for one in experiments]
         notes.append("Trainings were cut short, only to see that everything runs: these numbers are no results.")
-    kept, refused = _that_can_run(experiments, untrained=config.weights == "untrained")
-    return RunnableExperiments(tuple(kept), refused, tuple(notes))
+    possible, refused = _that_can_run(experiments, untrained=config.weights == "untrained")
+    return RunnableExperiments(tuple(possible), refused, tuple(notes))
 
 
 def _that_can_run(

@@ -78,7 +78,7 @@ class Server:
         """Whether there is a server, as far as is known."""
         return bool(self.url) and not self._lost.is_set()
 
-    def asked(self) -> bool:
+    def ping(self) -> bool:
         """Whether the server answers just now."""
         if self.answers:
             try:

@@ -70,7 +70,7 @@ class _Run:
     attempts: list[_Attempt] = field(default_factory=list)
 
     @property
-    def shown(self) -> bool:
+    def in_prefect(self) -> bool:
         """Whether Prefect calls what is being done now."""
         return bool(self.attempts)
 
@@ -100,7 +100,7 @@ def _tell_all() -> None:
     APILogHandler().flush()
 
 
-def _attempted(**asked: Any) -> State[Any]:
+def _attempted(**arguments: Any) -> State[Any]:
     return _runs[-1].attempts[-1].run()
 
 
@@ -117,21 +117,23 @@ def stage[**P, T](name: str) -> Callable[[Callable[P, T]], Callable[P, T]]:
             run, work = _runs[-1], functools.partial(body, *args, **kwargs)
             if not run.server.answers:
                 return _plainly(run, work)
-            asked = inspect.signature(body).bind(*args, **kwargs).arguments
-            return _under_prefect(run, work, _titled(name, asked), {key: readable(it) for key, it in asked.items()})
+            arguments = inspect.signature(body).bind(*args, **kwargs).arguments
+            return _under_prefect(
+                run, work, _titled(name, arguments), {key: readable(it) for key, it in arguments.items()}
+            )
 
         return call
 
     return decorate
 
 
-def _under_prefect(run: _Run, work: Callable[[], Any], title: tuple[str, str], asked: Mapping[str, Any]) -> Any:
+def _under_prefect(run: _Run, work: Callable[[], Any], title: tuple[str, str], parameters: Mapping[str, Any]) -> Any:
     attempt = _Attempt(work)
     run.attempts.append(attempt)
-    name, shown = title
-    called = _STAGE.with_options(name=name, flow_run_name=shown, task_runner=run.runner.prefect)
+    name, run_name = title
+    called = _STAGE.with_options(name=name, flow_run_name=run_name, task_runner=run.runner.prefect)
     try:
-        called(**asked, return_state=True)
+        called(**parameters, return_state=True)
     except (KeyboardInterrupt, TerminationSignal) as error:
         raise attempt.error or Interrupted.of(error) from None
     except Exception as error:  # noqa: BLE001 - whatever Prefect raises must not cost the work
@@ -164,7 +166,7 @@ def results(task: Task[Any, Any], units: Mapping[str, tuple[Any, ...]]) -> Itera
     """
     run = _runs[-1]
     try:
-        yield from _by_prefect(run, task, units) if run.shown else _by_hand(run.runner, task, units)
+        yield from _by_prefect(run, task, units) if run.in_prefect else _by_hand(run.runner, task, units)
     except BaseException:  # also Ctrl-C: the threads at work must not first finish their videos
         request_cancellation()
         raise
@@ -182,7 +184,7 @@ def _by_prefect(
                 found = future.result(raise_on_failure=False)
             except Exception as error:  # noqa: BLE001 - a worker that died (KilledWorker …) stops no other video
                 found = error
-            if isinstance(found, Exception) and not isinstance(found, AffstoreError) and not run.server.asked():
+            if isinstance(found, Exception) and not isinstance(found, AffstoreError) and not run.server.ping():
                 lost[about] = units[about]  # a worker elsewhere begins no task without the server
             else:
                 given.append((about, found))
@@ -229,13 +231,13 @@ def _bare(task: Task[Any, Any], arguments: tuple[Any, ...]) -> Any:
 
 def performed(task: Task[Any, Any], *arguments: Any) -> Any:
     """Do one unit of work here and now, as a task."""
-    return task(*arguments) if _runs[-1].shown else _bare(task, arguments)
+    return task(*arguments) if _runs[-1].in_prefect else _bare(task, arguments)
 
 
 def show(tell: Callable[[], Any]) -> Any:
     """Tell Prefect something, if it is there to hear it."""
     run = _runs[-1]
-    if not (run.shown and run.server.answers):
+    if not (run.in_prefect and run.server.answers):
         return None
     try:
         return tell()
@@ -252,7 +254,7 @@ def _lose(run: _Run, why: object) -> None:
 
 def log(outcome: Outcome) -> None:
     """Write a line about a unit of work into the log that Prefect shows."""
-    if _runs[-1].shown:
+    if _runs[-1].in_prefect:
         level = {"quarantined": 30, "failed": 40}.get(outcome.status, 20)
         about, reason = printable(outcome.subject), printable(outcome.reason)
         get_run_logger().log(level, "%s of %s: %s. %s", outcome.stage, about, outcome.status, reason)
@@ -267,16 +269,16 @@ def state_of(result: Any) -> State[Any]:
     """
     outcomes = [one for one in _outcomes(result) if isinstance(one, Outcome)]
     counts = {status: sum(one.status == status for one in outcomes) for status in ("done", "cached")}
-    said = ", ".join(f"{count} {status}" for status, count in counts.items()) + "."
+    summary = ", ".join(f"{count} {status}" for status, count in counts.items()) + "."
     report = getattr(result, "report", None)
-    said += f" Report: {report}" if report is not None else ""
+    summary += f" Report: {report}" if report is not None else ""
     bad = {status: [one for one in outcomes if one.status == status] for status in ("failed", "quarantined")}
     complaints = " ".join(_complaints(found) for found in bad.values() if found)
     if bad["failed"]:
-        return Failed(message=f"{complaints} {said}")
+        return Failed(message=f"{complaints} {summary}")
     if bad["quarantined"]:
-        return Completed(name="Quarantined", message=f"{complaints} {said}")
-    return Completed(message=said)
+        return Completed(name="Quarantined", message=f"{complaints} {summary}")
+    return Completed(message=summary)
 
 
 def _outcomes(result: Any) -> Sequence[Any]:
@@ -293,16 +295,16 @@ def _complaints(outcomes: Sequence[Outcome]) -> str:
     return f"{len(outcomes)} {outcomes[0].status}. {printable(named)}"
 
 
-def _titled(name: str, asked: Mapping[str, Any]) -> tuple[str, str]:
+def _titled(name: str, arguments: Mapping[str, Any]) -> tuple[str, str]:
     """A flow's name, and what its run is called: for which store, and which run it is."""
-    first = next(iter(asked.values()))
+    first = next(iter(arguments.values()))
     request = getattr(first, "run", first)
     context = getattr(request, "context", request)
     inputs = getattr(request, "inputs", None)
     files = len(inputs.videos) + len(inputs.annotations) + len(inputs.crops) if inputs is not None else 0
     into = f"{files} files into " if files else ""
-    shown = f"{name}: {into}{context.store_url.rstrip('/').rpartition('/')[2]} ({context.run_id})"
-    return name, printable(shown).replace("{", "{{").replace("}", "}}")
+    run_name = f"{name}: {into}{context.store_url.rstrip('/').rpartition('/')[2]} ({context.run_id})"
+    return name, printable(run_name).replace("{", "{{").replace("}", "}}")
 
 
 def readable(value: Any) -> Any:

@@ -74,7 +74,7 @@ class Screen(Watcher):
         columns = [
             TextColumn("{task.description:9}"),
             BarColumn(),
-            TextColumn("{task.fields[said]}"),
+            TextColumn("{task.fields[counts]}"),
             TimeRemainingColumn(),
         ]
         with Progress(*columns, console=self._console, transient=True) as self._progress, subscribe(self._tick):
@@ -114,7 +114,7 @@ class Screen(Watcher):
         if self._progress is not None:
             if self._bar is not None:
                 self._progress.remove_task(self._bar)
-            self._bar = self._progress.add_task(name, total=frames or units, said="")
+            self._bar = self._progress.add_task(name, total=frames or units, counts="")
 
     def outcome(self, outcome: Outcome) -> None:
         """See `Watcher.outcome`."""
@@ -135,18 +135,18 @@ class Screen(Watcher):
     def _update(self) -> None:
         if self._progress is not None and self._bar is not None:
             done = min(self._frames_done, self._frames) if self._frames else self._units_done
-            self._progress.update(self._bar, completed=done, said=self._said())
+            self._progress.update(self._bar, completed=done, counts=self._counts())
 
-    def _said(self) -> str:
-        said = f"{self._units_done}/{self._units}"
+    def _counts(self) -> str:
+        counts = f"{self._units_done}/{self._units}"
         rate = self._frames_done / max(1e-9, time.monotonic() - self._begun)
-        return f"{said}  {rate:.0f} frames/s" if self._frames and self._frames_done else said
+        return f"{counts}  {rate:.0f} frames/s" if self._frames and self._frames_done else counts
 
     def _line(self, outcome: Outcome) -> None:
         from rich.markup import escape
 
         colour = {"done": "green", "cached": "dim", "quarantined": "yellow", "failed": "red"}[outcome.status]
-        about = f"{outcome.stage:8} {self._said():>22}{self._eta()}"
+        about = f"{outcome.stage:8} {self._counts():>22}{self._eta()}"
         subject, reason = escape(printable(outcome.subject)), escape(printable(outcome.reason))
         self._say(f"{about}  {subject}  [{colour}]{outcome.status}[/{colour}]  {reason}")
 
@@ -173,7 +173,7 @@ def watching() -> Watcher:
 
 
 @contextmanager
-def shown_by(watcher: Watcher) -> Iterator[None]:
+def using_watcher(watcher: Watcher) -> Iterator[None]:
     """Show what this process runs to `watcher` while this lasts."""
     _watchers.append(watcher)
     try:

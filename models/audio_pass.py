@@ -32,13 +32,13 @@ def read_waveforms(path: Path, specs: Sequence[SoundExtractorSpec], facts: Video
     Raises:
         MediaError: the sound cannot be read.
     """
-    wanted = {waveform_format(spec) for spec in specs}
-    if facts.sound is None or not wanted:
+    formats = {waveform_format(spec) for spec in specs}
+    if facts.sound is None or not formats:
         return {}
     own_hz = facts.sound.rate_hz
-    rates_hz = sorted({hz if resampler == "swresample" else own_hz for hz, resampler in wanted})
+    rates_hz = sorted({hz if resampler == "swresample" else own_hz for hz, resampler in formats})
     sounds = read_sounds(path, rates_hz, facts.sound.channel)
-    return {(hz, resampler): _tuned(sounds, own_hz, hz, resampler) for hz, resampler in sorted(wanted) if sounds}
+    return {(hz, resampler): _tuned(sounds, own_hz, hz, resampler) for hz, resampler in sorted(formats) if sounds}
 
 
 def align_to_frames(
@@ -55,8 +55,8 @@ def align_to_frames(
         heard = heard_in_notebook(vectors, len(frames), facts.declared_frames)
     else:
         heard = heard_by_time(spec, sound.start_s if sound else Fraction(0), vectors, frames)
-    said = {"embedding": output.embedding, "logits": output.logits, "affect": output.affect}
-    rows = {name: to_frames(values, heard) for name, values in said.items() if values is not None}
+    outputs = {"embedding": output.embedding, "logits": output.logits, "affect": output.affect}
+    rows = {name: to_frames(values, heard) for name, values in outputs.items() if values is not None}
     return {**rows, "present": heard != SILENT}
 
 

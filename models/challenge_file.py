@@ -154,12 +154,12 @@ def _check(name: str, space: LabelSpace, predictions: Predictions) -> None:
         raise SpecError(f"The list asks for the video '{name}', which has no prediction. Predict it first.")
     values = predictions[name]
     if values.ndim != 2 or values.shape[1] != space.columns or not len(values):
-        wanted = f"(frames, {space.columns}) with at least one frame"
-        raise SpecError(f"Predictions of the task '{space.name}' are {wanted}; found {values.shape} for '{name}'.")
+        form = f"(frames, {space.columns}) with at least one frame"
+        raise SpecError(f"Predictions of the task '{space.name}' are {form}; found {values.shape} for '{name}'.")
     legal = np.isfinite(values) if space.kind is SpaceKind.VALUES else space.is_valid(values)
     if not legal.all():
-        wanted = "finite numbers" if space.kind is SpaceKind.VALUES else space.allowed
-        raise SpecError(f"Predictions of the task '{space}' are {wanted}; '{name}' has others.")
+        form = "finite numbers" if space.kind is SpaceKind.VALUES else space.allowed
+        raise SpecError(f"Predictions of the task '{space}' are {form}; '{name}' has others.")
 
 
 def _cells(values: NDArray[Any], space: LabelSpace) -> list[str]:

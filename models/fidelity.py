@@ -148,10 +148,12 @@ def _question(spec: FaceExtractorSpec, device: str, choice: Choice) -> dict[str,
     import openvino
     import torch
 
-    asked = replace(spec, name=spec.name.partition("@")[0], faces="", engine=choice.engine, precision=choice.precision)
+    variant = replace(
+        spec, name=spec.name.partition("@")[0], faces="", engine=choice.engine, precision=choice.precision
+    )
     return {
         "version": _VERSION,
-        "spec": plain(asked),
+        "spec": plain(variant),
         "device": torch.cuda.get_device_name() if device != "cpu" else _processor(),
         "torch": torch.__version__,
         "openvino": openvino.__version__,
@@ -161,8 +163,8 @@ def _question(spec: FaceExtractorSpec, device: str, choice: Choice) -> dict[str,
 def _run(spec: FaceExtractorSpec, parameters: Mapping[str, Any], device: str, choice: Choice) -> FaceOutput:
     from affstore.models.extractors.registry import build_face
 
-    asked = replace(spec, engine=choice.engine, precision=choice.precision)
-    return build_face(asked, parameters, device).embed(_faces(spec.size_px))
+    variant = replace(spec, engine=choice.engine, precision=choice.precision)
+    return build_face(variant, parameters, device).embed(_faces(spec.size_px))
 
 
 def _faces(size_px: int) -> NDArray[np.uint8]:

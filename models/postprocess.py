@@ -71,23 +71,23 @@ def box_smooth(values: Values, delta: int) -> Values:
     return (_window_sums(values, reach) / size[:, None]).astype(np.float32)
 
 
-def smooth_gaps(values: Values, kept: NDArray[np.bool_], delta: int, after_last: AfterLast) -> Values:
+def smooth_gaps(values: Values, present: NDArray[np.bool_], delta: int, after_last: AfterLast) -> Values:
     """Fill what is not kept by its neighbours, then average; see `fill_gaps` and `box_smooth`.
 
     Args:
         values: `(frames, k)`; what stands where nothing is kept is ignored.
-        kept: `(frames,)`: the frames that take part. Where there is none, `values` is averaged as it is.
+        present: `(frames,)`: the frames that take part. Where there is none, `values` is averaged as it is.
         delta: frames on either side.
         after_last: `repeat` gives the frames after the last one kept its row, and averages over them. `stop` is what
             the papers' code does with validation videos: the video ends with that frame, so that windows shrink there;
             what comes after has its averaged row, and no score should be read there.
     """
-    if not kept.any():
+    if not present.any():
         return box_smooth(values, delta)
-    filled = fill_gaps(values, kept)
+    filled = fill_gaps(values, present)
     if after_last == "repeat":
         return box_smooth(filled, delta)
-    end = int(np.flatnonzero(kept)[-1]) + 1
+    end = int(np.flatnonzero(present)[-1]) + 1
     smoothed = box_smooth(filled[:end], delta)
     return np.concatenate([smoothed, np.repeat(smoothed[-1:], len(values) - end, axis=0)])
 

@@ -31,11 +31,11 @@ class PartOutcome:
 
     Attributes:
         status: as of an `Outcome`.
-        said: why, or what is remarkable.
+        note: why, or what is remarkable.
     """
 
     status: Status
-    said: str = ""
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,10 +70,12 @@ class Outcome:
         status: Status = "done"
         if bad:
             status = "quarantined" if "quarantined" in {part.status for part in bad} else "failed"
-        made = ", ".join(sorted({record.address.producer for record in draft.records}))
-        said = " ".join(part.said for part in bad) or ". ".join([made, *(part.said for part in parts if part.said)])
+        producers = ", ".join(sorted({record.address.producer for record in draft.records}))
+        text = " ".join(part.note for part in bad) or ". ".join(
+            [producers, *(part.note for part in parts if part.note)]
+        )
         changed = draft.records or draft.removed
-        return cls(stage, subject, status, said, frames, draft if changed else None)
+        return cls(stage, subject, status, text, frames, draft if changed else None)
 
     @property
     def waits(self) -> bool:
@@ -95,7 +97,7 @@ def refused(stage: str, subject: str, error: AffstoreError) -> Outcome:
     return Outcome(stage, subject, "failed", str(error))
 
 
-def shown_as(template: str) -> TaskRunNameCallbackWithParameters:
+def run_name(template: str) -> TaskRunNameCallbackWithParameters:
     """How Prefect calls the runs of a task: names of files may hold what is not to be shown as it is.
 
     Args:

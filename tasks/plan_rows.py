@@ -22,7 +22,7 @@ class PlanRow:
         reason: why, one line.
         frames: rows to compute, 0 when fresh.
         cost_s: estimated seconds, from how long the same producer took on this store; None where nothing is known.
-        asked: whether this plan's run would compute it; the rest is only told about.
+        requested: whether this plan's run would compute it; the rest is only told about.
     """
 
     address: Address
@@ -30,7 +30,7 @@ class PlanRow:
     reason: str = ""
     frames: int = 0
     cost_s: float | None = None
-    asked: bool = True
+    requested: bool = True
 
     @property
     def due(self) -> bool:
@@ -38,7 +38,7 @@ class PlanRow:
         return self.status in ("missing", "stale")
 
 
-class Held:
+class StoredRecords:
     """The records of a store, by path, and each video's subjects.
 
     Attributes:
@@ -65,9 +65,9 @@ class Held:
         return sorted(self._subjects.get((producer, video), []))
 
 
-def compared(address: Address, held: Held, recipe: Any, source: Record) -> PlanRow:
+def compared(address: Address, stored: StoredRecords, recipe: Any, source: Record) -> PlanRow:
     """The row of an artifact, by comparing what is stored with what is wanted."""
-    frames, record = int(source.attributes["frames"]), held.at(address)
+    frames, record = int(source.attributes["frames"]), stored.at(address)
     if record is None:
         return PlanRow(address, "missing", "not computed yet", frames)
     if record.key == key_of(recipe):

@@ -62,9 +62,9 @@ def prediction(finish: Any, head_key: str, inputs: Sequence[str]) -> dict[str, A
     return {"finish": canonical(finish), "head": head_key, "inputs": list(inputs)}
 
 
-def result(asked: Any, inputs: Sequence[str]) -> dict[str, Any]:
+def result(evaluation: Any, inputs: Sequence[str]) -> dict[str, Any]:
     """A row's result: how it is judged, and the keys of every prediction and label that it looks at."""
-    return {"asked": canonical(asked), "inputs": key_of(sorted(inputs))}
+    return {"asked": canonical(evaluation), "inputs": key_of(sorted(inputs))}
 
 
 def quarantine(stage: str, name: str, sha256: str) -> dict[str, Any]:

@@ -100,8 +100,8 @@ def _of_faces(own: Sequence[Record]) -> Iterator[tuple[str, str]]:
         yield "no face", "No face was found."
     at_once = max((int(record.attributes.get("faces_at_once", 0)) for record in detected), default=0)
     if at_once > len(detected):
-        kept = " and ".join(sorted(record.address.subject for record in detected))
-        yield "crowd", f"Up to {at_once} faces at once; kept as {kept}, the others are left out."
+        subjects = " and ".join(sorted(record.address.subject for record in detected))
+        yield "crowd", f"Up to {at_once} faces at once; kept as {subjects}, the others are left out."
     for record in faces:
         if record.attributes.get("complaint"):
             yield "crops", f"{subject_text(record.address)}: {record.attributes['complaint']}"

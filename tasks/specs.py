@@ -54,13 +54,13 @@ class Profile:
         detector: how faces are found.
         tracking: how they become subjects.
         extractors: the networks, in any order.
-        wanted_faces: where faces come from that are wanted although no network may need them.
+        required_faces: where faces come from that are wanted although no network may need them.
     """
 
     detector: DetectorSpec
     tracking: TrackingSpec
     extractors: tuple[ExtractorSpec, ...]
-    wanted_faces: tuple[str, ...] = ()
+    required_faces: tuple[str, ...] = ()
 
     @property
     def faces(self) -> tuple[FaceExtractorSpec, ...]:
@@ -74,12 +74,12 @@ class Profile:
     @property
     def finds_faces(self) -> bool:
         """Whether the detector's faces are wanted, by a face network or for themselves."""
-        return self.detector.name in self.wanted_faces or bool(self.faces_from(self.detector.name))
+        return self.detector.name in self.required_faces or bool(self.faces_from(self.detector.name))
 
     @property
     def crop_kinds(self) -> set[str]:
         """The kinds of crop folder from which faces are wanted, by face networks or for themselves."""
-        return {*self.wanted_faces, *(spec.faces for spec in self.faces)} - {self.detector.name}
+        return {*self.required_faces, *(spec.faces for spec in self.faces)} - {self.detector.name}
 
     @property
     def on_video(self) -> tuple[ExtractorSpec, ...]:
@@ -188,7 +188,7 @@ class HeadRun:
     division: SplitSpec = field(default_factory=SplitSpec)
     extractors: tuple[ExtractorSpec, ...] = ()
 
-    def made_by(self, part: Input, recipe: Mapping[str, Any]) -> bool:
+    def is_network_of(self, part: Input, recipe: Mapping[str, Any]) -> bool:
         """Whether a stored embedding was made by the network that this experiment means."""
         meant = [spec for spec in self.extractors if spec.name == part.extractor]
         return not meant or recipe["extractor"] == canonical(meant[0])

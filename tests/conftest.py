@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -31,7 +33,7 @@ def shared() -> Path:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def weights_folder(tmp_path_factory) -> Path:
+def weights_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Weights of this session's own: untrained parameters are made once, and nothing of the user's is used."""
     folder = tmp_path_factory.mktemp("weights")
     os.environ["AFFSTORE_WEIGHTS"] = str(folder)
@@ -39,10 +41,10 @@ def weights_folder(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def s3_server():
+def s3_server() -> Iterator[str]:
     """A real S3-compatible server on this machine, and a bucket."""
     pytest.importorskip("moto", reason="needs moto[server]")
-    import boto3
+    import boto3  # type: ignore[import-untyped]
 
     # In a process of its own, because some of the engine's calls hold Python's lock while they wait for an answer.
     with socket.socket() as free:
@@ -82,6 +84,6 @@ def wait_for(port: int) -> None:
 
 
 @pytest.fixture
-def s3_url(s3_server, request) -> str:
-    """A fresh prefix in the bucket."""
-    return f"{s3_server}/{abs(hash(request.node.nodeid))}"
+def s3_url(s3_server: str, request: pytest.FixtureRequest) -> str:
+    """A prefix in the bucket that no other test has."""
+    return f"{s3_server}/{hashlib.sha256(request.node.nodeid.encode()).hexdigest()[:16]}"

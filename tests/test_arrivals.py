@@ -34,21 +34,21 @@ def store(tmp_path):
     return commit(FeatureStore.create(f"memory:{tmp_path.name}"), real)
 
 
-def verdict(store, *files, replace_taken=False):
-    return list(map(_verdict, decided(store, *files, replace_taken=replace_taken)))
+def verdict(store, *files, replace_existing=False):
+    return list(map(_verdict, decided(store, *files, replace_existing=replace_existing)))
 
 
 def _verdict(incoming):
     return incoming.verdict
 
 
-def decided(store, *files, replace_taken=False, bad=()):
+def decided(store, *files, replace_existing=False, bad=()):
     """What becomes of files `(path, sha256)`, in their own order, where those in `bad` turn out to be no videos."""
     given = [
         IncomingFile(Path(path), video_name(Path(path).stem), sha, "unfit" if name_fault(Path(path).stem) else "new")
         for path, sha in files
     ]
-    rounds = IncomingFiles(store, given, IngestOptions(replace_taken))
+    rounds = IncomingFiles(store, given, IngestOptions(replace_existing))
     found = {}
     while now := rounds.next_round():
         rounds.note(now, [incoming.file for incoming in now if incoming.file not in bad])
@@ -70,14 +70,16 @@ def test_a_file_that_is_no_longer_where_it_was_has_moved(store, tmp_path):
 
 
 def test_other_bytes_under_a_known_name_are_refused_unless_they_replace_it(store):
-    assert verdict(store, ("/x/a.mp4", "2" * 64)) == ["taken"]
-    assert verdict(store, ("/x/a.mp4", "2" * 64), replace_taken=True) == ["new"]
+    assert verdict(store, ("/x/a.mp4", "2" * 64)) == ["name_conflict"]
+    assert verdict(store, ("/x/a.mp4", "2" * 64), replace_existing=True) == ["new"]
 
 
 def test_files_of_one_call_know_of_each_other(store):
     files = [("/x/b.mp4", "3" * 64), ("/x/c.mp4", "3" * 64), ("/y/b.mp4", "4" * 64), ("/z/b.mp4", "3" * 64)]
-    assert verdict(store, *files) == ["new", "alias", "taken", "known"]
-    assert verdict(store, *files, replace_taken=True) == ["new", "alias", "taken", "known"], "none is stored yet"
+    assert verdict(store, *files) == ["new", "alias", "name_conflict", "known"]
+    assert verdict(store, *files, replace_existing=True) == ["new", "alias", "name_conflict", "known"], (
+        "none is stored yet"
+    )
 
 
 @given(order=st.permutations(range(3)), known=st.booleans())
@@ -88,10 +90,10 @@ def test_two_files_of_one_call_never_replace_a_video_whatever_their_order(order,
         Artifact(artifact.address, recipes.source("1" * 64), artifact.arrays, artifact.attributes),
     )
     files = [(f"/s{n}/a.mp4", str((1 if known else 2) + n) * 64) for n in order]
-    found = decided(store, *files, replace_taken=True)
-    assert sorted(map(_verdict, found)) == ["moved" if known else "taken", "taken", "taken"]
+    found = decided(store, *files, replace_existing=True)
+    assert sorted(map(_verdict, found)) == ["moved" if known else "name_conflict", "name_conflict", "name_conflict"]
     for incoming in found:
-        if incoming.verdict == "taken":
+        if incoming.verdict == "name_conflict":
             assert incoming.file in incoming.reason
             assert "--names folder" in incoming.reason
 
@@ -99,7 +101,7 @@ def test_two_files_of_one_call_never_replace_a_video_whatever_their_order(order,
 def test_a_name_is_taken_by_the_first_file_that_is_a_video_and_bad_bytes_are_tried_once(store):
     files = [("/t/talk.mp3", "5" * 64), ("/t/talk.mpg", "6" * 64), ("/t/talk.wav", "7" * 64), ("/u/talk.mp3", "5" * 64)]
     found = decided(store, *files, bad=("/t/talk.mp3", "/t/talk.wav"))
-    assert [incoming.verdict for incoming in found] == ["new", "new", "taken", "refused"]
+    assert [incoming.verdict for incoming in found] == ["new", "new", "name_conflict", "refused"]
     assert "'/t/talk.mpg'" in found[2].reason
 
 
@@ -113,7 +115,7 @@ def test_one_name_written_in_two_unicode_forms_is_one_name(store):
     assert set(names) == {"jos\u00e9"}
     old = commit(store, source("jose\u0301", sha256="8" * 64))
     assert find_source(old, "jos\u00e9").address.video == "jose\u0301", "a name that an earlier version stored"
-    assert verdict(old, ("/x/jos\u00e9.mp4", "9" * 64)) == ["taken"]
+    assert verdict(old, ("/x/jos\u00e9.mp4", "9" * 64)) == ["name_conflict"]
 
 
 def test_bytes_decoded_in_another_way_than_today_are_taken_in_again(tmp_path):

@@ -509,7 +509,7 @@ def test_faces_that_are_wanted_for_themselves_are_found_in_a_video_without_any_f
     asked = request(tmp_path / "store", extractors=())
     taken = ingest(asked.context, IncomingFile(clip, CLIP, digest_file(clip), "new"))
     FeatureStore(asked.context.store_url).commit([taken.draft], "test")
-    (job,), _ = due_jobs(asked.context, replace(asked.profile, wanted_faces=("mtcnn",)), False, ())
+    (job,), _ = due_jobs(asked.context, replace(asked.profile, required_faces=("mtcnn",)), False, ())
     outcome = extract(asked.context, job, asked.profile)
     FeatureStore(asked.context.store_url).commit([outcome.draft], "test")
     found = FeatureStore(asked.context.store_url).records("face", video=CLIP)

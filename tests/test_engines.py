@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from affstore.flows.engines import AskedEngine, settled
+from affstore.flows.engines import EngineRequest, with_engine
 from affstore.models import fidelity as fidelities
 from affstore.models.engines.base import Choice
 from affstore.models.engines.cuda_graph import Tape
@@ -147,11 +147,11 @@ def test_a_gpu_is_never_offered_an_engine_of_processors():
 
 def test_what_is_named_is_taken_and_what_is_left_open_is_chosen_within_it(tmp_path):
     weights = WeightsFolder(tmp_path)
-    named = settled(EMOTIEFFNET_B0, AskedEngine("torch", "bfloat16"), weights, None)
+    named = with_engine(EMOTIEFFNET_B0, EngineRequest("torch", "bfloat16"), weights, None)
     assert (named.engine, named.precision) == ("torch", "bfloat16")
-    open_ = settled(EMOTIEFFNET_B0, AskedEngine("torch"), weights, None)
+    open_ = with_engine(EMOTIEFFNET_B0, EngineRequest("torch"), weights, None)
     assert (open_.engine, open_.precision) == ("torch", "float32")
-    assert settled(WAV2VEC2_BASE_960H, AskedEngine(), weights, None) == WAV2VEC2_BASE_960H
+    assert with_engine(WAV2VEC2_BASE_960H, EngineRequest(), weights, None) == WAV2VEC2_BASE_960H
 
 
 @pytest.mark.parametrize("engine", ["torch", "openvino"])
@@ -164,7 +164,7 @@ def test_a_store_keeps_the_engine_its_embeddings_were_made_with(tmp_path, engine
         {"frames": 2, "classes": None},
     )
     store = commit(FeatureStore.create(f"memory:{tmp_path.name}-{engine}"), source("v", frames=2), artifact)
-    assert settled(EMOTIEFFNET_B0, AskedEngine(), WeightsFolder(tmp_path), store).engine == engine
+    assert with_engine(EMOTIEFFNET_B0, EngineRequest(), WeightsFolder(tmp_path), store).engine == engine
 
 
 def test_a_gpu_that_runs_out_of_memory_gets_half_the_batch_and_goes_on():

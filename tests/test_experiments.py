@@ -270,7 +270,7 @@ def test_the_same_bytes_in_train_and_validation_are_refused(tmp_path):
 def test_a_row_of_sound_alone_asks_for_the_faces_that_it_requires(tmp_path):
     sound = find_experiments(["abaw6/table3/openl3"])
     request = asked(tmp_path / "store", sound, engine="torch", precision="float32")
-    assert request.profile.wanted_faces == ("mtcnn",)
+    assert request.profile.required_faces == ("mtcnn",)
     assert request.profile.finds_faces
     assert not request.profile.faces
     assert [one.requires for one in request.experiments] == ["mtcnn"]

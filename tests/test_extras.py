@@ -18,6 +18,7 @@ from affstore.flows.runners.base import RunnerSpec
 from affstore.store.contract import extras
 from affstore.store.contract.errors import SpecError
 from affstore.store.contract.extras import EXTRAS, require_extra
+from affstore.store.contract.labels import EXPR
 
 ROOT = Path(__file__).resolve().parents[1]
 ENGINE = ("--weights", "untrained", "--engine", "openvino", "--precision", "float32")
@@ -81,19 +82,26 @@ def test_the_core_takes_in_extracts_plans_shows_and_exports_without_the_extras(c
     assert list((core_only[0] / "out").rglob("*.parquet"))
 
 
-def test_a_run_with_a_perceptron_says_which_extra_to_install(core_only, extracted):
+def test_a_run_without_tensorflow_and_matplotlib_scores_heads_that_need_neither(core_only, extracted):
     folder, run = core_only
-    head = f"{{name: expressions, task: expr, inputs: [{EXTRACTOR}]}}"
+    labels = folder / "labels" / "EXPR_Recognition_Challenge" / "Validation_Set"
+    labels.mkdir(parents=True)
+    (labels / "video.txt").write_text("\n".join([",".join(EXPR.names), *"000111"]) + "\n")
     (folder / "run.yaml").write_text(
-        f"store: store\nextractors: [{EXTRACTOR}]\nweights: untrained\nengine: openvino\nprecision: float32\n"
-        f"experiments: [{head}]\n"
+        f"store: store\nsources: [video.mp4, labels]\nextractors: [{EXTRACTOR}]\nweights: untrained\n"
+        "engine: openvino\nprecision: float32\nexperiments:\n"
+        f"  - {{name: perceptron, task: expr, inputs: [{EXTRACTOR}]}}\n"
+        f"  - {{name: network, task: expr, head: pretrained, inputs: [{EXTRACTOR}.logits]}}\n"
     )
     codes, errors = run(["run", "run.yaml"])
-    assert codes == "[2]"
-    assert errors.splitlines()[-1:] == [
-        "affstore: The report of experiments needs tensorflow, matplotlib, not installed here. In affstore's folder, "
-        "type `pip install -c requirements.lock -e '.[heads]'`."
-    ]
+    assert codes == "[3]", errors
+    assert "Traceback" not in errors
+    assert FeatureStore(str(folder / "store")).addresses("result")
+    (report,) = (folder / "store.runs").glob("*/report.html")
+    page = report.read_text(encoding="utf-8")
+    assert "The experiment &#39;perceptron&#39; needs tensorflow, not installed here." in page
+    assert "There are no figures: they need matplotlib, which the extra `heads` installs." in page
+    assert "<img" not in page
 
 
 def test_a_run_on_dask_says_which_extra_to_install(monkeypatch):
@@ -139,7 +147,7 @@ def test_an_experiment_whose_package_is_missing_says_so_and_the_others_run(monke
     from affstore.flows.config.run_config import checked
     from affstore.flows.runnable import runnable
 
-    monkeypatch.setattr(extras, "_missing", lambda package: package == "lightautoml")
+    monkeypatch.setattr(extras, "is_installed", lambda package: package != "lightautoml")
     common = {"task": "expr", "inputs": [EXTRACTOR]}
     heads = [{"name": "mine", **common, "head": "mlp"}, {"name": "theirs", **common, "head": "lightautoml"}]
     config = checked({"store": "memory:extras", "weights": "untrained", "experiments": heads}, "test")

@@ -121,10 +121,10 @@ def bits(head: FittedFineTuned) -> dict[str, bytes]:
     return {name: array.tobytes() for name, array in arrays.items()}
 
 
-def fit(spec: FineTuneSpec, train=None, validation=None, conduct=None) -> FittedFineTuned:
+def fit(spec: FineTuneSpec, train=None, validation=None, options=None) -> FittedFineTuned:
     train = coloured(40, 0) if train is None else train
     validation = coloured(20, 1) if validation is None else validation
-    return fit_finetuned(spec, TOY, colour_blind(), train, validation, conduct)
+    return fit_finetuned(spec, TOY, colour_blind(), train, validation, options)
 
 
 def said(head: FittedFineTuned, crops: MemoryCrops, extractor=TOY) -> np.ndarray:
@@ -489,12 +489,12 @@ def test_a_training_that_broke_off_anywhere_ends_with_the_same_bits(toy, tmp_pat
     whole = fit(quick())
     # The start reads twice (40 crops by 32), an epoch 5 times; 2 batches are read ahead.
     for last in range(0, 2 + 3 * 5, 2):
-        conduct = TrainerOptions(checkpoints=tmp_path / str(last), every_steps=1)
+        options = TrainerOptions(checkpoints=tmp_path / str(last), every_steps=1)
         with pytest.raises(Interrupted):
-            fit(quick(), Fragile(coloured(40, 0), last, interrupt), conduct=conduct)
-        assert bits(fit(quick(), conduct=conduct)) == bits(whole)
+            fit(quick(), Fragile(coloured(40, 0), last, interrupt), options=options)
+        assert bits(fit(quick(), options=options)) == bits(whole)
     done = Fragile(coloured(40, 0), 0, interrupt)
-    assert bits(fit(quick(), done, conduct=conduct)) == bits(whole)
+    assert bits(fit(quick(), done, options=options)) == bits(whole)
     assert done.reads == 0, "a training that is done is not done again"
 
 
@@ -504,7 +504,7 @@ from pathlib import Path
 from tests.test_finetune import TrainerOptions, Fragile, architectures, coloured, fit, quick, use_toy
 use_toy(dict.__setitem__)
 train = Fragile(coloured(40, 0), 60, lambda: os.kill(os.getpid(), signal.SIGKILL))
-fit(quick(epochs=20), train, conduct=TrainerOptions(checkpoints=Path(sys.argv[1]), every_steps=2))
+fit(quick(epochs=20), train, options=TrainerOptions(checkpoints=Path(sys.argv[1]), every_steps=2))
 """
 
 
@@ -513,24 +513,24 @@ def test_a_killed_process_that_is_started_again_ends_with_the_same_bits(toy, tmp
     command = [sys.executable, "-c", KILLED, str(tmp_path)]
     assert subprocess.run(command, env=environment, check=False).returncode == -signal.SIGKILL
     again = Fragile(coloured(40, 0), -1, interrupt)
-    head = fit(quick(epochs=20), again, conduct=TrainerOptions(checkpoints=tmp_path, every_steps=2))
+    head = fit(quick(epochs=20), again, options=TrainerOptions(checkpoints=tmp_path, every_steps=2))
     assert 0 < again.reads < 102 - 50, "it went on, and did not begin anew"
     assert bits(head) == bits(fit(quick(epochs=20)))
 
 
 def test_a_checkpoint_of_another_training_or_a_damaged_one_is_refused(toy, tmp_path):
-    conduct = TrainerOptions(checkpoints=tmp_path)
-    fit(quick(), conduct=conduct)
+    options = TrainerOptions(checkpoints=tmp_path)
+    fit(quick(), options=options)
     for spec, train in ((quick(seed=4), None), (quick(), coloured(40, 4))):
         with pytest.raises(SpecError, match="is of another head, other labels"):
-            fit(spec, train, conduct=conduct)
+            fit(spec, train, options=options)
     other = colour_blind() | {"top.weight": torch.ones(WIDTH, 6, 3, 3)}
     with pytest.raises(SpecError, match="is of another head"):
-        fit_finetuned(quick(), TOY, other, coloured(40, 0), coloured(20, 1), conduct)
+        fit_finetuned(quick(), TOY, other, coloured(40, 0), coloured(20, 1), options)
     path = tmp_path / "training.safetensors"
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(WeightsError, match="is damaged"):
-        fit(quick(), conduct=conduct)
+        fit(quick(), options=options)
 
 
 # Crops of a store.

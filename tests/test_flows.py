@@ -350,7 +350,9 @@ def test_a_replaced_video_keeps_nothing_of_the_old_one_in_its_newest_state(serve
         "weights": "untrained",
         "extractors": FACE,
     } | ENGINE
-    replaced = run_pipeline(request_of(checked(document, "test"), IngestOptions(replace_taken=True)), THREADS, Screen())
+    replaced = run_pipeline(
+        request_of(checked(document, "test"), IngestOptions(replace_existing=True)), THREADS, Screen()
+    )
     assert replaced.exit_code == 0
     video = read_video(FeatureStore(str(url)), "clip", "emotieffnet_b0")
     assert len(video.embedding) == len(video.clock) == 65

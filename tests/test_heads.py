@@ -480,12 +480,12 @@ def test_a_training_that_broke_off_anywhere_ends_with_the_same_bits(tmp_path):
     train, held_out, spec = planted("expr", 320), planted("expr", 100, seed=1), quick("expr", **LONG)
     whole = bits(fit(spec, Pieces(train, [32] * 10), held_out))
     for last in (3, 17, 59):
-        conduct = TrainerOptions(checkpoints=tmp_path / str(last))
+        options = TrainerOptions(checkpoints=tmp_path / str(last))
         with pytest.raises(Interrupted):
-            fit(spec, Pieces(train, [32] * 10, last, interrupt), held_out, conduct)
-        assert bits(fit(spec, Pieces(train, [32] * 10), held_out, conduct)) == whole
+            fit(spec, Pieces(train, [32] * 10, last, interrupt), held_out, options)
+        assert bits(fit(spec, Pieces(train, [32] * 10), held_out, options)) == whole
     done = Pieces(train, [32] * 10, 0, interrupt)
-    assert bits(fit(spec, done, held_out, conduct)) == whole  # a training that is done is not done again
+    assert bits(fit(spec, done, held_out, options)) == whole  # a training that is done is not done again
 
 
 KILLED = """
@@ -509,16 +509,16 @@ def test_a_killed_process_that_is_started_again_ends_with_the_same_bits(tmp_path
 
 
 def test_a_checkpoint_of_another_training_or_a_damaged_one_is_refused(tmp_path):
-    conduct, train = TrainerOptions(checkpoints=tmp_path), planted("va", 100)
-    fit(quick("va"), train, train, conduct)
+    options, train = TrainerOptions(checkpoints=tmp_path), planted("va", 100)
+    fit(quick("va"), train, train, options)
     assert [path.name for path in tmp_path.iterdir()] == ["training.safetensors"]
     for spec, rows in ((quick("va", seed=4), train), (quick("va"), planted("va", 100, seed=4))):
         with pytest.raises(SpecError, match="is of another head, other labels"):
-            fit(spec, rows, train, conduct)
+            fit(spec, rows, train, options)
     path = tmp_path / "training.safetensors"
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(WeightsError, match="is damaged"):
-        fit(quick("va"), train, train, conduct)
+        fit(quick("va"), train, train, options)
 
 
 def test_a_gpu_that_is_not_there_is_done_without():

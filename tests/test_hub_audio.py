@@ -122,7 +122,7 @@ def test_an_embedding_is_transformers_own_to_the_bit(saved, name):
         kept = min(len(wanted), len(ours))
         np.testing.assert_array_equal(ours[:kept], wanted[:kept], err_msg=layer)
     spec = registry.spec_of(f"hf-audio/test/{name}")
-    assert hf_hub.kept(spec.name, default_folder().root).clock == CLOCKS.get(
+    assert hf_hub.described_model(spec.name, default_folder().root).clock == CLOCKS.get(
         name, hf_clock.Clock(320, 0, 400, hears=400)
     )
     assert resolve_weights(default_folder(), spec.weights).trained

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from affstore.models.media.instants import UNKNOWN, settled
+from affstore.models.media.instants import UNKNOWN, repair_stamps
 
 STEP, JUMP = 40, 1000
 REGULAR = np.arange(50, dtype=np.int64) * STEP
@@ -21,7 +21,7 @@ def changed(at, stamps):
 
 
 def test_what_increases_is_kept():
-    found = settled(REGULAR, STEP, JUMP)
+    found = repair_stamps(REGULAR, STEP, JUMP)
     np.testing.assert_array_equal(found.pts, REGULAR)
     assert (found.repaired, found.cut) == (0, False)
 
@@ -42,49 +42,49 @@ def test_what_increases_is_kept():
     ],
 )
 def test_a_few_timestamps_that_leap_away_or_are_missing_get_their_place_in_the_order(at, stamps):
-    found = settled(changed(at, stamps), STEP, JUMP)
+    found = repair_stamps(changed(at, stamps), STEP, JUMP)
     np.testing.assert_array_equal(found.pts, REGULAR)
     assert (found.repaired, found.cut) == (len(stamps), False)
 
 
 def test_a_pause_is_kept():
     paused = np.concatenate([REGULAR[:20], REGULAR[20:] + 600_000])
-    found = settled(paused, STEP, JUMP)
+    found = repair_stamps(paused, STEP, JUMP)
     np.testing.assert_array_equal(found.pts, paused)
     assert found.repaired == 0
 
 
 def test_a_first_frame_long_before_the_second_is_kept():
     held = np.concatenate([[0], REGULAR[1:] + 600_000])
-    np.testing.assert_array_equal(settled(held, STEP, JUMP).pts, held)
+    np.testing.assert_array_equal(repair_stamps(held, STEP, JUMP).pts, held)
 
 
 def test_films_glued_together_end_with_the_first():
-    found = settled(np.concatenate([REGULAR, REGULAR]), STEP, JUMP)
+    found = repair_stamps(np.concatenate([REGULAR, REGULAR]), STEP, JUMP)
     np.testing.assert_array_equal(found.pts, REGULAR)
     assert (found.repaired, found.cut) == (0, True)
 
 
 def test_a_repeated_timestamp_moves_no_other():
-    found = settled(changed(10, [REGULAR[9]]), STEP, JUMP)
+    found = repair_stamps(changed(10, [REGULAR[9]]), STEP, JUMP)
     np.testing.assert_array_equal(found.pts, changed(10, [REGULAR[9] + 1]))
     assert found.repaired == 1
 
 
 def test_without_any_timestamp_frames_are_a_step_apart():
-    found = settled(np.full(50, UNKNOWN), STEP, JUMP)
+    found = repair_stamps(np.full(50, UNKNOWN), STEP, JUMP)
     np.testing.assert_array_equal(found.pts, REGULAR)
     assert found.repaired == 50
 
 
 @given(st.lists(st.one_of(st.integers(-10_000, 10_000), st.just(UNKNOWN)), min_size=1, max_size=40))
 def test_instants_always_increase_and_no_frame_is_lost_without_a_word(stamps):
-    found = settled(np.array(stamps, np.int64), STEP, JUMP)
+    found = repair_stamps(np.array(stamps, np.int64), STEP, JUMP)
     assert np.all(np.diff(found.pts) > 0)
     assert len(found.pts) == len(stamps) or (found.cut and 0 < len(found.pts) < len(stamps))
 
 
 @given(st.integers(1, 48), st.integers(JUMP + 2 * STEP, 10**9))
 def test_one_leap_anywhere_costs_no_frame(at, leap):
-    found = settled(changed(at, [REGULAR[at] + leap]), STEP, JUMP)
+    found = repair_stamps(changed(at, [REGULAR[at] + leap]), STEP, JUMP)
     np.testing.assert_array_equal(found.pts, REGULAR)

@@ -165,7 +165,7 @@ def test_faces_that_are_wanted_for_themselves_are_found_without_any_face_network
     source = video("v")[:1]
     alone = replace(PROFILE, extractors=(SOUND,))
     assert set(due(source, alone)) == {"audio/wav/v"}
-    wanted = replace(alone, wanted_faces=("mtcnn", "cropped"))
+    wanted = replace(alone, required_faces=("mtcnn", "cropped"))
     assert wanted.crop_kinds == {"cropped"}
     assert set(due(source, wanted)) == {"audio/wav/v", "face/mtcnn/v"}
     (job,) = jobs(source, wanted, plan(source, wanted))

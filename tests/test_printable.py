@@ -13,7 +13,7 @@ from affstore.flows.commands.options import print_json, print_table
 from affstore.flows.report.pages import Cell, Table, render
 from affstore.flows.watch import Screen, to_terminal
 from affstore.store.contract.printable import printable, printable_json
-from affstore.tasks.outcomes import Outcome, as_state, shown_as
+from affstore.tasks.outcomes import Outcome, as_state, run_name
 
 FORGED = "a\x1b[31m\x9b2J\x07\nv9  done\u202e\u2028\x85\udce9<b>[red]"
 TEXTS = st.text(st.characters(codec=None, categories=["C", "Z", "L", "M", "N", "P", "S"]))
@@ -80,7 +80,7 @@ def test_no_text_of_a_page_is_taken_for_html():
         lambda: Screen().outcome(outcome()),
         lambda: sys.stdout.write(page_of(FORGED)),
         lambda: sys.stdout.write(str(as_state(outcome()).message)),
-        lambda: sys.stdout.write(shown_as("ingest {name}")(parameters={"name": FORGED})),
+        lambda: sys.stdout.write(run_name("ingest {name}")(parameters={"name": FORGED})),
     ],
     ids=["line", "table", "json", "screen", "page", "state", "name of a task's run"],
 )

@@ -739,12 +739,12 @@ def test_a_training_that_broke_off_anywhere_ends_with_the_same_bits(tmp_path):
     whole = fit_sequence(spec, videos(), videos(seed=1))
     # 7 reads find the moments, 8 make an epoch.
     for last in range(9, 7 + 3 * 8, 5):
-        conduct = TrainerOptions(checkpoints=tmp_path / str(last), every_steps=1)
+        options = TrainerOptions(checkpoints=tmp_path / str(last), every_steps=1)
         with pytest.raises(Interrupted):
-            fit_sequence(spec, Fragile(videos(), last, interrupt), videos(seed=1), conduct)
-        assert bits(fit_sequence(spec, videos(), videos(seed=1), conduct)) == bits(whole)
+            fit_sequence(spec, Fragile(videos(), last, interrupt), videos(seed=1), options)
+        assert bits(fit_sequence(spec, videos(), videos(seed=1), options)) == bits(whole)
     done = Fragile(videos(), 0, interrupt)
-    assert bits(fit_sequence(spec, done, videos(seed=1), conduct)) == bits(whole)
+    assert bits(fit_sequence(spec, done, videos(seed=1), options)) == bits(whole)
     assert done.reads == 0  # a training that is done is not done again
 
 
@@ -770,14 +770,14 @@ def test_a_killed_process_that_is_started_again_ends_with_the_same_bits(tmp_path
 
 
 def test_a_checkpoint_of_another_training_or_a_damaged_one_is_refused(tmp_path):
-    conduct = TrainerOptions(checkpoints=tmp_path)
-    fit_sequence(tiny(), videos(), videos(seed=1), conduct)
+    options = TrainerOptions(checkpoints=tmp_path)
+    fit_sequence(tiny(), videos(), videos(seed=1), options)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["training.safetensors"]
     for spec, train in ((tiny(seed=4), videos()), (tiny(), videos(seed=4))):
         with pytest.raises(SpecError, match="is of another head, other labels"):
-            fit_sequence(spec, train, videos(seed=1), conduct)
+            fit_sequence(spec, train, videos(seed=1), options)
     path = tmp_path / "training.safetensors"
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(WeightsError, match="is damaged"):
-        fit_sequence(tiny(), videos(), videos(seed=1), conduct)
+        fit_sequence(tiny(), videos(), videos(seed=1), options)
     assert read_checkpoint(tmp_path / "none", "") is None

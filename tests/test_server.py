@@ -21,7 +21,7 @@ from affstore.flows import shared_server as served
 from affstore.flows.interrupts import Interrupted
 from affstore.flows.runners.base import RunnerSpec
 from affstore.flows.server import Server, ServerError, prefect_server
-from affstore.flows.watch import Watcher, shown_by
+from affstore.flows.watch import Watcher, using_watcher
 from affstore.tasks.cancellation import reset_cancellation
 from affstore.tasks.outcomes import Outcome
 from affstore.tasks.specs import WorkerContext
@@ -135,8 +135,8 @@ def test_prefect_shows_what_a_run_is_called_what_it_was_asked_and_what_was_quara
     (run,) = flow_runs("pipeline: my store (1a2b)")
     assert (run.state.type, run.state.name) == ("COMPLETED", "Quarantined")
     assert "2 quarantined. ingest of '2'" in run.state.message
-    assert run.parameters["asked"]["numbers"] == [1, 2, 3]
-    assert run.parameters["asked"]["context"]["store_url"] == str(tmp_path / "my store")
+    assert run.parameters["arguments"]["numbers"] == [1, 2, 3]
+    assert run.parameters["arguments"]["context"]["store_url"] == str(tmp_path / "my store")
     assert any("Quarantined" in line for line in logged(run))
 
 
@@ -176,7 +176,7 @@ def test_a_run_without_a_server_does_the_same(tmp_path):
 def strike(fault, folder, runner):
     """Strike the server of a run while it works; run in a process of its own, which leaves as the command does."""
     listener, begun = Listener(), []
-    with shown_by(listener), prefect_server(folder / "prefect") as server:
+    with using_watcher(listener), prefect_server(folder / "prefect") as server:
 
         def now():
             os.kill(server.pid, fault)
@@ -221,7 +221,7 @@ def test_a_server_that_cannot_be_started_is_a_notice_and_its_reason_is_named(tmp
     monkeypatch.delenv("PREFECT_API_URL", raising=False)
     (tmp_path / "prefect").write_text("a file where the folder should be")
     listener = Listener()
-    with shown_by(listener), prefect_server(tmp_path / "prefect") as server:
+    with using_watcher(listener), prefect_server(tmp_path / "prefect") as server:
         assert not server.answers
     (said,) = listener.notices
     assert "File exists" in said

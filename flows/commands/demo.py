@@ -55,8 +55,8 @@ def demo(
         Where corpus, store and publication go.
     """
     if dry_run:
-        said = f"would write a corpus, a store and a publication under {folder.resolve()}"
-        print_json({"folder": str(folder.resolve())}) if json else to_terminal(said)
+        sentence = f"would write a corpus, a store and a publication under {folder.resolve()}"
+        print_json({"folder": str(folder.resolve())}) if json else to_terminal(sentence)
         return 0
     from affstore.flows.commands.running import run_and_tell
     from affstore.flows.config.run_config import read_config

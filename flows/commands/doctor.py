@@ -20,7 +20,7 @@ class Finding(NamedTuple):
 
     check: str
     healthy: bool | None
-    said: str
+    text: str
 
 
 def doctor(*, store: Store = DEFAULT_STORE, json: Json = False) -> int:
@@ -35,7 +35,7 @@ def doctor(*, store: Store = DEFAULT_STORE, json: Json = False) -> int:
         print_json([finding._asdict() for finding in findings])
     else:
         marks = {True: "ok", False: "WRONG", None: "note"}
-        print_table(("", "check", "found"), [(marks[f.healthy], f.check, f.said) for f in findings])
+        print_table(("", "check", "found"), [(marks[f.healthy], f.check, f.text) for f in findings])
     return 1 if any(finding.healthy is False for finding in findings) else 0
 
 
@@ -86,12 +86,12 @@ def _weights(store: str) -> Iterator[Finding]:
     from affstore.models.weights.folder import default_folder
 
     folder = default_folder()
-    kept = [status.record for status in map(folder.status, sorted(entries())) if status.record]
-    trained = [record for record in kept if record.trained]
+    records = [status.record for status in map(folder.status, sorted(entries())) if status.record]
+    trained = [record for record in records if record.trained]
     unofficial = [record.name for record in trained if record.provenance == "unofficial"]
-    said = f"{len(trained)} of {len(entries())} trained networks in {folder.root}"
-    said += f"; not known to be the published files: {', '.join(unofficial)}" if unofficial else ""
-    yield Finding("weights", True if trained else None, said if trained else f"{said}; see `affstore weights list`")
+    text = f"{len(trained)} of {len(entries())} trained networks in {folder.root}"
+    text += f"; not known to be the published files: {', '.join(unofficial)}" if unofficial else ""
+    yield Finding("weights", True if trained else None, text if trained else f"{text}; see `affstore weights list`")
 
 
 def _store(store: str) -> Iterator[Finding]:

@@ -113,7 +113,7 @@ def experiment(
     from affstore.flows.config.run_config import checked
     from affstore.models.heads.splits import read_groups
 
-    experiments = _asked(names, all_)
+    experiments = _experiments(names, all_)
     if groups and protocol != "honest":
         raise SpecError("--groups says which videos are in one fold, and only --protocol honest has folds. Add it.")
     if groups:
@@ -138,7 +138,7 @@ def experiment(
     return run_and_tell(config, json).exit_code
 
 
-def _asked(names: tuple[str, ...], every: bool) -> tuple[Experiment, ...]:
+def _experiments(names: tuple[str, ...], every: bool) -> tuple[Experiment, ...]:
     from affstore.flows.config.experiments import find_experiments
 
     if not (names or every):

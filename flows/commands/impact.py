@@ -35,8 +35,8 @@ def impact(what: str, /, *, store: Store = DEFAULT_STORE, at: At = None, json: J
     title = f"{len(found.artifacts)} artifacts stand on the {found.kind} '{what}', {direct}"
     print_table(("family", "by", "artifacts", "videos"), rows, title)
     for one in found.publications:
-        told = f", with predictions or results of {', '.join(one.experiments)}" if one.experiments else ""
-        to_terminal(f"tag {one.tag} (snapshot {one.snapshot}) holds {one.artifacts} such artifacts{told}")
+        experiments = f", with predictions or results of {', '.join(one.experiments)}" if one.experiments else ""
+        to_terminal(f"tag {one.tag} (snapshot {one.snapshot}) holds {one.artifacts} such artifacts{experiments}")
     if not found.publications:
         to_terminal("no tagged snapshot holds any of them")
     return 0

@@ -43,9 +43,9 @@ def log(
         raise SpecError(f"--number counts commits, from 0 for all of them; found {number}.")
     opened = FeatureStore(store, at)
     tags = opened.tags()
-    told = [_told(opened, one, tags, videos) for one in islice(commits(opened), number or None)]
+    entries = [_entry(opened, one, tags, videos) for one in islice(commits(opened), number or None)]
     if json:
-        print_json(told)
+        print_json(entries)
         return 0
     head = ("time", "stage", "what", *(("videos",) if videos else ()), "run", "snapshot", "tags")
     rows = [
@@ -58,13 +58,13 @@ def log(
             one["snapshot"],
             ", ".join(one["tags"]),
         )
-        for one in told
+        for one in entries
     ]
     print_table(head, rows)
     return 0
 
 
-def _told(store: FeatureStore, commit: Commit, tags: dict[str, str], videos: bool) -> dict[str, Any]:
+def _entry(store: FeatureStore, commit: Commit, tags: dict[str, str], videos: bool) -> dict[str, Any]:
     from affstore.store.engine.history import changes_by
     from affstore.tasks.lineage.graph import by_family
 

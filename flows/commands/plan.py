@@ -86,7 +86,7 @@ def plan(
         }
         found = checked(document, "plan")
     rows = show_plan(found, json, everything)
-    return WORK_TO_DO if any(row.due and row.asked for row in rows) else 0
+    return WORK_TO_DO if any(row.due and row.requested for row in rows) else 0
 
 
 def _weights_of(url: str, extractors: tuple[str, ...]) -> Weights:
@@ -115,14 +115,14 @@ def show_plan(config: RunConfig, as_json: bool, everything: bool = False, named_
 
     found = _planned(config, named_only)
     if as_json:
-        shown = [_document(row) for row in found.rows if everything or row.status != "fresh"]
+        documents = [_document(row) for row in found.rows if everything or row.status != "fresh"]
         networks = [
             {"network": name, "videos": videos, "frames": frames, "seconds": seconds}
             for name, videos, frames, seconds in _networks(found.rows)
         ]
         print_json(
             {
-                "artifacts": shown,
+                "artifacts": documents,
                 "networks": networks,
                 "seconds": seconds_of(found.rows),
                 "memory": found.need.as_document() if found.need.at_once else None,
@@ -188,10 +188,10 @@ def _planned(config: RunConfig, named_only: bool) -> _Plan:
     if named_only:
         named = named_videos(arriving, given)
         rows = [row for row in rows if row.address.video in named]
-    due, films = due_work(profile, records, rows, inputs)
+    due, videos = due_work(profile, records, rows, inputs)
     coming = [*arrival_rows(opened, arriving, inputs.annotations), *unmatched_crop_rows(given, arriving)]
-    coming += costed(extraction_rows(profile, arriving, {film.video: film for film in films}), records)
-    return _Plan([*coming, *rows], _need(config, (due, films)), inputs, {} if lacking else profile.provenance, lacking)
+    coming += costed(extraction_rows(profile, arriving, {video.video: video for video in videos}), records)
+    return _Plan([*coming, *rows], _need(config, (due, videos)), inputs, {} if lacking else profile.provenance, lacking)
 
 
 def _need(config: RunConfig, due: tuple[Profile, list[VideoSize]]) -> MemoryNeed:
@@ -200,8 +200,8 @@ def _need(config: RunConfig, due: tuple[Profile, list[VideoSize]]) -> MemoryNeed
     from affstore.models.weights.folder import default_folder
     from affstore.tasks.extract.memory_estimate import memory_need
 
-    profile, films = due
-    return memory_need(profile, default_folder().root, films, config.runner.parallelism(chosen_device(config.device)))
+    profile, videos = due
+    return memory_need(profile, default_folder().root, videos, config.runner.parallelism(chosen_device(config.device)))
 
 
 def _store_or_empty(config: RunConfig) -> FeatureStore:
@@ -223,7 +223,7 @@ def _networks(rows: list[PlanRow]) -> list[tuple[str, int, int, float | None]]:
 
     due: dict[str, list[PlanRow]] = {}
     for row in rows:
-        if row.due and row.asked and row.address.family in ("face", "visual", "audio"):
+        if row.due and row.requested and row.address.family in ("face", "visual", "audio"):
             due.setdefault(row.address.producer, []).append(row)
     return [
         (name, len({row.address.video for row in of}), sum(row.frames for row in of), seconds_of(of))
@@ -234,9 +234,9 @@ def _networks(rows: list[PlanRow]) -> list[tuple[str, int, int, float | None]]:
 def _print(plan: _Plan, everything: bool) -> None:
     from affstore.tasks.planning.plan import seconds_of
 
-    shown = [row for row in plan.rows if everything or row.status != "fresh"]
-    if shown:
-        cells = [(row.address.path, row.status, row.reason, str(row.frames or ""), _cost(row)) for row in shown]
+    rows = [row for row in plan.rows if everything or row.status != "fresh"]
+    if rows:
+        cells = [(row.address.path, row.status, row.reason, str(row.frames or ""), _cost(row)) for row in rows]
         print_table(("artifact", "status", "why", "frames", "cost"), cells)
     networks = _networks(plan.rows)
     if networks:
@@ -249,12 +249,12 @@ def _print(plan: _Plan, everything: bool) -> None:
             ],
         )
     counts = Counter(row.status for row in plan.rows)
-    unknown = sum(row.cost_s is None for row in plan.rows if row.due and row.asked)
-    said = ", ".join(f"{count} {status}" for status, count in sorted(counts.items())) or "the store is empty"
+    unknown = sum(row.cost_s is None for row in plan.rows if row.due and row.requested)
+    statuses = ", ".join(f"{count} {status}" for status, count in sorted(counts.items())) or "the store is empty"
     seconds = seconds_of(plan.rows)
     estimate = f"; about {seconds:.0f} s of work" if seconds else ""
     estimate += f"; no estimate for {unknown} artifacts" if unknown else ""
-    to_terminal("", f"{said}{estimate}")
+    to_terminal("", f"{statuses}{estimate}")
     if plan.lacking:
         to_terminal(f"before that: {plan.lacking}")
     for refusal in plan.inputs.refused:
@@ -278,7 +278,7 @@ def _document(row: PlanRow) -> dict[str, object]:
         "reason": row.reason,
         "frames": row.frames,
         "cost_s": row.cost_s,
-        "asked": row.asked,
+        "asked": row.requested,
     }
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from affstore.flows.commands.options import print_json, print_table
 from affstore.flows.provenance import warnings
-from affstore.flows.watch import Screen, Watcher, shown_by, to_terminal
+from affstore.flows.watch import Screen, Watcher, to_terminal, using_watcher
 
 if TYPE_CHECKING:
     from affstore.flows.config.run_config import RunConfig
@@ -36,7 +36,7 @@ def run_and_tell(
 def run_under_screen[Result](as_json: bool, run: Callable[[Watcher], Result]) -> Result:
     """Run something while a person watches it; for programs, nothing is shown."""
     watcher = Watcher() if as_json else Screen()
-    with watcher.showing(), shown_by(watcher):
+    with watcher.showing(), using_watcher(watcher):
         # The libraries that a run imports take seconds.
         watcher.step("reading the inputs, checking networks and weights")
         return run(watcher)
@@ -58,8 +58,8 @@ def tell(result: RunResult) -> None:
 
     counts = Counter((outcome.stage, outcome.status) for outcome in result.outcomes)
     for stage in dict.fromkeys(outcome.stage for outcome in result.outcomes):
-        said = ", ".join(f"{n} {status}" for (of, status), n in sorted(counts.items()) if of == stage)
-        to_terminal(f"{stage:9} {said}")
+        statuses = ", ".join(f"{n} {status}" for (of, status), n in sorted(counts.items()) if of == stage)
+        to_terminal(f"{stage:9} {statuses}")
     for kind in result.request.inputs.left_alone:
         to_terminal(f"left alone {kind}")
     if result.remarks:
@@ -128,8 +128,8 @@ def experiment_table(experiments: Sequence[ExperimentOutcome]) -> tuple[tuple[st
     """Each experiment's number with its interval, beside chance and the paper's; without empty columns."""
     head = ("experiment", "measure", "ours", "95 % of draws", "honest", "95 % of draws", "by chance", "the paper")
     lines = [_line(one) for one in experiments]
-    kept = [i for i in range(len(head)) if i < 4 or any(line[i] for line in lines)]
-    return tuple(head[i] for i in kept), [tuple(line[i] for i in kept) for line in lines]
+    columns = [i for i in range(len(head)) if i < 4 or any(line[i] for line in lines)]
+    return tuple(head[i] for i in columns), [tuple(line[i] for i in columns) for line in lines]
 
 
 def _line(outcome: ExperimentOutcome) -> tuple[str, ...]:

@@ -83,11 +83,11 @@ def _several(store: FeatureStore, video: str, as_json: bool) -> None:
         return
     print_table(
         ("artifact", "frames", "key", "made"),
-        [(r.address.path, str(r.attributes.get("frames", "")), r.key[:12], _made(r)) for r in records],
+        [(r.address.path, str(r.attributes.get("frames", "")), r.key[:12], _origin(r)) for r in records],
     )
 
 
-def _made(record: Record) -> str:
+def _origin(record: Record) -> str:
     return f"{record.made_at} run {record.run_id} {marked(record.provenance)}".rstrip()
 
 

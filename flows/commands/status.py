@@ -35,7 +35,7 @@ def _document(store: FeatureStore) -> dict[str, Any]:
 
     records = store.records()
     quarantined = [_quarantined(record) for record in records if record.address.family == "quarantine"]
-    said = [f"{len(quarantined)} quarantined"] if quarantined else []
+    counts = [f"{len(quarantined)} quarantined"] if quarantined else []
     return {
         "store": store.url,
         "snapshot": store.snapshot,
@@ -44,7 +44,7 @@ def _document(store: FeatureStore) -> dict[str, Any]:
         "videos": [_video(store, record) for record in records if record.address.family == "source"],
         "producers": _producers(records),
         "quarantined": quarantined,
-        "summary": ", ".join([*said, summary(remarks_of(store))]).strip(", "),
+        "summary": ", ".join([*counts, summary(remarks_of(store))]).strip(", "),
     }
 
 
@@ -87,8 +87,8 @@ def _producers(records: list[Record]) -> list[dict[str, Any]]:
 
 
 def _quarantined(record: Record) -> dict[str, Any]:
-    said = record.attributes
-    return {"stage": record.address.producer, "file": said["location"], "reason": said["reason"]}
+    attributes = record.attributes
+    return {"stage": record.address.producer, "file": attributes["location"], "reason": attributes["reason"]}
 
 
 def _print(document: dict[str, Any]) -> None:

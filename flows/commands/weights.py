@@ -45,12 +45,12 @@ def list_(*, json: Json = False) -> int:
 
     Example: affstore weights list --json
     """
-    from affstore.models.extractors.audio.hf_hub import kept_models
+    from affstore.models.extractors.audio.hf_hub import described_models
     from affstore.models.extractors.registry import entries
     from affstore.models.weights.folder import default_folder
 
     folder = default_folder()
-    known = [*(entry for _, entry in sorted(entries().items())), *(m.entry for m in kept_models(folder.root))]
+    known = [*(entry for _, entry in sorted(entries().items())), *(m.entry for m in described_models(folder.root))]
     if json:
         print_json([listed(entry, folder) for entry in known])
     else:
@@ -98,9 +98,9 @@ def pull(
 
     folder = default_folder()
     model = _hub_model(names, revision, folder) if revision else None
-    wanted = [model.entry] if model else [entry_of(name) for name in names or sorted(_public(entries()))]
-    if sha256 and len(wanted) != 1:
-        raise SpecError(f"--sha256 is the digest of one file, but {len(wanted)} are asked for. Name one.")
+    chosen = [model.entry] if model else [entry_of(name) for name in names or sorted(_public(entries()))]
+    if sha256 and len(chosen) != 1:
+        raise SpecError(f"--sha256 is the digest of one file, but {len(chosen)} are asked for. Name one.")
     trust = Trust(any_digest, sha256 or (model.sha256 if model else ""))
 
     def fetch(entry: WeightsEntry) -> dict[str, Any]:
@@ -113,7 +113,7 @@ def pull(
             hf_hub.keep(model, folder.root)
         return {**document(status), "licence": entry.licence}
 
-    return _each(wanted, fetch, json)
+    return _each(chosen, fetch, json)
 
 
 @app.command(name="import")
@@ -191,16 +191,16 @@ def verify(*names: str, json: Json = False) -> int:
     names
         Names from `affstore weights list`; all that are here without them.
     """
-    from affstore.models.extractors.audio.hf_hub import kept_models
+    from affstore.models.extractors.audio.hf_hub import described_models
     from affstore.models.extractors.registry import entries, entry_of
     from affstore.models.weights.folder import default_folder
 
     folder = default_folder()
-    known = [*sorted(entries()), *(model.name for model in kept_models(folder.root))]
-    wanted = [entry_of(name) for name in names or [n for n in known if folder.status(n).present]]
-    if not (wanted or json):
+    known = [*sorted(entries()), *(model.name for model in described_models(folder.root))]
+    chosen = [entry_of(name) for name in names or [n for n in known if folder.status(n).present]]
+    if not (chosen or json):
         to_terminal(f"There are no weights in {folder.root}.")
-    return _each(wanted, lambda entry: {**document(folder.verify(entry)), "intact": True}, json)
+    return _each(chosen, lambda entry: {**document(folder.verify(entry)), "intact": True}, json)
 
 
 def _public(known: Mapping[str, WeightsEntry]) -> list[str]:
@@ -216,7 +216,7 @@ def _hub_model(names: Sequence[str], revision: str, folder: WeightsFolder) -> Hu
     return hf_hub.read_hub(names[0], revision, folder.root / "downloads")
 
 
-def _each(wanted: Sequence[WeightsEntry], act: Callable[[WeightsEntry], dict[str, Any]], as_json: bool) -> int:
+def _each(weights: Sequence[WeightsEntry], act: Callable[[WeightsEntry], dict[str, Any]], as_json: bool) -> int:
     """Act on every entry and show what came of it; where one of several fails, go on with the others.
 
     Returns:
@@ -224,11 +224,11 @@ def _each(wanted: Sequence[WeightsEntry], act: Callable[[WeightsEntry], dict[str
     """
     done: list[dict[str, Any]] = []
     code = 0
-    for entry in wanted:
+    for entry in weights:
         try:
             done.append({"name": entry.name, **act(entry)})
         except WeightsError as error:
-            if len(wanted) == 1:
+            if len(weights) == 1:
                 raise
             complain(error)
             done.append({"name": entry.name, "error": str(error)})

@@ -25,10 +25,10 @@ def sentence(done: dict[str, Any]) -> str:
     """What was done, or would be, of one entry."""
     if "configuration" in done:
         return f"{done['name']}: its configuration is known now; run it with `--weights untrained`"
-    said = [f"would be taken from {done['from']}" if "from" in done else _state(done)]
-    said += ["intact"] if "intact" in done else []
-    said += [f"licence {done['licence']}"] if "licence" in done else []
-    return f"{done['name']}: {', '.join(said)}"
+    parts = [f"would be taken from {done['from']}" if "from" in done else _state(done)]
+    parts += ["intact"] if "intact" in done else []
+    parts += [f"licence {done['licence']}"] if "licence" in done else []
+    return f"{done['name']}: {', '.join(parts)}"
 
 
 def _state(here: dict[str, Any]) -> str:

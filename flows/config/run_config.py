@@ -14,7 +14,7 @@ from affstore.flows.config.checks import Place
 from affstore.flows.config.defaults import DEFAULT_EXTRACTORS, DEFAULT_STORE
 from affstore.flows.config.experiments import experiments_in, extractors_of
 from affstore.flows.config.yaml_files import read_yaml
-from affstore.flows.engines import AskedEngine, chosen_device, settled
+from affstore.flows.engines import EngineRequest, chosen_device, with_engine
 from affstore.flows.inputs import LabelFolder
 from affstore.flows.runners.base import RunnerSpec
 from affstore.models.extractor_specs import ExtractorSpec
@@ -26,7 +26,7 @@ from affstore.store.contract.errors import DuplicateNameError, SpecError, Unknow
 from affstore.store.contract.labels import LabelSpace, spaces_of, task_of, task_space
 from affstore.store.contract.names import tag_fault
 from affstore.store.contract.printable import excerpt
-from affstore.tasks.experiments import Experiment
+from affstore.tasks.experiments import Experiment, Protocol
 from affstore.tasks.specs import Profile
 
 
@@ -128,7 +128,7 @@ class RunConfig(_Strict):
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     device: Literal["cpu", "cuda", "auto"] = "cpu"
     experiments: tuple[InstanceOf[Experiment], ...] = ()
-    protocol: Literal["papers", "honest"] = "papers"
+    protocol: Protocol = "papers"
     folds: int = Field(default=5, ge=2, le=1000)
     groups: Path | None = None
     brief: bool = False
@@ -228,11 +228,11 @@ def profile_of(
         SpecError: an engine that was asked for cannot run.
     """
     untrained = config.weights == "untrained"
-    asked = AskedEngine(config.engine, config.precision, chosen_device(config.device))
+    engine = EngineRequest(config.engine, config.precision, chosen_device(config.device))
 
     resolved = _with_weights([spec_of(name) for name in config.all_extractors], weights, untrained)
-    extractors = tuple(settled(spec, asked, weights, store, measured) for spec in resolved)
-    return Profile(resolve(DetectorSpec()), TrackingSpec(), extractors, _wanted_faces(config))
+    extractors = tuple(with_engine(spec, engine, weights, store, measured) for spec in resolved)
+    return Profile(resolve(DetectorSpec()), TrackingSpec(), extractors, _required_faces(config))
 
 
 def _with_weights(specs: Sequence[ExtractorSpec], weights: WeightsFolder, untrained: bool) -> list[ExtractorSpec]:
@@ -260,10 +260,10 @@ def _with_weights(specs: Sequence[ExtractorSpec], weights: WeightsFolder, untrai
 def named_profile(config: RunConfig) -> Profile:
     """The same by the networks' names alone, for a plan on a machine that does not have their weights yet."""
     extractors = tuple(spec_of(name) for name in config.all_extractors)
-    return Profile(resolve(DetectorSpec()), TrackingSpec(), extractors, _wanted_faces(config))
+    return Profile(resolve(DetectorSpec()), TrackingSpec(), extractors, _required_faces(config))
 
 
-def _wanted_faces(config: RunConfig) -> tuple[str, ...]:
+def _required_faces(config: RunConfig) -> tuple[str, ...]:
     """Where the faces come from that experiments on sound alone require."""
     return tuple(sorted({experiment.requires for experiment in config.experiments} - {""}))
 

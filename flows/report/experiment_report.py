@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from affstore.flows.provenance import warnings
-from affstore.flows.report.experiment_sections import measured, section, three_decimals
+from affstore.flows.report.experiment_sections import section, three_decimals, value_of
 from affstore.flows.report.pages import Cell, Table, numbers, render
 from affstore.flows.report.report_data import PROTOCOLS
 from affstore.models.evaluation.metrics import HEADLINES
+from affstore.store.contract.extras import is_installed
 from affstore.store.contract.records import Provenance
 from affstore.tasks.experiments import ExperimentOutcome, ExperimentResult
 
@@ -62,7 +63,7 @@ def write_experiment_report(
 def _notices(outcomes: Sequence[ExperimentOutcome], about: Mapping[str, Any]) -> list[str]:
     """What whoever reads a number must know first."""
     networks: Mapping[str, Provenance] = about.get("weights", {})
-    behind = {*networks.values(), *(shown.provenance for one in outcomes for shown in one.results)}
+    behind = {*networks.values(), *(result.provenance for one in outcomes for result in one.results)}
     found = list(warnings(networks))
     if any(one.experiment.paper or one.experiment.paper_curve for one in outcomes):
         found.insert(0, _differing(about.get("papers_corpus"), behind <= {"published", None}))
@@ -71,6 +72,8 @@ def _notices(outcomes: Sequence[ExperimentOutcome], about: Mapping[str, Any]) ->
     failed = sum(one.status == "failed" for one in outcomes)
     if failed:
         found.append(f"{failed} of {len(outcomes)} experiments failed; the table says why.")
+    if failed < len(outcomes) and not is_installed("matplotlib"):
+        found.append("There are no figures: they need matplotlib, which the extra `heads` installs.")
     return [text for text in [*found, *map(str, about.get("notes", ()))] if text]
 
 
@@ -100,7 +103,7 @@ def _comparison(outcomes: Sequence[ExperimentOutcome]) -> Table:
 
 def _rows(outcome: ExperimentOutcome) -> list[list[str | Cell]]:
     """A line for each measure of a row: the headline, and whatever else the paper gives."""
-    row, by_protocol = outcome.experiment, {shown.protocol: shown for shown in outcome.results}
+    row, by_protocol = outcome.experiment, {result.protocol: result for result in outcome.results}
     headline = outcome.results[0].scores.headline if outcome.results else HEADLINES[row.space.kind][0]
     measures = list(dict.fromkeys([headline, *row.paper]))
     if not outcome.results and row.paper:
@@ -113,7 +116,7 @@ def _rows(outcome: ExperimentOutcome) -> list[list[str | Cell]]:
             line = [title, *(Cell(text, rows=len(measures)) for text in (row.source, row.task))]
         line.append(Cell(measure, "measure"))
         if outcome.results:
-            line += [_number_cell(by_protocol.get(protocol), measure) for protocol in ("papers", "honest")]
+            line += [_number_cell(by_protocol.get(protocol), measure) for protocol in PROTOCOLS]
         elif not number:
             line.append(Cell(f"failed: {outcome.reason}", "failed", columns=2, rows=len(measures)))
         lines.append(
@@ -122,13 +125,13 @@ def _rows(outcome: ExperimentOutcome) -> list[list[str | Cell]]:
     return lines
 
 
-def _number_cell(shown: ExperimentResult | None, measure: str) -> Cell:
-    value = measured(shown, measure)
-    if shown is None or value is None:
+def _number_cell(result: ExperimentResult | None, measure: str) -> Cell:
+    value = value_of(result, measure)
+    if result is None or value is None:
         return Cell("–", "number")
-    low, high = map(three_decimals, shown.interval)
-    interval = f"[{low}, {high}]" if measure == shown.scores.headline else ""
-    return Cell(f"{three_decimals(value)}{' †' if shown.trained_on else ''}", "number", note=interval)
+    low, high = map(three_decimals, result.interval)
+    interval = f"[{low}, {high}]" if measure == result.scores.headline else ""
+    return Cell(f"{three_decimals(value)}{' †' if result.trained_on else ''}", "number", note=interval)
 
 
 def _chance_cell(outcome: ExperimentOutcome, measure: str) -> Cell:
@@ -147,24 +150,26 @@ def _paper_cell(outcome: ExperimentOutcome, measure: str) -> Cell:
 
 def _difference_cell(outcome: ExperimentOutcome, measure: str) -> Cell:
     """Ours less the paper's, under the papers' protocol where that was run; none where the frames are not the same."""
-    shown = outcome.results[0] if outcome.results else None
-    value, paper = measured(shown, measure), outcome.experiment.paper.get(measure)
-    if shown is None or value is None or paper is None or outcome.experiment.files or shown.trained_on:
+    result = outcome.results[0] if outcome.results else None
+    value, paper = value_of(result, measure), outcome.experiment.paper.get(measure)
+    if result is None or value is None or paper is None or outcome.experiment.files or result.trained_on:
         return Cell("–", "number")
-    said = f"{round(value - paper, 3) + 0.0:+.3f}".replace("-", "−")
-    return Cell(said if shown.protocol == "papers" else f"{said} (honest)", "number")
+    text = f"{round(value - paper, 3) + 0.0:+.3f}".replace("-", "−")
+    return Cell(text if result.protocol == "papers" else f"{text} (honest)", "number")
 
 
 def _legend(outcomes: Sequence[ExperimentOutcome]) -> str:
-    said = ["In brackets: 95 % interval, by drawing whole videos with replacement. Difference: ours less the paper's."]
-    if any(shown.trained_on for one in outcomes for shown in one.results):
-        said.append("† The head was trained on the videos it is scored on: the number says nothing.")
+    sentences = [
+        "In brackets: 95 % interval, by drawing whole videos with replacement. Difference: ours less the paper's."
+    ]
+    if any(result.trained_on for one in outcomes for result in one.results):
+        sentences.append("† The head was trained on the videos it is scored on: the number says nothing.")
     if any(one.experiment.files for one in outcomes):
-        said.append(
+        sentences.append(
             "(test set): the paper's number is on the challenge's test set, whose labels are not public; ours is on "
             "the validation videos, so that no difference is given."
         )
-    return " ".join(said)
+    return " ".join(sentences)
 
 
 def _details(about: Mapping[str, Any]) -> list[tuple[str, list[str]]]:
@@ -180,7 +185,7 @@ def _drawn(outcome: ExperimentOutcome, folder: Path) -> tuple[Picture, ...]:
     """Draw the figures of a row, and write each as a file."""
     for old in folder.glob("*.png"):
         old.unlink()
-    if not outcome.results:
+    if not outcome.results or not is_installed("matplotlib"):
         return ()
     # A first import says on stderr that it makes a cache of fonts.
     logging.getLogger("matplotlib").setLevel(logging.ERROR)

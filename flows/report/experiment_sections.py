@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from affstore.flows.report.pages import Table, numbers
-from affstore.flows.report.report_data import PROTOCOLS, class_names, counted, judged
+from affstore.flows.report.report_data import PROTOCOLS, class_names, confusion_counts, predictions_and_labels
 from affstore.models.evaluation.metrics import HEADLINES, MEASURES
 from affstore.store.contract.labels import SpaceKind
 from affstore.tasks.experiments import ExperimentOutcome, ExperimentResult
@@ -58,9 +58,9 @@ def section(outcome: ExperimentOutcome, pictures: Sequence[Picture]) -> Section:
     row = outcome.experiment
     status = " Computed by the papers' code; no table has it." if row.status == "notebook" else ""
     cell = f" Cell {row.cell}; see docs/papers.md." if row.cell else ""
-    shown = [one for one in outcome.results if one.videos]
-    classes = bool(shown) and row.space.kind not in (SpaceKind.INTENSITIES, SpaceKind.VALUES)
-    matrices = shown if classes and row.space.kind is SpaceKind.CLASSES else []
+    results = [one for one in outcome.results if one.videos]
+    classes = bool(results) and row.space.kind not in (SpaceKind.INTENSITIES, SpaceKind.VALUES)
+    matrices = results if classes and row.space.kind is SpaceKind.CLASSES else []
     return Section(
         summary=f"{row.title} ({row.source}): {_brief(outcome)}",
         anchor=row.producer,
@@ -69,21 +69,21 @@ def section(outcome: ExperimentOutcome, pictures: Sequence[Picture]) -> Section:
         notices=tuple(_notices(outcome)),
         note=row.note,
         chosen=_chosen(outcome.results),
-        classes=_classes(shown) if classes else Table.of(),
-        scored=f"{_frames(shown[0])} were scored." if classes else "",
+        classes=_classes(results) if classes else Table.of(),
+        scored=f"{_frames(results[0])} were scored." if classes else "",
         folded=(
             *((_MATRIX.format(PROTOCOLS[one.protocol]), _matrix(one)) for one in matrices),
-            *((_MEASURES.format(PROTOCOLS[one.protocol]), _measures(one)) for one in shown),
+            *((_MEASURES.format(PROTOCOLS[one.protocol]), _measures(one)) for one in results),
         ),
         pictures=tuple(pictures),
     )
 
 
-def measured(shown: ExperimentResult | None, measure: str) -> float | None:
+def value_of(result: ExperimentResult | None, measure: str) -> float | None:
     """A result's value of a measure; None where it has none."""
-    if shown is None:
+    if result is None:
         return None
-    return shown.scores.value if measure == shown.scores.headline else shown.scores.details.get(measure)
+    return result.scores.value if measure == result.scores.headline else result.scores.details.get(measure)
 
 
 def three_decimals(value: float) -> str:
@@ -92,29 +92,29 @@ def three_decimals(value: float) -> str:
 
 
 def _brief(outcome: ExperimentOutcome) -> str:
-    said = [
+    texts = [
         f"{one.scores.headline} {three_decimals(one.scores.value)}, {PROTOCOLS[one.protocol]}"
         for one in outcome.results
     ]
-    return "; ".join([*said, *(["failed"] if outcome.status == "failed" else [])])
+    return "; ".join([*texts, *(["failed"] if outcome.status == "failed" else [])])
 
 
 def _notices(outcome: ExperimentOutcome) -> Iterable[str]:
     if outcome.status == "failed":
         yield f"This row failed: {outcome.reason}"
-    if any(shown.provenance == "untrained" for shown in outcome.results):
+    if any(result.provenance == "untrained" for result in outcome.results):
         yield "A network on the way had untrained parameters: the numbers say nothing about the paper's."
-    if any(shown.provenance == "unofficial" for shown in outcome.results):
+    if any(result.provenance == "unofficial" for result in outcome.results):
         yield "A network on the way had weights that are not known to be the published file's."
-    if any(shown.trained_on for shown in outcome.results):
+    if any(result.trained_on for result in outcome.results):
         yield "The head was trained on the very videos it is scored on here: the number says nothing."
     if outcome.experiment.files:
         yield "The paper's number is on the challenge's test set; ours is on the validation videos."
 
 
 def _chosen(results: Sequence[ExperimentResult]) -> Table:
-    names = list(dict.fromkeys(name for shown in results for name in shown.chosen))
-    head = ("chosen or given", *(PROTOCOLS[shown.protocol] for shown in results))
+    names = list(dict.fromkeys(name for result in results for name in result.chosen))
+    head = ("chosen or given", *(PROTOCOLS[result.protocol] for result in results))
     return Table.of(head, [(_readable(name), *(_value(one.chosen.get(name)) for one in results)) for name in names])
 
 
@@ -147,25 +147,28 @@ def _classes(results: Sequence[ExperimentResult]) -> Table:
     return Table.of(head, rows)
 
 
-def _frames(shown: ExperimentResult) -> str:
-    return f"{shown.scores.frames:,} frames of {len(shown.videos):,} videos"
+def _frames(result: ExperimentResult) -> str:
+    return f"{result.scores.frames:,} frames of {len(result.videos):,} videos"
 
 
-def _f1(shown: ExperimentResult, name: str) -> float:
-    return shown.scores.details.get(f"F1 {name}", math.nan)
+def _f1(result: ExperimentResult, name: str) -> float:
+    return result.scores.details.get(f"F1 {name}", math.nan)
 
 
-def _matrix(shown: ExperimentResult) -> Table:
-    names = class_names(shown)
-    rows = [[name, *numbers(f"{count:,}" for count in line)] for name, line in zip(names, counted(shown), strict=True)]
+def _matrix(result: ExperimentResult) -> Table:
+    names = class_names(result)
+    rows = [
+        [name, *numbers(f"{count:,}" for count in line)]
+        for name, line in zip(names, confusion_counts(result), strict=True)
+    ]
     return Table.of(["annotated", *numbers(names)], rows)
 
 
-def _measures(shown: ExperimentResult) -> Table:
+def _measures(result: ExperimentResult) -> Table:
     """Every measure of the label space: over all frames, and of each class, unit or dimension."""
-    part, details = HEADLINES[shown.experiment.space.kind][1], shown.scores.details
-    names = class_names(shown)
-    overall = {part: shown.scores.value} | {measure: details[measure] for measure in MEASURES if measure in details}
+    part, details = HEADLINES[result.experiment.space.kind][1], result.scores.details
+    names = class_names(result)
+    overall = {part: result.scores.value} | {measure: details[measure] for measure in MEASURES if measure in details}
     columns = [measure for measure in (part, *MEASURES) if measure in overall]
     rows = [["all", *numbers(three_decimals(overall[measure]) for measure in columns)]]
     for name in names:
@@ -174,8 +177,8 @@ def _measures(shown: ExperimentResult) -> Table:
     return Table.of(["", *numbers(columns)], rows)
 
 
-def _annotated(shown: ExperimentResult) -> list[int]:
+def _annotated(result: ExperimentResult) -> list[int]:
     """In how many scored frames each class or unit is annotated."""
-    if shown.experiment.space.kind is SpaceKind.CLASSES:
-        return counted(shown).sum(axis=1).tolist()
-    return judged(shown)[1].astype(np.int64).sum(axis=0).tolist()
+    if result.experiment.space.kind is SpaceKind.CLASSES:
+        return confusion_counts(result).sum(axis=1).tolist()
+    return predictions_and_labels(result)[1].astype(np.int64).sum(axis=0).tolist()

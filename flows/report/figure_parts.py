@@ -125,7 +125,7 @@ def hatched(axes: Axes, left: float, bottom: float, width: float, height: float)
 
 def shades(shares: NDArray[np.float64], colour: str) -> NDArray[np.float64]:
     """Shares from 0 to 1 as colours from pale to full, `(…, 4)`; NaN is see-through."""
-    seen = np.isfinite(shares)
-    share = np.where(seen, shares, 0.0)[..., None]
+    finite = np.isfinite(shares)
+    share = np.where(finite, shares, 0.0)[..., None]
     mixed = (1 - share) * np.array(to_rgb(PALE)) + share * np.array(to_rgb(colour))
-    return np.concatenate([mixed, seen[..., None].astype(np.float64)], axis=-1)
+    return np.concatenate([mixed, finite[..., None].astype(np.float64)], axis=-1)

@@ -20,7 +20,7 @@ from affstore.flows.report.figure_parts import (
     canvas,
     house_style,
 )
-from affstore.flows.report.report_data import PROTOCOLS, class_names, counted, judged
+from affstore.flows.report.report_data import PROTOCOLS, class_names, confusion_counts, predictions_and_labels
 from affstore.flows.report.timelines import timelines
 from affstore.store.contract.labels import LabelSpace, SpaceKind
 from affstore.tasks.experiments import ExperimentOutcome, ExperimentResult
@@ -35,23 +35,23 @@ def pictures_of(outcome: ExperimentOutcome) -> tuple[Picture, ...]:
     The results are drawn side by side where one figure holds both protocols, and one after the other else. Timelines
     are those of the first.
     """
-    shown = [one for one in outcome.results if one.videos]
+    results = [one for one in outcome.results if one.videos]
     if not outcome.results:
         return ()
     kind = outcome.experiment.space.kind
     draw = _EACH.get(kind)
     with house_style():
-        found = [draw(one) for one in shown if len(judged(one)[1])] if draw is not None else []
+        found = [draw(one) for one in results if len(predictions_and_labels(one)[1])] if draw is not None else []
         if kind in (SpaceKind.CLASSES, SpaceKind.UNITS):
             found.append(f1_bars(outcome.results))
         if any(one.curve for one in outcome.results):
             found.append(curves(outcome.results))
-        return (*found, *(timelines(shown[0]) if shown else ()))
+        return (*found, *(timelines(results[0]) if results else ()))
 
 
-def confusion(shown: ExperimentResult) -> Picture:
+def confusion(result: ExperimentResult) -> Picture:
     """What is said of the frames of each class: shares of the row, and counts."""
-    counts, names = counted(shown), class_names(shown)
+    counts, names = confusion_counts(result), class_names(result)
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     larger = max(1.0, len(names) / 8)
     across, down = round(570 * larger), round(465 * larger)
@@ -60,19 +60,19 @@ def confusion(shown: ExperimentResult) -> Picture:
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="auto")
     for (i, j), count in np.ndenumerate(counts):
         colour = "white" if shares[i, j] > 0.55 else "#1a1a1a"
-        said = f"{shares[i, j]:.1%}\n{count:,}"
-        axes.text(j, i, said, ha="center", va="center", color=colour, fontsize=8.5)
+        cell = f"{shares[i, j]:.1%}\n{count:,}"
+        axes.text(j, i, cell, ha="center", va="center", color=colour, fontsize=8.5)
     axes.set_xticks(range(len(names)), names)
     axes.set_yticks(range(len(names)), names)
     axes.tick_params(length=0)
     axes.set(xlabel="said", ylabel="annotated")
-    axes.set_title(f"{PROTOCOLS[shown.protocol]}: {_said(shown)}")
+    axes.set_title(f"{PROTOCOLS[result.protocol]}: {_headline(result)}")
     mistakes = counts - np.diag(np.diag(counts))
     i, j = np.unravel_index(mistakes.argmax(), mistakes.shape)
     worst = f"The commonest mistake is {names[j]} for {names[i]} ({mistakes[i, j]:,} frames)."
     return Picture(
-        f"{shown.protocol}-confusion",
-        f"Confusion matrix, {PROTOCOLS[shown.protocol]}: of the frames annotated as a row's class, the share and "
+        f"{result.protocol}-confusion",
+        f"Confusion matrix, {PROTOCOLS[result.protocol]}: of the frames annotated as a row's class, the share and "
         "the number that are said to be each column's.",
         f"Confusion matrix of {counts.sum():,} frames, {np.trace(counts):,} of them right. "
         + (worst if mistakes.any() else "There is no mistake."),
@@ -87,47 +87,47 @@ def f1_bars(results: Sequence[ExperimentResult]) -> Picture:
     figure = canvas(across, 360)
     axes = axes_at(figure, 65, 35, across - 85, 265)
     width = 0.8 / len(results)
-    for number, shown in enumerate(results):
-        heights = [shown.scores.details.get(f"F1 {name}", 0.0) for name in names]
+    for number, result in enumerate(results):
+        heights = [result.scores.details.get(f"F1 {name}", 0.0) for name in names]
         at = np.arange(len(names)) + (number - (len(results) - 1) / 2) * width
-        label = f"{PROTOCOLS[shown.protocol]}: {_said(shown)}"
-        axes.bar(at, heights, width * 0.94, color=PROTOCOL_COLOURS[shown.protocol], label=label)
+        label = f"{PROTOCOLS[result.protocol]}: {_headline(result)}"
+        axes.bar(at, heights, width * 0.94, color=PROTOCOL_COLOURS[result.protocol], label=label)
         for x, height in zip(at, heights, strict=True):
             axes.text(x, height + 0.01, f"{height:.3f}"[1:] if height < 1 else "1", ha="center", fontsize=7.5)
         axes.axhline(
-            shown.scores.value, color=PROTOCOL_COLOURS[shown.protocol], linestyle=(0, (4, 3)), linewidth=1, zorder=0
+            result.scores.value, color=PROTOCOL_COLOURS[result.protocol], linestyle=(0, (4, 3)), linewidth=1, zorder=0
         )
     axes.set_xticks(range(len(names)), names)
     axes.set(ylim=(0, 1.04), ylabel="F1")
     axes.tick_params(axis="x", length=0)
     axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=1, borderaxespad=0.2)
     first = results[0].scores
-    said = ", ".join(f"{name} {first.details.get(f'F1 {name}', 0.0):.3f}" for name in names)
+    values = ", ".join(f"{name} {first.details.get(f'F1 {name}', 0.0):.3f}" for name in names)
     return Picture(
-        "f1", "F1 of each class or unit; the dashed line is their mean.", f"Bars of F1: {said}.", *as_png(figure)
+        "f1", "F1 of each class or unit; the dashed line is their mean.", f"Bars of F1: {values}.", *as_png(figure)
     )
 
 
-def agreement(shown: ExperimentResult) -> Picture:
+def agreement(result: ExperimentResult) -> Picture:
     """How many frames have each pair of annotation and prediction, of each dimension: two of them beside each other."""
-    label, value = judged(shown)
-    space = shown.experiment.space
+    label, value = predictions_and_labels(result)
+    space = result.experiment.space
     names, ticks = space.names, np.linspace(space.low, space.high, 5)
     down = (len(names) + 1) // 2
     figure = canvas(1000, 450 * down)
     for number, name in enumerate(names):
         axes = axes_at(figure, 75 + 490 * (number % 2), 60 + 450 * (down - 1 - number // 2), 350, 350)
-        ccc = shown.scores.details.get(f"CCC {name}", float("nan"))
+        ccc = result.scores.details.get(f"CCC {name}", float("nan"))
         _density(axes, space, value[:, number], label[:, number])
         axes.set(xlabel=f"annotated {name}", ylabel=f"predicted {name}", xticks=ticks, yticks=ticks)
-        axes.set_title(f"{name}: CCC {ccc:.3f} ({PROTOCOLS[shown.protocol]})")
-    said = ", ".join(f"{name} {shown.scores.details.get(f'CCC {name}', float('nan')):.3f}" for name in names)
+        axes.set_title(f"{name}: CCC {ccc:.3f} ({PROTOCOLS[result.protocol]})")
+    values = ", ".join(f"{name} {result.scores.details.get(f'CCC {name}', float('nan')):.3f}" for name in names)
     return Picture(
-        f"{shown.protocol}-agreement",
-        f"Predictions against annotations, {PROTOCOLS[shown.protocol]}. Darker is more frames, on a logarithmic "
+        f"{result.protocol}-agreement",
+        f"Predictions against annotations, {PROTOCOLS[result.protocol]}. Darker is more frames, on a logarithmic "
         "scale; on the dashed line both agree. "
         + f"What is beyond {space.low:g} or {space.high:g} is drawn at the edge.".replace("-", "−"),
-        f"Density of prediction against annotation of {len(value):,} frames; CCC of {said}.",
+        f"Density of prediction against annotation of {len(value):,} frames; CCC of {values}.",
         *as_png(figure),
     )
 
@@ -140,13 +140,13 @@ def curves(results: Sequence[ExperimentResult]) -> Picture:
     axes = axes_at(figure, 75, 55, 605, 270)
     if row.paper_curve:
         axes.plot(*_sorted(row.paper_curve), "x--", color=DARK, label=f"the papers' ({row.source})", linewidth=1.2)
-    for shown in (one for one in results if one.curve):
-        colour, name = PROTOCOL_COLOURS[shown.protocol], f"ours, {PROTOCOLS[shown.protocol]}"
-        axes.plot(*_sorted(shown.curve), "o-", color=colour, label=name, markersize=4)
-        chosen = shown.chosen.get(row.sweep.of) if row.sweep else None
+    for result in (one for one in results if one.curve):
+        colour, name = PROTOCOL_COLOURS[result.protocol], f"ours, {PROTOCOLS[result.protocol]}"
+        axes.plot(*_sorted(result.curve), "o-", color=colour, label=name, markersize=4)
+        chosen = result.chosen.get(row.sweep.of) if row.sweep else None
         if isinstance(chosen, int | float):
             axes.axvline(
-                chosen, color=colour, linestyle=":", linewidth=1.2, label=f"chosen, {PROTOCOLS[shown.protocol]}"
+                chosen, color=colour, linestyle=":", linewidth=1.2, label=f"chosen, {PROTOCOLS[result.protocol]}"
             )
     axes.set(xlabel=_CURVE_OF[row.sweep.of] if row.sweep else "", ylabel=measure)
     axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
@@ -186,8 +186,8 @@ def _sorted(curve: Any) -> tuple[list[float], list[float]]:
     return xs, [curve[x] for x in xs]
 
 
-def _said(shown: ExperimentResult) -> str:
-    return f"{shown.scores.headline} {shown.scores.value:.3f}"
+def _headline(result: ExperimentResult) -> str:
+    return f"{result.scores.headline} {result.scores.value:.3f}"
 
 
 _EACH: dict[SpaceKind, Callable[[ExperimentResult], Picture]] = {

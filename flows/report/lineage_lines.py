@@ -16,10 +16,10 @@ _SHORT = 12
 
 def tree_lines(trace: Trace) -> list[str]:
     """The trace as a tree: what each thing was computed from hangs below it."""
-    told: set[str] = set()
-    lines = [*_headline(trace), *_node_lines(trace, trace.root, "", told), *_code_lines(trace)]
-    if trace.label is not None and trace.label not in told:
-        lines += ["", "what an annotator says of this frame:", *_node_lines(trace, trace.label, "", told)]
+    printed: set[str] = set()
+    lines = [*_headline(trace), *_node_lines(trace, trace.root, "", printed), *_code_lines(trace)]
+    if trace.label is not None and trace.label not in printed:
+        lines += ["", "what an annotator says of this frame:", *_node_lines(trace, trace.label, "", printed)]
     lines += ["", *trace.gaps] if trace.gaps else ["", "Every step back to the bytes is in this snapshot."]
     return lines
 
@@ -29,7 +29,7 @@ def mermaid_lines(trace: Trace) -> list[str]:
     names = {name: f"n{place}" for place, name in enumerate(trace.nodes)}
     lines = ["flowchart TD"]
     for name, node in trace.nodes.items():
-        text = "<br/>".join(_escaped(part) for part in (_title(node), *_told(node)[:1]))
+        text = "<br/>".join(_escaped(part) for part in (_title(node), *_fact_lines(node)[:1]))
         left, right = _SHAPES.get(node.kind, ("[", "]"))
         lines.append(f'    {names[name]}{left}"{text}"{right}')
     for name, node in trace.nodes.items():
@@ -80,18 +80,18 @@ def _code_lines(trace: Trace) -> Iterator[str]:
             yield f"  {node.name} with {', '.join(others)}"
 
 
-def _node_lines(trace: Trace, name: str, indent: str, told: set[str]) -> Iterator[str]:
+def _node_lines(trace: Trace, name: str, indent: str, printed: set[str]) -> Iterator[str]:
     """A node's own lines and those of what it was computed from; a node that stood higher up is only named."""
     node = trace.nodes[name]
-    yield _title(node) + (" (see above)" if name in told else "")
-    if name in told:
+    yield _title(node) + (" (see above)" if name in printed else "")
+    if name in printed:
         return
-    told.add(name)
-    facts = _told(node)
+    printed.add(name)
+    facts = _fact_lines(node)
     yield from (f"{indent}{'│  ' if node.parents else '   '}{fact}" for fact in facts)
     for place, parent in enumerate(node.parents):
         last = place == len(node.parents) - 1
-        below = _node_lines(trace, parent, indent + ("   " if last else "│  "), told)
+        below = _node_lines(trace, parent, indent + ("   " if last else "│  "), printed)
         yield f"{indent}{'└─ ' if last else '├─ '}{next(below)}"
         yield from below
 
@@ -113,7 +113,7 @@ def _title(node: Node) -> str:
 _KINDS = {"video": "video file", "annotation": "annotation file", "crops": "crop folder"}
 
 
-def _told(node: Node) -> list[str]:
+def _fact_lines(node: Node) -> list[str]:
     """What a person is told of a node below its title."""
     facts = node.facts
     lines = list(_values(facts.get("at_frame", {})))
@@ -130,8 +130,8 @@ def _told(node: Node) -> list[str]:
     if node.kind == "video":
         lines.append(f"{facts['bytes']} bytes, {'at hand' if facts['at_hand'] else 'not where it was any more'}")
     if node.kind == "annotation" and facts.get("line"):
-        said = f": '{facts['text']}'" if facts["text"] else "" if facts["at_hand"] else " of the file as it was then"
-        lines.append(f"line {facts['line']}{said}")
+        rest = f": '{facts['text']}'" if facts["text"] else "" if facts["at_hand"] else " of the file as it was then"
+        lines.append(f"line {facts['line']}{rest}")
     if facts.get("state") == "missing":
         lines.append("not in this snapshot any more")
     changed = facts.get("changed_since", [])
@@ -145,8 +145,8 @@ def _making(facts: Mapping[str, Any]) -> Iterator[str]:
     how = " ".join(text for word, name in _HOW if made.get(name) for text in (word, str(made[name])) if text)
     yield f"made {facts['made_at']} by run {facts['run_id']} {how} {marked(facts['provenance'])}".rstrip()
     if made.get("subjects"):
-        told = ", ".join(f"{count} {split}" for split, count in made["subjects"].items())
-        yield f"people it was fitted and chosen on: {told}"
+        people = ", ".join(f"{count} {split}" for split, count in made["subjects"].items())
+        yield f"people it was fitted and chosen on: {people}"
 
 
 _HOW = (("with", "engine"), ("in", "precision"), ("on", "device"))

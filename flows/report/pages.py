@@ -73,13 +73,13 @@ def _templates() -> Environment:
         loader=FileSystemLoader(Path(__file__).parent / "templates"),
         autoescape=True,
         undefined=StrictUndefined,
-        finalize=_shown,
+        finalize=_printable,
         trim_blocks=True,
         lstrip_blocks=True,
     )
 
 
-def _shown(value: Any) -> Any:
+def _printable(value: Any) -> Any:
     """A text without control characters; HTML that a template made is no plain `str`, and stays as it is."""
     return printable(value) if type(value) is str else value
 

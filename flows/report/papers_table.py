@@ -67,20 +67,21 @@ def _cells(row: Experiment) -> tuple[str, ...]:
 def _rule(row: Experiment) -> str:
     heads = {head.name: _head(head) for head in row.heads}
     if row.task != "au":
-        decided = ""
+        thresholds = ""
     elif isinstance(row.thresholds, tuple):
-        decided = f"; at {', '.join(map(_short, row.thresholds))}"
+        thresholds = f"; at {', '.join(map(_short, row.thresholds))}"
     else:
-        decided = "; at .5" if row.thresholds == "half" else "; at the best thresholds"
-    return _said(row.method, heads) + decided
+        thresholds = "; at .5" if row.thresholds == "half" else "; at the best thresholds"
+    return _sentence(row.method, heads) + thresholds
 
 
-def _said(method: Ensemble, heads: dict[str, str]) -> str:
+def _sentence(method: Ensemble, heads: dict[str, str]) -> str:
     """A method in words; what is not a single head stands in brackets within another."""
     if isinstance(method, HeadOutput):
         return heads[method.head]
     found = [
-        _said(part, heads) if isinstance(part, HeadOutput) else f"({_said(part, heads)})" for part in parts(method)
+        _sentence(part, heads) if isinstance(part, HeadOutput) else f"({_sentence(part, heads)})"
+        for part in parts(method)
     ]
     if isinstance(method, Blend):
         first, second = _weights(method.weight)

@@ -29,9 +29,9 @@ def _table(kind: str) -> str:
     own = _merged([offer for offer in offers(kind) if offer.origin == OWN])
     head = [_FIRST_COLUMN.get(kind, kind.removesuffix("s")), "what it is", "needs"]
     rows = [[_name(kind, offer), offer.description, offer.needs] for offer in own]
-    shown = len(head) if any(offer.needs for offer in own) else 2
+    columns = len(head) if any(offer.needs for offer in own) else 2
     lines = [head, ["---"] * len(head), *rows]
-    return "".join(f"| {' | '.join(line[:shown])} |\n" for line in lines)
+    return "".join(f"| {' | '.join(line[:columns])} |\n" for line in lines)
 
 
 def _name(kind: str, offer: Offer) -> str:

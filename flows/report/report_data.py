@@ -8,41 +8,41 @@ import numpy as np
 from numpy.typing import NDArray
 
 from affstore.models.evaluation.metrics import confusion_matrix
-from affstore.store.contract.labels import kept_classes
+from affstore.store.contract.labels import counted_classes
 from affstore.tasks.experiments import ExperimentResult
 
 PROTOCOLS = {"papers": "papers' protocol", "honest": "honest protocol"}
 """What each protocol is called, in the order in which they are shown."""
 
 
-def scored_frames(shown: ExperimentResult, value: NDArray[Any], known: NDArray[np.bool_]) -> NDArray[np.bool_]:
+def scored_frames(result: ExperimentResult, value: NDArray[Any], known: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """The frames of a video that are scored, `(frames,)`: all columns known, and no class that is left out."""
     rows = np.asarray(known.all(axis=1), np.bool_)
-    if shown.experiment.without:
-        rows = rows & np.isin(value[:, 0], kept_classes(shown.experiment.space, shown.experiment.without))
+    if result.experiment.without:
+        rows = rows & np.isin(value[:, 0], counted_classes(result.experiment.space, result.experiment.without))
     return rows
 
 
-def judged(shown: ExperimentResult) -> tuple[NDArray[Any], NDArray[Any]]:
+def predictions_and_labels(result: ExperimentResult) -> tuple[NDArray[Any], NDArray[Any]]:
     """Decisions and labels of all frames that are scored, each `(frames, columns)`."""
-    rows = [scored_frames(shown, video.value, video.known) for video in shown.videos]
-    empty: list[NDArray[Any]] = [np.zeros((0, shown.experiment.space.columns))]
-    label = [video.label[row] for video, row in zip(shown.videos, rows, strict=True)]
-    value = [video.value[row] for video, row in zip(shown.videos, rows, strict=True)]
+    rows = [scored_frames(result, video.value, video.known) for video in result.videos]
+    empty: list[NDArray[Any]] = [np.zeros((0, result.experiment.space.columns))]
+    label = [video.label[row] for video, row in zip(result.videos, rows, strict=True)]
+    value = [video.value[row] for video, row in zip(result.videos, rows, strict=True)]
     return np.concatenate(label or empty), np.concatenate(value or empty)
 
 
-def counted(shown: ExperimentResult) -> NDArray[np.int64]:
+def confusion_counts(result: ExperimentResult) -> NDArray[np.int64]:
     """How often each class is annotated (row) and said (column), of the classes that are not left out."""
-    label, value = judged(shown)
-    kept = kept_classes(shown.experiment.space, shown.experiment.without)
-    return confusion_matrix(label, value, len(shown.experiment.space))[np.ix_(kept, kept)]
+    label, value = predictions_and_labels(result)
+    classes = counted_classes(result.experiment.space, result.experiment.without)
+    return confusion_matrix(label, value, len(result.experiment.space))[np.ix_(classes, classes)]
 
 
-def class_names(shown: ExperimentResult) -> list[str]:
+def class_names(result: ExperimentResult) -> list[str]:
     """The classes, units or axes of a row that are scored."""
-    names = shown.experiment.space.names
-    return [names[index] for index in kept_classes(shown.experiment.space, shown.experiment.without)]
+    names = result.experiment.space.names
+    return [names[index] for index in counted_classes(result.experiment.space, result.experiment.without)]
 
 
 def block_starts(frames: int, blocks: int) -> NDArray[np.int64]:

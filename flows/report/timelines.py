@@ -39,40 +39,40 @@ _MEASURED = {
 }
 
 
-def timelines(shown: ExperimentResult) -> tuple[Picture, ...]:
+def timelines(result: ExperimentResult) -> tuple[Picture, ...]:
     """The worst, the median and the best video; fewer where there are fewer that have a scored frame."""
-    scored = [one for one in shown.videos if scored_frames(shown, one.value, one.known).any()]
-    ranked = sorted(scored, key=lambda one: (_goodness(shown, one), one.name))
+    scored = [one for one in result.videos if scored_frames(result, one.value, one.known).any()]
+    ranked = sorted(scored, key=lambda one: (_goodness(result, one), one.name))
     if not ranked:
         return ()
     if len(ranked) < 3:
-        return tuple(_timeline(shown, one, place) for one, place in zip(ranked, _PLACES[len(ranked)], strict=True))
+        return tuple(_timeline(result, one, place) for one, place in zip(ranked, _PLACES[len(ranked)], strict=True))
     chosen = (ranked[0], ranked[(len(ranked) - 1) // 2], ranked[-1])
-    return tuple(_timeline(shown, one, place) for one, place in zip(chosen, _PLACES[3], strict=True))
+    return tuple(_timeline(result, one, place) for one, place in zip(chosen, _PLACES[3], strict=True))
 
 
 _PLACES = {1: ("only",), 2: ("worst", "best"), 3: ("worst", "median", "best")}
 
 
-def _goodness(shown: ExperimentResult, video: SubjectPrediction) -> float:
+def _goodness(result: ExperimentResult, video: SubjectPrediction) -> float:
     """By what videos are ranked: F1 and CCC of one video say little, as most lack a class or change slowly."""
-    rows = scored_frames(shown, video.value, video.known)
+    rows = scored_frames(result, video.value, video.known)
     label, value = video.label[rows], video.value[rows]
-    if _MEASURED[shown.experiment.space.kind] is _DISTANCE:
+    if _MEASURED[result.experiment.space.kind] is _DISTANCE:
         return -float(np.abs(label - value).mean())
     return float((label == value).mean())
 
 
-def _timeline(shown: ExperimentResult, video: SubjectPrediction, place: str) -> Picture:
-    space = shown.experiment.space
+def _timeline(result: ExperimentResult, video: SubjectPrediction, place: str) -> Picture:
+    space = result.experiment.space
     figure, top = _DRAWN[space.kind](space, video)
-    by, said = _MEASURED[space.kind]
-    measured = said.format(abs(_goodness(shown, video)))
+    by, template = _MEASURED[space.kind]
+    measured = template.format(abs(_goodness(result, video)))
     top.set_title(f"{plain_text(video.name)} ({place} video): {measured}", loc="left", parse_math=False)
     known = float(video.known.any(axis=1).mean())
     return Picture(
-        f"{shown.protocol}-timeline-{place}",
-        f"{video.name}, the {place} of the videos by the {by}, {PROTOCOLS[shown.protocol]}. Hatched: unknown.",
+        f"{result.protocol}-timeline-{place}",
+        f"{video.name}, the {place} of the videos by the {by}, {PROTOCOLS[result.protocol]}. Hatched: unknown.",
         f"Timeline of {video.name}: {len(video.value):,} frames, {known:.1%} of them scored; {measured}.",
         *as_png(figure),
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 
 from affstore import FeatureStore
-from affstore.flows.commits import commit_finished, told
+from affstore.flows.commits import commit_finished, show_outcome
 from affstore.flows.stage import performed, stage
 from affstore.flows.watch import watching
 from affstore.models.faces.crop_folder import CropFolder
@@ -33,11 +33,11 @@ def extract(
     watching().stage(
         "extract", len(due) + len(unmatched), sum(job.passing_frames for job in due if job.due and not job.refused)
     )
-    whole = [told(extracted(context, job, profile)) for job in due if not job.due]
+    whole = [show_outcome(extracted(context, job, profile)) for job in due if not job.due]
     if whole:
         performed(keep_videos, len(whole))
     units = {job.video: (context, job, profile) for job in due if job.due}
-    return [*map(told, unmatched), *whole, *commit_finished(context, extract_video, units)]
+    return [*map(show_outcome, unmatched), *whole, *commit_finished(context, extract_video, units)]
 
 
 def due_jobs(

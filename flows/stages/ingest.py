@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 
 from affstore import FeatureStore
-from affstore.flows.commits import commit_finished, told
+from affstore.flows.commits import commit_finished, show_outcome
 from affstore.flows.inputs import Inputs
 from affstore.flows.stage import stage
 from affstore.flows.watch import watching
@@ -25,7 +25,7 @@ def ingest(context: WorkerContext, inputs: Inputs, options: IngestOptions) -> li
     files, unread = inputs.digests()
     watching().stage("ingest", len(inputs.refused) + len(inputs.videos))
     outcomes = [
-        told(Outcome("ingest", refusal.file, "failed", refusal.reason, file=refusal.file))
+        show_outcome(Outcome("ingest", refusal.file, "failed", refusal.reason, file=refusal.file))
         for refusal in (*inputs.refused, *unread)
     ]
     rounds = IncomingFiles(FeatureStore(context.store_url), files, options)
@@ -37,9 +37,11 @@ def ingest(context: WorkerContext, inputs: Inputs, options: IngestOptions) -> li
 
 
 def _ingest(context: WorkerContext, found: Sequence[IncomingFile]) -> list[Outcome]:
-    settled = [told(ingested(context, one)) for one in found if one.verdict in ("known", "refused", "taken")]
+    unchanged = [
+        show_outcome(ingested(context, one)) for one in found if one.verdict in ("known", "refused", "name_conflict")
+    ]
     units = {one.file: (context, one) for one in found if one.verdict in ("new", "alias", "moved", "unfit")}
-    return settled + commit_finished(context, ingest_video, units)
+    return unchanged + commit_finished(context, ingest_video, units)
 
 
 def _annotate(context: WorkerContext, found: Sequence[LabelFile]) -> list[Outcome]:

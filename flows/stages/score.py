@@ -30,10 +30,10 @@ def score(
         folds: of the protocol `honest`.
         failed: heads that could not be fitted, with the reason.
     """
-    asked = [(one, protocol) for one, protocols in experiments for protocol in protocols]
-    watching().stage("score", len(asked))
-    broken = {_about(*one): reason for one in asked if (reason := _broken(*one, folds, failed))}
-    units = {_about(*one): (context, *one, folds) for one in asked if _about(*one) not in broken}
+    runs = [(one, protocol) for one, protocols in experiments for protocol in protocols]
+    watching().stage("score", len(runs))
+    broken = {_about(*one): reason for one in runs if (reason := _broken(*one, folds, failed))}
+    units = {_about(*one): (context, *one, folds) for one in runs if _about(*one) not in broken}
     found: dict[str, Scored] = {}
     outcomes = commit_results(context, score_experiment, units, found)
     outcomes += [Outcome("score", about, "failed", reason) for about, reason in broken.items()]

@@ -47,7 +47,7 @@ def sample_of_test_set(task: str, staged: list[Stage]) -> str:
 def _labels(staged: Stage, subject: int, task: str) -> NDArray[np.float64]:
     """`(frames, columns)` of the file, with what the annotators left out."""
     script, times_s = staged.scripts[subject], staged.clock.starts_s
-    rows = _shown(script, times_s, task)
+    rows = _annotated(script, times_s, task)
     if staged.take.absence == "leaves":
         rows[staged.away > 0] = _INVALID[task]
     if task != "expr":
@@ -57,7 +57,7 @@ def _labels(staged: Stage, subject: int, task: str) -> NDArray[np.float64]:
     return rows
 
 
-def _shown(script: Script, times_s: NDArray[np.float64], task: str) -> NDArray[np.float64]:
+def _annotated(script: Script, times_s: NDArray[np.float64], task: str) -> NDArray[np.float64]:
     """What the face shows, as the task annotates it."""
     if task == "expr":
         return expr_labels(script, times_s)[:, None].astype(np.float64)

@@ -46,8 +46,8 @@ class Face:
         self._portrait = _as_bytes(_enlarged(photo[TOP_PX : TOP_PX + HEIGHT_PX, LEFT_PX : LEFT_PX + WIDTH_PX]))
         self._x = np.arange(left, right, 1 / DETAIL, dtype=np.float32)[None, :]
         self._y = np.arange(top, bottom, 1 / DETAIL, dtype=np.float32)[:, None]
-        relaxed = _made_up(_without_folds(photo))
-        folds = _made_up(photo.astype(np.float32)) - relaxed
+        relaxed = _with_darker_brows(_without_folds(photo))
+        folds = _with_darker_brows(photo.astype(np.float32)) - relaxed
         self._relaxed, self._folds = self._part(relaxed), self._part(folds)
         self._moves = _move_bases(self._x, self._y)
         self._creases = _crease_bases(self._x, self._y)
@@ -70,10 +70,10 @@ class Face:
         x, y = mouth.x - move[..., 0], mouth.y - move[..., 1]
         x, y = (x - _FACE[0]) * np.float32(DETAIL), (y - _FACE[1]) * np.float32(DETAIL)
         warped = cv2.remap(skin, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-        shown = np.asarray(warped, np.float32) * (1.0 - 0.45 * mouth.seam)[..., None]
-        shown += mouth.cavity[..., None] * (_CAVITY - shown)
+        skin_and_mouth = np.asarray(warped, np.float32) * (1.0 - 0.45 * mouth.seam)[..., None]
+        skin_and_mouth += mouth.cavity[..., None] * (_CAVITY - skin_and_mouth)
         portrait = self._portrait.copy()
-        portrait[self._place()] = _as_bytes(shown)
+        portrait[self._place()] = _as_bytes(skin_and_mouth)
         return portrait
 
     def _place(self) -> tuple[slice, slice]:
@@ -126,7 +126,7 @@ def _without_folds(photo: NDArray[np.uint8]) -> Pixels:
     return photo + np.minimum(1.0, 1.6 * soft) * (filled - photo)
 
 
-def _made_up(photo: Pixels) -> Pixels:
+def _with_darker_brows(photo: Pixels) -> Pixels:
     """The photograph with darker brows, so that they can be read at the size of a video."""
     mask = np.zeros(photo.shape[:2], np.uint8)
     for brow in BROWS:

@@ -85,14 +85,14 @@ def warp_mouth(shape: Shape, x: Pixels, y: Pixels) -> MouthWarp:
     """
     across = np.clip((x - CENTRE_X) / shape.half_width, -1.0, 1.0)
     bow = 1.0 - across**2
-    wanted, found = _wanted_cuts(shape, bow), _found_cuts(bow)
+    target, found = _target_cuts(shape, bow), _found_cuts(bow)
     fade = _fade(np.abs(x - CENTRE_X), shape.half_width, _JAW_HALF_WIDTH)
-    rows = _stacked(y, wanted, found)
-    teeth_y = found[2] + (y - wanted[2]) + 4.5 * (1.0 - shape.teeth)
-    open_mouth = _ramp(y - wanted[2]) * _ramp(wanted[3] - y) * (wanted[3] - wanted[2] > 0.5)
+    rows = _stacked(y, target, found)
+    teeth_y = found[2] + (y - target[2]) + 4.5 * (1.0 - shape.teeth)
+    open_mouth = _ramp(y - target[2]) * _ramp(target[3] - y) * (target[3] - target[2] > 0.5)
     lip_y = found[3] - _TEETH_TIP * bow
     rows = np.where(open_mouth > 0, np.minimum(teeth_y, lip_y), rows)
-    closed = np.exp(-(((y - wanted[2]) / 0.9) ** 2)) * np.clip(1.5 - (wanted[3] - wanted[2]), 0.0, 1.0)
+    closed = np.exp(-(((y - target[2]) / 0.9) ** 2)) * np.clip(1.5 - (target[3] - target[2]), 0.0, 1.0)
     return MouthWarp(
         x=_columns(shape, x, y),
         y=(y + fade * (rows - y)).astype(np.float32),
@@ -101,7 +101,7 @@ def warp_mouth(shape: Shape, x: Pixels, y: Pixels) -> MouthWarp:
     )
 
 
-def _wanted_cuts(shape: Shape, bow: Pixels) -> list[Pixels]:
+def _target_cuts(shape: Shape, bow: Pixels) -> list[Pixels]:
     """Heights `(1, columns)` of nose, four lip edges, chin and collar in the wanted mouth."""
     seam = shape.corner_y + (shape.seam_y - shape.corner_y) * bow
     inner_upper, inner_lower = seam - shape.upper_gap * bow**0.7, seam + shape.lower_gap * bow**0.6
@@ -120,10 +120,10 @@ def _found_cuts(bow: Pixels) -> list[Pixels]:
     return [np.full_like(bow, _NOSE_Y), *lips, np.full_like(bow, _CHIN_Y), np.full_like(bow, _COLLAR_Y)]
 
 
-def _stacked(y: Pixels, wanted: list[Pixels], found: list[Pixels]) -> Pixels:
+def _stacked(y: Pixels, target: list[Pixels], found: list[Pixels]) -> Pixels:
     """Rows of the photograph: linear between each pair of cuts, the identity above the first and below the last."""
     rows = np.minimum(y, _NOSE_Y) + np.maximum(y - _COLLAR_Y, 0.0)
-    for low, high, source_low, source_high in zip(wanted, wanted[1:], found, found[1:], strict=False):
+    for low, high, source_low, source_high in zip(target, target[1:], found, found[1:], strict=False):
         part = np.clip((y - low) / np.maximum(high - low, 1e-3), 0.0, 1.0)
         rows = rows + part * (source_high - source_low)
     return rows

@@ -116,9 +116,9 @@ def put(
         matrix: from `placement`.
     """
     size = (picture.shape[1], picture.shape[0])
-    shown = cv2.warpAffine(portrait, matrix, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    warped = cv2.warpAffine(portrait, matrix, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     cover = cv2.warpAffine(alpha, matrix, size, flags=cv2.INTER_LINEAR)[..., None]
-    picture += cover * (shown - picture)
+    picture += cover * (warped - picture)
 
 
 def develop(picture: NDArray[np.float32], lit: Light, frame: int) -> Picture:

@@ -135,10 +135,10 @@ def states(script: Script, times_s: NDArray[np.float64]) -> Series:
 def expr_labels(script: Script, times_s: NDArray[np.float64]) -> NDArray[np.int64]:
     """`(times,)` expression; -1 on the way into a vague episode."""
     share = presence(script, times_s)
-    shown = share.argmax(1)
+    strongest = share.argmax(1)
     into = np.minimum(np.searchsorted(script.starts_s, times_s + _RAMP_S, side="right") - 1, len(script.vague) - 1)
     unsure = (share.max(1) < 0.95) & script.vague[into]
-    return np.where(unsure, -1, script.expressions[shown])
+    return np.where(unsure, -1, script.expressions[strongest])
 
 
 def au_labels(state: Series) -> NDArray[np.int64]:

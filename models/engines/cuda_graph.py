@@ -41,13 +41,13 @@ class Tape:
     """A recorded step.
 
     Attributes:
-        seen: the input, written before each playing.
-        said: the output, overwritten by each playing.
-        play: runs the step on `seen`.
+        pixels: the input, written before each playing.
+        output: the output, overwritten by each playing.
+        play: runs the step on `pixels`.
     """
 
-    seen: Tensor
-    said: Tensor
+    pixels: Tensor
+    output: Tensor
     play: Callable[[], object]
 
 
@@ -68,14 +68,14 @@ class Recorded:
         tape = self._tape_for(pixels)
         if tape is None:
             return self._step(pixels.to(self._device, non_blocking=True))
-        tape.seen.copy_(pixels, non_blocking=True)
+        tape.pixels.copy_(pixels, non_blocking=True)
         tape.play()
-        return tape.said
+        return tape.output
 
     def _tape_for(self, pixels: Tensor) -> Tape | None:
         import torch
 
-        if self._tape is not None and self._tape.seen.shape == pixels.shape:
+        if self._tape is not None and self._tape.pixels.shape == pixels.shape:
             return self._tape
         self._tape = None  # its memory is what a smaller batch may need
         if not self._recordable:
@@ -90,7 +90,7 @@ class Recorded:
         return self._tape
 
 
-def record_on_gpu(step: Step, seen: Tensor) -> Tape:
+def record_on_gpu(step: Step, pixels: Tensor) -> Tape:
     """Record a step as a CUDA graph.
 
     Kernels are chosen and memory is set aside by runs before the recording, on a stream of their own as torch asks.
@@ -98,18 +98,18 @@ def record_on_gpu(step: Step, seen: Tensor) -> Tape:
     """
     import torch
 
-    with _RECORDING, torch.cuda.device(seen.device):
+    with _RECORDING, torch.cuda.device(pixels.device):
         now = torch.cuda.current_stream()
         aside = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         aside.wait_stream(now)
         with torch.cuda.stream(aside):
             for _ in range(_WARM_UPS):
-                step(seen)
+                step(pixels)
         now.wait_stream(aside)
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph, capture_error_mode="thread_local"):
-            said = step(seen)
-    return Tape(seen, said, graph.replay)
+            output = step(pixels)
+    return Tape(pixels, output, graph.replay)
 
 
 class Staging:
@@ -138,14 +138,14 @@ class Staging:
             self._free.put(place)
 
 
-def to_host(said: Tensor) -> NDArray[np.float32]:
+def to_host(tensor: Tensor) -> NDArray[np.float32]:
     """What is on a device as an array of its own, once it is there."""
     import torch
 
-    on_gpu = said.device.type == "cuda"
-    landed = torch.empty(said.shape, dtype=said.dtype, pin_memory=on_gpu)
-    landed.copy_(said, non_blocking=on_gpu)
+    on_gpu = tensor.device.type == "cuda"
+    landed = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=on_gpu)
+    landed.copy_(tensor, non_blocking=on_gpu)
     if on_gpu:
-        torch.cuda.current_stream(said.device).synchronize()
+        torch.cuda.current_stream(tensor.device).synchronize()
     array: NDArray[np.float32] = landed.numpy()
     return array

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from affstore.models.ensembles.spec import Blend, ConfidenceGate, Ensemble, HeadOutput, SearchedValue, heads_of, parts
 from affstore.store.contract.errors import SpecError
-from affstore.store.contract.labels import EXPR, LabelSpace, SpaceKind, kept_classes
+from affstore.store.contract.labels import EXPR, LabelSpace, SpaceKind, counted_classes
 
 Values = NDArray[np.float32]
 Outputs = Mapping[str, Values]
@@ -35,7 +35,7 @@ def combined(method: Ensemble, outputs: Outputs, space: LabelSpace = EXPR) -> Va
         return output_of(method.head, outputs)
     if str(method) in outputs:
         return output_of(str(method), outputs)
-    found = _said_by_parts(method, outputs, space)
+    found = _outputs_of_parts(method, outputs, space)
     if isinstance(method, Blend):
         return _mixed(_value(method.weight), *found)
     if space.kind is not SpaceKind.CLASSES or found[0].shape[1] != len(space):
@@ -67,10 +67,10 @@ def ruled_out(scores: Values, without: tuple[str, ...], space: LabelSpace = EXPR
     """
     if not without:
         return scores
-    kept = kept_classes(space, without)
+    remaining = counted_classes(space, without)
     masked = scores.copy()
-    lowest = scores[:, kept].min(axis=1)
-    for column in sorted(set(range(len(space))) - set(kept)):
+    lowest = scores[:, remaining].min(axis=1)
+    for column in sorted(set(range(len(space))) - set(remaining)):
         masked[:, column] = lowest - np.abs(lowest) - 1
     return masked
 
@@ -84,28 +84,28 @@ def output_of(head: str, outputs: Outputs) -> Values:
     if head not in outputs:
         known = ", ".join(sorted(outputs)) or "none"
         raise SpecError(f"The method needs what the head '{head}' says; there is {known}.")
-    said = outputs[head]
-    if said.ndim != 2:
-        raise SpecError(f"A head says (frames, outputs); '{head}' has the shape {said.shape}.")
-    if not np.isfinite(said).all():
+    output = outputs[head]
+    if output.ndim != 2:
+        raise SpecError(f"A head says (frames, outputs); '{head}' has the shape {output.shape}.")
+    if not np.isfinite(output).all():
         raise SpecError(f"What the head '{head}' says holds NaN or infinity. Fill gaps first; check what predicted it.")
-    return said
+    return output
 
 
 def _mixed(weight: float, first: Values, second: Values) -> Values:
     return np.float32(weight) * first + np.float32(1 - weight) * second
 
 
-def _said_by_parts(method: Ensemble, outputs: Outputs, space: LabelSpace) -> list[Values]:
+def _outputs_of_parts(method: Ensemble, outputs: Outputs, space: LabelSpace) -> list[Values]:
     """What the parts of a method say, after checking that they speak of the same."""
     found = [(_name(part), combined(part, outputs, space)) for part in parts(method)]
-    if len({said.shape[1] for _, said in found}) > 1:
-        widths = " and ".join(f"{name} with {said.shape[1]}" for name, said in found)
+    if len({output.shape[1] for _, output in found}) > 1:
+        widths = " and ".join(f"{name} with {output.shape[1]}" for name, output in found)
         raise SpecError(f"A blend needs parts of one label space; found {widths} outputs a frame.")
-    if len({len(said) for _, said in found}) > 1:
-        names, frames = " and ".join(name for name, _ in found), " and ".join(str(len(said)) for _, said in found)
+    if len({len(output) for _, output in found}) > 1:
+        names, frames = " and ".join(name for name, _ in found), " and ".join(str(len(output)) for _, output in found)
         raise SpecError(f"A blend needs parts of the same frames; {names} have {frames}.")
-    return [said for _, said in found]
+    return [output for _, output in found]
 
 
 def _value(number: SearchedValue) -> float:

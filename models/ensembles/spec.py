@@ -142,16 +142,16 @@ def with_values(method: Ensemble, numbers: Mapping[str, float]) -> Ensemble:
     """
     names = list(searched_values(method))
     if set(names) != set(numbers):
-        asked, given = (", ".join(sorted(words)) or "none" for words in (names, numbers))
-        raise SpecError(f"The method has the numbers {asked}; values were given for {given}.")
-    return _settled(method, iter([numbers[name] for name in names]))
+        needed, given = (", ".join(sorted(words)) or "none" for words in (names, numbers))
+        raise SpecError(f"The method has the numbers {needed}; values were given for {given}.")
+    return _with_numbers(method, iter([numbers[name] for name in names]))
 
 
-def _settled(method: Ensemble, values: Iterator[float]) -> Ensemble:
+def _with_numbers(method: Ensemble, values: Iterator[float]) -> Ensemble:
     """Takes its own value first, then its parts theirs: the order of `_numbers`."""
     own = _NUMBER.get(type(method))
     changes: dict[str, Any] = {own: replace(getattr(method, own), value=next(values))} if own else {}
-    return _with_parts(replace(method, **changes), lambda part: _settled(part, values))
+    return _with_parts(replace(method, **changes), lambda part: _with_numbers(part, values))
 
 
 def _numbers(method: Ensemble) -> list[tuple[str, SearchedValue]]:

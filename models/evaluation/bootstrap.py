@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from affstore.models.evaluation.metrics import class_counts, confusion_matrix, f1, unit_counts
 from affstore.store.contract.errors import AnnotationError, SpecError
-from affstore.store.contract.labels import SpaceKind, Task, kept_classes, task_space
+from affstore.store.contract.labels import SpaceKind, Task, counted_classes, task_space
 from affstore.store.contract.names import split_subject
 
 LEVEL = 0.95
@@ -73,7 +73,7 @@ def _scored(task: Task, video: Decided, without: tuple[str, ...]) -> tuple[NDArr
     decision, value, known = video
     rows = known.all(axis=1)
     if without:
-        rows = rows & np.isin(value[:, 0], kept_classes(task, without))
+        rows = rows & np.isin(value[:, 0], counted_classes(task, without))
     return decision[rows], value[rows]
 
 
@@ -98,7 +98,7 @@ def _headlines(
     if space.kind is SpaceKind.UNITS:
         return f1(_summed(times, [unit_counts(*video) for video in scored])).mean(axis=1)
     counts = [class_counts(confusion_matrix(*video, len(space))) for video in scored]
-    return f1(_summed(times, counts))[:, kept_classes(task, without)].mean(axis=1)
+    return f1(_summed(times, counts))[:, counted_classes(task, without)].mean(axis=1)
 
 
 def _summed(times: NDArray[np.float64], parts: Sequence[NDArray[Any]]) -> NDArray[np.float64]:

@@ -23,7 +23,7 @@ from affstore.models.evaluation.metrics import Scores, score
 from affstore.models.evaluation.thresholds import decide
 from affstore.models.postprocess import AfterLast, box_smooth, smooth_gaps
 from affstore.store.contract.errors import AnnotationError, SpecError
-from affstore.store.contract.labels import SpaceKind, Task, kept_classes, task_space
+from affstore.store.contract.labels import SpaceKind, Task, counted_classes, task_space
 
 SmoothOver = Literal["own", "faces", "labelled_faces"]
 
@@ -37,28 +37,28 @@ class EvaluationVideo:
         outputs: by head, `(frames, outputs)`: gaps filled, not smoothed.
         value: `(frames, 1 | 12 | 2)`: the annotation.
         known: of the same shape: where it is scored.
-        seen: `(frames,)`: where the frame itself has all that the row needs, a face above all; everywhere if None.
+        present: `(frames,)`: where the frame itself has all that the row needs, a face above all; everywhere if None.
     """
 
     name: str
     outputs: Outputs
     value: NDArray[Any]
     known: NDArray[np.bool_]
-    seen: NDArray[np.bool_] | None = None
+    present: NDArray[np.bool_] | None = None
 
     def __post_init__(self) -> None:
         if self.value.ndim != 2 or self.known.shape != self.value.shape:
             shapes = f"{self.value.shape} and {self.known.shape}"
             raise SpecError(f"'{self.name}': labels and known must have one shape (frames, columns); found {shapes}.")
-        if self.seen is not None and (
-            self.seen.shape != self.value.shape[:1] or (self.known & ~self.seen[:, None]).any()
+        if self.present is not None and (
+            self.present.shape != self.value.shape[:1] or (self.known & ~self.present[:, None]).any()
         ):
             raise SpecError(f"'{self.name}': a frame is scored where it is seen; found other flags of what is seen.")
-        for head, said in self.outputs.items():
-            if said.ndim != 2 or len(said) != len(self.value):
-                frames = f"{len(self.value)} labelled frames, and '{head}' says {said.shape}"
+        for head, output in self.outputs.items():
+            if output.ndim != 2 or len(output) != len(self.value):
+                frames = f"{len(self.value)} labelled frames, and '{head}' says {output.shape}"
                 raise SpecError(f"'{self.name}': a head says (frames, outputs) of every frame; found {frames}.")
-            bad = np.flatnonzero(~np.isfinite(said).all(axis=1))
+            bad = np.flatnonzero(~np.isfinite(output).all(axis=1))
             if len(bad):
                 raise SpecError(f"'{self.name}', frame {bad[0]}: '{head}' says NaN or infinity. Fill gaps first.")
 
@@ -92,7 +92,7 @@ class EvaluationSpec:
     after_last_face: AfterLast = "repeat"
 
     def __post_init__(self) -> None:
-        kept_classes(self.task, self.without)
+        counted_classes(self.task, self.without)
         space = task_space(self.task)
         if self.thresholds != "half" and space.kind is not SpaceKind.UNITS:
             raise SpecError(
@@ -138,7 +138,7 @@ def predict_video(
 
 
 def predict_labels(
-    evaluation: EvaluationSpec, chosen: TunedParameters, outputs: Outputs, seen: NDArray[np.bool_]
+    evaluation: EvaluationSpec, chosen: TunedParameters, outputs: Outputs, present: NDArray[np.bool_]
 ) -> tuple[Values, NDArray[Any]]:
     """Smooth what each head says of a video, combine it, decide; labels are not needed.
 
@@ -146,21 +146,21 @@ def predict_labels(
         evaluation: the task, classes that are never said, and how it is smoothed; of labels no rule may depend.
         chosen: everything else.
         outputs: by head, `(frames, outputs)`, gaps filled, not smoothed.
-        seen: see `EvaluationVideo`.
+        present: see `EvaluationVideo`.
 
     Returns:
         Scores `(frames, outputs)`, and `(frames, 1 | 12 | 2)` decisions in the form of labels.
     """
-    nothing = np.zeros((len(seen), 1), bool)
-    return predict_video(evaluation, chosen, EvaluationVideo("a video", outputs, nothing, nothing, seen))
+    nothing = np.zeros((len(present), 1), bool)
+    return predict_video(evaluation, chosen, EvaluationVideo("a video", outputs, nothing, nothing, present))
 
 
 def _smoothed(evaluation: EvaluationSpec, method: Ensemble, delta: int, video: EvaluationVideo) -> Outputs:
     """What is smoothed of a method, by name; rules that come before smoothing are applied first."""
-    seen = np.ones(len(video.value), bool) if video.seen is None else video.seen
-    labelled = seen & video.known.all(axis=1)
+    present = np.ones(len(video.value), bool) if video.present is None else video.present
+    labelled = present & video.known.all(axis=1)
     # A video without any label is scored nowhere, and still shown.
-    kept = labelled if evaluation.smooth_over == "labelled_faces" and labelled.any() else seen
+    used = labelled if evaluation.smooth_over == "labelled_faces" and labelled.any() else present
 
     def smooth(stream: Ensemble) -> Values:
         values = combined(stream, video.outputs, task_space(evaluation.task))
@@ -170,7 +170,7 @@ def _smoothed(evaluation: EvaluationSpec, method: Ensemble, delta: int, video: E
             and isinstance(stream, HeadOutput)
         ):
             return box_smooth(values, delta)
-        return smooth_gaps(values, kept, delta, evaluation.after_last_face)
+        return smooth_gaps(values, used, delta, evaluation.after_last_face)
 
     return {name: smooth(stream) for name, stream in streams(method).items()}
 
@@ -215,12 +215,12 @@ class EvaluationSet:
             if video.value.shape[1] != columns:
                 found = f"{video.value.shape[1]} in '{video.name}'"
                 raise SpecError(f"Labels of the task '{evaluation.task}' have {columns} columns; found {found}.")
-        judged = [(video, known) for video in videos if (known := video.known.all(axis=1)).any()]
-        if not judged:
-            asked = f"the task '{evaluation.task}'"
-            raise AnnotationError(f"No frame of {len(videos)} videos has a known label of {asked}, so none is judged.")
-        found_videos, rows = zip(*judged, strict=True)
-        return cls(evaluation, found_videos, rows, np.concatenate([video.value[known] for video, known in judged]))
+        scored = [(video, known) for video in videos if (known := video.known.all(axis=1)).any()]
+        if not scored:
+            task = f"the task '{evaluation.task}'"
+            raise AnnotationError(f"No frame of {len(videos)} videos has a known label of {task}, so none is judged.")
+        found_videos, rows = zip(*scored, strict=True)
+        return cls(evaluation, found_videos, rows, np.concatenate([video.value[known] for video, known in scored]))
 
     def unsmoothed(self) -> dict[str, Values]:
         """What each head says of them, `(rows, outputs)`; rules are still to be applied, whatever their variant."""
@@ -245,11 +245,11 @@ class EvaluationSet:
         return score(self.evaluation.task, decision, self.value, None, self.evaluation.without)
 
 
-def _joined(head: str, said: Sequence[Values]) -> Values:
-    widths = sorted({one.shape[1] for one in said})
+def _joined(head: str, outputs: Sequence[Values]) -> Values:
+    widths = sorted({one.shape[1] for one in outputs})
     if len(widths) > 1:
         raise SpecError(f"What '{head}' says has {' and '.join(map(str, widths))} outputs, by video; not one width.")
-    return np.concatenate(said)
+    return np.concatenate(outputs)
 
 
 def decide_rows(evaluation: EvaluationSpec, chosen: TunedParameters, smoothed: Outputs) -> tuple[Values, NDArray[Any]]:

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from affstore.store.contract.errors import AnnotationError, SpecError
-from affstore.store.contract.labels import EXPR, LabelSpace, SpaceKind, Task, kept_classes, task_space
+from affstore.store.contract.labels import EXPR, LabelSpace, SpaceKind, Task, counted_classes, task_space
 
 Known = NDArray[np.bool_] | None
 
@@ -71,15 +71,15 @@ def score(
         AnnotationError: no frame is known.
     """
     space = task_space(task)
-    kept = kept_classes(space, without)
+    counted = counted_classes(space, without)
     mask = _mask(prediction, value, known)
     if without:
-        mask = mask & np.isin(value, kept)
+        mask = mask & np.isin(value, counted)
     if not mask.any():
         raise AnnotationError(f"There is no frame to score the task '{space}' on: every label is unknown.")
     headline, part = HEADLINES[space.kind]
-    parts = _PARTS[space.kind](space, prediction, value, mask)[kept]
-    details = _named(part, [space.names[index] for index in kept], parts)
+    parts = _PARTS[space.kind](space, prediction, value, mask)[counted]
+    details = _named(part, [space.names[index] for index in counted], parts)
     if space.kind is SpaceKind.CLASSES:
         details = {"accuracy": accuracy(prediction, value, mask), **details}
     return Scores(headline, float(parts.mean()), details, int(mask.any(axis=1).sum()))

@@ -75,8 +75,10 @@ def decide(task: Task, output: NDArray[np.float32], thresholds: NDArray[np.float
     if output.ndim != 2 or output.shape[1] != len(space):
         raise SpecError(f"Outputs for the task '{space}' have the shape (frames, {len(space)}); found {output.shape}.")
     if thresholds is not None and (space.kind is not SpaceKind.UNITS or thresholds.shape != (len(space),)):
-        wanted = f"it has {len(space)}" if space.kind is SpaceKind.UNITS else "only units that are present or absent do"
-        raise SpecError(f"Thresholds of shape {thresholds.shape} were given for the task '{space}'; {wanted}.")
+        expected = (
+            f"it has {len(space)}" if space.kind is SpaceKind.UNITS else "only units that are present or absent do"
+        )
+        raise SpecError(f"Thresholds of shape {thresholds.shape} were given for the task '{space}'; {expected}.")
     if np.isnan(output).any():
         raise SpecError(f"The outputs for the task '{space}' hold NaN, of which nothing can be decided.")
     return _DECISIONS[space.kind](space, output, thresholds)

@@ -47,8 +47,8 @@ def choose(evaluation: EvaluationSpec, videos: Sequence[EvaluationVideo], search
     frames = EvaluationSet.of(evaluation, videos)
     method, thresholds = _unsmoothed(frames, search)
     deltas = [whole_frames(delta) for delta in _candidates(evaluation.smooth_frames, search)]
-    asked = [TunedParameters(method, delta, thresholds) for delta in deltas]
-    return _best(asked, lambda one: frames.score(one, frames.smoothed(one.method, one.smooth_frames)).value)
+    candidates = [TunedParameters(method, delta, thresholds) for delta in deltas]
+    return _best(candidates, lambda one: frames.score(one, frames.smoothed(one.method, one.smooth_frames)).value)
 
 
 def kernel_curve(

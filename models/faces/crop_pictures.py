@@ -71,8 +71,8 @@ class CropPictures:
                 self.present[number - 1] = True
                 yield number - 1, decoded.rgb
         if not self.present.any():
-            said = f" {self.complaint}" if self.complaint else ""
-            raise MediaError(f"'{self._folder}' holds no picture of a frame of this video.{said}")
+            complaint = f" {self.complaint}" if self.complaint else ""
+            raise MediaError(f"'{self._folder}' holds no picture of a frame of this video.{complaint}")
 
     def digest_alone(self) -> str:
         """The same as `digest`, by reading every file without decoding any."""

@@ -50,14 +50,14 @@ class FaceDetector:
         """The faces near boxes `(faces, 4)`, those of the frame before; nothing is searched for elsewhere."""
         pyramid = self._pyramid(image)
         near = _squared(torch.from_numpy(box).to(self._device))
-        offset, _ = _judged(self._refinement, pyramid.cut(near, 24))
+        offset, _ = _run_padded(self._refinement, pyramid.cut(near, 24))
         return self._faces(pyramid, _squared(_moved(near, offset)))
 
     @torch.inference_mode()
     def _search(self, image: NDArray[np.uint8]) -> Detections:
         pyramid = self._pyramid(image)
         box = _squared(self._proposals(pyramid))
-        offset, score = _judged(self._refinement, pyramid.cut(box, 24))
+        offset, score = _run_padded(self._refinement, pyramid.cut(box, 24))
         passed = score > self.spec.thresholds[1]
         box, score = _moved(box, offset)[passed], score[passed]
         return self._faces(pyramid, _squared(box[nms(box, score, _SAME_FACE)]))
@@ -76,15 +76,15 @@ class FaceDetector:
             corner = _STRIDE_PX * torch.stack([column, row], dim=1)
             cell = torch.cat([corner, corner + CELL_PX], dim=1).float()
             box = (cell + CELL_PX * offset[row, column]) / pyramid.per_px(level)
-            kept = nms(box, score[row, column], _SAME_FACE_ON_LEVEL)
-            boxes.append(box[kept])
-            scores.append(score[row, column][kept])
+            best = nms(box, score[row, column], _SAME_FACE_ON_LEVEL)
+            boxes.append(box[best])
+            scores.append(score[row, column][best])
         box = torch.cat(boxes)
         return box[nms(box, torch.cat(scores), _SAME_FACE)]
 
     def _faces(self, pyramid: Pyramid, box: Tensor) -> Detections:
         """What O-Net makes of square candidates."""
-        offset, place, score = _judged(self._output, pyramid.cut(box, 48))
+        offset, place, score = _run_padded(self._output, pyramid.cut(box, 48))
         side = (box[:, 2] - box[:, 0])[:, None, None]
         landmark = box[:, None, :2] + side * place.reshape(-1, 2, 5).transpose(1, 2)
         limit = torch.tensor(pyramid.size_px, device=self._device).repeat(2)
@@ -94,7 +94,7 @@ class FaceDetector:
         return _distinct(found.take(order[found.score[order] > self.spec.thresholds[2]]))
 
 
-def _judged(network: nn.Module, patches: Tensor) -> list[Tensor]:
+def _run_padded(network: nn.Module, patches: Tensor) -> list[Tensor]:
     """What a network says of patches, in a batch filled up to a round number.
 
     In other batches the last bits of the dense layers follow the number of threads; on some processors they do in any,
@@ -102,7 +102,7 @@ def _judged(network: nn.Module, patches: Tensor) -> list[Tensor]:
     """
     step = 2 if len(patches) <= 4 else 8
     filled = nn.functional.pad(patches, (0, 0, 0, 0, 0, 0, 0, -len(patches) % step))
-    return [said[: len(patches)] for said in network(filled)]
+    return [output[: len(patches)] for output in network(filled)]
 
 
 def _squared(box: Tensor) -> Tensor:

@@ -34,8 +34,8 @@ class ProposalNet(nn.Module):
 
     def forward(self, picture: Tensor) -> tuple[Tensor, Tensor]:
         """From `(1, 3, h, w)` to offsets `(rows, columns, 4)` and scores `(rows, columns)`."""
-        seen = self.trunk(picture)[0].permute(1, 2, 0)
-        return self.heads[0](seen), self.heads[1](seen).softmax(2)[:, :, 1]
+        features = self.trunk(picture)[0].permute(1, 2, 0)
+        return self.heads[0](features), self.heads[1](features).softmax(2)[:, :, 1]
 
 
 class RefinementNet(nn.Module):
@@ -51,8 +51,8 @@ class RefinementNet(nn.Module):
 
     def forward(self, patches: Tensor) -> tuple[Tensor, Tensor]:
         """From `(n, 3, 24, 24)` to offsets `(n, 4)` and scores `(n,)`."""
-        seen = self.trunk(patches)
-        return self.heads[0](seen), self.heads[1](seen).softmax(1)[:, 1]
+        features = self.trunk(patches)
+        return self.heads[0](features), self.heads[1](features).softmax(1)[:, 1]
 
 
 class OutputNet(nn.Module):
@@ -69,8 +69,8 @@ class OutputNet(nn.Module):
 
     def forward(self, patches: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """From `(n, 3, 48, 48)` to offsets `(n, 4)`, landmarks `(n, 10)` (five x, five y) and scores `(n,)`."""
-        seen = self.trunk(patches)
-        return self.heads[0](seen), self.heads[1](seen), self.heads[2](seen).softmax(1)[:, 1]
+        features = self.trunk(patches)
+        return self.heads[0](features), self.heads[1](features), self.heads[2](features).softmax(1)[:, 1]
 
 
 def load(network: nn.Module, file: Path) -> None:

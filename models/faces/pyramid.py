@@ -62,8 +62,8 @@ class Pyramid:
         Each box is cut from the coarsest level that still has `side_px` pixels along it.
         """
         patches = torch.empty(len(box), 3, side_px, side_px, device=self._device)
-        wanted = side_px / ((box[:, 2] - box[:, 0]) * self._largest)
-        level = (wanted.log() / math.log(self._factor)).floor().clamp(0, len(self._images) - 1)
+        scale = side_px / ((box[:, 2] - box[:, 0]) * self._largest)
+        level = (scale.log() / math.log(self._factor)).floor().clamp(0, len(self._images) - 1)
         for index in level.unique().int().tolist():
             here = level == index
             rows = torch.cat([box.new_zeros(int(here.sum()), 1), box[here] * self.per_px(index)], dim=1)

@@ -89,11 +89,11 @@ class Appearance:
 @dataclass(frozen=True, slots=True, eq=False)
 class _Person:
     tracks: tuple[int, ...]
-    seen: Appearance
+    appearance: Appearance
 
     def joined(self, other: _Person) -> _Person:
         """The two as one person."""
-        return _Person(self.tracks + other.tracks, self.seen.then(other.seen))
+        return _Person(self.tracks + other.tracks, self.appearance.then(other.appearance))
 
 
 def subjects_of(
@@ -112,11 +112,13 @@ def subjects_of(
     lasting = {t: s for t, s in tracks.items() if len(s) >= min(spec.shortest_track_frames, half)}
     people = _found_again(lasting, shots)
     needed = min(spec.shortest_subject_frames, half)
-    ranked = sorted((p for p in people if len(p.seen) >= needed), key=lambda p: (-p.seen.prominence, p.tracks))
+    ranked = sorted(
+        (p for p in people if len(p.appearance) >= needed), key=lambda p: (-p.appearance.prominence, p.tracks)
+    )
     if not ranked:
         return Subjects({MAIN: ()}, MAIN)
     first, others = ranked[0], ranked[1:]
-    second = next((p for p in others if _is_second(p.seen, first.seen, needed, spec)), None)
+    second = next((p for p in others if _is_second(p.appearance, first.appearance, needed, spec)), None)
     chosen = [first] if second is None else [first, second]
     for person in others:
         if person is not second:
@@ -124,11 +126,11 @@ def subjects_of(
     return _named(chosen)
 
 
-def _is_second(seen: Appearance, first: Appearance, needed: int, spec: TrackingSpec) -> bool:
+def _is_second(other: Appearance, first: Appearance, needed: int, spec: TrackingSpec) -> bool:
     """Whether someone is a subject beside the first."""
     share = spec.smallest_subject_share
-    enough = len(seen) >= share * len(first) and seen.prominence >= share * first.prominence
-    return spec.most_subjects > 1 and enough and seen.together(first) >= needed
+    enough = len(other) >= share * len(first) and other.prominence >= share * first.prominence
+    return spec.most_subjects > 1 and enough and other.together(first) >= needed
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -157,17 +159,17 @@ def _found_again(tracks: Mapping[int, Appearance], shots: _Shots) -> list[_Perso
     ends = np.zeros((len(tracks), 4), np.float32)
     last = np.zeros(len(tracks), np.int64)
     for track in sorted(tracks, key=lambda t: (int(tracks[t].frames[0]), t)):
-        seen, known = tracks[track], len(people)
-        apart = _apart(ends[:known], seen.box[0])
-        apart[last[:known] >= seen.frames[0]] = np.inf
-        for other in np.flatnonzero((apart <= 1) & (shots.of(last[:known]) != shots.of(seen.frames[:1]))):
-            apart[other] = apart[other] if shots.alike(people[other].seen, seen) else np.inf
+        appearance, known = tracks[track], len(people)
+        apart = _apart(ends[:known], appearance.box[0])
+        apart[last[:known] >= appearance.frames[0]] = np.inf
+        for other in np.flatnonzero((apart <= 1) & (shots.of(last[:known]) != shots.of(appearance.frames[:1]))):
+            apart[other] = apart[other] if shots.alike(people[other].appearance, appearance) else np.inf
         place = int(np.argmin(apart)) if known and apart.min() <= 1 else known
         if place == known:
-            people.append(_Person((track,), seen))
+            people.append(_Person((track,), appearance))
         else:
-            people[place] = people[place].joined(_Person((track,), seen))
-        ends[place], last[place] = seen.box[-1], seen.frames[-1]
+            people[place] = people[place].joined(_Person((track,), appearance))
+        ends[place], last[place] = appearance.box[-1], appearance.frames[-1]
     return people
 
 
@@ -182,28 +184,28 @@ def _apart(boxes: NDArray[np.float32], box: NDArray[np.float32]) -> NDArray[np.f
 
 def _join(person: _Person, chosen: list[_Person], shots: _Shots) -> None:
     """Rule 5: add a person to the nearest subject that may be the same one."""
-    apart = _apart(np.stack([_typical(subject.seen) for subject in chosen]), _typical(person.seen))
+    apart = _apart(np.stack([_typical(subject.appearance) for subject in chosen]), _typical(person.appearance))
     may = []
     for place, subject in enumerate(chosen):
-        in_one_shot = shots.together(subject.seen, person.seen)
-        fits = np.isfinite(apart[place]) if in_one_shot else shots.alike(subject.seen, person.seen)
-        if fits and not subject.seen.together(person.seen):
+        in_one_shot = shots.together(subject.appearance, person.appearance)
+        fits = np.isfinite(apart[place]) if in_one_shot else shots.alike(subject.appearance, person.appearance)
+        if fits and not subject.appearance.together(person.appearance):
             may.append(place)
     if may:
         nearest = min(may, key=lambda place: (apart[place], place))
         chosen[nearest] = chosen[nearest].joined(person)
 
 
-def _typical(seen: Appearance) -> NDArray[np.float32]:
+def _typical(appearance: Appearance) -> NDArray[np.float32]:
     """`(4,)`: the median box."""
-    return np.median(seen.box, axis=0).astype(np.float32)
+    return np.median(appearance.box, axis=0).astype(np.float32)
 
 
 def _named(chosen: list[_Person]) -> Subjects:
     """Names by side; `chosen` has the most prominent person first."""
     names = [MAIN]
     if len(chosen) > 1:
-        first_is_left = chosen[0].seen.centre[0] <= chosen[1].seen.centre[0]
+        first_is_left = chosen[0].appearance.centre[0] <= chosen[1].appearance.centre[0]
         names = list(SIDES) if first_is_left else list(SIDES[::-1])
     tracks = {name: tuple(sorted(person.tracks)) for name, person in zip(names, chosen, strict=True)}
     return Subjects({name: tracks[name] for name in sorted(tracks)}, names[0])

@@ -67,10 +67,10 @@ class _Track:
     frames: array[int] = field(default_factory=lambda: array("q"))
     rows: array[float] = field(default_factory=lambda: array("f"))
 
-    def link(self, frame: int, box: NDArray[np.float32], seen: NDArray[np.float64]) -> None:
+    def link(self, frame: int, box: NDArray[np.float32], colours: NDArray[np.float64]) -> None:
         """The track goes on with a face in this frame, of these colours."""
         self.box, self.last = box, frame
-        self.colours += seen
+        self.colours += colours
         self.area += float(area(box))
         self.linked += 1
 
@@ -159,25 +159,25 @@ class FaceTracker:
         """Each face's track; a face that continues none begins one."""
         furthest = frame - self.spec.longest_gap_frames - 1
         self._alive = [index for index in self._alive if self._tracks[index].last >= furthest]
-        seen = np.zeros((len(box), COLOURS)) if picture is None else colours(picture, box)
-        track_of = _best_pairs(self._overlap(box, seen), self.spec.link_iou)
+        face_colours = np.zeros((len(box), COLOURS)) if picture is None else colours(picture, box)
+        track_of = _best_pairs(self._overlap(box, face_colours), self.spec.link_iou)
         linked = {face: self._alive[place] for face, place in track_of.items()}
         for face in range(len(box)):
             if face not in linked:
                 linked[face] = len(self._tracks)
                 self._alive.append(linked[face])
                 self._tracks.append(_Track(box[face], frame))
-            self._tracks[linked[face]].link(frame, box[face], seen[face])
+            self._tracks[linked[face]].link(frame, box[face], face_colours[face])
         return linked
 
-    def _overlap(self, box: NDArray[np.float32], seen: NDArray[np.float64]) -> NDArray[np.float32]:
+    def _overlap(self, box: NDArray[np.float32], face_colours: NDArray[np.float64]) -> NDArray[np.float32]:
         """How much each live track's last box overlaps each face's, `(tracks, faces)`; 0 if a cut parts unlike ones."""
         tracks = [self._tracks[index] for index in self._alive]
         overlap = iou(np.array([track.box for track in tracks], np.float32).reshape(-1, 4), box)
         shot = self.cuts[-1] if self.cuts else 0
         for row, track in zip(overlap, tracks, strict=True):
             if track.last < shot:
-                row[[likeness(track.colours, face) < self.spec.least_likeness for face in seen]] = 0
+                row[[likeness(track.colours, face) < self.spec.least_likeness for face in face_colours]] = 0
         return overlap
 
     def _keep(self, frame: int, track: int, faces: Detections, face: int) -> TrackedFace:

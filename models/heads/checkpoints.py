@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
 
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 Curve = list[dict[str, float]]
-Held = TypeVar("Held")
 
 _NAME = "training.safetensors"
 _FIELD = "training"
@@ -111,9 +110,7 @@ def _replace(folder: Path, write: Callable[[Path], object]) -> None:
         raise StoreUnavailableError(f"No checkpoint can be written to '{folder}': {error}. Make room there.") from error
 
 
-def _read[Held](
-    folder: Path, key: str, load: Callable[[Path], dict[str, Held]]
-) -> tuple[dict[str, Held], Progress] | None:
+def _read[T](folder: Path, key: str, load: Callable[[Path], dict[str, T]]) -> tuple[dict[str, T], Progress] | None:
     from safetensors import SafetensorError, safe_open
 
     path = folder / _NAME
@@ -122,13 +119,13 @@ def _read[Held](
     again = f"Remove '{folder}' to train from the beginning."
     try:
         with safe_open(path, "np") as file:
-            held = json.loads((file.metadata() or {})[_FIELD])
+            description = json.loads((file.metadata() or {})[_FIELD])
         tensors = load(path)
     except (SafetensorError, OSError, ValueError, KeyError, WeightsError) as error:
         raise WeightsError(f"The checkpoint '{path}' is damaged: {error!s:.200}. {again}") from error
-    if held["key"] != key:
+    if description["key"] != key:
         raise SpecError(f"The checkpoint '{path}' is of another head, other labels or another device. {again}")
-    return tensors, Progress(**held["progress"])
+    return tensors, Progress(**description["progress"])
 
 
 def flatten(parts: Mapping[str, Mapping[str, Tensor]]) -> dict[str, Tensor]:

@@ -95,9 +95,9 @@ def read_block(rows: FrameDataset, block: int, what: str) -> NDArray[np.float32]
     x = rows.read(block)
     if x.shape != (rows.blocks[block], rows.width):
         first = int(first_rows(rows)[block])
-        wanted = (rows.blocks[block], rows.width)
+        shape = (rows.blocks[block], rows.width)
         raise SpecError(
-            f"The {what} features from {rows.name_of(first)} on should be {wanted}; found {x.shape}. "
+            f"The {what} features from {rows.name_of(first)} on should be {shape}; found {x.shape}. "
             "Extract all videos by one network."
         )
     with np.errstate(invalid="ignore", over="ignore"):
@@ -127,19 +127,19 @@ def in_batches(
         Features `(n, width)`, and which rows they are, `(n,)`.
     """
     first = first_rows(rows)
-    kept: list[tuple[NDArray[np.float32], NDArray[np.int64]]] = []
+    pending: list[tuple[NDArray[np.float32], NDArray[np.int64]]] = []
     for block in order:
         x, numbers = read_block(rows, block, what), first[block] + np.arange(rows.blocks[block])
         begin = 0
         while begin < len(x):
-            end = begin + batch - sum(len(part) for _, part in kept)
-            kept.append((x[begin:end], numbers[begin:end]))
+            end = begin + batch - sum(len(part) for _, part in pending)
+            pending.append((x[begin:end], numbers[begin:end]))
             begin = end
-            if sum(len(part) for _, part in kept) == batch:
-                yield joined([part for part, _ in kept], rows.width), np.concatenate([part for _, part in kept])
-                kept = []
-    if kept:
-        yield joined([part for part, _ in kept], rows.width), np.concatenate([part for _, part in kept])
+            if sum(len(part) for _, part in pending) == batch:
+                yield joined([part for part, _ in pending], rows.width), np.concatenate([part for _, part in pending])
+                pending = []
+    if pending:
+        yield joined([part for part, _ in pending], rows.width), np.concatenate([part for _, part in pending])
 
 
 def joined(parts: list[NDArray[np.float32]], width: int) -> NDArray[np.float32]:

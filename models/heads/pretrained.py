@@ -75,11 +75,11 @@ def pretrained_scores(
         raise SpecError(f"Head '{spec.name}' needs {width} numbers a frame from its network; found {logits.shape}.")
     if spec.task != "expr":
         return logits
-    kept = tuple(name for name in classes if name != _CONTEMPT or spec.contempt == "other")
-    logits = logits[:, [classes.index(name) for name in kept]]
-    columns = EXPR_7.order_of(LabelSpace(f"the network of head {spec.name}", SpaceKind.CLASSES, kept))
-    if _CONTEMPT in kept:
-        columns = np.append(columns, kept.index(_CONTEMPT))
+    names = tuple(name for name in classes if name != _CONTEMPT or spec.contempt == "other")
+    logits = logits[:, [classes.index(name) for name in names]]
+    columns = EXPR_7.order_of(LabelSpace(f"the network of head {spec.name}", SpaceKind.CLASSES, names))
+    if _CONTEMPT in names:
+        columns = np.append(columns, names.index(_CONTEMPT))
     probabilities = spec.gives == "probabilities"
     scores = np.full((len(logits), len(EXPR)), 0 if probabilities else NEVER, np.float32)
     scores[:, : len(columns)] = (softmax(logits) if probabilities else logits)[:, columns]

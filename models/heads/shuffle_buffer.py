@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from affstore.models.heads.frame_dataset import FrameDataset, in_batches, read_all
 
-Taken = tuple[NDArray[np.float32], NDArray[np.int64]]
+RowBatch = tuple[NDArray[np.float32], NDArray[np.int64]]
 """Features `(n, width)` of some rows, and which rows they are, `(n,)`."""
 
 
@@ -30,9 +30,9 @@ class Shuffled:
             most: rows that may be held; at least a batch is.
         """
         self._rows, self._batch, self._most = rows, batch, most
-        self._held: NDArray[np.float32] | None = None
+        self._buffer: NDArray[np.float32] | None = None
 
-    def epoch(self, seed: int, epoch: int) -> Iterator[Taken]:
+    def epoch(self, seed: int, epoch: int) -> Iterator[RowBatch]:
         """The batches of an epoch; their order depends on nothing but the seed, the epoch and the sizes of blocks.
 
         Raises:
@@ -42,19 +42,19 @@ class Shuffled:
         generator = np.random.default_rng([seed, epoch + 1])
         return self._whole(generator) if len(self._rows) <= self._most else self._mixed(generator)
 
-    def _whole(self, generator: np.random.Generator) -> Iterator[Taken]:
-        if self._held is None:
-            self._held = read_all(self._rows, "training")
+    def _whole(self, generator: np.random.Generator) -> Iterator[RowBatch]:
+        if self._buffer is None:
+            self._buffer = read_all(self._rows, "training")
         order = generator.permutation(len(self._rows))
         for begin in range(0, len(order), self._batch):
             numbers = order[begin : begin + self._batch]
-            yield self._held[numbers], numbers
+            yield self._buffer[numbers], numbers
 
-    def _mixed(self, generator: np.random.Generator) -> Iterator[Taken]:
+    def _mixed(self, generator: np.random.Generator) -> Iterator[RowBatch]:
         places = max(self._most // self._batch, 1) * self._batch
-        if self._held is None:
-            self._held = np.empty((places + self._batch, self._rows.width), np.float32)
-        held, which = self._held, np.empty(places + self._batch, np.int64)
+        if self._buffer is None:
+            self._buffer = np.empty((places + self._batch, self._rows.width), np.float32)
+        buffer, which = self._buffer, np.empty(places + self._batch, np.int64)
         blocks = generator.permutation(len(self._rows.blocks)).tolist()
         filled = 0
         for x, numbers in in_batches(self._rows, blocks, self._batch, "training"):
@@ -63,9 +63,9 @@ class Shuffled:
                 filled += len(x)
             else:
                 at = generator.choice(places, self._batch, replace=False, shuffle=False)
-                yield held[at], which[at]
-            held[at], which[at] = x, numbers
+                yield buffer[at], which[at]
+            buffer[at], which[at] = x, numbers
         order = generator.permutation(filled)
         for begin in range(0, filled, self._batch):
             at = order[begin : begin + self._batch]
-            yield held[at], which[at]
+            yield buffer[at], which[at]

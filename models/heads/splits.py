@@ -127,32 +127,34 @@ def check_leak(splits: Mapping[str, Iterable[tuple[str, str]]]) -> None:
     Raises:
         AnnotationError: there are such; up to five are named.
     """
-    held = {split: {(split_subject(name)[0], sha256) for name, sha256 in videos} for split, videos in splits.items()}
+    videos_of = {
+        split: {(split_subject(name)[0], sha256) for name, sha256 in videos} for split, videos in splits.items()
+    }
     found: list[str] = []
-    for first, second in combinations(held, 2):
-        found += _same_name(first, second, held) + _same_bytes(first, second, held)
+    for first, second in combinations(videos_of, 2):
+        found += _same_name(first, second, videos_of) + _same_bytes(first, second, videos_of)
     if found:
         more = f" – and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
-        said = "; ".join(found[:_SHOWN])
-        raise AnnotationError(f"Splits share videos: {said}{more}. Keep the annotations of one split only.")
+        faults = "; ".join(found[:_SHOWN])
+        raise AnnotationError(f"Splits share videos: {faults}{more}. Keep the annotations of one split only.")
 
 
-_Held = Mapping[str, set[tuple[str, str]]]
+_VideosOfSplits = Mapping[str, set[tuple[str, str]]]
 
 
-def _same_name(first: str, second: str, held: _Held) -> list[str]:
-    both = {name for name, _ in held[first]} & {name for name, _ in held[second]}
+def _same_name(first: str, second: str, videos_of: _VideosOfSplits) -> list[str]:
+    both = {name for name, _ in videos_of[first]} & {name for name, _ in videos_of[second]}
     return [f"'{name}' is in {first} and in {second}" for name in sorted(both)]
 
 
-def _same_bytes(first: str, second: str, held: _Held) -> list[str]:
+def _same_bytes(first: str, second: str, videos_of: _VideosOfSplits) -> list[str]:
     """Videos of two names whose bytes are equal."""
     by_digest: dict[str, list[str]] = {}
-    for name, sha256 in sorted(held[second]):
+    for name, sha256 in sorted(videos_of[second]):
         by_digest.setdefault(sha256, []).append(name)
     return [
         f"'{name}' of {first} and '{other}' of {second} have the same bytes (SHA-256 {sha256[:12]}…)"
-        for name, sha256 in sorted(held[first])
+        for name, sha256 in sorted(videos_of[first])
         for other in by_digest.get(sha256, [])
         if other != name
     ]

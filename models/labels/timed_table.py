@@ -102,11 +102,11 @@ def read_rows(path: Path, space: LabelSpace) -> list[Row]:
     times = [_TIME] if _TIME in header else [_START, _END]
     for column in (*times, *columns):
         if header.count(column) != 1:
-            wanted = delimiter.join((*times, *(["label"] if columns == ["label"] else space.names)))
+            header_example = delimiter.join((*times, *(["label"] if columns == ["label"] else space.names)))
             found = (
                 f"found {'no column' if column not in header else 'two columns'} '{column}' in {shortened(lines[0])}"
             )
-            raise fault(path, 1, f"{found}, expected a header such as {wanted!r}, with times in seconds")
+            raise fault(path, 1, f"{found}, expected a header such as {header_example!r}, with times in seconds")
     at = [header.index(column) for column in (*times, *columns)]
     records = []
     for number, cells in enumerate(table[1:], 2):
@@ -165,10 +165,14 @@ def _labels(space: LabelSpace, cells: Sequence[str]) -> tuple[NDArray[np.float64
     """The numbers of a row, which of them are labels, and the texts that are neither labels nor unknown."""
     number: Callable[[LabelSpace, str], float] = _class if space.kind is SpaceKind.CLASSES else _number
     blank = {"", *(text.casefold() for text in space.unknown)}
-    told = [cell.casefold() not in blank for cell in cells]
-    numbers = np.array([number(space, cell) if tell else math.nan for cell, tell in zip(cells, told, strict=True)])
+    filled = [cell.casefold() not in blank for cell in cells]
+    numbers = np.array([number(space, cell) if given else math.nan for cell, given in zip(cells, filled, strict=True)])
     valid = space.is_valid(numbers)
-    return numbers, valid, [cell for cell, tell, fits in zip(cells, told, valid, strict=True) if tell and not fits]
+    return (
+        numbers,
+        valid,
+        [cell for cell, given, fits in zip(cells, filled, valid, strict=True) if given and not fits],
+    )
 
 
 def _class(space: LabelSpace, text: str) -> float:

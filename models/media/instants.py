@@ -29,7 +29,7 @@ class Instants:
     cut: bool
 
 
-def settled(stamps: NDArray[np.int64], step: int, jump: int) -> Instants:
+def repair_stamps(stamps: NDArray[np.int64], step: int, jump: int) -> Instants:
     """Repair the timestamps of a whole video.
 
     A missing one, and up to eight in a row that leap away by more than `jump` while those after them go on, are put

@@ -111,7 +111,7 @@ def _turn(picture: Image.Image) -> Image.Transpose | None:
     from PIL.Image import Transpose
 
     try:
-        asked = picture.getexif().get(_ORIENTATION)
+        orientation = picture.getexif().get(_ORIENTATION)
     except _BROKEN:
         return None
     turns = {
@@ -123,7 +123,7 @@ def _turn(picture: Image.Image) -> Image.Transpose | None:
         7: Transpose.TRANSVERSE,
         8: Transpose.ROTATE_90,
     }
-    return turns.get(asked) if isinstance(asked, int) else None
+    return turns.get(orientation) if isinstance(orientation, int) else None
 
 
 def _rgb(picture: Image.Image) -> Image.Image:

@@ -64,17 +64,17 @@ def resampled(wave: NDArray[np.float32], from_hz: int, to_hz: int, name: str) ->
     """
     if name not in FILTERS:
         raise SpecError(f"There is no resampling filter '{name}'; there are {', '.join(FILTERS)}.")
-    wanted = len(wave) * to_hz // from_hz
-    if from_hz == to_hz or not wanted:
-        return wave[:wanted].astype(np.float64)
+    samples = len(wave) * to_hz // from_hz
+    if from_hz == to_hz or not samples:
+        return wave[:samples].astype(np.float64)
     filtered = FILTERS[name]
     ratio = Fraction(to_hz, from_hz)
     repeats = -(-_OUTPUTS_AT_ONCE // ratio.numerator)
     outputs, inputs = repeats * ratio.numerator, repeats * ratio.denominator
-    periods = -(-wanted // outputs)
+    periods = -(-samples // outputs)
     reach = _reach(filtered, ratio)
     heard = np.pad(wave, (reach - 1, max(0, periods * inputs - len(wave)) + reach + 1))
-    made = np.empty((periods, outputs))
+    outputs_of_periods = np.empty((periods, outputs))
     for first in range(0, outputs, _OUTPUTS_AT_ONCE):
         phases = np.arange(first, min(first + _OUTPUTS_AT_ONCE, outputs))
         weights, slopes = _weights(filtered, ratio, phases)
@@ -84,8 +84,8 @@ def resampled(wave: NDArray[np.float32], from_hz: int, to_hz: int, name: str) ->
         for row in range(0, periods, rows):
             window = windows[row : row + rows].astype(np.float64)
             late = _late(ratio, outputs * np.arange(row, row + len(window))[:, None] + phases)
-            made[row : row + rows, phases] = window @ weights.T + late * (window @ slopes.T)
-    return made.reshape(-1)[:wanted]
+            outputs_of_periods[row : row + rows, phases] = window @ weights.T + late * (window @ slopes.T)
+    return outputs_of_periods.reshape(-1)[:samples]
 
 
 def _late(ratio: Fraction, outputs: NDArray[np.int64]) -> NDArray[np.float64]:

@@ -319,9 +319,9 @@ class _Track:
 class _Rate:
     """Sound at a rate that a stream changed to, on its way to the rate that it began with."""
 
-    def __init__(self, rate_hz: int, wanted_hz: int) -> None:
+    def __init__(self, rate_hz: int, to_hz: int) -> None:
         self.rate_hz = rate_hz
-        self._resampler = AudioResampler("fltp", "mono", wanted_hz, options={"filter_size": "64"})
+        self._resampler = AudioResampler("fltp", "mono", to_hz, options={"filter_size": "64"})
 
     def write(self, chunk: NDArray[np.float32]) -> NDArray[np.float32]:
         """The next samples in; as many out as are ready."""
@@ -366,9 +366,9 @@ class _Tape:
         """Every sample that plays before the sound ends: `ceil(n · out / in)` of them."""
         if self._rate is not None:
             self._bytes += self._rate.rest().tobytes()
-        wanted = ceil(Fraction(self._heard * self._out_hz, self._in_hz))
-        self._bytes += bytes(max(0, 4 * wanted - len(self._bytes)))
-        return np.frombuffer(self._bytes, np.float32)[:wanted]
+        samples = ceil(Fraction(self._heard * self._out_hz, self._in_hz))
+        self._bytes += bytes(max(0, 4 * samples - len(self._bytes)))
+        return np.frombuffer(self._bytes, np.float32)[:samples]
 
 
 def _instant_s(frame: AudioFrame) -> Fraction | None:

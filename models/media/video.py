@@ -18,7 +18,7 @@ from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from affstore.models.media.container import Decoding, as_fraction, best_video, opened, sentence
-from affstore.models.media.instants import UNKNOWN, Instants, settled
+from affstore.models.media.instants import UNKNOWN, Instants, repair_stamps
 from affstore.models.media.sound import SoundFacts, sound_facts
 from affstore.store.contract.clock import FrameClock
 from affstore.store.contract.errors import MediaError
@@ -136,7 +136,9 @@ def frames(path: Path, facts: VideoFacts) -> Iterator[NDArray[np.uint8]]:
         reel = _Reel(Decoding(container, stream), stream)
         for index, decoded in enumerate(reel):
             if index < len(facts.clock):
-                yield _Fit(facts.width, facts.height, facts.sample_aspect, reel.orientation).shown(decoded, reformatter)
+                yield _Fit(facts.width, facts.height, facts.sample_aspect, reel.orientation).display_pixels(
+                    decoded, reformatter
+                )
         if not np.array_equal(reel.instants().pts, facts.clock.pts):
             raise MediaError(f"'{path.name}' has changed since it was examined. Add it again.")
 
@@ -183,7 +185,7 @@ class _Reel:
         stamps = np.array(self._stamps, np.int64)
         if not self.decoding.ordered:
             stamps[stamps != UNKNOWN] = np.sort(stamps[stamps != UNKNOWN])
-        return settled(stamps, self._step, max(round(_LONGEST_JUMP_S / self._time_base), 2 * self._step))
+        return repair_stamps(stamps, self._step, max(round(_LONGEST_JUMP_S / self._time_base), 2 * self._step))
 
     def lost_s(self, instants: Instants) -> float:
         """How long the stream has run before its first picture, in s: a key frame has to come first."""
@@ -251,8 +253,8 @@ class _Fit:
         Raises:
             MediaError: that is more than a picture may have.
         """
-        shown = [_square(size, aspect) for size in reel.sizes]
-        width, height = max(width for width, _ in shown), max(height for _, height in shown)
+        sizes = [_square(size, aspect) for size in reel.sizes]
+        width, height = max(width for width, _ in sizes), max(height for _, height in sizes)
         if max(width, height) > _LARGEST_SIDE_PX:
             raise MediaError(
                 f"'{name}' would be shown at {width}x{height} px, with pixels of {aspect}; a side may have "
@@ -265,7 +267,7 @@ class _Fit:
         whole = self.orientation.of_coded(self.width, self.height)
         return sum(count for size, count in sizes.items() if _square(size, self.aspect) != whole)
 
-    def shown(self, frame: VideoFrame, reformatter: VideoReformatter) -> NDArray[np.uint8]:
+    def display_pixels(self, frame: VideoFrame, reformatter: VideoReformatter) -> NDArray[np.uint8]:
         """A frame's pixels as they are shown, `(height, width, 3)`."""
         width, height = _square((frame.width, frame.height), self.aspect)
         whole_width, whole_height = self.orientation.of_coded(self.width, self.height)

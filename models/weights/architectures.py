@@ -124,12 +124,14 @@ def check_layout(
     Raises:
         ArchitectureError: some are missing, superfluous or of another shape; the first few are named.
     """
-    wanted = layout(architecture, outputs)
+    expected = layout(architecture, outputs)
     found = {n: Slot(str(t.dtype).removeprefix("torch."), tuple(t.shape)) for n, t in parameters.items()}
-    faults = [f"{n} is missing" for n in wanted if n not in found]
-    faults += [f"{n} is superfluous" for n in found if n not in wanted]
+    faults = [f"{n} is missing" for n in expected if n not in found]
+    faults += [f"{n} is superfluous" for n in found if n not in expected]
     faults += [
-        f"{n} is {_say(found[n])}, not {_say(wanted[n])}" for n in wanted if found.get(n, wanted[n]) != wanted[n]
+        f"{n} is {_say(found[n])}, not {_say(expected[n])}"
+        for n in expected
+        if found.get(n, expected[n]) != expected[n]
     ]
     if faults:
         more = f" and {len(faults) - _FIRST_FEW} more" if len(faults) > _FIRST_FEW else ""

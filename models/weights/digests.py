@@ -23,8 +23,8 @@ class FileDigests:
     def published(self, entry: WeightsEntry) -> bool:
         """Whether they are all that were published for the entry, and at least one was."""
         pairs = [(entry.git_blob_sha1, self.git_blob_sha1), (entry.sha256, self.sha256)]
-        known = [(wanted, found) for wanted, found in pairs if wanted]
-        return bool(known) and all(wanted == found for wanted, found in known)
+        known = [(expected, found) for expected, found in pairs if expected]
+        return bool(known) and all(expected == found for expected, found in known)
 
 
 class Digesting:

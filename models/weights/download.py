@@ -118,8 +118,8 @@ def _open(url: str, headers: dict[str, str]) -> http.client.HTTPResponse:
         error.close()
         if error.code == _RANGE_NOT_SATISFIABLE:
             raise _NoRestError(error.headers["Content-Range"]) from error
-        said = _MEANING.get(error.code, f"It says {str(error.reason)[:100]!a}.")
-        raise WeightsError(f"{url} answers {error.code}. {said} {_OTHERWISE}") from error
+        meaning = _MEANING.get(error.code, f"It says {str(error.reason)[:100]!a}.")
+        raise WeightsError(f"{url} answers {error.code}. {meaning} {_OTHERWISE}") from error
     except (OSError, http.client.HTTPException) as error:
         raise _BrokenError(getattr(error, "reason", error)) from error
     return answer
@@ -140,8 +140,8 @@ def _resumes(answer: http.client.HTTPResponse, done: int) -> bool:
     """Whether the answer is the rest from `done` on, and not the whole file."""
     if answer.status != http.client.PARTIAL_CONTENT:
         return False
-    said = answer.headers.get("Content-Range", "").replace("=", " ").split("-")[0].split()
-    if not done or said not in ([], ["bytes", str(done)]):
+    content_range = answer.headers.get("Content-Range", "").replace("=", " ").split("-")[0].split()
+    if not done or content_range not in ([], ["bytes", str(done)]):
         raise _NoRestError
     return True
 

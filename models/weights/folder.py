@@ -57,8 +57,8 @@ class WeightsFolder:
 
     def status(self, name: str) -> WeightsStatus:
         """What is here of the entry of that name."""
-        kept = [self._record_path(name), *sorted(self.root.glob(f"records/{_file_name(name)}.untrained-*.json"))]
-        return WeightsStatus(name, next(filter(None, map(self._record, kept)), None))
+        paths = [self._record_path(name), *sorted(self.root.glob(f"records/{_file_name(name)}.untrained-*.json"))]
+        return WeightsStatus(name, next(filter(None, map(self._record, paths)), None))
 
     def pull(
         self,

@@ -7,11 +7,12 @@ import importlib.util
 from affstore.store.contract.errors import SpecError
 
 EXTRAS: dict[str, tuple[str, ...]] = {
-    "heads": ("tensorflow", "matplotlib"),
+    "heads": ("tensorflow",),
     "automl": ("lightautoml",),
     "cluster": ("prefect_dask", "dask", "distributed"),
 }
-"""The packages of each extra of `pyproject.toml`, as they are imported."""
+"""The packages that each extra of `pyproject.toml` stands for, as they are imported. `heads` installs matplotlib too,
+without which a report has no figures, and nothing else is missing."""
 
 
 def require_extra(extra: str, what: str) -> None:
@@ -24,7 +25,7 @@ def require_extra(extra: str, what: str) -> None:
     Raises:
         SpecError: it is not; the message says what to type.
     """
-    missing = [package for package in EXTRAS.get(extra, ()) if _missing(package)]
+    missing = [package for package in EXTRAS.get(extra, ()) if not is_installed(package)]
     if missing:
         raise SpecError(
             f"{what} needs {', '.join(missing)}, not installed here. In affstore's folder, type "
@@ -32,8 +33,9 @@ def require_extra(extra: str, what: str) -> None:
         )
 
 
-def _missing(package: str) -> bool:
+def is_installed(package: str) -> bool:
+    """Whether a package can be imported; it is not imported by this."""
     try:
-        return importlib.util.find_spec(package) is None
+        return importlib.util.find_spec(package) is not None
     except (ImportError, ValueError):
-        return True
+        return False

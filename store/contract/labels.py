@@ -164,9 +164,9 @@ def space_of(name: str, written: Any) -> LabelSpace:
     for field in written:
         if field not in _FIELDS:
             raise UnknownNameError.of(f"field of the label space '{name}'", str(field), _FIELDS)
-    said = written.get("kind")
-    if said not in _KINDS:
-        raise UnknownNameError.of(f"kind of the label space '{name}'", str(said), _KINDS)
+    kind_name = written.get("kind")
+    if kind_name not in _KINDS:
+        raise UnknownNameError.of(f"kind of the label space '{name}'", str(kind_name), _KINDS)
     names, unknown, limits = written.get("names"), written.get("unknown", ()), written.get("range")
     if not isinstance(names, list | tuple) or not all(isinstance(one, str) for one in names):
         raise SpecError(f"The label space '{name}' needs `names`, a list of texts; found {names!r}. Quote yes and no.")
@@ -176,7 +176,7 @@ def space_of(name: str, written: Any) -> LabelSpace:
     revision = written.get("revision", 1)
     if not isinstance(revision, int) or isinstance(revision, bool):
         raise SpecError(f"The label space '{name}': `revision` is a whole number; found {revision!r}.")
-    kind = SpaceKind.INTENSITIES if said == "units" and limits is not None else _KINDS[said]
+    kind = SpaceKind.INTENSITIES if kind_name == "units" and limits is not None else _KINDS[kind_name]
     return LabelSpace(name, kind, tuple(names), _limits(name, limits), tuple(map(str, unknown)), revision)
 
 
@@ -288,7 +288,7 @@ def spaces_of(written: Any) -> dict[str, LabelSpace]:
     return {str(name): space_of(str(name), one) for name, one in written.items()}
 
 
-def kept_classes(task: Task, without: tuple[str, ...]) -> list[int]:
+def counted_classes(task: Task, without: tuple[str, ...]) -> list[int]:
     """The classes of a task that count, by index.
 
     Raises:
@@ -300,7 +300,7 @@ def kept_classes(task: Task, without: tuple[str, ...]) -> list[int]:
     for name in without:
         if name not in space.names:
             raise UnknownNameError.of("class", name, space.names)
-    kept = [index for index, name in enumerate(space.names) if name not in without]
-    if not kept:
+    classes = [index for index, name in enumerate(space.names) if name not in without]
+    if not classes:
         raise SpecError(f"Every class of the task '{task}' is left out, so that nothing can be said.")
-    return kept
+    return classes

@@ -61,9 +61,9 @@ class Registry[T]:
             DuplicateNameError: the name is taken.
         """
         if name in self._things:
-            taken = self._origins[name]
+            owner = self._origins[name]
             raise DuplicateNameError(
-                f"Two {self.kind}s are called '{name}': one of {taken} and one of {origin}. Rename one, or uninstall "
+                f"Two {self.kind}s are called '{name}': one of {owner} and one of {origin}. Rename one, or uninstall "
                 "the package that brings it."
             )
         self._things[name], self._origins[name] = thing, origin
@@ -127,11 +127,11 @@ class Registry[T]:
             return
         written_for = getattr(thing, "contract", None)
         if written_for != self.contract:
-            said = (
+            contract = (
                 "does not say which contract it follows" if written_for is None else f"follows contract {written_for}"
             )
             ours = f"this affstore has contract {self.contract} for {self.kind}s"
-            self._fault(entry, f"{said}; {ours}. Update the package")
+            self._fault(entry, f"{contract}; {ours}. Update the package")
             return
         if not isinstance(thing, self.base):
             found = f"the class {thing.__name__}" if isinstance(thing, type) else f"a {type(thing).__name__}"

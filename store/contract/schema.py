@@ -91,10 +91,10 @@ class FamilySchema:
         Raises:
             SchemaError: a part is missing or too many.
         """
-        wanted = set(re.findall(r"{(\w+)}", self.path))
+        named = set(re.findall(r"{(\w+)}", self.path))
         given = {part for part in ("producer", "video", "subject") if getattr(address, part)}
         unwritable = SLASH in address.producer or any("/" in part for part in (address.video, address.subject))
-        if wanted != given or unwritable:
+        if named != given or unwritable:
             raise SchemaError(f"'{address}' is no address of family '{self.name}', which is {self.path}.")
 
     def check(self, arrays: Arrays, attributes: Mapping[str, Any]) -> None:
@@ -145,8 +145,8 @@ class FamilySchema:
         """Check one array; `lengths` gathers the axes' lengths seen so far."""
         schema = self.array(name)
         if str(array.dtype) not in schema.dtypes:
-            wanted = " or ".join(schema.dtypes)
-            raise SchemaError(f"'{self.name}.{name}' must be {wanted}; found {array.dtype}.")
+            dtypes = " or ".join(schema.dtypes)
+            raise SchemaError(f"'{self.name}.{name}' must be {dtypes}; found {array.dtype}.")
         if schema.dims == ("any",):
             return
         if len(array.shape) != len(schema.dims):

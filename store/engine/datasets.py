@@ -47,11 +47,13 @@ def open_xarray(store: FeatureStore, video: str, producer: str, subject: str = M
     name = find_source(store, video).address.video
     among = store.addresses(*_FRAMED, video=name)
     first, _, rest = producer.partition("/")
-    wanted_family, wanted = (first, rest) if first in families() else ("", producer)
+    family_name, producer_name = (first, rest) if first in families() else ("", producer)
     found = [
         address
         for address in among
-        if address.producer == wanted and wanted_family in ("", address.family) and address.subject in ("", subject)
+        if address.producer == producer_name
+        and family_name in ("", address.family)
+        and address.subject in ("", subject)
     ]
     if not found:
         there = ", ".join(address.path for address in among) or "nothing"
@@ -77,8 +79,8 @@ def dataset_of(store: FeatureStore, record: Record) -> xr.Dataset:
         lengths = {arrays[name].shape[of.index(axis)] for name, of in dims.items() if axis in of}
         if lengths == {len(names)}:
             coordinates[axis] = (axis, np.array(names))
-    said = {"artifact": address.path, "key": record.key, "provenance": record.provenance or "no network"}
-    dataset = xr.Dataset({name: (dims[name], array) for name, array in arrays.items()}, coordinates, said)
+    facts = {"artifact": address.path, "key": record.key, "provenance": record.provenance or "no network"}
+    dataset = xr.Dataset({name: (dims[name], array) for name, array in arrays.items()}, coordinates, facts)
     return dataset.set_xindex("time_s")
 
 

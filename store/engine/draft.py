@@ -82,7 +82,7 @@ class Draft:
         with translate_errors(self.url, "Writing to"):
             self._check_frames(artifact)
             self.write(record, artifact.arrays, schema.version)
-        self.records = [kept for kept in self.records if kept.address != record.address] + [record]
+        self.records = [other for other in self.records if other.address != record.address] + [record]
         return record
 
     def remove(self, address: Address) -> None:

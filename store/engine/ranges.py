@@ -85,9 +85,9 @@ def read_ranges(ranges: Sequence[RowRange]) -> None:
     Raises:
         StoreError: a chunk is damaged.
     """
-    wanted = [one for one in ranges if len(one.into)]
-    if wanted:
-        sync(_read(wanted))
+    filled = [one for one in ranges if len(one.into)]
+    if filled:
+        sync(_read(filled))
 
 
 @contextmanager
@@ -156,19 +156,19 @@ def _is_plain(array: zarr.Array[Any]) -> bool:
     return is_native(array, codecs[0])
 
 
-def _parts_in_blocks(wanted: RowRange, blocks: Blocks) -> Iterator[_Part]:
-    for number, first, last, into in _by_chunk(wanted, blocks.rows * blocks.blocks):
-        in_chunk = min(blocks.rows * blocks.blocks, wanted.array.shape[0] - number * blocks.rows * blocks.blocks)
+def _parts_in_blocks(rows: RowRange, blocks: Blocks) -> Iterator[_Part]:
+    for number, first, last, into in _by_chunk(rows, blocks.rows * blocks.blocks):
+        in_chunk = min(blocks.rows * blocks.blocks, rows.array.shape[0] - number * blocks.rows * blocks.blocks)
         begin, end = first // blocks.rows * blocks.length, blocks.count(last) * blocks.length
         # A whole chunk is fetched with its index, which is checked as well.
         where = None if (first, last) == (0, in_chunk) else RangeByteRequest(begin, end)
-        yield _Part(wanted.array, number, where, first % blocks.rows, into, blocks)
+        yield _Part(rows.array, number, where, first % blocks.rows, into, blocks)
 
 
-def _plain_parts(wanted: RowRange) -> Iterator[_Part]:
-    row_bytes = wanted.array.dtype.itemsize * int(np.prod(wanted.array.shape[1:]))
-    for number, first, last, into in _by_chunk(wanted, wanted.array.chunks[0]):
-        yield _Part(wanted.array, number, RangeByteRequest(first * row_bytes, last * row_bytes), 0, into, None)
+def _plain_parts(rows: RowRange) -> Iterator[_Part]:
+    row_bytes = rows.array.dtype.itemsize * int(np.prod(rows.array.shape[1:]))
+    for number, first, last, into in _by_chunk(rows, rows.array.chunks[0]):
+        yield _Part(rows.array, number, RangeByteRequest(first * row_bytes, last * row_bytes), 0, into, None)
 
 
 def _by_chunk(wanted: RowRange, rows: int) -> Iterator[tuple[int, int, int, NDArray[Any]]]:

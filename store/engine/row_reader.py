@@ -85,8 +85,8 @@ class RowReader:
             group = self._store.group(address)
             with translate_errors(self._store.url, "Reading"):
                 if self._array not in group:
-                    held = sorted(group.array_keys())
-                    raise NotFoundError(f"'{address}' has no array '{self._array}'; it has {held}.")
+                    names = sorted(group.array_keys())
+                    raise NotFoundError(f"'{address}' has no array '{self._array}'; it has {names}.")
                 array = cast(zarr.Array[Any], group[self._array])
             frames = self.records[index].attributes.get("frames")
             family(address.family).check_kinds({self._array: cast(Any, array)}, frames)  # it is not read yet

@@ -23,7 +23,7 @@ from affstore.models.evaluation.tune import choose, kernel_curve, threshold_curv
 from affstore.models.heads.splits import Folds
 from affstore.store.contract.errors import AnnotationError, NotFoundError
 from affstore.store.contract.keys import key_of, plain
-from affstore.store.contract.labels import SpaceKind, kept_classes
+from affstore.store.contract.labels import SpaceKind, counted_classes
 from affstore.store.contract.names import join_subject
 from affstore.store.contract.records import Address, Artifact, Record, least_trusted
 from affstore.tasks import recipes
@@ -36,7 +36,7 @@ _DRAWS = 1000
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Judged:
+class SubjectOutputs:
     """A labelled subject as the heads of an experiment see it, and where that is stored.
 
     Attributes:
@@ -65,14 +65,14 @@ def result_artifact(
         NotFoundError: a head was not fitted.
         SpecError: parts of the method do not fit each other.
     """
-    shown, used = _shown(store, experiment, protocol, folds)
-    scores, space = shown.scores, experiment.space
+    result, used = _result(store, experiment, protocol, folds)
+    scores, space = result.scores, experiment.space
     arrays: dict[str, NDArray[Any]] = {}
-    if shown.curve:
-        arrays["curve_x"] = np.array(list(shown.curve), np.float32)
-        arrays["curve_y"] = np.array(list(shown.curve.values()), np.float32)
+    if result.curve:
+        arrays["curve_x"] = np.array(list(result.curve), np.float32)
+        arrays["curve_y"] = np.array(list(result.curve.values()), np.float32)
     if space.kind is SpaceKind.CLASSES:
-        arrays["confusion_matrix"] = _confusion(shown, len(space))
+        arrays["confusion_matrix"] = _confusion(result, len(space))
     artifact = Artifact(
         result_address(experiment, protocol),
         recipes.result(result_recipe_fields(experiment, protocol, folds), [record.key for record in used]),
@@ -82,15 +82,15 @@ def result_artifact(
             "task": experiment.task,
             "protocol": protocol,
             "scores": {"headline": scores.headline, "value": scores.value, "frames": scores.frames, **scores.details},
-            "interval": list(shown.interval),
-            "chosen": plain(dict(shown.chosen)),
+            "interval": list(result.interval),
+            "chosen": plain(dict(result.chosen)),
             "paper": plain(dict(experiment.paper)),
-            "seen": shown.trained_on,
+            "seen": result.trained_on,
         },
         tuple(sorted({record.as_parent() for record in used})),
-        {"engine": "numpy", "device": "cpu", "precision": "float64", "provenance": shown.provenance},
+        {"engine": "numpy", "device": "cpu", "precision": "float64", "provenance": result.provenance},
     )
-    return artifact, shown
+    return artifact, result
 
 
 def result_address(experiment: Experiment, protocol: Protocol) -> Address:
@@ -98,28 +98,30 @@ def result_address(experiment: Experiment, protocol: Protocol) -> Address:
     return Address("result", f"{experiment.producer}@{protocol}")
 
 
-def _shown(
+def _result(
     store: FeatureStore, experiment: Experiment, protocol: Protocol, folds: Folds
 ) -> tuple[ExperimentResult, tuple[Record, ...]]:
-    asked = experiment.evaluation
+    evaluation = experiment.evaluation
     labels = labels_of(store, experiment.task, ("validation",))
     heads = {head.name: head if protocol == "papers" else _honest(head) for head in experiment.heads}
-    judged = judged_subjects(store, heads, labels, experiment.requires)
-    videos = [one.video for one in judged]
-    chooses = judged if protocol == "papers" else _out_of_fold(store, experiment, folds)
-    chosen = choose(asked, [one.video for one in chooses], search=protocol == "honest")
-    shown = tuple(_shown_video(asked, chosen, video) for video in videos)
-    by_video = whole_videos((one.name, (one.label, one.value, one.known)) for one in shown)
+    subjects = subject_outputs(store, heads, labels, experiment.requires)
+    videos = [one.video for one in subjects]
+    chooses = subjects if protocol == "papers" else _out_of_fold(store, experiment, folds)
+    chosen = choose(evaluation, [one.video for one in chooses], search=protocol == "honest")
+    predictions = tuple(_prediction(evaluation, chosen, video) for video in videos)
+    by_video = whole_videos((one.name, (one.label, one.value, one.known)) for one in predictions)
     interval = bootstrap_interval(experiment.space, by_video, experiment.without, draws=_DRAWS)
-    records = tuple(record for one in (*judged, *(chooses if chooses is not judged else ())) for record in one.records)
+    records = tuple(
+        record for one in (*subjects, *(chooses if chooses is not subjects else ())) for record in one.records
+    )
     return ExperimentResult(
         experiment,
         protocol,
-        _with_measures(experiment, evaluate(asked, chosen, videos), shown),
+        _with_measures(experiment, evaluate(evaluation, chosen, videos), predictions),
         interval,
         {**chosen.as_dict(), **_epochs(store, heads)},
-        shown,
-        _curve(experiment, asked, chosen, videos),
+        predictions,
+        _curve(experiment, evaluation, chosen, videos),
         trained_on=any("validation" in head.division.train for head in experiment.heads),
         provenance=least_trusted(record.provenance for record in records),
         tuned=chosen,
@@ -140,9 +142,9 @@ def _by_chance(store: FeatureStore, experiment: Experiment, videos: Sequence[Eva
         return None
 
 
-def judged_subjects(
+def subject_outputs(
     store: FeatureStore, heads: Mapping[str, HeadRun], labels: Sequence[Record], requires: str = ""
-) -> list[Judged]:
+) -> list[SubjectOutputs]:
     """Labelled subjects with what every head says of them; those of whom one says nothing are left out.
 
     A frame is judged where it is labelled and every face that a head needs is seen, as in the papers; where no head
@@ -161,7 +163,7 @@ def judged_subjects(
     for head in heads.values():
         if store.find(Address("head", head.name)) is None:
             raise NotFoundError(f"The head '{head.name}' is not in the store: it was not, or could not be, fitted.")
-    found = [one for label in labels if (one := _judged(store, heads, label, requires)) is not None]
+    found = [one for label in labels if (one := _outputs_of(store, heads, label, requires)) is not None]
     if not found:
         faces = f", and faces of '{requires}'" if requires else ""
         raise AnnotationError(
@@ -170,7 +172,9 @@ def judged_subjects(
     return found
 
 
-def _judged(store: FeatureStore, heads: Mapping[str, HeadRun], label: Record, requires: str) -> Judged | None:
+def _outputs_of(
+    store: FeatureStore, heads: Mapping[str, HeadRun], label: Record, requires: str
+) -> SubjectOutputs | None:
     video = label.address.video
     named = named_subjects(store, video)
     arrays: dict[str, NDArray[np.float32]] = {}
@@ -195,10 +199,10 @@ def _judged(store: FeatureStore, heads: Mapping[str, HeadRun], label: Record, re
         sees = [store.read(face.address, ["present"])["present"], *map(_or_one_before, hears)]
         records.append(face)
     truth = store.read(label.address)
-    seen: NDArray[np.bool_] = np.logical_and.reduce(sees or hears)
+    present: NDArray[np.bool_] = np.logical_and.reduce(sees or hears)
     name = join_subject(video, label.address.subject)
-    judged = EvaluationVideo(name, arrays, truth["value"], truth["known"] & seen[:, None], seen)
-    return Judged(judged, tuple(records))
+    evaluated = EvaluationVideo(name, arrays, truth["value"], truth["known"] & present[:, None], present)
+    return SubjectOutputs(evaluated, tuple(records))
 
 
 def _or_one_before(heard: NDArray[np.bool_]) -> NDArray[np.bool_]:
@@ -210,7 +214,7 @@ def _or_one_before(heard: NDArray[np.bool_]) -> NDArray[np.bool_]:
     return heard | np.concatenate([[False], heard[:-1]])
 
 
-def _out_of_fold(store: FeatureStore, experiment: Experiment, folds: Folds) -> list[Judged]:
+def _out_of_fold(store: FeatureStore, experiment: Experiment, folds: Folds) -> list[SubjectOutputs]:
     """Every training subject as seen by the heads that were not fitted on it.
 
     A prediction that another cut into folds has left in the store is not counted.
@@ -220,8 +224,10 @@ def _out_of_fold(store: FeatureStore, experiment: Experiment, folds: Folds) -> l
     for number in range(folds.count):
         heads = {head.name: folds_of(head, folds)[number] for head in experiment.heads}
         (fold, *_) = heads.values()
-        judged = [label for label in labels if held_out(store, fold, label.address.video)]
-        found += [one for label in judged if (one := _judged(store, heads, label, experiment.requires)) is not None]
+        fold_labels = [label for label in labels if held_out(store, fold, label.address.video)]
+        found += [
+            one for label in fold_labels if (one := _outputs_of(store, heads, label, experiment.requires)) is not None
+        ]
     if not found:
         raise AnnotationError("No labelled training video has predictions of the folds' heads.")
     return found
@@ -231,64 +237,64 @@ def _honest(head: HeadRun) -> HeadRun:
     return replace(head, name=cross_validated_name(head))
 
 
-def _shown_video(asked: EvaluationSpec, chosen: TunedParameters, video: EvaluationVideo) -> SubjectPrediction:
-    scores, label = predict_video(asked, chosen, video)
+def _prediction(evaluation: EvaluationSpec, chosen: TunedParameters, video: EvaluationVideo) -> SubjectPrediction:
+    scores, label = predict_video(evaluation, chosen, video)
     return SubjectPrediction(video.name, scores, label, video.value, video.known)
 
 
 def _curve(
-    experiment: Experiment, asked: EvaluationSpec, chosen: TunedParameters, videos: Sequence[EvaluationVideo]
+    experiment: Experiment, evaluation: EvaluationSpec, chosen: TunedParameters, videos: Sequence[EvaluationVideo]
 ) -> Mapping[float, float]:
     if experiment.sweep is None:
         return {}
     if experiment.sweep.of == "smooth_frames":
-        return kernel_curve(asked, chosen, videos, experiment.sweep.values, experiment.sweep.measure)
-    return threshold_curve(asked, chosen, videos, experiment.sweep.values)
+        return kernel_curve(evaluation, chosen, videos, experiment.sweep.values, experiment.sweep.measure)
+    return threshold_curve(evaluation, chosen, videos, experiment.sweep.values)
 
 
 def _epochs(store: FeatureStore, heads: Mapping[str, HeadRun]) -> dict[str, Any]:
     """How many epochs each trained head had when its parameters were kept."""
-    said = {name: store.get(Address("head", head.name)) for name, head in heads.items()}
-    trained = {name: record for name, record in said.items() if record.attributes["head"]["head"].get("epochs")}
+    records = {name: store.get(Address("head", head.name)) for name, head in heads.items()}
+    trained = {name: record for name, record in records.items() if record.attributes["head"]["head"].get("epochs")}
     return {f"epochs of {name}": int(r.attributes["head"]["best_epoch"]) + 1 for name, r in trained.items()}
 
 
-def _with_measures(experiment: Experiment, scores: Scores, shown: Sequence[SubjectPrediction]) -> Scores:
+def _with_measures(experiment: Experiment, scores: Scores, predictions: Sequence[SubjectPrediction]) -> Scores:
     """Scores with all measures of the label space among their details, on the frames that are scored."""
-    known = [one.known & one.known.all(axis=1, keepdims=True) for one in shown]
+    known = [one.known & one.known.all(axis=1, keepdims=True) for one in predictions]
     if experiment.without:
-        kept = kept_classes(experiment.space, experiment.without)
-        known = [mask & np.isin(one.value, kept) for one, mask in zip(shown, known, strict=True)]
+        classes = counted_classes(experiment.space, experiment.without)
+        known = [mask & np.isin(one.value, classes) for one, mask in zip(predictions, known, strict=True)]
     output, label, value = (
-        np.concatenate(parts) for parts in zip(*((s.scores, s.label, s.value) for s in shown), strict=True)
+        np.concatenate(parts) for parts in zip(*((s.scores, s.label, s.value) for s in predictions), strict=True)
     )
     return replace(
         scores, details={**measures(experiment.space, output, label, value, np.concatenate(known)), **scores.details}
     )
 
 
-def _confusion(shown: ExperimentResult, classes: int) -> NDArray[np.float32]:
-    kept = kept_classes(shown.experiment.space, shown.experiment.without)
-    judged = [video.known & np.isin(video.value, kept) for video in shown.videos]
-    value = np.concatenate([video.value[rows] for video, rows in zip(shown.videos, judged, strict=True)])
-    label = np.concatenate([video.label[rows] for video, rows in zip(shown.videos, judged, strict=True)])
+def _confusion(result: ExperimentResult, classes: int) -> NDArray[np.float32]:
+    counted = counted_classes(result.experiment.space, result.experiment.without)
+    masks = [video.known & np.isin(video.value, counted) for video in result.videos]
+    value = np.concatenate([video.value[rows] for video, rows in zip(result.videos, masks, strict=True)])
+    label = np.concatenate([video.label[rows] for video, rows in zip(result.videos, masks, strict=True)])
     return confusion_matrix(label, value, classes).astype(np.float32)
 
 
 def result_recipe_fields(experiment: Experiment, protocol: Protocol, folds: Folds) -> dict[str, Any]:
     """What decides a result's numbers, beside predictions and labels."""
-    said: dict[str, Any] = {
+    fields: dict[str, Any] = {
         "judging": experiment.evaluation,
         "sweep": experiment.sweep,
         "protocol": protocol,
         "draws": _DRAWS,
     }
     # What was computed before experiments could require a face keeps its key.
-    said |= {"requires": experiment.requires} if experiment.requires else {}
-    return {**said, "folds": folds.count} if protocol == "honest" else said
+    fields |= {"requires": experiment.requires} if experiment.requires else {}
+    return {**fields, "folds": folds.count} if protocol == "honest" else fields
 
 
 def same(store: FeatureStore, artifact: Artifact) -> bool:
     """Whether the store holds an artifact already."""
-    held = store.find(artifact.address)
-    return held is not None and held.key == key_of(artifact.recipe)
+    stored = store.find(artifact.address)
+    return stored is not None and stored.key == key_of(artifact.recipe)

@@ -12,7 +12,7 @@ from affstore.models.heads.splits import Folds
 from affstore.store.contract.errors import AffstoreError
 from affstore.tasks.evaluation.experiment_scores import result_artifact, same
 from affstore.tasks.experiments import Experiment, ExperimentResult, Protocol
-from affstore.tasks.outcomes import Outcome, refused, shown_as
+from affstore.tasks.outcomes import Outcome, refused, run_name
 from affstore.tasks.specs import WorkerContext
 
 
@@ -30,7 +30,7 @@ class Scored:
 
 
 @task(
-    name="score", task_run_name=shown_as("score {experiment.name}"), cache_policy=NO_CACHE, persist_result=False,
+    name="score", task_run_name=run_name("score {experiment.name}"), cache_policy=NO_CACHE, persist_result=False,
 )  # fmt: skip
 def score_experiment(context: WorkerContext, experiment: Experiment, protocol: Protocol, folds: Folds) -> Scored:
     """Score an experiment under a protocol."""

@@ -39,12 +39,12 @@ def write_crops(
     except MediaError as error:
         return PartOutcome("failed", str(error))
     try:
-        said = _Reading(context, store, crop, source, pictures).write(draft)
+        complaint = _Reading(context, store, crop, source, pictures).write(draft)
     except SourceError as error:
         draft.put(quarantine_artifact(stage, name, crop.folder, pictures.signature, str(error)))
         return PartOutcome("quarantined", str(error))
     lift_quarantine(store, draft, stage, name=name)
-    return PartOutcome("done", " ".join(text for text in (said, crop.note) if text))
+    return PartOutcome("done", " ".join(text for text in (complaint, crop.note) if text))
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,14 +63,16 @@ class _Reading:
         Returns:
             What is wrong with the folder, or an empty text.
         """
-        held = self.store.find(self._address)
-        unchanged = held is not None and self._unchanged(held)
-        specs = [spec for spec in self.crop.extractors if not (unchanged and held and self._has(spec, held))]
-        if unchanged and held and not specs:
+        stored = self.store.find(self._address)
+        unchanged = stored is not None and self._unchanged(stored)
+        specs = [spec for spec in self.crop.extractors if not (unchanged and stored and self._has(spec, stored))]
+        if unchanged and stored and not specs:
             # Only its files' times or its place are others: numbers, key and descendants stay.
-            noted = {**held.attributes, **self._noted}
+            noted = {**stored.attributes, **self._noted}
             draft.put(
-                Artifact(held.address, held.recipe, self.store.read(held.address), noted, held.parents, held.made)
+                Artifact(
+                    stored.address, stored.recipe, self.store.read(stored.address), noted, stored.parents, stored.made
+                )
             )
             return ""
         self._embed(draft, specs)
@@ -91,19 +93,19 @@ class _Reading:
     def _recipe(self, digest: str) -> dict[str, Any]:
         return recipes.cropped_face(digest, self.source.key, self.crop.subject)
 
-    def _unchanged(self, held: Record) -> bool:
+    def _unchanged(self, stored: Record) -> bool:
         """Whether the folder's bytes are those that the stored face was read from."""
-        digest = str(held.recipe["crops"])
+        digest = str(stored.recipe["crops"])
         if (
-            held.key != key_of(self._recipe(digest))
-            or held.attributes.get("counts_from", 1) != self.pictures.counts_from
+            stored.key != key_of(self._recipe(digest))
+            or stored.attributes.get("counts_from", 1) != self.pictures.counts_from
         ):
             return False
-        return held.attributes["signature"] == self.pictures.signature or self.pictures.digest_alone() == digest
+        return stored.attributes["signature"] == self.pictures.signature or self.pictures.digest_alone() == digest
 
     def _has(self, spec: FaceExtractorSpec, face: Record) -> bool:
-        held = self.store.find(Address("visual", spec.name, face.address.video, face.address.subject))
-        return held is not None and held.key == key_of(recipes.feature(spec, face.key))
+        stored = self.store.find(Address("visual", spec.name, face.address.video, face.address.subject))
+        return stored is not None and stored.key == key_of(recipes.feature(spec, face.key))
 
     def _embed(self, draft: Draft, specs: Sequence[FaceExtractorSpec]) -> None:
         started = time.perf_counter()
@@ -111,9 +113,13 @@ class _Reading:
         embedded = embed_faces(self._faces(), networks)
         elapsed_s = round(time.perf_counter() - started, 3)
         face = self._face(elapsed_s)
-        held = self.store.find(face.address)
-        kept = held is not None and held.key == key_of(face.recipe) and self._noted.items() <= held.attributes.items()
-        record = held if held is not None and kept else draft.put(face)
+        stored = self.store.find(face.address)
+        unchanged = (
+            stored is not None
+            and stored.key == key_of(face.recipe)
+            and self._noted.items() <= stored.attributes.items()
+        )
+        record = stored if stored is not None and unchanged else draft.put(face)
         for spec in specs:
             arrays = embedded[spec.name].of((self.crop.subject,), len(self.pictures.present))
             draft.put(

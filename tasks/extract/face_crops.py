@@ -29,7 +29,7 @@ Crop = NDArray[np.uint8]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Wanted:
+class FaceFrames:
     """Frames of one subject, all of which show its face.
 
     Attributes:
@@ -57,21 +57,21 @@ def has_boxes(store: FeatureStore, face: Record) -> bool:
     return "box" in store.group(face.address)
 
 
-def crops_of_face(store: FeatureStore, wanted: Wanted, size_px: int) -> Iterator[Crop]:
+def crops_of_face(store: FeatureStore, frames: FaceFrames, size_px: int) -> Iterator[Crop]:
     """The crops of one subject, frame by frame."""
-    if not len(wanted.at):
+    if not len(frames.at):
         return
-    if has_boxes(store, wanted.face):
-        for _, _, crop in cut_out(store, [wanted], size_px):
+    if has_boxes(store, frames.face):
+        for _, _, crop in cut_out(store, [frames], size_px):
             yield crop
         return
-    pictures = Pictures.of(wanted, size_px)
+    pictures = Pictures.of(frames, size_px)
     for row in range(len(pictures)):
         report_frames(0)
         yield pictures[row]
 
 
-def cut_out(store: FeatureStore, subjects: Sequence[Wanted], size_px: int) -> Iterator[tuple[int, int, Crop]]:
+def cut_out(store: FeatureStore, subjects: Sequence[FaceFrames], size_px: int) -> Iterator[tuple[int, int, Crop]]:
     """The crops of one video's subjects, in one decode: which subject, which frame, and the crop."""
     if not subjects:
         return
@@ -83,7 +83,7 @@ def cut_out(store: FeatureStore, subjects: Sequence[Wanted], size_px: int) -> It
         yield int(face.who), face.frame, resized(face.picture, size_px)
 
 
-def _track(store: FeatureStore, one: Wanted) -> FaceTrack:
+def _track(store: FeatureStore, one: FaceFrames) -> FaceTrack:
     """A subject's face where it is wanted."""
     track = FaceTrack(**store.read(one.face.address))
     mask = np.zeros(len(track.present), bool)
@@ -118,14 +118,14 @@ class Pictures:
     size_px: int
 
     @classmethod
-    def of(cls, wanted: Wanted, size_px: int) -> Pictures:
+    def of(cls, frames: FaceFrames, size_px: int) -> Pictures:
         """Find the files of frames, by one look at the folder.
 
         Raises:
             MediaError: it is not what it was when it was taken in.
         """
-        face = wanted.face.address
-        folder = Path(wanted.face.attributes["location"])
+        face = frames.face.address
+        folder = Path(frames.face.attributes["location"])
         again = f"add it again with --crops {face.producer}=FOLDER"
         try:
             listing = Listing.of(folder)
@@ -134,9 +134,9 @@ class Pictures:
                 f"'{folder}' with the faces of '{join_subject(face.video, face.subject)}' cannot be read: "
                 f"{error.strerror}. Put it back, or {again} from where it is now."
             ) from error
-        if listing.signature != wanted.face.attributes["signature"]:
+        if listing.signature != frames.face.attributes["signature"]:
             raise MediaError(f"The files in '{folder}' are not those that were taken in. Restore them, or {again}.")
-        names = [_in_use(frame + 1, listing.pictures[frame + 1]) for frame in wanted.at.tolist()]
+        names = [_in_use(frame + 1, listing.pictures[frame + 1]) for frame in frames.at.tolist()]
         return cls(folder, np.array(names, np.str_), size_px)
 
     def __len__(self) -> int:

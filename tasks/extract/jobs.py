@@ -101,18 +101,18 @@ def jobs(
 
 def _job(source: Record, rows: Sequence[PlanRow], profile: Profile, crops: _Crops) -> VideoJob:
     """What a video lacks and can have; one whose clock is out of date must be taken in again first."""
-    due = [row.address for row in rows if row.due and row.asked]
+    due = [row.address for row in rows if row.due and row.requested]
     refused = {row.reason for row in rows if row.status == "quarantined"}
-    lacking = {row.reason for row in rows if row.status == "missing" and not row.asked}
+    lacking = {row.reason for row in rows if row.status == "missing" and not row.requested}
     if source.address in due:
         refused, due = {"It is decoded in another way today. Add it again."}, []
-    wanted = {address.producer for address in due}
+    producers = {address.producer for address in due}
     return VideoJob(
         video=source.address.video,
         location=source.attributes["location"],
         sha256=source.attributes["sha256"],
         find_faces=("face", profile.detector.name) in {(address.family, address.producer) for address in due},
-        extractors=tuple(spec for spec in profile.on_video if spec.name in wanted),
+        extractors=tuple(spec for spec in profile.on_video if spec.name in producers),
         frames=int(source.attributes["frames"]),
         refused=" ".join(sorted(refused)),
         crops=tuple(crops.jobs(due, profile)),

@@ -68,13 +68,13 @@ class VideoSize:
     @classmethod
     def of_record(cls, source: Record, faces: Mapping[str, int]) -> VideoSize:
         """A video that the store has, and what `faces_in` says of it."""
-        said = source.attributes
-        base, sound, frames = said["time_base"], said["sound"], int(said["frames"])
+        facts = source.attributes
+        base, sound, frames = facts["time_base"], facts["sound"], int(facts["frames"])
         return cls(
             source.address.video,
             frames,
-            int(said["width"]) * int(said["height"]),
-            said["end_pts"] * base[0] / base[1],
+            int(facts["width"]) * int(facts["height"]),
+            facts["end_pts"] * base[0] / base[1],
             int(sound["rate_hz"]) if sound else 0,
             max(frames, faces.get(source.address.video, 0)),
         )
@@ -82,10 +82,12 @@ class VideoSize:
     @classmethod
     def of_file(cls, video: str, path: Path) -> VideoSize | None:
         """A video that is still to be taken in, as far as its container says; None where it says nothing."""
-        said = announced(path)
-        if said is None:
+        header = announced(path)
+        if header is None:
             return None
-        return cls(video, said.frames, said.width_px * said.height_px, said.length_s, said.sound_hz, said.frames)
+        return cls(
+            video, header.frames, header.width_px * header.height_px, header.length_s, header.sound_hz, header.frames
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,22 +160,22 @@ class Parallelism:
     device: str = "cpu"
 
 
-def memory_need(profile: Profile, weights: Path, films: Iterable[VideoSize], hands: Parallelism) -> MemoryNeed:
+def memory_need(profile: Profile, weights: Path, videos: Iterable[VideoSize], parallelism: Parallelism) -> MemoryNeed:
     """What extracting these videos will need.
 
     Args:
         profile: the networks that are due, their weights resolved.
         weights: the weights folder.
-        films: the videos that are due; a face in every frame is counted, where it is not known better.
-        hands: who does the work.
+        videos: the videos that are due; a face in every frame is counted, where it is not known better.
+        parallelism: who does the work.
     """
-    longest = sorted(films, key=lambda film: (sum(_phase(profile, film)), film.video), reverse=True)
-    at_once, on_gpu = min(hands.at_once, len(longest)), hands.device != "cpu"
-    processes = max(1, min(hands.processes, at_once))
+    longest = sorted(videos, key=lambda video: (sum(_phase(profile, video)), video.video), reverse=True)
+    at_once, on_gpu = min(parallelism.at_once, len(longest)), parallelism.device != "cpu"
+    processes = max(1, min(parallelism.processes, at_once))
     files = [_file_bytes(weights, spec) for spec in profile.extractors]
-    of_faces = [pass_bytes(spec, Workload(hands.threads, hands.device)) for spec in profile.faces]
+    of_faces = [pass_bytes(spec, Workload(parallelism.threads, parallelism.device)) for spec in profile.faces]
     passes = processes * sum(each.host for each in of_faces)
-    phases = [_phase(profile, film) for film in longest[:at_once]]
+    phases = [_phase(profile, video) for video in longest[:at_once]]
     heard = sum(phase[0] for phase in phases)
     return MemoryNeed(
         programs=processes * _PROGRAMS,
@@ -205,34 +207,35 @@ def due_part(profile: Profile, producers: Iterable[str]) -> Profile:
     return replace(profile, extractors=tuple(spec for spec in profile.extractors if spec.name in due))
 
 
-def _phase(profile: Profile, film: VideoSize) -> tuple[int, int]:
+def _phase(profile: Profile, video: VideoSize) -> tuple[int, int]:
     """A pass over a video's sound, and what its rows, pictures and waveforms take; its sound comes after its faces."""
-    heard = max((pass_bytes(spec, Workload(sound_s=film.heard_s)).host for spec in profile.sounds), default=0)
-    return max((0, _seen(profile, film)), (heard, _sounding(profile, film)), key=sum)
+    heard = max((pass_bytes(spec, Workload(sound_s=video.heard_s)).host for spec in profile.sounds), default=0)
+    return max((0, _faces_bytes(profile, video)), (heard, _sound_bytes(profile, video)), key=sum)
 
 
-def _seen(profile: Profile, film: VideoSize) -> int:
+def _faces_bytes(profile: Profile, video: VideoSize) -> int:
     """Rows of all face networks as they come, those of one of them again on their frames and once more as written."""
     if not profile.faces:
         return 0
-    rows = [_FLOAT * film.faces * spec.row_width for spec in profile.faces]
-    pictures = film.pixels * (3 * (_PICTURES_AHEAD + _PICTURES_HELD) + 3 * _DECODED // 2)
-    return sum(rows) + 2 * max(rows) + film.faces * _NOTES_A_FACE * len(rows) + pictures + _DETECTOR
+    rows = [_FLOAT * video.faces * spec.row_width for spec in profile.faces]
+    pictures = video.pixels * (3 * (_PICTURES_AHEAD + _PICTURES_HELD) + 3 * _DECODED // 2)
+    return sum(rows) + 2 * max(rows) + video.faces * _NOTES_A_FACE * len(rows) + pictures + _DETECTOR
 
 
-def _sounding(profile: Profile, film: VideoSize) -> int:
+def _sound_bytes(profile: Profile, video: VideoSize) -> int:
     """Waveforms of all rates, and the vectors of one network, on their frames and once more as written."""
-    if not (profile.sounds and film.sound_hz):
+    if not (profile.sounds and video.sound_hz):
         return 0
     waves = {(spec.rate_hz, spec.resampler) for spec in profile.sounds}
     a_second = sum(
-        _FLOAT * hz if kind == "swresample" else 2 * _FLOAT * hz + _FLOAT * film.sound_hz for hz, kind in waves
+        _FLOAT * hz if kind == "swresample" else 2 * _FLOAT * hz + _FLOAT * video.sound_hz for hz, kind in waves
     )
-    longest_wave = _FLOAT * max(film.sound_hz, *(hz for hz, _ in waves))  # a waveform that grows is copied
+    longest_wave = _FLOAT * max(video.sound_hz, *(hz for hz, _ in waves))  # a waveform that grows is copied
     rows = max(
-        _FLOAT * spec.row_width * (2 * film.frames + round(film.length_s * spec.vectors_hz)) for spec in profile.sounds
+        _FLOAT * spec.row_width * (2 * video.frames + round(video.length_s * spec.vectors_hz))
+        for spec in profile.sounds
     )
-    return round(film.length_s * (a_second + longest_wave)) + rows
+    return round(video.length_s * (a_second + longest_wave)) + rows
 
 
 def _file_bytes(weights: Path, spec: ExtractorSpec) -> int:

@@ -31,7 +31,7 @@ from affstore.tasks.extract.features import run_facts, visual_artifact, weights_
 from affstore.tasks.extract.jobs import VideoJob
 from affstore.tasks.extract.networks import detector, face_network, sound_network
 from affstore.tasks.ingest.sources import facts_of, lift_quarantine, quarantine_artifact
-from affstore.tasks.outcomes import Outcome, PartOutcome, as_state, shown_as
+from affstore.tasks.outcomes import Outcome, PartOutcome, as_state, run_name
 from affstore.tasks.remarks import NO_SOUND
 from affstore.tasks.specs import Profile, WorkerContext
 
@@ -39,7 +39,7 @@ _NO_SOUND = np.empty(0, np.float32)
 
 
 @task(
-    name="extract", task_run_name=shown_as("extract {job.video}"), cache_policy=NO_CACHE, persist_result=False,
+    name="extract", task_run_name=run_name("extract {job.video}"), cache_policy=NO_CACHE, persist_result=False,
 )  # fmt: skip
 def extract_video(context: WorkerContext, job: VideoJob, profile: Profile) -> State[Any]:
     """See to it that a video's faces and embeddings are in the store."""
@@ -47,7 +47,7 @@ def extract_video(context: WorkerContext, job: VideoJob, profile: Profile) -> St
 
 
 @task(
-    name="extract", task_run_name=shown_as("extract: {videos} videos have all they should have"), cache_policy=NO_CACHE,
+    name="extract", task_run_name=run_name("extract: {videos} videos have all they should have"), cache_policy=NO_CACHE,
     persist_result=False,
 )  # fmt: skip
 def keep_videos(videos: int) -> State[Any]:
@@ -60,8 +60,8 @@ def extract(context: WorkerContext, job: VideoJob, profile: Profile) -> Outcome:
     parts = [PartOutcome("quarantined", job.refused)] if job.refused else []
     parts += [PartOutcome("failed", f"{job.lacking}.")] if job.lacking else []
     if not job.due:
-        said = " ".join(part.said for part in parts) or "all it should have is in the store"
-        return Outcome("extract", job.video, parts[0].status if parts else "cached", said)
+        text = " ".join(part.note for part in parts) or "all it should have is in the store"
+        return Outcome("extract", job.video, parts[0].status if parts else "cached", text)
     store = FeatureStore(context.store_url)
     draft = store.draft(context.code, context.run_id)
     source = store.get(Address("source", video=job.video))

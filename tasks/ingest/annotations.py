@@ -23,12 +23,12 @@ from affstore.store.engine.reading import find_source, read_clock, video_names
 from affstore.tasks import recipes
 from affstore.tasks.ingest.crop_assignment import two_meanings
 from affstore.tasks.ingest.sources import lift_quarantine, place_of, quarantine_artifact
-from affstore.tasks.outcomes import Outcome, as_state, shown_as
+from affstore.tasks.outcomes import Outcome, as_state, run_name
 from affstore.tasks.specs import WorkerContext
 
 
 @task(
-    name="annotate", task_run_name=shown_as("annotate {name}"), cache_policy=NO_CACHE, persist_result=False,
+    name="annotate", task_run_name=run_name("annotate {name}"), cache_policy=NO_CACHE, persist_result=False,
 )  # fmt: skip
 def annotate(context: WorkerContext, name: str, found: Sequence[LabelFile]) -> State[Any]:
     """See to it that annotation files are in the store as labels.
@@ -90,8 +90,8 @@ def _store_label(store: FeatureStore, draft: Draft, found: LabelFile, whose: tup
     address = Address("label", str(found.task), source.address.video, subject)
     sha256 = digest_file(found.path)
     recipe = recipes.label(found, sha256, source.key)
-    held = store.find(address)
-    if held is not None and held.key == key_of(recipe):
+    stored = store.find(address)
+    if stored is not None and stored.key == key_of(recipe):
         return
     draft.put(_label_artifact(address, recipe, found, (source, read_clock(store, source.address.video))))
     _take_back(store, draft, found, address)
@@ -101,16 +101,16 @@ def _store_label(store: FeatureStore, draft: Draft, found: LabelFile, whose: tup
 def _take_back(store: FeatureStore, draft: Draft, found: LabelFile, address: Address) -> None:
     """Remove the same file's labels from where they were put before the video that they are of was there."""
     old = Address("label", str(found.task), found.video, found.subject)
-    held = store.find(old) if old != address else None
-    if held is not None and held.attributes["location"] == place_of(found.path):
+    stored = store.find(old) if old != address else None
+    if stored is not None and stored.attributes["location"] == place_of(found.path):
         draft.remove(old)
 
 
 def _note_unusable(store: FeatureStore, draft: Draft, found: LabelFile, reason: str) -> None:
     """Quarantine an annotation file, unless that is what the store says already."""
     artifact = quarantine_artifact("annotate", found.path.name, found.path, digest_file(found.path), reason)
-    held = store.find(artifact.address)
-    if held is None or held.attributes["reason"] != reason:
+    stored = store.find(artifact.address)
+    if stored is None or stored.attributes["reason"] != reason:
         draft.put(artifact)
 
 

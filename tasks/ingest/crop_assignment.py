@@ -30,7 +30,7 @@ class CropAssignment:
 
     def kinds(self, video: str) -> set[str]:
         """The kinds of which a video has a folder."""
-        return {kind for kind, shown in self.folders if shown == video}
+        return {kind for kind, owner in self.folders if owner == video}
 
 
 def match_crops_to_videos(records: Iterable[Record], crops: Iterable[CropFolder]) -> CropAssignment:

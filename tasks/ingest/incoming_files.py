@@ -15,7 +15,7 @@ from affstore.store.contract.records import Address, Record
 from affstore.tasks import recipes
 from affstore.tasks.ingest.sources import place_of
 
-Verdict = Literal["new", "known", "alias", "moved", "taken", "refused", "unfit"]
+Verdict = Literal["new", "known", "alias", "moved", "name_conflict", "refused", "unfit"]
 _WRITING = ("new", "alias", "moved")
 
 
@@ -28,9 +28,9 @@ class IncomingFile:
         name: what it will be called.
         sha256: of its bytes.
         verdict: `new` bytes; `known` bytes under a known name; `alias`, known bytes under a new name; `moved`, known
-            but elsewhere on the disk; `taken`, a known name with other bytes; `refused` before, with the same name
-            and bytes; `unfit`, a name that no store can hold.
-        held_as: the name under which the store has these bytes.
+            but elsewhere on the disk; `name_conflict`, a known name with other bytes; `refused` before, with the same
+            name and bytes; `unfit`, a name that no store can hold.
+        stored_as: the name under which the store has these bytes.
         reason: why it cannot be taken in.
         lifts: what is in quarantine for this file, and leaves it once the file is taken in.
     """
@@ -39,7 +39,7 @@ class IncomingFile:
     name: str
     sha256: str
     verdict: Verdict = "new"
-    held_as: str = ""
+    stored_as: str = ""
     reason: str = ""
     lifts: tuple[Address, ...] = ()
 
@@ -54,11 +54,11 @@ class IngestOptions:
     """What is tried although the store knows better.
 
     Attributes:
-        replace_taken: a known name with other bytes is a new version of its video.
+        replace_existing: a known name with other bytes is a new version of its video.
         retry: what is in quarantine with the same name and bytes is tried again.
     """
 
-    replace_taken: bool = False
+    replace_existing: bool = False
     retry: bool = False
 
 
@@ -81,11 +81,11 @@ class IncomingFiles:
         """
         self._known = _Known(store, options)
         self._waiting = [self._known.marked(file) for file in files]
-        wanted: dict[str, set[str]] = defaultdict(set)
+        digests_by_name: dict[str, set[str]] = defaultdict(set)
         for incoming in self._waiting:
-            if self._known.judge(incoming).verdict not in ("refused", "unfit"):
-                wanted[incoming.name].add(incoming.sha256)
-        self._known.contested = {name for name, digests in wanted.items() if len(digests) > 1}
+            if self._known.with_verdict(incoming).verdict not in ("refused", "unfit"):
+                digests_by_name[incoming.name].add(incoming.sha256)
+        self._known.contested = {name for name, digests in digests_by_name.items() if len(digests) > 1}
 
     def next_round(self) -> list[IncomingFile]:
         """The files that can be decided now, none of which depends on what becomes of another; none at the end."""
@@ -93,8 +93,8 @@ class IncomingFiles:
         later: list[IncomingFile] = []
         busy: set[str] = set()
         for file in self._waiting:
-            incoming = self._known.judge(file)
-            touched = {file.name, file.sha256, incoming.held_as}
+            incoming = self._known.with_verdict(file)
+            touched = {file.name, file.sha256, incoming.stored_as}
             if busy & touched:
                 later.append(file)
                 continue
@@ -104,14 +104,14 @@ class IncomingFiles:
         self._waiting = later
         return now
 
-    def note(self, files_of_round: Iterable[IncomingFile], taken_in: Sequence[str]) -> None:
+    def note(self, files_of_round: Iterable[IncomingFile], ingested: Sequence[str]) -> None:
         """Let later rounds know what became of a round.
 
         Args:
             files_of_round: those that were decided on.
-            taken_in: `file` of those that are in the store now.
+            ingested: `file` of those that are in the store now.
         """
-        files = set(taken_in)
+        files = set(ingested)
         for incoming in files_of_round:
             self._known.note(incoming, incoming.file in files)
 
@@ -132,7 +132,7 @@ class _Known:
 
     def __init__(self, store: FeatureStore, options: IngestOptions) -> None:
         self.contested: set[str] = set()
-        self._tries = options
+        self._options = options
         self._by_sha: dict[str, Record] = {}
         self._video_of: dict[str, str] = {}
         self._holder: dict[str, tuple[str, str]] = {}
@@ -156,7 +156,7 @@ class _Known:
         """A file, with what is in quarantine for it."""
         return replace(incoming, lifts=tuple(self._quarantined.get(place_of(incoming.path), ())))
 
-    def judge(self, incoming: IncomingFile) -> IncomingFile:
+    def with_verdict(self, incoming: IncomingFile) -> IncomingFile:
         """The arrival with its verdict."""
         before = self._refused.get(_refusal_key(incoming))
         if before is not None:
@@ -167,19 +167,19 @@ class _Known:
         if holder == incoming.sha256:
             return self._known_here(incoming)
         if not holder:
-            held_as = self._video_of.get(incoming.sha256, "")
-            return replace(incoming, verdict="alias" if held_as else "new", held_as=held_as)
-        replaces = self._tries.replace_taken and incoming.name in self._stored - self.contested
+            stored_as = self._video_of.get(incoming.sha256, "")
+            return replace(incoming, verdict="alias" if stored_as else "new", stored_as=stored_as)
+        replaces = self._options.replace_existing and incoming.name in self._stored - self.contested
         if replaces and incoming.sha256 not in self._video_of:
             return replace(incoming, name=self._video_of[holder])
-        return replace(incoming, verdict="taken", reason=self._name_is_taken(incoming))
+        return replace(incoming, verdict="name_conflict", reason=self._name_conflict(incoming))
 
-    def note(self, incoming: IncomingFile, taken_in: bool) -> None:
+    def note(self, incoming: IncomingFile, ingested: bool) -> None:
         """Remember what became of a file."""
-        if not taken_in:
+        if not ingested:
             if incoming.verdict in ("new", "unfit"):
-                said = incoming.reason or "Another file of this call has the same bytes and could not be used."
-                self._refused[_refusal_key(incoming)] = said
+                reason = incoming.reason or "Another file of this call has the same bytes and could not be used."
+                self._refused[_refusal_key(incoming)] = reason
             return
         name = video_name(incoming.name)
         if incoming.verdict == "new":
@@ -199,23 +199,23 @@ class _Known:
 
     def _known_here(self, incoming: IncomingFile) -> IncomingFile:
         """Known bytes under a name that they have."""
-        held, video = self._by_sha.get(incoming.sha256), self._video_of[incoming.sha256]
-        incoming = replace(incoming, held_as=video)
-        if held is None:  # it was taken in a moment ago
+        stored, video = self._by_sha.get(incoming.sha256), self._video_of[incoming.sha256]
+        incoming = replace(incoming, stored_as=video)
+        if stored is None:  # it was taken in a moment ago
             return replace(incoming, verdict="known")
-        if held.key != key_of(recipes.source(incoming.sha256)) and incoming.name == video_name(video):
+        if stored.key != key_of(recipes.source(incoming.sha256)) and incoming.name == video_name(video):
             return replace(incoming, name=video)  # the same file, decoded in another way than today
-        return replace(incoming, verdict="known" if _still_there(held, incoming.path) else "moved")
+        return replace(incoming, verdict="known" if _still_there(stored, incoming.path) else "moved")
 
-    def _name_is_taken(self, incoming: IncomingFile) -> str:
+    def _name_conflict(self, incoming: IncomingFile) -> str:
         _, place = self._holder[incoming.name]
-        said = f"The name '{incoming.name}' of '{incoming.file}' is that of '{place}', which has other bytes. "
-        if self._tries.replace_taken and incoming.name in self.contested:
-            return said + (
+        conflict = f"The name '{incoming.name}' of '{incoming.file}' is that of '{place}', which has other bytes. "
+        if self._options.replace_existing and incoming.name in self.contested:
+            return conflict + (
                 "Several files of this call have that name, so nothing is replaced: give the one that is the new "
                 "version, or keep them all with --names folder."
             )
-        return said + (
+        return conflict + (
             "Rename the file, keep both with --names folder, or give --replace if it is a corrected version of the "
             "same video."
         )
@@ -225,7 +225,7 @@ def _refusal_key(incoming: IncomingFile) -> str:
     return key_of(recipes.quarantine("ingest", incoming.name, incoming.sha256))
 
 
-def _still_there(held: Record, path: Path) -> bool:
+def _still_there(stored: Record, path: Path) -> bool:
     """Whether the noted place still holds a file, or is the one given."""
-    location = held.attributes["location"]
+    location = stored.attributes["location"]
     return bool(location == place_of(path) or Path(location).is_file())

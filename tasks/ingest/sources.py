@@ -44,17 +44,17 @@ def source_artifact(name: str, path: Path, sha256: str, facts: VideoFacts, alias
 
 def facts_of(store: FeatureStore, source: Record) -> VideoFacts:
     """What `probe` said of a stored video, without decoding it again."""
-    said = source.attributes
+    attributes = source.attributes
     return VideoFacts(
         clock=read_clock(store, source.address.video),
-        width=said["width"],
-        height=said["height"],
-        rotation_deg=said["rotation_deg"],
-        sample_aspect=Fraction(*said["sample_aspect"]),
-        codec=said["codec"],
-        declared_frames=said["declared_frames"],
-        complaint=said["complaint"],
-        sound=_sound_facts(said["sound"]),
+        width=attributes["width"],
+        height=attributes["height"],
+        rotation_deg=attributes["rotation_deg"],
+        sample_aspect=Fraction(*attributes["sample_aspect"]),
+        codec=attributes["codec"],
+        declared_frames=attributes["declared_frames"],
+        complaint=attributes["complaint"],
+        sound=_sound_facts(attributes["sound"]),
     )
 
 
@@ -93,10 +93,10 @@ def _sound_attributes(sound: SoundFacts | None) -> dict[str, Any] | None:
     }
 
 
-def _sound_facts(said: Mapping[str, Any] | None) -> SoundFacts | None:
-    if said is None:
+def _sound_facts(attributes: Mapping[str, Any] | None) -> SoundFacts | None:
+    if attributes is None:
         return None
-    return SoundFacts(**{**said, "start_s": Fraction(*said["start_s"])})
+    return SoundFacts(**{**attributes, "start_s": Fraction(*attributes["start_s"])})
 
 
 def _pair(value: Fraction) -> list[int]:

@@ -16,12 +16,12 @@ from affstore.store.contract.names import check_name
 from affstore.store.contract.records import Address, Artifact
 from affstore.tasks.ingest.incoming_files import IncomingFile
 from affstore.tasks.ingest.sources import place_of, quarantine_artifact, source_artifact
-from affstore.tasks.outcomes import Outcome, as_state, shown_as
+from affstore.tasks.outcomes import Outcome, as_state, run_name
 from affstore.tasks.specs import WorkerContext
 
 
 @task(
-    name="ingest", task_run_name=shown_as("ingest {incoming.name}"), cache_policy=NO_CACHE, persist_result=False,
+    name="ingest", task_run_name=run_name("ingest {incoming.name}"), cache_policy=NO_CACHE, persist_result=False,
 )  # fmt: skip
 def ingest_video(context: WorkerContext, incoming: IncomingFile) -> State[Any]:
     """See to it that a video is in the store; say what became of it."""
@@ -38,7 +38,7 @@ def _decided(context: WorkerContext, incoming: IncomingFile) -> Outcome:
         return Outcome("ingest", incoming.name, "cached", "its bytes are in the store")
     if incoming.verdict == "refused":
         return Outcome("ingest", incoming.name, "quarantined", incoming.reason)
-    if incoming.verdict == "taken":
+    if incoming.verdict == "name_conflict":
         return Outcome("ingest", incoming.name, "failed", incoming.reason)
     if incoming.verdict == "unfit":
         return _quarantine(incoming, incoming.reason)
@@ -55,33 +55,33 @@ def _take_in(context: WorkerContext, incoming: IncomingFile) -> Outcome:
 
     check_name(incoming.name)
     facts = probe(incoming.path)
-    held = FeatureStore(context.store_url).find(Address("source", video=incoming.name))
-    same = held is not None and held.attributes["sha256"] == incoming.sha256
-    aliases = held.attributes["aliases"] if held is not None and same else ()
+    stored = FeatureStore(context.store_url).find(Address("source", video=incoming.name))
+    same = stored is not None and stored.attributes["sha256"] == incoming.sha256
+    aliases = stored.attributes["aliases"] if stored is not None and same else ()
     artifact = source_artifact(incoming.name, incoming.path, incoming.sha256, facts, aliases)
-    said = facts.complaint or f"{len(facts.clock)} frames"
-    return _write(context, incoming, artifact, Outcome("ingest", incoming.name, "done", said, len(facts.clock)))
+    text = facts.complaint or f"{len(facts.clock)} frames"
+    return _write(context, incoming, artifact, Outcome("ingest", incoming.name, "done", text, len(facts.clock)))
 
 
 def _note_alias(context: WorkerContext, incoming: IncomingFile) -> Outcome:
     """Write down another name or place of known bytes; nothing is decoded and nothing becomes stale."""
     store = FeatureStore(context.store_url)
-    address = Address("source", video=incoming.held_as)
-    held = store.get(address)
-    aliases = set(held.attributes["aliases"]) | ({incoming.name} if incoming.verdict == "alias" else set())
-    gone = not Path(held.attributes["location"]).is_file()
-    location = place_of(incoming.path) if gone else held.attributes["location"]
-    attributes = {**held.attributes, "location": location, "aliases": sorted(aliases)}
-    artifact = Artifact(address, held.recipe, store.read(address), attributes, held.parents, held.made)
-    said = f"the same bytes as '{incoming.held_as}'" if incoming.verdict == "alias" else "the file has moved"
-    return _write(context, incoming, artifact, Outcome("ingest", incoming.name, "cached", said))
+    address = Address("source", video=incoming.stored_as)
+    stored = store.get(address)
+    aliases = set(stored.attributes["aliases"]) | ({incoming.name} if incoming.verdict == "alias" else set())
+    gone = not Path(stored.attributes["location"]).is_file()
+    location = place_of(incoming.path) if gone else stored.attributes["location"]
+    attributes = {**stored.attributes, "location": location, "aliases": sorted(aliases)}
+    artifact = Artifact(address, stored.recipe, store.read(address), attributes, stored.parents, stored.made)
+    text = f"the same bytes as '{incoming.stored_as}'" if incoming.verdict == "alias" else "the file has moved"
+    return _write(context, incoming, artifact, Outcome("ingest", incoming.name, "cached", text))
 
 
 def _write(context: WorkerContext, incoming: IncomingFile, artifact: Artifact, outcome: Outcome) -> Outcome:
     store = FeatureStore(context.store_url)
     draft = store.draft(context.code, context.run_id)
-    held = store.find(artifact.address)
-    if held is not None and held.attributes["sha256"] != incoming.sha256:
+    stored = store.find(artifact.address)
+    if stored is not None and stored.attributes["sha256"] != incoming.sha256:
         # What was made of the old version would not fit the new one's frames; earlier snapshots keep it.
         for address in store.addresses(video=incoming.name):
             draft.remove(address)

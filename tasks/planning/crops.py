@@ -7,70 +7,74 @@ from affstore.store.contract.keys import changes, key_of
 from affstore.store.contract.records import Address, Record
 from affstore.tasks import recipes
 from affstore.tasks.ingest.crop_assignment import CropAssignment
-from affstore.tasks.plan_rows import Held, PlanRow, compared
+from affstore.tasks.plan_rows import PlanRow, StoredRecords, compared
 from affstore.tasks.specs import Profile
 
 
-def crop_rows(source: Record, held: Held, profile: Profile, given: CropAssignment) -> list[PlanRow]:
+def crop_rows(source: Record, stored: StoredRecords, profile: Profile, given: CropAssignment) -> list[PlanRow]:
     """The rows of one video's crop folders: those that are given, and those that the profile takes faces from."""
     rows: list[PlanRow] = []
     for kind in sorted(profile.crop_kinds | given.kinds(source.address.video)):
-        rows += _kind_rows(source, kind, held, profile, given)
+        rows += _kind_rows(source, kind, stored, profile, given)
     return rows
 
 
-def _kind_rows(source: Record, kind: str, held: Held, profile: Profile, given: CropAssignment) -> list[PlanRow]:
+def _kind_rows(
+    source: Record, kind: str, stored: StoredRecords, profile: Profile, given: CropAssignment
+) -> list[PlanRow]:
     video, frames = source.address.video, int(source.attributes["frames"])
     folders = given.of(kind, video)
-    subjects = sorted({*folders, *held.subjects(kind, video)})
+    subjects = sorted({*folders, *stored.subjects(kind, video)})
     if not subjects:
         reason = f"'{video}' has no folder of {kind} faces; give it with --crops {kind}=FOLDER"
         networks = profile.faces_from(kind)
-        return [PlanRow(Address("visual", n.name, video), "missing", reason, frames, asked=False) for n in networks]
+        return [PlanRow(Address("visual", n.name, video), "missing", reason, frames, requested=False) for n in networks]
     rows = []
     for subject in subjects:
         address = Address("face", kind, video, subject)
-        rows += _subject_rows(source, address, held, profile, folders.get(subject))
+        rows += _subject_rows(source, address, stored, profile, folders.get(subject))
     return rows
 
 
 def _subject_rows(
-    source: Record, address: Address, held: Held, profile: Profile, folder: CropFolder | None
+    source: Record, address: Address, stored: StoredRecords, profile: Profile, folder: CropFolder | None
 ) -> list[PlanRow]:
     """A subject's face, and every face network on it."""
     networks = profile.faces_from(address.producer)
     visual = {spec: Address("visual", spec.name, address.video, address.subject) for spec in networks}
-    refused = _refused(folder, held)
+    refused = _refused(folder, stored)
     if refused:
         return [PlanRow(at, "quarantined", refused) for at in (address, *visual.values())]
-    face, key = _face_row(source, address, held, folder)
+    face, key = _face_row(source, address, stored, folder)
     if key:
-        return [face, *(compared(at, held, recipes.feature(spec, key), source) for spec, at in visual.items())]
+        return [face, *(compared(at, stored, recipes.feature(spec, key), source) for spec, at in visual.items())]
     rows = [face]
     for at in visual.values():
-        stale = held.at(at) is not None
+        stale = stored.at(at) is not None
         reason = f"its {face.address} is {face.status}" if stale else "not computed yet"
         rows.append(PlanRow(at, "stale" if stale else "missing", reason, face.frames))
     return rows
 
 
-def _refused(folder: CropFolder | None, held: Held) -> str:
+def _refused(folder: CropFolder | None, stored: StoredRecords) -> str:
     """Why a folder is in quarantine, as it is now, or an empty text."""
     if folder is None:
         return ""
     recipe = recipes.quarantine(recipes.crop_stage(folder.kind), folder.name, folder.signature)
-    return held.refused.get(key_of(recipe), "")
+    return stored.refused.get(key_of(recipe), "")
 
 
-def _face_row(source: Record, address: Address, held: Held, folder: CropFolder | None) -> tuple[PlanRow, str]:
+def _face_row(
+    source: Record, address: Address, stored: StoredRecords, folder: CropFolder | None
+) -> tuple[PlanRow, str]:
     """The row of a face, and its key; without one while the folder's bytes are not known."""
-    record, frames = held.at(address), int(source.attributes["frames"])
+    record, frames = stored.at(address), int(source.attributes["frames"])
     if record is None:
         return PlanRow(address, "missing", f"to read: {folder.path}" if folder else "not computed yet", frames), ""
     source_key = key_of(recipes.source(source.attributes["sha256"]))
-    wanted = recipes.cropped_face(record.recipe["crops"], source_key, address.subject)
-    if record.key != key_of(wanted):
-        return PlanRow(address, "stale", "; ".join(changes(record.recipe, wanted)), frames), ""
+    recipe = recipes.cropped_face(record.recipe["crops"], source_key, address.subject)
+    if record.key != key_of(recipe):
+        return PlanRow(address, "stale", "; ".join(changes(record.recipe, recipe)), frames), ""
     if folder is not None and folder.signature != record.attributes["signature"]:
         return PlanRow(address, "stale", f"its folder was changed: {folder.path}", frames), ""
     if folder is not None and counts_from(folder.numbers, frames) != record.attributes.get("counts_from", 1):

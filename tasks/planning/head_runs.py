@@ -45,10 +45,10 @@ def _want_prediction(
 
 
 def _want(found: dict[str, PlanRow], store: FeatureStore, address: Address, recipe: Any, frames: int = 0) -> None:
-    held = store.find(address)
-    if held is None:
+    stored = store.find(address)
+    if stored is None:
         found[address.path] = PlanRow(address, "missing", "not computed yet", frames)
     elif found[address.path].due:
-        found[address.path] = replace(found[address.path], asked=True)
-    elif held.key != key_of(recipe):
-        found[address.path] = PlanRow(address, "stale", "; ".join(changes(held.recipe, recipe)), frames)
+        found[address.path] = replace(found[address.path], requested=True)
+    elif stored.key != key_of(recipe):
+        found[address.path] = PlanRow(address, "stale", "; ".join(changes(stored.recipe, recipe)), frames)

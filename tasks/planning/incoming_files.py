@@ -33,10 +33,10 @@ def arrival_rows(
         video, subject = split_subject(found.name, names)
         source = store.find(Address("source", video=names.get(video, video)))
         address = Address("label", str(found.task), names.get(video, video), subject)
-        held = store.find(address)
+        stored = store.find(address)
         key = source and key_of(recipes.label(found, digest_file(found.path), source.key))
-        if source is not None and (held is None or held.key != key) and not _unusable(store, found):
-            rows.append(PlanRow(address, "missing" if held is None else "stale", f"to read: {found.path}"))
+        if source is not None and (stored is None or stored.key != key) and not _unusable(store, found):
+            rows.append(PlanRow(address, "missing" if stored is None else "stale", f"to read: {found.path}"))
     return rows
 
 
@@ -48,29 +48,29 @@ def unmatched_crop_rows(given: CropAssignment, arriving: Iterable[IncomingFile])
         video, subject = split_subject(folder.name, names)
         comes = video in names
         address = Address("face", folder.kind, video, subject)
-        rows.append(PlanRow(address, "missing", f"to read: {folder.path}" if comes else reason, asked=comes))
+        rows.append(PlanRow(address, "missing", f"to read: {folder.path}" if comes else reason, requested=comes))
     return rows
 
 
 def extraction_rows(
-    profile: Profile, arriving: Iterable[IncomingFile], films: Mapping[str, VideoSize]
+    profile: Profile, arriving: Iterable[IncomingFile], sizes: Mapping[str, VideoSize]
 ) -> list[PlanRow]:
     """Rows for what a run would extract from videos that it takes in, as far as their containers say.
 
     Args:
         profile: what is wanted of every video.
         arriving: the files of the run.
-        films: by name, what their containers say.
+        sizes: by name, what their containers say.
     """
     rows = []
     for incoming in arriving:
         if incoming.verdict != "new":
             continue
-        film = films.get(incoming.name)
-        frames = film.frames if film else 0
+        size = sizes.get(incoming.name)
+        frames = size.frames if size else 0
         addresses = [Address("face", profile.detector.name, incoming.name)] if profile.finds_faces else []
         addresses += [Address("visual", spec.name, incoming.name) for spec in profile.faces_from(profile.detector.name)]
-        if film is None or film.sound_hz:
+        if size is None or size.sound_hz:
             addresses += [Address("audio", spec.name, incoming.name) for spec in profile.sounds]
         rows += [PlanRow(address, "missing", "once the video is taken in", frames) for address in addresses]
     return rows
@@ -78,8 +78,8 @@ def extraction_rows(
 
 def named_videos(arriving: Iterable[IncomingFile], given: CropAssignment) -> set[str]:
     """The videos that the files and crop folders of a run are of, as far as they are in the store or come into it."""
-    kept = (incoming for incoming in arriving if incoming.verdict in ("new", "known", "alias", "moved"))
-    return {incoming.held_as or incoming.name for incoming in kept} | {video for _, video in given.folders}
+    usable = (incoming for incoming in arriving if incoming.verdict in ("new", "known", "alias", "moved"))
+    return {incoming.stored_as or incoming.name for incoming in usable} | {video for _, video in given.folders}
 
 
 def _unusable(store: FeatureStore, found: LabelFile) -> bool:

@@ -11,7 +11,7 @@ from affstore.store.contract.keys import canonical, key_of
 from affstore.store.contract.records import Address, Parent, Record
 from affstore.tasks import recipes
 from affstore.tasks.ingest.crop_assignment import CropAssignment
-from affstore.tasks.plan_rows import Held, PlanRow, compared
+from affstore.tasks.plan_rows import PlanRow, StoredRecords, compared
 from affstore.tasks.planning.crops import crop_rows
 from affstore.tasks.specs import Profile
 
@@ -29,14 +29,14 @@ def plan(records: Sequence[Record], profile: Profile, given: CropAssignment | No
         profile: what is wanted of every video.
         given: crop folders that the run brings; those that the store knows and are not given are taken as unchanged.
     """
-    held = Held(records)
+    stored = StoredRecords(records)
     rows: dict[str, PlanRow] = {}
     for source in records:
         if source.address.family == "source":
-            rows |= {row.address.path: row for row in _video_rows(source, held, profile, given or CropAssignment())}
+            rows |= {row.address.path: row for row in _video_rows(source, stored, profile, given or CropAssignment())}
     for record in sorted(records, key=lambda record: (_ORDER.index(record.address.family), record.address)):
         if record.address.path not in rows:
-            rows[record.address.path] = _by_parents(record, rows, held)
+            rows[record.address.path] = _by_parents(record, rows, stored)
     return costed(rows.values(), records)
 
 
@@ -53,7 +53,7 @@ def seconds_of(rows: Iterable[PlanRow]) -> float | None:
     """
     pictures: dict[str, float] = {}
     others = 0.0
-    known = [row for row in rows if row.due and row.asked and row.cost_s is not None]
+    known = [row for row in rows if row.due and row.requested and row.cost_s is not None]
     for row in known:
         if row.address.family in ("face", "visual"):
             pictures[row.address.video] = max(pictures.get(row.address.video, 0.0), row.cost_s or 0.0)
@@ -62,59 +62,59 @@ def seconds_of(rows: Iterable[PlanRow]) -> float | None:
     return sum(pictures.values()) + others if known else None
 
 
-def _video_rows(source: Record, held: Held, profile: Profile, given: CropAssignment) -> list[PlanRow]:
+def _video_rows(source: Record, stored: StoredRecords, profile: Profile, given: CropAssignment) -> list[PlanRow]:
     """The rows of one video: its source, its faces, and every extractor of the profile."""
-    wanted = recipes.source(source.attributes["sha256"])
-    rows = [compared(source.address, held, wanted, source)]
+    recipe = recipes.source(source.attributes["sha256"])
+    rows = [compared(source.address, stored, recipe, source)]
     if profile.finds_faces:
         # One without a name while the detector has not looked yet.
-        for subject in held.subjects(profile.detector.name, source.address.video) or [""]:
-            rows += _subject_rows(source, subject, held, profile)
-    rows += crop_rows(source, held, profile, given)
+        for subject in stored.subjects(profile.detector.name, source.address.video) or [""]:
+            rows += _subject_rows(source, subject, stored, profile)
+    rows += crop_rows(source, stored, profile, given)
     for spec in profile.sounds:
         address = Address("audio", spec.name, source.address.video)
-        rows.append(_row(address, held, recipes.feature(spec, key_of(wanted)), source))
+        rows.append(_row(address, stored, recipes.feature(spec, key_of(recipe)), source))
     return rows
 
 
-def _subject_rows(source: Record, subject: str, held: Held, profile: Profile) -> list[PlanRow]:
+def _subject_rows(source: Record, subject: str, stored: StoredRecords, profile: Profile) -> list[PlanRow]:
     """One subject's face, and every face network on it."""
     source_key = key_of(recipes.source(source.attributes["sha256"]))
     video = source.address.video
     recipe = recipes.face(profile.detector, profile.tracking, source_key, subject)
-    face = _row(Address("face", profile.detector.name, video, subject), held, recipe, source)
+    face = _row(Address("face", profile.detector.name, video, subject), stored, recipe, source)
     rows = [face]
     for spec in profile.faces_from(profile.detector.name):
         address = Address("visual", spec.name, video, subject)
-        row = _row(address, held, recipes.feature(spec, key_of(recipe)), source)
-        if row.status == "stale" and face.due and held.by_path[address.path].recipe["extractor"] == canonical(spec):
+        row = _row(address, stored, recipes.feature(spec, key_of(recipe)), source)
+        if row.status == "stale" and face.due and stored.by_path[address.path].recipe["extractor"] == canonical(spec):
             row = PlanRow(address, "stale", f"its {face.address} is {face.status}", row.frames)
         rows.append(row)
     return rows
 
 
-def _row(address: Address, held: Held, recipe: Any, source: Record) -> PlanRow:
+def _row(address: Address, stored: StoredRecords, recipe: Any, source: Record) -> PlanRow:
     """The row of what is made of a video's own pictures or sound."""
     stage = "sound" if address.family == "audio" else "pictures"
-    refused = held.refused.get(key_of(recipes.quarantine(stage, source.address.video, source.attributes["sha256"])))
-    return PlanRow(address, "quarantined", refused) if refused else compared(address, held, recipe, source)
+    refused = stored.refused.get(key_of(recipes.quarantine(stage, source.address.video, source.attributes["sha256"])))
+    return PlanRow(address, "quarantined", refused) if refused else compared(address, stored, recipe, source)
 
 
-def _by_parents(record: Record, rows: dict[str, PlanRow], held: Held) -> PlanRow:
+def _by_parents(record: Record, rows: dict[str, PlanRow], stored: StoredRecords) -> PlanRow:
     """The row of an artifact whose recipe nobody states here: it is as fresh as what it came from."""
     if record.address.family == "quarantine":
         return PlanRow(record.address, "quarantined", str(record.attributes["reason"]))
     frames = int(record.attributes.get("frames", 0))
     for parent in record.parents:
-        reason = _parent_fault(parent, rows, held)
+        reason = _parent_fault(parent, rows, stored)
         if reason:
-            return PlanRow(record.address, "stale", f"its {parent.path} {reason}", frames, asked=False)
+            return PlanRow(record.address, "stale", f"its {parent.path} {reason}", frames, requested=False)
     return PlanRow(record.address, "fresh")
 
 
-def _parent_fault(parent: Parent, rows: dict[str, PlanRow], held: Held) -> str | None:
+def _parent_fault(parent: Parent, rows: dict[str, PlanRow], stored: StoredRecords) -> str | None:
     """What happened to something an artifact was computed from, or None."""
-    now, row = held.by_path.get(parent.path), rows.get(parent.path)
+    now, row = stored.by_path.get(parent.path), rows.get(parent.path)
     if now is None:
         return "is gone"
     if row is not None and row.due:
@@ -124,12 +124,12 @@ def _parent_fault(parent: Parent, rows: dict[str, PlanRow], held: Held) -> str |
 
 def _seconds_per_frame(records: Iterable[Record]) -> dict[tuple[str, str], float]:
     """How long a frame took each producer on this store, by the median video."""
-    seen: dict[tuple[str, str], list[float]] = {}
+    rates: dict[tuple[str, str], list[float]] = {}
     for record in records:
         elapsed, frames = record.made.get("elapsed_s"), record.attributes.get("frames")
         if elapsed is not None and frames:
-            seen.setdefault((record.address.family, record.address.producer), []).append(elapsed / frames)
-    return {producer: median(values) for producer, values in seen.items()}
+            rates.setdefault((record.address.family, record.address.producer), []).append(elapsed / frames)
+    return {producer: median(values) for producer, values in rates.items()}
 
 
 def _costed(row: PlanRow, speeds: dict[tuple[str, str], float]) -> PlanRow:

@@ -24,13 +24,13 @@ from affstore.store.engine.reading import find_source, video_names
 from affstore.tasks import recipes
 from affstore.tasks.evaluation.experiment_scores import same
 from affstore.tasks.experiments import Experiment
-from affstore.tasks.outcomes import Outcome, as_state, refused, shown_as
+from affstore.tasks.outcomes import Outcome, as_state, refused, run_name
 from affstore.tasks.specs import HeadRun, WorkerContext
 from affstore.tasks.training.examples import face_of, subject_of, subjects_of
 
 
 @task(
-    name="predict", task_run_name=shown_as("predict {experiment.name}"), cache_policy=NO_CACHE, persist_result=False,
+    name="predict", task_run_name=run_name("predict {experiment.name}"), cache_policy=NO_CACHE, persist_result=False,
 )  # fmt: skip
 def predict_experiment(context: WorkerContext, experiment: Experiment, tuned: TunedParameters) -> State[Any]:
     """See to it that an experiment's predictions for every video are in the store."""
@@ -48,7 +48,7 @@ def predict_experiment(context: WorkerContext, experiment: Experiment, tuned: Tu
 
 
 @task(
-    name="publish", task_run_name=shown_as("publish {experiment.name}"), cache_policy=NO_CACHE, persist_result=False,
+    name="publish", task_run_name=run_name("publish {experiment.name}"), cache_policy=NO_CACHE, persist_result=False,
 )  # fmt: skip
 def publish_experiment(  # noqa: PLR0913 - whose predictions, of which snapshot, and where to
     context: WorkerContext, at: str, experiment: Experiment, tuned: TunedParameters, folder: Path, sample: Path | None
@@ -149,15 +149,15 @@ def _prediction(
 ) -> Artifact:
     arrays = {name: store.read(record.address, ["raw", "present"]) for name, record in records.items()}
     outputs = {name: arrays[name]["raw"] for name in heads_of(experiment.method)}
-    asked = experiment.evaluation.as_for_the_challenge()
+    evaluation = experiment.evaluation.as_for_the_challenge()
     sees = [arrays[head.name]["present"] for head in experiment.heads if head.faces]
     present = np.logical_and.reduce(sees or [array["present"] for array in arrays.values()])
-    smoothed, decision = predict_labels(asked, tuned, outputs, present)
-    raw, _ = predict_labels(asked, TunedParameters(tuned.method, 0, tuned.thresholds), outputs, present)
+    smoothed, decision = predict_labels(evaluation, tuned, outputs, present)
+    raw, _ = predict_labels(evaluation, TunedParameters(tuned.method, 0, tuned.thresholds), outputs, present)
     return Artifact(
         address,
         recipes.prediction(
-            {"judging": asked, "chosen": tuned.as_dict()}, experiment.producer, [r.key for r in records.values()]
+            {"judging": evaluation, "chosen": tuned.as_dict()}, experiment.producer, [r.key for r in records.values()]
         ),
         {"raw": raw, "smoothed": smoothed, "prediction": decision, "present": present},
         {"frames": len(raw), "task": experiment.task, "labels": list(experiment.space.names)},
@@ -188,8 +188,8 @@ def _listed(
 ) -> NDArray[Any] | None:
     """An experiment's decisions for a listed person; None for one whose face was never found."""
     meant = Address("prediction", experiment.producer, find_source(store, video).address.video, subject)
-    shown = subject_of(store, _foremost(experiment), meant, named)
-    record = store.find(Address("prediction", experiment.producer, meant.video, shown)) if shown else None
+    present = subject_of(store, _foremost(experiment), meant, named)
+    record = store.find(Address("prediction", experiment.producer, meant.video, present)) if present else None
     return store.read(record.address, ["prediction"])["prediction"] if record else None
 
 

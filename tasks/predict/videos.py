@@ -18,7 +18,7 @@ from affstore.store.contract.keys import key_of
 from affstore.store.contract.records import Address, Artifact, Record, least_trusted
 from affstore.store.engine.draft import Draft
 from affstore.tasks import recipes
-from affstore.tasks.outcomes import Outcome, as_state, refused, shown_as
+from affstore.tasks.outcomes import Outcome, as_state, refused, run_name
 from affstore.tasks.specs import HeadRun, WorkerContext
 from affstore.tasks.training.examples import features_of, held_out, subjects_of
 from affstore.tasks.training.head_job import HeadJob
@@ -26,7 +26,7 @@ from affstore.tasks.training.train import fitted
 
 
 @task(
-    name="predict", task_run_name=shown_as("predict {video}"), cache_policy=NO_CACHE, persist_result=False,
+    name="predict", task_run_name=run_name("predict {video}"), cache_policy=NO_CACHE, persist_result=False,
 )  # fmt: skip
 def predict_video(context: WorkerContext, video: str, experiments: Sequence[HeadRun]) -> State[Any]:
     """See to it that every experiment's predictions for a video are in the store."""
@@ -39,7 +39,7 @@ def store_predictions(context: WorkerContext, video: str, experiments: Sequence[
     draft = store.draft(context.code, context.run_id)
     try:
         for experiment in experiments:
-            if experiment.division.folds and not _judged_by(store, experiment, video):
+            if experiment.division.folds and not _is_held_out_of(store, experiment, video):
                 continue
             for subject in subjects_of(store, video, experiment):
                 address = Address("prediction", experiment.name, video, subject)
@@ -52,7 +52,7 @@ def store_predictions(context: WorkerContext, video: str, experiments: Sequence[
     return Outcome("predict", video, "done", f"{len(draft.records)} predictions", frames, draft)
 
 
-def _judged_by(store: FeatureStore, fold: HeadRun, video: str) -> bool:
+def _is_held_out_of(store: FeatureStore, fold: HeadRun, video: str) -> bool:
     """Whether a fold's head judges a video: it is labelled for training, and the head was not fitted on it."""
     labels = [r for r in store.records("label", video=video) if r.address.producer == fold.task]
     trains = any(label.attributes["split"] in fold.division.train for label in labels)
@@ -66,8 +66,8 @@ def _store_prediction(work: HeadJob, draft: Draft, address: Address) -> None:
     if features is None or head is None:
         return
     recipe = prediction_recipe(experiment, head, features)
-    held = store.find(address)
-    if held is None or held.key != key_of(recipe):
+    stored = store.find(address)
+    if stored is None or stored.key != key_of(recipe):
         draft.put(_prediction(work, address, recipe, (head, *features)))
 
 

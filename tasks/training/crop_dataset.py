@@ -19,7 +19,15 @@ from affstore.models.extractor_specs import FaceExtractorSpec
 from affstore.models.weights.folder import WeightsFolder
 from affstore.store.contract.errors import StoreUnavailableError
 from affstore.store.contract.records import Record
-from affstore.tasks.extract.face_crops import Crop, Pictures, Wanted, crops_of_face, cut_out, face_of_feature, has_boxes
+from affstore.tasks.extract.face_crops import (
+    Crop,
+    FaceFrames,
+    Pictures,
+    crops_of_face,
+    cut_out,
+    face_of_feature,
+    has_boxes,
+)
 from affstore.tasks.training.examples import LabelledSubject
 
 if TYPE_CHECKING:
@@ -103,16 +111,16 @@ def store_crops(
         SpecError: a subject's first feature is not a face network's.
         StoreUnavailableError: there is no room under `scratch`.
     """
-    wanted, labels = [], [np.empty((0, 1), np.int8)]
+    faces, labels = [], [np.empty((0, 1), np.int8)]
     for subject in subjects:
         face, present = face_of_feature(store, subject.features[0])
         label = store.read(subject.label.address)
         at = np.flatnonzero(present & label["known"].all(axis=1))
-        wanted.append(Wanted(face, at))
+        faces.append(FaceFrames(face, at))
         labels.append(label["value"][at])
     with ThreadPoolExecutor(_READERS, "crops") as readers:
-        frames = np.concatenate([np.empty(0, np.int64), *(one.at for one in wanted)])
-        sources = _sources(store, wanted, extractor.size_px, scratch)
+        frames = np.concatenate([np.empty(0, np.int64), *(one.at for one in faces)])
+        sources = _sources(store, faces, extractor.size_px, scratch)
         yield StoreCrops(np.concatenate(labels), frames, sources, extractor, weights, readers)
 
 
@@ -134,23 +142,23 @@ def crops_of(
         SpecError: the feature is not a face network's.
     """
     face, present = face_of_feature(store, feature)
-    wanted = Wanted(face, np.flatnonzero(present))
-    return wanted.at, _batches(crops_of_face(store, wanted, extractor.size_px), extractor.size_px)
+    frames = FaceFrames(face, np.flatnonzero(present))
+    return frames.at, _batches(crops_of_face(store, frames, extractor.size_px), extractor.size_px)
 
 
 def _sources(
-    store: FeatureStore, wanted: Sequence[Wanted], size_px: int, scratch: Path
+    store: FeatureStore, faces: Sequence[FaceFrames], size_px: int, scratch: Path
 ) -> list[Pictures | NDArray[np.uint8]]:
     """Where the crops of each subject are, row by row: in its folder, or in a part of one file under `scratch`."""
-    in_videos = [i for i, one in enumerate(wanted) if has_boxes(store, one.face)]
-    counts = [len(wanted[i].at) for i in in_videos]
-    held = _memory_mapped((sum(counts), size_px, size_px, 3), scratch)
-    parts = {i: held[end - count : end] for i, count, end in zip(in_videos, counts, np.cumsum(counts), strict=True)}
-    for video in dict.fromkeys(wanted[i].face.address.video for i in in_videos):
-        mine = [i for i in in_videos if wanted[i].face.address.video == video and len(wanted[i].at)]
-        for who, frame, crop in cut_out(store, [wanted[i] for i in mine], size_px):
-            parts[mine[who]][np.searchsorted(wanted[mine[who]].at, frame)] = crop
-    return [parts[i] if i in parts else Pictures.of(one, size_px) for i, one in enumerate(wanted)]
+    in_videos = [i for i, one in enumerate(faces) if has_boxes(store, one.face)]
+    counts = [len(faces[i].at) for i in in_videos]
+    crops = _memory_mapped((sum(counts), size_px, size_px, 3), scratch)
+    parts = {i: crops[end - count : end] for i, count, end in zip(in_videos, counts, np.cumsum(counts), strict=True)}
+    for video in dict.fromkeys(faces[i].face.address.video for i in in_videos):
+        mine = [i for i in in_videos if faces[i].face.address.video == video and len(faces[i].at)]
+        for who, frame, crop in cut_out(store, [faces[i] for i in mine], size_px):
+            parts[mine[who]][np.searchsorted(faces[mine[who]].at, frame)] = crop
+    return [parts[i] if i in parts else Pictures.of(one, size_px) for i, one in enumerate(faces)]
 
 
 def _memory_mapped(shape: tuple[int, ...], scratch: Path) -> NDArray[np.uint8]:

@@ -113,7 +113,7 @@ def features_of(store: FeatureStore, video: str, subject: str, experiment: HeadR
         face = face_of(store, Address("face", producer, video, subject), people) if producer else None
         family, at = ("visual", face) if producer else ("audio", "")
         record = None if at is None else store.find(Address(family, part.extractor, video, at))
-        if record is None or not experiment.made_by(part, record.recipe):
+        if record is None or not experiment.is_network_of(part, record.recipe):
             return None
         found.append(record)
     return tuple(found)

@@ -46,7 +46,7 @@ class StoreFrames:
     def __init__(
         self,
         store: FeatureStore,
-        seen: Sequence[LabelledSubject],
+        subjects: Sequence[LabelledSubject],
         inputs: Sequence[Input],
         block_frames: int = _BLOCK_FRAMES,
     ) -> None:
@@ -54,18 +54,18 @@ class StoreFrames:
 
         Args:
             store: an open store; it is read at its snapshot, whatever is committed meanwhile.
-            seen: the labelled subjects with the records of their inputs.
+            subjects: the labelled subjects with the records of their inputs.
             inputs: which array of each is meant.
             block_frames: frames of a video that are read at once.
 
         Raises:
             SpecError: an extractor does not give the array that is asked for.
         """
-        self._reader = InputReader(store, [one.features for one in seen], inputs)
-        self._names = [name_of(one) for one in seen]
+        self._reader = InputReader(store, [one.features for one in subjects], inputs)
+        self._names = [name_of(one) for one in subjects]
         self._blocks: list[_Block] = []
         values: list[NDArray[Any]] = []
-        for subject, one in enumerate(seen):
+        for subject, one in enumerate(subjects):
             label = store.read(one.label.address)
             usable = np.logical_and.reduce(np.hstack([self._reader.present(subject), label["known"]]), axis=1)
             values.append(label["value"][usable])

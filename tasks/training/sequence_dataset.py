@@ -65,25 +65,25 @@ class StoreSequences:
         widths: numbers a frame of each stream.
     """
 
-    def __init__(self, store: FeatureStore, seen: Sequence[LabelledSubject], inputs: Sequence[Input]) -> None:
+    def __init__(self, store: FeatureStore, subjects: Sequence[LabelledSubject], inputs: Sequence[Input]) -> None:
         """Open the videos.
 
         Args:
             store: an open store; it is read at its snapshot, whatever is committed meanwhile.
-            seen: the labelled subjects with the records of their inputs.
+            subjects: the labelled subjects with the records of their inputs.
             inputs: which array of each is a stream.
 
         Raises:
             SpecError: an extractor does not give the array that is asked for.
         """
-        self._store, self._seen = store, tuple(seen)
-        self._reader = InputReader(store, [one.features for one in seen], inputs)
-        self.names: Sequence[str] = tuple(name_of(one) for one in seen)
+        self._store, self._subjects = store, tuple(subjects)
+        self._reader = InputReader(store, [one.features for one in subjects], inputs)
+        self.names: Sequence[str] = tuple(name_of(one) for one in subjects)
         self.widths = self._reader.widths
 
     def labels(self, video: int) -> Labels:
         """See `Sequences.labels`."""
-        arrays = self._store.read(self._seen[video].label.address)
+        arrays = self._store.read(self._subjects[video].label.address)
         return Labels(arrays["value"], np.logical_and.reduce(arrays["known"], axis=1))
 
     def read(self, pieces: Sequence[Piece]) -> list[Streams]:
@@ -111,9 +111,9 @@ def streams_of(store: FeatureStore, features: Sequence[Record], inputs: Sequence
     return Streams(values, present)
 
 
-def name_of(seen: LabelledSubject) -> str:
+def name_of(subject: LabelledSubject) -> str:
     """How Aff-Wild2 writes the name of a labelled subject."""
-    return join_subject(seen.label.address.video, seen.label.address.subject)
+    return join_subject(subject.label.address.video, subject.label.address.subject)
 
 
 def _width(reader: RowReader, part: Input) -> int:

@@ -23,14 +23,14 @@ from affstore.store.contract.keys import key_of, plain
 from affstore.store.contract.labels import SpaceKind
 from affstore.store.contract.records import Address, Artifact, Record, least_trusted
 from affstore.tasks import recipes
-from affstore.tasks.outcomes import Outcome, as_state, refused, shown_as
+from affstore.tasks.outcomes import Outcome, as_state, refused, run_name
 from affstore.tasks.specs import HeadRun, WorkerContext
 from affstore.tasks.training.examples import LabelledSubject, SplitName, labelled
 from affstore.tasks.training.head_job import HeadJob
 
 
 @task(
-    name="train", task_run_name=shown_as("train {experiment.name}"), cache_policy=NO_CACHE, persist_result=False,
+    name="train", task_run_name=run_name("train {experiment.name}"), cache_policy=NO_CACHE, persist_result=False,
 )  # fmt: skip
 def train_head(context: WorkerContext, experiment: HeadRun) -> State[Any]:
     """See to it that an experiment's head is fitted on today's embeddings and labels."""
@@ -41,34 +41,34 @@ def train(context: WorkerContext, experiment: HeadRun) -> Outcome:
     """The body of `train_head`, for those without Prefect."""
     store = FeatureStore(context.store_url)
     try:
-        seen = _seen(store, experiment)
-        recipe = _recipe(experiment, seen)
+        subjects = _subjects(store, experiment)
+        recipe = _recipe(experiment, subjects)
         address = Address("head", experiment.name)
-        held = store.find(address)
-        if held is not None and held.key == key_of(recipe):
+        stored = store.find(address)
+        if stored is not None and stored.key == key_of(recipe):
             return Outcome("train", experiment.name, "cached", "its head is in the store")
-        artifact = _fit(HeadJob(store, context, experiment, key_of(recipe)), seen, recipe)
+        artifact = _fit(HeadJob(store, context, experiment, key_of(recipe)), subjects, recipe)
     except AffstoreError as error:
         return refused("train", experiment.name, error)
     draft = store.draft(context.code, context.run_id)
     draft.put(artifact)
     scores = artifact.attributes["scores"]
-    said = f"{scores['headline']} {scores['value']:.3f} frame by frame" if scores else "nothing to choose its epoch on"
-    return Outcome("train", experiment.name, "done", said, draft=draft)
+    text = f"{scores['headline']} {scores['value']:.3f} frame by frame" if scores else "nothing to choose its epoch on"
+    return Outcome("train", experiment.name, "done", text, draft=draft)
 
 
 def head_recipe(store: FeatureStore, experiment: HeadRun) -> dict[str, Any]:
     """What an experiment's head would depend on if it were fitted now."""
-    return _recipe(experiment, _seen(store, experiment))
+    return _recipe(experiment, _subjects(store, experiment))
 
 
-def _seen(store: FeatureStore, experiment: HeadRun) -> dict[SplitName, list[LabelledSubject]]:
+def _subjects(store: FeatureStore, experiment: HeadRun) -> dict[SplitName, list[LabelledSubject]]:
     """The subjects that fit a head, and those that choose its epoch; no video is among both."""
-    seen: dict[SplitName, list[LabelledSubject]] = {
+    found: dict[SplitName, list[LabelledSubject]] = {
         part: labelled(store, experiment, part) for part in get_args(SplitName)
     }
-    check_leak({part: [_bytes_of(store, subject.label) for subject in subjects] for part, subjects in seen.items()})
-    return seen
+    check_leak({part: [_bytes_of(store, subject.label) for subject in members] for part, members in found.items()})
+    return found
 
 
 def _bytes_of(store: FeatureStore, label: Record) -> tuple[str, str]:
@@ -77,36 +77,36 @@ def _bytes_of(store: FeatureStore, label: Record) -> tuple[str, str]:
     return video, str(store.get(Address("source", video=video)).attributes["sha256"])
 
 
-def _recipe(experiment: HeadRun, seen: Mapping[SplitName, list[LabelledSubject]]) -> dict[str, Any]:
-    return recipes.head(fit_of(experiment), _keys(seen["train"]), _keys(seen["validation"]))
+def _recipe(experiment: HeadRun, subjects: Mapping[SplitName, list[LabelledSubject]]) -> dict[str, Any]:
+    return recipes.head(fit_of(experiment), _keys(subjects["train"]), _keys(subjects["validation"]))
 
 
-def _fit(work: HeadJob, seen: Mapping[SplitName, list[LabelledSubject]], recipe: Any) -> Artifact:
+def _fit(work: HeadJob, subjects: Mapping[SplitName, list[LabelledSubject]], recipe: Any) -> Artifact:
     started = time.perf_counter()
     experiment = work.experiment
-    if not seen["train"]:
+    if not subjects["train"]:
         raise AnnotationError(
             f"No video of {' or '.join(experiment.division.train)} has labels of the task '{experiment.task}' and all "
             f"inputs of '{experiment.name}'. Add annotations, or videos that have them."
         )
-    head = work.fit(seen["train"], seen["validation"])
+    head = work.fit(subjects["train"], subjects["validation"])
     if work.options.checkpoints is not None:
         shutil.rmtree(work.options.checkpoints, ignore_errors=True)  # it is trained: there is nothing to go on from
-    outputs, value = _judged(work, head, seen["validation"] or seen["train"])
-    thresholds = _thresholds(experiment, outputs, value) if seen["validation"] else None
+    outputs, value = _outputs_and_labels(work, head, subjects["validation"] or subjects["train"])
+    thresholds = _thresholds(experiment, outputs, value) if subjects["validation"] else None
     arrays = head_arrays(head)
     arrays["parameter_prior"] = outputs.mean(axis=0, dtype=np.float64).astype(np.float32)
     if thresholds is not None:
         arrays["parameter_thresholds"] = thresholds.astype(np.float32)
-    made = {
+    facts = {
         "engine": head.engine,
         "device": head.device,
         "precision": head.precision,
         "provenance": least_trusted(
-            feature.provenance for part in seen.values() for subject in part for feature in subject.features
+            feature.provenance for part in subjects.values() for subject in part for feature in subject.features
         ),
         "elapsed_s": round(time.perf_counter() - started, 3),
-        "subjects": {part: len(subjects) for part, subjects in seen.items()},
+        "subjects": {part: len(members) for part, members in subjects.items()},
     }
     return Artifact(
         Address("head", experiment.name),
@@ -116,21 +116,23 @@ def _fit(work: HeadJob, seen: Mapping[SplitName, list[LabelledSubject]], recipe:
             "task": experiment.task,
             "labels": list(experiment.space.names),
             "head": plain(fit_of(experiment)) | {"best_epoch": head.best_epoch, "report": dict(head.report)},
-            "scores": _scores(experiment, outputs, value, thresholds) if seen["validation"] else None,
+            "scores": _scores(experiment, outputs, value, thresholds) if subjects["validation"] else None,
         },
-        tuple(sorted({parent.as_parent() for split in seen.values() for part in split for parent in _all(part)})),
-        made,
+        tuple(sorted({parent.as_parent() for split in subjects.values() for part in split for parent in _all(part)})),
+        facts,
     )
 
 
-def _judged(work: HeadJob, head: Fitted, seen: Sequence[LabelledSubject]) -> tuple[NDArray[np.float32], NDArray[Any]]:
+def _outputs_and_labels(
+    work: HeadJob, head: Fitted, subjects: Sequence[LabelledSubject]
+) -> tuple[NDArray[np.float32], NDArray[Any]]:
     """What a head says of the labelled frames of some subjects, and their labels."""
     outputs, values = [], []
-    for subject in seen:
-        said, present = work.predict(head, subject.features)
+    for subject in subjects:
+        output, present = work.predict(head, subject.features)
         label = work.store.read(subject.label.address)
         rows = present & label["known"].all(axis=1)
-        outputs.append(said[rows])
+        outputs.append(output[rows])
         values.append(label["value"][rows])
     if not sum(map(len, values)):
         raise AnnotationError(
@@ -158,9 +160,9 @@ def fitted(store: FeatureStore, name: str) -> tuple[Fitted, dict[str, NDArray[An
     parameters = {name.removeprefix("parameter_"): a for name, a in arrays.items() if name.startswith("parameter_")}
     curve = {name.removeprefix("curve_"): array for name, array in arrays.items() if name.startswith("curve_")}
     others = {name: parameters.pop(name) for name in sorted({"prior", "thresholds"} & set(parameters))}
-    said = record.attributes["head"]
+    facts = record.attributes["head"]
     blob = arrays.get("blob_model", np.empty(0, np.uint8))
-    return Fitted(parameters, curve, said["best_epoch"], blob, said.get("report", {})), others
+    return Fitted(parameters, curve, facts["best_epoch"], blob, facts.get("report", {})), others
 
 
 def fit_of(experiment: HeadRun) -> dict[str, Any]:
@@ -189,9 +191,9 @@ def _scores(
     return {"headline": scores.headline, "value": scores.value, "frames": scores.frames} | dict(scores.details)
 
 
-def _all(seen: LabelledSubject) -> tuple[Record, ...]:
-    return (seen.label, *seen.features)
+def _all(subject: LabelledSubject) -> tuple[Record, ...]:
+    return (subject.label, *subject.features)
 
 
-def _keys(seen: list[LabelledSubject]) -> list[str]:
-    return [record.key for part in seen for record in _all(part)]
+def _keys(subjects: list[LabelledSubject]) -> list[str]:
+    return [record.key for part in subjects for record in _all(part)]

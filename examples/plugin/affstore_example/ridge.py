@@ -63,10 +63,10 @@ class RidgeKind(HeadKind[RidgeSpec, FrameDataset, FrameFeatures]):
         """Solve the normal equations; nothing is chosen on validation data."""
         x = np.concatenate([train.read(block) for block in range(len(train.blocks))]).astype(np.float64)
         mean = x.mean(axis=0)
-        wanted = np.eye(spec.outputs)[train.y[:, 0]]
+        targets = np.eye(spec.outputs)[train.y[:, 0]]
         inverse = (x - mean).T @ (x - mean) + spec.alpha * np.eye(train.width)
-        weights = np.linalg.solve(inverse, (x - mean).T @ wanted)
-        parameters = {"weights": weights, "bias": wanted.mean(axis=0) - mean @ weights}
+        weights = np.linalg.solve(inverse, (x - mean).T @ targets)
+        parameters = {"weights": weights, "bias": targets.mean(axis=0) - mean @ weights}
         return Fitted({name: value.astype(np.float32) for name, value in parameters.items()}, precision="float64")
 
     def predict(self, spec: RidgeSpec, fitted: Fitted, features: FrameFeatures, device: str) -> NDArray[np.float32]:

@@ -186,12 +186,15 @@ def keep(model: HubModel, root: Path) -> None:
         new.write_text(json.dumps(asdict(model), indent=1), "utf-8")
 
 
-def kept_models(root: Path) -> list[HubModel]:
+def described_models(root: Path) -> list[HubModel]:
     """The models whose descriptions are in the weights folder."""
-    return [kept(path.stem.replace("%2F", "/"), root) for path in sorted((root / "models").glob("hf-audio%2F*.json"))]
+    return [
+        described_model(path.stem.replace("%2F", "/"), root)
+        for path in sorted((root / "models").glob("hf-audio%2F*.json"))
+    ]
 
 
-def kept(name: str, root: Path) -> HubModel:
+def described_model(name: str, root: Path) -> HubModel:
     """The description of a model in the weights folder.
 
     Raises:
@@ -237,9 +240,11 @@ def described(name: str, config_text: str, preprocessor_text: str) -> HubModel:
     kind = fields.get("model_type")
     if kind not in ENCODERS:
         raise SpecError(f"'{name}' is a model of the type '{kind}'; affstore runs {', '.join(sorted(ENCODERS))}.")
-    wanted, found = ENCODERS[str(kind)][1], prepares.get("feature_extractor_type", ENCODERS[str(kind)][1])
-    if found != wanted or fields.get("add_adapter"):
-        odd = f"its preprocessing is '{found}', not '{wanted}'" if found != wanted else "it has an adapter at its end"
+    expected, found = ENCODERS[str(kind)][1], prepares.get("feature_extractor_type", ENCODERS[str(kind)][1])
+    if found != expected or fields.get("add_adapter"):
+        odd = (
+            f"its preprocessing is '{found}', not '{expected}'" if found != expected else "it has an adapter at its end"
+        )
         raise SpecError(f"'{name}' is a {kind}, but {odd}, which affstore does not run.")
     config = _canonical(
         fields | {key: off for key, off in _ONLY_IN_TRAINING.items() if kind != "whisper" or key in fields}

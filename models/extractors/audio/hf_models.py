@@ -29,7 +29,7 @@ from affstore.models.extractors.audio.hf_hub import (
     PREFIX,
     HubModel,
     architecture_of,
-    kept,
+    described_model,
     untrained_parameters,
 )
 from affstore.models.extractors.audio.hf_networks import by_time, feature_extractor, network_of
@@ -185,11 +185,11 @@ class HubAudioKind(ExtractorKind[HubAudioSpec]):
         Raises:
             WeightsMissingError: nothing is known of the model on this machine.
         """
-        return spec_for(kept(name, weights_root()))
+        return spec_for(described_model(name, weights_root()))
 
     def weights(self, name: str) -> WeightsEntry:
         """See `ExtractorKind.weights`."""
-        return kept(name, weights_root()).entry
+        return described_model(name, weights_root()).entry
 
     def build(self, spec: HubAudioSpec, parameters: Mapping[str, Any], device: str) -> SoundExtractor:
         """See `ExtractorKind.build`."""

@@ -90,7 +90,7 @@ class SpeechNetwork(SoundExtractor):
         check_waveform(self.spec, wave)
         vectors = max(0, (len(wave) - _FIELD) // _STRIDE + 1)
         embedding = np.empty((vectors, self.spec.width), np.float32)
-        said = np.empty((vectors, self._classes + self._scales), np.float32)
+        outputs = np.empty((vectors, self._classes + self._scales), np.float32)
         segments = cut(vectors, self.spec.segments, self.spec.vectors_hz)
         for batch in self._batches(segments):
             states, scores = self._forward([self._heard(wave, segment) for segment in batch])
@@ -98,11 +98,11 @@ class SpeechNetwork(SoundExtractor):
                 embedding[segment.first : segment.last] = rows[
                     segment.first - segment.begin : segment.last - segment.begin
                 ]
-                said[segment.first : segment.last] = score
+                outputs[segment.first : segment.last] = score
         return SoundOutput(
             embedding,
-            logits=said[:, : self._classes] if self._classes else None,
-            affect=said[:, self._classes :] if self._scales else None,
+            logits=outputs[:, : self._classes] if self._classes else None,
+            affect=outputs[:, self._classes :] if self._scales else None,
         )
 
     def _heard(self, wave: Waves, segment: Segment) -> Waves:

@@ -41,7 +41,7 @@ class OpenL3Torch:
         network.load_state_dict(dict(parameters), strict=False, assign=True)
         network = folded(network).requires_grad_(False)
         self._network = network.to(self._device, memory_format=torch.channels_last)
-        self._seen = openl3_spectrogram(spec.representation, spec.front_end, spec.rate_hz)
+        self._spectrogram = openl3_spectrogram(spec.representation, spec.front_end, spec.rate_hz)
         fault = f"The GPU has no memory for one second of sound in '{spec.name}'. Stop what else runs on it."
         self._pieces = Pieces(1, fault)
         self.batch = 1 if self._device.type == "cpu" else _BATCH_ON_GPU
@@ -53,16 +53,16 @@ class OpenL3Torch:
             DeviceMemoryError: the GPU has no memory for even one window.
         """
         # One at a time: in one product for all, rounding would depend on where in the batch a window lies.
-        seen = np.stack([spectrogram(window, self._seen) for window in windows])[:, None]
-        return self._pieces.run(lambda piece: (self._pass(piece),), seen)[0]
+        spectrograms = np.stack([spectrogram(window, self._spectrogram) for window in windows])[:, None]
+        return self._pieces.run(lambda piece: (self._pass(piece),), spectrograms)[0]
 
-    def _pass(self, seen: NDArray[np.float32]) -> NDArray[np.float32]:
+    def _pass(self, spectrograms: NDArray[np.float32]) -> NDArray[np.float32]:
         import torch
 
         from affstore.models.networks.openl3 import pooled
 
         with forward_pass(self._device, self._spec.precision):
-            features = self._network(torch.from_numpy(seen).to(self._device, memory_format=torch.channels_last))
+            features = self._network(torch.from_numpy(spectrograms).to(self._device, memory_format=torch.channels_last))
             embedding: NDArray[np.float32] = pooled(features, self._spec.width).float().cpu().numpy()
         return embedding
 
@@ -81,10 +81,10 @@ def calibrated(drawn: Mapping[str, torch.Tensor], heard: Samples, representation
 
     from affstore.models.networks.openl3 import pooled
 
-    seen = openl3_spectrogram(representation, "kapre", heard.shape[1])
+    settings = openl3_spectrogram(representation, "kapre", heard.shape[1])
     network: Any = build(NETWORK, 0)
     network.load_state_dict(dict(drawn), strict=False, assign=True)
-    spectrograms = torch.from_numpy(np.stack([spectrogram(second, seen) for second in heard])[:, None])
+    spectrograms = torch.from_numpy(np.stack([spectrogram(second, settings) for second in heard])[:, None])
     features: list[torch.Tensor] = []
     network.register_forward_hook(lambda *call: features.append(call[-1]))
     settle_batch_norms(network, spectrograms)

@@ -47,10 +47,10 @@ class FaceNetwork(FaceExtractor):
         network = architectures.build(entry.architecture, entry.outputs)
         staged = architectures.staged(entry.architecture, network)
         self._classes, self._scales = len(spec.logits or ()), 2 if spec.valence_arousal else 0
-        asked, found = (spec.width, self._classes + self._scales), (staged.width, entry.outputs)
-        if asked != found:
+        expected, found = (spec.width, self._classes + self._scales), (staged.width, entry.outputs)
+        if expected != found:
             raise SpecError(
-                f"'{spec.name}' asks for (width, outputs) {asked}; the network of '{entry.name}' has {found}."
+                f"'{spec.name}' asks for (width, outputs) {expected}; the network of '{entry.name}' has {found}."
             )
         network.load_state_dict(dict(parameters), assign=True)
         self.spec = spec

@@ -94,8 +94,8 @@ def fit_automl(spec: AutoMlSpec, train: Examples, validation: Examples | None = 
         report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
     report |= _summary(spec, report["searches"]) | {"seconds": round(time.monotonic() - begun, 1), "bytes": len(model)}
     scores = [max(one["score"] for one in search["tried"]) for search in report["searches"]]
-    for said in _warnings(spec, report):
-        _LOG.warning(said)
+    for warning in _warnings(spec, report):
+        _LOG.warning(warning)
     return FittedAutoMl(spec, model, report, {"score": np.array(scores, np.float32)})
 
 
@@ -180,10 +180,12 @@ def _run(spec: AutoMlSpec, folder: Path) -> None:
             f"patience), or fewer or faster algorithms than {', '.join(spec.tried)}."
         )
     if done.returncode:
-        said = (
+        reason = (
             lines[-1] if done.returncode > 0 and lines else f"killed by signal {-done.returncode}: too little memory?"
         )
-        raise HeadNotFittedError(f"Head '{spec.name}': LightAutoML found no model of the task '{spec.task}' ({said}).")
+        raise HeadNotFittedError(
+            f"Head '{spec.name}': LightAutoML found no model of the task '{spec.task}' ({reason})."
+        )
 
 
 def _summary(spec: AutoMlSpec, searches: list[dict[str, Any]]) -> dict[str, Any]:
@@ -212,14 +214,14 @@ def _warnings(spec: AutoMlSpec, report: dict[str, Any]) -> list[str]:
 
 def _searches(head: FittedAutoMl) -> list[Search]:
     """The models, read once for as long as few heads are in use."""
-    held = np.ascontiguousarray(head.model)
-    digest = hashlib.sha256(held.data).hexdigest()
+    model = np.ascontiguousarray(head.model)
+    digest = hashlib.sha256(model.data).hexdigest()
     with _LOCK:
         if digest not in _READ:
             _import(head.spec.name)
             from affstore.models.heads.automl.model_bytes import from_bytes
 
-            _READ[digest] = from_bytes(held.data, f"head '{head.spec.name}'")
+            _READ[digest] = from_bytes(model.data, f"head '{head.spec.name}'")
             while len(_READ) > _HELD:
                 _READ.popitem(last=False)
         _READ.move_to_end(digest)

@@ -132,11 +132,11 @@ def to_bytes(searches: list[Search]) -> bytes:
     return buffer.getvalue()
 
 
-def from_bytes(held: bytes | memoryview, what: str) -> list[Search]:
+def from_bytes(data: bytes | memoryview, what: str) -> list[Search]:
     """Read the searches; a name outside the list is refused before anything of its module is imported.
 
     Args:
-        held: of `to_bytes`.
+        data: of `to_bytes`.
         what: whose they are, as the message should say.
 
     Raises:
@@ -144,7 +144,7 @@ def from_bytes(held: bytes | memoryview, what: str) -> list[Search]:
         ArchitectureError: they are damaged, or of another version of a package.
     """
     try:
-        return [Search(*parts) for parts in _Reader(io.BytesIO(held), what).load()]
+        return [Search(*parts) for parts in _Reader(io.BytesIO(data), what).load()]
     except _BROKEN as error:
         raise ArchitectureError(
             f"The model of {what} cannot be read ({type(error).__name__}: {error}). It is damaged, or was fitted with "

@@ -56,13 +56,13 @@ def plans_of(
     present = task_space(spec.task).kind is SpaceKind.UNITS
     several, one = ("multilabel", "binary") if present else ("multi:reg", "reg")
     groups = [tuple(searched)] if joint else [(i,) for i in searched]
-    kept = np.int64 if present else np.float32
+    dtype = np.int64 if present else np.float32
     plans = [
         Plan(
             several if joint else one,
             group,
-            _targets(train, group, kept),
-            validation and _targets(validation, group, kept),
+            _targets(train, group, dtype),
+            validation and _targets(validation, group, dtype),
         )
         for group in groups
     ]

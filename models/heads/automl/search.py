@@ -38,10 +38,10 @@ def main(folder: Path) -> None:
 
     found = [_search(spec, plan) for plan in plans]
     searches = [search for search, _ in found]
-    said = [_said(search, plan) for search, plan in zip(searches, plans, strict=True)]
+    predictions = [_predicted(search, plan) for search, plan in zip(searches, plans, strict=True)]
     model = to_bytes(searches)
-    for one, search, plan in zip(said, from_bytes(model, f"head '{spec.name}'"), plans, strict=True):
-        if not np.allclose(one, _said(search, plan), rtol=1e-5, atol=1e-6):
+    for one, search, plan in zip(predictions, from_bytes(model, f"head '{spec.name}'"), plans, strict=True):
+        if not np.allclose(one, _predicted(search, plan), rtol=1e-5, atol=1e-6):
             raise AssertionError("The stored model does not say what the fitted one says.")
     labels = task_space(spec.task).names
     report = {
@@ -58,22 +58,22 @@ def main(folder: Path) -> None:
 
 def read_spec(path: Path) -> AutoMlSpec:
     """A spec as `dataclasses.asdict` gives it."""
-    held = json.loads(path.read_text(encoding="utf-8"))
-    task = held["task"]
+    fields = json.loads(path.read_text(encoding="utf-8"))
+    task = fields["task"]
     if isinstance(task, dict):
         pairs: dict[str, Any] = {
             name: tuple(value) if isinstance(value, list) else value for name, value in task.items()
         }
         task = LabelSpace(**pairs | {"kind": SpaceKind(task["kind"])})
-    return AutoMlSpec(**held | {"task": task, "algorithms": tuple(held["algorithms"])})
+    return AutoMlSpec(**fields | {"task": task, "algorithms": tuple(fields["algorithms"])})
 
 
 def _read(path: Path) -> Examples:
-    with np.load(path) as held:
-        return Examples(held["x"], held["y"])
+    with np.load(path) as arrays:
+        return Examples(arrays["x"], arrays["y"])
 
 
-def _said(search: Any, plan: Plan) -> NDArray[np.float32]:
+def _predicted(search: Any, plan: Plan) -> NDArray[np.float32]:
     from affstore.models.heads.automl.model_bytes import frame_of
 
     return search.predict(frame_of(plan.train.x[:_SEEN_ROWS]))
@@ -105,10 +105,10 @@ def _search(spec: AutoMlSpec, plan: Plan) -> tuple[Any, dict[str, Any]]:
         "metric": automl.task.metric_name,
         "tried": models,
         "not_finished": missing,
-        "failures": failures.said,
+        "failures": failures.messages,
         "pipeline": automl.create_model_str_desc().replace("\t", "  "),
         "seconds": round(time.monotonic() - begun, 1),
-        "cut_by_time": bool(late or (missing and not failures.said)),
+        "cut_by_time": bool(late or (missing and not failures.messages)),
     }
     # One level: what it gives is blended at once.
     return Search(plan.columns, automl.reader, automl.levels[-1], automl.blender), report
@@ -142,8 +142,8 @@ def _preset(spec: AutoMlSpec, plan: Plan) -> Any:
 
 def _models(automl: Any, tried: Any) -> list[dict[str, Any]]:
     """Each model that was finished: its score on frames it did not see, the share of them it has seen, its weight."""
-    kept = [algorithm.name for pipe in automl.levels[-1] for algorithm in pipe.ml_algos]
-    weights = dict(zip(kept, np.asarray(automl.blender.wts, float), strict=True))
+    names = [algorithm.name for pipe in automl.levels[-1] for algorithm in pipe.ml_algos]
+    weights = dict(zip(names, np.asarray(automl.blender.wts, float), strict=True))
     by_model: dict[str, list[str]] = {}
     for feature in tried.features:
         by_model.setdefault(re.sub(r"_prediction(_\d+)?$", "", feature), []).append(feature)
@@ -164,13 +164,13 @@ class _Failures(logging.Handler):
 
     def __init__(self) -> None:
         super().__init__(logging.DEBUG)
-        self.said: list[str] = []
+        self.messages: list[str] = []
         logging.getLogger("lightautoml.ml_algo.utils").addHandler(self)
 
     def emit(self, record: logging.LogRecord) -> None:
         """Keep what says that a model failed."""
         if " failed during " in record.getMessage():
-            self.said.append(" ".join(record.getMessage().split())[:500])
+            self.messages.append(" ".join(record.getMessage().split())[:500])
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ def fit_finetuned(  # noqa: PLR0913 - a pre-trained network is two things: what 
     parameters: Mapping[str, torch.Tensor],
     train: LabelledCrops,
     validation: LabelledCrops | None = None,
-    conduct: TrainerOptions | None = None,
+    options: TrainerOptions | None = None,
 ) -> FittedFineTuned:
     """Train a pre-trained face network on, with a new classifier.
 
@@ -40,7 +40,7 @@ def fit_finetuned(  # noqa: PLR0913 - a pre-trained network is two things: what 
         parameters: its own, by name; they are not changed.
         train: at least two different labels. A class may be absent: it weighs 0.
         validation: chooses the epoch; with `selection="last_epoch"` it is optional and only measured.
-        conduct: how; on the CPU without checkpoints if None.
+        options: how; on the CPU without checkpoints if None.
 
     Raises:
         SpecError: crops are not what the network sees, validation frames are missing, the loss is no number, or
@@ -62,7 +62,7 @@ def fit_finetuned(  # noqa: PLR0913 - a pre-trained network is two things: what 
         )
     from affstore.models.heads.finetuned.training import train_finetuned
 
-    return train_finetuned(spec, Backbone(extractor, parameters), train, validation, conduct or TrainerOptions())
+    return train_finetuned(spec, Backbone(extractor, parameters), train, validation, options or TrainerOptions())
 
 
 def predict_finetuned(

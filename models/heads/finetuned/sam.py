@@ -34,10 +34,10 @@ class SharpnessAware:
         """
         found = self._differentiate(loss)
         if self._rho:
-            kept = self._climb()
+            originals = self._climb()
             self._differentiate(loss)
             with torch.no_grad():
-                for parameter, value in kept:
+                for parameter, value in originals:
                     parameter.copy_(value)
         self.optimiser.step()
         return found
@@ -52,8 +52,8 @@ class SharpnessAware:
         """Go `rho` along the gradient of all parameters together; each parameter, and what it was."""
         moved = [(p, p.grad) for group in self.optimiser.param_groups for p in group["params"] if p.grad is not None]
         norm = torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(gradient) for _, gradient in moved]))
-        kept = [(parameter, parameter.detach().clone()) for parameter, _ in moved]
+        originals = [(parameter, parameter.detach().clone()) for parameter, _ in moved]
         with torch.no_grad():
             for parameter, gradient in moved:
                 parameter.add_(gradient * (self._rho / (norm + _LEAST_NORM)))
-        return kept
+        return originals

@@ -42,11 +42,11 @@ class Training:
         spec: FineTuneSpec,
         backbone: Backbone,
         crops: tuple[LabelledCrops, LabelledCrops | None],
-        conduct: TrainerOptions,
+        options: TrainerOptions,
     ) -> None:
-        self.spec, self.conduct = spec, conduct
+        self.spec, self.options = spec, options
         self.train, self.validation = crops
-        self.network = Network(spec, backbone.extractor, start_of(spec, backbone), conduct.device)
+        self.network = Network(spec, backbone.extractor, start_of(spec, backbone), options.device)
         self.rows = np.arange(0, len(self.train), spec.train_stride)
         self.classes = self.train.y[:, 0].astype(np.int64)
         weights = class_weights(np.bincount(self.classes[self.rows], minlength=spec.outputs))
@@ -79,7 +79,7 @@ class Training:
 
     def _epoch(self) -> None:
         """Go through the rest of an epoch, and evaluate at its end."""
-        progress, every = self.progress, self.conduct.every_steps
+        progress, every = self.progress, self.options.every_steps
         steps = self._steps(progress.epoch)
         for crops, classes in prefetch(self._read(steps[progress.step :]), _BATCHES_AHEAD):
             self._step(crops, classes)
@@ -139,14 +139,14 @@ class Training:
         scores = np.concatenate([logits for _, logits in self.network.evaluate(self._ahead(crops, rows))])
         if not np.isfinite(scores).all():
             return {"val_loss": np.nan}
-        truth, said = crops.y[rows].astype(np.int64), decide(self.spec.task, scores)
+        truth, decision = crops.y[rows].astype(np.int64), decide(self.spec.task, scores)
         loss = smoothed_crossentropy(
             torch.from_numpy(scores), torch.from_numpy(truth[:, 0]), self.weights.cpu(), self.spec.label_smoothing
         )
         return {
             "val_loss": float(loss),
-            "val_accuracy": accuracy(said, truth),
-            "val_f1": macro_f1(said, truth, classes=self.spec.outputs),
+            "val_accuracy": accuracy(decision, truth),
+            "val_f1": macro_f1(decision, truth, classes=self.spec.outputs),
         }
 
     def _check_finite(self, found: Mapping[str, float]) -> None:
@@ -161,8 +161,8 @@ class Training:
         """Fit the new classifier on what the pre-trained network sees, as the papers fit heads on embeddings."""
         count = min(self.spec.start_frames, len(self.rows))
         rows = self.rows[np.linspace(0, len(self.rows) - 1, count).astype(np.int64)]
-        seen = [embedding for embedding, _ in self.network.evaluate(self._ahead(self.train, rows))]
-        embeddings, truth = torch.from_numpy(np.concatenate(seen)), torch.from_numpy(self.classes[rows])
+        batches = [embedding for embedding, _ in self.network.evaluate(self._ahead(self.train, rows))]
+        embeddings, truth = torch.from_numpy(np.concatenate(batches)), torch.from_numpy(self.classes[rows])
         target = self.network.staged.trainable_classifier()
         classifier = copy.deepcopy(target).cpu()
         optimiser = torch.optim.Adam(classifier.parameters(), EXPR_MLP.learning_rate)
@@ -193,7 +193,7 @@ class Training:
         return key_of(recipe | {"parameters": parameters, "labels": digest_arrays(labels)})
 
     def _save(self) -> None:
-        if self.conduct.checkpoints is None:
+        if self.options.checkpoints is None:
             return
         state: dict[int, dict[str, Tensor]] = self.optimiser.optimiser.state_dict()["state"]
         parts = {
@@ -202,14 +202,14 @@ class Training:
             "optimiser": flatten({str(i): moments for i, moments in state.items()}),
         }
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in flatten(parts).items()}
-        save_checkpoint(self.conduct.checkpoints, self.key, tensors, self.progress)
+        save_checkpoint(self.options.checkpoints, self.key, tensors, self.progress)
 
     def _resume(self) -> bool:
         """Whether there was a checkpoint to go on from."""
-        held = read_checkpoint(self.conduct.checkpoints, self.key) if self.conduct.checkpoints else None
-        if held is None:
+        checkpoint = read_checkpoint(self.options.checkpoints, self.key) if self.options.checkpoints else None
+        if checkpoint is None:
             return False
-        tensors, self.progress = held
+        tensors, self.progress = checkpoint
         self.network.module.load_state_dict(part_of(tensors, "network"))
         self.best = {name: tensor.numpy() for name, tensor in part_of(tensors, "best").items()}
         adam, moments = self.optimiser.optimiser, part_of(tensors, "optimiser")
@@ -227,11 +227,11 @@ def train_finetuned(
     backbone: Backbone,
     train: LabelledCrops,
     validation: LabelledCrops | None,
-    conduct: TrainerOptions,
+    options: TrainerOptions,
 ) -> FittedFineTuned:
     """See `affstore.models.heads.finetuned.head.fit_finetuned`, which has checked labels."""
     with one_thread():
-        training = Training(spec, backbone, (train, validation), conduct)
+        training = Training(spec, backbone, (train, validation), options)
         training.run()
     points, best = training.progress.curve, training.progress.best
     curve = {name: np.array([point[name] for point in points], np.float32) for name in points[0]}

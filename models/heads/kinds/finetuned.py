@@ -57,8 +57,8 @@ class FineTuneKind(HeadKind[FineTuneSpec, CropDataset, CropFeatures]):
 
     def without_validation(self, spec: FineTuneSpec, epochs: int | None = None) -> FineTuneSpec:
         """The last epoch is kept."""
-        kept: FineTuneSpec = last_epoch(spec, epochs)
-        return kept
+        changed: FineTuneSpec = last_epoch(spec, epochs)
+        return changed
 
     def shortened(self, spec: FineTuneSpec) -> FineTuneSpec:
         """One epoch over few frames."""

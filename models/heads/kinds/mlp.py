@@ -47,8 +47,8 @@ class MlpKind(HeadKind[MlpSpec, FrameDataset, FrameFeatures]):
 
     def without_validation(self, spec: MlpSpec, epochs: int | None = None) -> MlpSpec:
         """The last epoch is kept."""
-        kept: MlpSpec = last_epoch(spec, epochs)
-        return kept
+        changed: MlpSpec = last_epoch(spec, epochs)
+        return changed
 
     def memory_bytes(self, spec: MlpSpec, rows: int, width: int) -> int:
         """Only so many rows as are mixed are in memory, and a batch as it is read and as it is copied."""

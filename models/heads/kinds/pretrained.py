@@ -29,9 +29,9 @@ class PretrainedKind(HeadKind[PretrainedSpec, None, FrameFeatures]):
 
     def check(self, spec: PretrainedSpec, inputs: Sequence[HeadInput]) -> None:
         """It has one input: what the network says."""
-        wanted = "valence_arousal" if spec.task == "va" else "logits"
-        if len(inputs) != 1 or inputs[0].array != wanted:
-            raise SpecError(f"A pre-trained head of the task '{spec.task}' has one input, a network's {wanted}.")
+        array = "valence_arousal" if spec.task == "va" else "logits"
+        if len(inputs) != 1 or inputs[0].array != array:
+            raise SpecError(f"A pre-trained head of the task '{spec.task}' has one input, a network's {array}.")
 
     def fit(self, spec: PretrainedSpec, train: None, validation: None, options: TrainerOptions) -> Fitted:
         """There is nothing to fit."""

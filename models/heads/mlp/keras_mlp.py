@@ -45,7 +45,7 @@ class FittedHead:
 
 
 def fit(
-    spec: MlpSpec, train: FrameDataset, validation: FrameDataset | None = None, conduct: TrainerOptions | None = None
+    spec: MlpSpec, train: FrameDataset, validation: FrameDataset | None = None, options: TrainerOptions | None = None
 ) -> FittedHead:
     """Train a head.
 
@@ -58,7 +58,7 @@ def fit(
         spec: what to train.
         train: at least two different labels. A class, or one side of an action unit, may be absent: it weighs 0.
         validation: chooses the epoch; with `selection="last_epoch"` it is optional and only measured.
-        conduct: how; on the CPU without checkpoints if None.
+        options: how; on the CPU without checkpoints if None.
 
     Raises:
         SpecError: shapes do not fit, a feature is not finite, validation frames are missing, or a checkpoint is of
@@ -86,7 +86,7 @@ def fit(
     with _hushed():
         from affstore.models.heads.mlp.training import train_mlp
 
-    parameters, curve, best_epoch = train_mlp(spec, train, validation, conduct or TrainerOptions())
+    parameters, curve, best_epoch = train_mlp(spec, train, validation, options or TrainerOptions())
     return FittedHead(spec, parameters, curve, best_epoch)
 
 
@@ -154,13 +154,15 @@ def _to_nowhere() -> Iterator[None]:
 
 def _layers(head: FittedHead) -> list[tuple[NDArray[np.float32], NDArray[np.float32]]]:
     """Kernel and bias of each layer, checked against the spec."""
-    spec, held = head.spec, head.parameters
+    spec, parameters = head.spec, head.parameters
     widths = [spec.hidden, spec.outputs] if spec.hidden else [spec.outputs]
     names = {f"dense_{i}_{part}" for i in range(len(widths)) for part in ("kernel", "bias")}
-    if set(held) != names or any(held[f"dense_{i}_kernel"].shape[-1] != width for i, width in enumerate(widths)):
-        shapes = {name: array.shape for name, array in sorted(held.items())}
+    if set(parameters) != names or any(
+        parameters[f"dense_{i}_kernel"].shape[-1] != width for i, width in enumerate(widths)
+    ):
+        shapes = {name: array.shape for name, array in sorted(parameters.items())}
         raise ArchitectureError(f"Head '{spec.name}' has layers of {widths} units; found parameters {shapes}.")
-    return [(held[f"dense_{i}_kernel"], held[f"dense_{i}_bias"]) for i in range(len(widths))]
+    return [(parameters[f"dense_{i}_kernel"], parameters[f"dense_{i}_bias"]) for i in range(len(widths))]
 
 
 def _activate(values: NDArray[np.float64], activation: str) -> NDArray[np.float64]:

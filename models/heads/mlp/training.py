@@ -13,7 +13,7 @@ from affstore.models.heads.checkpoints import Progress, read_arrays, save_arrays
 from affstore.models.heads.frame_dataset import FrameDataset, in_batches
 from affstore.models.heads.mlp.keras_network import build, initial_parameters, on_device, row_weights
 from affstore.models.heads.mlp.spec import MlpSpec
-from affstore.models.heads.shuffle_buffer import Shuffled, Taken
+from affstore.models.heads.shuffle_buffer import RowBatch, Shuffled
 from affstore.models.heads.trainer_options import TrainerOptions
 from affstore.models.media.prefetch import prefetch
 from affstore.store.contract.errors import SpecError
@@ -33,9 +33,9 @@ class MlpTraining:
     """One training: everything that changes while it goes on, and how. It lives on the device it was begun on."""
 
     def __init__(
-        self, spec: MlpSpec, data: tuple[FrameDataset, FrameDataset | None], conduct: TrainerOptions, device: str
+        self, spec: MlpSpec, data: tuple[FrameDataset, FrameDataset | None], options: TrainerOptions, device: str
     ) -> None:
-        self.spec, self.conduct = spec, conduct
+        self.spec, self.options = spec, options
         self.train, self.validation = data
         self.order = Shuffled(self.train, spec.batch, spec.shuffle_rows)
         self.weights = row_weights(spec, self.train.y)
@@ -58,13 +58,13 @@ class MlpTraining:
     def _epoch(self) -> None:
         """Train for an epoch, add a point to the curve, and keep the parameters if it is the best."""
         spec, progress = self.spec, self.progress
-        taken = self.order.epoch(spec.seed, progress.epoch)
-        found = _pass(self.model, self.model.train_on_batch, _labelled(taken, self.train, self.weights))
+        batches = self.order.epoch(spec.seed, progress.epoch)
+        found = _pass(self.model, self.model.train_on_batch, _labelled(batches, self.train, self.weights))
         if self.validation is not None:
             rows = self.validation
-            taken = in_batches(rows, range(len(rows.blocks)), spec.batch, "validation")
-            seen = _pass(self.model, self.model.test_on_batch, _labelled(taken, rows))
-            found |= {f"val_{name}": value for name, value in seen.items()}
+            batches = in_batches(rows, range(len(rows.blocks)), spec.batch, "validation")
+            measured = _pass(self.model, self.model.test_on_batch, _labelled(batches, rows))
+            found |= {f"val_{name}": value for name, value in measured.items()}
         _check_finite(spec, progress.epoch, found)
         progress.curve.append(found)
         if progress.best < 0 or _better(spec, found, progress.curve[progress.best]):
@@ -84,32 +84,34 @@ class MlpTraining:
         return key_of(recipe | {"labels": digest_arrays(labels)})
 
     def _save(self) -> None:
-        if self.conduct.checkpoints is None:
+        if self.options.checkpoints is None:
             return
         parts = {
             "network": self.model.get_weights(),
             "best": self.best,
             "optimiser": [variable.numpy() for variable in self.model.optimizer.variables],
         }
-        arrays = {f"{part}.{i}": np.asarray(array) for part, held in parts.items() for i, array in enumerate(held)}
-        save_arrays(self.conduct.checkpoints, self.key, arrays, self.progress)
+        arrays = {
+            f"{part}.{i}": np.asarray(array) for part, weights in parts.items() for i, array in enumerate(weights)
+        }
+        save_arrays(self.options.checkpoints, self.key, arrays, self.progress)
 
     def _resume(self) -> None:
         """Take up what a checkpoint holds, if there is one."""
-        held = read_arrays(self.conduct.checkpoints, self.key) if self.conduct.checkpoints else None
-        if held is None:
+        checkpoint = read_arrays(self.options.checkpoints, self.key) if self.options.checkpoints else None
+        if checkpoint is None:
             return
-        arrays, self.progress = held
+        arrays, self.progress = checkpoint
         self.model.set_weights([arrays[f"network.{i}"] for i in range(len(self.best))])
         self.best = [arrays[f"best.{i}"] for i in range(len(self.best))]
         for i, variable in enumerate(self.model.optimizer.variables):
             variable.assign(arrays[f"optimiser.{i}"])
 
 
-def train_mlp(spec: MlpSpec, train: FrameDataset, validation: FrameDataset | None, conduct: TrainerOptions) -> Trained:
+def train_mlp(spec: MlpSpec, train: FrameDataset, validation: FrameDataset | None, options: TrainerOptions) -> Trained:
     """Train, and give the parameters of the selected epoch, the curve and that epoch's index."""
-    with on_device(conduct.device) as device:
-        training = MlpTraining(spec, (train, validation), conduct, device)
+    with on_device(options.device) as device:
+        training = MlpTraining(spec, (train, validation), options, device)
         training.run()
     points, best = training.progress.curve, training.best
     names = [f"dense_{i // 2}_{('kernel', 'bias')[i % 2]}" for i in range(len(best))]
@@ -118,10 +120,10 @@ def train_mlp(spec: MlpSpec, train: FrameDataset, validation: FrameDataset | Non
 
 
 def _labelled(
-    taken: Iterable[Taken], rows: FrameDataset, weights: NDArray[np.float32] | None = None
+    batches: Iterable[RowBatch], rows: FrameDataset, weights: NDArray[np.float32] | None = None
 ) -> Iterator[Batch]:
     """Features with labels and weights; they are read while the network is busy with those before."""
-    for x, numbers in prefetch(taken, _BATCHES_AHEAD):
+    for x, numbers in prefetch(batches, _BATCHES_AHEAD):
         yield x, rows.y[numbers].astype(np.float32), None if weights is None else weights[numbers]
 
 

@@ -131,14 +131,14 @@ class MemorySequences:
         return [self._videos[video][1].cut(start, stop) for video, start, stop in pieces]
 
 
-def check_widths(what: str, found: tuple[int, ...], wanted: tuple[int, ...]) -> None:
+def check_widths(what: str, found: tuple[int, ...], expected: tuple[int, ...]) -> None:
     """See that streams have the widths they should.
 
     Raises:
         SpecError: they have others.
     """
-    if found != wanted:
-        raise SpecError(f"{what} has streams of widths {list(found)}; needed are {list(wanted)}, in that order.")
+    if found != expected:
+        raise SpecError(f"{what} has streams of widths {list(found)}; needed are {list(expected)}, in that order.")
 
 
 def check_finite(name: str, start: int, streams: Streams) -> None:

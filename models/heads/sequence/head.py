@@ -15,7 +15,7 @@ from affstore.store.contract.errors import SpecError
 
 
 def fit_sequence(
-    spec: SequenceSpec, train: Sequences, validation: Sequences | None = None, conduct: TrainerOptions | None = None
+    spec: SequenceSpec, train: Sequences, validation: Sequences | None = None, options: TrainerOptions | None = None
 ) -> FittedSequence:
     """Train a head on videos.
 
@@ -26,7 +26,7 @@ def fit_sequence(
         spec: what to train.
         train: at least two different labels. A class, or one side of an action unit, may be absent: it weighs 0.
         validation: chooses the evaluation; with `selection="last_epoch"` it is optional and only measured.
-        conduct: how; on the CPU without checkpoints if None.
+        options: how; on the CPU without checkpoints if None.
 
     Raises:
         SpecError: shapes do not fit, a feature is not finite where it is present, validation videos are missing, or
@@ -47,7 +47,7 @@ def fit_sequence(
         )
     from affstore.models.heads.sequence.training import train_sequence
 
-    return train_sequence(spec, videos, held_out, conduct or TrainerOptions())
+    return train_sequence(spec, videos, held_out, options or TrainerOptions())
 
 
 def predict_sequence(head: FittedSequence, streams: Streams, device: str = "cpu") -> NDArray[np.float32]:

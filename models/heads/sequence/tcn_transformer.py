@@ -165,14 +165,14 @@ def load_arrays(network: TcnTransformer, arrays: Mapping[str, NDArray[np.float32
         ArchitectureError: they are of another network.
     """
     named = _named(network)
-    wanted = {name: tuple(tensor.shape) for name, tensor in named.items()}
+    expected = {name: tuple(tensor.shape) for name, tensor in named.items()}
     found = {name: array.shape for name, array in arrays.items()}
-    if wanted != found:
-        wrong = sorted(name for name in wanted.keys() | found.keys() if wanted.get(name) != found.get(name))
+    if expected != found:
+        wrong = sorted(name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name))
         name = wrong[0]
         raise ArchitectureError(
             f"Head '{network.spec.name}' has other parameters than were given, {len(wrong)} of them: '{name}' should "
-            f"be {wanted.get(name, 'absent')} and is {found.get(name, 'absent')}. Fit it again."
+            f"be {expected.get(name, 'absent')} and is {found.get(name, 'absent')}. Fit it again."
         )
     with torch.no_grad():
         for name, tensor in named.items():
@@ -191,9 +191,9 @@ def _perceptron(width: int, outputs: int, spec: SequenceSpec) -> nn.Sequential:
     return nn.Sequential(nn.Linear(width, spec.hidden), *norm, *activation, nn.Linear(spec.hidden, outputs))
 
 
-def _hidden(seen: Tensor, real: Tensor) -> Tensor:
+def _hidden(present: Tensor, real: Tensor) -> Tensor:
     """Frames that attention leaves out, `(batch, frames)`; never all of a window: nothing has no mean."""
-    attended = seen & real
+    attended = present & real
     attended = torch.where(attended.any(dim=1, keepdim=True), attended, real)
     return ~torch.where(attended.any(dim=1, keepdim=True), attended, True)
 

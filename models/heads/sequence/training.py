@@ -34,10 +34,10 @@ class Training:
     """One training: everything that changes while it goes on, and how."""
 
     def __init__(
-        self, spec: SequenceSpec, train: LabelledVideos, validation: LabelledVideos | None, conduct: TrainerOptions
+        self, spec: SequenceSpec, train: LabelledVideos, validation: LabelledVideos | None, options: TrainerOptions
     ) -> None:
-        self.spec, self.train, self.validation, self.conduct = spec, train, validation, conduct
-        self.device = device_of(conduct.device)
+        self.spec, self.train, self.validation, self.options = spec, train, validation, options
+        self.device = device_of(options.device)
         self.windows = train.windows(spec.window)
         self.objective = Objective(spec, train.known_values, self.device)
         self.network = build(spec, train.source.widths)
@@ -85,7 +85,7 @@ class Training:
                 self._evaluate()
             if progress.step == len(batches):
                 progress.epoch, progress.step = progress.epoch + 1, 0
-            if not progress.step or (self.conduct.every_steps and not progress.step % self.conduct.every_steps):
+            if not progress.step or (self.options.every_steps and not progress.step % self.options.every_steps):
                 self._save()
 
     def _read(self, batches: Iterable[NDArray[np.int64]]) -> Iterator[tuple[Batch, torch.Tensor, torch.Tensor]]:
@@ -176,7 +176,7 @@ class Training:
         return key_of(recipe | {"labels": digest_arrays(labels)})
 
     def _save(self) -> None:
-        if self.conduct.checkpoints is None:
+        if self.options.checkpoints is None:
             return
         state: dict[int, dict[str, torch.Tensor]] = self.optimiser.state_dict()["state"]
         parts = {
@@ -185,14 +185,14 @@ class Training:
             "optimiser": flatten({str(i): moments for i, moments in state.items()}),
             "generator": {"state": self.generator.get_state()},
         }
-        save_checkpoint(self.conduct.checkpoints, self.key, flatten(parts), self.progress)
+        save_checkpoint(self.options.checkpoints, self.key, flatten(parts), self.progress)
 
     def _resume(self) -> bool:
         """Whether there was a checkpoint to go on from."""
-        held = read_checkpoint(self.conduct.checkpoints, self.key) if self.conduct.checkpoints else None
-        if held is None:
+        checkpoint = read_checkpoint(self.options.checkpoints, self.key) if self.options.checkpoints else None
+        if checkpoint is None:
             return False
-        tensors, self.progress = held
+        tensors, self.progress = checkpoint
         load_arrays(self.network, {name: tensor.numpy() for name, tensor in part_of(tensors, "network").items()})
         self.best = {name: tensor.numpy() for name, tensor in part_of(tensors, "best").items()}
         state = self.optimiser.state_dict()
@@ -204,11 +204,11 @@ class Training:
 
 
 def train_sequence(
-    spec: SequenceSpec, train: LabelledVideos, validation: LabelledVideos | None, conduct: TrainerOptions
+    spec: SequenceSpec, train: LabelledVideos, validation: LabelledVideos | None, options: TrainerOptions
 ) -> FittedSequence:
     """See `affstore.models.heads.sequence.head.fit_sequence`, which has checked everything but features."""
     with one_thread():
-        training = Training(spec, train, validation, conduct)
+        training = Training(spec, train, validation, options)
         training.run()
     points, best = training.progress.curve, training.progress.best
     curve = {name: np.array([point[name] for point in points], np.float32) for name in points[0]}

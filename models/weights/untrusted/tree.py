@@ -42,8 +42,8 @@ def checked_name(name: Any, dots: bool = False) -> str:
         UnsafePickleError: it is no text, or has spaces, control characters or letters that look like others.
     """
     if not isinstance(name, str) or not _NAME.fullmatch(name) or ("." in name and not dots):
-        shown = ascii(name)[:50] if isinstance(name, str) else f"a {type(name).__name__}"
-        raise UnsafePickleError(f"The file has a parameter named {shown}, as torch names none. Do not trust it.")
+        found = ascii(name)[:50] if isinstance(name, str) else f"a {type(name).__name__}"
+        raise UnsafePickleError(f"The file has a parameter named {found}, as torch names none. Do not trust it.")
     return name
 
 
