@@ -24,7 +24,7 @@ class HasOutcome(Protocol):
 
     @property
     def outcome(self) -> Outcome:
-        """What became of the unit of work."""
+        """The outcome of the unit of work."""
 
 
 def commit_finished(
@@ -69,7 +69,7 @@ def commit_results[Result: HasOutcome](
 
 
 def show_outcome(outcome: Outcome) -> Outcome:
-    """Show what became of a unit of work on the screen and in Prefect's log."""
+    """Show the outcome of a unit of work on the screen and in Prefect's log."""
     watching().outcome(outcome)
     log(outcome)
     return outcome
@@ -91,7 +91,7 @@ def committed(context: WorkerContext, stage: str, batch: Sequence[Outcome]) -> l
         for artifact in refused:
             drafts[-1].put(artifact)
     try:
-        # No video's name: the engine never forgets a message, also of a video that somebody asked to have erased.
+        # No video's name: the engine never forgets a message, also of a video that was to be erased.
         store.commit(drafts, f"{stage}: {len(batch)}", {"run_id": context.run_id})
     except ConflictError as error:
         if len(batch) > 1:  # one of them; the others are none the worse

@@ -38,7 +38,7 @@ def nothing_to_do(request: Request) -> bool:
 
 
 def _plan_rows(request: Request) -> Iterator[PlanRow]:
-    """What the plan says of all that a run would see to; what is quick to find out first."""
+    """The plan's rows for everything that a run would do; those that are quick to compute come first."""
     from affstore.tasks.ingest.crop_assignment import match_crops_to_videos
     from affstore.tasks.ingest.incoming_files import incoming_files
     from affstore.tasks.planning.head_runs import plan_with

@@ -159,7 +159,7 @@ class _Stages:
         ]
         counts = Counter(outcome.status for outcome in self.outcomes)
         statuses = ", ".join(f"{count} {status}" for status, count in sorted(counts.items()))
-        description = f"What became of each video: {statuses}."
+        description = f"Outcomes of the videos: {statuses}."
         show(lambda: create_table_artifact(rows or [{"stage": "-"}], key="outcomes", description=description))
         place = f"The report of this run is the file\n\n    {printable(str(result.report))}\n\n"
         show(lambda: create_markdown_artifact(place + description, key="report", description="Where the report is."))

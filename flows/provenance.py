@@ -1,4 +1,4 @@
-"""What a person is told of the provenance of the networks' parameters."""
+"""Sentences for a person about the provenance of the networks' parameters."""
 
 from __future__ import annotations
 

@@ -79,7 +79,7 @@ class RunResult:
     Attributes:
         request: what was asked.
         outcomes: of every video, head and file, in the order they finished.
-        experiments: what became of each, with its numbers.
+        experiments: the outcome of each, with its numbers.
         snapshot: of the store at its end.
         tag: that names it, or empty.
         published: files that were written.

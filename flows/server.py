@@ -101,7 +101,7 @@ class Server:
 
     @contextmanager
     def watched(self) -> Iterator[None]:
-        """Look after a server of ours while this lasts; one that is stopped is ended, so that nobody waits for it."""
+        """Watch a server of ours while this lasts; one that is stopped is killed, so that no request waits for it."""
         if not self.pid:
             yield
             return

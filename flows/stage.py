@@ -38,7 +38,7 @@ _LISTED = 20
 
 @dataclass(slots=True)
 class _Attempt:
-    """One call of a stage, and what became of it; Prefect calls it, or nobody does."""
+    """One call of a stage and its result; Prefect calls it, or it is not called at all."""
 
     body: Callable[[], Any]
     begun: bool = False
@@ -95,7 +95,7 @@ def run_on(server: Server, runner: Runner) -> Iterator[None]:
 
 
 def _tell_all() -> None:
-    """Let Prefect hear what its threads still have to say, before its server may be stopped."""
+    """Send what Prefect's threads still hold, before its server may be stopped."""
     EventsWorker.drain_all(timeout=_TELL_S)
     APILogHandler().flush()
 
@@ -235,7 +235,7 @@ def performed(task: Task[Any, Any], *arguments: Any) -> Any:
 
 
 def show(tell: Callable[[], Any]) -> Any:
-    """Tell Prefect something, if it is there to hear it."""
+    """Send Prefect something, if its server answers."""
     run = _runs[-1]
     if not (run.in_prefect and run.server.answers):
         return None

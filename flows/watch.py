@@ -50,11 +50,10 @@ class Watcher:
 class Screen(Watcher):
     """Shows a run on standard error, so that standard output stays for results."""
 
-    def __init__(self, verbose: bool = True) -> None:
+    def __init__(self) -> None:
         from rich.console import Console
 
         self._console = Console(stderr=True, highlight=False)
-        self._verbose = verbose
         self._lock = threading.Lock()
         self._progress: Any = None
         self._bar: Any = None
@@ -123,7 +122,7 @@ class Screen(Watcher):
             if not self._counted:  # workers elsewhere count by finished videos
                 self._frames_done += outcome.frames
         self._update()
-        if self._verbose and (outcome.status != "cached" or self._units <= 50):
+        if outcome.status != "cached" or self._units <= 50:
             self._line(outcome)
 
     def _tick(self, frames: int) -> None:

@@ -44,7 +44,7 @@ def read_waveforms(path: Path, specs: Sequence[SoundExtractorSpec], facts: Video
 def align_to_frames(
     spec: SoundExtractorSpec, output: SoundOutput, sound: Sound | None, facts: VideoFacts
 ) -> dict[str, NDArray[Any]]:
-    """What a network says of a sound, by the video's frames.
+    """A network's outputs for a sound, by the video's frames.
 
     Returns:
         `embedding (frames, width)`, `present (frames,)`, and `logits` and `affect` of networks that give them; zeros

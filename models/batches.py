@@ -21,7 +21,7 @@ from affstore.models.extractors.base import FaceExtractor, FaceOutput
 Crop = NDArray[np.uint8]
 
 _BATCHES_WAITING = 2
-"""Full batches that may wait for each thread; whoever brings more crops waits too, so memory is bounded."""
+"""Full batches that may wait for each thread; a thread that brings more crops waits too, so memory is bounded."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -129,22 +129,6 @@ def write_submission(path: Path, sample: SampleList, predictions: Predictions) -
     return Submission(path, len(sample), len(sample.videos), int((sample.frame > last).sum()))
 
 
-def read_submission(path: Path, task: Task) -> tuple[SampleList, NDArray[Any]]:
-    """Read a submission back: its list, and the values of its rows, `(rows, 1 | 12)` int8 or `(rows, 2)` float32.
-
-    Raises:
-        SpecError: it is no submission of the task.
-    """
-    sample = read_sample(path, task)
-    space = task_space(task)
-    columns = range(1, space.columns + 1)
-    try:
-        values = np.loadtxt(path, space.dtype, comments=None, delimiter=",", skiprows=1, usecols=columns, ndmin=2)
-    except ValueError as error:
-        raise SpecError(f"'{path}' does not have {space.columns} values in each row: {error}.") from error
-    return sample, values
-
-
 def _header(space: LabelSpace) -> str:
     return ",".join(("image_location", *space.names))
 

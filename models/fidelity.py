@@ -97,7 +97,7 @@ Parameters = Callable[[], Mapping[str, "torch.Tensor"]]
 
 @dataclass(frozen=True, slots=True)
 class Measuring:
-    """Where engines are measured, and who is told.
+    """Where engines are measured, and what gets the messages.
 
     Attributes:
         device: `cpu` or `cuda`.

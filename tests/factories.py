@@ -2,11 +2,47 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
+from affstore.models.challenge_file import read_sample
+from affstore.models.evaluation.metrics import score
+from affstore.store.contract.labels import task_space
 from affstore.testing.artifacts import CODE, commit, source, visual
 
-__all__ = ["CODE", "commit", "odd_sounds", "source", "visual"]
+__all__ = ["CODE", "MemoryCrops", "commit", "mean_ccc", "odd_sounds", "read_submission", "source", "visual"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class MemoryCrops:
+    """Labelled crops of one video, of all its frames, that lie in memory."""
+
+    crops: np.ndarray
+    y: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.crops)
+
+    @property
+    def frame(self) -> np.ndarray:
+        return np.arange(len(self.crops))
+
+    def read(self, rows: np.ndarray) -> np.ndarray:
+        return self.crops[rows]
+
+
+def mean_ccc(prediction, value) -> float:
+    """Mean of the CCC of valence and of arousal."""
+    return score("va", prediction, value).value
+
+
+def read_submission(path, task):
+    """The list of a challenge file, and the values of its rows."""
+    space = task_space(task)
+    columns = range(1, space.columns + 1)
+    values = np.loadtxt(path, space.dtype, comments=None, delimiter=",", skiprows=1, usecols=columns, ndmin=2)
+    return read_sample(path, task), values
 
 
 def odd_sounds(folder):

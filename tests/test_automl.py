@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from affstore.models.evaluation.metrics import accuracy, mean_ccc
+from affstore.models.evaluation.metrics import accuracy
 from affstore.models.heads.automl import head as automl
 from affstore.models.heads.automl.head import FittedAutoMl, fit_automl, predict_automl
 from affstore.models.heads.automl.plans import plans_of
@@ -27,6 +27,7 @@ from affstore.store.contract.errors import (
     SpecError,
     UnsafePickleError,
 )
+from tests.factories import mean_ccc
 
 WIDTH = 10
 CLASSES = np.array([7, 0, 2, 5])

@@ -20,6 +20,7 @@ import pytest
 import torch
 
 from affstore.flows.cli import app, call
+from affstore.flows.commands.demo import CONFIGURATION as DEMO_RUN
 from affstore.models.demo.corpus import CorpusSpec, write_corpus
 from affstore.models.extractors.face.emotieffnet import B0 as EFFICIENTNET_B0
 from affstore.models.weights import architectures
@@ -133,13 +134,15 @@ def typed(here, monkeypatch, capsys):
 
 @pytest.fixture(scope="module", autouse=True)
 def store(here):
-    """What README's first `add` makes, also under the name of the demo's store."""
+    """What README's first `add` makes, also under the name of the demo's store, and a configuration beside it."""
     adds = [command for command in COMMANDS if command.startswith("add my_videos/")]
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(here)
         assert call([*shlex.split(adds[0]), *UNTRAINED]) == 3  # one of its files is broken
     (here / "affstore-demo").mkdir()
     (here / "affstore-demo" / "store").symlink_to(here / "affstore-data")
+    run = DEMO_RUN.replace("weights:", "engine: openvino\nprecision: float32\nweights:")
+    (here / "affstore-demo" / "demo.yaml").write_text(run.replace("corpus", str(here / "affwild2")), encoding="utf-8")
 
 
 def test_every_command_is_shown_in_a_help_and_every_help_shows_one():

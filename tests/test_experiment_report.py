@@ -169,7 +169,7 @@ def test_a_failed_row_says_why_and_the_others_are_there(tmp_path):
 
 def test_a_row_that_failed_under_one_protocol_shows_the_other(tmp_path):
     page = written(tmp_path, replace(make_outcome("expr"), status="failed", reason="a fold has one class"))
-    assert "This row failed: a fold has one class" in page
+    assert "This experiment failed: a fold has one class" in page
     assert "<small>[" in page
 
 

@@ -18,7 +18,6 @@ from affstore.flows.request import request_of
 from affstore.flows.runners.base import RunnerSpec
 from affstore.flows.server import prefect_server
 from affstore.flows.watch import Screen
-from affstore.models.challenge_file import read_submission
 from affstore.models.demo.corpus import CorpusSpec, write_corpus
 from affstore.models.extractors.registry import entry_of
 from affstore.models.heads.mlp.spec import EXPR_MLP
@@ -28,7 +27,7 @@ from affstore.store.contract.labels import EXPR
 from affstore.store.contract.records import Address, Artifact
 from affstore.tasks.specs import HeadRun, Input, WorkerContext
 from affstore.tasks.training.train import train
-from tests.factories import commit, source
+from tests.factories import commit, read_submission, source
 
 ROWS = {
     "expr": """

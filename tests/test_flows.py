@@ -22,11 +22,11 @@ from affstore.flows.request import request_of
 from affstore.flows.runners.base import RunnerSpec
 from affstore.flows.server import prefect_server
 from affstore.flows.watch import Screen
-from affstore.models.challenge_file import read_submission
 from affstore.store.contract.keys import digest_file
 from affstore.store.contract.records import Address
 from affstore.tasks.ingest.incoming_files import IngestOptions
 from affstore.tasks.lineage.publication import PublishedFile, find_note
+from tests.factories import read_submission
 
 FACE = ("emotieffnet_b0",)
 BOTH = ("emotieffnet_b0", "wav2vec2_base_960h")

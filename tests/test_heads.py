@@ -17,7 +17,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from affstore.models.evaluation.metrics import accuracy, au_f1, mean_ccc
+from affstore.models.evaluation.metrics import accuracy, au_f1
 from affstore.models.evaluation.thresholds import decide
 from affstore.models.heads.class_weights import class_weights, unit_weights
 from affstore.models.heads.contract import last_epoch
@@ -29,6 +29,7 @@ from affstore.models.heads.shuffle_buffer import Shuffled
 from affstore.models.heads.trainer_options import TrainerOptions
 from affstore.store.contract.errors import AnnotationError, ArchitectureError, SpecError, WeightsError
 from affstore.store.contract.keys import digest_arrays, key_of
+from tests.factories import mean_ccc
 
 WIDTH = 10
 

@@ -13,9 +13,8 @@ import av
 import numpy as np
 import pytest
 
-from affstore.models.media.sound import SOUND, Sound, heard_fraction, read_sound, read_sounds, sound_facts
+from affstore.models.media.sound import SOUND, read_sound, read_sounds, sound_facts
 from affstore.models.media.video import DECODE, frames, probe
-from affstore.store.contract.clock import FrameClock
 from affstore.store.contract.errors import MediaError
 from affstore.store.contract.keys import plain
 
@@ -349,7 +348,6 @@ def test_sound_that_starts_late_stays_late(shared):
     path = shared / "media/face_video/face_noface.mov"
     sound, facts = read_sound(path, 16_000), probe(path)
     assert sound.start_s == facts.sound.start_s == Fraction(107164, 44100)
-    assert heard_fraction(sound, facts.clock) == pytest.approx(1 - 2.43 / facts.clock.duration_s, abs=1e-3)
 
 
 def test_channels_are_averaged_not_summed(tmp_path):
@@ -441,19 +439,6 @@ def test_damaged_packets_are_silent_and_the_rest_is_kept(shared):
     sound = read_sound(shared / "media/odd/malformed-join.mp3", 16_000)
     assert sound.duration_s > 8
     assert sound.complaint == "Packets of sound that cannot be decoded are silent: 5."
-
-
-def test_how_much_of_a_video_has_sound():
-    clock = FrameClock.uniform(25, 100)
-
-    def lasting(seconds, start):
-        return Sound(np.zeros(seconds * 8000, np.float32), 8000, Fraction(start))
-
-    assert heard_fraction(lasting(4, 0), clock) == 1
-    assert heard_fraction(lasting(9, -1), clock) == 1
-    assert heard_fraction(lasting(1, 3), clock) == 0.25
-    assert heard_fraction(lasting(2, 3), clock) == 0.25
-    assert heard_fraction(lasting(2, 4), clock) == heard_fraction(None, clock) == 0
 
 
 def test_the_recipes_can_go_into_keys_and_cannot_be_chosen():

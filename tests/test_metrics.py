@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score, f1_score
 
-from affstore.models.evaluation.metrics import accuracy, au_f1, ccc, chance, macro_f1, mean_ccc, per_class_f1, score
+from affstore.models.evaluation.metrics import accuracy, au_f1, ccc, chance, macro_f1, per_class_f1, score
 from affstore.models.evaluation.thresholds import DEFAULT, GRID, best_thresholds, decide
 from affstore.store.contract.errors import AnnotationError, SpecError
 from affstore.store.contract.labels import AU
@@ -76,13 +76,14 @@ def test_ccc_of_a_constant_is_exactly_zero():
     assert ccc(truth, truth, np.zeros(1001, bool)) == 0.0
 
 
-def test_mean_ccc_reads_all_frames_together_and_only_known_cells():
+def test_the_mean_ccc_reads_all_frames_together_and_only_known_cells():
     random = np.random.default_rng(1)
     truth, guess = random.uniform(-1, 1, (2, 300, 2)).astype(np.float32)
     known = random.random((300, 2)) < 0.5
     alone = [ccc(guess[known[:, k], k], truth[known[:, k], k]) for k in (0, 1)]
     spoiled = np.where(known, guess, np.float32(77))
-    assert mean_ccc(spoiled, np.where(known, truth, np.float32(-5)), known) == pytest.approx(np.mean(alone), rel=1e-12)
+    found = score("va", spoiled, np.where(known, truth, np.float32(-5)), known)
+    assert found.value == pytest.approx(np.mean(alone), rel=1e-12)
 
 
 def test_a_perfect_prediction_scores_one_and_details_explain_the_headline():

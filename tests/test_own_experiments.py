@@ -14,13 +14,12 @@ from affstore.flows.pipeline import pipeline
 from affstore.flows.request import request_of
 from affstore.flows.runners.base import RunnerSpec
 from affstore.flows.server import Server
-from affstore.models.challenge_file import read_submission
 from affstore.models.heads.kinds import HEADS
 from affstore.store.contract.keys import key_of
 from affstore.store.contract.labels import EXPR
 from affstore.store.contract.records import Address, Artifact
 from affstore.tasks import recipes
-from tests.factories import commit, source
+from tests.factories import commit, read_submission, source
 from tests.test_head_kinds import Ridge
 
 FRAMES, SOUND = 60, "wav2vec2_base_960h"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import shutil
 from fractions import Fraction
 
 import numpy as np
@@ -18,7 +19,7 @@ from affstore.models.demo.film import Pictures, write_film
 from affstore.models.demo.shoot import frames, stage
 from affstore.models.demo.takes import Take
 from affstore.models.heads.splits import Folds
-from affstore.store.contract.labels import space_of
+from affstore.store.contract.labels import EXPR, space_of
 from affstore.store.contract.records import Address
 from affstore.tasks.evaluation.experiment_scores import result_artifact
 from affstore.tasks.experiments import ExperimentOutcome
@@ -98,6 +99,38 @@ def test_tables_beside_videos_become_labels_of_the_user_s_space(done):
     assert labels["known"].all()
     assert labels["value"].ravel().tolist() == [0] * (count - count // 2) + [1] * (count // 2)
     assert {r.address.video: r.attributes["split"] for r in store.records("label")} == LABELLED
+
+
+def test_add_takes_in_labels_of_the_format_that_is_named(done, tmp_path):
+    _, store, _ = done
+    shutil.copytree(store.url, tmp_path / "store")
+    (tmp_path / "mine" / "validation").mkdir(parents=True)
+    (tmp_path / "mine" / "validation" / "wait.csv").write_text("start,end,label\n0,1,Fear\n")
+    networks = ["-e", "emotieffnet_b0", "--weights", "untrained", "--engine", "torch", "--precision", "float32"]
+    given = f"timed_table:expr={tmp_path / 'mine'}"
+    assert call(["add", "--store", str(tmp_path / "store"), "--labels", given, *networks]) == 0
+    added = FeatureStore(str(tmp_path / "store"))
+    record = added.get(Address("label", "expr", "wait", "main"))
+    assert record.attributes["split"] == "validation"
+    assert set(added.read(record.address)["value"].ravel()) == {EXPR.names.index("Fear")}
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ("mine", "--labels takes FORMAT:SPACE=FOLDER"),
+        ("timed_table=mine", "found 'timed_table=mine'"),
+        ("timed_tabel:expr=mine", "timed_table"),
+        ("timed_table:emotions=mine", "emotions"),
+    ],
+)
+def test_labels_that_cannot_be_meant_are_refused_in_one_sentence(tmp_path, monkeypatch, capsys, given, message):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine").mkdir()
+    assert call(["add", "--store", "memory:labels", "--weights", "untrained", "--labels", given]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("affstore: ")
+    assert message in line
 
 
 def test_each_head_is_scored_by_the_measures_of_its_space(done):

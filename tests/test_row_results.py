@@ -9,7 +9,6 @@ import pytest
 
 from affstore import FeatureStore
 from affstore.flows.config.experiments import read_experiment
-from affstore.models.challenge_file import read_submission
 from affstore.models.heads.splits import Folds
 from affstore.store.contract.errors import AnnotationError
 from affstore.store.contract.keys import canonical, key_of
@@ -17,7 +16,7 @@ from affstore.store.contract.labels import EXPR
 from affstore.store.contract.records import Address, Artifact
 from affstore.tasks.evaluation.experiment_scores import result_artifact
 from affstore.tasks.predict.experiments import experiment_predictions, write_experiment_file
-from tests.factories import commit, source
+from tests.factories import commit, read_submission, source
 
 FRAMES = 60
 HEAD_KEY = {"fit": 1}

@@ -17,11 +17,13 @@ from affstore.flows.commands.options import (
     Extractors,
     Flag,
     Json,
+    Labels,
     Names,
     NetworkOptions,
     RunnerChoice,
     Store,
     crops_by_kind,
+    label_folders,
 )
 from affstore.store.contract.errors import SpecError
 
@@ -32,6 +34,7 @@ def add(
     *,
     store: Store = DEFAULT_STORE,
     crops: Crops = (),
+    labels: Labels = (),
     extractors: Extractors = DEFAULT_EXTRACTORS,
     networks: NetworkOptions = DEFAULT_NETWORKS,
     runner: RunnerChoice = DEFAULT_RUNNER,
@@ -57,6 +60,9 @@ def add(
     crops
         KIND=FOLDER: a folder that holds `VIDEO[_left|_right]/00001.jpg …`, one picture a frame; may be given several
         times, also for one kind.
+    labels
+        FORMAT:SPACE=FOLDER: label files of another format than Aff-Wild2's, each called as its video, in a format of
+        `affstore list labels`; of `expr`, `au` or `va`. Those below a folder `validation` are for validation.
     names
         `folder` calls videos by their folders too, so that s1/00001.mp4 and s2/00001.mp4 become s1_00001 and
         s2_00001; labels and crop folders are then looked for under these names.
@@ -73,13 +79,16 @@ def add(
     from affstore.flows.config.run_config import checked
     from affstore.tasks.ingest.incoming_files import IngestOptions
 
-    if not (paths or crops or everything):
-        raise SpecError("PATHS requires at least one video, folder or glob, unless --crops or --all is given.")
+    if not (paths or crops or labels or everything):
+        raise SpecError(
+            "PATHS requires at least one video, folder or glob, unless --crops, --labels or --all is given."
+        )
     document = {
         "store": store,
         "sources": paths,
         "names": names,
         "crops": crops_by_kind(crops),
+        "labels": label_folders(labels),
         "extractors": extractors,
         "runner": runner.spec(),
         **asdict(networks),

@@ -10,7 +10,7 @@ from affstore.flows.commands import COMMANDS, Command
 from affstore.flows.commands.options import DEFAULT_RUNNER, DryRun, Json, RunnerChoice, print_json
 from affstore.flows.watch import to_terminal
 
-_RUN = """\
+CONFIGURATION = """\
 # The demo's run. `affstore run demo.yaml` does it again; what is in the store is not computed again.
 store: store
 sources: [corpus]
@@ -67,7 +67,7 @@ def demo(
         write_corpus(folder / "corpus")
         configuration = folder / "demo.yaml"
         if not configuration.exists():
-            configuration.write_text(_RUN, encoding="utf-8")
+            configuration.write_text(CONFIGURATION, encoding="utf-8")
     except OSError as error:
         raise StoreUnavailableError(f"The demo cannot be written to '{folder}': {error.strerror}.") from error
     found = read_config(configuration)

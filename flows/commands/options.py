@@ -41,6 +41,9 @@ DryRun = Annotated[bool, Parameter(name="--dry-run", negative="", help="Say what
 Crops = Annotated[tuple[str, ...], Parameter(name="--crops", negative="")]
 """Folders of face pictures, as KIND=FOLDER."""
 
+Labels = Annotated[tuple[str, ...], Parameter(name="--labels", negative="")]
+"""Folders of label files, as FORMAT:SPACE=FOLDER."""
+
 Names = Literal["file", "folder"]
 """What videos are called."""
 
@@ -142,6 +145,24 @@ def crops_by_kind(given: Sequence[str]) -> dict[str, tuple[str, ...]]:
             raise SpecError(f"--crops takes KIND=FOLDER, as --crops cropped=/data/cropped; found '{text}'.")
         found[kind] = (*found.get(kind, ()), folder)
     return found
+
+
+def label_folders(given: Sequence[str]) -> tuple[dict[str, str], ...]:
+    """What `--labels` says, as a configuration does: see `affstore.flows.config.run_config.LabelFolderConfig`.
+
+    Raises:
+        SpecError: one is not FORMAT:SPACE=FOLDER.
+    """
+    found = []
+    for text in given:
+        what, _, folder = text.partition("=")
+        format_name, _, space = what.partition(":")
+        if not (format_name and space and folder):
+            raise SpecError(
+                f"--labels takes FORMAT:SPACE=FOLDER, as --labels timed_table:expr=my_labels; found '{text}'."
+            )
+        found.append({"folder": folder, "format": format_name, "space": space})
+    return tuple(found)
 
 
 def print_json(document: Any) -> None:

@@ -57,7 +57,7 @@ def plan(
 
     The exit code is 0 when nothing is to be done and 10 when something is, for schedulers.
 
-    Example: affstore plan deploy/configs/affwild2.yaml || affstore run deploy/configs/affwild2.yaml
+    Example: affstore plan affstore-demo/demo.yaml || affstore run affstore-demo/demo.yaml
 
     Parameters
     ----------

@@ -20,7 +20,9 @@ def run(
 
     What the store has already is not computed again.
 
-    Example: affstore run deploy/configs/affwild2.yaml
+    `affstore demo` writes the configuration of the example, which shows what one may hold.
+
+    Example: affstore run affstore-demo/demo.yaml
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""What the commands that run the DAG have in common: do it, then say what became of it."""
+"""What the commands that run the DAG share: run it, then print the outcomes."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _MOST_REMARKS = 20
 def run_and_tell(
     config: RunConfig, as_json: bool, options: IngestOptions | None = None, everything: bool = True
 ) -> RunResult:
-    """Run a configuration and print what became of it; see `request_of`."""
+    """Run a configuration and print the outcomes; see `request_of`."""
     result = run_under_screen(as_json, lambda watcher: _run(config, watcher, options, everything))
     if as_json:
         print_json(as_document(result))

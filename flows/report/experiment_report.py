@@ -1,4 +1,4 @@
-"""The papers' rows on one offline page: our numbers beside the papers', what was chosen, and every figure."""
+"""Experiments on one offline page: our numbers beside the papers', what was chosen, and every figure."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ _SAID = frozenset(("store", "snapshot", "weights", "brief", "corpus", "papers_co
 def write_experiment_report(
     outcomes: Sequence[ExperimentOutcome], folder: Path, about: Mapping[str, Any], more: Mapping[str, Any] | None = None
 ) -> Path:
-    """Write `folder/report.html`, which holds all it shows, and the figures once more as `folder/figures/<row>/*.png`.
+    """Write `folder/report.html`, which holds all it shows, and its figures as `folder/figures/EXPERIMENT/*.png`.
 
     Equal arguments give equal bytes: nothing of the machine or the hour is written.
 
     Args:
         outcomes: in the order in which they are shown.
-        folder: made if need be; figures that an earlier run drew of the same rows are replaced.
+        folder: made if need be; figures that an earlier run drew of the same experiments are replaced.
         about: what was run, each optional: `store` (its address), `snapshot`, `weights` (provenance of each
             network's parameters by its name), `brief` (whether trainings were cut short), `corpus` (its name, or a list
             of names and paths), `papers_corpus` (whether it is the papers'; leave it out where that is not known),
@@ -61,7 +61,7 @@ def write_experiment_report(
 
 
 def _notices(outcomes: Sequence[ExperimentOutcome], about: Mapping[str, Any]) -> list[str]:
-    """What whoever reads a number must know first."""
+    """The notices that a reader of the numbers must see first."""
     networks: Mapping[str, Provenance] = about.get("weights", {})
     behind = {*networks.values(), *(result.provenance for one in outcomes for result in one.results)}
     found = list(warnings(networks))
@@ -102,18 +102,18 @@ def _comparison(outcomes: Sequence[ExperimentOutcome]) -> Table:
 
 
 def _rows(outcome: ExperimentOutcome) -> list[list[str | Cell]]:
-    """A line for each measure of a row: the headline, and whatever else the paper gives."""
-    row, by_protocol = outcome.experiment, {result.protocol: result for result in outcome.results}
-    headline = outcome.results[0].scores.headline if outcome.results else HEADLINES[row.space.kind][0]
-    measures = list(dict.fromkeys([headline, *row.paper]))
-    if not outcome.results and row.paper:
-        measures = list(row.paper)
+    """A line of the table for each measure of an experiment: the headline, and whatever else the paper gives."""
+    experiment, by_protocol = outcome.experiment, {result.protocol: result for result in outcome.results}
+    headline = outcome.results[0].scores.headline if outcome.results else HEADLINES[experiment.space.kind][0]
+    measures = list(dict.fromkeys([headline, *experiment.paper]))
+    if not outcome.results and experiment.paper:
+        measures = list(experiment.paper)
     lines: list[list[str | Cell]] = []
     for number, measure in enumerate(measures):
         line: list[str | Cell] = []
         if not number:
-            title = Cell(row.title, rows=len(measures), link=row.producer)
-            line = [title, *(Cell(text, rows=len(measures)) for text in (row.source, row.task))]
+            title = Cell(experiment.title, rows=len(measures), link=experiment.producer)
+            line = [title, *(Cell(text, rows=len(measures)) for text in (experiment.source, experiment.task))]
         line.append(Cell(measure, "measure"))
         if outcome.results:
             line += [_number_cell(by_protocol.get(protocol), measure) for protocol in PROTOCOLS]
@@ -182,7 +182,7 @@ def _details(about: Mapping[str, Any]) -> list[tuple[str, list[str]]]:
 
 
 def _drawn(outcome: ExperimentOutcome, folder: Path) -> tuple[Picture, ...]:
-    """Draw the figures of a row, and write each as a file."""
+    """Draw the figures of an experiment, and write each as a file."""
     for old in folder.glob("*.png"):
         old.unlink()
     if not outcome.results or not is_installed("matplotlib"):

@@ -1,4 +1,4 @@
-"""One row of the papers on the page: what was chosen, what the paper and its code say, numbers, and the figures."""
+"""One experiment on the page: what was chosen, what the paper and its code say, numbers, and the figures."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _MEASURES = "All measures, {}"
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """What stands behind a row of the table, folded until it is asked for.
+    """The part of the page about one experiment, folded until a reader opens it.
 
     Attributes:
         summary: what is seen while it is folded.
@@ -54,20 +54,20 @@ class Section:
 
 
 def section(outcome: ExperimentOutcome, pictures: Sequence[Picture]) -> Section:
-    """What the page says of one experiment."""
-    row = outcome.experiment
-    status = " Computed by the papers' code; no table has it." if row.status == "notebook" else ""
-    cell = f" Cell {row.cell}; see docs/papers.md." if row.cell else ""
+    """The part of the page about one experiment."""
+    experiment = outcome.experiment
+    status = " Computed by the papers' code; no table has it." if experiment.status == "notebook" else ""
+    cell = f" Cell {experiment.cell}; see docs/papers.md." if experiment.cell else ""
     results = [one for one in outcome.results if one.videos]
-    classes = bool(results) and row.space.kind not in (SpaceKind.INTENSITIES, SpaceKind.VALUES)
-    matrices = results if classes and row.space.kind is SpaceKind.CLASSES else []
+    classes = bool(results) and experiment.space.kind not in (SpaceKind.INTENSITIES, SpaceKind.VALUES)
+    matrices = results if classes and experiment.space.kind is SpaceKind.CLASSES else []
     return Section(
-        summary=f"{row.title} ({row.source}): {_brief(outcome)}",
-        anchor=row.producer,
-        name=row.name,
-        place=f"{row.source}, task {row.task}.{status}{cell}",
+        summary=f"{experiment.title} ({experiment.source}): {_brief(outcome)}",
+        anchor=experiment.producer,
+        name=experiment.name,
+        place=f"{experiment.source}, task {experiment.task}.{status}{cell}",
         notices=tuple(_notices(outcome)),
-        note=row.note,
+        note=experiment.note,
         chosen=_chosen(outcome.results),
         classes=_classes(results) if classes else Table.of(),
         scored=f"{_frames(results[0])} were scored." if classes else "",
@@ -101,7 +101,7 @@ def _brief(outcome: ExperimentOutcome) -> str:
 
 def _notices(outcome: ExperimentOutcome) -> Iterable[str]:
     if outcome.status == "failed":
-        yield f"This row failed: {outcome.reason}"
+        yield f"This experiment failed: {outcome.reason}"
     if any(result.provenance == "untrained" for result in outcome.results):
         yield "A network on the way had untrained parameters: the numbers say nothing about the paper's."
     if any(result.provenance == "unofficial" for result in outcome.results):

@@ -1,4 +1,4 @@
-"""The figures of a row of the papers: what was mistaken for what, how good each part is, and the papers' own curves."""
+"""The figures of an experiment: confusion matrix, F1 by class, agreement, timelines, and the papers' curves."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _CURVE_OF = {"smooth_frames": "frames averaged on either side of a frame", "thre
 
 
 def pictures_of(outcome: ExperimentOutcome) -> tuple[Picture, ...]:
-    """Every figure of a row; none where it has no result.
+    """Draw every figure of an experiment; none where it has no result.
 
     The results are drawn side by side where one figure holds both protocols, and one after the other else. Timelines
     are those of the first.
@@ -50,7 +50,7 @@ def pictures_of(outcome: ExperimentOutcome) -> tuple[Picture, ...]:
 
 
 def confusion(result: ExperimentResult) -> Picture:
-    """What is said of the frames of each class: shares of the row, and counts."""
+    """The confusion matrix: of the frames of each class, the share and the number predicted as each class."""
     counts, names = confusion_counts(result), class_names(result)
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     larger = max(1.0, len(names) / 8)
@@ -134,21 +134,27 @@ def agreement(result: ExperimentResult) -> Picture:
 
 def curves(results: Sequence[ExperimentResult]) -> Picture:
     """The papers' figure: ours under each protocol beside the papers' curve."""
-    row = results[0].experiment
-    measure = (row.sweep.measure if row.sweep else "") or results[0].scores.headline
+    experiment = results[0].experiment
+    measure = (experiment.sweep.measure if experiment.sweep else "") or results[0].scores.headline
     figure = canvas(700, 400)
     axes = axes_at(figure, 75, 55, 605, 270)
-    if row.paper_curve:
-        axes.plot(*_sorted(row.paper_curve), "x--", color=DARK, label=f"the papers' ({row.source})", linewidth=1.2)
+    if experiment.paper_curve:
+        axes.plot(
+            *_sorted(experiment.paper_curve),
+            "x--",
+            color=DARK,
+            label=f"the papers' ({experiment.source})",
+            linewidth=1.2,
+        )
     for result in (one for one in results if one.curve):
         colour, name = PROTOCOL_COLOURS[result.protocol], f"ours, {PROTOCOLS[result.protocol]}"
         axes.plot(*_sorted(result.curve), "o-", color=colour, label=name, markersize=4)
-        chosen = result.chosen.get(row.sweep.of) if row.sweep else None
+        chosen = result.chosen.get(experiment.sweep.of) if experiment.sweep else None
         if isinstance(chosen, int | float):
             axes.axvline(
                 chosen, color=colour, linestyle=":", linewidth=1.2, label=f"chosen, {PROTOCOLS[result.protocol]}"
             )
-    axes.set(xlabel=_CURVE_OF[row.sweep.of] if row.sweep else "", ylabel=measure)
+    axes.set(xlabel=_CURVE_OF[experiment.sweep.of] if experiment.sweep else "", ylabel=measure)
     axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
     axes.grid(color="#E5E5E5", linewidth=0.7)
     axes.set_axisbelow(True)
@@ -160,8 +166,8 @@ def curves(results: Sequence[ExperimentResult]) -> Picture:
     ]
     return Picture(
         "curve",
-        f"{row.source} redrawn: {measure} by the "
-        f"{_CURVE_OF[row.sweep.of] if row.sweep else 'number that is swept'}, everything else as chosen.",
+        f"{experiment.source} redrawn: {measure} by the "
+        f"{_CURVE_OF[experiment.sweep.of] if experiment.sweep else 'number that is swept'}, everything else as chosen.",
         f"Curve; highest, {'; '.join(best)}.",
         *as_png(figure),
     )

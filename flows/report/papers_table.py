@@ -46,11 +46,11 @@ a test holds the two equal.
 _HEAD = ("experiment", "cell", "rule", "frames smoothed", "frames scored", "number")
 
 
-def papers_table(rows: Iterable[Experiment]) -> str:
+def papers_table(experiments: Iterable[Experiment]) -> str:
     """The page, in Markdown, with a table for each folder of experiments; rows come sorted by name."""
     parts_of_page = [_TITLE]
-    for folder, group in groupby(rows, lambda row: row.name.rpartition("/")[0]):
-        lines = [_line(_HEAD), _line(["---"] * len(_HEAD)), *(_line(_cells(row)) for row in group)]
+    for folder, group in groupby(experiments, lambda experiment: experiment.name.rpartition("/")[0]):
+        lines = [_line(_HEAD), _line(["---"] * len(_HEAD)), *(_line(_cells(experiment)) for experiment in group)]
         parts_of_page.append(f"## {folder}\n\n" + "\n".join(lines) + "\n")
     return "\n".join(parts_of_page)
 
@@ -59,20 +59,27 @@ def _line(cells: Iterable[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def _cells(row: Experiment) -> tuple[str, ...]:
-    name = row.name.rpartition("/")[2]
-    return f"`{name}`", row.cell or "–", _rule(row), _smoothed(row), _scored(row), _number(row)
+def _cells(experiment: Experiment) -> tuple[str, ...]:
+    name = experiment.name.rpartition("/")[2]
+    return (
+        f"`{name}`",
+        experiment.cell or "–",
+        _rule(experiment),
+        _smoothed(experiment),
+        _scored(experiment),
+        _number(experiment),
+    )
 
 
-def _rule(row: Experiment) -> str:
-    heads = {head.name: _head(head) for head in row.heads}
-    if row.task != "au":
+def _rule(experiment: Experiment) -> str:
+    heads = {head.name: _head(head) for head in experiment.heads}
+    if experiment.task != "au":
         thresholds = ""
-    elif isinstance(row.thresholds, tuple):
-        thresholds = f"; at {', '.join(map(_short, row.thresholds))}"
+    elif isinstance(experiment.thresholds, tuple):
+        thresholds = f"; at {', '.join(map(_short, experiment.thresholds))}"
     else:
-        thresholds = "; at .5" if row.thresholds == "half" else "; at the best thresholds"
-    return _sentence(row.method, heads) + thresholds
+        thresholds = "; at .5" if experiment.thresholds == "half" else "; at the best thresholds"
+    return _sentence(experiment.method, heads) + thresholds
 
 
 def _sentence(method: Ensemble, heads: dict[str, str]) -> str:
@@ -119,33 +126,33 @@ def _input(head: HeadRun, extractor: str) -> str:
     return extractor if plain else f"{extractor} ({' & '.join(arrays)})"
 
 
-def _smoothed(row: Experiment) -> str:
-    swept = row.sweep.values if row.sweep is not None and row.sweep.of == "smooth_frames" else ()
-    delta = f"{swept[0]:g} … {swept[-1]:g}" if swept else f"{row.smooth_frames.value or 0:g}"
+def _smoothed(experiment: Experiment) -> str:
+    swept = experiment.sweep.values if experiment.sweep is not None and experiment.sweep.of == "smooth_frames" else ()
+    delta = f"{swept[0]:g} … {swept[-1]:g}" if swept else f"{experiment.smooth_frames.value or 0:g}"
     if delta == "0":
         return "none"
     over = {
         "own": "all that a head says something of",
         "faces": "all with a face",
         "labelled_faces": "labelled ones with a face",
-    }[row.smooth_over]
-    return f"{delta}: {over}, to the {'last' if row.after_last_face == 'stop' else 'end'}"
+    }[experiment.smooth_over]
+    return f"{delta}: {over}, to the {'last' if experiment.after_last_face == 'stop' else 'end'}"
 
 
-def _scored(row: Experiment) -> str:
-    if row.files:
+def _scored(experiment: Experiment) -> str:
+    if experiment.files:
         return "the test set"
-    kinds = sorted({faces for head in row.heads if (faces := head.faces)} | {row.requires} - {""})
+    kinds = sorted({faces for head in experiment.heads if (faces := head.faces)} | {experiment.requires} - {""})
     if not kinds:
         return "those with sound"
-    sound = " and sound there or one before" if row.requires else ""
-    without = f", but {', '.join(row.without)}" if row.without else ""
+    sound = " and sound there or one before" if experiment.requires else ""
+    without = f", but {', '.join(experiment.without)}" if experiment.without else ""
     return f"those with a {' and a '.join(kinds)} face{sound}{without}"
 
 
-def _number(row: Experiment) -> str:
-    numbers = [f"{measure} {_short(value)}" for measure, value in row.paper.items()]
-    curve = [f"{x:g}: {_short(y)}" for x, y in row.paper_curve.items()]
+def _number(experiment: Experiment) -> str:
+    numbers = [f"{measure} {_short(value)}" for measure, value in experiment.paper.items()]
+    curve = [f"{x:g}: {_short(y)}" for x, y in experiment.paper_curve.items()]
     return ", ".join([*numbers, *curve]) or "–"
 
 

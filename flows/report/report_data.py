@@ -1,4 +1,4 @@
-"""What figures and tables of a row are made from: its scored frames, counts, and runs of frames a pixel wide."""
+"""What an experiment's figures and tables are drawn from: scored frames, counts, and runs of frames a pixel wide."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 
 from affstore.models.evaluation.metrics import confusion_matrix
 from affstore.store.contract.labels import counted_classes
-from affstore.tasks.experiments import ExperimentResult
+from affstore.tasks.experiments import ExperimentResult, Protocol
 
-PROTOCOLS = {"papers": "papers' protocol", "honest": "honest protocol"}
+PROTOCOLS: dict[Protocol, str] = {"papers": "papers' protocol", "honest": "honest protocol"}
 """What each protocol is called, in the order in which they are shown."""
 
 

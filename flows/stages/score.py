@@ -62,7 +62,7 @@ def _cross_validated_names(head: HeadRun, folds: Folds) -> tuple[str, ...]:
 
 
 def _outcome(experiment: Experiment, scored: Sequence[tuple[Outcome, Scored | None]]) -> ExperimentOutcome:
-    """What became of an experiment: where one protocol gives no number, the other's is kept, and it has failed."""
+    """The outcome of an experiment: where one protocol gives no number, the other's is kept, and it has failed."""
     results = tuple(one.result for _, one in scored if one is not None and one.result is not None)
     reasons = [outcome.reason for outcome, _ in scored if outcome.status == "failed"]
     if reasons:

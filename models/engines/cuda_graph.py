@@ -60,7 +60,7 @@ class Recorded:
         self._recordable = True
 
     def __call__(self, pixels: Tensor) -> Tensor:
-        """What the step says of bytes that are in the host's memory; valid until the next call.
+        """The step's output for pixels in the host's memory; valid until the next call.
 
         Raises:
             torch.cuda.OutOfMemoryError: the device has no memory for so many rows.

@@ -223,7 +223,7 @@ class EvaluationSet:
         return cls(evaluation, found_videos, rows, np.concatenate([video.value[known] for video, known in scored]))
 
     def unsmoothed(self) -> dict[str, Values]:
-        """What each head says of them, `(rows, outputs)`; rules are still to be applied, whatever their variant."""
+        """Each head's outputs for them, `(rows, outputs)`; rules are still to be applied, whatever their variant."""
         return {
             head: _joined(
                 head, [output_of(head, one.outputs)[rows] for one, rows in zip(self.videos, self.rows, strict=True)]

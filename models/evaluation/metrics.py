@@ -329,12 +329,6 @@ def ccc(prediction: NDArray[Any], value: NDArray[Any], known: Known = None) -> f
     return float(2 * (dx @ dy) / len(x) / spread) if spread > 0 else 0.0
 
 
-def mean_ccc(prediction: NDArray[Any], value: NDArray[Any], known: Known = None) -> float:
-    """Mean of the CCC of each column of `(frames, 2)`, over all frames together, not by video."""
-    mask = _mask(prediction, value, known)
-    return float(np.mean([ccc(prediction[:, k], value[:, k], mask[:, k]) for k in range(value.shape[1])]))
-
-
 def _classes(cells: NDArray[Any], classes: int) -> NDArray[np.int64]:
     with np.errstate(invalid="ignore"):  # NaN becomes some whole number, which then differs from NaN
         whole = cells.astype(np.int64)

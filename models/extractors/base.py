@@ -17,7 +17,7 @@ from affstore.models.weights.entry import WeightsEntry
 
 @dataclass(frozen=True, slots=True)
 class FaceOutput:
-    """What a face network says of `n` crops.
+    """A face network's outputs for `n` crops.
 
     Attributes:
         embedding: `(n, width)` float32.

@@ -95,7 +95,7 @@ class FaceDetector:
 
 
 def _run_padded(network: nn.Module, patches: Tensor) -> list[Tensor]:
-    """What a network says of patches, in a batch filled up to a round number.
+    """A network's outputs for patches, in a batch padded to a round number.
 
     In other batches the last bits of the dense layers follow the number of threads; on some processors they do in any,
     which is why tasks give torch one thread (docs/adr/0005).

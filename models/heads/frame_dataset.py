@@ -35,7 +35,7 @@ class FrameDataset(Protocol):
         """How many rows each block has, in the order of the rows; 1 or more each."""
 
     def read(self, block: int) -> NDArray[np.float32]:
-        """The features of a block, `(blocks[block], width)`. Whoever gets them does not write into them."""
+        """The features of a block, `(blocks[block], width)`. They must not be written to."""
 
     def name_of(self, row: int) -> str:
         """What to call a row in a message, e.g. `frame 12 of video '130-25-1280x720'`."""

@@ -25,7 +25,7 @@ class PretrainedSpec:
         name: the head's name.
         task: `expr` (from logits) or `va` (raw outputs as they are, "pre-trained VA only" of ABAW5 Table 1).
         gives: of `expr`: `probabilities`, softmax over all of the network's classes; or raw `logits`.
-        contempt: what becomes of it, as Aff-Wild2 has none: it stands for `other` (ABAW6 Table 4), or its column is
+        contempt: how it is mapped, as Aff-Wild2 has none: it stands for `other` (ABAW6 Table 4), or its column is
             `dropped` before the softmax and Other is never said.
         version: raised whenever the same spec would give other numbers.
     """
@@ -54,12 +54,12 @@ class PretrainedSpec:
 def pretrained_scores(
     spec: PretrainedSpec, classes: tuple[str, ...], logits: NDArray[np.float32]
 ) -> NDArray[np.float32]:
-    """What a network itself says of each frame, in the order of the task.
+    """A network's own outputs for each frame, in the order of the task.
 
     Rows are taken by themselves: a frame without a face, whatever stands there, changes no other.
 
     Args:
-        spec: which task, and what becomes of Contempt.
+        spec: which task, and how Contempt is mapped.
         classes: of `expr`: the names of the network's classes, in its order. Of `va` they say nothing.
         logits: `(frames, classes)`; of `va` `(frames, 2)`, its raw valence and arousal.
 

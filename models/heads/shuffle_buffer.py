@@ -16,9 +16,9 @@ RowBatch = tuple[NDArray[np.float32], NDArray[np.int64]]
 class Shuffled:
     """The rows of a training set in batches, every row once an epoch.
 
-    As many rows as may be held are mixed: blocks come in an order by lot, and a batch is drawn by lot from what is
-    held, its places are filled with the rows that come next. Where all rows can be held they are read once, and an
-    epoch is one permutation of them, whatever their blocks.
+    Blocks are read in random order into a shuffle buffer; each batch is sampled from the buffer, and its places are
+    filled with the rows that come next. Where all rows fit the buffer they are read once, and an epoch is one
+    permutation of them, whatever their blocks.
     """
 
     def __init__(self, rows: FrameDataset, batch: int, most: int) -> None:

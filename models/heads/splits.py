@@ -119,7 +119,7 @@ def read_groups(path: Path) -> dict[str, str]:
 
 
 def check_leak(splits: Mapping[str, Iterable[tuple[str, str]]]) -> None:
-    """See to it that no video, and no video's bytes, are in two splits.
+    """Check that no video, and no video's bytes, are in two splits.
 
     Args:
         splits: of each, its videos: name (with or without a subject's suffix) and SHA-256 of the bytes.

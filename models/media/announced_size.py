@@ -1,4 +1,4 @@
-"""What a video's container says of itself, for estimates: nothing is decoded, so it may be wrong."""
+"""The size and length that a video's container announces, for estimates: nothing is decoded, so it may be wrong."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Work ahead of whoever consumes: the next pictures are decoded while this one is searched for faces."""
+"""Read ahead of the consumer: the next pictures are decoded while this one is searched for faces."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def _produce[Item](items: Iterable[Item], queue: Queue[Item | _End], abandoned: 
 
 
 def _put[Item](queue: Queue[Item | _End], item: Item | _End, abandoned: Event) -> bool:
-    """Whether somebody is still there to take it."""
+    """Whether the consumer still takes it."""
     while not abandoned.is_set():
         try:
             queue.put(item, timeout=_PATIENCE_S)
@@ -61,7 +61,7 @@ def _put[Item](queue: Queue[Item | _End], item: Item | _End, abandoned: Event) -
 
 
 def _empty[Item](queue: Queue[Item | _End]) -> None:
-    """Make room for a producer that waits, so that it sees at once that nobody takes more."""
+    """Make room for a producer that waits, so that it sees at once that no more are taken."""
     try:
         while True:
             queue.get_nowait()

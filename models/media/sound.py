@@ -17,7 +17,6 @@ from av.audio.resampler import AudioResampler
 from numpy.typing import NDArray
 
 from affstore.models.media.container import Decoding, as_fraction, best_sound, opened, sentence
-from affstore.store.contract.clock import FrameClock
 from affstore.store.contract.errors import MediaError
 from affstore.store.contract.printable import counted
 
@@ -164,16 +163,6 @@ def read_sounds(path: Path, rates_hz: Sequence[int], channel: int | None = None)
                 tape.write(chunk)
         complaint = track.complaint
         return {rate: Sound(tape.samples(), rate, track.start_s, complaint) for rate, tape in tapes.items()}
-
-
-def heard_fraction(sound: Sound | None, frames: FrameClock) -> float:
-    """How much of the time a video plays its sound plays too, in [0, 1]; 0 without sound or without frames."""
-    if sound is None or not len(frames):
-        return 0.0
-    start, end = int(frames.pts[0]) * frames.time_base, frames.end_pts * frames.time_base
-    sound_end = sound.start_s + Fraction(len(sound.samples), sound.rate_hz)
-    heard = min(end, sound_end) - max(start, sound.start_s)
-    return float(max(heard, Fraction(0)) / (end - start))
 
 
 class _Track:

@@ -157,7 +157,7 @@ def _total(answer: http.client.HTTPResponse, done: int, url: str) -> int | None:
 
 
 def _blocks(answer: http.client.HTTPResponse) -> Iterator[bytes]:
-    """The body. Only what the connection does is caught here, not what becomes of the bytes."""
+    """The body. Only what the connection does is caught here, not what is done with the bytes."""
     while True:
         try:
             block = answer.read(_BLOCK_BYTES)

@@ -195,7 +195,7 @@ _OWN: Mapping[str, type] = {
     "run_id": str,
     "made_at": str,
 }
-"""What a record says of itself, and as what."""
+"""The fields of a record, and their types."""
 
 
 def checksum_of(attributes: Mapping[str, Any]) -> str:

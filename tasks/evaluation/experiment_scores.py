@@ -145,9 +145,9 @@ def _by_chance(store: FeatureStore, experiment: Experiment, videos: Sequence[Eva
 def subject_outputs(
     store: FeatureStore, heads: Mapping[str, HeadRun], labels: Sequence[Record], requires: str = ""
 ) -> list[SubjectOutputs]:
-    """Labelled subjects with what every head says of them; those of whom one says nothing are left out.
+    """Labelled subjects with every head's outputs for them; those that a head has no prediction of are left out.
 
-    A frame is judged where it is labelled and every face that a head needs is seen, as in the papers; where no head
+    A frame is scored where it is labelled and every face that a head needs is there, as in the papers; where no head
     needs one, where there is sound, and the face that is required.
 
     Args:
@@ -186,7 +186,7 @@ def _outputs_of(
         record = store.find(Address("prediction", head.name, video, subject)) if subject else None
         fitted = store.find(Address("head", head.name))
         if record is None or fitted is None or record.recipe["head"] != fitted.key:
-            return None  # what a head said before it was fitted anew is not counted
+            return None  # a prediction by an earlier fit of the head is not counted
         read = store.read(record.address, ["raw", "present"])
         arrays[name] = read["raw"]
         (sees if head.faces else hears).append(read["present"])

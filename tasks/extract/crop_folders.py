@@ -29,7 +29,7 @@ from affstore.tasks.specs import WorkerContext
 def write_crops(
     context: WorkerContext, store: FeatureStore, crop: CropJob, source: Record, draft: Draft
 ) -> PartOutcome:
-    """See to it that a crop folder's face, and the embeddings that are due on it, are in a draft.
+    """Put a crop folder's face, and the embeddings that are due on it, into a draft.
 
     A folder that cannot be used is quarantined as it is; it is tried again when a file in it changes.
     """

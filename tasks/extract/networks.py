@@ -50,7 +50,7 @@ def detector(spec: DetectorSpec, device: str) -> FaceDetector:
 
 
 def _one_thread_a_pass() -> None:
-    """Said anew whenever a network is asked for: whoever else sets torch's threads puts back what was there before."""
+    """Give torch one thread, whenever a network is asked for: other users of torch restore what was there before."""
     import torch
 
     torch.set_num_threads(1)

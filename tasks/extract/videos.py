@@ -42,7 +42,7 @@ _NO_SOUND = np.empty(0, np.float32)
     name="extract", task_run_name=run_name("extract {job.video}"), cache_policy=NO_CACHE, persist_result=False,
 )  # fmt: skip
 def extract_video(context: WorkerContext, job: VideoJob, profile: Profile) -> State[Any]:
-    """See to it that a video's faces and embeddings are in the store."""
+    """Extract the faces and embeddings that a video lacks in the store."""
     return as_state(extract(context, job, profile))
 
 

@@ -31,7 +31,7 @@ from affstore.tasks.specs import WorkerContext
     name="annotate", task_run_name=run_name("annotate {name}"), cache_policy=NO_CACHE, persist_result=False,
 )  # fmt: skip
 def annotate(context: WorkerContext, name: str, found: Sequence[LabelFile]) -> State[Any]:
-    """See to it that annotation files are in the store as labels.
+    """Store annotation files as labels, unless they are in the store.
 
     The outcome's reason counts them; its draft holds those that were new, and those that cannot be used.
     """

@@ -88,7 +88,7 @@ class IncomingFiles:
         self._known.contested = {name for name, digests in digests_by_name.items() if len(digests) > 1}
 
     def next_round(self) -> list[IncomingFile]:
-        """The files that can be decided now, none of which depends on what becomes of another; none at the end."""
+        """The files that can be decided now, none of which depends on the outcome of another; none at the end."""
         now: list[IncomingFile] = []
         later: list[IncomingFile] = []
         busy: set[str] = set()
@@ -105,7 +105,7 @@ class IncomingFiles:
         return now
 
     def note(self, files_of_round: Iterable[IncomingFile], ingested: Sequence[str]) -> None:
-        """Let later rounds know what became of a round.
+        """Note the outcome of a round for later rounds.
 
         Args:
             files_of_round: those that were decided on.
@@ -175,7 +175,7 @@ class _Known:
         return replace(incoming, verdict="name_conflict", reason=self._name_conflict(incoming))
 
     def note(self, incoming: IncomingFile, ingested: bool) -> None:
-        """Remember what became of a file."""
+        """Note the outcome of a file."""
         if not ingested:
             if incoming.verdict in ("new", "unfit"):
                 reason = incoming.reason or "Another file of this call has the same bytes and could not be used."

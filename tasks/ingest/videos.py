@@ -24,7 +24,7 @@ from affstore.tasks.specs import WorkerContext
     name="ingest", task_run_name=run_name("ingest {incoming.name}"), cache_policy=NO_CACHE, persist_result=False,
 )  # fmt: skip
 def ingest_video(context: WorkerContext, incoming: IncomingFile) -> State[Any]:
-    """See to it that a video is in the store; say what became of it."""
+    """Store a video, unless it is in the store."""
     return as_state(ingest(context, incoming))
 
 

@@ -33,7 +33,7 @@ from affstore.tasks.training.examples import face_of, subject_of, subjects_of
     name="predict", task_run_name=run_name("predict {experiment.name}"), cache_policy=NO_CACHE, persist_result=False,
 )  # fmt: skip
 def predict_experiment(context: WorkerContext, experiment: Experiment, tuned: TunedParameters) -> State[Any]:
-    """See to it that an experiment's predictions for every video are in the store."""
+    """Store an experiment's predictions for every video, unless they are in the store."""
     store = FeatureStore(context.store_url)
     draft = store.draft(context.code, context.run_id)
     try:

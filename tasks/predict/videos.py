@@ -29,7 +29,7 @@ from affstore.tasks.training.train import fitted
     name="predict", task_run_name=run_name("predict {video}"), cache_policy=NO_CACHE, persist_result=False,
 )  # fmt: skip
 def predict_video(context: WorkerContext, video: str, experiments: Sequence[HeadRun]) -> State[Any]:
-    """See to it that every experiment's predictions for a video are in the store."""
+    """Store every head's predictions for a video, unless they are in the store."""
     return as_state(store_predictions(context, video, experiments))
 
 

@@ -33,7 +33,7 @@ from affstore.tasks.training.head_job import HeadJob
     name="train", task_run_name=run_name("train {experiment.name}"), cache_policy=NO_CACHE, persist_result=False,
 )  # fmt: skip
 def train_head(context: WorkerContext, experiment: HeadRun) -> State[Any]:
-    """See to it that an experiment's head is fitted on today's embeddings and labels."""
+    """Fit a head on today's embeddings and labels, unless that is in the store."""
     return as_state(train(context, experiment))
 
 
@@ -126,7 +126,7 @@ def _fit(work: HeadJob, subjects: Mapping[SplitName, list[LabelledSubject]], rec
 def _outputs_and_labels(
     work: HeadJob, head: Fitted, subjects: Sequence[LabelledSubject]
 ) -> tuple[NDArray[np.float32], NDArray[Any]]:
-    """What a head says of the labelled frames of some subjects, and their labels."""
+    """A head's outputs for the labelled frames of some subjects, and their labels."""
     outputs, values = [], []
     for subject in subjects:
         output, present = work.predict(head, subject.features)

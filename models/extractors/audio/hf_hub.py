@@ -1,4 +1,4 @@
-"""What a folder of transformers' format says of an audio encoder, and what is measured of it.
+"""An audio encoder described by a folder in transformers' format, and by measuring it.
 
 Nothing in such a folder is run: the two configurations are read as data for classes of transformers' own, and the
 parameters by the readers of `affstore.models.weights.untrusted`.

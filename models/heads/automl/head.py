@@ -100,7 +100,7 @@ def fit_automl(spec: AutoMlSpec, train: Examples, validation: Examples | None = 
 
 
 def predict_automl(head: FittedAutoMl, x: NDArray[np.float32]) -> NDArray[np.float32]:
-    """What the ensemble says of each row.
+    """The ensemble's outputs for each row.
 
     Args:
         head: fitted.

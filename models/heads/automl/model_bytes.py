@@ -42,7 +42,7 @@ _NOT_NEEDED = (
     functools.partial,
     types.MethodType,
 )
-"""What only fitting needs. A task's losses and metrics are made anew from its name."""
+"""What only fitting needs. A task's losses and metrics are rebuilt from its name."""
 
 _CLASSES_OF = {
     "lightautoml." + name

@@ -87,7 +87,7 @@ def _classes(
 
 
 def _coded(spec: AutoMlSpec, examples: Examples, columns: tuple[int, ...]) -> Examples:
-    """The frames of those classes, which are numbered on end: LightAutoML numbers others anew, by their frequency."""
+    """The frames of those classes, which are numbered on end: LightAutoML renumbers others by their frequency."""
     codes = np.full(spec.outputs, -1)
     codes[list(columns)] = np.arange(len(columns))
     y = codes[examples.y[:, 0].astype(np.int64)]

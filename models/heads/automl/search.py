@@ -80,7 +80,7 @@ def _predicted(search: Any, plan: Plan) -> NDArray[np.float32]:
 
 
 def _search(spec: AutoMlSpec, plan: Plan) -> tuple[Any, dict[str, Any]]:
-    """One search, and what it says of itself."""
+    """Run one search; return it with its report."""
     from affstore.models.heads.automl.model_bytes import Search
 
     failures, automl = _Failures(), _preset(spec, plan)

@@ -32,7 +32,7 @@ class AutoMlSpec:
         memory_gb: the limit that LightAutoML is told. It does not hold itself to it.
         folds: of its inner cross-validation, when no validation frames are given to it.
         uses_validation: whether the validation frames replace that cross-validation (the papers' second VA variant).
-        seed: of all that is drawn by lot and lets itself be seeded.
+        seed: of every random choice that can be seeded.
         version: raised whenever the same spec would give other numbers.
     """
 

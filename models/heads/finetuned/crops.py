@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-
-from affstore.store.contract.errors import SpecError
 
 
 class LabelledCrops(Protocol):
@@ -27,35 +24,6 @@ class LabelledCrops(Protocol):
 
     def read(self, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
         """The crops of some rows, RGB `(n, size_px, size_px, 3)`, in that order."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class MemoryCrops:
-    """Labelled crops of one video, of all its frames, that lie in memory.
-
-    Attributes:
-        crops: `(rows, size_px, size_px, 3)`.
-        y: `(rows, 1)`.
-    """
-
-    crops: NDArray[np.uint8]
-    y: NDArray[np.int8]
-
-    def __post_init__(self) -> None:
-        if len(self.crops) != len(self.y):
-            raise SpecError(f"There must be a label for each crop; found {len(self.y)} for {len(self.crops)}.")
-
-    def __len__(self) -> int:
-        return len(self.crops)
-
-    @property
-    def frame(self) -> NDArray[np.int64]:
-        """See `LabelledCrops.frame`."""
-        return np.arange(len(self.crops))
-
-    def read(self, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
-        """See `LabelledCrops.read`."""
-        return self.crops[rows]
 
 
 def looked_at(crops: LabelledCrops, stride: int) -> NDArray[np.int64]:

@@ -30,7 +30,7 @@ def fit_finetuned(  # noqa: PLR0913 - a pre-trained network is two things: what 
 ) -> FittedFineTuned:
     """Train a pre-trained face network on, with a new classifier.
 
-    The engine is torch, whatever the extractor's, in float32 but for mixed precision. All that is drawn by lot comes
+    The engine is torch, whatever the extractor's, in float32 but for mixed precision. Every random choice comes
     from the spec's seed through generators of this call's own: the same crops give the same bits on a CPU, on one
     thread, undisturbed or killed and gone on.
 
@@ -68,7 +68,7 @@ def fit_finetuned(  # noqa: PLR0913 - a pre-trained network is two things: what 
 def predict_finetuned(
     head: FittedFineTuned, extractor: FaceExtractorSpec, crops: Iterable[NDArray[np.uint8]], device: str = "cpu"
 ) -> NDArray[np.float32]:
-    """What a fine-tuned network says of crops, in float32; on a CPU a row depends on its crop alone.
+    """A fine-tuned network's outputs for crops, in float32; on a CPU a row depends on its crop alone.
 
     Args:
         head: trained.

@@ -29,7 +29,7 @@ class FineTuneSpec:
         learning_rate: Adam's, of all layers.
         rho: of sharpness-aware minimisation; 0 for plain Adam.
         label_smoothing: of the cross-entropy.
-        flip: whether half of the crops are mirrored, drawn anew in every epoch.
+        flip: whether half of the crops are mirrored, drawn again in every epoch.
         batch: crops a step; one that would be left alone joins the step before, as a batch norm needs two.
         epochs: passes over the training frames, each in another order.
         train_stride: every how many labelled training frames are learnt from; the papers' 1.

@@ -91,7 +91,7 @@ def fit(
 
 
 def predict(head: FittedHead, x: NDArray[np.float32]) -> NDArray[np.float32]:
-    """What the head says of each row, without TensorFlow.
+    """The head's outputs for each row, without TensorFlow.
 
     Args:
         head: trained.

@@ -52,7 +52,7 @@ class MlpSpec:
         selection: the epoch that is kept, of those seen on validation frames; `last_epoch` needs none.
         seed: of initial kernels (Glorot-uniform) and orders.
         shuffle_rows: frames that are in memory to be mixed. As many or fewer are permuted as a whole; of more, each
-            batch is drawn by lot from those that are held (docs/adr/0009).
+            batch is sampled from those in the buffer (docs/adr/0009).
         version: raised whenever the same spec would give other numbers.
     """
 

@@ -19,8 +19,8 @@ def fit_sequence(
 ) -> FittedSequence:
     """Train a head on videos.
 
-    All that is drawn by lot comes from the spec's seed through generators of this call's own: the same videos give the
-    same bits on a CPU, on one thread, undisturbed or killed and gone on.
+    Every random choice comes from the spec's seed, through generators of this call: the same videos give the same
+    bits on a CPU, on one thread, undisturbed or killed and gone on.
 
     Args:
         spec: what to train.
@@ -51,7 +51,7 @@ def fit_sequence(
 
 
 def predict_sequence(head: FittedSequence, streams: Streams, device: str = "cpu") -> NDArray[np.float32]:
-    """What the head says of every frame of a video, in float32.
+    """The head's outputs for every frame of a video, in float32.
 
     The video is seen in the spec's windows, and overlaps are averaged once. On a CPU the result has the same bits
     whatever else is predicted.

@@ -65,10 +65,6 @@ class TcnSpec:
             raise SpecError(f"Channels are given for {len(self.channels)} streams; there are {len(widths)}.")
         return self.channels or tuple(usual_channels(width) for width in widths)
 
-    def receptive_frames(self, levels: int) -> int:
-        """How many frames an output depends on: itself and those before it."""
-        return 1 + 2 * (self.kernel - 1) * (2**levels - 1)
-
 
 @dataclass(frozen=True, slots=True)
 class EncoderSpec:

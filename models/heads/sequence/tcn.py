@@ -40,7 +40,7 @@ class CausalConv(nn.Module):
         """Kernels from a normal distribution, or with weight norm as torch's own; biases as torch's own.
 
         In the reference too the normal distribution has no effect on kernels with weight norm: it is written to a
-        tensor that the next pass computes anew.
+        tensor that the next pass computes again.
         """
         bound = 1 / math.sqrt(self.weight[0].numel())
         nn.init.uniform_(self.bias, -bound, bound, generator=generator)

@@ -56,7 +56,7 @@ def stack(windows: Sequence[Streams], length: int, count: int) -> Batch:
 def outputs_of(
     network: TcnTransformer, read: Callable[[Sequence[int]], Sequence[Streams]], frames: int, device: torch.device
 ) -> NDArray[np.float32]:
-    """What the network says of every frame of a video; overlaps of windows are averaged once.
+    """The network's outputs for every frame of a video; overlaps of windows are averaged once.
 
     Args:
         network: on the device.
@@ -83,7 +83,7 @@ def outputs_of(
 
 
 def outputs_of_known(network: TcnTransformer, videos: LabelledVideos, device: torch.device) -> NDArray[np.float32]:
-    """What the network says of every frame whose label is known, video after video, `(frames, outputs)`."""
+    """The network's outputs for every frame whose label is known, video after video, `(frames, outputs)`."""
     length = network.spec.window.length
     parts = []
     for video, labels in enumerate(videos.labels):
