@@ -64,7 +64,7 @@ def _extractor(name: str, kind: Any) -> tuple[str, str]:
         facts = [f"sound, {spec.rate_hz / 1000:g} kHz", f"{float(spec.vectors_hz):g} vectors/s"]
     facts += [f"{spec.width} numbers", *([f"{len(spec.logits)} logits"] if spec.logits else [])]
     facts += [array.replace("_", ", ") for array in spec.arrays if array in ("valence_arousal", "affect")]
-    public = "" if entry.url else ", which are not public"
+    public = "" if entry.public else ", which are not public"
     origin = entry.source.partition(";")[0]
     return ", ".join(facts), f"weights `{entry.name}` ({entry.licence}){public}" + (f": {origin}" if origin else "")
 

@@ -41,6 +41,21 @@ def weights_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def wheel_weights(weights_folder: Path) -> Path:
+    """The session's weights folder with the small trained networks that wheels of the package index hold."""
+    from affstore.models.extractors.registry import entry_of
+    from affstore.models.weights.folder import WeightsFolder
+    from affstore.store.contract.errors import WeightsError
+
+    for name in ("fer2013_mini_xception", "silero_vad"):
+        try:
+            WeightsFolder(weights_folder).pull(entry_of(name))
+        except WeightsError as error:
+            pytest.skip(f"needs the package index: {error}")
+    return weights_folder
+
+
+@pytest.fixture(scope="session")
 def s3_server() -> Iterator[str]:
     """A real S3-compatible server on this machine, and a bucket."""
     pytest.importorskip("moto", reason="needs moto[server]")

@@ -21,13 +21,14 @@ class TestRunners(RunnerContract):
         return RUNNERS.get(request.param)
 
 
-LIGHTEST = "mt_emotimobilefacenet"
+LIGHTEST = ("fer2013_mini_xception", "silero_vad")
+"""A face network and a sound network."""
 
 
 def extractor_names():
-    """Every extractor with a name of its own; all but the lightest take many seconds each."""
+    """Every extractor with a name of its own; all but the lightest two take many seconds each."""
     for name in names():
-        yield pytest.param(name, marks=[] if name == LIGHTEST else [pytest.mark.slow])
+        yield pytest.param(name, marks=[] if name in LIGHTEST else [pytest.mark.slow])
 
 
 class TestExtractors(ExtractorContract):

@@ -78,6 +78,10 @@ def entry_for(path: Path, url: str = "") -> WeightsEntry:
 def test_every_entry_is_pinned_and_has_a_digest():
     assert len(entries()) >= 9
     for entry in entries().values():
+        if entry.wheel:
+            assert len(entry.wheel.sha256) == len(entry.sha256) == 64
+            assert entry.wheel.member.endswith("/" + entry.file)
+            continue
         if not entry.url:
             assert entry.where
             continue

@@ -204,7 +204,7 @@ def verify(*names: str, json: Json = False) -> int:
 
 
 def _public(known: Mapping[str, WeightsEntry]) -> list[str]:
-    return [name for name, entry in known.items() if entry.url]
+    return [name for name, entry in known.items() if entry.public]
 
 
 def _hub_model(names: Sequence[str], revision: str, folder: WeightsFolder) -> HubModel:

@@ -39,7 +39,7 @@ def _state(here: dict[str, Any]) -> str:
 
 def origin(entry: WeightsEntry) -> str:
     """Where the published file is."""
-    return entry.url or f"not public: {entry.where}"
+    return entry.public or f"not public: {entry.where}"
 
 
 def licence(entry: WeightsEntry, folder: WeightsFolder) -> str:
@@ -74,6 +74,7 @@ def listed(entry: WeightsEntry, folder: WeightsFolder) -> dict[str, Any]:
         **document(folder.status(entry.name)),
         "file": entry.file,
         "url": entry.url,
+        "wheel": str(entry.wheel) if entry.wheel else None,
         "where": entry.where,
         "licence": entry.licence,
         "licence_accepted": accepted(folder.root, entry),

@@ -247,9 +247,9 @@ def _with_weights(specs: Sequence[ExtractorSpec], weights: WeightsFolder, untrai
     if len(missing) == 1:
         raise next(iter(missing.values()))
     if missing:
-        public = " ".join(name for name in missing if entry_of(name).url)
+        public = " ".join(name for name in missing if entry_of(name).public)
         advice = [f"Type `affstore weights pull {public}`."] if public else []
-        advice += [entry_of(name).advice for name in missing if not entry_of(name).url]
+        advice += [entry_of(name).advice for name in missing if not entry_of(name).public]
         raise WeightsMissingError(
             f"The weights {', '.join(map(repr, missing))} are not in {weights.root}. {' '.join(advice)} "
             "Or use `--weights untrained`."

@@ -67,8 +67,9 @@ def _compiled(staged: Staged, spec: FaceExtractorSpec) -> list[Any]:
 
     pictures = torch.zeros(_BATCH, 3, spec.size_px, spec.size_px)
     first = spec.float32_stages if spec.precision == "bfloat16" else 0
-    if not first:
-        return [_compile(_pictures_first(_convert(_part(staged, 0, None), pictures), spec), spec.precision)]
+    if first >= len(staged.stages) or not first:
+        precision = "float32" if first else spec.precision
+        return [_compile(_pictures_first(_convert(_part(staged, 0, None), pictures), spec), precision)]
     front = _part(staged, 0, first)
     with torch.inference_mode():
         maps = torch.zeros(front(pictures).shape)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from affstore.models.weights.architectures import check_layout, rename
 from affstore.models.weights.entry import Format, WeightsEntry
 from affstore.models.weights.untrusted.archive import read_torch_file
-from affstore.models.weights.untrusted.keras_files import read_gzipped_keras
+from affstore.models.weights.untrusted.keras_files import read_gzipped_keras, read_keras
 from affstore.models.weights.untrusted.safetensors_file import read_safetensors
 from affstore.store.contract.errors import ArchitectureError, WeightsError
 
@@ -49,5 +49,6 @@ def _renamed(entry: WeightsEntry, published: Mapping[str, torch.Tensor]) -> dict
 _READERS: Mapping[Format, Callable[[Path], dict[str, torch.Tensor]]] = {
     "torch_module_pickle": read_torch_file,
     "safetensors": read_safetensors,
+    "keras_h5": read_keras,
     "keras_h5_gz": read_gzipped_keras,
 }

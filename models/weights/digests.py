@@ -77,8 +77,8 @@ class Trust:
         """
         if not (entry.git_blob_sha1 or entry.sha256 or self.any_digest or self.sha256):
             raise WeightsDigestError(
-                f"Nobody has published a digest of '{entry.name}', so what {entry.url} sends cannot be verified. Add "
-                f"`--sha256 DIGEST` if you know the file by one, or `--any-digest` to take what comes."
+                f"Nobody has published a digest of '{entry.name}', so what {entry.public} sends cannot be verified. "
+                f"Add `--sha256 DIGEST` if you know the file by one, or `--any-digest` to take what comes."
             )
 
     def satisfied_by(self, record: WeightsRecord | None) -> bool:
@@ -95,14 +95,14 @@ class Trust:
         """
         if self.sha256 and digests.sha256 != self.sha256.lower():
             raise WeightsDigestError(f"{file} has the SHA-256 {digests.sha256}, not {self.sha256} as you asked for.")
-        unknown = not (entry.url or entry.git_blob_sha1 or entry.sha256)
+        unknown = not (entry.public or entry.git_blob_sha1 or entry.sha256)
         official = digests.published(entry)
         if not (official or unknown or self.any_digest or self.sha256):
             raise WeightsDigestError(
                 f"{file} (SHA-256 {digests.sha256}, git blob {digests.git_blob_sha1}) is not the published file of "
-                f"'{entry.name}' ({entry.git_blob_sha1 or entry.sha256 or 'no digest is published'}). It was cut short "
-                f"or is another file: fetch it from {entry.url or entry.where}, or add `--any-digest` to take it as it "
-                f"is."
+                f"'{entry.name}' ({entry.git_blob_sha1 or entry.sha256 or 'no digest is published'}). It was cut "
+                f"short or is another file: fetch it from {entry.public or entry.where}, or add `--any-digest` to take "
+                f"it as it is."
             )
         return official
 

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from affstore.models.weights.architectures import Architecture
+from affstore.models.weights.wheel import Wheel
 
-Format = Literal["torch_module_pickle", "safetensors", "keras_h5_gz"]
+Format = Literal["torch_module_pickle", "safetensors", "keras_h5", "keras_h5_gz"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,14 +21,15 @@ class WeightsEntry:
         outputs: columns of the classifier, 0 without one.
         file: its published file name.
         url: where it is, pinned to a commit, so that the bytes behind it cannot change; empty for a file that is not
-            public.
+            public, or lies in a wheel.
         licence: SPDX name, or `none stated`.
         format: how the parameters lie in the file: a module, state dict or checkpoint saved by torch.save, read without
-            running it; safetensors; or what Keras writes to HDF5, under gzip.
+            running it; safetensors; or what Keras writes to HDF5, plain or under gzip.
         source: where these facts come from.
         git_blob_sha1: git's own digest of the file, SHA-1 of `blob <size>`, a zero byte and the content, or empty.
         sha256: digest of the file, or empty.
         where: of a file that is not public, who has it.
+        wheel: where in the package index the file is; None where it is not there.
     """
 
     name: str
@@ -41,13 +43,19 @@ class WeightsEntry:
     git_blob_sha1: str = ""
     sha256: str = ""
     where: str = "nobody has published one"
+    wheel: Wheel | None = None
+
+    @property
+    def public(self) -> str:
+        """Where anyone can fetch the file; empty where nobody can."""
+        return self.url or (str(self.wheel) if self.wheel else "")
 
     @property
     def advice(self) -> str:
         """How a person gets the file, as a sentence."""
         if self.architecture is None:
             return f"There are no trained parameters for '{self.name}' ({self.where})."
-        if not self.url:
+        if not self.public:
             return (
                 f"The file of '{self.name}', {self.file}, is not public ({self.where}): with a copy of it, type "
                 f"`affstore weights import {self.name} FILE`."

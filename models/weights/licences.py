@@ -36,7 +36,7 @@ def needs_acceptance(entry: WeightsEntry) -> bool:
 
     Who has a file that is not public has it from its authors, on the terms they agreed on.
     """
-    return bool(entry.url) and entry.licence.casefold() not in _FREE
+    return bool(entry.public) and entry.licence.casefold() not in _FREE
 
 
 def accepted(root: Path, entry: WeightsEntry) -> bool:
@@ -83,12 +83,14 @@ def require_acceptance(root: Path, entry: WeightsEntry) -> None:
 def terms(entry: WeightsEntry) -> str:
     """What a person has to know of the licence, as a sentence."""
     if entry.licence == "none stated":
-        return f"The authors of '{entry.name}' state no licence, so you may need their leave to use it ({entry.url})."
-    return f"'{entry.name}' is licensed {entry.licence}, which limits what it may be used for ({entry.url})."
+        return (
+            f"The authors of '{entry.name}' state no licence, so you may need their leave to use it ({entry.public})."
+        )
+    return f"'{entry.name}' is licensed {entry.licence}, which limits what it may be used for ({entry.public})."
 
 
 def _acceptance(entry: WeightsEntry) -> Acceptance:
-    return Acceptance(entry.name, entry.licence, entry.url)
+    return Acceptance(entry.name, entry.licence, entry.public)
 
 
 def _path(root: Path, entry: WeightsEntry) -> Path:

@@ -236,6 +236,12 @@ AFFECTNET_8_NUMBERED = LabelSpace(
 AFFECTNET_7_NUMBERED = LabelSpace("affectnet_7_numbered", _CLASSES, AFFECTNET_8_NUMBERED.names[:7])
 """The same without Contempt."""
 
+FER_2013 = LabelSpace("fer_2013", _CLASSES, ("Anger", "Disgust", "Fear", "Happiness", "Sadness", "Surprise", "Neutral"))
+"""The order of FER-2013's numbers, which its own files call angry, disgust, fear, happy, sad, surprise and neutral."""
+
+SPEECH = LabelSpace("speech", _UNITS, ("Speech",))
+"""Whether somebody speaks; a logit above 0 says so."""
+
 IEMOCAP_4 = LabelSpace("iemocap_4", _CLASSES, ("Neutral", "Happiness", "Anger", "Sadness"))
 """The order of the logits of SUPERB's models for emotion: neu, hap, ang, sad of IEMOCAP."""
 

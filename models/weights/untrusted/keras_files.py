@@ -28,6 +28,9 @@ _DAMAGED = (OSError, EOFError, KeyError, ValueError, TypeError, RuntimeError, At
 
 _MOST_LAYERS = 1000
 
+_WHOLE_MODEL = "model_weights"
+"""The group that holds the weights where Keras wrote the network, too."""
+
 
 def read_gzipped_keras(path: Path) -> dict[str, torch.Tensor]:
     """The arrays of the layers that have any, in the order in which the file lists them, as torch lays them out.
@@ -42,15 +45,36 @@ def read_gzipped_keras(path: Path) -> dict[str, torch.Tensor]:
         ArchitectureError: the file is HDF5 but not weights of Keras.
         WeightsError: it is damaged, or asks for what weights do not need.
     """
+    return _read(path.name, _unpack(path))
+
+
+def read_keras(path: Path) -> dict[str, torch.Tensor]:
+    """The same of a file that is not under gzip, and that may hold a whole model: its weights alone are read.
+
+    Raises:
+        ArchitectureError: the file is HDF5 but holds no weights of Keras.
+        WeightsError: it is damaged, or asks for what weights do not need.
+    """
+    try:
+        size = path.stat().st_size
+        content = path.read_bytes() if size <= LARGEST_BYTES else b""
+    except OSError as error:
+        raise WeightsError(f"'{path.name}' cannot be read: {error}.") from error
+    if size > LARGEST_BYTES:
+        raise WeightsError(f"'{path.name}' takes more than {LARGEST_BYTES >> 20} MiB, which no weights here do.")
+    return _read(path.name, content)
+
+
+def _read(name: str, content: bytes) -> dict[str, torch.Tensor]:
     import h5py
 
-    unpacked = _unpack(path)
     try:
-        with h5py.File(io.BytesIO(unpacked), "r") as file:
-            return _arrays(file, path.name, len(unpacked))
+        with h5py.File(io.BytesIO(content), "r") as file:
+            whole_model = "layer_names" not in file.attrs and _WHOLE_MODEL in file
+            return _arrays(_member(file, _WHOLE_MODEL, name) if whole_model else file, name, len(content))
     except _DAMAGED as error:
         raise WeightsError(
-            f"'{path.name}' is not a whole HDF5 file of weights: {error}. It was cut short or is something else; "
+            f"'{name}' is not a whole HDF5 file of weights: {error}. It was cut short or is something else; "
             "fetch it again."
         ) from error
 
@@ -86,9 +110,10 @@ def _arrays(file: Any, name: str, file_bytes: int) -> dict[str, torch.Tensor]:
             if total > file_bytes:
                 raise WeightsError(f"'{name}' claims {total} bytes of arrays in {file_bytes} bytes. It was not read.")
             values = np.asarray(dataset[()], np.float32)
+            kind = array.rpartition("/")[2].partition(":")[0]
             if values.ndim == 4:
-                values = values.transpose(3, 2, 0, 1)
-            ours = f"{place}.{array.rpartition('/')[2].partition(':')[0]}"
+                values = values.transpose((2, 3, 0, 1) if kind == "depthwise_kernel" else (3, 2, 0, 1))
+            ours = f"{place}.{kind}"
             if ours in tensors:
                 raise WeightsError(f"'{name}' lists two arrays '{array}' of '{layer}'. Fetch the file again.")
             tensors[ours] = torch.from_numpy(np.array(values, np.float32, order="C"))
