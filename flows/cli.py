@@ -26,8 +26,8 @@ app = App(
     "the record of what it came from.\n\n"
     "Exit codes: 0 all well; 2 a wrong name, option or configuration; 3 the run ended, but some inputs were "
     "quarantined or not done (`affstore quarantine list` says why); 4 the store cannot be read or written; 5 weights "
-    "are missing, damaged or unsafe; 10 `plan` found work to do; 130 interrupted by Ctrl-C, 143 by SIGTERM, "
-    "129 by a terminal that was closed.",
+    "are missing, damaged or unsafe; 7 a publication is not as it was signed; 10 `plan` found work to do; "
+    "130 interrupted by Ctrl-C, 143 by SIGTERM, 129 by a terminal that was closed.",
     version=lambda: importlib.metadata.version("affstore"),
     result_action="return_value",
     suppress_keyboard_interrupt=False,

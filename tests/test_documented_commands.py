@@ -12,19 +12,24 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from glob import glob
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 import torch
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from affstore import FeatureStore
 from affstore.flows.cli import app, call
 from affstore.flows.commands.demo import CONFIGURATION as DEMO_RUN
 from affstore.models.demo.corpus import CorpusSpec, write_corpus
 from affstore.models.extractors.face.emotieffnet import B0 as EFFICIENTNET_B0
 from affstore.models.weights import architectures
 from affstore.models.weights.untrained import draw
+from affstore.tasks.lineage.publication import write_note
+from tests.test_signature import write_keys
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -123,7 +128,8 @@ def typed(here, monkeypatch, capsys):
 
     def typed(command: str, *more: str) -> str:
         kind = kind_of(command)
-        words = [word.replace("~", str(here)) for word in shlex.split(command)]
+        typed = [word.replace("~", str(here)) for word in shlex.split(command)]
+        words = [found for word in typed for found in sorted(glob(word)) or [word]]
         code = call([*words, *(word for word in OFFLINE.get(kind, ()) if word not in words), *more])
         said = capsys.readouterr()
         assert code in CODES.get(kind, (0,)), said.err
@@ -143,6 +149,12 @@ def store(here):
     (here / "affstore-demo" / "store").symlink_to(here / "affstore-data")
     run = DEMO_RUN.replace("weights:", "engine: openvino\nprecision: float32\nweights:")
     (here / "affstore-demo" / "demo.yaml").write_text(run.replace("corpus", str(here / "affwild2")), encoding="utf-8")
+    published = here / "affstore-demo" / "published" / "published-1"
+    published.mkdir(parents=True)
+    (published / "expr-mlp.txt").write_text("image_location,Neutral\n", encoding="ascii")
+    snapshot = FeatureStore(str(here / "affstore-data")).snapshot
+    write_note(published, [(published / "expr-mlp.txt", "expr-mlp")], snapshot)
+    write_keys(here, "key", Ed25519PrivateKey.generate())
 
 
 def test_every_command_is_shown_in_a_help_and_every_help_shows_one():

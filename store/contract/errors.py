@@ -17,6 +17,7 @@
     │   ├── ConflictError         another run changed what this one worked with
     │   └── StoreUnavailableError read-only path, full disk, endpoint away
     ├── HeadNotFittedError        a search for a model ended without one: the others go on            exit 3
+    ├── SignatureError            a publication is not signed, or not as it was signed                exit 7
     ├── DeviceMemoryError         the GPU has no memory for even the smallest batch                   exit 6
     └── WeightsError              a weight file is missing, damaged, unsafe or of another model        exit 5
         ├── WeightsMissingError
@@ -151,6 +152,12 @@ class HeadNotFittedError(AffstoreError):
     """A search for a model ended without one: its time was over, or every model failed."""
 
     exit_code = 3
+
+
+class SignatureError(AffstoreError):
+    """A publication is not signed by the given key, or it was changed after it was signed."""
+
+    exit_code = 7
 
 
 class DeviceMemoryError(AffstoreError):

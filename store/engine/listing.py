@@ -115,6 +115,12 @@ def artifacts_among(paths: Iterable[str]) -> set[str]:
     return {path for path in stripped if path.count("/") == depths.get(path.split("/", 1)[0], -1)}
 
 
+def array_paths(repository: icechunk.Repository, snapshot: str) -> list[str]:
+    """The paths of every artifact's arrays."""
+    nodes = _answer(repository.inspect_snapshot_async, snapshot)["nodes"]
+    return [node["path"].strip("/") for node in nodes if node["node_type"] == "array"]
+
+
 def changed_paths(repository: icechunk.Repository, before: str, after: str) -> set[str]:
     """The paths of groups that were added, replaced or removed by the snapshots after `before`, up to `after`.
 

@@ -7,7 +7,8 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from affstore.store.contract.errors import SpecError
+from affstore import FeatureStore
+from affstore.store.contract.errors import NotFoundError, SpecError
 from affstore.store.contract.files import replacing
 from affstore.store.contract.keys import digest_file
 
@@ -69,6 +70,35 @@ def find_note(path: Path) -> PublishedFile | None:
             if found is not None:
                 return found
     return None
+
+
+def read_note(folder: Path) -> dict[str, PublishedFile]:
+    """What is noted of the files of a published folder, by their names in it.
+
+    Raises:
+        SpecError: there is no note, or it is damaged.
+    """
+    if not (folder / NOTE).is_file():
+        raise SpecError(f"'{folder}' is no publication: it has no '{NOTE}'. Name the folder that is called as the tag.")
+    noted = _read(folder / NOTE)
+    if not noted:
+        raise SpecError(f"'{folder / NOTE}' names no file. Publish again to another folder.")
+    return noted
+
+
+def opened_at(store_url: str, published: Path, snapshot: str) -> FeatureStore:
+    """The store at the snapshot that something was published from.
+
+    Raises:
+        NotFoundError: the store has no such snapshot.
+    """
+    try:
+        return FeatureStore(store_url, snapshot)
+    except NotFoundError as error:
+        raise NotFoundError(
+            f"'{published}' was published from the snapshot {snapshot}, which the store at '{store_url}' lacks: it was "
+            "published from another store, or the snapshot has expired. Name the store with --store."
+        ) from error
 
 
 def _read(note: Path) -> dict[str, PublishedFile]:

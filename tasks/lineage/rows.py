@@ -17,7 +17,7 @@ from affstore.store.contract.names import MAIN, split_subject
 from affstore.store.contract.records import SLASH, Address
 from affstore.store.contract.schema import address_of, families
 from affstore.store.engine.reading import find_source, video_names
-from affstore.tasks.lineage.publication import PublishedFile, find_note
+from affstore.tasks.lineage.publication import find_note, opened_at
 
 _IMAGE = re.compile(r"\s*(\S(?:.*\S)?)/(\d+)\.jpg\s*(?:,(.*))?")
 _FILE_LINE = re.compile(r"(.+):([0-9]{1,15})")
@@ -177,7 +177,7 @@ def _in_file(store: FeatureStore, path: Path, number: int) -> tuple[FeatureStore
     line = _read_line(path, number)
     note = find_note(path)
     if note is not None:
-        opened = store if store.at else _at_publication(store, path, note)
+        opened = store if store.at else opened_at(store.url, path, note.snapshot)
         row = PublishedRow(
             str(path), number, line.text, True, note.snapshot, note.tag, digest_file(path) == note.sha256
         )
@@ -203,17 +203,6 @@ def _in_file(store: FeatureStore, path: Path, number: int) -> tuple[FeatureStore
         f"No note beside '{path}' says which experiment published it, and no prediction in the store at '{store.url}', "
         f"now or under a tag, says what its line {number} does. Name the store that it came from with --store."
     )
-
-
-def _at_publication(store: FeatureStore, path: Path, note: PublishedFile) -> FeatureStore:
-    try:
-        return FeatureStore(store.url, note.snapshot)
-    except NotFoundError as error:
-        raise NotFoundError(
-            f"'{path}' was published from the snapshot {note.snapshot}, which the store at '{store.url}' lacks: it was "
-            "published from another store, or the snapshot has expired. Name the store with --store, or a state of "
-            "this one with --at."
-        ) from error
 
 
 def _states(store: FeatureStore) -> Iterable[FeatureStore]:

@@ -1,0 +1,40 @@
+"""`affstore report`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from affstore.flows.commands import COMMANDS, Command
+from affstore.flows.commands.options import DEFAULT_STORE, At, Json, Store, print_json
+from affstore.flows.watch import to_terminal
+
+
+def report(
+    what: str = "", /, *, store: Store = DEFAULT_STORE, at: At = None, to: Path = Path("store.html"), json: Json = False
+) -> int:
+    """Write one offline page: coverage of videos, a lineage graph to walk, metrics, drift since before, and costs.
+
+    The exit code is 4 when there is no such store, tag, run or state.
+
+    Example: affstore report --store affstore-demo/store --to demo.html
+
+    Parameters
+    ----------
+    what
+        A tag, for that publication; a run, for what it wrote; without it, the whole store.
+    to
+        The file to write; one that is there is replaced.
+    """
+    from affstore.flows.report.store_report import write_store_report
+    from affstore.tasks.lineage.overview import overview, scope_of
+
+    found = overview(scope_of(store, what, at))
+    page = write_store_report(found, to)
+    if json:
+        print_json({"page": str(page), "snapshot": found.scope.store.snapshot, "artifacts": len(found.counted)})
+    else:
+        to_terminal(f"{len(found.counted)} artifacts, {len(found.coverage)} videos: {page}")
+    return 0
+
+
+COMMANDS.register("report", Command(report))
