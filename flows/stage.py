@@ -41,14 +41,12 @@ class _Attempt:
     """One call of a stage and its result; Prefect calls it, or it is not called at all."""
 
     body: Callable[[], Any]
-    begun: bool = False
     done: bool = False
     result: Any = None
     error: BaseException | None = None
 
     def run(self) -> State[Any]:
         """Do the work, and tell Prefect how it ended."""
-        self.begun = True
         try:
             self.result = self.body()
         except (KeyboardInterrupt, TerminationSignal) as error:

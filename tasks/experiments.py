@@ -51,7 +51,7 @@ class Experiment:
         task: the name of what it predicts: `expr`, `au`, `va`, or a user's label space.
         heads: everything that is trained for it; experiments that name equal heads share them.
         method: how their outputs become one.
-        smooth_frames: half a window of the box filter, applied to what each head says.
+        smooth_frames: half a window of the box filter, applied to each head's outputs.
         thresholds: of units: `half` for .5 each, `tuned` for the best of each on the frames that choose, or the
             papers' own.
         without: classes whose frames are left out, and which are never predicted (ABAW6 Table 4, "w/o Other").

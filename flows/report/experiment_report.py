@@ -19,7 +19,7 @@ from affstore.tasks.experiments import ExperimentOutcome, ExperimentResult
 if TYPE_CHECKING:
     from affstore.flows.report.figure_parts import Picture
 
-_SAID = frozenset(("store", "snapshot", "weights", "brief", "corpus", "papers_corpus", "notes", "code"))
+_KNOWN_FACTS = frozenset(("store", "snapshot", "weights", "brief", "corpus", "papers_corpus", "notes", "code"))
 
 
 def write_experiment_report(
@@ -177,7 +177,7 @@ def _details(about: Mapping[str, Any]) -> list[tuple[str, list[str]]]:
     corpus = about.get("corpus", ())
     named = [("Corpus", [corpus] if isinstance(corpus, str) else [str(part) for part in corpus])]
     named.append(("Code", [f"{name} {version}" for name, version in sorted(about.get("code", {}).items())]))
-    named.append(("Else", [f"{name}: {value}" for name, value in about.items() if name not in _SAID]))
+    named.append(("Else", [f"{name}: {value}" for name, value in about.items() if name not in _KNOWN_FACTS]))
     return [(title, texts) for title, texts in named if texts]
 
 

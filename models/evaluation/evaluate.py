@@ -70,12 +70,13 @@ class EvaluationSpec:
     Attributes:
         task: what is predicted.
         method: how the outputs of several heads become one.
-        smooth_frames: half a window of the box filter, applied to what each head says.
+        smooth_frames: half a window of the box filter, applied to each head's outputs.
         thresholds: of action units: `half` for .5 each, `tuned` for the best of each on the frames that choose, or the
             papers' own.
-        without: classes of `expr` whose frames are left out, and which are never said (ABAW6 Table 4, "w/o Other").
+        without: classes of `expr` whose frames are left out, and which are never predicted (ABAW6 Table 4, "w/o
+            Other").
         smooth_over: which frames take part in smoothing, all others becoming gaps between them. `own`: of each head
-            those of which it says something. `faces`: those that are seen; `labelled_faces`: those that are seen and
+            those that it has an output for. `faces`: those with a face; `labelled_faces`: those with a face that are
             labelled (ABAW5's code, for ensembles).
         after_last_face: `repeat` the last of these frames to the video's end and average over that, which is what a
             user wants, as every frame gets a number; or `stop` there, as the papers' code does on validation videos.
@@ -143,7 +144,7 @@ def predict_labels(
     """Smooth what each head says of a video, combine it, decide; labels are not needed.
 
     Args:
-        evaluation: the task, classes that are never said, and how it is smoothed; of labels no rule may depend.
+        evaluation: the task, classes that are never predicted, and how it is smoothed; of labels no rule may depend.
         chosen: everything else.
         outputs: by head, `(frames, outputs)`, gaps filled, not smoothed.
         present: see `EvaluationVideo`.

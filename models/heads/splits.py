@@ -90,7 +90,7 @@ class SplitSpec:
             raise SpecError("A split cannot both train a head and choose its epoch.")
 
 
-_SHOWN = 5
+_FIRST_FEW = 5
 
 
 def read_groups(path: Path) -> dict[str, str]:
@@ -134,8 +134,8 @@ def check_leak(splits: Mapping[str, Iterable[tuple[str, str]]]) -> None:
     for first, second in combinations(videos_of, 2):
         found += _same_name(first, second, videos_of) + _same_bytes(first, second, videos_of)
     if found:
-        more = f" – and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
-        faults = "; ".join(found[:_SHOWN])
+        more = f" – and {len(found) - _FIRST_FEW} more" if len(found) > _FIRST_FEW else ""
+        faults = "; ".join(found[:_FIRST_FEW])
         raise AnnotationError(f"Splits share videos: {faults}{more}. Keep the annotations of one split only.")
 
 

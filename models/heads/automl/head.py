@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 _LOG = logging.getLogger(__name__)
 _ROWS = 65536
 _PACKAGES = ("lightautoml", "lightgbm", "catboost", "scikit-learn", "torch", "numpy")
-_HELD = 2
+_MODELS_IN_MEMORY = 2
 """Models kept in memory, so that a head reads its bytes once for all videos."""
 _LOCK = threading.Lock()
 _READ: OrderedDict[str, list[Search]] = OrderedDict()
@@ -222,7 +222,7 @@ def _searches(head: FittedAutoMl) -> list[Search]:
             from affstore.models.heads.automl.model_bytes import from_bytes
 
             _READ[digest] = from_bytes(model.data, f"head '{head.spec.name}'")
-            while len(_READ) > _HELD:
+            while len(_READ) > _MODELS_IN_MEMORY:
                 _READ.popitem(last=False)
         _READ.move_to_end(digest)
         return _READ[digest]

@@ -24,7 +24,7 @@ from affstore.models.heads.automl.spec import AutoMlSpec
 from affstore.models.heads.examples import Examples
 from affstore.store.contract.labels import LabelSpace, SpaceKind, task_space
 
-_SEEN_ROWS = 256
+_COMPARED_ROWS = 256
 """How many rows the stored model is compared on with the one in memory."""
 
 
@@ -76,7 +76,7 @@ def _read(path: Path) -> Examples:
 def _predicted(search: Any, plan: Plan) -> NDArray[np.float32]:
     from affstore.models.heads.automl.model_bytes import frame_of
 
-    return search.predict(frame_of(plan.train.x[:_SEEN_ROWS]))
+    return search.predict(frame_of(plan.train.x[:_COMPARED_ROWS]))
 
 
 def _search(spec: AutoMlSpec, plan: Plan) -> tuple[Any, dict[str, Any]]:
