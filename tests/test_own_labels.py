@@ -128,7 +128,7 @@ def test_labels_that_cannot_be_meant_are_refused_in_one_sentence(tmp_path, monke
     monkeypatch.chdir(tmp_path)
     (tmp_path / "mine").mkdir()
     assert call(["add", "--store", "memory:labels", "--weights", "untrained", "--labels", given]) == 2
-    (line,) = capsys.readouterr().err.splitlines()
+    *_, line = capsys.readouterr().err.splitlines()
     assert line.startswith("affstore: ")
     assert message in line
 
