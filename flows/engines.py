@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class EngineRequest:
-    """What the user said about engines.
+    """The user's choice of engine, precision and device.
 
     Attributes:
         engine: by name, or `auto`.

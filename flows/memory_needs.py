@@ -1,4 +1,4 @@
-"""What a run will need, from what it is asked: said by `affstore plan`, and before `add` and `run` begin."""
+"""The memory that a run will need: printed by `affstore plan`, and before `add` and `run` begin."""
 
 from __future__ import annotations
 

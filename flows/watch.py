@@ -34,7 +34,7 @@ class Watcher:
         """A Prefect server answers at `api` to those who know the secret in that file, or to everybody."""
 
     def notice(self, text: str) -> None:
-        """Something that the user should know happened to the run; it is said in any case."""
+        """Something that the user should know happened to the run; it is always printed."""
         sys.stderr.write(f"affstore: {printable(text)}\n")
 
     def memory(self, need: MemoryNeed) -> None:
@@ -99,7 +99,7 @@ class Screen(Watcher):
         self._say(f"[yellow]{escape(printable(text))}[/yellow]")
 
     def memory(self, need: MemoryNeed) -> None:
-        """See `Watcher.memory`; nothing is said of a run that has nothing to extract."""
+        """See `Watcher.memory`; nothing is printed for a run that has nothing to extract."""
         from rich.markup import escape
 
         if need.at_once:

@@ -65,7 +65,7 @@ class Outcome:
 
     @classmethod
     def of_parts(cls, stage: str, subject: str, parts: Sequence[PartOutcome], frames: int, draft: Draft) -> Outcome:
-        """The outcome of work that could be done in some of its parts; what is wrong is said first."""
+        """The outcome of work that could be done in some of its parts; faults come first."""
         bad = [part for part in parts if part.status in ("quarantined", "failed")]
         status: Status = "done"
         if bad:

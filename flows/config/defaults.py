@@ -1,4 +1,4 @@
-"""What a run does where nothing else is said. Imports nothing, so that `affstore --help` is quick."""
+"""The defaults of a run. Imports nothing, so that `affstore --help` is quick."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ MEASURES: dict[str, tuple[str, ...]] = {
     "au": ("mean F1", "test mean F1"),
     "va": ("CCC valence", "CCC arousal", "mean CCC", "test mean CCC"),
 }
-"""What a paper may report of a task; `test` is what the challenge's server said of its test set."""
+"""What a paper may report of a task; `test` is what the challenge's server reported on its test set."""
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]*(/[a-z0-9][a-z0-9_-]*)*")
 

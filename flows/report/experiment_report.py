@@ -173,7 +173,7 @@ def _legend(outcomes: Sequence[ExperimentOutcome]) -> str:
 
 
 def _details(about: Mapping[str, Any]) -> list[tuple[str, list[str]]]:
-    """The corpus, the versions, and whatever else is said: titles and what is listed below each."""
+    """The corpus, the versions, and whatever else `about` has: titles, and the lines below each."""
     corpus = about.get("corpus", ())
     named = [("Corpus", [corpus] if isinstance(corpus, str) else [str(part) for part in corpus])]
     named.append(("Code", [f"{name} {version}" for name, version in sorted(about.get("code", {}).items())]))

@@ -65,7 +65,7 @@ def confusion(result: ExperimentResult) -> Picture:
     axes.set_xticks(range(len(names)), names)
     axes.set_yticks(range(len(names)), names)
     axes.tick_params(length=0)
-    axes.set(xlabel="said", ylabel="annotated")
+    axes.set(xlabel="predicted", ylabel="annotated")
     axes.set_title(f"{PROTOCOLS[result.protocol]}: {_headline(result)}")
     mistakes = counts - np.diag(np.diag(counts))
     i, j = np.unravel_index(mistakes.argmax(), mistakes.shape)
@@ -73,7 +73,7 @@ def confusion(result: ExperimentResult) -> Picture:
     return Picture(
         f"{result.protocol}-confusion",
         f"Confusion matrix, {PROTOCOLS[result.protocol]}: of the frames annotated as a row's class, the share and "
-        "the number that are said to be each column's.",
+        "the number that are predicted as each column's.",
         f"Confusion matrix of {counts.sum():,} frames, {np.trace(counts):,} of them right. "
         + (worst if mistakes.any() else "There is no mistake."),
         *as_png(figure),

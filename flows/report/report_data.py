@@ -33,7 +33,7 @@ def predictions_and_labels(result: ExperimentResult) -> tuple[NDArray[Any], NDAr
 
 
 def confusion_counts(result: ExperimentResult) -> NDArray[np.int64]:
-    """How often each class is annotated (row) and said (column), of the classes that are not left out."""
+    """How often each class is annotated (row) and predicted (column), of the classes that are not left out."""
     label, value = predictions_and_labels(result)
     classes = counted_classes(result.experiment.space, result.experiment.without)
     return confusion_matrix(label, value, len(result.experiment.space))[np.ix_(classes, classes)]

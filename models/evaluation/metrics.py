@@ -253,7 +253,7 @@ def per_class_f1(
 
 
 def confusion_matrix(prediction: NDArray[Any], value: NDArray[Any], classes: int = len(EXPR)) -> NDArray[np.int64]:
-    """How often each class (row) is said to be each (column), `(classes, classes)`.
+    """How often each class (row) is predicted as each (column), `(classes, classes)`.
 
     Raises:
         SpecError: shapes differ, or there is a label or prediction that is no class.
@@ -264,12 +264,12 @@ def confusion_matrix(prediction: NDArray[Any], value: NDArray[Any], classes: int
 
 
 def class_counts(confusion: NDArray[np.int64]) -> NDArray[np.int64]:
-    """How often each class is said rightly, said, and annotated, `(3, classes)`."""
+    """How often each class is predicted rightly, predicted, and annotated, `(3, classes)`."""
     return np.stack([np.diag(confusion), confusion.sum(axis=0), confusion.sum(axis=1)])
 
 
 def unit_counts(prediction: NDArray[Any], value: NDArray[Any], known: Known = None) -> NDArray[np.int64]:
-    """How often each action unit is said rightly, said, and annotated, `(3, units)`; arguments as of `au_f1`."""
+    """How often each unit is predicted rightly, predicted, and annotated, `(3, units)`; arguments as of `au_f1`."""
     mask = _mask(prediction, value, known)
     if not all(np.all(((cells == 0) | (cells == 1)) | ~mask) for cells in (prediction, value)):
         raise SpecError("Action units are scored on 0 and 1; found other numbers. Apply thresholds to scores first.")
@@ -278,7 +278,7 @@ def unit_counts(prediction: NDArray[Any], value: NDArray[Any], known: Known = No
 
 
 def f1(counts: NDArray[Any]) -> NDArray[np.float64]:
-    """F1 of each column of `(…, 3, columns)` counts: `2 rightly said / (said + annotated)`, 0 where both are none."""
+    """F1 of each column of `(…, 3, columns)` counts: `2 right / (predicted + annotated)`, 0 where both are none."""
     return 2 * counts[..., 0, :] / np.maximum(counts[..., 1, :] + counts[..., 2, :], 1)
 
 

@@ -215,7 +215,7 @@ def _or_one_before(heard: NDArray[np.bool_]) -> NDArray[np.bool_]:
 
 
 def _out_of_fold(store: FeatureStore, experiment: Experiment, folds: Folds) -> list[SubjectOutputs]:
-    """Every training subject as seen by the heads that were not fitted on it.
+    """Every training subject with the outputs of the heads that were not fitted on it.
 
     A prediction that another cut into folds has left in the store is not counted.
     """

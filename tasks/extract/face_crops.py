@@ -42,7 +42,7 @@ class FaceFrames:
 
 
 def face_of_feature(store: FeatureStore, feature: Record) -> tuple[Record, NDArray[np.bool_]]:
-    """The face that a feature was made of, and the frames in which it was seen."""
+    """The face that a feature was made of, and the frames that show it."""
     faces = [parent for parent in feature.parents if parent.path.startswith("face/")]
     if len(faces) != 1:
         raise SpecError(f"A face network is fine-tuned on what it saw of faces; '{feature.address}' is of none.")

@@ -1,4 +1,4 @@
-"""How much memory a run will need, said before it begins.
+"""How much memory a run will need, estimated before it begins.
 
 An estimate from above: what is exact (parameters by their files, rows by their widths) is counted, and what is not (the
 workspace of a forward pass, the programs themselves) is taken from measurements on a CPU, rounded up. It speaks of the

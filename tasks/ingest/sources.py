@@ -43,7 +43,7 @@ def source_artifact(name: str, path: Path, sha256: str, facts: VideoFacts, alias
 
 
 def facts_of(store: FeatureStore, source: Record) -> VideoFacts:
-    """What `probe` said of a stored video, without decoding it again."""
+    """The facts that `probe` found of a stored video, without decoding it again."""
     attributes = source.attributes
     return VideoFacts(
         clock=read_clock(store, source.address.video),

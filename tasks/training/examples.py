@@ -146,7 +146,7 @@ def face_of(store: FeatureStore, meant: Address, named: Iterable[str]) -> str | 
 
 
 def _foremost(faces: Mapping[str, Record]) -> str:
-    """The more prominent of two faces; that seen in more frames where none is called so."""
+    """The more prominent of two faces; that of more frames where none is called so."""
     return max(sorted(faces), key=lambda side: (faces[side].attributes["prominent"], faces[side].made.get("faces", 0)))
 
 

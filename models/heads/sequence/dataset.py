@@ -159,7 +159,7 @@ def check_finite(name: str, start: int, streams: Streams) -> None:
 
 
 def merge(frames: int, starts: NDArray[np.int64], outputs: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
-    """What is said of each frame: the mean over the windows that hold it.
+    """The outputs for each frame: the mean over the windows that hold it.
 
     Args:
         frames: of the video.

@@ -1,4 +1,4 @@
-"""From windows of features to tensors, and from tensors to what is said of every frame. Imports torch."""
+"""From windows of features to tensors, and from tensors to outputs for every frame. Imports torch."""
 
 from __future__ import annotations
 
