@@ -56,15 +56,20 @@ def core_only(tmp_path_factory):
     return folder, run
 
 
+def write_video(path, frames: int) -> None:
+    """A face that does not move."""
+    picture = cv2.resize(np.ascontiguousarray(astronaut()[:400, 50:350, ::-1]), (240, 320))
+    film = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), 25, (240, 320))
+    for _ in range(frames):
+        film.write(picture)
+    film.release()
+
+
 @pytest.fixture(scope="module")
 def extracted(core_only):
     """A store with one face of six frames."""
     folder, run = core_only
-    picture = cv2.resize(np.ascontiguousarray(astronaut()[:400, 50:350, ::-1]), (240, 320))
-    film = cv2.VideoWriter(str(folder / "video.mp4"), cv2.VideoWriter.fourcc(*"mp4v"), 25, (240, 320))
-    for _ in range(6):
-        film.write(picture)
-    film.release()
+    write_video(folder / "video.mp4", 6)
     networks = ["--extractor", EXTRACTOR, *ENGINE]
     return run(
         ["add", "video.mp4", *networks],
@@ -84,11 +89,13 @@ def test_the_core_takes_in_extracts_plans_shows_and_exports_without_the_extras(c
 
 def test_a_run_without_tensorflow_and_matplotlib_scores_heads_that_need_neither(core_only, extracted):
     folder, run = core_only
-    labels = folder / "labels" / "EXPR_Recognition_Challenge" / "Validation_Set"
-    labels.mkdir(parents=True)
-    (labels / "video.txt").write_text("\n".join([",".join(EXPR.names), *"000111"]) + "\n")
+    write_video(folder / "other.mp4", 4)
+    for split, name, classes in (("Validation_Set", "video", "000111"), ("Train_Set", "other", "0011")):
+        labels = folder / "labels" / "EXPR_Recognition_Challenge" / split / f"{name}.txt"
+        labels.parent.mkdir(parents=True)
+        labels.write_text("\n".join([",".join(EXPR.names), *classes]) + "\n")
     (folder / "run.yaml").write_text(
-        f"store: store\nsources: [video.mp4, labels]\nextractors: [{EXTRACTOR}]\nweights: untrained\n"
+        f"store: store\nsources: [video.mp4, other.mp4, labels]\nextractors: [{EXTRACTOR}]\nweights: untrained\n"
         "engine: openvino\nprecision: float32\nexperiments:\n"
         f"  - {{name: perceptron, task: expr, inputs: [{EXTRACTOR}]}}\n"
         f"  - {{name: network, task: expr, head: pretrained, inputs: [{EXTRACTOR}.logits]}}\n"
@@ -96,7 +103,7 @@ def test_a_run_without_tensorflow_and_matplotlib_scores_heads_that_need_neither(
     codes, errors = run(["run", "run.yaml"])
     assert codes == "[3]", errors
     assert "Traceback" not in errors
-    assert FeatureStore(str(folder / "store")).addresses("result")
+    assert FeatureStore(str(folder / "store")).addresses("result"), errors
     (report,) = (folder / "store.runs").glob("*/report.html")
     page = report.read_text(encoding="utf-8")
     assert "The experiment &#39;perceptron&#39; needs tensorflow, not installed here." in page
