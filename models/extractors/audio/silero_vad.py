@@ -97,8 +97,8 @@ class SileroVad(SoundExtractor):
             some = slice(start, start + _WINDOWS_A_PASS)
             with forward_pass(self._device, self.spec.precision):
                 heard = torch.from_numpy(np.ascontiguousarray(windows[some], np.float32)).to(self._device)
-                states, said, state = self._network(heard, state)
-            embedding[some], logits[some] = states.float().cpu().numpy(), said.float().cpu().numpy()
+                states, scores, state = self._network(heard, state)
+            embedding[some], logits[some] = states.float().cpu().numpy(), scores.float().cpu().numpy()
         return SoundOutput(embedding, logits=logits)
 
 
