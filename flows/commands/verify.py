@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
 from affstore.flows.commands import COMMANDS, Command
 from affstore.flows.commands.options import DEFAULT_STORE, At, Flag, Json, Store, print_json, print_table
 from affstore.flows.watch import to_terminal
 
+if TYPE_CHECKING:
+    from affstore.store.engine.accounting import StoredObject
+    from affstore.tasks.lineage.verify import Verification
+
 _DAMAGED = 4
 
 
-def verify(*, store: Store = DEFAULT_STORE, at: At = None, deep: Flag = False, json: Json = False) -> int:
-    """Compute every digest of a store's state again, follow every link between artifacts, and read every commit.
+def verify(
+    *, store: Store = DEFAULT_STORE, at: At = None, deep: Flag = False, objects: Flag = False, json: Json = False
+) -> int:
+    """Compute every digest of a store again, follow every link between artifacts, and account for every object.
 
-    The exit code is 4 when something is altered, missing, orphaned (computed from what is not there any more) or
-    unexplained (it names nothing that it was computed from).
+    Every version of every artifact is read whole, every commit is compared with the chain of digests, and every file
+    below the store's place is named by what needs it. The exit code is 4 when something is altered, missing, orphaned
+    (computed from what is not there any more) or unexplained (it names nothing that it was computed from).
 
     Example: affstore verify --store affstore-demo/store --deep
 
@@ -21,25 +31,48 @@ def verify(*, store: Store = DEFAULT_STORE, at: At = None, deep: Flag = False, j
     ----------
     deep
         Read videos, annotation files and weights again, too.
+    objects
+        List every object: what is known of it, and how many snapshots and which tags need it.
     """
-    from affstore import FeatureStore
     from affstore.models.weights.folder import default_folder
-    from affstore.tasks.lineage.verify import verify as verified
+    from affstore.tasks.lineage.verify import verify_place
 
-    found = verified(FeatureStore(store, at), default_folder(), deep)
+    found = verify_place(store, at, default_folder(), deep)
     if json:
         print_json(found.as_document())
+        return _DAMAGED if found.findings else 0
+    files = f", {found.files} files" if deep else ""
+    looked_at = (
+        f"{found.artifacts} artifacts ({found.array_bytes / 1e6:.1f} MB), {found.snapshots} commits, "
+        f"{len(found.objects)} objects{files}"
+    )
+    if objects:
+        listed = [(one.key, str(one.size), one.state, _needed_by(one)) for one in found.objects]
+        print_table(("object", "bytes", "state", "needed by"), listed)
+    if found.findings:
+        rows = [(one.fault, one.what, one.reason) for one in found.findings]
+        print_table(("fault", "what", "why"), rows, f"{looked_at}: {len(rows)} faults")
     else:
-        files = f", {found.files} files" if deep else ""
-        looked_at = f"{found.artifacts} artifacts ({found.array_bytes / 1e6:.1f} MB), {found.snapshots} commits{files}"
-        if found.findings:
-            rows = [(one.fault, one.what, one.reason) for one in found.findings]
-            print_table(("fault", "what", "why"), rows, f"{looked_at}: {len(rows)} faults")
-        else:
-            to_terminal(f"{looked_at}: all is as it was written")
-        for reason, count in found.unproven.items():
-            to_terminal(f"{count} commits are not proven by the chain of digests: {reason}")
+        to_terminal(f"{looked_at}: all is as it was written")
+    for line in _remarks(found):
+        to_terminal(line)
     return _DAMAGED if found.findings else 0
+
+
+def _needed_by(one: StoredObject) -> str:
+    return ", ".join((f"{one.snapshots} snapshots", *one.tags)) if one.snapshots else ""
+
+
+def _remarks(found: Verification) -> Iterator[str]:
+    """What is no fault, and what a reader should know all the same."""
+    for reason, count in found.unproven.items():
+        yield f"not proven: {count} {reason}"
+    garbage = found.objects_of("garbage")
+    if garbage:
+        size = sum(one.size for one in garbage) / 1e6
+        yield f"{len(garbage)} objects ({size:.1f} MB) are needed by no snapshot; a run that was killed left them"
+    for one in found.objects_of("foreign"):
+        yield f"'{one.key}' is no object of a store"
 
 
 COMMANDS.register("verify", Command(verify))

@@ -64,15 +64,29 @@ def folded_links(history: Iterable[icechunk.SnapshotInfo]) -> frozenset[str]:
     return frozenset(link for info in history for link in info.metadata.get(_FOLDED, ()))
 
 
+def content_of(repository: icechunk.Repository, info: icechunk.SnapshotInfo, parent: icechunk.SnapshotInfo) -> Content:
+    """What a commit that is there is about; the first of a history is about all that it holds."""
+    difference = repository.diff(from_snapshot_id=parent.id, to_snapshot_id=info.id)
+    written = artifacts_among(difference.new_groups | difference.updated_groups)
+    removed = artifacts_among(difference.deleted_groups) - written
+    metadata = {name: value for name, value in info.metadata.items() if name not in (_LINK, "__icechunk")}
+    return Content(info.message, metadata, frozenset(written), frozenset(removed))
+
+
 def link_state(
-    repository: icechunk.Repository, info: icechunk.SnapshotInfo, parent: icechunk.SnapshotInfo, folded: frozenset[str]
+    session: icechunk.Session,
+    info: icechunk.SnapshotInfo,
+    parent: icechunk.SnapshotInfo,
+    content: Content,
+    folded: frozenset[str],
 ) -> LinkState:
     """Compute the link of a commit again.
 
     Args:
-        repository: the store's.
+        session: of its snapshot.
         info: the commit.
         parent: the commit before it.
+        content: see `content_of`.
         folded: what `folded_links` gives of the whole history.
 
     Raises:
@@ -82,12 +96,7 @@ def link_state(
         return "folded"  # all that the engine can still say is what the snapshot holds, not what its commit changed
     if _LINK not in info.metadata:
         return "altered" if _LINK in parent.metadata else "unchained"
-    difference = repository.diff(from_snapshot_id=parent.id, to_snapshot_id=info.id)
-    written = artifacts_among(difference.new_groups | difference.updated_groups)
-    removed = artifacts_among(difference.deleted_groups) - written
-    metadata = {name: value for name, value in info.metadata.items() if name not in (_LINK, "__icechunk")}
-    content = Content(info.message, metadata, frozenset(written), frozenset(removed))
-    if info.metadata[_LINK] == _link(_end_of(parent), repository.readonly_session(snapshot_id=info.id), content):
+    if info.metadata[_LINK] == _link(_end_of(parent), session, content):
         return "whole"
     return "shortened" if parent.parent_id is None else "altered"
 

@@ -24,7 +24,8 @@ from affstore.store.contract.records import Address, Record
 from affstore.store.contract.schema import address_of, families, family, layout_version
 from affstore.store.engine.chain import Content, folding, linked
 from affstore.store.engine.draft import Draft
-from affstore.store.engine.listing import Listing, changed_paths
+from affstore.store.engine.ledger import note_update
+from affstore.store.engine.listing import Listing, changed_paths, node_id
 from affstore.store.engine.places import (
     check_writable,
     committer_lock,
@@ -103,6 +104,7 @@ class FeatureStore:
                 with suppress(icechunk.ConflictError):
                     content, parent = Content("an empty affstore"), repository.lookup_snapshot(session.snapshot_id)
                     session.commit(content.message, metadata=linked(session, parent, content))
+                    note_update(url, repository)
         return cls(url)
 
     def newest(self) -> FeatureStore:
@@ -191,6 +193,11 @@ class FeatureStore:
         self.get(address)
         return cast(zarr.Group, self._root[address.path])
 
+    def holds(self, address: Address, version: str) -> bool:
+        """Whether what is at an address is the version of this id of the engine's; each write has a new one."""
+        with translate_errors(self.url, "Reading"):
+            return node_id(self.session, address.path) == version
+
     # Writing
 
     def draft(self, code: Mapping[str, str], run_id: str) -> Draft:
@@ -253,24 +260,26 @@ class FeatureStore:
             parent = self._repository.lookup_snapshot(base)
             try:
                 metadata = linked(session, parent, content)
-                return session.commit(content.message, metadata=metadata, allow_empty=True)
+                committed = session.commit(content.message, metadata=metadata, allow_empty=True)
             except (icechunk.IcechunkError, OSError) as error:
-                if committed := self._committed_as(own, base):
-                    return committed
-                if not isinstance(error, icechunk.ConflictError):
+                committed = self._committed_as(own, base)
+                if not committed and not isinstance(error, icechunk.ConflictError):
                     raise
+            if committed:
+                note_update(self.url, self._repository, committed)
+                return committed
             session.rebase(icechunk.ConflictDetector())
         raise ConflictError(f"Others commit to the store at '{self.url}' all the time. Run the command again.")
 
-    def _committed_as(self, own: str, base: str) -> str | None:
-        """The snapshot of a commit by the mark in its metadata, among those after `base`."""
+    def _committed_as(self, own: str, base: str) -> str:
+        """The snapshot of a commit by the mark in its metadata, among those after `base`; empty if there is none."""
         with suppress(icechunk.IcechunkError, OSError):
             for info in icechunk.Repository.open(storage_of(self.url), settings()).ancestry(branch=BRANCH):
                 if info.metadata.get("commit") == own:
                     return info.id
                 if info.id == base:
                     break
-        return None
+        return ""
 
     def tag(self, name: str) -> None:
         """Name the snapshot this store reads, for ever.
@@ -290,6 +299,7 @@ class FeatureStore:
             return
         with translate_errors(self.url, "Tagging"), committer_lock(self.url):
             self._repository.create_tag(name, snapshot_id=self.snapshot)
+            note_update(self.url, self._repository)
 
     def tags(self) -> dict[str, str]:
         """Every tag and the snapshot it names."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 import icechunk
@@ -11,7 +11,7 @@ import icechunk
 from affstore.store.contract.errors import StoreError
 from affstore.store.contract.records import Address, Record
 from affstore.store.contract.schema import address_of
-from affstore.store.engine.chain import LinkState, folded_links, link_state
+from affstore.store.engine.chain import LinkState, content_of, folded_links, link_state
 from affstore.store.engine.feature_store import BRANCH, FeatureStore
 from affstore.store.engine.listing import artifacts_among, node_id
 from affstore.store.engine.places import translate_errors
@@ -101,11 +101,13 @@ class CheckedCommit:
     Attributes:
         snapshot: its id.
         state: how it stands in the chain; None where it could not be read.
-        error: why it could not.
+        versions: of the artifacts that it wrote: the engine's id of each, and where it is.
+        error: why it could not be read.
     """
 
     snapshot: str
     state: LinkState | None
+    versions: Mapping[str, Address] = field(default_factory=dict)
     error: StoreError | None = None
 
 
@@ -122,14 +124,27 @@ def check_history(store: FeatureStore) -> Iterator[CheckedCommit]:
     for info, parent in pairs.values():
         try:
             with translate_errors(store.url, "Reading"):
-                written_by = repository.inspect_snapshot(info.id)["header"]["spec_version"]
-                if parent is not None or not written_by.startswith("1"):  # the engine's first format began without one
-                    repository.inspect_transaction_log(info.id)
-                state = "whole" if parent is None else link_state(repository, info, parent, folded)
+                checked = _checked(repository, info, parent, folded)
         except StoreError as error:
-            yield CheckedCommit(info.id, None, error)
+            yield CheckedCommit(info.id, None, error=error)
         else:
-            yield CheckedCommit(info.id, state)
+            yield checked
+
+
+def _checked(
+    repository: icechunk.Repository,
+    info: icechunk.SnapshotInfo,
+    parent: icechunk.SnapshotInfo | None,
+    folded: frozenset[str],
+) -> CheckedCommit:
+    written_by = repository.inspect_snapshot(info.id)["header"]["spec_version"]
+    if parent is not None or not written_by.startswith("1"):  # the engine's first format began without a log
+        repository.inspect_transaction_log(info.id)
+    if parent is None:
+        return CheckedCommit(info.id, "whole")
+    session, content = repository.readonly_session(snapshot_id=info.id), content_of(repository, info, parent)
+    versions = {node_id(session, path): address_of(path) for path in sorted(content.written)}
+    return CheckedCommit(info.id, link_state(session, info, parent, content, folded), versions)
 
 
 def commit_of(store: FeatureStore, record: Record) -> Commit | None:

@@ -193,9 +193,14 @@ def _s3(url: str) -> icechunk.Storage:
     prefix = parts.path.strip("/")
     if not parts.netloc or not prefix:
         raise SpecError(f"'{url}' names no place: write s3://bucket/prefix.")
+    return icechunk.s3_storage(bucket=parts.netloc, prefix=prefix, from_env=True, **s3_options())
+
+
+def s3_options() -> dict[str, Any]:
+    """The region and, where it is not Amazon's, the server of S3 stores, from the environment."""
     endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
-    options: dict[str, Any] = {"from_env": True}
-    if endpoint:
-        options |= {"endpoint_url": endpoint, "force_path_style": True, "allow_http": endpoint.startswith("http://")}
     region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or "us-east-1"
-    return icechunk.s3_storage(bucket=parts.netloc, prefix=prefix, region=region, **options)
+    if not endpoint:
+        return {"region": region}
+    allow_http = endpoint.startswith("http://")
+    return {"region": region, "endpoint_url": endpoint, "force_path_style": True, "allow_http": allow_http}

@@ -12,6 +12,7 @@ from affstore.store.contract.schema import layout_version
 from affstore.store.engine.chain import Content, linked
 from affstore.store.engine.draft import Draft
 from affstore.store.engine.feature_store import BRANCH, FeatureStore
+from affstore.store.engine.ledger import note_update
 from affstore.store.engine.places import committer_lock, settings, storage_of, translate_errors
 
 
@@ -76,8 +77,10 @@ def upgrade(url: str) -> Upgrade:
             )
             parent = repository.lookup_snapshot(session.snapshot_id)
             session.commit(content.message, metadata=linked(session, parent, content))
+            note_update(url, repository)
         if todo.engine_format:
             icechunk.upgrade_icechunk_repository(_repository(url), dry_run=False)
+            note_update(url, _repository(url))
     return todo
 
 

@@ -5,17 +5,19 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from affstore import FeatureStore
 from affstore.models.weights.folder import WeightsFolder
-from affstore.store.contract.errors import AffstoreError, WeightsError, WeightsMissingError
+from affstore.store.contract.errors import AffstoreError, StoreError, WeightsError, WeightsMissingError
 from affstore.store.contract.keys import digest_file, key_of
 from affstore.store.contract.records import Address, Record
+from affstore.store.engine.accounting import Accounting, ObjectState, StoredObject, account_for, altered_objects
 from affstore.store.engine.chain import LinkState
 from affstore.store.engine.history import CheckedCommit, check_history
+from affstore.store.engine.places import translate_errors
 from affstore.tasks.lineage.graph import Leaf, LineageGraph, leaves_of
 
 Fault = Literal["altered", "missing", "orphaned", "unexplained"]
@@ -43,62 +45,163 @@ class Verification:
     """What was looked at, and what was found.
 
     Attributes:
-        snapshot: of the store.
-        artifacts: how many were read whole.
+        snapshot: of the store; empty if it cannot be opened.
+        artifacts: how many versions of artifacts were read whole: those of the snapshot, and earlier ones.
         array_bytes: of their arrays, unpacked.
         snapshots: how many commits of the history were read.
         files: how many sources, annotations and weights were digested again.
-        unproven: how many of the commits no chain proves, by the reason.
+        unproven: how many commits no chain proves, and how many objects no digest vouches for, by the reason.
+        objects: every object of the store's place.
         findings: what is wrong, in order.
     """
 
-    snapshot: str
-    artifacts: int
-    array_bytes: int
-    snapshots: int
-    files: int
-    unproven: Mapping[str, int]
-    findings: tuple[Finding, ...]
+    snapshot: str = ""
+    artifacts: int = 0
+    array_bytes: int = 0
+    snapshots: int = 0
+    files: int = 0
+    unproven: Mapping[str, int] = field(default_factory=dict)
+    objects: tuple[StoredObject, ...] = ()
+    findings: tuple[Finding, ...] = ()
 
     def as_document(self) -> dict[str, Any]:
         """The verification as plain values, for other programs."""
         return asdict(self)
 
+    def objects_of(self, state: ObjectState) -> list[StoredObject]:
+        """The objects of one state."""
+        return [one for one in self.objects if one.state == state]
+
+
+def verify_place(url: str, at: str | None, weights: WeightsFolder | None = None, deep: bool = False) -> Verification:
+    """Verify a store by its address; also one that cannot be opened because its objects are damaged.
+
+    Raises:
+        StoreError: it cannot be opened, and no damage is known that would explain it.
+    """
+    try:
+        store = FeatureStore(url, at)
+    except StoreError as error:
+        altered = altered_objects(url)
+        if not altered:
+            raise
+        return Verification(findings=(_unreadable("store", error), *map(_altered_object, altered)))
+    return verify(store, weights, deep)
+
 
 def verify(store: FeatureStore, weights: WeightsFolder | None = None, deep: bool = False) -> Verification:
-    """Compute every digest of a store again and follow every link between its artifacts.
+    """Compute every digest of a store again, follow every link between its artifacts, and account for every object.
 
     Args:
-        store: an open store. Every artifact of its snapshot is read whole; of its history it is seen that every commit
-            can be read. The engine keeps no checksum of its lists, so that a turned bit in one may pass if no name,
-            attribute or array is another by it.
+        store: an open store. Every artifact of its snapshot, and every version of its history, is read whole.
         weights: the folder whose parameters are digested again with `deep`.
         deep: whether videos, annotation files and weights are read again where they are at hand.
     """
-    addresses = store.addresses()
-    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as threads:
-        checked = list(threads.map(lambda address: _check(store, address), addresses))
-    records = [one.record for one in checked if one.record is not None]
-    findings = [finding for one in checked for finding in one.findings]
-    findings += _links(LineageGraph(records), {address.path for address in addresses})
-    history = list(check_history(store))
-    findings += [finding for commit in history if (finding := _of_commit(commit)) is not None]
-    files = list(_files(records, weights)) if deep else []
+    findings: list[Finding] = []
+    checked = _read_all(store, findings)
+    records = {path: one.record for path, one in checked.items() if one.record is not None}
+    findings += _links(LineageGraph(records.values()), set(checked))
+    history = _history(store, findings)
+    earlier = list(_earlier(store, history))
+    findings += [finding for one in (*checked.values(), *earlier) for finding in one.findings]
+    objects = _accounting(store, findings)
+    files = list(_files(list(records.values()), weights)) if deep else []
     findings += [finding for finding in files if finding is not None]
+    unproven = {reason: sum(commit.state == state for commit in history) for state, reason in _UNPROVEN.items()}
+    unproven |= {_UNNOTED: len(objects.of("not vouched for"))}
     return Verification(
         store.snapshot,
-        len(addresses),
-        sum(one.array_bytes for one in checked),
+        len(checked) + len(earlier),
+        sum(one.array_bytes for one in (*checked.values(), *earlier)),
         len(history),
         len(files),
-        {reason: count for state, reason in _UNPROVEN.items() if (count := _count(history, state))},
-        tuple(findings),
+        {reason: count for reason, count in unproven.items() if count},
+        tuple(objects.objects.values()),
+        tuple(dict.fromkeys(findings)),
     )
 
 
+def _read_all(store: FeatureStore, findings: list[Finding]) -> dict[str, _Checked]:
+    """Every artifact of a snapshot read whole, by its path."""
+    try:
+        addresses = store.addresses()
+    except StoreError as error:
+        findings.append(_unreadable(f"snapshot {store.snapshot}", error))
+        return {}
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as threads:
+        checked = threads.map(lambda address: _check(store, address), addresses)
+        return dict(zip((address.path for address in addresses), checked, strict=True))
+
+
+def _history(store: FeatureStore, findings: list[Finding]) -> list[CheckedCommit]:
+    try:
+        history = list(check_history(store))
+    except StoreError as error:
+        findings.append(_unreadable("history", error))
+        return []
+    findings += [finding for commit in history if (finding := _of_commit(commit)) is not None]
+    return history
+
+
+def _earlier(store: FeatureStore, history: list[CheckedCommit]) -> Iterator[_Checked]:
+    """The versions of artifacts that the snapshot does not hold, each read where it was written."""
+    known: set[str] = set()
+    tags = {snapshot: tag for tag, snapshot in store.tags().items()}
+    for commit in history:
+        old = {id: address for id, address in commit.versions.items() if id not in known}
+        known |= old.keys()
+        old = {id: address for id, address in old.items() if not store.holds(address, id)}
+        if old:
+            then = FeatureStore(store.url, tags.get(commit.snapshot, commit.snapshot))
+            for address in old.values():
+                yield _check(then, address, f" of snapshot {commit.snapshot}")
+
+
+def _accounting(store: FeatureStore, findings: list[Finding]) -> Accounting:
+    try:
+        with translate_errors(store.url, "Reading"):
+            accounting = account_for(store.url, store.repository)
+            damaged = [(one, _users(store, one.key)) for one in (*accounting.of("altered"), *accounting.of("missing"))]
+    except StoreError as error:
+        findings.append(_unreadable("list of snapshots", error))
+        findings += map(_altered_object, altered_objects(store.url))
+        return Accounting()
+    findings += [
+        _altered_object(one.key, users) if one.state == "altered" else _missing_object(one.key, users)
+        for one, users in damaged
+    ]
+    lost = "It was committed, and the engine's list of snapshots does not have it any more."
+    findings += [Finding("missing", f"snapshot {snapshot}", lost) for snapshot in accounting.lost]
+    return accounting
+
+
+def _users(store: FeatureStore, key: str) -> str:
+    """The artifacts of the newest state that need a manifest, as far as it can still be read, for a sentence."""
+    kind, _, id = key.partition("/")
+    if kind != "manifests":
+        return ""
+    try:
+        ids = {one["node_id"] for one in store.repository.inspect_manifest(id)["arrays"]}
+        paths = {
+            node["path"] for node in store.repository.inspect_snapshot(store.snapshot)["nodes"] if node["id"] in ids
+        }
+    except Exception:  # noqa: BLE001 - what is damaged may break the engine anywhere; the key is named all the same
+        return ""
+    return f" It leads to {', '.join(sorted(path.strip('/') for path in paths))}." if paths else ""
+
+
+def _altered_object(key: str, users: str = "") -> Finding:
+    return Finding("altered", key, f"Its bytes are not those that were written.{users}")
+
+
+def _missing_object(key: str, users: str) -> Finding:
+    return Finding("missing", key, f"A snapshot needs it, and it is not there.{users}")
+
+
+_UNNOTED = "objects whose digests nobody noted when they were written"
 _UNPROVEN: Mapping[LinkState, str] = {
-    "unchained": "made before commits were chained",
-    "folded": "the first after older history was let go on purpose",
+    "unchained": "commits made before commits were chained",
+    "folded": "commits that came first when older history was let go on purpose",
 }
 _BROKEN_LINKS: Mapping[LinkState, tuple[Fault, str]] = {
     "altered": (
@@ -107,10 +210,6 @@ _BROKEN_LINKS: Mapping[LinkState, tuple[Fault, str]] = {
     ),
     "shortened": ("missing", "What was committed before it is gone, and nobody said that it would be let go."),
 }
-
-
-def _count(history: list[CheckedCommit], state: LinkState) -> int:
-    return sum(commit.state == state for commit in history)
 
 
 def _of_commit(commit: CheckedCommit) -> Finding | None:
@@ -128,18 +227,18 @@ class _Checked:
     findings: tuple[Finding, ...]
 
 
-def _check(store: FeatureStore, address: Address) -> _Checked:
+def _check(store: FeatureStore, address: Address, when: str = "") -> _Checked:
     """One artifact read whole: its record against its checksum, its key, and its arrays against their digest."""
     record = None
     try:
         record = store.get(address)
         arrays = store.read(address)
     except AffstoreError as error:
-        return _Checked(record, 0, (_unreadable(address.path, error),))
+        return _Checked(record, 0, (_unreadable(f"{address.path}{when}", error),))
     size = sum(array.nbytes for array in arrays.values())
     if key_of(record.recipe) != record.key:
         reason = f"The key of '{address}' is not the digest of its recipe; somebody wrote its record by other means."
-        return _Checked(record, size, (Finding("altered", address.path, reason),))
+        return _Checked(record, size, (Finding("altered", f"{address.path}{when}", reason),))
     return _Checked(record, size, ())
 
 

@@ -1,0 +1,90 @@
+"""The bytes of a store as its place keeps them: every object by its key, read and written past the engine."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlparse
+
+from affstore.store.engine.places import is_local, is_memory, local_folder, s3_options
+
+
+@dataclass(frozen=True, slots=True)
+class Objects:
+    """The objects below a store's place, by their keys, as `chunks/0A1B`.
+
+    Attributes:
+        read: an object's bytes; raises FileNotFoundError where none is.
+        write: put an object there whole, in place of any of that key.
+        sizes: every object's key and how many bytes it has.
+        delete: take an object away; nothing happens where none is.
+    """
+
+    read: Callable[[str], bytes]
+    write: Callable[[str, bytes], None]
+    sizes: Callable[[], dict[str, int]]
+    delete: Callable[[str], None]
+
+
+def objects_of(url: str) -> Objects | None:
+    """The objects of a store; None of one in memory, whose bytes nobody but the engine can reach."""
+    if is_memory(url):
+        return None
+    return _in_folder(local_folder(url)) if is_local(url) else _in_bucket(url)
+
+
+def _in_folder(folder: Path) -> Objects:
+    def write(key: str, content: bytes) -> None:
+        path = folder / key
+        path.parent.mkdir(exist_ok=True)
+        partial = path.with_name(f".{path.name}.partial")
+        partial.write_bytes(content)
+        partial.replace(path)
+
+    def sizes() -> dict[str, int]:
+        found = {}
+        for root, _, names in os.walk(folder):
+            below = os.path.relpath(root, folder)
+            for name in names:
+                found[name if below == "." else f"{below}/{name}"] = os.lstat(os.path.join(root, name)).st_size
+        return found
+
+    return Objects(
+        lambda key: (folder / key).read_bytes(),
+        write,
+        sizes,
+        lambda key: (folder / key).unlink(missing_ok=True),
+    )
+
+
+def _in_bucket(url: str) -> Objects:
+    from pyarrow import fs
+
+    parts, options = urlparse(url), s3_options()
+    place = f"{parts.netloc}/{parts.path.strip('/')}"
+    endpoint = options.get("endpoint_url")
+    system: Any = fs.S3FileSystem(
+        region=options["region"],
+        **({"endpoint_override": urlparse(endpoint).netloc, "scheme": urlparse(endpoint).scheme} if endpoint else {}),
+    )
+
+    def read(key: str) -> bytes:
+        with system.open_input_file(f"{place}/{key}") as file:
+            return bytes(file.read())
+
+    def write(key: str, content: bytes) -> None:
+        with system.open_output_stream(f"{place}/{key}") as file:
+            file.write(content)
+
+    def sizes() -> dict[str, int]:
+        found = system.get_file_info(fs.FileSelector(place, recursive=True))
+        return {one.path.removeprefix(f"{place}/"): one.size for one in found if one.type == fs.FileType.File}
+
+    def delete(key: str) -> None:
+        if system.get_file_info(f"{place}/{key}").type == fs.FileType.File:
+            system.delete_file(f"{place}/{key}")
+
+    return Objects(read, write, sizes, delete)

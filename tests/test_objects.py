@@ -1,0 +1,199 @@
+"""Every object of a store is accounted for, and every bit that is turned in one is found and named."""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import shutil
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+
+import icechunk
+import numpy as np
+import pytest
+
+from affstore import FeatureStore
+from affstore.flows.cli import call
+from affstore.store.contract.keys import digest_arrays, key_of
+from affstore.store.contract.records import Address, Parent
+from affstore.store.engine.accounting import account_for
+from affstore.store.engine.ledger import with_bit_turned_back
+from affstore.tasks.lineage.verify import verify, verify_place
+from tests.factories import CODE, commit, source
+from tests.factories import visual as unlinked
+from tests.lineage_store import visual, whole_chain
+
+KINDS = ("chunks", "manifests", "snapshots", "transactions", "overwritten", "ledger", "repo")
+
+
+def wide(video, extractor="wide", seed=0):
+    """An embedding whose chunk is an object of its own, made of a source as `factories` makes it."""
+    made = unlinked(video, 40, 64, seed=seed, extractor=extractor)
+    parent = source(video)
+    return replace(made, parents=(Parent(parent.address.path, key_of(parent.recipe), digest_arrays(parent.arrays)),))
+
+
+@pytest.fixture(scope="module")
+def populated(tmp_path_factory) -> Path:
+    """A store with a history: artifacts that were replaced and removed, a tag, chunks in objects of their own."""
+    folder = tmp_path_factory.mktemp("objects")
+    store = whole_chain(str(folder / "store"), folder)
+    store.tag("first")
+    store = commit(store, wide("a"), wide("b"))
+    store = commit(store, wide("a", seed=5), visual(store, "a", seed=7))
+    store.tag("second")
+    draft = store.draft(CODE, "run")
+    draft.remove(Address("visual", "wide", "b", "main"))
+    store.commit([draft], "removed")
+    return folder / "store"
+
+
+@pytest.fixture
+def copy(populated, tmp_path) -> Path:
+    shutil.copytree(populated, tmp_path / "store")
+    return tmp_path / "store"
+
+
+def objects(url):
+    store = FeatureStore(str(url))
+    return account_for(store.url, store.repository)
+
+
+def files(folder, kind):
+    return sorted(path for path in folder.rglob("*") if path.is_file() and path.relative_to(folder).parts[0] == kind)
+
+
+def test_every_object_of_a_store_is_known_by_what_it_is_and_what_needs_it(populated):
+    found = objects(populated).objects
+    assert set(found) == {str(path.relative_to(populated)) for path in populated.rglob("*") if path.is_file()}
+    assert {key.partition("/")[0] for key in found} == set(KINDS)
+    assert {one.state for one in found.values()} == {"noted", "self-checked"}
+    needed = [one for key, one in found.items() if key.startswith(("chunks", "manifests", "snapshots", "transactions"))]
+    assert all(one.snapshots for one in needed)
+    (tip,) = (one for one in needed if one.key == f"snapshots/{FeatureStore(str(populated)).tags()['first']}")
+    assert (tip.snapshots, tip.tags) == (1, ("first",))
+    assert any(one.tags == ("first", "second") for one in needed)
+
+
+def test_notes_can_be_checked_with_stock_tools(populated):
+    check = ["sha256sum", "--check", "--quiet", *(str(path) for path in files(populated, "ledger")[:1])]
+    lines = [line for line in files(populated, "ledger")[-1].read_text().splitlines() if not line.startswith("#")]
+    named = [line for line in lines if not line.endswith("  repo")]
+    assert named
+    done = subprocess.run(check[:3], input="\n".join(named) + "\n", cwd=populated, text=True, capture_output=True)
+    assert (done.returncode, done.stdout) == (0, "")
+
+
+def test_what_a_killed_run_left_is_garbage_and_no_fault(copy):
+    store = FeatureStore(str(copy))
+    store.draft(CODE, "killed").put(wide("b", seed=9, extractor="left"))
+    garbage = objects(copy).of("garbage")
+    assert garbage
+    assert all(one.key.startswith("chunks/") and not one.snapshots for one in garbage)
+    assert verify(store).findings == ()
+
+
+def test_a_foreign_file_is_named_and_no_fault(copy, capsys):
+    (copy / "notes.txt").write_text("mine")
+    assert [one.key for one in objects(copy).of("foreign")] == ["notes.txt"]
+    assert call(["verify", "--store", str(copy)]) == 0
+    assert "'notes.txt' is no object of a store" in capsys.readouterr().out
+
+
+def test_a_commit_that_was_killed_before_its_note_is_not_called_damage(copy, monkeypatch):
+    from affstore.store.engine import feature_store
+
+    monkeypatch.setattr(feature_store, "note_update", lambda *_: None)
+    store = commit(FeatureStore(str(copy)), source("late"))
+    found = verify(store)
+    assert found.findings == ()
+    assert {one.key.partition("/")[0] for one in found.objects_of("not vouched for")} == {
+        "repo", "manifests", "snapshots", "transactions",
+    }  # fmt: skip
+    monkeypatch.undo()
+    store = commit(store, source("later"))
+    assert "repo" not in {one.key for one in verify(store).objects_of("not vouched for")}
+
+
+def test_an_older_list_of_snapshots_put_back_is_found(copy):
+    before = (copy / "repo").read_bytes()
+    commit(FeatureStore(str(copy)), source("late"))
+    (copy / "repo").write_bytes(before)
+    faults = [(one.fault, one.what.partition(" ")[0]) for one in verify_place(str(copy), None).findings]
+    assert faults == [("altered", "repo"), ("missing", "snapshot")]
+
+
+def test_what_the_engine_collects_leaves_no_fault(copy):
+    store = FeatureStore(str(copy))
+    store.draft(CODE, "killed").put(wide("b", seed=9, extractor="left"))
+    repository = icechunk.Repository.open(icechunk.local_filesystem_storage(str(copy)))
+    repository.garbage_collect(datetime.datetime.now(datetime.UTC) + datetime.timedelta(days=1))
+    assert objects(copy).of("garbage") == []
+    assert verify(store.newest()).findings == ()
+
+
+@pytest.mark.parametrize("kind", ["chunks", "manifests", "snapshots", "transactions"])
+def test_an_object_that_is_gone_is_found(copy, kind):
+    path = files(copy, kind)[1]
+    path.unlink()
+    assert verify_place(str(copy), None).findings
+
+
+def flipped(copy, rng, count):
+    """Turn a bit in as many objects of every kind, chosen by chance; what they were is restored afterwards."""
+    for number in range(count):
+        kind = KINDS[number % len(KINDS)]
+        among = files(copy, kind)
+        path = among[rng.integers(len(among))]
+        was = path.read_bytes()
+        bit = int(rng.integers(8 * len(was)))
+        damaged = bytearray(was)
+        damaged[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(damaged)
+        yield path.relative_to(copy), bit
+        path.write_bytes(was)
+
+
+@pytest.mark.parametrize("count", [21, pytest.param(1000, marks=[pytest.mark.slow, pytest.mark.timeout(3600)])])
+def test_every_bit_that_is_turned_in_any_object_is_found_and_named(copy, count):
+    missed = []
+    for path, bit in flipped(copy, np.random.default_rng(count), count):
+        found = verify_place(str(copy), None).findings
+        names = {finding.what.partition(" ")[0] for finding in found}
+        artifacts = ("visual/", "source/", "face/", "label/", "head/", "prediction/")
+        named = any(name.startswith(artifacts) for name in names) if path.parts[0] == "chunks" else str(path) in names
+        if not named:
+            missed.append((str(path), bit, sorted(names)))
+    assert missed == []
+
+
+def test_a_single_bit_is_turned_back_by_the_digest_and_anything_else_is_not():
+    content = bytes(range(200))
+    digest = hashlib.sha256(content).hexdigest()
+    for bit in (0, 7, 801, 1599):
+        damaged = bytearray(content)
+        damaged[bit // 8] ^= 1 << bit % 8
+        assert with_bit_turned_back(bytes(damaged), digest) == content
+    assert with_bit_turned_back(bytes(reversed(content)), digest) is None
+    assert with_bit_turned_back(content[:-1], digest) is None
+
+
+def test_objects_in_a_bucket_are_accounted_for_too(s3_url):
+    store = commit(FeatureStore.create(s3_url), source("a"), wide("a"))
+    store.tag("named")
+    found = verify(store)
+    assert found.findings == ()
+    assert {one.state for one in found.objects} == {"noted", "self-checked"}
+    import boto3
+
+    bucket, _, prefix = s3_url.removeprefix("s3://").partition("/")
+    client = boto3.client("s3")
+    for kind in ("manifests", "snapshots", "ledger"):
+        key = client.list_objects_v2(Bucket=bucket, Prefix=f"{prefix}/{kind}/")["Contents"][0]["Key"]
+        was = client.get_object(Bucket=bucket, Key=key)["Body"].read()
+        client.put_object(Bucket=bucket, Key=key, Body=bytes([was[0] ^ 1]) + was[1:])
+        named = {finding.what for finding in verify_place(s3_url, None).findings}
+        assert key.removeprefix(f"{prefix}/") in named
+        client.put_object(Bucket=bucket, Key=key, Body=was)
+    assert verify(store.newest()).findings == ()
