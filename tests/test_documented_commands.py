@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from dataclasses import replace
 from glob import glob
 from pathlib import Path
 
@@ -28,7 +29,10 @@ from affstore.models.demo.corpus import CorpusSpec, write_corpus
 from affstore.models.extractors.face.emotieffnet import B0 as EFFICIENTNET_B0
 from affstore.models.weights import architectures
 from affstore.models.weights.untrained import draw
+from affstore.store.contract.labels import task_space
+from affstore.store.contract.records import Artifact
 from affstore.tasks.lineage.publication import write_note
+from affstore.testing.artifacts import commit
 from tests.test_signature import write_keys
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -138,6 +142,22 @@ def typed(here, monkeypatch, capsys):
     return typed
 
 
+def with_prediction(store):
+    """A prediction of the demo's experiment for one face, which `add` alone does not make."""
+    face = store.records("visual")[0]
+    frames, names = face.attributes["frames"], task_space("expr").names
+    raw = np.full((frames, len(names)), 1 / len(names), np.float32)
+    arrays = {
+        "raw": raw,
+        "smoothed": raw,
+        "prediction": np.zeros((frames, 1), np.int8),
+        "present": np.ones(frames, bool),
+    }
+    address = replace(face.address, family="prediction", producer="expr-mlp")
+    known = {"frames": frames, "task": "expr", "labels": list(names)}
+    return commit(store, Artifact(address, {"of": face.key}, arrays, known, (face.as_parent(),)))
+
+
 @pytest.fixture(scope="module", autouse=True)
 def store(here):
     """What README's first `add` makes, also under the name of the demo's store, and a configuration beside it."""
@@ -152,7 +172,7 @@ def store(here):
     published = here / "affstore-demo" / "published" / "published-1"
     published.mkdir(parents=True)
     (published / "expr-mlp.txt").write_text("image_location,Neutral\n", encoding="ascii")
-    snapshot = FeatureStore(str(here / "affstore-data")).snapshot
+    snapshot = with_prediction(FeatureStore(str(here / "affstore-data"))).snapshot
     write_note(published, [(published / "expr-mlp.txt", "expr-mlp")], snapshot)
     write_keys(here, "key", Ed25519PrivateKey.generate())
 

@@ -1,0 +1,90 @@
+"""`affstore lineage`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from cyclopts import App
+
+from affstore.flows.commands import COMMANDS, Command
+from affstore.flows.commands.options import DEFAULT_STORE, At, Store
+from affstore.flows.watch import to_terminal
+
+app = App(
+    name="lineage",
+    help="Give lineage to other tools: OpenLineage events, an RO-Crate, or a paragraph for a paper.\n\n"
+    "Example: affstore lineage openlineage events.jsonl --store affstore-demo/store",
+    result_action="return_value",
+)
+
+
+@app.command
+def openlineage(to: str, run: str = "", /, *, store: Store = DEFAULT_STORE, at: At = None) -> int:
+    """Write OpenLineage events, a START and a COMPLETE for each producer of each run, into a file or to a server.
+
+    The exit code is 4 when there is no such run, or the server does not take them.
+
+    Example: affstore lineage openlineage events.jsonl --store affstore-demo/store
+
+    Parameters
+    ----------
+    to
+        A file, which gets a line an event; or http(s)://HOST, to whose /api/v1/lineage they are posted, or a whole
+        address. OPENLINEAGE_API_KEY is sent along.
+    run
+        Only of that run.
+    """
+    from affstore import FeatureStore
+    from affstore.tasks.lineage.openlineage import events, send_events, write_events
+
+    found = events(FeatureStore(store, at), run)
+    if to.startswith(("http://", "https://")):
+        send_events(found, to)
+    else:
+        write_events(found, Path(to))
+    to_terminal(f"{len(found)} events of {len(found) // 2} jobs: {to}")
+    return 0
+
+
+@app.command(name="ro-crate")
+def ro_crate(folder: Path, /, *, store: Store = DEFAULT_STORE, license: str = "") -> int:
+    """Describe a published folder as an RO-Crate 1.1 of the Process Run Crate profile.
+
+    The exit code is 4 when the store lacks the snapshot that was published.
+
+    Example: affstore lineage ro-crate affstore-demo/published/* --store affstore-demo/store
+
+    Parameters
+    ----------
+    folder
+        One publication: the folder that is called as its tag.
+    license
+        Address of the licence of the published files; without it, that nobody else may use them.
+    """
+    from affstore.tasks.lineage.ro_crate import write_crate
+
+    to_terminal(f"described in {write_crate(store, folder, license)}")
+    return 0
+
+
+@app.command
+def methods(experiment: str, /, *, store: Store = DEFAULT_STORE, at: At = None) -> int:
+    """Print a paragraph for the methods of a paper: all that decides an experiment's numbers, with the digests.
+
+    The exit code is 4 when there is no such experiment.
+
+    Example: affstore lineage methods expr-mlp --store affstore-demo/store
+
+    Parameters
+    ----------
+    experiment
+        As the store calls its predictions.
+    """
+    from affstore import FeatureStore
+    from affstore.tasks.lineage.methods import methods_paragraph
+
+    to_terminal(methods_paragraph(FeatureStore(store, at), experiment))
+    return 0
+
+
+COMMANDS.register("lineage", Command(app))

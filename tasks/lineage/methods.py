@@ -1,0 +1,108 @@
+"""What a paper says of an experiment: a paragraph with everything that decides its numbers, ready to cite."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from affstore import FeatureStore, content_digest
+from affstore.store.contract.errors import NotFoundError, nearest
+from affstore.store.contract.records import Record, least_trusted
+from affstore.tasks.lineage.graph import leaves_of, with_ancestors
+
+_SHORT = 12
+_PACKAGES = ("python", "affstore", "torch", "keras", "lightautoml", "av", "numpy")
+
+
+def methods_paragraph(store: FeatureStore, experiment: str) -> str:
+    """Say how the published numbers of an experiment came about, with the digests that identify them.
+
+    Raises:
+        NotFoundError: the store has no prediction of such an experiment; the message suggests the nearest.
+    """
+    producers = sorted({address.producer for address in store.addresses("prediction")})
+    if experiment not in producers:
+        near = nearest(experiment, producers)
+        hint = f"Did you mean '{near}'?" if near else f"It has: {', '.join(producers) or 'none'}."
+        raise NotFoundError(f"The store at '{store.url}' has no predictions of an experiment '{experiment}'. {hint}")
+    predictions = store.find_all(a for a in store.addresses("prediction") if a.producer == experiment)
+    results = [r for r in store.records("result") if r.address.producer.rpartition("@")[0] == experiment]
+    behind = with_ancestors(store, [*predictions, *results])
+    of = {name: [record for record in behind if record.address.family == name] for name in _FAMILIES}
+    untrained = least_trusted(record.provenance for record in predictions) == "untrained"
+    sentences = [
+        *(["Networks with untrained parameters were used: these numbers are no results."] if untrained else []),
+        _corpus(of["source"], predictions),
+        *_features(of),
+        *map(_head, of["head"]),
+        *map(_result, sorted(results, key=lambda record: record.address)),
+        _identity(store, predictions),
+    ]
+    return " ".join(sentences)
+
+
+_FAMILIES = ("source", "face", "visual", "audio", "head")
+
+
+def _corpus(sources: Sequence[Record], predictions: Sequence[Record]) -> str:
+    frames = sum(int(record.attributes["frames"]) for record in predictions)
+    return (
+        f"{frames} frames of {len({r.address.video for r in predictions})} videos were predicted; with those for "
+        f"training, {len(sources)} videos were decoded frame by frame at their own presentation times."
+    )
+
+
+def _features(of: Mapping[str, Sequence[Record]]) -> Iterable[str]:
+    """A sentence for each detector and extractor, with its weights."""
+    verbs = {
+        "face": "Faces were found and tracked by {}.",
+        "visual": "Faces were embedded by {}.",
+        "audio": "Sound was embedded by {}.",
+    }
+    for family, sentence in verbs.items():
+        producers = sorted({record.address.producer for record in of[family]})
+        told = [_producer(name, [r for r in of[family] if r.address.producer == name]) for name in producers]
+        if told:
+            yield sentence.format(_listed(told))
+
+
+def _producer(name: str, records: Sequence[Record]) -> str:
+    weights = {leaf.digest: leaf for record in records for leaf in leaves_of(record) if leaf.kind == "weights"}
+    told = [f"{leaf.provenance or 'weights'} {leaf.name} sha256:{leaf.digest[:_SHORT]}" for leaf in weights.values()]
+    engines = {
+        f"{record.made.get('engine')} {record.made.get('precision')}" for record in records if record.made.get("engine")
+    }
+    return f"{name} ({'; '.join([*sorted(told), *sorted(engines)])})"
+
+
+def _head(record: Record) -> str:
+    seen = record.made.get("subjects") or {}
+    people = ", ".join(f"{count} for {split}" for split, count in seen.items())
+    scores = record.attributes["scores"]
+    return (
+        f"The head {record.address.producer} (key {record.key[:_SHORT]}, parameters sha256:{record.digest[:_SHORT]}) "
+        f"was fitted on {len(record.parents)} artifacts{f' of subjects: {people}' if people else ''}; "
+        f"{scores['headline']} on its validation frames: {scores['value']:.3f}."
+    )
+
+
+def _result(record: Record) -> str:
+    scores, (low, high) = record.attributes["scores"], record.attributes["interval"]
+    known = "; the head was trained on these videos: the number says nothing" if record.attributes["seen"] else ""
+    return (
+        f"{scores['headline']} by the protocol '{record.attributes['protocol']}' is {scores['value']:.3f} (95 % "
+        f"interval {low:.3f} to {high:.3f}, by drawing whole videos){known}."
+    )
+
+
+def _identity(store: FeatureStore, predictions: Sequence[Record]) -> str:
+    code = {f"{name} {r.code[name]}" for r in predictions for name in _PACKAGES if name in r.code}
+    tags = [tag for tag, snapshot in store.tags().items() if snapshot == store.snapshot]
+    whole = f"tag {tags[0]}, snapshot {store.snapshot}" if tags else f"snapshot {store.snapshot}"
+    return (
+        f"Everything was computed with {', '.join(sorted(code)) or 'unknown versions'} and is identified by {whole}, "
+        f"content sha256:{content_digest(store)}."
+    )
+
+
+def _listed(words: Sequence[str]) -> str:
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"

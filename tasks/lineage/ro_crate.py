@@ -1,0 +1,163 @@
+"""A publication as an RO-Crate: its files, and the action that made each of them, by the Process Run Crate profile."""
+
+from __future__ import annotations
+
+import json
+import mimetypes
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from affstore import FeatureStore, content_digest
+from affstore.store.contract.files import replacing
+from affstore.store.contract.records import Record
+from affstore.store.engine.history import commits
+from affstore.tasks.lineage.graph import leaves_of, with_ancestors
+from affstore.tasks.lineage.methods import methods_paragraph
+from affstore.tasks.lineage.publication import NOTE, opened_at, read_note
+
+METADATA = "ro-crate-metadata.json"
+"""How the crate's description is called, by the specification."""
+
+_CRATE = "https://w3id.org/ro/crate/1.1"
+_PROFILE = "https://w3id.org/ro/wfrun/process/0.5"
+_NO_LICENSE = "https://choosealicense.com/no-permission/"
+
+_SOFTWARE = "https://pypi.org/project/affstore/"
+
+Entity = dict[str, Any]
+
+
+def write_crate(store_url: str, folder: Path, license_url: str = "") -> Path:
+    """Describe a published folder as an RO-Crate.
+
+    Args:
+        store_url: of the store that it was published from.
+        folder: as a publication left it, with its note.
+        license_url: of the files; without it, that nobody else may use them.
+
+    Returns:
+        The description, in the folder.
+
+    Raises:
+        SpecError: the folder is no publication.
+        NotFoundError: the store has not the snapshot that was published.
+    """
+    noted = read_note(folder)
+    snapshot = next(iter(noted.values())).snapshot
+    store = opened_at(store_url, folder, snapshot)
+    files = [_file(folder, name, one.sha256) for name, one in sorted(noted.items())]
+    by_experiment = {
+        one.producer: [n for n in sorted(noted) if noted[n].producer == one.producer] for one in noted.values()
+    }
+    actions = [_action(store, name, names) for name, names in sorted(by_experiment.items())]
+    inputs = {entity["@id"]: entity for _, entities in actions for entity in entities}
+    root = _root(store, [*noted, NOTE], [action["@id"] for action, _ in actions], license_url or _NO_LICENSE)
+    graph = [
+        _descriptor(),
+        root,
+        {"@id": _PROFILE, "@type": "CreativeWork", "name": "Process Run Crate", "version": "0.5"},
+        {"@id": root["license"]["@id"], "@type": "CreativeWork", "name": "Licence", "description": "Of these files."},
+        *files,
+        _plain_file(folder, NOTE, "Which experiment, tag and snapshot each file came from"),
+        *(action for action, _ in actions),
+        *_software(store),
+        *inputs.values(),
+    ]
+    context = [f"{_CRATE}/context", {"sha256": "https://w3id.org/ro/terms/workflow-run#sha256"}]
+    document = {"@context": context, "@graph": graph}
+    with replacing(folder / METADATA) as new:
+        new.write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    return folder / METADATA
+
+
+def _descriptor() -> Entity:
+    return {
+        "@id": METADATA,
+        "@type": "CreativeWork",
+        "conformsTo": {"@id": _CRATE},
+        "about": {"@id": "./"},
+    }
+
+
+def _root(store: FeatureStore, names: Sequence[str], actions: Sequence[str], license_url: str) -> Entity:
+    tag = next((tag for tag, snapshot in store.tags().items() if snapshot == store.snapshot), "")
+    commit = next(iter(commits(store)))
+    return {
+        "@id": "./",
+        "@type": "Dataset",
+        "name": f"affstore publication {tag or store.snapshot}",
+        "description": "Frame-by-frame predictions of affective behaviour, published from a feature store of videos.",
+        "identifier": f"sha256:{content_digest(store)}",
+        "version": store.snapshot,
+        "datePublished": commit.time,
+        "license": {"@id": license_url},
+        "conformsTo": {"@id": _PROFILE},
+        "hasPart": _links(names),
+        "mentions": _links(actions),
+    }
+
+
+def _links(names: Sequence[str]) -> Any:
+    """References to entities; a single one stands by itself, as the specification wants it."""
+    found = [{"@id": name} for name in names]
+    return found[0] if len(found) == 1 else found
+
+
+def _file(folder: Path, name: str, digest: str) -> Entity:
+    return _plain_file(folder, name, "Predictions, a row a frame") | {"sha256": digest}
+
+
+def _plain_file(folder: Path, name: str, description: str) -> Entity:
+    found = mimetypes.guess_type(name)[0]
+    kind = found or ("application/vnd.apache.parquet" if name.endswith(".parquet") else "application/octet-stream")
+    size = (folder / name).stat().st_size
+    facts = {"name": name, "description": description, "encodingFormat": kind, "contentSize": str(size)}
+    return {"@id": name, "@type": "File", **facts}
+
+
+def _action(store: FeatureStore, experiment: str, files: Sequence[str]) -> tuple[Entity, list[Entity]]:
+    """The action that made the files of an experiment, and what it took: heads and weights by their digests."""
+    predictions = store.find_all(a for a in store.addresses("prediction") if a.producer == experiment)
+    behind = with_ancestors(store, predictions)
+    inputs = _inputs(behind)
+    times = sorted(record.made_at for record in predictions)
+    action = {
+        "@id": f"#prediction-{experiment}",
+        "@type": "CreateAction",
+        "name": f"Predictions of {experiment}",
+        "description": methods_paragraph(store, experiment) if predictions else f"Predictions of {experiment}.",
+        "instrument": {"@id": _SOFTWARE},
+        "object": _links([entity["@id"] for entity in inputs]),
+        "result": _links(files),
+        "actionStatus": "http://schema.org/CompletedActionStatus",
+    }
+    if times:
+        action |= {"startTime": times[0], "endTime": times[-1]}
+    return action, inputs
+
+
+def _inputs(behind: Sequence[Record]) -> list[Entity]:
+    heads = [
+        {"@id": f"#head-{r.address.producer}", "@type": "PropertyValue", "name": f"head {r.address.producer}"}
+        | {"propertyID": "sha256", "value": r.digest}
+        for r in behind
+        if r.address.family == "head"
+    ]
+    leaves = {leaf.digest: leaf for r in behind for leaf in leaves_of(r) if leaf.kind == "weights"}
+    weights = [
+        {"@id": f"#weights-{digest[:16]}", "@type": "PropertyValue", "name": f"weights {leaf.name}"}
+        | {"propertyID": "sha256", "value": digest}
+        for digest, leaf in sorted(leaves.items())
+    ]
+    return [*heads, *weights]
+
+
+def _software(store: FeatureStore) -> list[Entity]:
+    versions = sorted({record.code.get("affstore", "unknown") for record in store.records("prediction")})
+    facts = {
+        "name": "affstore",
+        "url": _SOFTWARE,
+        "softwareVersion": ", ".join(versions) or "unknown",
+    }
+    return [{"@id": _SOFTWARE, "@type": "SoftwareApplication", **facts}]

@@ -1,0 +1,223 @@
+"""Lineage is given to other tools in their own formats, and their own tools accept it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+
+import pytest
+
+from affstore import FeatureStore, content_digest
+from affstore.flows.cli import call
+from affstore.store.contract.keys import digest_file
+from affstore.store.contract.records import Address
+from affstore.tasks.lineage.publication import write_note
+from tests.factories import source
+from tests.lineage_store import NETWORK_WEIGHTS, whole_chain
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A store and a publication of it."""
+    folder = tmp_path_factory.mktemp("exported")
+    store = whole_chain(str(folder / "store"), folder, (source("a", aliases=["secret-alias"]), source("b")))
+    store.tag("v1")
+    (folder / "v1").mkdir()
+    (folder / "v1" / "expr-mlp.txt").write_text("image_location,Neutral\n", encoding="ascii")
+    write_note(folder / "v1", [(folder / "v1" / "expr-mlp.txt", "expr-mlp")], store.snapshot, "v1")
+    return folder
+
+
+def events_of(place, path, *words):
+    assert call(["lineage", "openlineage", str(path), *words, "--store", str(place / "store")]) == 0
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def test_every_job_starts_and_completes_with_what_it_read_and_made(place, tmp_path):
+    events = events_of(place, tmp_path / "events.jsonl")
+    by_job = {}
+    for event in events:
+        by_job.setdefault((event["job"]["name"], event["run"]["runId"]), []).append(event)
+    assert {name for name, _ in by_job} == {
+        *("source", "label/expr", "face/mtcnn", "visual/toy", "head/expr-mlp", "prediction/expr-mlp"),
+    }
+    for of in by_job.values():
+        assert [event["eventType"] for event in of] == ["START", "COMPLETE"]
+        assert of[0]["eventTime"] <= of[1]["eventTime"]
+    (head,) = (of[1] for (name, _), of in by_job.items() if name == "head/expr-mlp")
+    assert [one["name"] for one in head["inputs"]] == ["label/expr", "visual/toy"]
+    (predicted,) = (of[1] for (name, _), of in by_job.items() if name == "prediction/expr-mlp")
+    assert predicted["outputs"][0]["outputFacets"]["outputStatistics"]["rowCount"] == 80
+    assert events_of(place, tmp_path / "again.jsonl") == events
+    assert "secret" not in (tmp_path / "events.jsonl").read_text(encoding="utf-8")
+    assert {event["run"]["facets"]["affstore_run"]["runId"] for event in events_of(place, tmp_path / "r2", "r2")} == {
+        "r2"
+    }
+
+
+def test_the_client_of_openlineage_takes_the_events(place, tmp_path):
+    event_v2 = pytest.importorskip("openlineage.client.event_v2", reason="needs openlineage-python")
+    for event in events_of(place, tmp_path / "events.jsonl"):
+        inputs = [event_v2.InputDataset(**one) for one in event["inputs"]]
+        outputs = [event_v2.OutputDataset(**one) for one in event["outputs"]]
+        event_v2.RunEvent(
+            eventType=event_v2.RunState(event["eventType"]),
+            eventTime=event["eventTime"],
+            run=event_v2.Run(**event["run"]),
+            job=event_v2.Job(**event["job"]),
+            producer=event["producer"],
+            inputs=inputs,
+            outputs=outputs,
+        )
+
+
+def test_events_and_facets_keep_the_published_schemas(place, tmp_path):
+    folder = os.environ.get("OPENLINEAGE_SPEC")
+    if not folder:
+        pytest.skip(
+            "needs OpenLineage's published schemas: clone the project and name its folder `spec` in OPENLINEAGE_SPEC"
+        )
+    from jsonschema import Draft202012Validator, FormatChecker
+    from referencing import Registry, Resource
+
+    paths = [Path(folder, "OpenLineage.json"), *sorted(Path(folder, "facets").glob("*.json"))]
+    schemas = [json.loads(path.read_text(encoding="utf-8")) for path in paths]
+    registry = Registry().with_resources([(one["$id"], Resource.from_contents(one)) for one in schemas])
+
+    def check(value, reference):
+        Draft202012Validator({"$ref": reference}, registry=registry, format_checker=FormatChecker()).validate(value)
+
+    def check_facets(value):
+        if isinstance(value, dict):
+            if str(value.get("_schemaURL", "")).startswith("https://openlineage.io"):
+                check(value, value["_schemaURL"])
+            value = list(value.values())
+        for inner in value if isinstance(value, list) else ():
+            check_facets(inner)
+
+    for event in events_of(place, tmp_path / "events.jsonl"):
+        check(event, event["schemaURL"])
+        check_facets(event)
+
+
+@pytest.fixture
+def server():
+    """A server that takes events, or refuses those for `/full`."""
+
+    taken = []
+
+    class Taker(BaseHTTPRequestHandler):
+        def do_POST(self):
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            taken.append((self.path, self.headers.get("Authorization"), json.loads(body)))
+            self.send_response(507 if self.path == "/full" else 201)
+            self.end_headers()
+
+        def log_message(self, *_):
+            """Say nothing."""
+
+    with HTTPServer(("127.0.0.1", 0), Taker) as started:
+        threading.Thread(target=started.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{started.server_port}", taken
+        started.shutdown()
+
+
+def test_a_server_is_sent_the_same_events(place, tmp_path, server, monkeypatch, capsys):
+    url, taken = server
+    monkeypatch.setenv("OPENLINEAGE_API_KEY", "k1")
+    events = events_of(place, tmp_path / "events.jsonl")
+    send = ["lineage", "openlineage", "--store", str(place / "store")]
+    assert call([*send, url]) == 0
+    assert [event for _, _, event in taken] == events
+    assert {(path, key) for path, key, _ in taken} == {("/api/v1/lineage", "Bearer k1")}
+    capsys.readouterr()
+    for address, said in ((f"{url}/full", "refuses with 507"), ("http://127.0.0.1:9", "does not answer")):
+        assert call([*send, address]) == 4
+        error = capsys.readouterr().err
+        assert said in error
+        assert error.count("\n") == 1
+
+
+def test_a_crate_describes_the_files_and_what_made_them(place, tmp_path):
+    folder = shutil.copytree(place / "v1", tmp_path / "v1")
+    assert call(["lineage", "ro-crate", str(folder), "--store", str(place / "store")]) == 0
+    graph = json.loads((folder / "ro-crate-metadata.json").read_text(encoding="utf-8"))["@graph"]
+    entities = {one["@id"]: one for one in graph}
+    assert len(entities) == len(graph)
+    assert entities["expr-mlp.txt"]["sha256"] == digest_file(folder / "expr-mlp.txt")
+    store = FeatureStore(str(place / "store"), "v1")
+    assert entities["./"]["identifier"] == f"sha256:{content_digest(store)}"
+    action = entities["#prediction-expr-mlp"]
+    assert action["result"] == {"@id": "expr-mlp.txt"}
+    values = {entities[one["@id"]]["value"] for one in action["object"]}
+    assert values >= {NETWORK_WEIGHTS, store.get(Address("head", "expr-mlp")).digest}
+    referred = {one["@id"] for entity in graph for value in entity.values() for one in _references(value)}
+    assert referred <= entities.keys() | {"https://w3id.org/ro/crate/1.1"}
+
+
+def _references(value):
+    found = value if isinstance(value, list) else [value]
+    return [one for one in found if isinstance(one, dict) and set(one) == {"@id"}]
+
+
+def test_the_validator_of_ro_crates_accepts_it(place, tmp_path):
+    validator = shutil.which("rocrate-validator")
+    if validator is None:
+        pytest.skip("needs roc-validator's command on the PATH, from an environment of its own: it wants an older rich")
+    folder = shutil.copytree(place / "v1", tmp_path / "v1")
+    assert call(["lineage", "ro-crate", str(folder), "--store", str(place / "store")]) == 0
+    command = [
+        validator,
+        "validate",
+        "--offline",
+        "-p",
+        "process-run-crate",
+        "-l",
+        "required",
+        "--no-paging",
+        str(folder),
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if "not available in the HTTP cache" in done.stdout + done.stderr:
+        pytest.skip("needs the context of RO-Crate in the validator's cache: `rocrate-validator cache warm`, once")
+    assert done.returncode == 0, done.stdout
+
+
+def test_the_paragraph_names_what_decides_the_numbers(place, capsys):
+    store = FeatureStore(str(place / "store"), "v1")
+    assert call(["lineage", "methods", "expr-mlp", "--store", store.url, "--at", "v1"]) == 0
+    said = capsys.readouterr().out
+    head = store.get(Address("head", "expr-mlp"))
+    for text in (
+        *("80 frames of 2 videos", f"toy_weights sha256:{NETWORK_WEIGHTS[:12]}", f"key {head.key[:12]}"),
+        *("macro F1 on its validation frames: 0.500", f"tag v1, snapshot {store.snapshot}", content_digest(store)),
+    ):
+        assert text in said
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("methods", "expr-mpl"), "Did you mean 'expr-mlp'?"),
+        (("methods", "nothing"), "It has: expr-mlp."),
+        (("openlineage", "events.jsonl", "r9"), "no artifact of a run 'r9'"),
+    ],
+)
+def test_what_is_not_there_is_one_sentence(place, capsys, words, said):
+    assert call(["lineage", *words, "--store", str(place / "store")]) == 4
+    error = capsys.readouterr().err
+    assert said in error
+    assert error.count("\n") == 1
+
+
+def test_a_publication_made_elsewhere_is_one_sentence(place, tmp_path, capsys):
+    other = whole_chain(str(tmp_path / "other"), tmp_path)
+    assert call(["lineage", "ro-crate", str(place / "v1"), "--store", other.url]) == 4
+    assert "published from another store, or the snapshot has expired" in capsys.readouterr().err
+    assert call(["lineage", "ro-crate", str(tmp_path), "--store", other.url]) == 2
+    assert "is no publication" in capsys.readouterr().err
