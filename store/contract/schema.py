@@ -237,13 +237,20 @@ def address_of(path: str) -> Address:
         SchemaError: no family has such a path.
     """
     name, *parts = path.strip("/").split("/")
-    if name in families():
-        fields = re.findall(r"{(\w+)}", families()[name].path)
-        if len(fields) == len(parts) and all(parts):
-            found = dict(zip(fields, parts, strict=True))
-            return Address(name, **found | {"producer": found.get("producer", "").replace(SLASH, "/")})
+    fields = _fields(name) if name in families() else ()
+    if fields and len(fields) == len(parts) and all(parts):
+        found = dict(zip(fields, parts, strict=True))
+        if SLASH in path and "producer" in found:
+            found["producer"] = found["producer"].replace(SLASH, "/")
+        return Address(name, **found)
     paths = ", ".join(schema.path for schema in families().values())
     raise SchemaError(f"'{path}' is no address of an artifact. Addresses are {paths}.")
+
+
+@cache
+def _fields(family: str) -> tuple[str, ...]:
+    """The parts of an address of a family, in the order of its path."""
+    return tuple(re.findall(r"{(\w+)}", families()[family].path))
 
 
 class Schema(NamedTuple):

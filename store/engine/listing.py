@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
+from operator import attrgetter
 from typing import Any
 
 import icechunk
@@ -41,7 +42,8 @@ class Listing:
         Raises:
             StoreError: the snapshot's own list of nodes is damaged.
         """
-        return tuple(sorted(map(address_of, artifact_paths(self._repository, self._session.snapshot_id))))
+        found = map(address_of, artifact_paths(self._repository, self._session.snapshot_id))
+        return tuple(sorted(found, key=attrgetter("family", "producer", "video", "subject")))
 
     @cached_property
     def of_video(self) -> dict[str, list[Address]]:
