@@ -13,7 +13,16 @@ import numpy as np
 from numcodecs.zstd import Zstd
 from numpy.typing import NDArray
 
-from affstore.store.engine.ledger import FOLDER, STATE, Ledger, contents, digests_of, read_ledger
+from affstore.store.engine.ledger import (
+    FOLDER,
+    STATE,
+    Ledger,
+    contents,
+    digests_of,
+    read_ledger,
+    restored_note,
+    with_bit_turned_back,
+)
 from affstore.store.engine.objects import Objects, objects_of
 
 ObjectState = Literal["noted", "self-checked", "not vouched for", "garbage", "foreign", "altered", "missing"]
@@ -25,6 +34,7 @@ writes such objects."""
 _KINDS = ("chunks", "manifests", "snapshots", "transactions", "overwritten")
 _HEADER_BYTES = 39
 _ID_BYTES = 12
+_MOST_SEARCHED_BYTES = 128 << 10
 _ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 _FORMER = ("refs/", "config.yaml")
 """What the engine's first format kept beside."""
@@ -79,6 +89,28 @@ def altered_objects(url: str) -> dict[str, str]:
     if STATE in sizes and _state_of_list(now, ledger) == "altered":
         found[STATE] = ledger.last_state
     return found | dict.fromkeys(ledger.damaged, "")
+
+
+def restore_object(url: str, key: str, digest: str, dry_run: bool) -> bool:
+    """Turn back the one bit of an altered object by its digest, if that is all that is wrong with it.
+
+    Args:
+        url: of the store.
+        key: the object's.
+        digest: as noted; empty for a note, which holds its own.
+        dry_run: only find out.
+    """
+    objects = objects_of(url)
+    if objects is None:
+        return False
+    content = objects.read(key)
+    if not digest:
+        restored = restored_note(content)
+    else:
+        restored = with_bit_turned_back(content, digest) if len(content) <= _MOST_SEARCHED_BYTES else None
+    if restored is not None and not dry_run:
+        objects.write(key, restored)
+    return restored is not None
 
 
 def account_for(url: str, repository: icechunk.Repository) -> Accounting:

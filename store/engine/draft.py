@@ -94,6 +94,18 @@ class Draft:
                 self.records = [kept for kept in self.records if kept.address != address]
                 self.removed.append(address)
 
+    def copy(self, record: Record, arrays: Arrays, version: int) -> None:
+        """Write what another store holds as it is there, with its record.
+
+        Args:
+            record: where to, and the record.
+            arrays: the artifact's.
+            version: of its family, by which it was written.
+        """
+        with translate_errors(self.url, "Writing to"):
+            self.write(record, arrays, version)
+        self.records.append(record)
+
     def release(self) -> None:
         """Let go of the engine's session once the draft is committed."""
         self._fork = None

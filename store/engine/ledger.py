@@ -138,6 +138,17 @@ def with_bit_turned_back(content: bytes, digest: str) -> bytes | None:
     return None
 
 
+def restored_note(content: bytes) -> bytes | None:
+    """A note of which one bit was turned, as it was; None if more is wrong."""
+    for place in range(len(content)):
+        for bit in range(8):
+            tried = bytearray(content)
+            tried[place] ^= 1 << bit
+            if _note(bytes(tried)) is not None:
+                return bytes(tried)
+    return None
+
+
 def _note(content: bytes) -> Note | None:
     """A note as it was written; None if it is not."""
     text = content.decode("ascii", "replace")

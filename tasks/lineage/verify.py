@@ -121,7 +121,7 @@ def verify(store: FeatureStore, weights: WeightsFolder | None = None, deep: bool
     )
 
 
-def _read_all(store: FeatureStore, findings: list[Finding]) -> dict[str, _Checked]:
+def _read_all(store: FeatureStore, findings: list[Finding]) -> dict[str, CheckedArtifact]:
     """Every artifact of a snapshot read whole, by its path."""
     try:
         addresses = store.addresses()
@@ -129,7 +129,7 @@ def _read_all(store: FeatureStore, findings: list[Finding]) -> dict[str, _Checke
         findings.append(_unreadable(f"snapshot {store.snapshot}", error))
         return {}
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as threads:
-        checked = threads.map(lambda address: _check(store, address), addresses)
+        checked = threads.map(lambda address: check_artifact(store, address), addresses)
         return dict(zip((address.path for address in addresses), checked, strict=True))
 
 
@@ -143,7 +143,7 @@ def _history(store: FeatureStore, findings: list[Finding]) -> list[CheckedCommit
     return history
 
 
-def _earlier(store: FeatureStore, history: list[CheckedCommit]) -> Iterator[_Checked]:
+def _earlier(store: FeatureStore, history: list[CheckedCommit]) -> Iterator[CheckedArtifact]:
     """The versions of artifacts that the snapshot does not hold, each read where it was written."""
     known: set[str] = set()
     tags = {snapshot: tag for tag, snapshot in store.tags().items()}
@@ -154,7 +154,7 @@ def _earlier(store: FeatureStore, history: list[CheckedCommit]) -> Iterator[_Che
         if old:
             then = FeatureStore(store.url, tags.get(commit.snapshot, commit.snapshot))
             for address in old.values():
-                yield _check(then, address, f" of snapshot {commit.snapshot}")
+                yield check_artifact(then, address, f" of snapshot {commit.snapshot}")
 
 
 def _accounting(store: FeatureStore, findings: list[Finding]) -> Accounting:
@@ -221,25 +221,27 @@ def _of_commit(commit: CheckedCommit) -> Finding | None:
 
 
 @dataclass(frozen=True, slots=True)
-class _Checked:
+class CheckedArtifact:
+    """An artifact that was read whole: its record if that can be read, its arrays' size, and what is wrong."""
+
     record: Record | None
     array_bytes: int
     findings: tuple[Finding, ...]
 
 
-def _check(store: FeatureStore, address: Address, when: str = "") -> _Checked:
+def check_artifact(store: FeatureStore, address: Address, when: str = "") -> CheckedArtifact:
     """One artifact read whole: its record against its checksum, its key, and its arrays against their digest."""
     record = None
     try:
         record = store.get(address)
         arrays = store.read(address)
     except AffstoreError as error:
-        return _Checked(record, 0, (_unreadable(f"{address.path}{when}", error),))
+        return CheckedArtifact(record, 0, (_unreadable(f"{address.path}{when}", error),))
     size = sum(array.nbytes for array in arrays.values())
     if key_of(record.recipe) != record.key:
         reason = f"The key of '{address}' is not the digest of its recipe; somebody wrote its record by other means."
-        return _Checked(record, size, (Finding("altered", f"{address.path}{when}", reason),))
-    return _Checked(record, size, ())
+        return CheckedArtifact(record, size, (Finding("altered", f"{address.path}{when}", reason),))
+    return CheckedArtifact(record, size, ())
 
 
 def _unreadable(what: str, error: AffstoreError) -> Finding:

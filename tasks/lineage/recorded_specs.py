@@ -1,0 +1,104 @@
+"""Specs read back from the recipes of records: what `canonical` wrote, as the values that it was written of."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping
+from fractions import Fraction
+from typing import Any, get_args, get_type_hints
+
+from affstore.models.ensembles.spec import Blend, ConfidenceGate, HeadOutput, SearchedValue, TwoStageOther
+from affstore.models.evaluation.evaluate import EvaluationSpec
+from affstore.models.extractor_specs import ExtractorSpec, WeightsRef
+from affstore.models.extractors.registry import spec_of
+from affstore.models.faces.specs import DetectorSpec, TrackingSpec
+from affstore.models.heads.contract import HeadSpec
+from affstore.models.heads.kinds import head_kind
+from affstore.store.contract.errors import SpecError
+from affstore.store.contract.keys import canonical, changes
+from affstore.tasks.experiments import Sweep
+from affstore.tasks.specs import Input, PostProcessing
+
+_SPECS: tuple[Any, ...] = (
+    Blend,
+    ConfidenceGate,
+    DetectorSpec,
+    EvaluationSpec,
+    HeadOutput,
+    Input,
+    PostProcessing,
+    SearchedValue,
+    Sweep,
+    TrackingSpec,
+    TwoStageOther,
+    WeightsRef,
+)
+
+
+def spec_from(recipe: Any, also: Iterable[Any] = ()) -> Any:
+    """The spec that a part of a recipe was written of.
+
+    Args:
+        recipe: that part.
+        also: classes of specs that it may hold, beside those of this module.
+
+    Raises:
+        SpecError: this affstore has no such spec, or would write another recipe of it.
+    """
+    known = {one.KIND: one for one in (*_SPECS, *also)}
+    spec = _value(recipe, known)
+    if canonical(spec) != recipe:
+        raise SpecError(f"This affstore understands it in another way: {'; '.join(changes(recipe, canonical(spec)))}.")
+    return spec
+
+
+def extractor_from(recipe: Mapping[str, Any]) -> ExtractorSpec:
+    """The network that a recipe names, with the weights, the engine and the precision that it had then.
+
+    Raises:
+        SpecError: there is no such network any more, or it is another one by now.
+    """
+    spec = spec_of(str(recipe["name"]))
+    weights = recipe["weights"]
+    spec = dataclasses.replace(
+        spec,
+        weights=WeightsRef(weights["name"], weights["sha256"], weights.get("trained", True)),
+        engine=recipe.get("engine", spec.engine),
+        precision=recipe.get("precision", spec.precision),
+    )
+    if canonical(spec) != recipe:
+        raise SpecError(f"'{spec.name}' is another network today: {'; '.join(changes(recipe, canonical(spec)))}.")
+    return spec
+
+
+def head_from(recipe: Mapping[str, Any]) -> HeadSpec:
+    """The head that a recipe names.
+
+    Raises:
+        SpecError: there is no such kind of head, or it is another one by now.
+    """
+    spec_type = head_kind(str(recipe["kind"])).spec_type
+    spec: HeadSpec = spec_from(recipe, [spec_type, *_parts_of(spec_type)])
+    return spec
+
+
+def _parts_of(spec_type: Any) -> list[Any]:
+    """The specs within a spec, by the types of its fields."""
+    hints = get_type_hints(spec_type).values()
+    found = [part for hint in hints for part in (hint, *get_args(hint)) if hasattr(part, "KIND")]
+    return found + [inner for part in found for inner in _parts_of(part)]
+
+
+def _value(value: Any, known: Mapping[str, Any], hint: Any = None) -> Any:
+    if isinstance(value, Mapping) and "kind" in value:
+        spec_type = known.get(str(value["kind"]))
+        if spec_type is None:
+            raise SpecError(f"This affstore has no '{value['kind']}'.")
+        hints = get_type_hints(spec_type)
+        unknown = sorted(value.keys() - hints.keys() - {"kind"})
+        if unknown:
+            raise SpecError(f"This affstore knows no '{unknown[0]}' of a '{value['kind']}'.")
+        return spec_type(**{name: _value(one, known, hints[name]) for name, one in value.items() if name != "kind"})
+    if isinstance(value, list):
+        return tuple(_value(one, known) for one in value)
+    return Fraction(value) if hint is Fraction else value

@@ -1,0 +1,471 @@
+"""Compute artifacts again from what their records say that they were computed from, and compare."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from affstore import FeatureStore
+from affstore.models.ensembles.spec import with_values
+from affstore.models.evaluation.evaluate import TunedParameters
+from affstore.models.faces.specs import DetectorSpec, TrackingSpec
+from affstore.models.fidelity import LEAST_SAME_CLASS, MOST_AFFECT_OFF
+from affstore.models.heads.splits import Folds, SplitSpec
+from affstore.models.labels.base import LabelFile
+from affstore.models.weights.folder import WeightsFolder
+from affstore.store.contract.errors import (
+    AffstoreError,
+    AnnotationError,
+    NotFoundError,
+    SpecError,
+    StoreError,
+    UnknownNameError,
+)
+from affstore.store.contract.keys import digest_arrays, digest_file, key_of
+from affstore.store.contract.names import join_subject
+from affstore.store.contract.records import Address, Artifact, Record
+from affstore.store.contract.schema import address_of, family
+from affstore.tasks.evaluation.experiment_scores import result_artifact
+from affstore.tasks.experiments import Experiment
+from affstore.tasks.extract.jobs import CropJob, VideoJob
+from affstore.tasks.extract.videos import extract
+from affstore.tasks.ingest.annotations import store_labels
+from affstore.tasks.ingest.sources import source_artifact
+from affstore.tasks.lineage.graph import LineageGraph, leaves_of
+from affstore.tasks.lineage.recorded_specs import extractor_from, head_from, spec_from
+from affstore.tasks.outcomes import Outcome
+from affstore.tasks.predict.experiments import experiment_predictions
+from affstore.tasks.predict.videos import store_predictions
+from affstore.tasks.specs import HeadRun, Profile, WorkerContext, code_versions
+from affstore.tasks.training.train import head_recipe, train
+
+Verdict = Literal["equal", "close", "other", "not computed"]
+"""The same bits; within the tolerance of its spec, where device or versions are others than then; other numbers; could
+not be computed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reproduction:
+    """What became of computing one artifact again.
+
+    Attributes:
+        path: the artifact's.
+        verdict: how it compares with what is stored.
+        reason: a sentence; empty where there is nothing to say.
+    """
+
+    path: str
+    verdict: Verdict
+    reason: str = ""
+
+
+def addresses_named(store: FeatureStore, names: Iterable[str]) -> list[Address]:
+    """The addresses of artifacts by their paths.
+
+    Raises:
+        UnknownNameError: there is no such artifact; the message suggests the nearest.
+    """
+    known = {address.path: address for address in store.addresses() if address.family != "quarantine"}
+    found = []
+    for name in names:
+        if name not in known:
+            raise UnknownNameError.of("artifact", name, known)
+        found.append(known[name])
+    return found
+
+
+def reproduce(
+    store: FeatureStore, addresses: Iterable[Address], weights: WeightsFolder, device: str = "cpu"
+) -> Iterator[Reproduction]:
+    """Compute artifacts again on a scratch store, each from its parents as the store has them, and compare digests.
+
+    Args:
+        store: the snapshot; nothing is written to it.
+        addresses: of the artifacts.
+        weights: where the networks' parameters are.
+        device: where networks run.
+    """
+    graph = LineageGraph(store.records())
+    for address in addresses:
+        record = graph.records[address.path]
+        try:
+            artifact = recomputed(store, graph, record, WorkerContext("", "reproduce", weights.root, device))
+        except DifferentNumbersError as error:
+            yield Reproduction(address.path, "other", str(error))
+        except AffstoreError as error:
+            yield Reproduction(address.path, "not computed", str(error))
+        else:
+            yield _compared(store, record, artifact, device)
+
+
+def recomputed(
+    store: FeatureStore, graph: LineageGraph, record: Record, context: WorkerContext
+) -> Mapping[str, NDArray[Any]]:
+    """An artifact's arrays, computed again.
+
+    Args:
+        store: with its parents.
+        graph: of the store's records.
+        record: the artifact's.
+        context: with what to compute; its store is not used.
+
+    Raises:
+        AffstoreError: something that it was computed from is not there, or is not what it was.
+    """
+    _check_parents(graph, record)
+    compute = _COMPUTE.get(record.address.family)
+    if compute is None:
+        raise SpecError(f"'{record.address}' is no computed artifact.")
+    with _scratch(store, graph, record) as scratch:
+        return compute(_Again(scratch, record, replace(context, store_url=scratch.url), graph))
+
+
+def _check_parents(graph: LineageGraph, record: Record) -> None:
+    for link in graph.links(record):
+        if link.state == "missing":
+            raise NotFoundError(
+                f"'{link.parent.path}', which '{record.address}' was computed from, is not in the store."
+            )
+        if link.state == "replaced":
+            raise NotFoundError(
+                f"'{link.parent.path}' was replaced after '{record.address}' was computed from it. Name the snapshot "
+                "in which it was not by --at; `affstore log` lists them."
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class _Again:
+    """One artifact that is computed again.
+
+    Attributes:
+        scratch: a store with what it was computed from, and without itself.
+        record: its own.
+        context: where to compute.
+        graph: of the store that it is in.
+    """
+
+    scratch: FeatureStore
+    record: Record
+    context: WorkerContext
+    graph: LineageGraph
+
+    @property
+    def video(self) -> Record:
+        """The record of its video."""
+        return self.scratch.get(Address("source", video=self.record.address.video))
+
+    def arrays_of(self, outcome: Outcome) -> Mapping[str, NDArray[Any]]:
+        """The arrays that a task wrote at its address."""
+        draft = outcome.draft
+        written = {} if draft is None else {one.address: one for one in draft.records}
+        if draft is None or self.record.address not in written:
+            raise NotFoundError(f"'{self.record.address}' was not computed: {outcome.reason}")
+        self.scratch.commit([draft], "computed again")
+        return self.scratch.newest().read(self.record.address)
+
+
+@contextmanager
+def _scratch(store: FeatureStore, graph: LineageGraph, record: Record) -> Iterator[FeatureStore]:
+    """A store of its own with everything that an artifact was computed from."""
+    needed = {path: one for path, one in graph.upstream([record]).items() if one.address.family != "quarantine"}
+    videos = {one.address.video for one in (record, *needed.values())} - {""}
+    beside = {
+        path: one
+        for path, one in graph.records.items()
+        if one.address.family in ("source", "face", "label")
+        and one.address.video in videos
+        and path != record.address.path
+    }
+    direct = {parent.path for parent in record.parents}
+    copied = beside | {path: one for path, one in needed.items() if path in direct or one.address.family == "head"}
+    with tempfile.TemporaryDirectory(prefix="affstore-reproduce-") as folder:
+        scratch = FeatureStore.create(f"{folder}/store")
+        draft = scratch.draft({}, "reproduce")
+        for path in sorted(copied, key=lambda path: (not path.startswith("source/"), path)):
+            one = copied[path]
+            draft.copy(one, store.read(one.address), _version_of(store, one))
+        scratch.commit([draft], "inputs")
+        yield scratch.newest()
+
+
+def _version_of(store: FeatureStore, record: Record) -> int:
+    """Of its family, by which an artifact was written."""
+    own: Any = store.group(record.address).attrs["affstore"]
+    return int(own["version"])
+
+
+def _source(again: _Again) -> Mapping[str, NDArray[Any]]:
+    from affstore.models.media.video import probe
+
+    path = _file_of(again.record, "video")
+    return _checked_key(
+        again.record, source_artifact(again.record.address.video, path, _digest(again.record), probe(path))
+    )
+
+
+def _digest(record: Record) -> str:
+    return str(record.attributes["sha256"])
+
+
+def _file_of(record: Record, kind: str) -> Path:
+    """The file that an artifact was read from, whose bytes are as they were.
+
+    Raises:
+        NotFoundError: it is not there, or other bytes are.
+    """
+    (leaf,) = (leaf for leaf in leaves_of(record) if leaf.kind == kind)
+    path = Path(leaf.name)
+    if not path.is_file():
+        raise NotFoundError(f"The {kind} '{path}' is not there any more. Put it back, or add it from where it is now.")
+    if digest_file(path) != leaf.digest:
+        raise NotFoundError(f"The {kind} '{path}' has other bytes than when it was added. Restore it.")
+    return path
+
+
+def _checked_key(record: Record, artifact: Artifact) -> Mapping[str, NDArray[Any]]:
+    if key_of(artifact.recipe) != record.key:
+        raise SpecError(f"This affstore computes '{record.address}' by another recipe than the one that is recorded.")
+    return artifact.arrays
+
+
+def _face(again: _Again) -> Mapping[str, NDArray[Any]]:
+    recipe, address = again.record.recipe, again.record.address
+    if "crops" in recipe:
+        return _on_crops(again, again.record, ())
+    profile = Profile(spec_from(recipe["detector"]), spec_from(recipe["tracking"]), (), (address.producer,))
+    return again.arrays_of(extract(again.context, _video_job(again, find_faces=True), profile))
+
+
+def _visual(again: _Again) -> Mapping[str, NDArray[Any]]:
+    spec = extractor_from(again.record.recipe["extractor"])
+    face = again.scratch.get(Address("face", spec.faces, again.record.address.video, again.record.address.subject))
+    if "crops" in face.recipe:
+        return _on_crops(again, face, (spec,))
+    profile = Profile(spec_from(face.recipe["detector"]), spec_from(face.recipe["tracking"]), (spec,))
+    return again.arrays_of(extract(again.context, _video_job(again, extractors=(spec,)), profile))
+
+
+def _audio(again: _Again) -> Mapping[str, NDArray[Any]]:
+    spec = extractor_from(again.record.recipe["extractor"])
+    profile = Profile(DetectorSpec(), TrackingSpec(), (spec,))
+    return again.arrays_of(extract(again.context, _video_job(again, extractors=(spec,)), profile))
+
+
+def _video_job(again: _Again, **wanted: Any) -> VideoJob:
+    _file_of(again.video, "video")
+    return _job(again, **wanted)
+
+
+def _job(again: _Again, **wanted: Any) -> VideoJob:
+    source = again.video
+    return VideoJob(
+        source.address.video,
+        str(source.attributes["location"]),
+        _digest(source),
+        frames=int(source.attributes["frames"]),
+        **{"find_faces": False, "extractors": (), **wanted},
+    )
+
+
+def _on_crops(again: _Again, face: Record, specs: Any) -> Mapping[str, NDArray[Any]]:
+    folder = Path(str(face.attributes["location"]))
+    if not folder.is_dir():
+        raise NotFoundError(f"The crop folder '{folder}' is not there any more. Put it back.")
+    crop = CropJob(face.address.producer, face.address.subject, folder, specs)
+    profile = Profile(DetectorSpec(), TrackingSpec(), specs)
+    return again.arrays_of(extract(again.context, _job(again, crops=(crop,)), profile))
+
+
+def _label(again: _Again) -> Mapping[str, NDArray[Any]]:
+    recipe, address = again.record.recipe, again.record.address
+    path = _file_of(again.record, "annotation")
+    if not isinstance(recipe["task"], str):
+        raise SpecError(f"'{address}' is of a label space of its own, which is not read back from records yet.")
+    split, form = str(recipe["split"]), str(recipe.get("format", "abaw"))
+    name = join_subject(address.video, address.subject)
+    found = LabelFile(recipe["task"], split, address.video, address.subject, path, form)  # type: ignore[arg-type]
+    return again.arrays_of(store_labels(again.context, name, [found]))
+
+
+def _head(again: _Again) -> Mapping[str, NDArray[Any]]:
+    run = _run_of(again.record, again.scratch)
+    return again.arrays_of(train(again.context, replace(run, division=_division(again, run))))
+
+
+def _run_of(head: Record, scratch: FeatureStore) -> HeadRun:
+    """The run that a head's record speaks of, but for its division and what is done to its outputs."""
+    fit = head.recipe["fit"]
+    paths = [parent.path for parent in head.parents if address_of(parent.path).family in ("visual", "audio")]
+    features = scratch.find_all([address_of(path) for path in paths])
+    networks = {record.address.producer: extractor_from(record.recipe["extractor"]) for record in features}
+    finish = spec_from({"kind": "post-processing", "version": 1, **_thresholds(fit)})
+    inputs = tuple(map(spec_from, fit["inputs"]))
+    return HeadRun(head.address.producer, inputs, head_from(fit["head"]), finish, extractors=tuple(networks.values()))
+
+
+def _thresholds(fit: Mapping[str, Any]) -> dict[str, Any]:
+    return {} if fit["thresholds"] == "half" else {"thresholds": fit["thresholds"]}
+
+
+def _division(again: _Again, run: HeadRun) -> SplitSpec:
+    """The division of videos by which the recorded key comes about."""
+    for division in _divisions(run.name):
+        try:
+            if key_of(head_recipe(again.scratch, replace(run, division=division))) == again.record.key:
+                return division
+        except AnnotationError:
+            continue
+    raise SpecError(f"'{again.record.address}' was fitted on a division of videos that its record does not name.")
+
+
+def _divisions(name: str) -> Iterator[SplitSpec]:
+    yield SplitSpec()
+    yield SplitSpec(validation=())
+    yield SplitSpec(("train", "validation"), ())
+    base, _, fold = name.rpartition("-fold")
+    number, of, count = fold.partition("of")
+    if base and of and number.isdigit() and count.isdigit():
+        yield SplitSpec(("train",), (), Folds(int(count)), int(number) - 1)
+
+
+def _prediction(again: _Again) -> Mapping[str, NDArray[Any]]:
+    recipe, address = again.record.recipe, again.record.address
+    if "judging" in recipe["finish"]:
+        return _experiment_prediction(again)
+    head = again.scratch.get(Address("head", address.producer))
+    run = replace(_run_of(_with_inputs(head, again.record), again.scratch), finish=spec_from(recipe["finish"]))
+    return again.arrays_of(store_predictions(again.context, address.video, [run]))
+
+
+def _with_inputs(head: Record, prediction: Record) -> Record:
+    """A head's record whose features are those of one prediction."""
+    return replace(head, parents=prediction.parents)
+
+
+def _experiment_prediction(again: _Again) -> Mapping[str, NDArray[Any]]:
+    finish = again.record.recipe["finish"]
+    evaluation, chosen = spec_from(finish["judging"]), dict(finish["chosen"])
+    smooth, thresholds = chosen.pop("smooth_frames"), chosen.pop("thresholds", None)
+    method = with_values(evaluation.method, chosen)
+    tuned = TunedParameters(method, smooth, None if thresholds is None else tuple(thresholds))
+    experiment = _experiment(again, evaluation, again.record.address.producer)
+    for artifact in experiment_predictions(again.scratch, experiment, tuned):
+        if artifact.address == again.record.address:
+            return artifact.arrays
+    raise NotFoundError(f"'{again.record.address}' was not computed: a head's prediction is missing.")
+
+
+def _experiment(again: _Again, evaluation: Any, name: str, requires: str = "", sweep: Any = None) -> Experiment:
+    """The experiment that a record speaks of, as far as its numbers depend on it."""
+    heads = {
+        address.producer.removesuffix("-honest"): again.graph.records[Address("head", address.producer).path]
+        for parent in again.record.parents
+        if (address := address_of(parent.path)).family == "prediction" and "-fold" not in address.producer
+    }
+    predictions = {
+        address_of(p.path).producer: self for p in again.record.parents if (self := again.graph.records.get(p.path))
+    }
+    runs = tuple(
+        replace(_run_of(_with_inputs(head, predictions[head.address.producer]), again.scratch), name=base)
+        for base, head in heads.items()
+    )
+    return Experiment(
+        name,
+        name,
+        "",
+        runs[0].task,
+        runs,
+        evaluation.method,
+        evaluation.smooth_frames,
+        evaluation.thresholds,
+        evaluation.without,
+        evaluation.smooth_over,
+        evaluation.after_last_face,
+        requires,
+        sweep=sweep,
+    )
+
+
+def _result(again: _Again) -> Mapping[str, NDArray[Any]]:
+    asked, record = again.record.recipe["asked"], again.record
+    sweep = spec_from(asked["sweep"]) if asked["sweep"] else None
+    evaluation = spec_from(asked["judging"])
+    experiment = _experiment(again, evaluation, str(record.attributes["row"]), asked.get("requires", ""), sweep)
+    folds = Folds(int(asked.get("folds", Folds().count)))
+    artifact, _ = result_artifact(again.scratch, experiment, record.attributes["protocol"], folds)
+    scores = json.loads(json.dumps(artifact.attributes["scores"]))
+    for name, value in record.attributes["scores"].items():
+        if repr(scores.get(name)) != repr(value):
+            raise DifferentNumbersError(f"Its {name} is {scores.get(name)}; recorded is {value}.")
+    return _checked_key(record, artifact)
+
+
+class DifferentNumbersError(StoreError):
+    """What was computed again is not what is recorded."""
+
+
+_COMPUTE: Mapping[str, Callable[[_Again], Mapping[str, NDArray[Any]]]] = {
+    "source": _source,
+    "face": _face,
+    "visual": _visual,
+    "audio": _audio,
+    "label": _label,
+    "head": _head,
+    "prediction": _prediction,
+    "result": _result,
+}
+
+
+def _compared(store: FeatureStore, record: Record, found: Mapping[str, NDArray[Any]], device: str) -> Reproduction:
+    path = record.address.path
+    schema = family(record.address.family)
+    if record.digest in (digest_arrays(found), digest_arrays(schema.formerly_named(found))):
+        return Reproduction(path, "equal")
+    elsewhere = _elsewhere(record, device)
+    try:
+        stored = store.read(record.address)
+    except AffstoreError as error:
+        return Reproduction(path, "other", f"The digest is another one, and what is stored cannot be read: {error}")
+    off = _difference(stored, found)
+    if elsewhere and not off:
+        return Reproduction(path, "close", f"Recorded {elsewhere}; within the tolerance of engines here.")
+    where = f" Recorded {elsewhere}." if elsewhere else " Device and versions are those of then."
+    return Reproduction(path, "other", f"{off or 'Its last bits are others.'}{where}")
+
+
+def _elsewhere(record: Record, device: str) -> str:
+    """On what an artifact was computed that is not here; empty if it was here."""
+    now = code_versions()
+    others = [f"{name} {version}" for name, version in record.code.items() if now.get(name) != version]
+    recorded = str(record.made.get("device", "cpu"))
+    return " and ".join(
+        ([f"on {recorded}"] if recorded != device else []) + ([f"with {', '.join(others)}"] if others else [])
+    )
+
+
+def _difference(stored: Mapping[str, NDArray[Any]], found: Mapping[str, NDArray[Any]]) -> str:
+    """What is off by more than engines may differ; empty if nothing is."""
+    if stored.keys() != found.keys():
+        return f"It has the arrays {', '.join(sorted(found))}; stored are {', '.join(sorted(stored))}."
+    for name, was in stored.items():
+        now = found[name]
+        if was.shape != now.shape:
+            return f"'{name}' has the shape {now.shape}; stored is {was.shape}."
+        if was.dtype.kind != "f":
+            same = float(np.mean(was == now)) if was.size else 1.0
+            if same < LEAST_SAME_CLASS:
+                return f"{100 * (1 - same):.1f} % of '{name}' are others."
+        elif was.size:
+            a, b = was.astype(np.float64).reshape(len(was), -1), now.astype(np.float64).reshape(len(now), -1)
+            off = float(np.abs(a - b).max() / max(1.0, np.abs(a).max()))
+            if off > MOST_AFFECT_OFF:
+                return f"'{name}' is off by {off:.1e} of its largest number."
+    return ""
