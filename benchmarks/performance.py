@@ -57,6 +57,7 @@ TABLES: Mapping[str, Table] = {
     "memory": Table("Memory of a 26-minute video", ("memory.py",), rounds=False),
     "plan": Table("Planning a large store", ("plan.py",)),
     "lineage": Table("trace, impact and diff on large stores", ("lineage.py",)),
+    "verify": Table("verify beside plain reading", ("verify.py",)),
     "gpu": Table("On a GPU", ("gpu.py",)),
     "heads": Table("Heads", ("heads.py",), rounds=False),
     "scoring": Table("Scoring", ("scoring.py",), rounds=False),

@@ -65,6 +65,12 @@ def test_planning_a_large_store_is_timed_and_all_of_it_is_fresh(printed):
     assert "read their records" in said
 
 
+def test_verify_is_timed_beside_plain_reading(printed):
+    said = printed("verify", "--videos", "1", "--frames", "50", "--small", "2", "--rounds", "1")
+    assert "1 videos × 11 families" in said
+    assert "plain reading" in said
+
+
 def test_lineage_of_a_large_store_is_timed(printed):
     said = printed("lineage", "--videos", "4", "--rounds", "1")
     assert said.count("\n4 ") == 10

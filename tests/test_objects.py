@@ -6,6 +6,7 @@ import datetime
 import hashlib
 import shutil
 import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from affstore.tasks.lineage.verify import verify, verify_place
 from tests.factories import CODE, commit, source
 from tests.factories import visual as unlinked
 from tests.lineage_store import visual, whole_chain
+from tests.test_chain import COMMITTER
 
 KINDS = ("chunks", "manifests", "snapshots", "transactions", "overwritten", "ledger", "repo")
 
@@ -138,6 +140,16 @@ def test_an_object_that_is_gone_is_found(copy, kind):
     path = files(copy, kind)[1]
     path.unlink()
     assert verify_place(str(copy), None).findings
+
+
+def test_a_store_that_another_process_writes_to_meanwhile_has_no_fault(copy):
+    writer = subprocess.Popen([sys.executable, "-c", COMMITTER, str(copy), "theirs", "4"])
+    found = [verify_place(str(copy), None)]
+    while writer.poll() is None:
+        found.append(verify_place(str(copy), None))
+    assert writer.returncode == 0
+    assert {finding for one in found for finding in one.findings if finding.fault != "unexplained"} == set()
+    assert objects(copy).of("garbage") == []
 
 
 def flipped(copy, rng, count):

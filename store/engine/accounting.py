@@ -122,9 +122,9 @@ def account_for(url: str, repository: icechunk.Repository) -> Accounting:
     objects = objects_of(url)
     if objects is None:
         return Accounting()
+    info = repository.inspect_repo_info()  # first: whatever it names is there already, whoever writes meanwhile
     sizes = objects.sizes()
     ledger, now = _consistent(objects, sizes)
-    info = repository.inspect_repo_info()
     needs = _Needs(repository, info, objects, sizes)
     found: dict[str, StoredObject] = {}
     for key in sorted({*sizes, *needs.masks} - {STATE}):
@@ -132,10 +132,16 @@ def account_for(url: str, repository: icechunk.Repository) -> Accounting:
         found[key] = StoredObject(key, sizes.get(key, 0), state, *needs.who(key))
     if STATE in sizes:
         found[STATE] = StoredObject(STATE, sizes[STATE], _state_of_list(now, ledger))
-    known = {one["id"] for one in info["snapshots"]}
-    folded = any("folded" in one["metadata"] for one in info["snapshots"])
-    noted = {key.removeprefix("snapshots/") for key in ledger.digests if key.startswith("snapshots/")}
-    return Accounting(found, () if folded else tuple(sorted(noted - known)))
+    # Read again: a commit that was noted meanwhile is in it.
+    return Accounting(found, tuple(sorted(_lost(repository.inspect_repo_info(), ledger))))
+
+
+def _lost(info: Mapping[str, Any], ledger: Ledger) -> set[str]:
+    """Snapshots that were committed and that the engine's list should have; none once older history was let go."""
+    if any("folded" in one["metadata"] for one in info["snapshots"]):
+        return set()
+    ids = {key.removeprefix("snapshots/") for key in ledger.digests if key.startswith("snapshots/")}
+    return ids - {one["id"] for one in info["snapshots"]}
 
 
 def _consistent(objects: Objects, sizes: dict[str, int]) -> tuple[Ledger, dict[str, str]]:

@@ -64,12 +64,29 @@ def folded_links(history: Iterable[icechunk.SnapshotInfo]) -> frozenset[str]:
     return frozenset(link for info in history for link in info.metadata.get(_FOLDED, ()))
 
 
-def content_of(repository: icechunk.Repository, info: icechunk.SnapshotInfo, parent: icechunk.SnapshotInfo) -> Content:
-    """What a commit that is there is about; the first of a history is about all that it holds."""
+def content_of(
+    repository: icechunk.Repository,
+    info: icechunk.SnapshotInfo,
+    parent: icechunk.SnapshotInfo,
+    paths: Mapping[str, str],
+) -> Content:
+    """What a commit that is there is about; the first of a history is about all that it holds.
+
+    Args:
+        repository: the store's.
+        info: the commit.
+        parent: the commit before it.
+        paths: of groups of the newest state, by the engine's ids. A commit of nothing but those is told by its log; for
+            any other the engine has to compare all nodes of two snapshots.
+    """
+    log = repository.inspect_transaction_log(info.id)
+    ids = {*log["new_groups"], *log["updated_groups"]}
+    metadata = {name: value for name, value in info.metadata.items() if name not in (_LINK, "__icechunk")}
+    if parent.parent_id is not None and not log["deleted_groups"] and ids <= paths.keys():
+        return Content(info.message, metadata, frozenset(artifacts_among(paths[id] for id in ids)))
     difference = repository.diff(from_snapshot_id=parent.id, to_snapshot_id=info.id)
     written = artifacts_among(difference.new_groups | difference.updated_groups)
     removed = artifacts_among(difference.deleted_groups) - written
-    metadata = {name: value for name, value in info.metadata.items() if name not in (_LINK, "__icechunk")}
     return Content(info.message, metadata, frozenset(written), frozenset(removed))
 
 

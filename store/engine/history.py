@@ -117,6 +117,7 @@ def check_history(store: FeatureStore) -> Iterator[CheckedCommit]:
     with translate_errors(store.url, "Reading"):
         tips = [repository.lookup_branch(BRANCH), *store.tags().values()]
         histories = [list(repository.ancestry(snapshot_id=tip)) for tip in tips]
+        paths = _paths_by_id(repository, tips[0])
     folded = folded_links(info for history in histories for info in history)
     pairs: dict[str, tuple[icechunk.SnapshotInfo, icechunk.SnapshotInfo | None]] = {}
     for history in histories:
@@ -124,25 +125,35 @@ def check_history(store: FeatureStore) -> Iterator[CheckedCommit]:
     for info, parent in pairs.values():
         try:
             with translate_errors(store.url, "Reading"):
-                checked = _checked(repository, info, parent, folded)
+                checked = _checked(repository, (info, parent), folded, paths)
         except StoreError as error:
             yield CheckedCommit(info.id, None, error=error)
         else:
             yield checked
 
 
+def _paths_by_id(repository: icechunk.Repository, snapshot: str) -> dict[str, str]:
+    """The paths of a snapshot's groups; none where its list cannot be read, which is found out elsewhere."""
+    try:
+        nodes = repository.inspect_snapshot(snapshot)["nodes"]
+    except icechunk.IcechunkError:
+        return {}
+    return {node["id"]: node["path"] for node in nodes if node["node_type"] == "group"}
+
+
 def _checked(
     repository: icechunk.Repository,
-    info: icechunk.SnapshotInfo,
-    parent: icechunk.SnapshotInfo | None,
+    commit: tuple[icechunk.SnapshotInfo, icechunk.SnapshotInfo | None],
     folded: frozenset[str],
+    paths: Mapping[str, str],
 ) -> CheckedCommit:
-    written_by = repository.inspect_snapshot(info.id)["header"]["spec_version"]
-    if parent is not None or not written_by.startswith("1"):  # the engine's first format began without a log
-        repository.inspect_transaction_log(info.id)
+    info, parent = commit
     if parent is None:
+        written_by = repository.inspect_snapshot(info.id)["header"]["spec_version"]
+        if not written_by.startswith("1"):  # the engine's first format began without a log
+            repository.inspect_transaction_log(info.id)
         return CheckedCommit(info.id, "whole")
-    session, content = repository.readonly_session(snapshot_id=info.id), content_of(repository, info, parent)
+    session, content = repository.readonly_session(snapshot_id=info.id), content_of(repository, info, parent, paths)
     versions = {node_id(session, path): address_of(path) for path in sorted(content.written)}
     return CheckedCommit(info.id, link_state(session, info, parent, content, folded), versions)
 

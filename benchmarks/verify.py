@@ -1,0 +1,142 @@
+"""How fast `verify` reads a store, beside plain reading and SHA-256 of the same files in the same run.
+
+Videos have the frame counts of Aff-Wild2 (../shared/corpus_shape, or its mean without) and eleven families: a source, a
+face, four face networks, two of sound, three labels. Files are dropped from the page cache before each pass. What a
+commit costs beside its bytes is told by a second store of many small artifacts.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import hashlib
+import os
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from affstore import FeatureStore
+from affstore.flows.commands.options import print_table
+from affstore.store.contract.labels import TASKS, task_space
+from affstore.store.contract.records import Address, Artifact
+from affstore.tasks.lineage.verify import verify
+from affstore.testing.artifacts import CODE, source, visual
+
+SHAPE = Path(__file__).resolve().parents[2] / "shared" / "corpus_shape" / "videos.csv"
+_MEAN_FRAMES = 4_500
+_WIDTHS = {"visual": (1280, 1280, 1408, 512), "audio": (768, 768)}
+_BLOCK = 8 << 20
+
+
+def frame_counts(videos: int) -> list[int]:
+    """As many videos' frames, spread over the corpus."""
+    if not SHAPE.is_file():
+        return [_MEAN_FRAMES] * videos
+    with SHAPE.open(encoding="utf-8", newline="") as file:
+        frames = sorted(int(row["frames"]) for row in csv.DictReader(file) if row.get("frames"))
+    return [frames[(2 * number + 1) * len(frames) // (2 * videos)] for number in range(videos)]
+
+
+def put_video(store: FeatureStore, video: str, frames: int) -> None:
+    """Commit a video with all its families, as one commit."""
+    rng, parent = np.random.default_rng(frames), source(video, frames)
+    present = np.ones(frames, bool)
+    draft = store.draft(CODE, "run")
+    parents = (draft.put(parent).as_parent(),)
+
+    def put(address: Address, arrays: dict[str, np.ndarray], **attributes: object) -> None:
+        draft.put(Artifact(address, {"of": address.path}, arrays, {"frames": frames, **attributes}, parents))
+
+    box = rng.random((frames, 4), np.float32)
+    points = rng.random((frames, 5, 2), np.float32)
+    score = rng.random(frames, np.float32)
+    face = {"box": box, "landmark": points, "score": score, "present": present}
+    put(Address("face", "mtcnn", video, "main"), face, prominent=True)
+    for family, widths in _WIDTHS.items():
+        for number, width in enumerate(widths):
+            arrays = {"embedding": rng.standard_normal((frames, width), np.float32), "present": present}
+            at = Address(family, f"network{number}", video, "main" if family == "visual" else "")
+            put(at, arrays, **({"classes": None} if family == "visual" else {"vectors": frames, "complaint": None}))
+    for task in TASKS:
+        space = task_space(task)
+        value = np.zeros((frames, space.columns), space.dtype)
+        known = {"task": task, "labels": list(space.names), "split": "train", "location": "", "complaint": None}
+        put(Address("label", task, video, "main"), {"value": value, "known": np.ones(value.shape, bool)}, **known)
+    store.commit([draft], "extract: 1", {"run_id": "run"})
+
+
+def forget_pages(folder: Path) -> list[Path]:
+    """Drop a store's files from the page cache."""
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    os.sync()
+    for path in files:
+        descriptor = os.open(path, os.O_RDONLY)
+        os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+        os.close(descriptor)
+    return files
+
+
+def passed(files: Sequence[Path], each: Callable[[bytes], object]) -> None:
+    for path in files:
+        with path.open("rb") as file:
+            while block := file.read(_BLOCK):
+                each(block)
+
+
+def timed(work: Callable[[], object]) -> tuple[float, float]:
+    wall, cpu = time.perf_counter(), time.process_time()
+    work()
+    return time.perf_counter() - wall, time.process_time() - cpu
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--videos", type=int, default=6, help="with arrays of real size")
+    parser.add_argument("--frames", type=int, help="of every video, instead of the corpus's")
+    parser.add_argument("--small", type=int, default=200, help="commits of a store of small artifacts")
+    parser.add_argument("--rounds", type=int, default=3)
+    asked = parser.parse_args(arguments)
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary) / "store"
+        store = FeatureStore.create(str(folder))
+        for number, frames in enumerate([asked.frames] * asked.videos if asked.frames else frame_counts(asked.videos)):
+            put_video(store.newest(), f"video{number}", frames)
+        size = sum(path.stat().st_size for path in forget_pages(folder))
+        ways: dict[str, Callable[[], object]] = {
+            "plain reading": lambda: passed(forget_pages(folder), len),
+            "reading and SHA-256": lambda: passed(forget_pages(folder), hashlib.sha256().update),
+            "verify": lambda: (forget_pages(folder), verify(FeatureStore(str(folder)))),
+        }
+        took = {
+            name: sorted(timed(work) for _ in range(asked.rounds))[asked.rounds // 2] for name, work in ways.items()
+        }
+        plain = took["plain reading"][0]
+        rows = [
+            (name, f"{wall:.2f} s", f"{cpu:.2f} s", f"{size / wall / 1e6:,.0f} MB/s", f"{plain / wall:.2f}")
+            for name, (wall, cpu) in took.items()
+        ]
+        title = f"{asked.videos} videos × 11 families, {size / 1e6:,.0f} MB, median of {asked.rounds} rounds"
+        print_table(("what", "wall", "processor", "rate", "of plain reading"), rows, title)
+        small = FeatureStore.create(f"{temporary}/small")
+        for number in range(asked.small):
+            draft = small.newest().draft(CODE, "run")
+            draft.put(source(f"v{number}", 8))
+            for extractor in range(10):
+                draft.put(visual(f"v{number}", 8, 4, extractor=f"e{extractor}"))
+            small.commit([draft], "extract: 1")
+        wall, cpu = timed(lambda: verify(small.newest()))
+        each = (
+            f"{asked.small}",
+            f"{11 * asked.small}",
+            f"{wall:.2f} s",
+            f"{cpu:.2f} s",
+            f"{1e3 * wall / asked.small:.0f} ms",
+        )
+        print_table(("commits", "small artifacts", "wall", "processor", "a commit of eleven"), [each])
+
+
+if __name__ == "__main__":
+    main()
