@@ -17,16 +17,21 @@ from affstore.tasks.plan_rows import PlanRow
 
 def run_pipeline(request: Request, runner: RunnerSpec, watcher: Watcher) -> RunResult:
     """Run the DAG; see `with_server_and_runner`. Without anything to compute, no Prefect server is started."""
-
-    def work() -> RunResult:
-        from affstore.flows.pipeline import pipeline
-
-        return pipeline(request)
-
     if not (os.environ.get("PREFECT_API_URL") or request.options.retry) and nothing_to_do(request):
-        with using_watcher(watcher):
-            return _call(Server(""), RunnerSpec.of(), work)
-    return with_server_and_runner(request, runner, watcher, work)
+        return run_without_server(request, watcher)
+    return with_server_and_runner(request, runner, watcher, lambda: _pipeline(request))
+
+
+def run_without_server(request: Request, watcher: Watcher) -> RunResult:
+    """Run the DAG in threads of this process, shown by no server: a few seconds' work is done before one is up."""
+    with using_watcher(watcher):
+        return _call(Server(""), RunnerSpec.of(), lambda: _pipeline(request))
+
+
+def _pipeline(request: Request) -> RunResult:
+    from affstore.flows.pipeline import pipeline  # imports Prefect, whose settings are made by then
+
+    return pipeline(request)
 
 
 def nothing_to_do(request: Request) -> bool:

@@ -46,6 +46,7 @@ OFFLINE = {
     "experiment": UNTRAINED,
     "quarantine retry": UNTRAINED,
     "weights pull": ("--dry-run",),
+    "analyze": ("--dry-run",),
     "weights import": ("--any-digest",),
 }
 """What is added to a command that would need the network or what comes from it."""

@@ -10,6 +10,57 @@ from affstore.store.contract.labels import EXPR, space_of
 from affstore.testing.label_formats import LabelExample, LabelFormatContract
 
 DIMENSIONS = space_of("affect", {"kind": "values", "names": ["valence", "power"], "range": [0, 10]})
+EAF = b"""<?xml version="1.0" encoding="UTF-8"?>
+<ANNOTATION_DOCUMENT AUTHOR="" DATE="2026-01-01T00:00:00+00:00" FORMAT="3.0" VERSION="3.0">
+<HEADER TIME_UNITS="milliseconds"/>
+<TIME_ORDER><TIME_SLOT TIME_SLOT_ID="ts1" TIME_VALUE="0"/><TIME_SLOT TIME_SLOT_ID="ts2" TIME_VALUE="80"/>
+<TIME_SLOT TIME_SLOT_ID="ts3" TIME_VALUE="120"/><TIME_SLOT TIME_SLOT_ID="ts4" TIME_VALUE="1000"/></TIME_ORDER>
+<TIER TIER_ID="utterances" LINGUISTIC_TYPE_REF="a">
+<ANNOTATION><ALIGNABLE_ANNOTATION ANNOTATION_ID="a1" TIME_SLOT_REF1="ts1" TIME_SLOT_REF2="ts2">
+<ANNOTATION_VALUE>hello</ANNOTATION_VALUE></ALIGNABLE_ANNOTATION></ANNOTATION>
+<ANNOTATION><ALIGNABLE_ANNOTATION ANNOTATION_ID="a2" TIME_SLOT_REF1="ts3" TIME_SLOT_REF2="ts4">
+<ANNOTATION_VALUE>no</ANNOTATION_VALUE></ALIGNABLE_ANNOTATION></ANNOTATION></TIER>
+<TIER TIER_ID="expr" PARENT_REF="utterances" LINGUISTIC_TYPE_REF="b">
+<ANNOTATION><REF_ANNOTATION ANNOTATION_ID="a3" ANNOTATION_REF="a1">
+<ANNOTATION_VALUE>Happiness</ANNOTATION_VALUE></REF_ANNOTATION></ANNOTATION>
+<ANNOTATION><REF_ANNOTATION ANNOTATION_ID="a4" ANNOTATION_REF="a2">
+<ANNOTATION_VALUE>anger</ANNOTATION_VALUE></REF_ANNOTATION></ANNOTATION></TIER>
+</ANNOTATION_DOCUMENT>
+"""
+"""Its labels lie on a nested tier, which has the times of the one above."""
+
+TEXT_GRID = b"""File type = "ooTextFile"
+Object class = "TextGrid"
+
+0
+1
+<exists>
+2
+"IntervalTier"
+"words ""said"" 1"
+0
+1
+1
+0
+1
+""
+"IntervalTier"
+"expr"
+0
+1
+3
+0
+0.08
+"Happiness"
+0.08
+0.12
+""
+0.12
+1
+"anger"
+"""
+"""In Praat's short form."""
+
 EXAMPLES = {
     "abaw": LabelExample(
         "talk.txt",
@@ -24,6 +75,20 @@ EXAMPLES = {
         DIMENSIONS,
         np.array([[1.5, 10], [1.5, 10], [0, 0], [0, 3]], np.float32),
         np.array([[True, True], [True, True], [False, False], [False, True]]),
+    ),
+    "elan": LabelExample(
+        "talk.eaf",
+        EAF,
+        EXPR,
+        np.array([[4], [4], [0], [1]], np.int8),
+        np.array([[True], [True], [False], [True]]),
+    ),
+    "praat": LabelExample(
+        "talk.TextGrid",
+        TEXT_GRID,
+        EXPR,
+        np.array([[4], [4], [0], [1]], np.int8),
+        np.array([[True], [True], [False], [True]]),
     ),
 }
 """A file of each format; a new format is not tested until it has one here."""

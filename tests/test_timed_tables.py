@@ -140,3 +140,22 @@ def test_a_table_s_split_is_what_its_innermost_folder_says(tmp_path):
     found = {str(one.path.parent.relative_to(tmp_path)): one.split for one in TABLE.find(tmp_path)}
     assert found == {".": "train", "train": "train", "validation": "validation", "train/val": "validation"}
     assert {one.task for one in TABLE.find(tmp_path)} == {""}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "start;end;valence;power\n0;0,3;1,5;NA\n0,3;1;-;20\n",
+        'start,end,valence,power\n0,"0,3","1,5",nan\n"0,3",1,,20\n',
+    ],
+)
+def test_decimal_commas_and_the_usual_words_for_nothing_are_understood(read, text):
+    found = read(text, AFFECT)
+    assert found.complaint is None
+    assert np.where(found.known, found.value, -1).tolist() == [[1.5, -1]] * 3 + [[-1, 20]] * 7
+
+
+def test_thousands_and_decimals_mixed_are_no_number(read):
+    found = read("start;end;valence;power\n0;0,5;1.000,5;7\n", AFFECT)
+    assert "1.000,5" in found.complaint
+    assert not found.known[:, 0].any()

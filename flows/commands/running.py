@@ -25,12 +25,17 @@ def run_and_tell(
     config: RunConfig, as_json: bool, options: IngestOptions | None = None, everything: bool = True
 ) -> RunResult:
     """Run a configuration and print the outcomes; see `request_of`."""
-    result = run_under_screen(as_json, lambda watcher: _run(config, watcher, options, everything))
+    result = run(config, as_json, options, everything)
     if as_json:
         print_json(as_document(result))
     else:
         tell(result)
     return result
+
+
+def run(config: RunConfig, as_json: bool, options: IngestOptions | None = None, everything: bool = True) -> RunResult:
+    """Run a configuration under the screen and print nothing of its outcomes; see `request_of`."""
+    return run_under_screen(as_json, lambda watcher: _run(config, watcher, options, everything))
 
 
 def run_under_screen[Result](as_json: bool, run: Callable[[Watcher], Result]) -> Result:

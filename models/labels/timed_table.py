@@ -26,6 +26,11 @@ _ROUNDED = Fraction(1, 2000)
 _SECONDS = re.compile(r"[+-]?(\d{1,12}(\.\d{0,18})?|\.\d{1,18})([eE][+-]?\d{1,2})?")
 
 
+_DECIMAL_COMMA = re.compile(r"[+-]?\d{0,12},\d{1,18}([eE][+-]?\d{1,2})?")
+_MISSING = ("", "na", "n/a", "nan", "null", "none", "-", ".")
+"""How tables write that there is no value, in any case, beside what a space's `unknown` says."""
+
+
 @dataclass(frozen=True, slots=True)
 class Row:
     """A row of a table: what it says from `start` to before `end`, in seconds of the video's own clock.
@@ -49,8 +54,9 @@ class TimedTable(LabelFormat):
     A frame has the label of the interval `[start, end)` that it begins in, where times may have been rounded to the
     millisecond; between intervals nothing is known. A row
     with a `time` holds until the next one, and the last as long as the one before. `label` is the name of a class, or
-    its number from 0; other spaces have a column for each of their names. What is empty or the space's `unknown` is
-    unknown, and so is what is no label of the space, with a complaint. Other columns are not looked at.
+    its number from 0; other spaces have a column for each of their names. What is empty, `NA`, `NaN` and the like, or
+    the space's `unknown` is unknown, and so is what is no label of the space, with a complaint. Columns are apart by
+    tabs, semicolons or commas, and numbers may have a decimal comma. Other columns are not looked at.
     """
 
     contract = 1
@@ -71,7 +77,7 @@ class TimedTable(LabelFormat):
         outside = []
         for row in rows:
             numbers, valid, bad = _labels(space, row.cells)
-            first, end = _first_frame(clock, row.start), _first_frame(clock, row.end)
+            first, end = first_frame(clock, row.start), first_frame(clock, row.end)
             value[first:end], known[first:end] = np.where(valid, numbers, 0), valid
             wrong += [(row.line, text) for text in bad]
             if first == len(clock) and len(clock):
@@ -114,10 +120,15 @@ def read_rows(path: Path, space: LabelSpace) -> list[Row]:
             continue
         if len(cells) != len(header):
             raise fault(path, number, f"found {len(cells)} columns, expected {len(header)} as in the header")
-        records.append((number, [cells[index].strip() for index in at]))
+        records.append((number, [_with_point(cells[index].strip()) for index in at]))
     if not records:
         raise AnnotationError(f"'{path}': found no row below the header, expected one for each interval or instant.")
     return _instants(path, records) if times == [_TIME] else _intervals(path, records)
+
+
+def _with_point(cell: str) -> str:
+    """A number with a decimal comma as one with a point; any other text as it is."""
+    return cell.replace(",", ".") if _DECIMAL_COMMA.fullmatch(cell) else cell
 
 
 def _intervals(path: Path, records: Sequence[tuple[int, list[str]]]) -> list[Row]:
@@ -154,7 +165,7 @@ def _seconds(path: Path, line: int, text: str) -> Fraction:
     return Fraction(text)
 
 
-def _first_frame(clock: FrameClock, instant: Fraction | None) -> int:
+def first_frame(clock: FrameClock, instant: Fraction | None) -> int:
     """The first frame that begins at an instant or later; at an instant as it may have been rounded."""
     if instant is None:
         return len(clock)
@@ -164,7 +175,8 @@ def _first_frame(clock: FrameClock, instant: Fraction | None) -> int:
 def _labels(space: LabelSpace, cells: Sequence[str]) -> tuple[NDArray[np.float64], NDArray[np.bool_], list[str]]:
     """The numbers of a row, which of them are labels, and the texts that are neither labels nor unknown."""
     number: Callable[[LabelSpace, str], float] = _class if space.kind is SpaceKind.CLASSES else _number
-    blank = {"", *(text.casefold() for text in space.unknown)}
+    names = {name.casefold() for name in space.names}
+    blank = {*_MISSING, *(text.casefold() for text in space.unknown)} - names
     filled = [cell.casefold() not in blank for cell in cells]
     numbers = np.array([number(space, cell) if given else math.nan for cell, given in zip(cells, filled, strict=True)])
     valid = space.is_valid(numbers)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -181,6 +182,8 @@ def _in_file(store: FeatureStore, path: Path, number: int) -> tuple[FeatureStore
         row = PublishedRow(
             str(path), number, line.text, True, note.snapshot, note.tag, digest_file(path) == note.sha256
         )
+        if note.producer.partition("/")[0] in families():
+            return opened, _analysed(opened, line, row, note.producer)
         return opened, _resolved(opened, line, row, note.producer)
     tags = {snapshot: tag for tag, snapshot in store.tags().items()}
     if path.suffix == ".parquet":
@@ -203,6 +206,16 @@ def _in_file(store: FeatureStore, path: Path, number: int) -> tuple[FeatureStore
         f"No note beside '{path}' says which experiment published it, and no prediction in the store at '{store.url}', "
         f"now or under a tag, says what its line {number} does. Name the store that it came from with --store."
     )
+
+
+def _analysed(store: FeatureStore, line: _Line, published: PublishedRow, producer: str) -> Row:
+    """What a line of a table of `affstore analyze` is of: outputs for a subject, or the video where there are none."""
+    family, _, name = producer.partition("/")
+    video = find_source(store, line.name).address.video
+    address = Address(family, name, video, line.subject or MAIN)
+    if store.find(address) is None:
+        address = Address("source", video=video)
+    return Row(address, line.frame, published)
 
 
 def _states(store: FeatureStore) -> Iterable[FeatureStore]:
@@ -280,12 +293,24 @@ def _read_line(path: Path, number: int) -> _Line:
         raise SpecError(f"'{path}' is no text, so it is no challenge file, and no Parquet either.") from error
     if text is None:
         raise NotFoundError(f"'{path}' has no line {number}; lines are counted from 1, the header included.")
+    if (row := _table_row(path, text)) is not None:
+        return row
     found = _IMAGE.fullmatch(text.rstrip("\n"))
     if found is None or int(found[2]) < 1:
         raise SpecError(
             f"Line {number} of '{path}' names no frame: expected 'video/00001.jpg,…', found {text.strip()[:80]!r}."
         )
     return _Line(text.strip(), found[1], "", int(found[2]) - 1, _numbers(found[3]))
+
+
+def _table_row(path: Path, text: str) -> _Line | None:
+    """What a line of a table with the columns video, frame and subject is of; None of its header and of other files."""
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        names = next(csv.reader(file), [])
+    cells = dict(zip(names, next(csv.reader([text]), []), strict=False))
+    if not {"video", "frame", "subject"} <= cells.keys() or not cells["frame"].isdecimal():
+        return None
+    return _Line(text.strip(), cells["video"], cells["subject"], int(cells["frame"]), None)
 
 
 def _numbers(cells: str | None) -> list[float] | None:

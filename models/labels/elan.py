@@ -1,0 +1,82 @@
+"""Labels from ELAN's annotation files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+from xml.etree import ElementTree as ET
+
+from affstore.models.labels.base import FORMATS, FrameLabels, LabelFile, LabelFormat
+from affstore.models.labels.tiers import Annotation, labels_of
+from affstore.store.contract.clock import FrameClock
+from affstore.store.contract.errors import AnnotationError
+from affstore.store.contract.labels import LabelSpace
+
+_DEEPEST = 50
+
+
+class Elan(LabelFormat):
+    """A `.eaf` file, called as its video; see `affstore.models.labels.tiers.labels_of` for what its tiers mean.
+
+    Annotations of nested tiers have the times of those that they refer to; some that share one parent share its time.
+    """
+
+    contract = 1
+    name = "elan"
+    version = 1
+    description = "ELAN's .eaf files: a tier called as the label space, or one for each of its names"
+
+    def at(self, path: Path) -> LabelFile | None:
+        """A file, by its suffix; what its labels are of is for a configuration to say."""
+        return LabelFile.at(path, self.name) if path.suffix.lower() == ".eaf" else None
+
+    def read(self, found: LabelFile, space: LabelSpace, clock: FrameClock) -> FrameLabels:
+        """See `LabelFormat.read`."""
+        root = _parsed(found.path)
+        slots = {one.get("TIME_SLOT_ID"): one.get("TIME_VALUE") for one in root.iter("TIME_SLOT")}
+        own = {one.get("ANNOTATION_ID", ""): one for one in root.iter("ALIGNABLE_ANNOTATION")}
+        refers = {one.get("ANNOTATION_ID", ""): one for one in root.iter("REF_ANNOTATION")}
+
+        def times(element: ET.Element) -> tuple[Fraction, Fraction]:
+            for _ in range(_DEEPEST):
+                if element.tag == "ALIGNABLE_ANNOTATION":
+                    ends = [slots.get(element.get(f"TIME_SLOT_REF{end}")) for end in (1, 2)]
+                    if not all(end is not None and end.isdecimal() for end in ends):
+                        break
+                    return Fraction(int(ends[0] or 0), 1000), Fraction(int(ends[1] or 0), 1000)
+                parent = element.get("ANNOTATION_REF", "")
+                element = own.get(parent, refers.get(parent, element))
+            name = element.get("ANNOTATION_ID")
+            raise AnnotationError(f"'{found.path}': the annotation '{name}' has no times. Align it in ELAN and save.")
+
+        def annotations(tier: ET.Element) -> Iterator[Annotation]:
+            for whole in tier.iter("ANNOTATION"):
+                for inner in whole:
+                    yield Annotation(*times(inner), inner.findtext("ANNOTATION_VALUE") or "")
+
+        tiers = {tier.get("TIER_ID", ""): list(annotations(tier)) for tier in root.iter("TIER")}
+        return labels_of(found.path, tiers, space, clock)
+
+
+def _parsed(path: Path) -> ET.Element:
+    """The document; entities, which could grow without bound, are refused.
+
+    Raises:
+        AnnotationError: it cannot be read or is no ELAN document.
+    """
+    try:
+        text = path.read_bytes()
+        if b"<!DOCTYPE" in text or b"<!ENTITY" in text:
+            raise AnnotationError(f"'{path}' declares a document type, as ELAN's files do not. It was not read.")
+        root = ET.fromstring(text)
+    except OSError as error:
+        raise AnnotationError(f"The annotation '{path}' cannot be read: {error.strerror}.") from error
+    except ET.ParseError as error:
+        raise AnnotationError(f"'{path}' is no whole XML file: {error}. Save it again in ELAN.") from error
+    if root.tag != "ANNOTATION_DOCUMENT":
+        raise AnnotationError(f"'{path}' is no ELAN document: it begins with <{root.tag[:40]}>.")
+    return root
+
+
+FORMATS.register(Elan.name, Elan())

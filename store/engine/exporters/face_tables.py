@@ -1,0 +1,191 @@
+"""Export as CSV tables with the column names of OpenFace 2 and of py-feat, for scripts that read those."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from affstore.store.contract.names import MAIN
+from affstore.store.contract.records import Address, Record
+from affstore.store.contract.schema import family
+from affstore.store.engine.exporters.base import EXPORTERS, Exporter
+from affstore.store.engine.exporters.tiers import by_video
+from affstore.store.engine.feature_store import FeatureStore
+from affstore.store.engine.reading import read_clock, with_gaps
+
+_PY_FEAT_EMOTIONS = {
+    "Anger": "anger",
+    "Disgust": "disgust",
+    "Fear": "fear",
+    "Happiness": "happiness",
+    "Sadness": "sadness",
+    "Surprise": "surprise",
+    "Neutral": "neutral",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class FaceRows:
+    """What is known of one subject's face, frame by frame; NaN where it is not there, empty where nobody says.
+
+    Attributes:
+        video: its name.
+        location: of its file.
+        subject: whose face.
+        number: of the subject among the video's, from 0.
+        time_s: when frames begin.
+        present: whether the face is there.
+        box: `(frames, 4)` x0, y0, x1, y1 in px, or None.
+        score: `(frames,)`, or None.
+        emotions: probability by the class's name.
+        units: action units, 0 or 1, by name.
+    """
+
+    video: str
+    location: str
+    subject: str
+    number: int
+    time_s: NDArray[np.float64]
+    present: NDArray[np.bool_]
+    box: NDArray[np.float32] | None
+    score: NDArray[np.float32] | None
+    emotions: Mapping[str, NDArray[np.float32]]
+    units: Mapping[str, NDArray[np.float32]]
+
+
+class OpenFaceExporter(Exporter):
+    """A CSV a video, as OpenFace 2 writes it of several faces, with the columns that the store can fill.
+
+    Frames are counted from 1, and a row is written for each frame and subject, with `success` 0 and empty cells where
+    the face is not there. Intensities (`AU01_r`), gaze, pose and the 68 landmarks are not written: nothing here
+    measures them.
+    """
+
+    contract = 1
+    name = "openface"
+    description = "a CSV a video with OpenFace 2's names: frame, face_id, timestamp, confidence, success, AU01_c …"
+
+    def write(self, store: FeatureStore, records: Sequence[Record], folder: Path) -> list[Path]:
+        """Write the tables."""
+        return _write_tables(store, records, folder, _open_face_rows)
+
+
+class PyFeatExporter(Exporter):
+    """A CSV a video with py-feat's names: where the face is, action units, seven emotions, frame and input."""
+
+    contract = 1
+    name = "pyfeat"
+    description = "a CSV a video with py-feat's names: frame, FaceRectX …, AU01 …, anger … neutral, input"
+
+    def write(self, store: FeatureStore, records: Sequence[Record], folder: Path) -> list[Path]:
+        """Write the tables."""
+        return _write_tables(store, records, folder, _py_feat_rows)
+
+
+def _open_face_rows(one: FaceRows) -> Iterator[dict[str, Any]]:
+    for frame, time_s in enumerate(one.time_s):
+        there = bool(one.present[frame])
+        row = {"frame": frame + 1, "face_id": one.number, "timestamp": _cell(time_s)}
+        row |= {"confidence": "" if one.score is None else _cell(one.score[frame]), "success": int(there)}
+        yield row | {f"{_padded(name)}_c": _cell(values[frame]) for name, values in one.units.items()}
+
+
+def _py_feat_rows(one: FaceRows) -> Iterator[dict[str, Any]]:
+    for frame, time_s in enumerate(one.time_s):
+        row: dict[str, Any] = {"frame": frame, "approx_time": _cell(time_s)}
+        if one.box is not None:
+            x0, y0, x1, y1 = (float(corner) for corner in one.box[frame])
+            names = ("FaceRectX", "FaceRectY", "FaceRectWidth", "FaceRectHeight")
+            row |= dict(zip(names, map(_cell, (x0, y0, x1 - x0, y1 - y0)), strict=True))
+        row["FaceScore"] = _cell(float(one.present[frame]) if one.score is None else one.score[frame])
+        row |= {_padded(name): _cell(values[frame]) for name, values in one.units.items()}
+        emotions = {_PY_FEAT_EMOTIONS.get(name, name.lower()): values for name, values in one.emotions.items()}
+        row |= {name: _cell(values[frame]) for name, values in emotions.items()}
+        yield row | {"Identity": one.subject, "input": one.location}
+
+
+def _write_tables(store: FeatureStore, records: Sequence[Record], folder: Path, rows_of: Any) -> list[Path]:
+    written = []
+    for video, found in by_video(records):
+        rows = [row for one in _faces(store, video, found) for row in rows_of(one)]
+        if rows:
+            names = list(dict.fromkeys(name for row in rows for name in row))
+            path = folder / f"{video}.csv"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with path.open("w", encoding="utf-8", newline="") as file:
+                table = csv.DictWriter(file, names, restval="")
+                table.writeheader()
+                table.writerows(rows)
+            written.append(path)
+    return written
+
+
+def _faces(store: FeatureStore, video: str, records: Sequence[Record]) -> Iterator[FaceRows]:
+    """The faces of a video; of several networks or heads that say the same kind of thing, the first by name."""
+    faces = [one for one in records if one.address.family in ("face", "visual", "prediction")]
+    subjects = sorted({one.address.subject or MAIN for one in faces})
+    source = store.get(Address("source", video=video))
+    for number, subject in enumerate(subjects):
+        own = [one for one in faces if (one.address.subject or MAIN) == subject]
+        seen = [one for one in own if one.address.family in ("face", "visual")]
+        if not seen:
+            continue
+        first = _read(store, seen[0], "box", "score")
+        yield FaceRows(
+            video,
+            str(source.attributes["location"]),
+            subject,
+            number,
+            read_clock(store, video).starts_s,
+            first["present"],
+            first.get("box"),
+            first.get("score"),
+            _emotions(store, own),
+            _units(store, own),
+        )
+
+
+def _emotions(store: FeatureStore, records: Sequence[Record]) -> dict[str, NDArray[np.float32]]:
+    for record in records:
+        names = record.attributes.get("classes") or ()
+        if record.address.family == "visual" and "Happiness" in names:
+            logits = _read(store, record, "logits")["logits"]
+            raised = np.exp(logits - logits.max(1, keepdims=True))
+            return dict(zip(names, (raised / raised.sum(1, keepdims=True)).T, strict=True))
+    return {}
+
+
+def _units(store: FeatureStore, records: Sequence[Record]) -> dict[str, NDArray[np.float32]]:
+    for record in records:
+        if record.address.family == "prediction" and str(record.attributes["task"]).startswith("au"):
+            return dict(
+                zip(record.attributes["labels"], _read(store, record, "prediction")["prediction"].T, strict=True)
+            )
+    return {}
+
+
+def _read(store: FeatureStore, record: Record, *names: str) -> dict[str, Any]:
+    schema, group = family(record.address.family), store.group(record.address)
+    wanted = [
+        name for name in (*names, schema.mask) if name in schema.arrays and schema.stored_name(name, group) in group
+    ]
+    return with_gaps(schema, store.read(record.address, wanted))
+
+
+def _padded(unit: str) -> str:
+    """AU1 as AU01."""
+    return f"AU{int(unit[2:]):02d}" if unit.startswith("AU") and unit[2:].isdecimal() else unit
+
+
+def _cell(value: Any) -> str:
+    return f"{float(value):.9g}" if np.isfinite(value) else ""
+
+
+for _one in (OpenFaceExporter(), PyFeatExporter()):
+    EXPORTERS.register(_one.name, _one)

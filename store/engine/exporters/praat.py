@@ -1,0 +1,73 @@
+"""Export as Praat's TextGrids."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from affstore.store.contract.records import Record
+from affstore.store.engine.exporters.base import EXPORTERS, Exporter
+from affstore.store.engine.exporters.tiers import Interval, Tier, by_video, end_of, tiers_of
+from affstore.store.engine.feature_store import FeatureStore
+
+
+class PraatExporter(Exporter):
+    """A file a video, `VIDEO.TextGrid`, with an interval tier for each label space, network and unit of each subject.
+
+    An interval without a text says that nothing is known, or that the unit is not shown.
+    """
+
+    contract = 1
+    name = "praat"
+    description = "a .TextGrid file a video for Praat: intervals of classes, units and faces, empty where nothing is"
+
+    def write(self, store: FeatureStore, records: Sequence[Record], folder: Path) -> list[Path]:
+        """Write the files; a video of which nothing is known in intervals has none."""
+        written = []
+        for video, found in by_video(records):
+            tiers = tiers_of(store, video, found)
+            if tiers:
+                path = folder / f"{video}.TextGrid"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_text("\n".join(_lines(tiers, end_of(store, video))) + "\n", encoding="utf-8")
+                written.append(path)
+        return written
+
+
+def _lines(tiers: Sequence[Tier], end_s: float) -> Iterator[str]:
+    """The file in Praat's long form."""
+    yield from ('File type = "ooTextFile"', 'Object class = "TextGrid"', "", "xmin = 0", f"xmax = {end_s!r}")
+    yield from ("tiers? <exists>", f"size = {len(tiers)}", "item []:")
+    for number, tier in enumerate(tiers, 1):
+        whole = list(_filled(tier.intervals, end_s))
+        yield f"    item [{number}]:"
+        yield '        class = "IntervalTier"'
+        yield f"        name = {_quoted(tier.name)}"
+        yield "        xmin = 0"
+        yield f"        xmax = {end_s!r}"
+        yield f"        intervals: size = {len(whole)}"
+        for place, one in enumerate(whole, 1):
+            yield f"        intervals [{place}]:"
+            yield f"            xmin = {one.start_s!r}"
+            yield f"            xmax = {one.end_s!r}"
+            yield f"            text = {_quoted(one.text)}"
+
+
+def _filled(intervals: Sequence[Interval], end_s: float) -> Iterator[Interval]:
+    """The intervals with empty ones between them, from 0 to the end, as Praat has them."""
+    reached = 0.0
+    for one in intervals:
+        if one.start_s > reached:
+            yield Interval(reached, one.start_s, "")
+        yield one
+        reached = one.end_s
+    if reached < end_s:
+        yield Interval(reached, end_s, "")
+
+
+def _quoted(text: str) -> str:
+    doubled = text.replace('"', '""')
+    return f'"{doubled}"'
+
+
+EXPORTERS.register(PraatExporter.name, PraatExporter())

@@ -1,0 +1,211 @@
+"""A video as one table: a row a frame and subject, with all that the store has of that moment in named columns."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from affstore import FeatureStore
+from affstore.store.contract.keys import key_of
+from affstore.store.contract.names import MAIN
+from affstore.store.contract.records import Address, Record
+from affstore.store.contract.schema import family
+from affstore.store.engine.reading import read_clock, with_gaps
+
+_VERSION = 1
+"""Raised whenever the same artifacts would give another table."""
+
+Column = tuple[str, NDArray[Any] | pa.Array]
+
+
+@dataclass(frozen=True, slots=True)
+class AnalysisNetworks:
+    """What a table is made from, by the names of what the store has; empty where there is none.
+
+    Attributes:
+        expression: a face network with logits of expressions.
+        affect: a face network with valence and arousal.
+        speech: a sound network with a logit of speech.
+        voice: a sound network with arousal, dominance and valence.
+        faces: where the faces come from.
+    """
+
+    expression: str = ""
+    affect: str = ""
+    speech: str = ""
+    voice: str = ""
+    faces: str = "mtcnn"
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The networks, each once."""
+        return tuple(dict.fromkeys(filter(None, (self.expression, self.affect, self.speech, self.voice))))
+
+
+COLUMNS: Mapping[str, str] = {
+    "video": "name of the video in the store",
+    "frame": "number of the frame, from 0, by full decode",
+    "time_s": "when the frame begins to play, in seconds, by the container's timestamps",
+    "subject": "main; left and right where there are two people throughout",
+    "present": "whether a face of this subject was found in the frame",
+    "face_score": "the detector's confidence, 0 to 1",
+    "box_x0, box_y0, box_x1, box_y1": "the face, in px of the upright picture with square pixels",
+    "left_eye_x … mouth_right_y": "eyes, nose and corners of the mouth, in the same px",
+    "expression": "the expression with the largest probability",
+    "p_NAME": "probability of that expression, 0 to 1; those of a frame sum to 1",
+    "valence, arousal": "as the network gives them, from about -1 to 1",
+    "AUn, AUn_probability": "whether the action unit is shown, and its smoothed probability, by a head of this store",
+    "speech, speech_probability": "whether somebody speaks when the frame begins, and how likely that is",
+    "voice_arousal, voice_dominance, voice_valence": "of the sound that plays when the frame begins, 0 to 1",
+}
+"""The columns, in order; an empty cell says that nothing is known: no face, no sound, or no network for it."""
+
+
+def inputs_of(store: FeatureStore, video: str, networks: AnalysisNetworks) -> list[Record]:
+    """The artifacts that a video's table is made from."""
+    wanted = {("face", networks.faces), ("visual", networks.expression), ("visual", networks.affect)}
+    wanted |= {("audio", networks.speech), ("audio", networks.voice)}
+    there = store.addresses("source", "face", "visual", "audio", "prediction", video=video)
+    chosen = [one for one in there if one.family == "source" or (one.family, one.producer) in wanted]
+    units = [one for one in there if one.family == "prediction" and store.get(one).attributes["task"] == "au"]
+    first = min((one.producer for one in units), default="")
+    return [store.get(one) for one in (*chosen, *(unit for unit in units if unit.producer == first))]
+
+
+def table_key(records: list[Record], networks: AnalysisNetworks) -> str:
+    """What decides a table: two of one key hold the same."""
+    found = [[record.address.path, record.key, record.digest] for record in records]
+    return key_of([_VERSION, list(networks.names), found])
+
+
+def frame_table(store: FeatureStore, video: str, networks: AnalysisNetworks) -> pa.Table:
+    """The table of a video; null where there is no face, no sound, or no network that says anything.
+
+    A video in which nobody was ever found has the rows of one subject, `main`, who is never present.
+    """
+    records = {record.address: record for record in inputs_of(store, video, networks)}
+    subjects = sorted({one.subject for one in records if one.family == "face"}) or [MAIN]
+    return pa.concat_tables([_subject_table(store, video, subject, networks, records) for subject in subjects])
+
+
+def _subject_table(
+    store: FeatureStore, video: str, subject: str, networks: AnalysisNetworks, records: Mapping[Address, Record]
+) -> pa.Table:
+    times = read_clock(store, video).starts_s
+    count = len(times)
+    columns: dict[str, Any] = {
+        "video": pa.array([video] * count, pa.string()),
+        "frame": pa.array(np.arange(count, dtype=np.int64)),
+        "time_s": pa.array(np.asarray(times, np.float64)),
+        "subject": pa.array([subject] * count, pa.string()),
+    }
+    read = _Reader(store, records)
+    face = read(Address("face", networks.faces, video, subject), "box", "landmark", "score")
+    columns["present"] = pa.array(face.get("present", np.zeros(count, bool)))
+    parts = [
+        *_face_columns(face, count),
+        *_expression_columns(read, Address("visual", networks.expression, video, subject), count),
+        *_affect_columns(read, Address("visual", networks.affect, video, subject), count),
+        *_unit_columns(read, video, subject, count),
+        *_speech_columns(read, Address("audio", networks.speech, video), count),
+        *_voice_columns(read, Address("audio", networks.voice, video), count),
+    ]
+    return pa.table(columns | {name: _nullable(values) for name, values in parts})
+
+
+class _Reader:
+    """Reads arrays of the artifacts of a table, NaN where nothing is; nothing of one that there is not."""
+
+    def __init__(self, store: FeatureStore, records: Mapping[Address, Record]) -> None:
+        self._store, self.records = store, records
+
+    def __call__(self, address: Address, *names: str) -> dict[str, NDArray[Any]]:
+        if address not in self.records:
+            return {}
+        schema, held = family(address.family), set(self._store.group(address).array_keys())
+        wanted = [
+            name for name in (*names, schema.mask) if schema.stored_name(name, self._store.group(address)) in held
+        ]
+        return with_gaps(schema, self._store.read(address, wanted))
+
+
+def _face_columns(face: Mapping[str, NDArray[Any]], count: int) -> Iterator[Column]:
+    sizes = family("face").places
+    corners, points = sizes["corner"], sizes["point"]
+    yield "face_score", face.get("score", _nothing(count))
+    box = face.get("box", _nothing(count, len(corners)))
+    yield from ((f"box_{corner}", box[:, i]) for i, corner in enumerate(corners))
+    landmark = face.get("landmark", _nothing(count, len(points), 2))
+    for i, point in enumerate(points):
+        yield from ((f"{point}_{axis}", landmark[:, i, j]) for j, axis in enumerate("xy"))
+
+
+def _expression_columns(read: _Reader, address: Address, count: int) -> Iterator[Column]:
+    """Probabilities by softmax; where the subject has no artifact, the columns of one that has are left empty."""
+    names = _classes(read, address)
+    logits = read(address, "logits").get("logits", _nothing(count, len(names)))
+    if not names:
+        return
+    raised = np.exp(logits - logits.max(1, keepdims=True))
+    probabilities = raised / raised.sum(1, keepdims=True)
+    known = np.isfinite(probabilities[:, 0])
+    best = np.where(known, np.nan_to_num(probabilities).argmax(1), -1)
+    yield "expression", pa.array([names[i] if i >= 0 else None for i in best], pa.string())
+    yield from ((f"p_{name}", probabilities[:, i]) for i, name in enumerate(names))
+
+
+def _affect_columns(read: _Reader, address: Address, count: int) -> Iterator[Column]:
+    if address.producer:
+        values = read(address, "valence_arousal").get("valence_arousal", _nothing(count, 2))
+        yield from (("valence", values[:, 0]), ("arousal", values[:, 1]))
+
+
+def _unit_columns(read: _Reader, video: str, subject: str, count: int) -> Iterator[Column]:
+    heads = sorted({one.producer for one in read.records if one.family == "prediction"})
+    if heads:
+        address = Address("prediction", heads[0], video, subject)
+        sibling = next(record for one, record in read.records.items() if one.family == "prediction")
+        names = sibling.attributes["labels"]
+        found = read(address, "smoothed", "prediction")
+        for name, kind in (("prediction", ""), ("smoothed", "_probability")):
+            values = found.get(name, _nothing(count, len(names)))
+            yield from ((f"{unit}{kind}", values[:, i]) for i, unit in enumerate(names))
+
+
+def _speech_columns(read: _Reader, address: Address, count: int) -> Iterator[Column]:
+    if address.producer:
+        logit = read(address, "logits").get("logits", _nothing(count, 1))[:, 0]
+        yield "speech", pa.array(logit > 0, mask=~np.isfinite(logit))
+        yield "speech_probability", 1 / (1 + np.exp(-logit))
+
+
+def _voice_columns(read: _Reader, address: Address, count: int) -> Iterator[Column]:
+    if address.producer:
+        names = family("audio").places["dimension"]
+        values = read(address, "affect").get("affect", _nothing(count, len(names)))
+        yield from ((f"voice_{name}", values[:, i]) for i, name in enumerate(names))
+
+
+def _classes(read: _Reader, address: Address) -> tuple[str, ...]:
+    like = (
+        record for one, record in read.records.items() if (one.family, one.producer) == ("visual", address.producer)
+    )
+    return tuple(next(like).attributes["classes"] or ()) if address.producer and _any(read, address) else ()
+
+
+def _any(read: _Reader, address: Address) -> bool:
+    return any((one.family, one.producer) == (address.family, address.producer) for one in read.records)
+
+
+def _nothing(*shape: int) -> NDArray[np.float32]:
+    return np.full(shape, np.nan, np.float32)
+
+
+def _nullable(values: NDArray[Any] | pa.Array) -> pa.Array:
+    """Floats with null in place of NaN; what is an array of Arrow's already stays."""
+    return values if isinstance(values, pa.Array) else pa.array(np.ascontiguousarray(values), from_pandas=True)

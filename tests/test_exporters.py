@@ -1,0 +1,119 @@
+"""What is exported for other tools is read back by them, and is equal."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from affstore import FeatureStore, read_clock
+from affstore.models.labels.base import FORMATS
+from affstore.store.contract.errors import AnnotationError
+from affstore.store.contract.labels import FER_2013, TASKS
+from affstore.store.contract.records import Address, Artifact
+from affstore.store.engine.exporters.base import export
+from affstore.store.engine.exporters.tiers import tiers_of
+from tests.factories import commit, source
+from tests.test_analyze import FRAMES, person, voice
+
+UNITS = TASKS["au"].names
+
+
+def units(video, subject):
+    """AU12 in frames 5 to 14 and AU1 always; nothing is known of the last five frames."""
+    values = np.zeros((FRAMES, len(UNITS)), np.int8)
+    values[:, 0], values[5:15, UNITS.index("AU12")] = 1, 1
+    present = np.arange(FRAMES) < FRAMES - 5
+    raw = values.astype(np.float32)
+    address = Address("prediction", "au-mlp", video, subject)
+    arrays = {"raw": raw, "smoothed": raw, "prediction": values, "present": present}
+    return Artifact(address, {"of": address.path}, arrays, {"frames": FRAMES, "task": "au", "labels": list(UNITS)})
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory) -> FeatureStore:
+    url = str(tmp_path_factory.mktemp("exporters") / "store")
+    first = np.arange(FRAMES) < 25
+    artifacts = [*person("two", "left", np.ones(FRAMES, bool)), *person("two", "right", first), voice("two")]
+    return commit(FeatureStore.create(url), source("two"), *artifacts, units("two", "left"))
+
+
+def exported(store, folder, name):
+    (path,) = export(store, store.records(), folder / name, name)
+    return path
+
+
+def plain(store):
+    records = [one for one in store.records(video="two") if one.address.family != "source"]
+    return {one.name: [(i.start_s, i.end_s, i.text) for i in one.intervals] for one in tiers_of(store, "two", records)}
+
+
+def test_tiers_hold_classes_units_faces_and_speech_where_they_are_known(store):
+    found = plain(store)
+    assert found["visual/faces/right"] == [(0.0, 0.8, "Happiness"), (0.8, 1.0, "Sadness")]
+    assert found["face/mtcnn/right"] == [(0.0, 1.0, "face")]
+    assert found["audio/voices/Speech"] == [(0.4, 0.8, "Speech")]
+    assert found["prediction/au-mlp/left/AU12"] == [(0.2, 0.6, "AU12")]
+    assert found["prediction/au-mlp/left/AU1"] == [(0.0, 1.4, "AU1")]
+    assert "prediction/au-mlp/left/AU2" not in found
+
+
+def test_elan_s_files_are_read_back_by_pympi(store, tmp_path):
+    pympi = pytest.importorskip("pympi", reason="needs pympi-ling")
+    file = pympi.Elan.Eaf(str(exported(store, tmp_path, "elan")))
+    wanted = plain(store)
+    assert set(file.get_tier_names()) == set(wanted)
+    for name, intervals in wanted.items():
+        found = sorted((start, end, text) for start, end, text, *_ in file.get_annotation_data_for_tier(name))
+        assert found == [(round(1000 * start), round(1000 * end), text) for start, end, text in intervals]
+
+
+def test_praat_s_files_are_read_back_by_praatio(store, tmp_path):
+    praatio = pytest.importorskip("praatio.textgrid", reason="needs praatio")
+    grid = praatio.openTextgrid(str(exported(store, tmp_path, "praat")), includeEmptyIntervals=False)
+    wanted = plain(store)
+    assert set(grid.tierNames) == set(wanted)
+    for name, intervals in wanted.items():
+        found = [(one.start, one.end, one.label) for one in grid.getTier(name).entries]
+        assert found == intervals
+    assert grid.maxTimestamp == pytest.approx(FRAMES * 0.04)
+
+
+def test_openface_s_columns_are_read_back_by_pandas(store, tmp_path):
+    table = pd.read_csv(exported(store, tmp_path, "openface"))
+    assert list(table.columns[:5]) == ["frame", "face_id", "timestamp", "confidence", "success"]
+    assert len(table) == 2 * FRAMES
+    right = table[table.face_id == 1].reset_index()
+    assert right.success.tolist() == [int(frame < 25) for frame in range(FRAMES)]
+    assert right.frame.tolist() == [*range(1, FRAMES + 1)]
+    assert np.allclose(right.timestamp, read_clock(store, "two").starts_s)
+    left = table[table.face_id == 0].reset_index()
+    assert left.AU12_c[:35].tolist() == [float(5 <= frame < 15) for frame in range(35)]
+    assert left.AU01_c.isna().tolist() == [frame >= 35 for frame in range(FRAMES)]
+    assert right.AU12_c.isna().all()
+
+
+def test_py_feat_s_columns_are_read_back_by_pandas(store, tmp_path):
+    table = pd.read_csv(exported(store, tmp_path, "pyfeat"))
+    right = table[table.Identity == "right"].reset_index()
+    emotions = [name.lower() for name in FER_2013.names]
+    assert np.allclose(right.loc[:24, emotions].sum(axis=1), 1, atol=1e-6)
+    assert right.loc[25:, [*emotions, "FaceRectX", "FaceRectWidth"]].isna().all(axis=None)
+    assert right.loc[:24, "happiness"].gt(0.5).tolist() == [frame < 20 for frame in range(25)]
+    assert (right.FaceRectX[0], right.FaceRectWidth[0], right.FaceRectHeight[0]) == (1, 29, 38)
+    assert right.frame.tolist() == [*range(FRAMES)]
+
+
+@pytest.mark.parametrize("name", ["elan", "praat"])
+def test_what_is_exported_can_be_taken_in_as_labels_again(store, tmp_path, name):
+    path = exported(store, tmp_path, name)
+    form, clock = FORMATS.get(name), read_clock(store, "two")
+    found = form.read(form.at(path), TASKS["au"], clock)
+    stored = store.read(Address("prediction", "au-mlp", "two", "left"))
+    named = [UNITS.index("AU1"), UNITS.index("AU12")]
+    there = stored["prediction"] * stored["present"][:, None]
+    assert np.array_equal(found.value[:, named], there[:, named])
+    assert found.known.all(axis=0).tolist() == [i in named for i in range(len(UNITS))]
+    assert "no tier for AU2" in found.complaint
+    with pytest.raises(AnnotationError, match="its tiers are"):
+        form.read(form.at(path), TASKS["va"], clock)
