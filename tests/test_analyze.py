@@ -64,6 +64,7 @@ def voice(video):
         Address("audio", "voices", video),
         {"embedding": np.ones((FRAMES, 2), np.float32) * present[:, None], "logits": logits, "present": present},
         vectors=50,
+        classes=["Speech"],
         complaint=None,
     )
 

@@ -115,7 +115,7 @@ def _portrait(folder: Path, as_json: bool) -> dict[str, Any]:
     config = checked({**document, "engine": "torch", "precision": "float32"}, "demo")
     run_under_screen(as_json, lambda watcher: run_without_server(request_of(config, everything=False), watcher))
     analysis = write_analysis(FeatureStore(store), {portrait.stem}, networks, folder / "analysis", [])
-    shown = f"{analysis.entries[0].expression or 'nothing'} (share of its frames)"
+    shown = f"{analysis.entries[0].expression} of its frames" if analysis.entries[0].expression else "nothing"
     from_where = "; ".join(f"{entry.name}, of {entry.public}, licence {entry.licence}" for entry in entries)
     sentence = (
         f"The numbers above are of untrained networks. Trained ones ({from_where}) see this expression on the face of "

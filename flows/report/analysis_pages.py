@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import numpy as np
@@ -188,7 +189,7 @@ def thumbnails(video: Path, table: pa.Table, clock: FrameClock, source: Record) 
     return found
 
 
-def _frames_to_show(table: pa.Table) -> Iterator[tuple[int, dict[str, object]]]:
+def _frames_to_show(table: pa.Table) -> Iterator[tuple[int, dict[str, Any]]]:
     for subject in subjects_in(table):
         rows = rows_of(table, subject)
         scores = np.nan_to_num(values_of(rows, "face_score"), nan=-1.0)
@@ -205,7 +206,7 @@ def _pictures(video: Path, clock: FrameClock, frames: Sequence[int]) -> Iterator
     try:
         with av.open(str(video)) as container:
             stream = container.streams.video[0]
-            base = Fraction(stream.time_base.numerator, stream.time_base.denominator)  # type: ignore[union-attr]
+            base = Fraction(stream.time_base.numerator, stream.time_base.denominator)
             for frame in frames:
                 wanted = int(clock.pts[frame]) * clock.time_base / base
                 container.seek(int(wanted), stream=stream)
@@ -213,7 +214,7 @@ def _pictures(video: Path, clock: FrameClock, frames: Sequence[int]) -> Iterator
                     if picture.pts is None or picture.pts > wanted:
                         break
                     if picture.pts == wanted:
-                        yield frame, picture.to_ndarray(format="rgb24")
+                        yield frame, np.asarray(picture.to_ndarray(format="rgb24"), np.uint8)
                         break
     except (av.error.FFmpegError, OSError, IndexError, ValueError):
         return

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any
 
@@ -134,6 +134,18 @@ def with_gaps(schema: FamilySchema, arrays: Mapping[str, NDArray[Any]]) -> dict[
         gapped[name] = array if array.dtype.kind == "f" and array.flags.writeable else array.astype(np.float32)
         gapped[name][~mask] = np.nan
     return {name: gapped[name] for name in arrays}
+
+
+def read_known(store: FeatureStore, address: Address, *names: str) -> dict[str, NDArray[Any]]:
+    """Some arrays of an artifact, as far as it has them, and its mask; NaN where nothing is.
+
+    That is also where a prediction was filled in from neighbouring frames: nothing was seen there.
+    """
+    schema, group = family(address.family), store.group(address)
+    mask = schema.mask or ("present" if "present" in schema.arrays else "")
+    wanted = [name for name in dict.fromkeys((*names, mask)) if name in schema.arrays]
+    there = [name for name in wanted if schema.stored_name(name, group) in group]
+    return with_gaps(replace(schema, mask=mask), store.read(address, there))
 
 
 def _feature(store: FeatureStore, video: str, extractor: str, subject: str) -> Record:

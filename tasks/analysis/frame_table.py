@@ -15,7 +15,7 @@ from affstore.store.contract.keys import key_of
 from affstore.store.contract.names import MAIN
 from affstore.store.contract.records import Address, Record
 from affstore.store.contract.schema import family
-from affstore.store.engine.reading import read_clock, with_gaps
+from affstore.store.engine.reading import read_clock, read_known
 
 _VERSION = 1
 """Raised whenever the same artifacts would give another table."""
@@ -127,11 +127,7 @@ class _Reader:
     def __call__(self, address: Address, *names: str) -> dict[str, NDArray[Any]]:
         if address not in self.records:
             return {}
-        schema, held = family(address.family), set(self._store.group(address).array_keys())
-        wanted = [
-            name for name in (*names, schema.mask) if schema.stored_name(name, self._store.group(address)) in held
-        ]
-        return with_gaps(schema, self._store.read(address, wanted))
+        return read_known(self._store, address, *names)
 
 
 def _face_columns(face: Mapping[str, NDArray[Any]], count: int) -> Iterator[Column]:

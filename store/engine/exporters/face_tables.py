@@ -13,11 +13,10 @@ from numpy.typing import NDArray
 
 from affstore.store.contract.names import MAIN
 from affstore.store.contract.records import Address, Record
-from affstore.store.contract.schema import family
 from affstore.store.engine.exporters.base import EXPORTERS, Exporter
 from affstore.store.engine.exporters.tiers import by_video
 from affstore.store.engine.feature_store import FeatureStore
-from affstore.store.engine.reading import read_clock, with_gaps
+from affstore.store.engine.reading import read_clock, read_known
 
 _PY_FEAT_EMOTIONS = {
     "Anger": "anger",
@@ -136,7 +135,7 @@ def _faces(store: FeatureStore, video: str, records: Sequence[Record]) -> Iterat
         seen = [one for one in own if one.address.family in ("face", "visual")]
         if not seen:
             continue
-        first = _read(store, seen[0], "box", "score")
+        first = read_known(store, seen[0].address, "box", "score")
         yield FaceRows(
             video,
             str(source.attributes["location"]),
@@ -155,7 +154,7 @@ def _emotions(store: FeatureStore, records: Sequence[Record]) -> dict[str, NDArr
     for record in records:
         names = record.attributes.get("classes") or ()
         if record.address.family == "visual" and "Happiness" in names:
-            logits = _read(store, record, "logits")["logits"]
+            logits = read_known(store, record.address, "logits")["logits"]
             raised = np.exp(logits - logits.max(1, keepdims=True))
             return dict(zip(names, (raised / raised.sum(1, keepdims=True)).T, strict=True))
     return {}
@@ -165,17 +164,13 @@ def _units(store: FeatureStore, records: Sequence[Record]) -> dict[str, NDArray[
     for record in records:
         if record.address.family == "prediction" and str(record.attributes["task"]).startswith("au"):
             return dict(
-                zip(record.attributes["labels"], _read(store, record, "prediction")["prediction"].T, strict=True)
+                zip(
+                    record.attributes["labels"],
+                    read_known(store, record.address, "prediction")["prediction"].T,
+                    strict=True,
+                )
             )
     return {}
-
-
-def _read(store: FeatureStore, record: Record, *names: str) -> dict[str, Any]:
-    schema, group = family(record.address.family), store.group(record.address)
-    wanted = [
-        name for name in (*names, schema.mask) if name in schema.arrays and schema.stored_name(name, group) in group
-    ]
-    return with_gaps(schema, store.read(record.address, wanted))
 
 
 def _padded(unit: str) -> str:

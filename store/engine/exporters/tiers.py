@@ -65,15 +65,16 @@ def _named_texts(store: FeatureStore, record: Record) -> Iterator[tuple[str, lis
     title = "/".join(part for part in (address.family, address.producer, address.subject) if part)
     names = list(record.attributes.get("labels") or record.attributes.get("classes") or ())
     schema = family(address.family)
+    mask_name = schema.mask or "present"  # predictions are filled in where nothing was seen
     array = next((one for one in ("prediction", "value", "logits") if schema.stored_name(one, group) in group), None)
     if address.family == "audio" and len(names) != 1:
         array = None  # of a segment, not of a frame
     if array is None or not names:
-        present = store.read(address, [schema.mask])[schema.mask]
+        present = store.read(address, [mask_name])[mask_name]
         yield title, [_FACE if there else None for there in present.reshape(len(present), -1).any(1)]
         return
-    held = store.read(address, [array, schema.mask])
-    values, mask = held[array], held[schema.mask]
+    held = store.read(address, [array, mask_name])
+    values, mask = held[array], held[mask_name]
     if values.dtype.kind == "f" and array != "logits":
         return  # real numbers are curves, not intervals
     known = np.broadcast_to(mask if mask.ndim > 1 else mask[:, None], values.shape)
