@@ -221,3 +221,16 @@ def test_a_publication_made_elsewhere_is_one_sentence(place, tmp_path, capsys):
     assert "published from another store, or the snapshot has expired" in capsys.readouterr().err
     assert call(["lineage", "ro-crate", str(tmp_path), "--store", other.url]) == 2
     assert "is no publication" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("kind", ["openlineage", "ro-crate"])
+def test_a_dry_run_says_what_would_be_given_and_writes_nothing(place, tmp_path, capsys, kind):
+    folder = shutil.copytree(place / "v1", tmp_path / "v1")
+    to = {"openlineage": tmp_path / "events.jsonl", "ro-crate": folder}[kind]
+    before = sorted(tmp_path.rglob("*"))
+    words = ["lineage", kind, str(to), "--store", str(place / "store"), "--dry-run"]
+    assert call([*words, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out).keys() & {"events", "@graph"}
+    assert call(words) == 0
+    assert "would be" in capsys.readouterr().out
+    assert sorted(tmp_path.rglob("*")) == before

@@ -174,3 +174,11 @@ def test_what_cannot_be_signed_is_one_sentence(place, copied, capsys, tmp_path):
     (copied / "publication.json").unlink()
     assert call([*sign, str(place / "store")]) == 2
     assert "is no publication" in capsys.readouterr().err
+
+
+def test_a_dry_run_signs_nothing(place, copied, capsys):
+    (copied / "publication.dsse.json").unlink()
+    words = ["sign", str(copied), "--key", str(place / "ed25519.pem"), "--store", str(place / "store"), "--dry-run"]
+    assert call(words) == 0
+    assert "4 digests would be signed" in capsys.readouterr().out
+    assert not (copied / "publication.dsse.json").exists()

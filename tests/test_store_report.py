@@ -106,6 +106,12 @@ def test_what_cannot_be_reported_is_one_sentence(url, tmp_path, capsys, words, s
     assert not (tmp_path / "x.html").exists()
 
 
+def test_a_dry_run_writes_no_page(url, tmp_path, capsys):
+    assert call(["report", "--store", url, "--to", str(tmp_path / "x.html"), "--dry-run"]) == 0
+    assert "would be shown" in capsys.readouterr().out
+    assert not (tmp_path / "x.html").exists()
+
+
 def test_an_empty_store_has_a_page(tmp_path):
     text = page_of(FeatureStore.create(str(tmp_path / "store")).url, tmp_path / "empty.html")
     assert "0 artifacts, 0 videos: nothing." in text

@@ -7,7 +7,7 @@ from pathlib import Path
 from cyclopts import App
 
 from affstore.flows.commands import COMMANDS, Command
-from affstore.flows.commands.options import DEFAULT_STORE, At, Store
+from affstore.flows.commands.options import DEFAULT_STORE, At, DryRun, Json, Store, print_json
 from affstore.flows.watch import to_terminal
 
 app = App(
@@ -19,7 +19,16 @@ app = App(
 
 
 @app.command
-def openlineage(to: str, run: str = "", /, *, store: Store = DEFAULT_STORE, at: At = None) -> int:
+def openlineage(
+    to: str,
+    run: str = "",
+    /,
+    *,
+    store: Store = DEFAULT_STORE,
+    at: At = None,
+    dry_run: DryRun = False,
+    json: Json = False,
+) -> int:
     """Write OpenLineage events, a START and a COMPLETE for each producer of each run, into a file or to a server.
 
     The exit code is 4 when there is no such run, or the server does not take them.
@@ -38,16 +47,27 @@ def openlineage(to: str, run: str = "", /, *, store: Store = DEFAULT_STORE, at: 
     from affstore.tasks.lineage.openlineage import events, send_events, write_events
 
     found = events(FeatureStore(store, at), run)
-    if to.startswith(("http://", "https://")):
+    if to.startswith(("http://", "https://")) and not dry_run:
         send_events(found, to)
-    else:
+    elif not dry_run:
         write_events(found, Path(to))
-    to_terminal(f"{len(found)} events of {len(found) // 2} jobs: {to}")
+    if json:
+        print_json({"to": to, "events": found})
+    else:
+        to_terminal(f"{len(found)} events of {len(found) // 2} jobs{' would be given' if dry_run else ''}: {to}")
     return 0
 
 
 @app.command(name="ro-crate")
-def ro_crate(folder: Path, /, *, store: Store = DEFAULT_STORE, license: str = "") -> int:
+def ro_crate(
+    folder: Path,
+    /,
+    *,
+    store: Store = DEFAULT_STORE,
+    license: str = "",
+    dry_run: DryRun = False,
+    json: Json = False,
+) -> int:
     """Describe a published folder as an RO-Crate 1.1 of the Process Run Crate profile.
 
     The exit code is 4 when the store lacks the snapshot that was published.
@@ -61,14 +81,19 @@ def ro_crate(folder: Path, /, *, store: Store = DEFAULT_STORE, license: str = ""
     license
         Address of the licence of the published files; without it, that nobody else may use them.
     """
-    from affstore.tasks.lineage.ro_crate import write_crate
+    from affstore.tasks.lineage.ro_crate import METADATA, crate_of, write_crate
 
-    to_terminal(f"described in {write_crate(store, folder, license)}")
+    document = crate_of(store, folder, license)
+    path = folder / METADATA if dry_run else write_crate(document, folder)
+    if json:
+        print_json(document)
+    else:
+        to_terminal(f"{'would be ' if dry_run else ''}described in {path}")
     return 0
 
 
 @app.command
-def methods(experiment: str, /, *, store: Store = DEFAULT_STORE, at: At = None) -> int:
+def methods(experiment: str, /, *, store: Store = DEFAULT_STORE, at: At = None, json: Json = False) -> int:
     """Print a paragraph for the methods of a paper: all that decides an experiment's numbers, with the digests.
 
     The exit code is 4 when there is no such experiment.
@@ -83,7 +108,11 @@ def methods(experiment: str, /, *, store: Store = DEFAULT_STORE, at: At = None) 
     from affstore import FeatureStore
     from affstore.tasks.lineage.methods import methods_paragraph
 
-    to_terminal(methods_paragraph(FeatureStore(store, at), experiment))
+    paragraph = methods_paragraph(FeatureStore(store, at), experiment)
+    if json:
+        print_json({"experiment": experiment, "methods": paragraph})
+    else:
+        to_terminal(paragraph)
     return 0
 
 

@@ -5,12 +5,19 @@ from __future__ import annotations
 from pathlib import Path
 
 from affstore.flows.commands import COMMANDS, Command
-from affstore.flows.commands.options import DEFAULT_STORE, At, Json, Store, print_json
+from affstore.flows.commands.options import DEFAULT_STORE, At, DryRun, Json, Store, print_json
 from affstore.flows.watch import to_terminal
 
 
 def report(
-    what: str = "", /, *, store: Store = DEFAULT_STORE, at: At = None, to: Path = Path("store.html"), json: Json = False
+    what: str = "",
+    /,
+    *,
+    store: Store = DEFAULT_STORE,
+    at: At = None,
+    to: Path = Path("store.html"),
+    dry_run: DryRun = False,
+    json: Json = False,
 ) -> int:
     """Write one offline page: coverage of videos, a lineage graph to walk, metrics, drift since before, and costs.
 
@@ -29,11 +36,12 @@ def report(
     from affstore.tasks.lineage.overview import overview, scope_of
 
     found = overview(scope_of(store, what, at))
-    page = write_store_report(found, to)
+    page = to if dry_run else write_store_report(found, to)
     if json:
         print_json({"page": str(page), "snapshot": found.scope.store.snapshot, "artifacts": len(found.counted)})
     else:
-        to_terminal(f"{len(found.counted)} artifacts, {len(found.coverage)} videos: {page}")
+        how = ", which would be shown in" if dry_run else ":"
+        to_terminal(f"{len(found.counted)} artifacts, {len(found.coverage)} videos{how} {page}")
     return 0
 
 

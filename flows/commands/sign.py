@@ -5,11 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from affstore.flows.commands import COMMANDS, Command
-from affstore.flows.commands.options import DEFAULT_STORE, Json, Store, print_json
+from affstore.flows.commands.options import DEFAULT_STORE, DryRun, Json, Store, print_json
 from affstore.flows.watch import to_terminal
 
 
-def sign(folder: Path, /, *, key: Path, store: Store = DEFAULT_STORE) -> int:
+def sign(
+    folder: Path, /, *, key: Path, store: Store = DEFAULT_STORE, dry_run: DryRun = False, json: Json = False
+) -> int:
     """Sign a published folder: the digests of its files, of the store's content, and of heads and weights behind them.
 
     Writes `publication.dsse.json` into the folder, a DSSE envelope over an in-toto statement, which
@@ -26,9 +28,15 @@ def sign(folder: Path, /, *, key: Path, store: Store = DEFAULT_STORE) -> int:
     key
         PEM file of an Ed25519 or ECDSA P-256 private key without a password.
     """
+    from affstore.tasks.lineage.signature import ENVELOPE, statement_of
     from affstore.tasks.lineage.signature import sign as signed
 
-    to_terminal(f"signed {signed(store, folder, key)}")
+    statement = statement_of(store, folder)
+    envelope = folder / ENVELOPE if dry_run else signed(store, folder, key)
+    if json:
+        print_json({"envelope": str(envelope), "statement": statement})
+    else:
+        to_terminal(f"{len(statement['subject'])} digests {'would be ' if dry_run else ''}signed in {envelope}")
     return 0
 
 

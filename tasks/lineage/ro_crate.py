@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import mimetypes
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,16 +28,13 @@ _SOFTWARE = "https://pypi.org/project/affstore/"
 Entity = dict[str, Any]
 
 
-def write_crate(store_url: str, folder: Path, license_url: str = "") -> Path:
-    """Describe a published folder as an RO-Crate.
+def crate_of(store_url: str, folder: Path, license_url: str = "") -> dict[str, Any]:
+    """The description of a published folder as an RO-Crate.
 
     Args:
         store_url: of the store that it was published from.
         folder: as a publication left it, with its note.
         license_url: of the files; without it, that nobody else may use them.
-
-    Returns:
-        The description, in the folder.
 
     Raises:
         SpecError: the folder is no publication.
@@ -65,7 +62,11 @@ def write_crate(store_url: str, folder: Path, license_url: str = "") -> Path:
         *inputs.values(),
     ]
     context = [f"{_CRATE}/context", {"sha256": "https://w3id.org/ro/terms/workflow-run#sha256"}]
-    document = {"@context": context, "@graph": graph}
+    return {"@context": context, "@graph": graph}
+
+
+def write_crate(document: Mapping[str, Any], folder: Path) -> Path:
+    """Write the description of a crate into its folder, whole or not at all."""
     with replacing(folder / METADATA) as new:
         new.write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     return folder / METADATA

@@ -81,7 +81,7 @@ def sign(store_url: str, folder: Path, key: Path) -> Path:
         NotFoundError: the store has not the snapshot that was published.
     """
     private = _private_key(key)
-    payload = json.dumps(_statement(store_url, folder), sort_keys=True, ensure_ascii=False).encode()
+    payload = json.dumps(statement_of(store_url, folder), sort_keys=True, ensure_ascii=False).encode()
     envelope = {
         "payload": base64.b64encode(payload).decode(),
         "payloadType": PAYLOAD_TYPE,
@@ -146,7 +146,8 @@ def key_id(public: PublicKey) -> str:
 # What is signed
 
 
-def _statement(store_url: str, folder: Path) -> dict[str, Any]:
+def statement_of(store_url: str, folder: Path) -> dict[str, Any]:
+    """What a signature of a published folder states; see `sign` for what it raises."""
     noted = read_note(folder)
     snapshots = {(one.snapshot, one.tag) for one in noted.values()}
     if len(snapshots) > 1:
