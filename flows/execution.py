@@ -11,6 +11,7 @@ from affstore.flows.runners.base import RunnerSpec
 from affstore.flows.server import Server, prefect_server
 from affstore.flows.watch import Watcher, using_watcher
 from affstore.store.contract.errors import AffstoreError, SpecError
+from affstore.store.engine.writers import marked_as_writing
 from affstore.tasks.cancellation import reset_cancellation
 from affstore.tasks.plan_rows import PlanRow
 
@@ -75,6 +76,7 @@ def with_server_and_runner[T](request: Request, runner: RunnerSpec, watcher: Wat
         work: calls a stage; Prefect is not to be imported before it is called.
 
     Raises:
+        ConflictError: somebody removes things from the store just now.
         SpecError: the runner cannot reach the store or the server.
     """
     if runner.elsewhere and not os.environ.get("PREFECT_API_URL"):
@@ -87,7 +89,11 @@ def with_server_and_runner[T](request: Request, runner: RunnerSpec, watcher: Wat
             f"A store in memory lives in one process; workers of '{runner.kind.name}' need a folder or s3://bucket/prefix."
         )
     watcher.step("starting a Prefect server")
-    with using_watcher(watcher), prefect_server(request.runs_folder / "prefect") as server:
+    with (
+        marked_as_writing(request.context.store_url),
+        using_watcher(watcher),
+        prefect_server(request.runs_folder / "prefect") as server,
+    ):
         if server.answers:
             watcher.server(server.url, server.secret_file)
         return _call(server, runner, work)

@@ -214,8 +214,10 @@ def test_a_full_disk_loses_nothing_that_was_stored(tmp_path):
         pytest.skip("mounting is not allowed here")
     try:
         store = commit(FeatureStore.create(str(small / "store")), source("a", 4000))
+        draft = store.draft(CODE, "run")
         with pytest.raises(StoreUnavailableError, match="disk is full"):
-            commit(store, visual("a", frames=4000, width=1280))
+            draft.put(visual("a", frames=4000, width=1280))
+        draft.release()
         assert [record.address.path for record in store.newest().records()] == ["source/a"]
         np.testing.assert_array_equal(store.newest().read(Address("source", video="a"))["pts"][:2], [0, 40])
     finally:

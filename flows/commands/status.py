@@ -30,7 +30,10 @@ def status(*, store: Store = DEFAULT_STORE, at: At = None, json: Json = False) -
 
 
 def _document(store: FeatureStore) -> dict[str, Any]:
+    from dataclasses import asdict
+
     from affstore import content_digest
+    from affstore.store.engine.tombstones import Tombstones
     from affstore.tasks.remarks import remarks_of, summary
 
     records = store.records()
@@ -41,6 +44,7 @@ def _document(store: FeatureStore) -> dict[str, Any]:
         "snapshot": store.snapshot,
         "content_digest": content_digest(store),
         "tags": store.tags(),
+        "retracted": [asdict(one) for one in Tombstones.of(store).retracted],
         "videos": [_video(store, record) for record in records if record.address.family == "source"],
         "producers": _producers(records),
         "quarantined": quarantined,
@@ -122,6 +126,8 @@ def _print(document: dict[str, Any]) -> None:
     to_terminal("", f"snapshot {document['snapshot']}, content {document['content_digest'][:16]}")
     for tag, snapshot in document["tags"].items():
         to_terminal(f"tag {tag} = {snapshot}")
+    for one in document["retracted"]:
+        to_terminal(f"tag {one['tag']} was retracted on {one['date']}: {one['artifacts']} artifacts were forgotten")
 
 
 COMMANDS.register("status", Command(status))

@@ -37,10 +37,9 @@ def ingest(context: WorkerContext, inputs: Inputs, options: IngestOptions) -> li
 
 
 def _ingest(context: WorkerContext, found: Sequence[IncomingFile]) -> list[Outcome]:
-    unchanged = [
-        show_outcome(ingested(context, one)) for one in found if one.verdict in ("known", "refused", "name_conflict")
-    ]
-    units = {one.file: (context, one) for one in found if one.verdict in ("new", "alias", "moved", "unfit")}
+    written = ("new", "alias", "moved", "unfit")
+    unchanged = [show_outcome(ingested(context, one)) for one in found if one.verdict not in written]
+    units = {one.file: (context, one) for one in found if one.verdict in written}
     return unchanged + commit_finished(context, ingest_video, units)
 
 

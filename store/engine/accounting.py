@@ -215,7 +215,7 @@ class _Needs:
         chunks = {_id_bytes(key.partition("/")[2]): key for key in sizes if key.startswith("chunks/")}
         beginnings = np.array([int.from_bytes(id[:8], "little") for id in chunks], np.uint64)
         for batch in batched(contents(objects, manifests), 1000):
-            parts = [_decoded(content) for _, content in batch]
+            parts = [decoded(content) for _, content in batch]
             ends, text = np.cumsum([len(part) for part in parts]), b"".join(parts)
             for place in _places(text, beginnings):
                 key = chunks.get(text[place : place + _ID_BYTES])
@@ -239,7 +239,7 @@ def _manifests(repository: icechunk.Repository, snapshot: str) -> list[str]:
         return []
 
 
-def _decoded(content: bytes) -> bytes:
+def decoded(content: bytes) -> bytes:
     """What is in an object of the engine behind its header; nothing where it cannot be unpacked."""
     try:
         packed = content[_HEADER_BYTES - 1 : _HEADER_BYTES] == b"\x01"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from affstore.store.contract.keys import key_of
@@ -56,10 +57,15 @@ def content_digest(store: FeatureStore) -> str:
         >>> affstore.content_digest(store) == affstore.content_digest(store.newest())
         True
     """
+    return content_digest_of(store.records())
+
+
+def content_digest_of(records: Iterable[Record]) -> str:
+    """The same over some records, in the order of their addresses."""
     return key_of(
         [
             [record.address.path, record.key, record.digest, [[p.path, p.key, p.digest] for p in record.parents]]
-            for record in store.records()
+            for record in records
         ]
     )
 

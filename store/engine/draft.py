@@ -21,6 +21,7 @@ from affstore.store.contract.records import Address, Arrays, Artifact, Record, r
 from affstore.store.contract.schema import ArraySchema, check_finite, family
 from affstore.store.engine.blocks import MARK, create_in_blocks
 from affstore.store.engine.places import translate_errors
+from affstore.store.engine.writers import WriterMark
 
 _CODECS: dict[str, list[Any]] = {
     "none": [Crc32cCodec()],
@@ -48,6 +49,7 @@ class Draft:
         base: the snapshot it was forked from.
         records: what it holds.
         removed: addresses it takes away.
+        mark: keeps others from removing what it has written; it is let go with the commit.
     """
 
     def __init__(self, url: str, fork: Any, code: Mapping[str, str], run_id: str) -> None:
@@ -58,6 +60,7 @@ class Draft:
         self._fork = fork
         self._code = dict(code)
         self._run_id = run_id
+        self.mark = WriterMark(url)
 
     @property
     def fork(self) -> icechunk.ForkSession:
@@ -109,6 +112,7 @@ class Draft:
     def release(self) -> None:
         """Let go of the engine's session once the draft is committed."""
         self._fork = None
+        self.mark.release()
 
     def write(self, record: Record, arrays: Arrays, version: int) -> None:
         """Write a record and its arrays as they are; `put` is for what is new.

@@ -39,6 +39,8 @@ from affstore.store.engine.places import (
 from affstore.store.engine.ranges import damage, read_rows
 
 BRANCH = "main"
+UNFINISHED = "unfinished-copy"
+"""The branch on which a copy is written; it is there as long as the copy is no store yet."""
 _MOST_RACES = 10
 _CREATION_S = 20
 """How long a repository that another process is creating is waited for."""
@@ -95,6 +97,8 @@ class FeatureStore:
         with translate_errors(url, "Creating"), committer_lock(url):
             repository = _repository_at(url)
             session = repository.writable_session(BRANCH)
+            if is_unfinished(repository):
+                return cls(url)  # which says so
             # Nothing but the engine's first snapshot: nobody has begun to use the repository.
             if len(list(repository.ancestry(snapshot_id=session.snapshot_id))) == 1:
                 root = zarr.create_group(session.store, attributes={"affstore": {"layout": layout_version()}})
@@ -157,6 +161,11 @@ class FeatureStore:
         with translate_errors(self.url, "Listing"):
             return self._listing.records(self.addresses(*names, video=video))
 
+    def records_of(self, addresses: Sequence[Address]) -> list[Record]:
+        """The records at addresses that are known to be there."""
+        with translate_errors(self.url, "Listing"):
+            return self._listing.records(addresses)
+
     def read(
         self, address: Address, arrays: Sequence[str] | None = None, rows: slice = slice(None)
     ) -> dict[str, NDArray[Any]]:
@@ -179,10 +188,7 @@ class FeatureStore:
             for name, stored in sorted(present.items()):
                 found[name] = read_rows(cast(zarr.Array[Any], group[stored]), rows)
         if rows == slice(None) and arrays is None:
-            schema.check(found, record.attributes)
-            digests = (digest_arrays(named) for named in (found, schema.formerly_named(found)))  # the second if need be
-            if record.digest not in digests:
-                raise damage(address, "the digest of its arrays is not the one that its record holds")
+            _check_whole(record, found)
         else:
             frames = record.attributes.get("frames") if rows == slice(None) else None
             schema.check_kinds(found, frames)
@@ -215,11 +221,17 @@ class FeatureStore:
         if not drafts:
             return self.snapshot
         with translate_errors(self.url, "Committing to"), committer_lock(self.url):
-            for _ in range(_MOST_RACES):
-                # Where no lock keeps other committers out, one may have made the same groups meanwhile.
-                with suppress(icechunk.RebaseFailedError):
-                    return self._commit_merged(drafts, message, dict(metadata or {}))
-            return self._commit_merged(drafts, message, dict(metadata or {}))
+            snapshot = self._commit_racing(drafts, message, dict(metadata or {}))
+        for draft in drafts:
+            draft.mark.release()
+        return snapshot
+
+    def _commit_racing(self, drafts: Sequence[Draft], message: str, metadata: dict[str, Any]) -> str:
+        """Where no lock keeps other committers out, one may have made the same groups meanwhile."""
+        for _ in range(_MOST_RACES):
+            with suppress(icechunk.RebaseFailedError):
+                return self._commit_merged(drafts, message, metadata)
+        return self._commit_merged(drafts, message, metadata)
 
     def announce_folding(self, kept: Sequence[str]) -> str:
         """Commit that what is older than some snapshots is let go on purpose; whoever then expires it can say so.
@@ -229,7 +241,7 @@ class FeatureStore:
         """
         with translate_errors(self.url, "Committing to"), committer_lock(self.url):
             session = self._repository.writable_session(BRANCH)
-            return self._commit_once(session, Content("older history is let go", folding(self._repository, kept)))
+            return self.commit_session(session, Content("older history is let go", folding(self._repository, kept)))
 
     def _commit_merged(self, drafts: Sequence[Draft], message: str, metadata: dict[str, Any]) -> str:
         session = self._repository.writable_session(BRANCH)
@@ -245,9 +257,9 @@ class FeatureStore:
         session.merge(*(draft.fork for draft in news))
         for path in missing:
             root.require_group(path)
-        return self._commit_once(session, Content(message, metadata, written, removed))
+        return self.commit_session(session, Content(message, metadata, written, removed))
 
-    def _commit_once(self, session: Any, content: Content) -> str:
+    def commit_session(self, session: Any, content: Content) -> str:
         """Commit a session, with its link of the chain, on top of the newest snapshot.
 
         Others may commit first on an object store, and then the link is that of the new parent; so the engine may not
@@ -311,6 +323,13 @@ class FeatureStore:
 
     # Inside
 
+    def repository_metadata(self) -> dict[str, Any]:
+        """What the repository says of itself today, beside its history; formats before icechunk 2 say nothing."""
+        with translate_errors(self.url, "Reading"):
+            repository = self._repository.reopen()
+            is_old = repository.spec_version < icechunk.SpecVersion.current()
+            return {} if is_old else repository.get_metadata()
+
     @property
     def repository(self) -> icechunk.Repository:
         """The engine's repository, for the modules of this folder."""
@@ -341,6 +360,12 @@ class FeatureStore:
         else:
             found = next((info.id for info in ancestry if info.id == at), None)
         if found is None:
+            retracted = self.repository_metadata().get("affstore", {}).get("retracted", ())
+            for one in (one for one in retracted if one["tag"] == at):
+                raise NotFoundError(
+                    f"The publication '{at}' of the store at '{self.url}' was retracted on {one['date']}: it contained "
+                    "a video that was forgotten on request. Publish again without it."
+                )
             first = ancestry[-1].written_at.isoformat(timespec="seconds")
             raise NotFoundError(
                 f"The store at '{self.url}' has no tag, snapshot or time '{excerpt(at)[1:-1]}': its history begins at "
@@ -350,6 +375,8 @@ class FeatureStore:
 
     def _check_layout(self) -> int:
         with translate_errors(self.url, "Opening"):
+            if is_unfinished(self._repository):
+                raise StoreError(f"'{self.url}' is a copy that was not finished. Run `affstore copy` again.")
             found = dict(self._root.attrs).get("affstore")
         layout = found.get("layout") if isinstance(found, dict) else None
         if not isinstance(layout, int):
@@ -390,6 +417,32 @@ def _missing_parents(paths: Iterable[str], root: zarr.Group) -> list[str]:
     """The groups above some artifacts that are not in the store yet, from the top down."""
     above = {str(parent) for path in paths for parent in PurePosixPath(path).parents} - {"."}
     return [path for path in sorted(above) if path not in root]
+
+
+def is_unfinished(repository: icechunk.Repository) -> bool:
+    """Whether a repository is a copy of a store that is still being written, or was killed meanwhile."""
+    return UNFINISHED in repository.list_branches()
+
+
+def read_whole(record: Record, arrays: Mapping[str, zarr.Array[Any]]) -> dict[str, NDArray[Any]]:
+    """Read all arrays of an artifact, given by their names as stored, and compare them with its record.
+
+    Raises:
+        SchemaError: what is there breaks `schema.yaml`.
+        StoreError: what is there is damaged.
+    """
+    schema = family(record.address.family)
+    found = {schema.name_of(name): read_rows(arrays[name]) for name in sorted(arrays)}
+    _check_whole(record, found)
+    return found
+
+
+def _check_whole(record: Record, found: Mapping[str, NDArray[Any]]) -> None:
+    schema = family(record.address.family)
+    schema.check(found, record.attributes)
+    digests = (digest_arrays(named) for named in (found, schema.formerly_named(found)))  # the second if need be
+    if record.digest not in digests:
+        raise damage(record.address, "the digest of its arrays is not the one that its record holds")
 
 
 def _repository_at(url: str) -> icechunk.Repository:

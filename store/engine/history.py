@@ -175,3 +175,20 @@ def commit_of(store: FeatureStore, record: Record) -> Commit | None:
 
 def _artifacts(paths: set[str]) -> Iterator[Address]:
     return map(address_of, artifacts_among(paths))
+
+
+def source_versions(store: FeatureStore) -> Iterator[Record]:
+    """The record of every video as each commit of the history wrote it; what newer commits replaced is among them.
+
+    A commit's log has the numbers of nodes only, but is read in 1 ms; where all are known to be others, that is enough.
+    """
+    with translate_errors(store.url, "Reading"):
+        nodes = store.repository.inspect_snapshot(store.snapshot)["nodes"]
+    others = {node["id"] for node in nodes if not node["path"].startswith("/source/")}
+    for commit in (one for one in commits(store) if one.parent is not None):
+        with translate_errors(store.url, "Reading"):
+            log = store.repository.inspect_transaction_log(commit.snapshot)
+        if others.issuperset((*log["new_groups"], *log["updated_groups"])):
+            continue
+        written = [address for address in changes_by(store, commit).written if address.family == "source"]
+        yield from FeatureStore(store.url, commit.snapshot).records_of(written) if written else ()

@@ -123,6 +123,15 @@ def array_paths(repository: icechunk.Repository, snapshot: str) -> list[str]:
     return [node["path"].strip("/") for node in nodes if node["node_type"] == "array"]
 
 
+def array_names(repository: icechunk.Repository, snapshot: str) -> dict[str, list[str]]:
+    """The names of arrays by the path of their group; asking zarr for those of one group takes as long."""
+    found: dict[str, list[str]] = {}
+    for path in array_paths(repository, snapshot):
+        group, _, name = path.rpartition("/")
+        found.setdefault(group, []).append(name)
+    return found
+
+
 def changed_paths(repository: icechunk.Repository, before: str, after: str) -> set[str]:
     """The paths of groups that were added, replaced or removed by the snapshots after `before`, up to `after`.
 

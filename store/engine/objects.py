@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
 
-from affstore.store.engine.places import is_local, is_memory, local_folder, s3_options
+from affstore.store.engine.places import drop_memory, is_local, is_memory, local_folder, s3_options
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +34,16 @@ def objects_of(url: str) -> Objects | None:
     if is_memory(url):
         return None
     return _in_folder(local_folder(url)) if is_local(url) else _in_bucket(url)
+
+
+def wipe(url: str) -> None:
+    """Remove every object of a store."""
+    objects = objects_of(url)
+    if objects is None:
+        drop_memory(url)
+        return
+    for key in objects.sizes():
+        objects.delete(key)
 
 
 def _in_folder(folder: Path) -> Objects:

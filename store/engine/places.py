@@ -7,7 +7,6 @@ import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
@@ -182,18 +181,31 @@ def _short(text: str) -> str:
     return text if len(text) <= 300 else f"{text[:300]} …"
 
 
-@cache
 def _memory(url: str) -> icechunk.Storage:
-    """One in-memory storage a name, for as long as the process lives."""
-    return icechunk.in_memory_storage()
+    """One in-memory storage a name, for as long as the process lives or until it is wiped."""
+    return _memories.setdefault(url, icechunk.in_memory_storage())
+
+
+_memories: dict[str, icechunk.Storage] = {}
+
+
+def drop_memory(url: str) -> None:
+    """Let go of a store in memory."""
+    _memories.pop(url, None)
 
 
 def _s3(url: str) -> icechunk.Storage:
+    bucket, prefix = _s3_place(url)
+    return icechunk.s3_storage(bucket=bucket, prefix=prefix, from_env=True, **s3_options())
+
+
+def _s3_place(url: str) -> tuple[str, str]:
+    """The bucket and the prefix of an address."""
     parts = urlparse(url)
     prefix = parts.path.strip("/")
     if not parts.netloc or not prefix:
         raise SpecError(f"'{url}' names no place: write s3://bucket/prefix.")
-    return icechunk.s3_storage(bucket=parts.netloc, prefix=prefix, from_env=True, **s3_options())
+    return parts.netloc, prefix
 
 
 def s3_options() -> dict[str, Any]:

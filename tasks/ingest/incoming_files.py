@@ -12,10 +12,11 @@ from affstore import FeatureStore
 from affstore.store.contract.keys import key_of
 from affstore.store.contract.names import video_name
 from affstore.store.contract.records import Address, Record
+from affstore.store.engine.tombstones import Tombstones
 from affstore.tasks import recipes
 from affstore.tasks.ingest.sources import place_of
 
-Verdict = Literal["new", "known", "alias", "moved", "name_conflict", "refused", "unfit"]
+Verdict = Literal["new", "known", "alias", "moved", "name_conflict", "forgotten", "refused", "unfit"]
 _WRITING = ("new", "alias", "moved")
 
 
@@ -28,8 +29,8 @@ class IncomingFile:
         name: what it will be called.
         sha256: of its bytes.
         verdict: `new` bytes; `known` bytes under a known name; `alias`, known bytes under a new name; `moved`, known
-            but elsewhere on the disk; `name_conflict`, a known name with other bytes; `refused` before, with the same
-            name and bytes; `unfit`, a name that no store can hold.
+            but elsewhere on the disk; `name_conflict`, a known name with other bytes; `forgotten`, bytes that somebody
+            asked to have erased; `refused` before, with the same name and bytes; `unfit`, a name no store can hold.
         stored_as: the name under which the store has these bytes.
         reason: why it cannot be taken in.
         lifts: what is in quarantine for this file, and leaves it once the file is taken in.
@@ -144,6 +145,8 @@ class _Known:
             self._stored.add(video_name(video))
             for name in (*record.attributes["aliases"], video):
                 self._holder[video_name(name)] = (sha256, record.attributes["location"])
+        self._tombstones = Tombstones.of(store)
+        self._forgotten: dict[str, str] = {}
         self._refused: dict[str, str] = {}
         self._quarantined: dict[str, list[Address]] = defaultdict(list)
         for record in store.records("quarantine"):
@@ -168,10 +171,10 @@ class _Known:
             return self._known_here(incoming)
         if not holder:
             stored_as = self._video_of.get(incoming.sha256, "")
-            return replace(incoming, verdict="alias" if stored_as else "new", stored_as=stored_as)
+            return replace(incoming, verdict="alias", stored_as=stored_as) if stored_as else self._unknown(incoming)
         replaces = self._options.replace_existing and incoming.name in self._stored - self.contested
         if replaces and incoming.sha256 not in self._video_of:
-            return replace(incoming, name=self._video_of[holder])
+            return self._unknown(replace(incoming, name=self._video_of[holder]))
         return replace(incoming, verdict="name_conflict", reason=self._name_conflict(incoming))
 
     def note(self, incoming: IncomingFile, ingested: bool) -> None:
@@ -190,6 +193,19 @@ class _Known:
             self._by_sha.pop(incoming.sha256, None)
         if incoming.verdict in ("new", "alias"):
             self._holder[name] = (incoming.sha256, incoming.file)
+
+    def _unknown(self, incoming: IncomingFile) -> IncomingFile:
+        """Bytes that the store does not have: new ones, unless it had them."""
+        if incoming.sha256 not in self._forgotten:
+            self._forgotten[incoming.sha256] = self._tombstones.date_of(incoming.sha256)
+        date = self._forgotten[incoming.sha256]
+        if not date:
+            return incoming
+        reason = (
+            f"'{incoming.file}' holds a video that was forgotten on request on {date}, so it is not taken in. "
+            f"`affstore forget --allow FILE` lifts that."
+        )
+        return replace(incoming, verdict="forgotten", reason=reason)
 
     def _forget(self, sha256: str) -> None:
         """The bytes that another version has replaced, and what they were also called."""

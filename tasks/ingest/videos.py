@@ -38,7 +38,7 @@ def _decided(context: WorkerContext, incoming: IncomingFile) -> Outcome:
         return Outcome("ingest", incoming.name, "cached", "its bytes are in the store")
     if incoming.verdict == "refused":
         return Outcome("ingest", incoming.name, "quarantined", incoming.reason)
-    if incoming.verdict == "name_conflict":
+    if incoming.verdict in ("name_conflict", "forgotten"):
         return Outcome("ingest", incoming.name, "failed", incoming.reason)
     if incoming.verdict == "unfit":
         return _quarantine(incoming, incoming.reason)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -86,15 +87,19 @@ def read_note(folder: Path) -> dict[str, PublishedFile]:
     return noted
 
 
-def opened_at(store_url: str, published: Path, snapshot: str) -> FeatureStore:
-    """The store at the snapshot that something was published from.
+def opened_at(store_url: str, published: Path, snapshot: str, tag: str = "") -> FeatureStore:
+    """The store at the snapshot that something was published from; a copy of it has another one under the same tag.
 
     Raises:
-        NotFoundError: the store has no such snapshot.
+        NotFoundError: the store has no such snapshot, or the publication was retracted.
     """
-    try:
+    with suppress(NotFoundError):
         return FeatureStore(store_url, snapshot)
+    try:
+        return FeatureStore(store_url, tag or snapshot)
     except NotFoundError as error:
+        if "was retracted" in str(error):
+            raise
         raise NotFoundError(
             f"'{published}' was published from the snapshot {snapshot}, which the store at '{store_url}' lacks: it was "
             "published from another store, or the snapshot has expired. Name the store with --store."

@@ -178,7 +178,7 @@ def _in_file(store: FeatureStore, path: Path, number: int) -> tuple[FeatureStore
     line = _read_line(path, number)
     note = find_note(path)
     if note is not None:
-        opened = store if store.at else opened_at(store.url, path, note.snapshot)
+        opened = store if store.at else opened_at(store.url, path, note.snapshot, note.tag)
         row = PublishedRow(
             str(path), number, line.text, True, note.snapshot, note.tag, digest_file(path) == note.sha256
         )

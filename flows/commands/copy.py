@@ -1,0 +1,79 @@
+"""`affstore copy`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import Parameter
+
+from affstore.flows.commands import COMMANDS, Command
+from affstore.flows.commands.options import DryRun, Json, print_json
+from affstore.flows.watch import to_terminal
+
+if TYPE_CHECKING:
+    from affstore.store.engine.copying import Copy
+
+
+def copy(
+    source: str,
+    target: str,
+    /,
+    *,
+    without: Annotated[tuple[str, ...], Parameter(negative="")] = (),
+    dry_run: DryRun = False,
+    json: Json = False,
+) -> int:
+    """Write a store anew at another place: its newest state and every tag, with the same keys, digests and numbers.
+
+    Every artifact is read back whole from the copy, and the content digests are compared. The place becomes a store
+    only when all is there: after a kill, run the command again. Snapshots that no tag names are not copied.
+
+    The exit code is 0 once the copy is proven, 2 if the place is not empty, and 4 if the original is damaged.
+
+    Example: affstore copy affstore-demo/store affstore-copy --dry-run
+
+    Parameters
+    ----------
+    source
+        A folder, s3://bucket/prefix or memory:name.
+    target
+        Where to: an empty place of one of these kinds.
+    without
+        A video, by name, alias, file or SHA-256, that is left out of every state with all that was computed from it;
+        may be given several times.
+    """
+    from affstore import FeatureStore
+    from affstore.store.engine.copying import check_empty, copy_store, plan_copy
+    from affstore.tasks.lineage.erasure import plan_erasure
+
+    store = FeatureStore(source)
+    erasure = plan_erasure(store, without)
+    plan = plan_copy(store, erasure.addresses, erasure.named_tags)
+    check_empty(target)
+    done = plan if dry_run else copy_store(plan, target)
+    if json:
+        print_json(_document(done))
+        return 0
+    would = "would be " if dry_run else ""
+    tags = sum(len(state.tags) for state in done.states)
+    to_terminal(
+        f"{done.artifacts} artifacts ({done.array_bytes / 1e6:.1f} MB unpacked) of the newest state and {tags} tags "
+        f"{would}copied from '{source}' to '{target}'.",
+        *([f"{erasure.count} artifacts of {', '.join(without)} {would}left out."] if without else []),
+        *(f"The tag '{tag}' {would}left out: it is called by a video." for tag in erasure.named_tags),
+        f"content {done.states[-1].content_digest[:16]}",
+    )
+    return 0
+
+
+def _document(done: Copy) -> dict[str, Any]:
+    return {
+        "snapshot": done.snapshot or None,
+        "artifacts": done.artifacts,
+        "array_bytes": done.array_bytes,
+        "content_digest": done.states[-1].content_digest,
+        "tags": {tag: state.content_digest for state in done.states for tag in state.tags},
+    }
+
+
+COMMANDS.register("copy", Command(copy))

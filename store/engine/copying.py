@@ -1,0 +1,285 @@
+"""Write a store anew at another place: its newest state and its tags, with artifacts left out or all of them."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import PurePosixPath
+from typing import Any
+
+import icechunk
+import zarr
+from zarr.abc.store import Store
+from zarr.core.buffer import default_buffer_prototype
+from zarr.core.sync import sync
+
+from affstore.store.contract.errors import AffstoreError, ConflictError, SpecError, StoreError
+from affstore.store.contract.records import Address, Record
+from affstore.store.contract.schema import families
+from affstore.store.engine.catalogue import content_digest_of
+from affstore.store.engine.chain import Content, linked
+from affstore.store.engine.feature_store import BRANCH, UNFINISHED, FeatureStore, is_unfinished, read_whole
+from affstore.store.engine.ledger import note_update
+from affstore.store.engine.listing import Listing, array_names
+from affstore.store.engine.objects import wipe
+from affstore.store.engine.places import (
+    check_writable,
+    committer_lock,
+    exists,
+    is_local,
+    local_folder,
+    settings,
+    storage_of,
+    translate_errors,
+)
+from affstore.store.engine.sizes import array_bytes
+from affstore.store.engine.writers import marked_as_writing
+
+_AT_ONCE = 8
+"""Documents and chunks of an artifact that are under way at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """A state of a store that is copied.
+
+    Attributes:
+        store: the store, opened at it.
+        tags: that name it in the copy.
+        records: what of it is copied.
+    """
+
+    store: FeatureStore
+    tags: tuple[str, ...]
+    records: tuple[Record, ...]
+
+    @property
+    def content_digest(self) -> str:
+        """Of what is copied."""
+        return content_digest_of(self.records)
+
+
+@dataclass(frozen=True, slots=True)
+class Copy:
+    """What a copy consists of.
+
+    Attributes:
+        states: in the order of history; the newest state is the last one.
+        artifacts: how many are written; one that is the same in several states counts once.
+        array_bytes: of their arrays, unpacked.
+        snapshot: of the copy's newest state; empty as long as nothing was written.
+    """
+
+    states: tuple[State, ...]
+    artifacts: int
+    array_bytes: int
+    snapshot: str = ""
+
+
+def plan_copy(
+    store: FeatureStore, left_out: Mapping[str, Collection[Address]] | None = None, dropped_tags: Collection[str] = ()
+) -> Copy:
+    """What a copy of a store would hold; nothing is written.
+
+    Args:
+        store: the newest state of the store.
+        left_out: by snapshot, the addresses that the copy shall not hold.
+        dropped_tags: tags that the copy shall not have.
+    """
+    tags: dict[str, list[str]] = {store.snapshot: []}
+    for tag, snapshot in store.tags().items():
+        if tag not in dropped_tags:
+            tags.setdefault(snapshot, []).append(tag)
+    with translate_errors(store.url, "Reading"):
+        written = {snapshot: store.repository.lookup_snapshot(snapshot).written_at for snapshot in tags}
+    order = sorted(tags, key=lambda snapshot: (snapshot == store.snapshot, written[snapshot]))
+    states = tuple(_state(store, snapshot, tags[snapshot], left_out or {}) for snapshot in order)
+    artifacts, size = 0, 0
+    for state, before in zip(states, (None, *states), strict=False):
+        sizes = array_bytes(state.store)
+        new = [sizes.get(record.address, 0) for record in _new_records(state, before)]
+        artifacts, size = artifacts + len(new), size + sum(new)
+    return Copy(states, artifacts, size)
+
+
+def _state(
+    store: FeatureStore, snapshot: str, tags: Sequence[str], left_out: Mapping[str, Collection[Address]]
+) -> State:
+    opened = store if snapshot == store.snapshot else FeatureStore(store.url, tags[0])
+    without = left_out.get(snapshot, ())
+    return State(opened, tuple(tags), tuple(record for record in opened.records() if record.address not in without))
+
+
+def _new_records(state: State, before: State | None) -> Iterator[Record]:
+    """The records of a state that the one before does not have as they are."""
+    known = {record.address: record for record in before.records} if before else {}
+    same_layout = before is None or before.store.layout == state.store.layout
+    for record in state.records:
+        if known.get(record.address) != record or not same_layout:
+            yield record
+
+
+def copy_store(plan: Copy, url: str) -> Copy:
+    """Carry out a copy, one artifact at a time, and prove it.
+
+    Every artifact is read back whole from where it was written, and the content digests of all states are compared. The
+    copy is a store only once all of it is there: after a kill, it is begun anew at the same place.
+
+    Args:
+        plan: what to copy.
+        url: an empty place, or that of a copy that was not finished.
+
+    Raises:
+        SpecError: the place is not empty.
+        StoreError: an artifact of the original is damaged, by its name; the place holds no store.
+    """
+    check_empty(url)
+    check_writable(url)
+    with translate_errors(url, "Copying to"), committer_lock(url):
+        if exists(url):
+            wipe(url)
+        repository = icechunk.Repository.create(storage_of(url), settings())
+        first = repository.lookup_branch(BRANCH)
+        repository.create_branch(UNFINISHED, first)
+        note_update(url, repository)
+        try:
+            snapshots = _write_states(url, repository, plan.states)
+            for state, snapshot in zip(plan.states, snapshots, strict=True):
+                for tag in state.tags:
+                    repository.create_tag(tag, snapshot_id=snapshot)
+                    note_update(url, repository)
+            repository.set_metadata(plan.states[-1].store.repository_metadata())
+            note_update(url, repository)
+        except (AffstoreError, icechunk.IcechunkError, OSError):
+            wipe(url)
+            raise
+        # From here on it is a store.
+        repository.reset_branch(BRANCH, snapshots[-1], from_snapshot_id=first)
+        note_update(url, repository)
+        repository.delete_branch(UNFINISHED)
+        note_update(url, repository)
+    return replace(plan, snapshot=snapshots[-1])
+
+
+def roll_back(store: FeatureStore, to: FeatureStore) -> str:
+    """Commit a state of the history again, on top of all that came since; gives the new snapshot.
+
+    Args:
+        store: the newest state.
+        to: the same store, opened at the state that it shall have again.
+
+    Raises:
+        ConflictError: another run committed meanwhile.
+        StoreError: an artifact of that state is damaged, by its name; nothing was changed.
+    """
+    before, wanted = (State(one, (), tuple(one.records())) for one in (store, to))
+    with translate_errors(store.url, "Committing to"), marked_as_writing(store.url), committer_lock(store.url):
+        session = store.repository.writable_session(BRANCH)
+        if session.snapshot_id != store.snapshot:
+            raise ConflictError(
+                f"Another run committed to the store at '{store.url}' meanwhile. Run the command again."
+            )
+        content = _write(session, wanted, before)
+        content = replace(content, message=f"rollback: {len(content.written) + len(content.removed)}")
+        return store.commit_session(session, content)
+
+
+def check_empty(url: str) -> None:
+    """See that a place can be copied to.
+
+    Raises:
+        SpecError: there is something else than a copy that was not finished.
+    """
+    with translate_errors(url, "Opening"):
+        if is_local(url) and not local_folder(url).exists():
+            return
+        if is_local(url) and not local_folder(url).is_dir():
+            raise SpecError(f"A store cannot be copied to '{url}': that is a file. Name another place.")
+        if exists(url):
+            if not is_unfinished(icechunk.Repository.open(storage_of(url), settings())):
+                raise SpecError(f"A store cannot be copied to '{url}': there is one already. Name another place.")
+        elif is_local(url) and any(local_folder(url).iterdir()):
+            raise SpecError(f"A store cannot be copied to '{url}': the folder is not empty. Name another place.")
+
+
+def _write_states(url: str, repository: icechunk.Repository, states: Sequence[State]) -> list[str]:
+    """Write states, each as a commit after the one before it; gives their snapshots."""
+    snapshots = []
+    for state, before in zip(states, (None, *states), strict=False):
+        session = repository.writable_session(UNFINISHED)
+        content = _write(session, state, before)
+        parent = repository.lookup_snapshot(session.snapshot_id)
+        snapshots.append(session.commit(content.message, metadata=linked(session, parent, content), allow_empty=True))
+        note_update(url, repository)
+        listing = Listing(repository, repository.readonly_session(snapshot_id=snapshots[-1]))
+        if content_digest_of(listing.records(listing.addresses)) != state.content_digest:
+            raise StoreError(
+                f"The copy of snapshot {state.store.snapshot} does not hold what the original does, so it was dropped. "
+                "Copy it again; if it happens again, tell the developers."
+            )
+    return snapshots
+
+
+def _write(session: icechunk.Session, state: State, before: State | None) -> Content:
+    """Bring a session from the state before to the next one; gives what the commit will be about."""
+    source, target = state.store.session.store, session.store
+    there, wanted = _groups(before.records) if before else set(), _groups(state.records)
+    new = list(_new_records(state, before))
+    gone = (there - wanted) | (there & {record.address.path for record in new})
+    for path in sorted(gone):
+        if not any(str(above) in gone for above in PurePosixPath(path).parents):
+            sync(target.delete_dir(path))
+    sync(_copy_keys(source, target, ["zarr.json"]))
+    root = zarr.open_group(target, mode="a")
+    for name in families():
+        root.require_group(name)
+    above = wanted - there - {record.address.path for record in state.records}
+    sync(_copy_keys(source, target, [f"{path}/zarr.json" for path in sorted(above)]))
+    names = array_names(state.store.repository, state.store.snapshot)
+    for record in new:
+        _copy_artifact(source, target, record, names.get(record.address.path, ()))
+    written = frozenset(record.address.path for record in new)
+    removed = {record.address.path for record in before.records} - wanted if before else set[str]()
+    about = {"state_of": state.store.snapshot}
+    return Content(f"copy: {len(written)}", about, written, frozenset(removed))
+
+
+def _groups(records: Iterable[Record]) -> set[str]:
+    """The paths of artifacts, and of the groups above them that not every store has."""
+    paths = {record.address.path for record in records}
+    return paths | {str(above) for path in paths for above in PurePosixPath(path).parents if len(above.parts) > 1}
+
+
+def _copy_artifact(source: Store, target: Store, record: Record, names: Sequence[str]) -> None:
+    """Copy an artifact, documents first, for the engine takes no chunk of an unknown array; and read the copy."""
+    path = record.address.path
+    sync(_copy_keys(source, target, [f"{path}/zarr.json", *(f"{path}/{name}/zarr.json" for name in names)]))
+    arrays = {name: zarr.open_array(target, path=f"{path}/{name}", mode="r") for name in names}
+    sync(_copy_at_once(source, target, (key for array in arrays.values() for key in _chunk_keys(array))))
+    read_whole(record, arrays)
+
+
+async def _copy_at_once(source: Store, target: Store, keys: Iterable[str]) -> None:
+    free = asyncio.Semaphore(_AT_ONCE)
+
+    async def copy(key: str) -> None:
+        async with free:
+            await _copy_keys(source, target, [key])
+
+    await asyncio.gather(*(copy(key) for key in keys))
+
+
+def _chunk_keys(array: zarr.Array[Any]) -> Iterator[str]:
+    """The keys of all chunks that an array can have; the engine would list those that it has by looking at all keys."""
+    counts = (-(-length // rows) for length, rows in zip(array.shape, array.shards or array.chunks, strict=True))
+    for place in itertools.product(*map(range, counts)):
+        yield f"{array.path}/{array.metadata.encode_chunk_key(place)}"
+
+
+async def _copy_keys(source: Store, target: Store, keys: Iterable[str]) -> None:
+    for key in keys:
+        found = await source.get(key, default_buffer_prototype())
+        if found is not None:
+            await target.set(key, found)

@@ -1,0 +1,196 @@
+"""Take artifacts out of a store for good: out of its newest state, its tags and its history, and off the disk."""
+
+from __future__ import annotations
+
+import datetime
+import re
+import tempfile
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import icechunk
+import zarr
+
+from affstore.store.contract.errors import ConflictError
+from affstore.store.contract.records import Address
+from affstore.store.engine.accounting import decoded
+from affstore.store.engine.chain import Content
+from affstore.store.engine.feature_store import BRANCH, FeatureStore
+from affstore.store.engine.ledger import note_update
+from affstore.store.engine.objects import objects_of
+from affstore.store.engine.places import committer_lock, settings, translate_errors
+
+_SKEW = datetime.timedelta(days=1)
+"""How far ahead the clock of a server may be."""
+
+
+@dataclass(frozen=True, slots=True)
+class Garbage:
+    """What no snapshot needs.
+
+    Attributes:
+        snapshots: how many snapshots of the history are let go.
+        objects: chunks, lists and snapshots that are removed; 0 if they were not counted.
+        bytes: of them.
+    """
+
+    snapshots: int
+    objects: int
+    bytes: int
+
+
+def collect_garbage(
+    store: FeatureStore, younger_than: datetime.timedelta, history: datetime.timedelta | None = None
+) -> Garbage:
+    """Remove the objects that no snapshot of the branch and of the tags needs.
+
+    Args:
+        store: the newest state.
+        younger_than: objects of no more than this age stay.
+        history: snapshots older than this that neither a tag names nor the branch ends with are let go first.
+    """
+    now = datetime.datetime.now(datetime.UTC)
+    folded = fold(store, now - history) if history is not None else 0
+    with translate_errors(store.url, "Collecting the garbage of"):
+        return _collect(store, now - younger_than, folded)
+
+
+def plan_garbage(
+    store: FeatureStore, younger_than: datetime.timedelta, history: datetime.timedelta | None = None
+) -> Garbage:
+    """What `collect_garbage` would remove; nothing is changed.
+
+    Where history is let go, it is tried on a copy of the lists, and only the bytes of chunks are told.
+    """
+    now = datetime.datetime.now(datetime.UTC)
+    with translate_errors(store.url, "Reading"):
+        planned = _Fold.of(store, now - history) if history is not None else None
+        if planned is None or not planned.gone:
+            found = store.repository.garbage_collect(now - younger_than, dry_run=True)
+            return Garbage(0, _objects(found), found.bytes_deleted)
+        before = store.repository.chunk_storage_stats().native_bytes
+        with tempfile.TemporaryDirectory() as folder:
+            _copy_lists(store.url, Path(folder))
+            trial = icechunk.Repository.open(icechunk.local_filesystem_storage(folder), settings())
+            trial.expire_snapshots(planned.older_than)
+            after = trial.chunk_storage_stats().native_bytes
+        return Garbage(len(planned.gone), 0, before - after)
+
+
+def fold(store: FeatureStore, older_than: datetime.datetime) -> int:
+    """Let go of older snapshots that nothing names, and say so in the history; gives how many they were."""
+    planned = _Fold.of(store, older_than)
+    if planned.gone:
+        store.announce_folding(planned.kept)
+        with translate_errors(store.url, "Letting go of the history of"):
+            repository = store.repository.reopen()
+            repository.expire_snapshots(planned.older_than)
+            note_update(store.url, repository)
+    return len(planned.gone)
+
+
+@dataclass(frozen=True, slots=True)
+class _Fold:
+    """A part of the history that is let go.
+
+    Attributes:
+        older_than: what is older, and nothing names, goes; the newest snapshot never does.
+        gone: those snapshots.
+        kept: the first one of the branch that stays, and older ones that tags name.
+    """
+
+    older_than: datetime.datetime
+    gone: tuple[str, ...]
+    kept: tuple[str, ...]
+
+    @classmethod
+    def of(cls, store: FeatureStore, older_than: datetime.datetime) -> _Fold:
+        """What goes of a store's history, and what stays."""
+        history, named = store.history(), set(store.tags().values())
+        cut = min(older_than, history[0].written_at)
+        old = [info.id for info in history if info.written_at < cut and info.parent_id]
+        first = next(info.id for info in reversed(history) if info.written_at >= cut)
+        tagged = {tag for tag in named if store.repository.lookup_snapshot(tag).written_at < cut}
+        return cls(cut, tuple(one for one in old if one not in named), (first, *sorted(tagged)))
+
+
+def erase(store: FeatureStore, addresses: Collection[Address], tags: Iterable[str]) -> Garbage:
+    """Take artifacts out of the newest state, remove tags, let go of the history before, and remove every object of it.
+
+    Whoever is killed can call it again. Nobody else may write meanwhile.
+
+    Raises:
+        ConflictError: another run committed meanwhile.
+    """
+    with translate_errors(store.url, "Writing to"):
+        tip = _without(store, addresses)
+        repository = store.repository.reopen()
+        for tag in {*tags} & repository.list_tags():
+            repository.delete_tag(tag)
+            note_update(store.url, repository)
+        newest = store.newest()
+        folded = fold(newest, repository.lookup_snapshot(tip).written_at)
+        return _collect(store, datetime.datetime.now(datetime.UTC) + _SKEW, folded)
+
+
+def _collect(store: FeatureStore, older_than: datetime.datetime, folded: int) -> Garbage:
+    repository = store.repository.reopen()
+    found = repository.garbage_collect(older_than)
+    note_update(store.url, repository)
+    return Garbage(folded, _objects(found), found.bytes_deleted)
+
+
+def _without(store: FeatureStore, addresses: Collection[Address]) -> str:
+    """Commit the newest state without artifacts, and without the groups above them that nothing is below any more."""
+    with committer_lock(store.url):
+        session = store.repository.reopen().writable_session(BRANCH)
+        if session.snapshot_id != store.snapshot:
+            raise ConflictError(
+                f"Another run committed to the store at '{store.url}' meanwhile. Run the command again."
+            )
+        if not addresses:
+            return store.snapshot
+        root = zarr.open_group(session.store, mode="a")
+        kept = {above for one in store.addresses() if one not in addresses for above in _above(one)}
+        gone = {str(path) for one in addresses for path in (*_above(one), PurePosixPath(one.path)) if path not in kept}
+        for path in sorted(gone):
+            if not any(str(above) in gone for above in PurePosixPath(path).parents):
+                del root[path]
+        removed = frozenset(address.path for address in addresses)
+        return store.commit_session(session, Content(f"forget: {len(addresses)}", removed=removed))
+
+
+def _above(address: Address) -> list[PurePosixPath]:
+    """The groups above an artifact that not every store has."""
+    return [path for path in PurePosixPath(address.path).parents if len(path.parts) > 1]
+
+
+def find_in_objects(url: str, in_lists: re.Pattern[bytes], in_chunks: re.Pattern[bytes]) -> Iterator[str]:
+    """The names of a store's objects in which something is found, as they are stored or in what they unpack to.
+
+    Args:
+        url: of the store.
+        in_lists: what is looked for in snapshots and all else that has names.
+        in_chunks: what is looked for in numbers.
+    """
+    objects = objects_of(url)
+    for key in sorted(objects.sizes()) if objects else ():
+        stored = objects.read(key) if objects else b""
+        wanted = in_chunks if key.startswith("chunks/") else in_lists
+        if wanted.search(stored) or wanted.search(decoded(stored)):
+            yield key
+
+
+def _copy_lists(url: str, folder: Path) -> None:
+    """Copy a repository without its chunks."""
+    objects = objects_of(url)
+    for key in objects.sizes() if objects else ():
+        if objects and not key.startswith(("chunks/", "ledger/", "overwritten/")):
+            (folder / key).parent.mkdir(parents=True, exist_ok=True)
+            (folder / key).write_bytes(objects.read(key))
+
+
+def _objects(found: icechunk.GCSummary) -> int:
+    deleted = (found.chunks_deleted, found.manifests_deleted, found.snapshots_deleted, found.transaction_logs_deleted)
+    return sum(deleted)

@@ -1,0 +1,112 @@
+"""What a store remembers of what was forgotten: enough to refuse the same bytes, and nothing about a person.
+
+A tombstone is a slow hash (scrypt) of a video's SHA-256 with a salt of the store. The digest itself would tell whoever
+has the video that it was here; this tells so too, but only one candidate at a time, and no list of known digests can be
+looked up in it. Tombstones are metadata of the repository and not of a snapshot, so that no rollback loses them.
+"""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import secrets
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import icechunk
+
+from affstore.store.contract.errors import StoreError
+from affstore.store.engine.feature_store import FeatureStore
+from affstore.store.engine.ledger import note_update
+from affstore.store.engine.places import committer_lock, translate_errors
+
+_NAME = "affstore"
+_COST = {"n": 1 << 14, "r": 8, "p": 1}
+
+
+@dataclass(frozen=True, slots=True)
+class Retraction:
+    """A publication that is withdrawn because it contained a video that was forgotten.
+
+    Attributes:
+        tag: its name; it is there no more.
+        date: when.
+        artifacts: how many of its artifacts had to go.
+    """
+
+    tag: str
+    date: str
+    artifacts: int
+
+
+@dataclass(frozen=True, slots=True)
+class Tombstones:
+    """What a store remembers.
+
+    Attributes:
+        salt: of the hashes.
+        dates: by hash, when bytes were forgotten.
+        retracted: publications that were withdrawn.
+        unfinished: whether a deletion was begun and has not ended.
+    """
+
+    salt: str
+    dates: Mapping[str, str]
+    retracted: tuple[Retraction, ...] = ()
+    unfinished: bool = False
+
+    @classmethod
+    def of(cls, store: FeatureStore) -> Tombstones:
+        """What a store remembers today, whatever snapshot it is opened at."""
+        found = store.repository_metadata().get(_NAME) or {}
+        retracted = tuple(Retraction(**one) for one in found.get("retracted", ()))
+        salt = found.get("salt") or secrets.token_hex(16)
+        return cls(salt, found.get("tombstones", {}), retracted, bool(found.get("unfinished")))
+
+    def date_of(self, sha256: str) -> str:
+        """When bytes were forgotten; an empty text if they were not."""
+        return self.dates.get(self._hash(sha256), "") if self.dates else ""
+
+    def with_forgotten(self, digests: Iterable[str], tags: Mapping[str, int]) -> Tombstones:
+        """The same with more, as long as it is unfinished."""
+        today = datetime.datetime.now(datetime.UTC).date().isoformat()
+        dates = {self._hash(digest): today for digest in digests}
+        known = {one.tag for one in self.retracted}
+        retracted = [Retraction(tag, today, count) for tag, count in tags.items() if tag not in known]
+        return Tombstones(self.salt, {**dates, **self.dates}, (*self.retracted, *retracted), unfinished=True)
+
+    def without(self, sha256: str) -> Tombstones:
+        """The same without bytes, which may be added again."""
+        own = self._hash(sha256)
+        dates = {found: date for found, date in self.dates.items() if found != own}
+        return Tombstones(self.salt, dates, self.retracted, self.unfinished)
+
+    def finished(self) -> Tombstones:
+        """The same, once nothing is left of what was forgotten."""
+        return replace(self, unfinished=False)
+
+    def write(self, store: FeatureStore) -> None:
+        """Make them those of a store.
+
+        Raises:
+            StoreError: the store is of a format that cannot hold them.
+        """
+        if store.repository.spec_version < icechunk.SpecVersion.current():
+            raise StoreError(
+                f"The store at '{store.url}' is of an older format, which has no place for what was forgotten. Run "
+                "`affstore upgrade` first; nothing was changed."
+            )
+        document: dict[str, Any] = {
+            "salt": self.salt,
+            "tombstones": dict(self.dates),
+            "retracted": [asdict(one) for one in self.retracted],
+            "unfinished": self.unfinished,
+        }
+        with translate_errors(store.url, "Writing to"), committer_lock(store.url):
+            repository = store.repository.reopen()
+            repository.update_metadata({_NAME: document})
+            note_update(store.url, repository)
+
+    def _hash(self, sha256: str) -> str:
+        return hashlib.scrypt(sha256.encode(), salt=bytes.fromhex(self.salt), dklen=32, **_COST).hex()

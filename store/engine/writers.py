@@ -1,0 +1,88 @@
+"""Who is writing to a store: marks that the kernel lifts however a process ends, so that none can be left behind."""
+
+from __future__ import annotations
+
+import fcntl
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import IO
+
+from affstore.store.contract.errors import ConflictError
+from affstore.store.engine.places import is_local, local_folder, translate_errors
+
+
+class WriterMark:
+    """A shared lock on `STORE.writers`: as long as it is held, nobody removes what a draft has written.
+
+    A store in memory has one process, and one on S3 cannot be locked: there it is nothing.
+    """
+
+    def __init__(self, url: str) -> None:
+        """Take the mark.
+
+        Raises:
+            ConflictError: somebody is removing things from the store.
+        """
+        self._url = url
+        self._file = _opened(url)
+        if self._file is not None and not _locked(self._file, fcntl.LOCK_SH):
+            self.release()
+            raise ConflictError(
+                f"Nothing can be written to the store at '{url}' now: `affstore forget` or `affstore gc` is at work "
+                "there. Run the command again when it has ended."
+            )
+
+    def __reduce__(self) -> tuple[type[WriterMark], tuple[str]]:
+        return WriterMark, (self._url,)
+
+    def release(self) -> None:
+        """Let go of it."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+
+@contextmanager
+def marked_as_writing(url: str) -> Iterator[None]:
+    """Hold a mark of a run's own: drafts that travel between its processes hold none on the way."""
+    mark = WriterMark(url)
+    try:
+        yield
+    finally:
+        mark.release()
+
+
+@contextmanager
+def alone_in(url: str) -> Iterator[None]:
+    """Keep everybody else from writing to a store, for those who remove what no snapshot needs.
+
+    Raises:
+        ConflictError: somebody is writing.
+    """
+    file = _opened(url)
+    try:
+        if file is not None and not _locked(file, fcntl.LOCK_EX):
+            raise ConflictError(
+                f"Another run is writing to the store at '{url}', and what it has not committed must stay. "
+                "Wait until it has ended, and run the command again; nothing was changed."
+            )
+        yield
+    finally:
+        if file is not None:
+            file.close()
+
+
+def _opened(url: str) -> IO[bytes] | None:
+    if not is_local(url):
+        return None
+    folder = local_folder(url)
+    with translate_errors(url, "Writing to"):
+        return folder.with_name(f"{folder.name}.writers").open("ab")
+
+
+def _locked(file: IO[bytes], kind: int) -> bool:
+    try:
+        fcntl.flock(file, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

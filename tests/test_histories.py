@@ -1,0 +1,212 @@
+"""Random histories of a store: whatever is done in whatever order, lineage, tags and digests hold."""
+
+from __future__ import annotations
+
+import datetime
+import re
+import shutil
+import tempfile
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+from affstore import FeatureStore, content_digest
+from affstore.flows.commits import committed
+from affstore.store.contract.keys import digest_file
+from affstore.store.contract.names import video_name
+from affstore.store.engine.copying import copy_store, plan_copy, roll_back
+from affstore.store.engine.erasing import collect_garbage, find_in_objects
+from affstore.store.engine.history import check_history, source_versions
+from affstore.store.engine.tombstones import Tombstones
+from affstore.tasks.ingest.incoming_files import IncomingFile, IngestOptions, incoming_files
+from affstore.tasks.ingest.videos import ingest
+from affstore.tasks.lineage.erasure import plan_erasure
+from affstore.tasks.lineage.forgetting import forget
+from affstore.tasks.specs import WorkerContext
+from tests.factories import commit
+from tests.lineage_store import FRAMES, face, head, label, prediction, visual
+
+NAMES = ("anna-first", "bert-second", "carl-third")
+NOW = datetime.timedelta()
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory) -> list[Path]:
+    """Small videos of as many frames as the artifacts have rows, each of other bytes."""
+    folder = tmp_path_factory.mktemp("clips")
+    paths = [folder / f"clip{number}.avi" for number in range(5)]
+    for number, path in enumerate(paths):
+        writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 25, (32, 32))
+        for frame in range(FRAMES):
+            writer.write(np.full((32, 32, 3), 6 * frame + number, np.uint8))
+        writer.release()
+    return paths
+
+
+class Histories(RuleBasedStateMachine):
+    """One store, and what has to be true of it."""
+
+    clips: list[Path]
+
+    @initialize()
+    def begin(self) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="affstore-histories-"))
+        self.url = FeatureStore.create(str(self.folder / "store")).url
+        self.tags: dict[str, str] = {}
+        self.forgotten: set[str] = set()
+        self.counter = 0
+
+    def teardown(self) -> None:
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    @property
+    def store(self) -> FeatureStore:
+        return FeatureStore(self.url)
+
+    def next(self) -> int:
+        self.counter += 1
+        return self.counter
+
+    def take_in(self, clip: int, name: str, options: IngestOptions) -> str:
+        """As `affstore add` does, without a server: decide, decode, commit."""
+        path = self.folder / f"{self.next()}" / f"{name}.avi"
+        path.parent.mkdir()
+        shutil.copy(self.clips[clip], path)
+        context = WorkerContext(self.url, f"run{self.counter}", self.folder)
+        [incoming] = incoming_files(self.store, [IncomingFile(path, video_name(name), digest_file(path))], options)
+        committed(context, "ingest", [ingest(context, incoming)])
+        return incoming.verdict
+
+    @rule(clip=st.integers(0, 4), name=st.sampled_from(NAMES))
+    def add_or_rename(self, clip: int, name: str) -> None:
+        verdict = self.take_in(clip, name, IngestOptions())
+        assert (verdict == "forgotten") == (
+            digest_file(self.clips[clip]) in self.forgotten
+        ) or verdict == "name_conflict"
+
+    @rule(clip=st.integers(0, 4), name=st.sampled_from(NAMES))
+    def replace(self, clip: int, name: str) -> None:
+        self.take_in(clip, name, IngestOptions(replace_existing=True))
+
+    @rule(seed=st.integers(0, 3), which=st.integers(0, 2))
+    @precondition(lambda self: self.store.addresses("source"))
+    def reprocess(self, seed: int, which: int) -> None:
+        sources = self.store.addresses("source")
+        video = sources[which % len(sources)].video
+        store = commit(self.store, face(self.store, video))
+        file = self.folder / f"{video}.txt"
+        commit(store, visual(store, video, seed), label(store, video, "train", file))
+
+    @rule(seed=st.integers(0, 3))
+    @precondition(lambda self: self.store.addresses("visual"))
+    def retrain(self, seed: int) -> None:
+        store = commit(self.store, head(self.store, seed=seed))
+        commit(store, *(prediction(store, address.video) for address in store.addresses("visual")))
+
+    @rule()
+    def tag(self) -> None:
+        name = f"tag{self.next()}"
+        self.store.tag(name)
+        self.tags[name] = content_digest(self.store)
+
+    @rule(which=st.integers(0, 2), by_digest=st.booleans())
+    @precondition(lambda self: self.store.addresses("source"))
+    def forget(self, which: int, by_digest: bool) -> None:
+        store = self.store
+        sources = store.records("source")
+        meant = sources[which % len(sources)]
+        digest, name = meant.attributes["sha256"], meant.address.video
+        others = [one for one in plan_sources(store) if one.attributes["sha256"] != digest]
+        unique = all(name not in {one.address.video, *one.attributes["aliases"]} for one in others)
+        erasure = plan_erasure(store, [name if unique and not by_digest else digest])
+        done = forget(store, erasure, self.folder / "store.runs")
+        assert not done.objects or not unique
+        self.forgotten.add(digest)
+        self.tags = {tag: content for tag, content in self.tags.items() if tag not in erasure.tags}
+        assert list(find_in_objects(self.url, re.compile(digest.encode()), re.compile(digest.encode()))) == []
+        assert not unique or list(find_in_objects(self.url, re.compile(name.encode()), re.compile(name.encode()))) == []
+
+    @rule(fold=st.booleans())
+    def gc(self, fold: bool) -> None:
+        before = content_digest(self.store)
+        collect_garbage(self.store, NOW, NOW if fold else None)
+        assert content_digest(self.store) == before
+
+    @rule()
+    def copy(self) -> None:
+        target = str(self.folder / f"copy{self.next()}")
+        copy_store(plan_copy(self.store), target)
+        assert content_digest(FeatureStore(target)) == content_digest(self.store)
+        shutil.rmtree(self.url)
+        self.url = target
+
+    @rule(which=st.integers(0, 20))
+    def roll_back(self, which: int) -> None:
+        history = [info.id for info in self.store.history() if info.parent_id]
+        wanted = FeatureStore(self.url, history[which % len(history)])
+        content = content_digest(wanted)
+        roll_back(self.store, wanted)
+        assert content_digest(self.store) == content
+
+    @invariant()
+    def predictions_have_their_parents(self) -> None:
+        there = {address.path for address in self.store.addresses()}
+        for record in self.store.records("prediction"):
+            assert {parent.path for parent in record.parents} <= there, record.address
+
+    @invariant()
+    def every_tag_opens_with_what_it_named(self) -> None:
+        assert self.store.tags().keys() == self.tags.keys()
+        for tag, content in self.tags.items():
+            assert content_digest(FeatureStore(self.url, tag)) == content
+
+    @invariant()
+    def every_digest_is_that_of_its_bytes(self) -> None:
+        for address in self.store.addresses():
+            self.store.read(address)
+
+    @invariant()
+    def the_history_is_chained(self) -> None:
+        assert {commit.state for commit in check_history(self.store)} <= {"whole", "folded"}
+
+    @invariant()
+    def what_was_forgotten_stays_out(self) -> None:
+        known = Tombstones.of(self.store)
+        held = {record.attributes["sha256"] for record in self.store.records("source")}
+        assert not held & self.forgotten
+        assert all(known.date_of(digest) for digest in self.forgotten)
+
+
+def plan_sources(store: FeatureStore):
+    """The videos of all states that a store keeps, and of its history."""
+    kept = [one for at in (None, *store.tags()) for one in FeatureStore(store.url, at).records("source")]
+    return [*kept, *source_versions(store)]
+
+
+@pytest.mark.parametrize("count", [3, pytest.param(50, marks=[pytest.mark.slow, pytest.mark.timeout(7200)])])
+def test_lineage_tags_and_digests_hold_through_random_histories(clips, count):
+    Histories.clips = clips
+    run_state_machine_as_test(
+        Histories,
+        settings=settings(
+            max_examples=count,
+            stateful_step_count=12 if count > 3 else 8,
+            deadline=None,
+            suppress_health_check=list(HealthCheck),
+            derandomize=True,
+            phases=[Phase.generate],
+            database=None,
+        ),
+    )
