@@ -20,7 +20,7 @@ from affstore.flows.cli import call
 from affstore.store.contract.errors import ConflictError, NotFoundError, SpecError
 from affstore.store.contract.keys import key_of
 from affstore.store.contract.records import Address
-from affstore.store.engine.accounting import decoded
+from affstore.store.engine.accounting import account_for, decoded
 from affstore.store.engine.erasing import collect_garbage, find_in_objects, plan_garbage
 from affstore.store.engine.history import check_history
 from affstore.store.engine.objects import objects_of
@@ -283,6 +283,7 @@ def test_garbage_is_counted_before_it_is_removed_and_tags_keep_their_snapshots(t
     assert told.bytes > 40 * 64 * 4
     assert call(["gc", "--expire-older-than", "0s", "--store", store.url]) == 0
     assert "2 snapshots let go" in capsys.readouterr().out
+    assert not account_for(store.url, store.newest().repository).of("garbage")
     assert len(store.newest().history()) == 3  # with the engine's first one, and the commit that says so
     for state in (store.newest(), FeatureStore(store.url, "first")):
         assert set(state.read(rows_of("a").address)) == {"embedding", "present"}

@@ -19,7 +19,7 @@ from affstore.store.engine.chain import Content
 from affstore.store.engine.feature_store import BRANCH, FeatureStore
 from affstore.store.engine.ledger import note_update
 from affstore.store.engine.objects import objects_of
-from affstore.store.engine.places import committer_lock, settings, translate_errors
+from affstore.store.engine.places import committer_lock, is_local, settings, translate_errors
 
 _SKEW = datetime.timedelta(days=1)
 """How far ahead the clock of a server may be."""
@@ -138,7 +138,22 @@ def _collect(store: FeatureStore, older_than: datetime.datetime, folded: int) ->
     repository = store.repository.reopen()
     found = repository.garbage_collect(older_than)
     note_update(store.url, repository)
-    return Garbage(folded, _objects(found), found.bytes_deleted)
+    logs = _remove_logs(store.url, repository) if is_local(store.url) else []
+    return Garbage(folded, _objects(found) + len(logs), found.bytes_deleted + sum(logs))
+
+
+def _remove_logs(url: str, repository: icechunk.Repository) -> list[int]:
+    """Remove the logs of commits that the history has no more, which the engine leaves; gives how large they were.
+
+    In a local store only, where nobody else writes: a commit's log is there before the commit is in the history.
+    """
+    objects, known = objects_of(url), {one["id"] for one in repository.inspect_repo_info()["snapshots"]}
+    removed = []
+    for key, size in objects.sizes().items() if objects else ():
+        if objects and key.startswith("transactions/") and key.removeprefix("transactions/") not in known:
+            objects.delete(key)
+            removed.append(size)
+    return removed
 
 
 def _without(store: FeatureStore, addresses: Collection[Address]) -> str:
