@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from itertools import batched
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from prefect import Task
@@ -16,7 +19,39 @@ from affstore.tasks.cancellation import request_cancellation
 from affstore.tasks.outcomes import Outcome
 from affstore.tasks.specs import WorkerContext
 
-_DRAFTS_A_COMMIT = 32
+_SHARE = 0.03
+"""What committing may cost of a run's time. A commit writes the list of all that the store holds, so it costs the more
+the larger the store is."""
+_MOST_LOST_S = 300
+"""Work of at most so many seconds waits for its commit, and is lost if the run is killed."""
+_DRAFTS_A_COMMIT = 256
+
+
+@dataclass(slots=True)
+class CommitPace:
+    """When the next commit is due: when the last one's cost has become a small share of the time since.
+
+    Attributes:
+        clock: seconds of a clock that does not jump.
+        cost_s: what the last commit took.
+        ended_s: when it ended.
+    """
+
+    clock: Callable[[], float] = time.monotonic
+    cost_s: float = 0.0
+    ended_s: float = -math.inf
+
+    def is_due(self) -> bool:
+        """Whether finished work should be committed now."""
+        return self.clock() - self.ended_s >= min(self.cost_s * (1 / _SHARE - 1), _MOST_LOST_S)
+
+    @contextmanager
+    def measured(self) -> Iterator[None]:
+        """Measure a commit."""
+        begun = self.clock()
+        yield
+        self.ended_s = self.clock()
+        self.cost_s = self.ended_s - begun
 
 
 class HasOutcome(Protocol):
@@ -32,8 +67,8 @@ def commit_finished(
 ) -> list[Outcome]:
     """Do units of work side by side, and commit what they wrote as they end.
 
-    What ended while one commit was made is the next. So a slow unit is committed at once, and many quick ones do not
-    run ahead of the committer: drafts that are far behind the store's tip cost a thread a snapshot.
+    A commit is made when it costs little of the time since the last one. So a slow unit is committed at once, and many
+    quick ones do not make the store's history as long as the list of them.
 
     A task that ends in an error of ours is an outcome like any other; one that breaks unexpectedly becomes an outcome
     that failed. Either way the other videos go on.
@@ -43,15 +78,7 @@ def commit_finished(
         task: what is done with each unit; its name is the stage's, and names the commits.
         units: the task's arguments, by what they are about, usually a video's name.
     """
-    outcomes: list[Outcome] = []
-    try:
-        for ended in results(task, units):
-            for batch in batched((_outcome(task, *one) for one in ended), _DRAFTS_A_COMMIT):
-                outcomes += [show_outcome(outcome) for outcome in committed(context, task.name, batch)]
-    except BaseException:  # also Ctrl-C: the threads at work must not first finish their videos
-        request_cancellation()
-        raise
-    return outcomes
+    return [outcome for _, outcome in _finished(context, task, units)]
 
 
 def commit_results[Result: HasOutcome](
@@ -59,13 +86,40 @@ def commit_results[Result: HasOutcome](
 ) -> list[Outcome]:
     """The same for tasks that return more than an outcome; `found` gets what each returned, once it is committed."""
     outcomes: list[Outcome] = []
-    for ended in results(task, units):
-        done = {about: one for about, one in ended if not isinstance(one, BaseException)}
-        batch = [done[about].outcome if about in done else _outcome(task, about, one) for about, one in ended]
-        for part in batched(batch, _DRAFTS_A_COMMIT):
-            outcomes += [show_outcome(outcome) for outcome in committed(context, task.name, part)]
-        found |= done
+    for (about, result), outcome in _finished(context, task, units):
+        outcomes.append(outcome)
+        if not isinstance(result, BaseException):
+            found[about] = result
     return outcomes
+
+
+def _finished(
+    context: WorkerContext, task: Task[Any, Any], units: Mapping[str, tuple[Any, ...]]
+) -> Iterator[tuple[tuple[str, Any], Outcome]]:
+    """What each unit gave, and what became of it, once that is committed."""
+    waiting: list[tuple[str, Any]] = []
+    pace = CommitPace()
+    left = len(units)
+
+    def commit_waiting() -> Iterator[tuple[tuple[str, Any], Outcome]]:
+        while waiting:
+            batch = waiting[:_DRAFTS_A_COMMIT]
+            del waiting[:_DRAFTS_A_COMMIT]
+            with pace.measured():
+                outcomes = committed(context, task.name, [_outcome(task, *one) for one in batch])
+            yield from zip(batch, map(show_outcome, outcomes), strict=True)
+
+    try:
+        for ended in results(task, units):
+            waiting += ended
+            left -= len(ended)
+            if not left or pace.is_due():
+                yield from commit_waiting()
+    except BaseException:  # also Ctrl-C: the threads at work must not first finish their videos
+        request_cancellation()
+        with suppress(AffstoreError):
+            list(commit_waiting())  # what was finished is kept
+        raise
 
 
 def show_outcome(outcome: Outcome) -> Outcome:
@@ -76,7 +130,8 @@ def show_outcome(outcome: Outcome) -> Outcome:
 
 
 def _outcome(task: Task[Any, Any], about: str, found: Any) -> Outcome:
-    return found if isinstance(found, Outcome) else Outcome(task.name, about, "failed", _sentence(found))
+    outcome = getattr(found, "outcome", found)
+    return outcome if isinstance(outcome, Outcome) else Outcome(task.name, about, "failed", _sentence(found))
 
 
 def committed(context: WorkerContext, stage: str, batch: Sequence[Outcome]) -> list[Outcome]:
@@ -95,7 +150,8 @@ def committed(context: WorkerContext, stage: str, batch: Sequence[Outcome]) -> l
         store.commit(drafts, f"{stage}: {len(batch)}", {"run_id": context.run_id})
     except ConflictError as error:
         if len(batch) > 1:  # one of them; the others are none the worse
-            return [one for outcome in batch for one in committed(context, stage, [outcome])]
+            half = len(batch) // 2
+            return committed(context, stage, batch[:half]) + committed(context, stage, batch[half:])
         return [Outcome(stage, batch[0].subject, "failed", str(error))]
     for draft in drafts:
         draft.release()

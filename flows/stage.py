@@ -32,6 +32,8 @@ from affstore.tasks.outcomes import Outcome
 _NAMED = 3
 """Complaints that a state's message holds; the report has them all."""
 _TELL_S = 10
+_WAIT_S = 5
+"""How long a stage waits for the next unit of work before its committer may look at the clock."""
 _LISTED = 20
 """Things that a parameter shows by name; more are counted."""
 
@@ -161,6 +163,7 @@ def results(task: Task[Any, Any], units: Mapping[str, tuple[Any, ...]]) -> Itera
 
     Yields:
         Whatever ended since the last time: what it is about and what it gave; an error is given like any other result.
+        Nothing, every few seconds in which nothing ended.
     """
     run = _runs[-1]
     try:
@@ -207,14 +210,15 @@ def _by_hand(
 
 
 def _as_they_end(futures: Mapping[str, Any]) -> Iterator[list[tuple[str, Any]]]:
-    """Futures as they end: all that ended since the last time, at least one."""
+    """Futures as they end: all that ended since the last time; none where nothing did for a while."""
     ended: SimpleQueue[str] = SimpleQueue()
     for about, future in futures.items():
         future.add_done_callback(lambda _, about=about: ended.put(about))
     left = len(futures)
     while left:
-        now = [ended.get()]
+        now: list[str] = []
         with suppress(Empty):
+            now.append(ended.get(timeout=_WAIT_S))
             while True:
                 now.append(ended.get_nowait())
         left -= len(now)

@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import signal
+
 from prefect import task
 from prefect.cache_policies import NO_CACHE
+
+from affstore import FeatureStore
+from affstore.tasks.outcomes import Outcome
+from affstore.testing.artifacts import CODE, source
 
 
 @task(name="double", cache_policy=NO_CACHE, persist_result=False)
@@ -15,3 +22,13 @@ def double(number):
 def note(path, value):
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(str(value))
+
+
+@task(name="put", cache_policy=NO_CACHE, persist_result=False)
+def put(store_url, name):
+    """Write a source; one whose name ends in `!` is preceded by Ctrl-C."""
+    if name.endswith("!"):
+        os.kill(os.getpid(), signal.SIGINT)
+    draft = FeatureStore(store_url).draft(CODE, "run")
+    draft.put(source(name))
+    return Outcome("put", name, "done", draft=draft)

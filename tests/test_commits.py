@@ -1,0 +1,80 @@
+"""When the one committer of a run commits."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from affstore import FeatureStore
+from affstore.flows.commits import CommitPace, commit_finished
+from affstore.flows.runners.base import RunnerSpec
+from affstore.flows.server import Server
+from affstore.flows.stage import run_on
+from affstore.tasks.cancellation import reset_cancellation
+from affstore.tasks.specs import WorkerContext
+from tests.tasks_of_tests import put
+
+
+class Clock:
+    def __init__(self):
+        self.now = 1000.0
+
+    def __call__(self):
+        return self.now
+
+
+@given(st.lists(st.tuples(st.floats(0.001, 60), st.floats(0.001, 600)), max_size=60))
+def test_committing_takes_few_of_a_runs_seconds_and_no_work_waits_long(steps):
+    clock = Clock()
+    pace = CommitPace(clock)
+    assert pace.is_due(), "the first unit of work is committed at once"
+    for cost, between in steps:
+        clock.now += between
+        waited = clock.now - pace.ended_s
+        if pace.is_due():
+            assert waited >= min(pace.cost_s * 32, 300)
+            with pace.measured():
+                clock.now += cost
+            assert pace.cost_s == pytest.approx(cost)
+        else:
+            assert waited < 300
+            assert pace.cost_s / (waited + pace.cost_s) > 0.03
+
+
+@pytest.fixture
+def committed_names(tmp_path):
+    """Commit sources of these names by a run, and give what is stored and how many commits it took."""
+
+    def run(names):
+        reset_cancellation()
+        url = str(tmp_path / "store")
+        before = len(FeatureStore.create(url).history())
+        units = {name: (url, name) for name in names}
+        with RunnerSpec.of("threads", workers=2).start() as threads, run_on(Server(""), threads):
+            try:
+                outcomes = commit_finished(WorkerContext(url, "run", tmp_path), put, units)
+            except KeyboardInterrupt:
+                outcomes = None
+        store = FeatureStore(url)
+        return outcomes, [record.address.video for record in store.records("source")], len(store.history()) - before
+
+    yield run
+    reset_cancellation()
+
+
+def test_many_quick_units_of_work_are_committed_in_few_commits(committed_names):
+    names = [f"video{number:02d}" for number in range(40)]
+    outcomes, stored, commits = committed_names(names)
+    assert stored == names
+    assert sorted(outcome.subject for outcome in outcomes) == names
+    assert all(outcome.status == "done" and outcome.draft is None for outcome in outcomes)
+    assert commits <= 30
+
+
+def test_what_was_finished_when_a_run_is_interrupted_is_kept(committed_names):
+    names = [*(f"video{number:02d}" for number in range(20)), "video20!"]
+    outcomes, stored, commits = committed_names(names)
+    assert outcomes is None
+    assert len(stored) >= 18, "two were at work beside the one that interrupted"
+    assert commits < len(stored), "the last commit was not due yet"
