@@ -6,7 +6,6 @@ import importlib.util
 import json
 import pickle
 import sys
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
@@ -61,21 +60,24 @@ def planted(task: str, rows: int = 300, seed: int = 0) -> Examples:
     return Examples(x, y)
 
 
-@pytest.fixture(scope="module")
-def fitted() -> dict[str, FittedAutoMl]:
-    """Every kind of search, each in a process of its own, two at a time."""
+class Searches(dict[str, FittedAutoMl]):
+    """The heads of SPECS, each fitted when it is first asked for: every search takes many seconds."""
 
-    def fit(name: str) -> FittedAutoMl:
+    def __missing__(self, name: str) -> FittedAutoMl:
         task = SPECS[name].task
-        return fit_automl(SPECS[name], planted(task), planted(task, seed=1))
-
-    with ThreadPoolExecutor(2) as pool:
-        return dict(zip(SPECS, pool.map(fit, SPECS), strict=True))
+        self[name] = fit_automl(SPECS[name], planted(task), planted(task, seed=1))
+        return self[name]
 
 
+@pytest.fixture(scope="module")
+def fitted() -> Searches:
+    return Searches()
+
+
+@pytest.mark.slow
 def test_each_task_reaches_what_the_rule_allows(fitted):
     truth = {task: planted(task, seed=2) for task in ("expr", "au", "va")}
-    said = {name: predict_automl(head, truth[SPECS[name].task].x) for name, head in fitted.items()}
+    said = {name: predict_automl(fitted[name], truth[spec.task].x) for name, spec in SPECS.items()}
     assert all(values.dtype == np.float32 and values.shape[1] == SPECS[name].outputs for name, values in said.items())
     assert accuracy(said["expr"].argmax(axis=1), truth["expr"].y[:, 0]) > 0.97
     for name in ("au_joint", "au_each"):
@@ -90,6 +92,7 @@ def test_classes_that_training_lacks_get_no_probability_and_the_others_keep_thei
     np.testing.assert_allclose(values.sum(axis=1), 1, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_an_action_unit_with_too_few_frames_on_one_side_is_given_the_other(fitted):
     for name in ("au_joint", "au_each"):
         assert list(fitted[name].report["constant"].values()) == [0, 1, 0, 1, 0, 1, 0, 1, 0]
@@ -112,11 +115,16 @@ def test_the_report_says_what_was_tried_and_what_survived(fitted):
     assert report["packages"]["lightautoml"] == "0.4.2"
     assert not report["cut_by_time"]
     assert report["bytes"] == fitted["expr"].model.size
+
+
+@pytest.mark.slow
+def test_the_report_counts_searches_and_names_what_they_could_not_use(fitted):
     assert len(fitted["va_each"].report["searches"]) == 2
     assert fitted["va_joint"].report["searches"][0]["validation_frames"] == 300
     assert fitted["au_joint"].report["not_for_this_search"] == ["lgb"]
 
 
+@pytest.mark.slow
 def test_what_time_cut_short_is_used_and_said(fitted):
     report = fitted["au_each"].report
     assert report["cut_by_time"]
@@ -124,6 +132,7 @@ def test_what_time_cut_short_is_used_and_said(fitted):
     assert any(one["not_finished"] or min(m["covered"] for m in one["tried"]) < 1 for one in report["searches"])
 
 
+@pytest.mark.slow
 def test_no_model_when_time_is_over_is_a_clear_error():
     with pytest.raises(
         HeadNotFittedError, match=r"no model of the task 'va' after 1 s.*more time \(timeout_s, patience"
@@ -135,8 +144,10 @@ def test_nothing_of_this_process_changes_and_nothing_is_printed(fitted, capfd):
     import torch
 
     threads = torch.get_num_threads()
+    head = fitted["expr"]
+    capfd.readouterr()
     automl._READ.clear()
-    predict_automl(fitted["au_joint"], planted("au", 5).x)
+    predict_automl(head, planted("expr", 5).x)
     assert capfd.readouterr() == ("", "")
     assert torch.get_num_threads() == threads
 

@@ -113,6 +113,7 @@ def test_an_engine_is_offered_only_when_it_is_faithful(cosine, same, off, enough
     assert Fidelity(cosine, same, off).enough is enough
 
 
+@pytest.mark.slow
 def test_the_first_faithful_engine_is_taken_and_measured_once(parameters, tmp_path, monkeypatch):
     monkeypatch.setattr(fidelities, "_FACES", 20)
     loads = []
@@ -270,6 +271,7 @@ def test_what_cannot_be_recorded_runs_kernel_by_kernel(tiny_batches):
     assert log == [32], "it is tried once"
 
 
+@pytest.mark.slow
 def test_a_recorded_step_says_what_the_step_itself_says(parameters, faces):
     """With the real network: nothing in its step reads the host's memory or depends on the last batch."""
     reference = registry.build_face(EMOTIEFFNET_B0, parameters)._forward
@@ -300,8 +302,7 @@ def watch(event, _):
         told.append(event)
 from dataclasses import replace
 from affstore.models.extractors import registry
-from affstore.models.extractors.face.emotieffnet import EMOTIEFFNET_B0
-spec = replace(EMOTIEFFNET_B0, engine="openvino")
+spec = replace(registry.spec_of("mt_emotimobilefacenet"), engine="openvino")
 parameters = registry.untrained(spec, 0)
 sys.addaudithook(watch)
 registry.build_face(spec, parameters)

@@ -118,6 +118,7 @@ def done(server, rows, corpus, tmp_path_factory):
     return first, run(store, rows.values(), **honest)
 
 
+@pytest.mark.slow
 def test_every_row_ends_with_a_number_and_a_record(done):
     first, _ = done
     assert {row.experiment.name: row.reason for row in first.experiments if row.status == "failed"} == {}
@@ -135,6 +136,7 @@ def test_every_row_ends_with_a_number_and_a_record(done):
             assert held.parents
 
 
+@pytest.mark.slow
 def test_the_papers_numbers_are_taken_and_the_honest_ones_are_searched(done):
     first, _ = done
     (row,) = [row for row in first.experiments if row.experiment.name == "expr"]
@@ -146,6 +148,7 @@ def test_the_papers_numbers_are_taken_and_the_honest_ones_are_searched(done):
     assert papers.curve[5] == pytest.approx(papers.scores.value)
 
 
+@pytest.mark.slow
 def test_a_fold_never_predicts_what_it_was_fitted_on(done):
     first, _ = done
     store = FeatureStore(first.request.context.store_url)
@@ -166,6 +169,7 @@ def test_a_fold_never_predicts_what_it_was_fitted_on(done):
         assert not any("12-24-320x240" in path or "/207/" in path for path in labels)
 
 
+@pytest.mark.slow
 def test_a_second_run_computes_nothing(done):
     first, again = done
     assert {outcome.status for outcome in again.outcomes if outcome.stage != "publish"} == {"cached"}
@@ -175,6 +179,7 @@ def test_a_second_run_computes_nothing(done):
     ]
 
 
+@pytest.mark.slow
 def test_a_row_of_the_test_set_writes_the_challenge_file_and_says_that_its_number_was_seen(done):
     first, _ = done
     (path,) = first.published
@@ -186,6 +191,7 @@ def test_a_row_of_the_test_set_writes_the_challenge_file_and_says_that_its_numbe
     assert [one.protocol for one in row.results] == ["papers"]
 
 
+@pytest.mark.slow
 def test_faces_of_folders_that_are_not_there_are_cut_from_the_videos_and_that_is_said(done):
     first, _ = done
     assert any("no 'cropped' faces" in note for note in first.request.notes)
@@ -194,6 +200,7 @@ def test_faces_of_folders_that_are_not_there_are_cut_from_the_videos_and_that_is
     assert 'src="http' not in page
 
 
+@pytest.mark.slow
 def test_a_row_whose_head_cannot_be_fitted_fails_with_its_reason_and_the_others_go_on(done, rows, tmp_path):
     first, _ = done
     bad = tmp_path / "bad.yaml"

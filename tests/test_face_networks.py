@@ -9,6 +9,7 @@ import zlib
 from functools import cache
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -43,9 +44,15 @@ REFERENCES = {
 """The extractors EmotiEffLib has too, and its names for them."""
 
 
-def one_a_network() -> list[FaceExtractorSpec]:
+LIGHT = ("fer2013_mini_xception", "emotieffnet_b0", "mt_emotimobilefacenet")
+
+
+def one_a_network() -> list[Any]:
     """One registered extractor of each architecture: the others compute the same with other parameters."""
-    return list({entry_of(spec.weights.name).architecture: spec for spec in SPECS}.values())
+    specs = {entry_of(spec.weights.name).architecture: spec for spec in SPECS}.values()
+    names = [spec.name for spec in specs]
+    light = [name for name in names if name in LIGHT] or names[:1]
+    return [pytest.param(spec, marks=[] if spec.name in light else [pytest.mark.slow], id=spec.name) for spec in specs]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -330,7 +337,7 @@ def test_either_order_of_the_classes_leads_to_the_same_expressions():
     assert AFFECTNET_8.order_of(AFFECTNET_8_NUMBERED).tolist() == [6, 7, 5, 4, 1, 0, 2, 3]
 
 
-@pytest.mark.parametrize("spec", one_a_network(), ids=lambda spec: spec.name)
+@pytest.mark.parametrize("spec", one_a_network())
 def test_a_row_does_not_depend_on_its_neighbours_to_the_bit(spec):
     network, crops, among = untrained(spec.name)
     alone = network.embed(crops[7:8])
@@ -339,7 +346,7 @@ def test_a_row_does_not_depend_on_its_neighbours_to_the_bit(spec):
     assert not np.array_equal(among.embedding[7], among.embedding[8])
 
 
-@pytest.mark.parametrize("spec", one_a_network(), ids=lambda spec: spec.name)
+@pytest.mark.parametrize("spec", one_a_network())
 def test_untrained_embeddings_tell_pictures_apart_and_stay_in_range(spec):
     _, _, found = untrained(spec.name)
     lengths = np.linalg.norm(found.embedding, axis=1)
@@ -351,7 +358,7 @@ def test_untrained_embeddings_tell_pictures_apart_and_stay_in_range(spec):
     assert spectrum[0] / spectrum.sum() < 0.6
 
 
-@pytest.mark.parametrize("spec", one_a_network(), ids=lambda spec: spec.name)
+@pytest.mark.parametrize("spec", one_a_network())
 def test_untrained_networks_see_two_faces_as_two(shared, spec):
     network, _, _ = untrained(spec.name)
     found = network.embed(faces_of(shared, spec.size_px))

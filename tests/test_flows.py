@@ -301,6 +301,7 @@ def test_a_dask_cluster_gives_the_same_store_as_threads(pipeline, corpus):
     assert content_digest(FeatureStore(str(url))) == content_digest(store)
 
 
+@pytest.mark.slow
 def test_a_run_killed_at_any_moment_leaves_nothing_half_written_and_is_completed_by_the_next(pipeline, corpus, server):
     _, store = pipeline
     url = corpus.parent / "killed"

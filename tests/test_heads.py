@@ -527,6 +527,7 @@ def test_a_gpu_that_is_not_there_is_done_without():
     assert bits(fit(quick("va"), train, train, TrainerOptions("cuda:7"))) == bits(fit(quick("va"), train, train))
 
 
+@pytest.mark.slow
 def test_torch_can_train_in_a_process_in_which_keras_has_trained_first():
     script = """
 import numpy as np
@@ -548,6 +549,7 @@ print("both")
     assert done.stdout.split() == ["both"], done.stderr[-500:]
 
 
+@pytest.mark.slow
 def test_a_head_is_the_same_in_a_process_in_which_tensorflow_was_used_first():
     script = """
 import sys

@@ -758,6 +758,7 @@ fit_sequence(tiny(epochs=30), train, videos(seed=1), TrainerOptions(checkpoints=
 """
 
 
+@pytest.mark.slow
 def test_a_killed_process_that_is_started_again_ends_with_the_same_bits(tmp_path):
     tests = os.path.dirname(os.path.abspath(__file__))
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}

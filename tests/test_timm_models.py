@@ -20,8 +20,9 @@ from affstore.store.contract.records import Address
 from affstore.store.contract.schema import address_of
 from tests.factories import commit, source, visual
 
-QUICK = ("resnet18", "vit_tiny_patch16_224", "convnext_atto", "mobilenetv4_conv_small")
+QUICK = ("convnext_atto", "mobilenetv4_conv_small")
 MANY = (
+    *("resnet18", "vit_tiny_patch16_224"),
     *("beit_base_patch16_224", "beitv2_base_patch16_224", "vit_small_patch14_dinov2", "vit_small_patch16_dinov3"),
     *("vit_base_patch16_siglip_224", "vit_base_patch16_clip_224", "vit_base_patch16_224.mae", "eva02_tiny_patch14_224"),
     *("convnextv2_atto", "swin_tiny_patch4_window7_224", "swinv2_tiny_window8_256", "deit3_small_patch16_224"),
