@@ -30,7 +30,12 @@ from affstore.models.weights.untrained import SEED
 from affstore.store.contract.errors import ArchitectureError, SpecError, WeightsError, WeightsMissingError
 from affstore.store.contract.labels import AFFECTNET_8, AFFECTNET_8_NUMBERED, EXPR
 
-SPECS = [spec for spec in map(registry.spec_of, registry.names()) if isinstance(spec, FaceExtractorSpec)]
+SPECS = [
+    spec
+    for spec in map(registry.spec_of, registry.names())
+    if isinstance(spec, FaceExtractorSpec) and entry_of(spec.weights.name).wheel is None
+]
+"""The papers' face networks: those of the package index are held to their own packages elsewhere."""
 NEW = ("ddamfn_affectnet8", "mbf_va_mtl", "mobilevit_va_mtl")
 """A weights entry of each network that came after EfficientNet."""
 
@@ -44,15 +49,23 @@ REFERENCES = {
 """The extractors EmotiEffLib has too, and its names for them."""
 
 
-LIGHT = ("fer2013_mini_xception", "emotieffnet_b0", "mt_emotimobilefacenet")
+LIGHT = ("emotieffnet_b0", "mt_emotimobilefacenet")
 
 
-def one_a_network() -> list[Any]:
+def one_a_network() -> list[FaceExtractorSpec]:
     """One registered extractor of each architecture: the others compute the same with other parameters."""
-    specs = {entry_of(spec.weights.name).architecture: spec for spec in SPECS}.values()
-    names = [spec.name for spec in specs]
-    light = [name for name in names if name in LIGHT] or names[:1]
-    return [pytest.param(spec, marks=[] if spec.name in light else [pytest.mark.slow], id=spec.name) for spec in specs]
+    return list({entry_of(spec.weights.name).architecture: spec for spec in SPECS}.values())
+
+
+def light_ones_first() -> list[Any]:
+    """The same as parameters of a test; the heavy ones are in the slow suite."""
+    one_each = {
+        entry_of(spec.weights.name).architecture: spec for spec in sorted(SPECS, key=lambda one: one.name in LIGHT)
+    }
+    return [
+        pytest.param(spec, marks=[] if spec.name in LIGHT else [pytest.mark.slow], id=spec.name)
+        for spec in one_each.values()
+    ]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -337,7 +350,7 @@ def test_either_order_of_the_classes_leads_to_the_same_expressions():
     assert AFFECTNET_8.order_of(AFFECTNET_8_NUMBERED).tolist() == [6, 7, 5, 4, 1, 0, 2, 3]
 
 
-@pytest.mark.parametrize("spec", one_a_network())
+@pytest.mark.parametrize("spec", light_ones_first())
 def test_a_row_does_not_depend_on_its_neighbours_to_the_bit(spec):
     network, crops, among = untrained(spec.name)
     alone = network.embed(crops[7:8])
@@ -346,7 +359,7 @@ def test_a_row_does_not_depend_on_its_neighbours_to_the_bit(spec):
     assert not np.array_equal(among.embedding[7], among.embedding[8])
 
 
-@pytest.mark.parametrize("spec", one_a_network())
+@pytest.mark.parametrize("spec", light_ones_first())
 def test_untrained_embeddings_tell_pictures_apart_and_stay_in_range(spec):
     _, _, found = untrained(spec.name)
     lengths = np.linalg.norm(found.embedding, axis=1)
@@ -358,7 +371,7 @@ def test_untrained_embeddings_tell_pictures_apart_and_stay_in_range(spec):
     assert spectrum[0] / spectrum.sum() < 0.6
 
 
-@pytest.mark.parametrize("spec", one_a_network())
+@pytest.mark.parametrize("spec", light_ones_first())
 def test_untrained_networks_see_two_faces_as_two(shared, spec):
     network, _, _ = untrained(spec.name)
     found = network.embed(faces_of(shared, spec.size_px))
