@@ -180,13 +180,15 @@ class FeatureStore:
         found: dict[str, NDArray[Any]] = {}
         with translate_errors(self.url, "Reading"):
             group, schema = self.group(address), family(address.family)
-            names = [schema.name_of(stored) for stored in group.array_keys()] if arrays is None else arrays
-            present = {name: schema.stored_name(name, group) for name in names}
-            unknown = [name for name, stored in present.items() if stored not in group]
+            # All of them are opened once; of some, only those.
+            there: Any = dict(group.arrays()) if arrays is None else group
+            names = [schema.name_of(stored) for stored in there] if arrays is None else arrays
+            present = {name: schema.stored_name(name, there) for name in names}
+            unknown = [name for name, stored in present.items() if stored not in there]
             if unknown:
                 raise NotFoundError(f"'{address}' has no array '{unknown[0]}'; it has {sorted(group.array_keys())}.")
             for name, stored in sorted(present.items()):
-                found[name] = read_rows(cast(zarr.Array[Any], group[stored]), rows)
+                found[name] = read_rows(there[stored], rows)
         if rows == slice(None) and arrays is None:
             _check_whole(record, found)
         else:
