@@ -132,6 +132,7 @@ def browser():
         options.add_argument(word)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
     started = webdriver.Chrome(options, webdriver.ChromeService(driver))
+    started.set_script_timeout(300)  # axe looks at every cell of a large page
     yield started
     started.quit()
 
