@@ -10,11 +10,15 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import settings
 
 from affstore.flows.environment import prepare
+
+if TYPE_CHECKING:
+    from affstore.flows.server import Server
 
 prepare()
 # A busy machine is slow, not wrong.
@@ -96,6 +100,15 @@ def wait_for(port: int) -> None:
         else:
             return
     pytest.fail(f"nothing listens on port {port}")
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """One Prefect server for a module, as a user has who sets PREFECT_API_URL: its start costs seconds."""
+    from affstore.flows.server import prefect_server
+
+    with prefect_server(tmp_path_factory.mktemp("prefect")) as found:
+        yield found
 
 
 @pytest.fixture

@@ -27,7 +27,7 @@ class Handler(BaseHTTPRequestHandler):
         """Say nothing."""
 
     def answer(self) -> None:
-        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        body = self.body()
         if self.path == "/fault":
             if self.command == "POST":
                 FAULT.update({"done": 0, "times": 1 << 30, "match": ""} | json.loads(body))
@@ -51,6 +51,20 @@ class Handler(BaseHTTPRequestHandler):
             data = data[: len(data) // 2]
         headers = [(name, value) for name, value in found.getheaders() if name.lower() not in HOP]
         return self.reply(found.status, headers, data)
+
+    def body(self) -> bytes:
+        """The body of a request, in one piece also where it comes in several."""
+        if "chunked" not in (self.headers.get("Transfer-Encoding") or ""):
+            return self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        del self.headers["Transfer-Encoding"]
+        body = b""
+        while size := int(self.rfile.readline().split(b";")[0], 16):
+            body += self.rfile.read(size)
+            self.rfile.readline()
+        while self.rfile.readline().strip():
+            pass
+        self.headers["Content-Length"] = str(len(body))
+        return body
 
     def fault(self) -> str:
         """What happens to this request."""

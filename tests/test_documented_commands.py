@@ -160,7 +160,15 @@ def with_prediction(store):
 
 
 @pytest.fixture(scope="module", autouse=True)
-def store(here):
+def own_weights(tmp_path_factory):
+    """A folder of weights of its own: commands that are shown import some, which other tests know to be missing."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AFFSTORE_WEIGHTS", str(tmp_path_factory.mktemp("weights")))
+        yield
+
+
+@pytest.fixture(scope="module", autouse=True)
+def store(here, own_weights, server):
     """What README's first `add` makes, also under the name of the demo's store, and a configuration beside it."""
     adds = [command for command in COMMANDS if command.startswith("add my_videos/")]
     with pytest.MonkeyPatch.context() as patch:

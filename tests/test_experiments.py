@@ -16,7 +16,6 @@ from affstore.flows.config.run_config import checked
 from affstore.flows.execution import run_pipeline
 from affstore.flows.request import request_of
 from affstore.flows.runners.base import RunnerSpec
-from affstore.flows.server import prefect_server
 from affstore.flows.watch import Screen
 from affstore.models.demo.corpus import CorpusSpec, write_corpus
 from affstore.models.extractors.registry import entry_of
@@ -99,13 +98,6 @@ def corpus(tmp_path_factory):
     names = ("1-24-320x240", "video2", "video17", "12-24-320x240", "207", "video91")
     write_corpus(folder, CorpusSpec(episode_s=0.6, only=names))
     return folder
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    """One Prefect server for all runs of this module, as a user has who sets PREFECT_API_URL."""
-    with prefect_server(tmp_path_factory.mktemp("prefect")) as url:
-        yield url
 
 
 @pytest.fixture(scope="module")

@@ -40,7 +40,7 @@ sys.meta_path[sys.meta_path.index(PathFinder)] = CoreFinder
 
 
 @pytest.fixture(scope="module")
-def core_only(tmp_path_factory):
+def core_only(server, tmp_path_factory):
     """Runs commands in a process that cannot import what the extras bring, and its children cannot either."""
     folder = tmp_path_factory.mktemp("core")
     (folder / "site").mkdir()

@@ -20,7 +20,6 @@ from affstore.flows.config.run_config import checked
 from affstore.flows.execution import run_pipeline
 from affstore.flows.request import request_of
 from affstore.flows.runners.base import RunnerSpec
-from affstore.flows.server import prefect_server
 from affstore.flows.watch import Screen
 from affstore.store.contract.keys import digest_file
 from affstore.store.contract.records import Address
@@ -33,13 +32,6 @@ BOTH = ("emotieffnet_b0", "wav2vec2_base_960h")
 THREADS = RunnerSpec.of()
 ENGINE = {"engine": "openvino", "precision": "float32"}
 """Named, so that no run spends its first half-minute on measuring engines: test_engines sees to that."""
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    """One Prefect server for all runs of this module, as a user has who sets PREFECT_API_URL."""
-    with prefect_server(tmp_path_factory.mktemp("prefect")) as url:
-        yield url
 
 
 def run(store, *sources, runner=THREADS, **document):

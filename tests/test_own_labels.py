@@ -65,7 +65,7 @@ def run(config) -> dict:
 
 
 @pytest.fixture(scope="module")
-def done(tmp_path_factory):
+def done(server, tmp_path_factory):
     """A run of both spaces, the store, and the configuration."""
     folder = tmp_path_factory.mktemp("own")
     write_videos_with_tables(folder / "videos")

@@ -101,7 +101,7 @@ def plugin(tmp_path_factory) -> Shell:
 
 
 @pytest.fixture(scope="module")
-def ended(plugin, tmp_path_factory):
+def ended(plugin, server, tmp_path_factory):
     """What the example's kinds do in one session of commands, by the command's first words."""
     folder = tmp_path_factory.mktemp("session")
     write_corpus(folder / "corpus", CorpusSpec(only=("video2", "12-24-320x240"), episode_s=0.5))

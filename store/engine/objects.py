@@ -11,6 +11,9 @@ from urllib.parse import urlparse
 
 from affstore.store.engine.places import drop_memory, is_local, is_memory, local_folder, s3_options
 
+_TIMEOUT_S, _ATTEMPTS = 5, 4
+"""How long a server may be silent, and how often it is asked."""
+
 
 @dataclass(frozen=True, slots=True)
 class Objects:
@@ -78,6 +81,9 @@ def _in_bucket(url: str) -> Objects:
     endpoint = options.get("endpoint_url")
     system: Any = fs.S3FileSystem(
         region=options["region"],
+        connect_timeout=_TIMEOUT_S,
+        request_timeout=_TIMEOUT_S,
+        retry_strategy=fs.AwsStandardS3RetryStrategy(max_attempts=_ATTEMPTS),
         **({"endpoint_override": urlparse(endpoint).netloc, "scheme": urlparse(endpoint).scheme} if endpoint else {}),
     )
 
