@@ -72,6 +72,7 @@ def test_many_quick_units_of_work_are_committed_in_few_commits(committed_names):
     assert commits <= 30
 
 
+@pytest.mark.usefixtures("ctrl_c")
 def test_what_was_finished_when_a_run_is_interrupted_is_kept(committed_names):
     names = [*(f"video{number:02d}" for number in range(20)), "video20!"]
     outcomes, stored, commits = committed_names(names)

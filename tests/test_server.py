@@ -140,6 +140,7 @@ def test_prefect_shows_what_a_run_is_called_what_it_was_asked_and_what_was_quara
     assert any("Quarantined" in line for line in logged(run))
 
 
+@pytest.mark.usefixtures("ctrl_c")
 def test_an_interrupted_run_is_shown_as_interrupted_and_not_as_crashed(server, tmp_path):
     def interrupt():
         signal.raise_signal(signal.SIGINT)
