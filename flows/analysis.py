@@ -161,8 +161,7 @@ class _Video:
 
     def _numbers(self, table: pa.Table) -> tuple[VideoEntry, list[Measure], list[Episode]]:
         found = measures(table)
-        end_s = float(self._clock.end_pts * self._clock.time_base)
-        return entry_of(table, found, self._clock, self._remark), found, episodes(table, end_s)
+        return entry_of(table, found, self._clock, self._remark), found, episodes(table, self._clock.end_s)
 
     def _page(self, table: pa.Table, notes: Sequence[str]) -> str:
         entry, found, runs = self._numbers(table)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -11,7 +12,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import settings
@@ -124,3 +125,30 @@ def ctrl_c() -> Iterator[None]:
 def s3_url(s3_server: str, request: pytest.FixtureRequest) -> str:
     """A prefix in the bucket that no other test has."""
     return f"{s3_server}/{hashlib.sha256(request.node.nodeid.encode()).hexdigest()[:16]}"
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """A headless Chromium."""
+    webdriver = pytest.importorskip("selenium.webdriver", reason="needs selenium")
+    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
+    if not (chromium and driver):
+        pytest.skip("needs Chromium and its driver (Debian: chromium, chromium-driver)")
+    options = webdriver.ChromeOptions()
+    options.binary_location = chromium
+    for word in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--window-size=1400,1000"):
+        options.add_argument(word)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    started = webdriver.Chrome(options, webdriver.ChromeService(driver))
+    started.set_script_timeout(300)  # axe looks at every cell of a large page
+    yield started
+    started.quit()
+
+
+def accessibility_faults(browser: Any) -> list[tuple[str, str]]:
+    """What axe-core calls serious on the page that a browser shows."""
+    axe = pytest.importorskip("axe_selenium_python", reason="needs axe-selenium-python")
+    found = axe.Axe(browser)
+    found.inject()
+    serious = [one for one in found.run()["violations"] if one["impact"] in ("serious", "critical")]
+    return [(one["id"], one["nodes"][0]["html"]) for one in serious]

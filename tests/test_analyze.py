@@ -21,6 +21,7 @@ from affstore.store.contract.labels import FER_2013
 from affstore.store.contract.records import Address, Artifact
 from affstore.tasks.analysis.frame_table import AnalysisNetworks, frame_table
 from affstore.tasks.analysis.summary import episodes, measures
+from tests.conftest import accessibility_faults
 from tests.factories import commit, source
 
 FRAMES = 40
@@ -179,6 +180,36 @@ def test_pages_need_no_network_and_their_links_lead_to_files(written, tmp_path):
     assert "Curves: left" in Page(pages[-1]).words
     assert "Curves: right" in Page(pages[-1]).words
     assert {"one", "two", "nobody"} <= set(Page(pages[0]).words.split())
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_pages_work_in_a_browser_at_any_width_and_have_no_serious_fault(written, tmp_path, browser, scheme):
+    browser.execute_cdp_cmd(
+        "Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
+    )
+    for name in ("index", "videos/two", "videos/nobody"):
+        browser.get(f"file://{tmp_path}/out/{name}.html")
+        assert accessibility_faults(browser) == []
+        for width in (420, 1400):
+            size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
+            browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+            assert browser.execute_script("return document.documentElement.scrollWidth") <= width, name
+    assert [one for one in browser.get_log("browser") if one["level"] == "SEVERE"] == []
+
+
+def test_the_index_filters_and_sorts_and_a_curve_is_clicked(written, tmp_path, browser):
+    browser.get(f"file://{tmp_path}/out/index.html")
+    shown = [row.text.split()[0] for row in browser.find_elements("css selector", "#videos tbody tr")]
+    browser.find_element("css selector", "#videos th button").click()
+    browser.find_element("css selector", "#videos th button").click()
+    turned = [row.text.split()[0] for row in browser.find_elements("css selector", "#videos tbody tr")]
+    assert (shown, turned) == (["nobody", "one", "two"], ["two", "one", "nobody"])
+    browser.find_element("id", "filter").send_keys("nob")
+    assert browser.find_element("id", "shown").text == "1 of 3"
+    browser.get(f"file://{tmp_path}/out/videos/one.html")
+    browser.find_element("css selector", ".chart").click()
+    line = browser.find_element("css selector", ".now").get_attribute("style")
+    assert float(line.removeprefix("left: ").removesuffix("%;")) == pytest.approx(50, abs=0.5)
 
 
 def test_a_row_of_a_table_is_traced_to_the_video(store, written, tmp_path, capsys):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 from dataclasses import replace
 
 import pytest
@@ -13,10 +12,10 @@ from affstore.flows.cli import call
 from affstore.store.contract.records import Address, Artifact
 from affstore.tasks import recipes
 from affstore.testing.artifacts import commit, source, visual
+from tests.conftest import accessibility_faults
 from tests.lineage_store import FRAMES, prediction, whole_chain
 from tests.lineage_store import visual as embedding
 
-WORST = ("serious", "critical")
 MOST_BYTES = 5_000_000
 HOSTILE = "<img src=x onerror=alert(1)>"
 
@@ -120,23 +119,6 @@ def test_an_empty_store_has_a_page(tmp_path):
 # In a browser
 
 
-@pytest.fixture(scope="module")
-def browser():
-    webdriver = pytest.importorskip("selenium.webdriver", reason="needs selenium")
-    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
-    if not (chromium and driver):
-        pytest.skip("needs Chromium and its driver (Debian: chromium, chromium-driver)")
-    options = webdriver.ChromeOptions()
-    options.binary_location = chromium
-    for word in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--window-size=1400,1000"):
-        options.add_argument(word)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    started = webdriver.Chrome(options, webdriver.ChromeService(driver))
-    started.set_script_timeout(300)  # axe looks at every cell of a large page
-    yield started
-    started.quit()
-
-
 def is_at(browser, *paths):
     """Whether one of these artifacts is looked at, soon: the page follows its own address a moment later."""
     from selenium.common.exceptions import StaleElementReferenceException
@@ -155,13 +137,6 @@ def offered(browser, side):
 
 def press(browser, side, path):
     next(one for one in browser.find_elements("css selector", f"#{side} button") if one.text == path).click()
-
-
-def faults(browser):
-    axe = pytest.importorskip("axe_selenium_python", reason="needs axe-selenium-python")
-    found = axe.Axe(browser)
-    found.inject()
-    return [(one["id"], one["nodes"][0]["html"]) for one in found.run()["violations"] if one["impact"] in WORST]
 
 
 def test_the_graph_is_walked_by_clicking_and_by_keyboard(url, tmp_path, browser):
@@ -200,7 +175,7 @@ def test_the_page_has_no_serious_fault_of_accessibility(url, tmp_path, browser, 
     media = {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", media)
     browser.get(f"file://{tmp_path}/store.html")
-    assert faults(browser) == []
+    assert accessibility_faults(browser) == []
 
 
 def test_the_coverage_is_sifted(url, tmp_path, browser):
@@ -230,5 +205,5 @@ def test_a_thousand_videos_fit_a_page_and_are_walked(tmp_path, browser):
     browser.get(f"file://{tmp_path}/large.html")
     browser.find_element("link text", "video0999").click()
     assert is_at(browser, "source/video0999")
-    assert faults(browser) == []
+    assert accessibility_faults(browser) == []
     assert [one for one in browser.get_log("browser") if one["level"] == "SEVERE"] == []

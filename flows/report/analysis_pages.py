@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from affstore.flows.report.pages import render
+from affstore.flows.report.pages import Script, render
 from affstore.store.contract.clock import FrameClock
 from affstore.store.contract.records import Record
 from affstore.tasks.analysis.summary import Episode, Measure, rows_of, subjects_in, values_of
@@ -153,13 +153,15 @@ def video_page(
         found=shown,
         runs=runs,
         end_s=end_s,
+        script=Script.of("analysis_video.js"),
         **about,
     )
 
 
 def index_page(entries: Sequence[VideoEntry], notes: Sequence[str], columns: Sequence[tuple[str, str]]) -> str:
     """The index of all videos, which filters and sorts."""
-    return render("analysis_index.html", title="Videos", entries=entries, notes=notes, columns=columns)
+    script = Script.of("analysis_index.js")
+    return render("analysis_index.html", title="Videos", entries=entries, notes=notes, columns=columns, script=script)
 
 
 def player_address(video: Path, page: Path) -> str:

@@ -1,7 +1,9 @@
-"""The offline pages: Jinja2 templates, one file each, no script, nothing from a network."""
+"""The offline pages: Jinja2 templates, one file each, nothing from a network, and no script but our own."""
 
 from __future__ import annotations
 
+import base64
+import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
@@ -9,8 +11,31 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
 
 from affstore.store.contract.printable import printable
+
+_TEMPLATES = Path(__file__).parent / "templates"
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """A script of a page.
+
+    Attributes:
+        text: the script.
+        digest: SHA-256 in base 64, by which the page lets the browser run this script and no other.
+    """
+
+    text: Markup
+    digest: Markup
+
+    @classmethod
+    def of(cls, name: str) -> Script:
+        """The script of that name among the templates."""
+        text = (_TEMPLATES / name).read_text(encoding="utf-8")
+        digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+        return cls(Markup(text), Markup(digest))
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +95,7 @@ def render(template: str, **values: Any) -> str:
 @cache
 def _templates() -> Environment:
     return Environment(
-        loader=FileSystemLoader(Path(__file__).parent / "templates"),
+        loader=FileSystemLoader(_TEMPLATES),
         autoescape=True,
         undefined=StrictUndefined,
         finalize=_printable,

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -16,7 +14,7 @@ from markupsafe import Markup
 from affstore import content_digest
 from affstore.flows.provenance import marked
 from affstore.flows.report.experiment_sections import three_decimals
-from affstore.flows.report.pages import Cell, Table, numbers, render
+from affstore.flows.report.pages import Cell, Script, Table, numbers, render
 from affstore.store.contract.files import replacing
 from affstore.store.contract.printable import printable
 from affstore.store.contract.records import Record, least_trusted
@@ -24,7 +22,6 @@ from affstore.tasks.lineage.differences import ArtifactChange, Difference
 from affstore.tasks.lineage.graph import leaves_of
 from affstore.tasks.lineage.overview import Column, Cost, CoverageCell, Overview
 
-_SCRIPT = Path(__file__).parent / "templates" / "store.js"
 _SHORT = 12
 _NAMED = 3
 _WORDS = {"fresh": "✓", "none": "–"}
@@ -32,7 +29,7 @@ _WORDS = {"fresh": "✓", "none": "–"}
 
 def write_store_report(found: Overview, path: Path) -> Path:
     """Write the page, whole or not at all; equal stores give equal bytes."""
-    store, script = found.scope.store, _SCRIPT.read_text(encoding="utf-8")
+    store = found.scope.store
     text = render(
         "store.html",
         title=found.scope.title,
@@ -51,8 +48,7 @@ def write_store_report(found: Overview, path: Path) -> Path:
         costs=_costs(found.costs),
         costs_note=_COSTS_NOTE,
         graph=Markup(_as_json(_graph(found))),
-        script=Markup(script),
-        script_digest=Markup(base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()),
+        script=Script.of("store.js"),
     )
     with replacing(path) as new:
         new.write_bytes(text.encode("utf-8", "replace"))

@@ -300,7 +300,7 @@ def _complaint(reel: _Reel, instants: Instants, fit: _Fit, container: InputConta
     found, decoding = len(instants.pts), reel.decoding
     declared = best_video(container, "").frames
     stopped = "its clock jumps back, as in films glued together" if instants.cut else decoding.stopped
-    ends_s, claimed_s = float(reel.clock(instants).end_pts * reel.clock(instants).time_base), _claimed_end_s(container)
+    ends_s, claimed_s = reel.clock(instants).end_s, _claimed_end_s(container)
     faults = []
     if stopped:
         claim = f" of {declared} declared" if declared else ""

@@ -68,6 +68,11 @@ class FrameClock:
         return self.pts * self.time_base.numerator / self.time_base.denominator
 
     @property
+    def end_s(self) -> float:
+        """When the last sample stops playing, in seconds."""
+        return float(self.end_pts * self.time_base)
+
+    @property
     def duration_s(self) -> float:
         """Seconds from the first sample's begin to the last one's end."""
         return float((self.end_pts - int(self.pts[0])) * self.time_base) if len(self) else 0.0

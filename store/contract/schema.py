@@ -13,6 +13,7 @@ import numpy as np
 import yaml
 
 from affstore.store.contract.errors import NewerSchemaError, SchemaError, UnknownNameError
+from affstore.store.contract.keys import digest_arrays
 from affstore.store.contract.records import SLASH, Address, Arrays, Record, damaged_record
 
 SCHEMA_FILE = Path(__file__).resolve().parents[1] / "schema.yaml"
@@ -84,6 +85,10 @@ class FamilySchema:
     def formerly_named(self, arrays: Arrays) -> dict[str, Any]:
         """The arrays by the names that an earlier version gave them, under which it computed their digest."""
         return {self.arrays[name].former or name if name in self.arrays else name: arrays[name] for name in arrays}
+
+    def has_digest(self, arrays: Arrays, digest: str) -> bool:
+        """Whether a record's digest is that of these arrays, by their names of today or of an earlier version."""
+        return any(digest_arrays(named) == digest for named in (arrays, self.formerly_named(arrays)))
 
     def check_address(self, address: Address) -> None:
         """See that an address has exactly the parts its family's path names.

@@ -16,7 +16,6 @@ import zarr
 from numpy.typing import NDArray
 
 from affstore.store.contract.errors import ConflictError, NewerSchemaError, NotFoundError, SpecError, StoreError
-from affstore.store.contract.keys import digest_arrays
 from affstore.store.contract.moments import moment_of
 from affstore.store.contract.names import tag_fault
 from affstore.store.contract.printable import excerpt
@@ -160,11 +159,6 @@ class FeatureStore:
         """Every record, or those of the named families, or of one video, in the order of their addresses."""
         with translate_errors(self.url, "Listing"):
             return self._listing.records(self.addresses(*names, video=video))
-
-    def records_of(self, addresses: Sequence[Address]) -> list[Record]:
-        """The records at addresses that are known to be there."""
-        with translate_errors(self.url, "Listing"):
-            return self._listing.records(addresses)
 
     def read(
         self, address: Address, arrays: Sequence[str] | None = None, rows: slice = slice(None)
@@ -442,8 +436,7 @@ def read_whole(record: Record, arrays: Mapping[str, zarr.Array[Any]]) -> dict[st
 def _check_whole(record: Record, found: Mapping[str, NDArray[Any]]) -> None:
     schema = family(record.address.family)
     schema.check(found, record.attributes)
-    digests = (digest_arrays(named) for named in (found, schema.formerly_named(found)))  # the second if need be
-    if record.digest not in digests:
+    if not schema.has_digest(found, record.digest):
         raise damage(record.address, "the digest of its arrays is not the one that its record holds")
 
 

@@ -9,7 +9,6 @@ from typing import Literal
 from affstore import FeatureStore
 from affstore.models.weights.folder import WeightsFolder
 from affstore.store.contract.errors import AffstoreError, StoreError
-from affstore.store.contract.keys import digest_arrays
 from affstore.store.contract.records import Record
 from affstore.store.contract.schema import family
 from affstore.store.engine.accounting import altered_objects, restore_object
@@ -51,18 +50,19 @@ def repair(url: str, weights: WeightsFolder, dry_run: bool = False) -> Iterator[
         yield _object(url, key, digest, dry_run)
     try:
         store = FeatureStore(url)
-        broken = [record for record in _records(store) if check_artifact(store, record.address).findings]
+        records = _records(store)
+        broken = [record for record in records if check_artifact(store, record.address).findings]
     except StoreError:
         if dry_run:
             return  # it can be opened once its objects are restored
         raise
-    graph = LineageGraph(_records(store))
+    graph = LineageGraph(records)
     depth = {record.address.path: len(graph.upstream([record])) for record in broken}
     for record in sorted(broken, key=lambda record: (depth[record.address.path], record.address)):
         if dry_run:
             yield Repair(record.address.path, "would be computed again", "From what its record names.")
-        else:
-            yield _artifact(url, record, weights)
+        else:  # records stay as they are, so the graph does; the arrays of parents may just have been repaired
+            yield _artifact(store.newest(), graph, record, weights)
 
 
 def _object(url: str, key: str, digest: str, dry_run: bool) -> Repair:
@@ -87,14 +87,12 @@ def _records(store: FeatureStore) -> list[Record]:
     return found
 
 
-def _artifact(url: str, record: Record, weights: WeightsFolder) -> Repair:
-    path = record.address.path
-    store = FeatureStore(url)
+def _artifact(store: FeatureStore, graph: LineageGraph, record: Record, weights: WeightsFolder) -> Repair:
+    path, schema = record.address.path, family(record.address.family)
     try:
         context = WorkerContext("", "repair", weights.root, str(record.made.get("device", "cpu")))
-        arrays = recomputed(store, LineageGraph(_records(store)), record, context)
-        schema = family(record.address.family)
-        if record.digest not in (digest_arrays(arrays), digest_arrays(schema.formerly_named(arrays))):
+        arrays = recomputed(store, graph, record, context)
+        if not schema.has_digest(arrays, record.digest):
             return Repair(path, "not repaired", "Computed again it has other numbers. Add it anew, or read a copy.")
         draft = store.draft(code_versions(), "repair")
         draft.copy(record, arrays, schema.version)

@@ -8,16 +8,14 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from affstore import FeatureStore
 from affstore.models.ensembles.spec import with_values
 from affstore.models.evaluation.evaluate import TunedParameters
 from affstore.models.faces.specs import DetectorSpec, TrackingSpec
-from affstore.models.fidelity import LEAST_SAME_CLASS, MOST_AFFECT_OFF
 from affstore.models.heads.splits import Folds, SplitSpec
 from affstore.models.labels.base import LabelFile
 from affstore.models.weights.folder import WeightsFolder
@@ -29,10 +27,10 @@ from affstore.store.contract.errors import (
     StoreError,
     UnknownNameError,
 )
-from affstore.store.contract.keys import digest_arrays, digest_file, key_of
+from affstore.store.contract.keys import digest_file, key_of
 from affstore.store.contract.names import join_subject
 from affstore.store.contract.records import Address, Artifact, Record
-from affstore.store.contract.schema import address_of, family
+from affstore.store.contract.schema import address_of
 from affstore.tasks.evaluation.experiment_scores import result_artifact
 from affstore.tasks.experiments import Experiment
 from affstore.tasks.extract.jobs import CropJob, VideoJob
@@ -41,30 +39,12 @@ from affstore.tasks.ingest.annotations import store_labels
 from affstore.tasks.ingest.sources import source_artifact
 from affstore.tasks.lineage.graph import LineageGraph, leaves_of
 from affstore.tasks.lineage.recorded_specs import extractor_from, head_from, spec_from
+from affstore.tasks.lineage.reproduction import Reproduction, compared
 from affstore.tasks.outcomes import Outcome
 from affstore.tasks.predict.experiments import experiment_predictions
 from affstore.tasks.predict.videos import store_predictions
-from affstore.tasks.specs import HeadRun, Profile, WorkerContext, code_versions
+from affstore.tasks.specs import HeadRun, Profile, WorkerContext
 from affstore.tasks.training.train import head_recipe, train
-
-Verdict = Literal["equal", "close", "other", "not computed"]
-"""The same bits; within the tolerance of its spec, where device or versions are others than then; other numbers; could
-not be computed."""
-
-
-@dataclass(frozen=True, slots=True)
-class Reproduction:
-    """What became of computing one artifact again.
-
-    Attributes:
-        path: the artifact's.
-        verdict: how it compares with what is stored.
-        reason: a sentence; empty where there is nothing to say.
-    """
-
-    path: str
-    verdict: Verdict
-    reason: str = ""
 
 
 def addresses_named(store: FeatureStore, names: Iterable[str]) -> list[Address]:
@@ -103,7 +83,7 @@ def reproduce(
         except AffstoreError as error:
             yield Reproduction(address.path, "not computed", str(error))
         else:
-            yield _compared(store, record, artifact, device)
+            yield compared(store, record, artifact, device)
 
 
 def recomputed(
@@ -422,50 +402,3 @@ _COMPUTE: Mapping[str, Callable[[_Again], Mapping[str, NDArray[Any]]]] = {
     "prediction": _prediction,
     "result": _result,
 }
-
-
-def _compared(store: FeatureStore, record: Record, found: Mapping[str, NDArray[Any]], device: str) -> Reproduction:
-    path = record.address.path
-    schema = family(record.address.family)
-    if record.digest in (digest_arrays(found), digest_arrays(schema.formerly_named(found))):
-        return Reproduction(path, "equal")
-    elsewhere = _elsewhere(record, device)
-    try:
-        stored = store.read(record.address)
-    except AffstoreError as error:
-        return Reproduction(path, "other", f"The digest is another one, and what is stored cannot be read: {error}")
-    off = _difference(stored, found)
-    if elsewhere and not off:
-        return Reproduction(path, "close", f"Recorded {elsewhere}; within the tolerance of engines here.")
-    where = f" Recorded {elsewhere}." if elsewhere else " Device and versions are those of then."
-    return Reproduction(path, "other", f"{off or 'Its last bits are others.'}{where}")
-
-
-def _elsewhere(record: Record, device: str) -> str:
-    """On what an artifact was computed that is not here; empty if it was here."""
-    now = code_versions()
-    others = [f"{name} {version}" for name, version in record.code.items() if now.get(name) != version]
-    recorded = str(record.made.get("device", "cpu"))
-    return " and ".join(
-        ([f"on {recorded}"] if recorded != device else []) + ([f"with {', '.join(others)}"] if others else [])
-    )
-
-
-def _difference(stored: Mapping[str, NDArray[Any]], found: Mapping[str, NDArray[Any]]) -> str:
-    """What is off by more than engines may differ; empty if nothing is."""
-    if stored.keys() != found.keys():
-        return f"It has the arrays {', '.join(sorted(found))}; stored are {', '.join(sorted(stored))}."
-    for name, was in stored.items():
-        now = found[name]
-        if was.shape != now.shape:
-            return f"'{name}' has the shape {now.shape}; stored is {was.shape}."
-        if was.dtype.kind != "f":
-            same = float(np.mean(was == now)) if was.size else 1.0
-            if same < LEAST_SAME_CLASS:
-                return f"{100 * (1 - same):.1f} % of '{name}' are others."
-        elif was.size:
-            a, b = was.astype(np.float64).reshape(len(was), -1), now.astype(np.float64).reshape(len(now), -1)
-            off = float(np.abs(a - b).max() / max(1.0, np.abs(a).max()))
-            if off > MOST_AFFECT_OFF:
-                return f"'{name}' is off by {off:.1e} of its largest number."
-    return ""

@@ -7,8 +7,9 @@ from pathlib import Path
 
 from affstore.store.contract.records import Record
 from affstore.store.engine.exporters.base import EXPORTERS, Exporter
-from affstore.store.engine.exporters.tiers import Interval, Tier, by_video, end_of, tiers_of
+from affstore.store.engine.exporters.tiers import Interval, Tier, by_video, tiers_of
 from affstore.store.engine.feature_store import FeatureStore
+from affstore.store.engine.reading import read_clock
 
 
 class PraatExporter(Exporter):
@@ -29,7 +30,7 @@ class PraatExporter(Exporter):
             if tiers:
                 path = folder / f"{video}.TextGrid"
                 path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_text("\n".join(_lines(tiers, end_of(store, video))) + "\n", encoding="utf-8")
+                path.write_text("\n".join(_lines(tiers, read_clock(store, video).end_s)) + "\n", encoding="utf-8")
                 written.append(path)
         return written
 

@@ -42,15 +42,10 @@ def by_video(records: Iterable[Record]) -> Iterator[tuple[str, list[Record]]]:
         yield video, list(found)
 
 
-def end_of(store: FeatureStore, video: str) -> float:
-    """When a video ends, in seconds."""
-    clock = read_clock(store, video)
-    return float(clock.end_pts * clock.time_base)
-
-
 def tiers_of(store: FeatureStore, video: str, records: Sequence[Record]) -> list[Tier]:
     """The tiers of a video: classes and units of labels, predictions and networks, and where a face is."""
-    edges = np.append(read_clock(store, video).starts_s, end_of(store, video))
+    clock = read_clock(store, video)
+    edges = np.append(clock.starts_s, clock.end_s)
     return [
         Tier(name, tuple(_intervals(edges, texts)))
         for record in records
