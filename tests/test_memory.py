@@ -213,7 +213,8 @@ print(json.dumps([outcome.status, need.total, 1024 * int(peak.split()[1])]))
 """
 
 
-@pytest.mark.parametrize("engine", [pytest.param("openvino", marks=pytest.mark.slow), "torch"])
+@pytest.mark.slow
+@pytest.mark.parametrize("engine", ["openvino", "torch"])
 def test_a_real_run_needs_no_more_than_was_said_and_no_less_than_half_of_it(tmp_path, engine):
     weights = default_folder()
     for name in ("ddamfn", "openl3_env_mel128_512"):  # made here: making them takes memory, too

@@ -224,9 +224,9 @@ def test_a_full_disk_loses_nothing_that_was_stored(tmp_path):
         subprocess.run(["umount", str(small)], check=True)
 
 
-def _write_25(url, process, queue):
+def _write(url, process, queue, videos):
     store = FeatureStore(url)
-    for number in range(25):
+    for number in range(videos):
         name = f"v{process}-{number}"
         draft = store.draft(CODE, f"process {process}")
         draft.put(source(name))
@@ -234,14 +234,15 @@ def _write_25(url, process, queue):
         queue.put(draft)
 
 
-def test_eight_processes_writing_25_videos_each_through_one_committer_lose_none(folder_store):
+@pytest.mark.parametrize("videos", [4, pytest.param(25, marks=pytest.mark.slow)])
+def test_eight_processes_writing_videos_through_one_committer_lose_none(folder_store, videos):
     context = multiprocessing.get_context("spawn")
     queue = context.Queue()
-    workers = [context.Process(target=_write_25, args=(folder_store.url, i, queue)) for i in range(8)]
+    workers = [context.Process(target=_write, args=(folder_store.url, i, queue, videos)) for i in range(8)]
     for worker in workers:
         worker.start()
     waiting = []
-    for _ in range(200):
+    for _ in range(8 * videos):
         waiting.append(queue.get(timeout=120))
         if len(waiting) == 8:
             folder_store.commit(waiting, "eight videos")
@@ -250,24 +251,25 @@ def test_eight_processes_writing_25_videos_each_through_one_committer_lose_none(
         worker.join()
     assert not waiting
     store = folder_store.newest()
-    assert len(store.records("source")) == len(store.records("visual")) == 200
-    assert all(store.read(record.address)["present"].all() for record in store.records("visual")[::20])
+    assert len(store.records("source")) == len(store.records("visual")) == 8 * videos
+    assert all(store.read(record.address)["present"].all() for record in store.records("visual")[::8])
 
 
-def _commit_10(url, process):
+def _commit(url, process, times):
     store = FeatureStore(url)
-    for number in range(10):
+    for number in range(times):
         commit(store, source(f"v{process}-{number}"))
 
 
-def test_four_processes_that_each_commit_to_one_folder_lose_none(folder_store):
+@pytest.mark.parametrize("times", [3, pytest.param(10, marks=pytest.mark.slow)])
+def test_four_processes_that_each_commit_to_one_folder_lose_none(folder_store, times):
     context = multiprocessing.get_context("spawn")
-    workers = [context.Process(target=_commit_10, args=(folder_store.url, i)) for i in range(4)]
+    workers = [context.Process(target=_commit, args=(folder_store.url, i, times)) for i in range(4)]
     for worker in workers:
         worker.start()
     for worker in workers:
         worker.join()
-    assert len(folder_store.newest().records("source")) == 40
+    assert len(folder_store.newest().records("source")) == 4 * times
 
 
 def _create_10(urls, together, queue):
