@@ -62,7 +62,8 @@ def remarks_on(source: Record, own: Sequence[Record]) -> list[Remark]:
 
 def remarks_of(store: FeatureStore, videos: Collection[str] | None = None) -> list[Remark]:
     """Everything to know of a store's videos, or of some of them."""
-    sources = [r for r in store.records("source") if videos is None or r.address.video in videos]
+    named = None if videos is None else [Address("source", video=video) for video in sorted(videos)]
+    sources = store.records("source") if named is None else store.find_all(named)
     return [remark for r in sources for remark in remarks_on(r, store.records(video=r.address.video))]
 
 
