@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, NamedTuple
 
 from affstore.store.contract.errors import SpecError
 from affstore.store.contract.keys import NOT_IN_KEYS
@@ -14,7 +14,8 @@ from affstore.store.contract.labels import LabelSpace
 from affstore.store.contract.records import Provenance, provenance_of
 
 Precision = Literal["float32", "bfloat16"]
-Resize = Literal["pil_bilinear", "pil_bicubic", "pil_lanczos"]
+Resize = Literal["pil_bilinear", "pil_bicubic", "pil_lanczos", "cv2_bilinear"]
+Framing = Literal["box", "fer"]
 
 CROP_KIND = re.compile(r"[a-z][a-z0-9_]*")
 """How a kind of crop folder is written."""
@@ -51,6 +52,14 @@ class WeightsRef:
         return provenance_of(self.trained, self.official)
 
 
+class Crop(NamedTuple):
+    """How a face of a picture becomes what a network sees; see `FaceExtractorSpec` for each field."""
+
+    size_px: int
+    resize: Resize = "pil_bilinear"
+    framing: Framing = "box"
+
+
 @dataclass(frozen=True, slots=True)
 class FaceExtractorSpec:
     """A network from a face crop to an embedding.
@@ -67,7 +76,10 @@ class FaceExtractorSpec:
         valence_arousal: whether the network also gives raw linear valence and arousal.
         precision: of the forward pass.
         engine: what runs it.
-        resize: by which of Pillow's filters a face of any size becomes `size_px`; antialiased, aspect ratio not kept.
+        resize: by which filter a face of any size becomes `size_px`, its aspect ratio not kept: Pillow's are
+            antialiased, OpenCV's is not.
+        framing: what of a picture is cut out: the face's `box`, or more of it, as the package `fer` does; see
+            `affstore.models.faces.crops.cut`. A picture of a crop folder is taken as it is.
         float32_stages: first stages that stay in float32 whatever the precision: rounding does its harm there.
         faces: where the faces come from: the name of a detector, or of a kind of crop folder.
     """
@@ -89,6 +101,12 @@ class FaceExtractorSpec:
     resize: Resize = "pil_bilinear"
     float32_stages: int = 0
     faces: str = "mtcnn"
+    framing: Framing = "box"
+
+    @property
+    def crop(self) -> Crop:
+        """How a face becomes what the network sees."""
+        return Crop(self.size_px, self.resize, self.framing)
 
     @property
     def arrays(self) -> tuple[str, ...]:

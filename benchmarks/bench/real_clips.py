@@ -33,7 +33,7 @@ def faces(videos: Sequence[Path], every: int = 1, most_frames: int = 75) -> Iter
     for video in videos:
         first = islice(frames(video, probe(video)), most_frames)
         seen = faces_in_video(first, TrackedFaces(detector, TrackingSpec()))
-        yield from (face.picture for number, face in enumerate(seen) if number % every == 0)
+        yield from (face.framed() for number, face in enumerate(seen) if number % every == 0)
 
 
 def take_in_reference_weights(weights: WeightsFolder, reference: Path) -> list[str]:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from affstore import FeatureStore
+from affstore.models.extractor_specs import Crop as CropSpec
 from affstore.models.face_pass import StoredFaces, faces_in_video
 from affstore.models.faces.crop_folder import Listing
 from affstore.models.faces.crops import resized
@@ -57,21 +58,21 @@ def has_boxes(store: FeatureStore, face: Record) -> bool:
     return "box" in store.group(face.address)
 
 
-def crops_of_face(store: FeatureStore, frames: FaceFrames, size_px: int) -> Iterator[Crop]:
+def crops_of_face(store: FeatureStore, frames: FaceFrames, wanted: CropSpec) -> Iterator[Crop]:
     """The crops of one subject, frame by frame."""
     if not len(frames.at):
         return
     if has_boxes(store, frames.face):
-        for _, _, crop in cut_out(store, [frames], size_px):
+        for _, _, crop in cut_out(store, [frames], wanted):
             yield crop
         return
-    pictures = Pictures.of(frames, size_px)
+    pictures = Pictures.of(frames, wanted)
     for row in range(len(pictures)):
         report_frames(0)
         yield pictures[row]
 
 
-def cut_out(store: FeatureStore, subjects: Sequence[FaceFrames], size_px: int) -> Iterator[tuple[int, int, Crop]]:
+def cut_out(store: FeatureStore, subjects: Sequence[FaceFrames], wanted: CropSpec) -> Iterator[tuple[int, int, Crop]]:
     """The crops of one video's subjects, in one decode: which subject, which frame, and the crop."""
     if not subjects:
         return
@@ -80,7 +81,7 @@ def cut_out(store: FeatureStore, subjects: Sequence[FaceFrames], size_px: int) -
     tracks = {str(i): _track(store, one) for i, one in enumerate(subjects)}
     pictures = frames(path, facts_of(store, source))
     for face in faces_in_video(pictures, StoredFaces(tracks), lambda: report_frames(0)):
-        yield int(face.who), face.frame, resized(face.picture, size_px)
+        yield int(face.who), face.frame, face.crops([wanted])[wanted]
 
 
 def _track(store: FeatureStore, one: FaceFrames) -> FaceTrack:
@@ -110,15 +111,15 @@ class Pictures:
     Attributes:
         folder: where they are.
         names: `(rows,)` file names.
-        size_px: side of the crops.
+        wanted: what becomes of each.
     """
 
     folder: Path
     names: NDArray[np.str_]
-    size_px: int
+    wanted: CropSpec
 
     @classmethod
-    def of(cls, frames: FaceFrames, size_px: int) -> Pictures:
+    def of(cls, frames: FaceFrames, wanted: CropSpec) -> Pictures:
         """Find the files of frames, by one look at the folder.
 
         Raises:
@@ -137,7 +138,7 @@ class Pictures:
         if listing.signature != frames.face.attributes["signature"]:
             raise MediaError(f"The files in '{folder}' are not those that were taken in. Restore them, or {again}.")
         names = [_in_use(frame + 1, listing.pictures[frame + 1]) for frame in frames.at.tolist()]
-        return cls(folder, np.array(names, np.str_), size_px)
+        return cls(folder, np.array(names, np.str_), wanted)
 
     def __len__(self) -> int:
         return len(self.names)
@@ -145,7 +146,7 @@ class Pictures:
     def __getitem__(self, row: int) -> Crop:
         path = self.folder / str(self.names[row])
         try:
-            return resized(decode(path.read_bytes()).rgb, self.size_px)
+            return resized(decode(path.read_bytes()).rgb, self.wanted.size_px, self.wanted.resize)
         except (OSError, MediaError) as error:
             raise MediaError(
                 f"'{path}' cannot be read any more: {error}. Restore it, or add its folder again."

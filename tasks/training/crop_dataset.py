@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from affstore import FeatureStore
+from affstore.models.extractor_specs import Crop as CropSpec
 from affstore.models.extractor_specs import FaceExtractorSpec
 from affstore.models.weights.folder import WeightsFolder
 from affstore.store.contract.errors import StoreUnavailableError
@@ -120,7 +121,7 @@ def store_crops(
         labels.append(label["value"][at])
     with ThreadPoolExecutor(_READERS, "crops") as readers:
         frames = np.concatenate([np.empty(0, np.int64), *(one.at for one in faces)])
-        sources = _sources(store, faces, extractor.size_px, scratch)
+        sources = _sources(store, faces, extractor.crop, scratch)
         yield StoreCrops(np.concatenate(labels), frames, sources, extractor, weights, readers)
 
 
@@ -143,22 +144,22 @@ def crops_of(
     """
     face, present = face_of_feature(store, feature)
     frames = FaceFrames(face, np.flatnonzero(present))
-    return frames.at, _batches(crops_of_face(store, frames, extractor.size_px), extractor.size_px)
+    return frames.at, _batches(crops_of_face(store, frames, extractor.crop), extractor.size_px)
 
 
 def _sources(
-    store: FeatureStore, faces: Sequence[FaceFrames], size_px: int, scratch: Path
+    store: FeatureStore, faces: Sequence[FaceFrames], wanted: CropSpec, scratch: Path
 ) -> list[Pictures | NDArray[np.uint8]]:
     """Where the crops of each subject are, row by row: in its folder, or in a part of one file under `scratch`."""
     in_videos = [i for i, one in enumerate(faces) if has_boxes(store, one.face)]
     counts = [len(faces[i].at) for i in in_videos]
-    crops = _memory_mapped((sum(counts), size_px, size_px, 3), scratch)
+    crops = _memory_mapped((sum(counts), wanted.size_px, wanted.size_px, 3), scratch)
     parts = {i: crops[end - count : end] for i, count, end in zip(in_videos, counts, np.cumsum(counts), strict=True)}
     for video in dict.fromkeys(faces[i].face.address.video for i in in_videos):
         mine = [i for i in in_videos if faces[i].face.address.video == video and len(faces[i].at)]
-        for who, frame, crop in cut_out(store, [faces[i] for i in mine], size_px):
+        for who, frame, crop in cut_out(store, [faces[i] for i in mine], wanted):
             parts[mine[who]][np.searchsorted(faces[mine[who]].at, frame)] = crop
-    return [parts[i] if i in parts else Pictures.of(one, size_px) for i, one in enumerate(faces)]
+    return [parts[i] if i in parts else Pictures.of(one, wanted) for i, one in enumerate(faces)]
 
 
 def _memory_mapped(shape: tuple[int, ...], scratch: Path) -> NDArray[np.uint8]:
