@@ -143,7 +143,8 @@ class _Found:
 
     naming: Naming
     videos: dict[Path, VideoFile] = field(default_factory=dict)
-    annotations: dict[Path, LabelFile] = field(default_factory=dict)
+    annotations: dict[tuple[Path, str], LabelFile] = field(default_factory=dict)
+    label_paths: set[Path] = field(default_factory=set)
     leavings: Leavings = field(default_factory=Leavings)
     refused: list[Refusal] = field(default_factory=list)
 
@@ -168,7 +169,7 @@ class _Found:
         videos, annotations = dict[Path, VideoFile](), []
         for path in files_in(root, own):
             annotation = label_file_at(place / path.relative_to(root))
-            if place / path.relative_to(root) in self.annotations:
+            if place / path.relative_to(root) in self.label_paths:
                 continue
             if is_video_by_name(path.name):
                 videos[path] = VideoFile.of(path, self._name(path, root))
@@ -190,7 +191,8 @@ class _Found:
         Raises:
             SpecError: one subject of a video is labelled twice for one task.
         """
-        self.annotations |= {annotation.path: annotation for annotation in found}
+        self.annotations |= {(annotation.path, annotation.within): annotation for annotation in found}
+        self.label_paths |= {annotation.path for annotation in found}
         check_labelled_once(self.annotations.values())
 
     def _name(self, path: Path, root: Path) -> str:

@@ -22,20 +22,26 @@ from affstore.flows.stage import show, stage
 from affstore.flows.stages.extract import extract
 from affstore.flows.stages.ingest import ingest
 from affstore.flows.stages.predict import predict
-from affstore.flows.stages.publish import predict_experiments, publish, write_files
+from affstore.flows.stages.publish import (
+    predict_again,
+    predict_experiments,
+    publish,
+    with_heads_of_result,
+    write_files,
+)
 from affstore.flows.stages.score import score
 from affstore.flows.stages.train import train
 from affstore.store.contract.errors import AnnotationError
 from affstore.store.contract.names import video_name
 from affstore.store.contract.printable import printable
 from affstore.store.engine.reading import video_names
-from affstore.tasks.experiments import ExperimentOutcome
+from affstore.tasks.experiments import Experiment, ExperimentOutcome, Protocol
 from affstore.tasks.ingest.crop_assignment import match_crops_to_videos
 from affstore.tasks.lineage.run_record import run_record, write_run_record
 from affstore.tasks.outcomes import Outcome, refused
 from affstore.tasks.remarks import remarks_of
 from affstore.tasks.specs import HeadRun, WorkerContext
-from affstore.tasks.training.folds import cross_validated_name, folds_in_use, with_fixed_epochs
+from affstore.tasks.training.folds import cross_validated_name, folds_in_use, scores_held_out, with_fixed_epochs
 
 
 @stage("pipeline")
@@ -47,6 +53,9 @@ def pipeline(request: Request) -> RunResult:
         stages.did(ingest(context, request.inputs, request.options))
     videos = None if request.everything else named_videos(FeatureStore(context.store_url), request, stages.outcomes)
     stages.did(extract(context, request.profile, request.options.retry, request.inputs.crops, videos))
+    if request.fitted and videos is not None:
+        stages.did(predict(context, [head for one in request.fitted for head in one.heads], videos))
+        stages.did(predict_again(context, request.fitted, videos))
     experiments = _experiments(request, stages) if request.experiments else []
     published, tag = _published(request, experiments, stages)
     store = FeatureStore(context.store_url)
@@ -69,15 +78,23 @@ def pipeline(request: Request) -> RunResult:
 
 def _experiments(request: Request, stages: _Stages) -> list[ExperimentOutcome]:
     """Fit and apply the heads of all experiments, each once, and score the experiments."""
-    context = request.context
-    stages.did(_fitted(context, request.heads))
+    context, store = request.context, FeatureStore(request.context.store_url)
+    runs = [(one, _protocols(request, one, store)) for one in request.experiments]
+    stages.did(_fitted(context, heads_of(one for one, protocols in runs if "papers" in protocols)))
     if "honest" in request.protocols:
         stages.did(_fit_cross_validated(request))
     failed = {o.subject: o.reason for o in stages.outcomes if (o.stage, o.status) == ("train", "failed")}
-    runs = [(one, request.protocols_of(one)) for one in request.experiments]
     outcomes, experiments = score(context, runs, request.folds, failed)
     stages.did(outcomes)
     return experiments
+
+
+def _protocols(request: Request, experiment: Experiment, store: FeatureStore) -> tuple[Protocol, ...]:
+    """The protocols of an experiment on a store; `papers` is none where `honest` is asked and nothing validates."""
+    protocols = request.protocols_of(experiment)
+    if "honest" in protocols and scores_held_out(store, experiment.task):
+        return ("honest",)
+    return protocols
 
 
 def _fitted(context: WorkerContext, heads: Sequence[HeadRun]) -> list[Outcome]:
@@ -97,7 +114,7 @@ def _fit_cross_validated(request: Request) -> list[Outcome]:
         try:
             in_use[head.name] = folds_in_use(FeatureStore(context.store_url), head, folds)
         except AnnotationError as error:
-            outcomes.append(refused("train", cross_validated_name(head), error))
+            outcomes.append(refused("train", cross_validated_name(head.name), error))
     outcomes += _fitted(context, [fold for each in in_use.values() for fold in each])
     store = FeatureStore(context.store_url)
     failed = {outcome.subject for outcome in outcomes if outcome.status == "failed"}
@@ -111,7 +128,9 @@ def _published(
     """Keep the predictions of a user's experiments and of those on the test set, and write what is asked for."""
     context, to = request.context, request.publish
     predicted = [
-        one for one in experiments if one.results and (not one.experiment.source or one.experiment.files or _whole(to))
+        with_heads_of_result(one)
+        for one in experiments
+        if one.results and (not one.experiment.source or one.experiment.files or _whole(to))
     ]
     if not predicted:
         return (), ""
@@ -166,8 +185,8 @@ class _Stages:
 
 
 def named_videos(store: FeatureStore, request: Request, outcomes: Sequence[Outcome]) -> set[str]:
-    """The stored videos that a run's inputs name: the files that are in the store, and those with crop folders."""
+    """The stored videos that a run is about: the files that are in the store, those with crop folders, those named."""
     names = video_names(store)
     ingested = {o.subject for o in outcomes if o.stage == "ingest" and o.status in ("done", "cached")}
     with_crops = {video for _, video in match_crops_to_videos(store.records("source"), request.inputs.crops).folders}
-    return with_crops | {names[video_name(name)] for name in ingested}
+    return with_crops | {*request.videos} | {names[video_name(name)] for name in ingested}

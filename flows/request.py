@@ -19,6 +19,7 @@ from affstore.store.contract.errors import SourceError
 from affstore.store.engine.places import is_local, local_folder
 from affstore.tasks.experiments import Experiment, ExperimentOutcome, Protocol
 from affstore.tasks.ingest.incoming_files import IngestOptions
+from affstore.tasks.lineage.stored_heads import FittedExperiment
 from affstore.tasks.outcomes import Outcome
 from affstore.tasks.remarks import Remark
 from affstore.tasks.specs import HeadRun, Profile, WorkerContext
@@ -41,6 +42,8 @@ class Request:
         options: what is tried although the store knows better.
         everything: whether all videos of the store are brought up to date, or only those that the inputs name.
         runs_folder: gets Prefect's database and the reports.
+        fitted: experiments and heads of the store that are applied to the videos, and not fitted.
+        videos: names of stored videos that are meant beside the inputs.
     """
 
     context: WorkerContext
@@ -55,6 +58,8 @@ class Request:
     options: IngestOptions = field(default_factory=IngestOptions)
     everything: bool = True
     runs_folder: Path = Path()
+    fitted: tuple[FittedExperiment, ...] = ()
+    videos: tuple[str, ...] = ()
 
     @property
     def heads(self) -> tuple[HeadRun, ...]:
@@ -138,13 +143,33 @@ def request_of(config: RunConfig, options: IngestOptions | None = None, everythi
         experiments,
         found.refused,
         ("papers", "honest") if config.protocol == "honest" else ("papers",),
-        Folds(config.folds, read_groups(config.groups) if config.groups else {}),
+        _folds(config),
         found.notes,
         config.publish,
         options or IngestOptions(),
         everything,
         runs,
     )
+
+
+def _folds(config: RunConfig) -> Folds:
+    """The folds of `honest`.
+
+    Raises:
+        SpecError: the groups cannot be read, or there are none to hold out.
+    """
+    groups = read_groups(config.groups) if config.groups else {}
+    return Folds.by_group(groups) if config.folds == "groups" else Folds(config.folds, groups)
+
+
+def with_fitted(request: Request, fitted: Iterable[FittedExperiment], videos: Iterable[str] = ()) -> Request:
+    """A request that applies what the store has fitted, too.
+
+    Raises:
+        SpecError: a network has other parameters here than the heads were fitted on.
+    """
+    on_here = tuple(one.on(request.profile.extractors) for one in fitted)
+    return replace(request, fitted=on_here, videos=tuple(videos))
 
 
 def heads_of(experiments: Iterable[Experiment]) -> tuple[HeadRun, ...]:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from affstore.models.ensembles.spec import UNSMOOTHED, Ensemble, HeadOutput, SearchedValue
+from affstore.models.ensembles.spec import UNSMOOTHED, Ensemble, HeadOutput, SearchedValue, with_heads_renamed
 from affstore.models.evaluation.evaluate import EvaluationSpec, SmoothOver, TunedParameters
 from affstore.models.evaluation.metrics import Scores
 from affstore.models.postprocess import AfterLast
@@ -109,6 +109,11 @@ class Experiment:
     def producer(self) -> str:
         """How its results are called in the store."""
         return self.name.replace("/", ".")
+
+    def with_heads_named(self, names: Mapping[str, str]) -> Experiment:
+        """The same on heads of other names."""
+        heads = tuple(replace(head, name=names[head.name]) for head in self.heads)
+        return replace(self, heads=heads, method=with_heads_renamed(self.method, names))
 
     @property
     def evaluation(self) -> EvaluationSpec:

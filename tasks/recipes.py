@@ -49,6 +49,7 @@ def label(found: LabelFile, sha256: str, source_key: str) -> dict[str, Any]:
     version = FORMATS.get(found.format).version
     recipe = {"task": canonical(found.task), "split": found.split, "annotation": version, "bytes": sha256}
     # What was read before there were other formats keeps its key.
+    recipe |= {"within": found.within} if found.within else {}
     return recipe | {"source": source_key} | ({} if found.format == "abaw" else {"format": found.format})
 
 

@@ -21,6 +21,7 @@ _SUMMARIES = {
     "crowd": "with more faces than are kept",
     "crops": "with faults in a crop folder",
     "labels": "with incomplete labels",
+    "label table": "with a table of labels that was interpreted",
 }
 """What is counted of a run, in this order."""
 
@@ -31,7 +32,8 @@ class Remark:
 
     Attributes:
         video: its name.
-        kind: a key of what is counted: `damaged`, `sound`, `no sound`, `no face`, `crowd`, `crops` or `labels`.
+        kind: a key of what is counted: `damaged`, `sound`, `no sound`, `no face`, `crowd`, `crops`, `labels` or `label
+            table`.
         text: in words.
     """
 
@@ -112,3 +114,5 @@ def _of_labels(own: Sequence[Record]) -> Iterator[tuple[str, str]]:
     for record in own:
         if record.address.family == "label" and record.attributes.get("complaint"):
             yield "labels", f"{record.address.producer}: {record.attributes['complaint']}"
+        if record.address.family == "label" and record.attributes.get("note"):
+            yield "label table", f"{record.address.producer}: read as {record.attributes['note']}."

@@ -10,13 +10,14 @@ import pytest
 from affstore import FeatureStore
 from affstore.models.ensembles.spec import HeadOutput, SearchedValue
 from affstore.models.heads.pretrained import PretrainedSpec
-from affstore.models.heads.splits import Folds
-from affstore.store.contract.errors import AnnotationError
+from affstore.models.heads.splits import Folds, read_groups
+from affstore.store.contract.errors import AnnotationError, SpecError
 from affstore.store.contract.keys import key_of
 from affstore.store.contract.labels import EXPR
 from affstore.store.contract.records import Address, Artifact
 from affstore.tasks.evaluation.experiment_scores import result_artifact
 from affstore.tasks.experiments import Experiment
+from affstore.tasks.lineage.stored_heads import fitted_experiment
 from affstore.tasks.predict.videos import store_predictions
 from affstore.tasks.specs import HeadRun, Input, WorkerContext
 from affstore.tasks.training.examples import fold_of
@@ -124,3 +125,54 @@ def test_videos_that_are_all_in_one_fold_are_refused(grown):
         folds_in_use(grown, HEAD, Folds(2, dict.fromkeys(FIRST + LATER, "everybody")))
     with pytest.raises(AnnotationError, match="'train4' is in no group"):
         folds_in_use(grown, HEAD, Folds(2, {video: video for video in FIRST + LATER[:-1]}))
+
+
+def test_each_group_is_held_out_once(grown):
+    groups = dict(zip(FIRST + LATER, "aabcc", strict=True))
+    folds = Folds.by_group(groups)
+    assert [fold_of(grown, folds, video) for video in FIRST + LATER] == [0, 0, 1, 2, 2]
+    _, _, _, counted = honest(grown, folds)
+    assert len(counted) == len(FIRST + LATER)
+    with pytest.raises(SpecError, match="2 groups at least; 1"):
+        Folds.by_group({"one": "a", "two": "a"})
+
+
+def test_a_group_that_is_trained_on_and_reported_is_refused(grown):
+    groups = dict(zip([*FIRST, *LATER, "judged"], "aabcca", strict=True))
+    with pytest.raises(AnnotationError, match=r"The group 'a' is trained on \('train.'\) and reported \('judged'\)"):
+        folds_in_use(grown, HEAD, Folds.by_group(groups))
+
+
+def test_without_validation_videos_each_fold_is_reported_with_what_the_others_choose(tmp_path):
+    videos = FIRST + LATER
+    store = commit(
+        FeatureStore.create(f"memory:{tmp_path}"), *(artifact for video in videos for artifact in filmed(video))
+    )
+    folds = Folds.by_group(dict(zip(videos, "aabcc", strict=True)))
+    store = fitted(store, folds_in_use(store, HEAD, folds))
+    store = fitted(store, [with_fixed_epochs(store, HEAD, folds)])
+    artifact, shown = result_artifact(store, ROW, "honest", folds)
+    assert sorted(one.name for one in shown.videos) == videos
+    assert (shown.scores.frames, shown.chosen["reported"]) == (FRAMES * len(videos), "held-out folds")
+    assert shown.by_chance is not None
+    assert shown.interval[0] <= shown.scores.value <= shown.interval[1]
+    assert artifact.recipe["asked"]["each_group"] is True
+    found = fitted_experiment(commit(store, artifact), "row")
+    assert [head.name for head in found.heads] == ["folded-honest"]
+    assert found.tuned.smooth_frames == shown.chosen["smooth_frames"]
+
+
+@pytest.mark.parametrize("sign", [",", ";", "\t"])
+def test_groups_are_a_column_of_any_table_of_videos(tmp_path, sign):
+    table = tmp_path / "participants.csv"
+    rows = [
+        ("video", "age", "participant", "site"),
+        ("a", "31", "p1", "x"),
+        ("b", "", "p2", "y"),
+        ("a", "31", "p1", "x"),
+    ]
+    table.write_text("\n".join(sign.join(row) for row in rows))
+    assert read_groups(table) == {"a": "p1", "b": "p2"}
+    assert read_groups(tmp_path / "participants.csv:site") == {"a": "x", "b": "y"}
+    with pytest.raises(SpecError, match="expected the columns 'video' and 'sex'"):
+        read_groups(tmp_path / "participants.csv:sex")

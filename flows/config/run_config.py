@@ -109,8 +109,9 @@ class RunConfig(_Strict):
         device: `cpu`, `cuda`, or `auto`.
         experiments: what is trained, applied and scored.
         protocol: `papers`: everything is chosen as published. `honest`: by cross-validation over training videos too.
-        folds: of the protocol `honest`.
-        groups: CSV file with the columns `video` and `group`: videos of one group are in one fold.
+        folds: of the protocol `honest`; `groups` holds each group out once.
+        groups: table with the columns `video` and `group` (or `participant`, or another as FILE:COLUMN): videos of one
+            group are in one fold.
         brief: whether slow trainings are cut short, only to see that everything runs.
         publish: where to; nothing is published without it.
         runner: kind of runner and its options, as `{kind: dask, workers: 4}`.
@@ -129,7 +130,7 @@ class RunConfig(_Strict):
     device: Literal["cpu", "cuda", "auto"] = "cpu"
     experiments: tuple[InstanceOf[Experiment], ...] = ()
     protocol: Protocol = "papers"
-    folds: int = Field(default=5, ge=2, le=1000)
+    folds: Annotated[int, Field(ge=2, le=1000)] | Literal["groups"] = 5
     groups: Path | None = None
     brief: bool = False
     publish: PublishConfig | None = None

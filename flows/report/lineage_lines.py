@@ -147,6 +147,8 @@ def _making(facts: Mapping[str, Any]) -> Iterator[str]:
     if made.get("subjects"):
         people = ", ".join(f"{count} {split}" for split, count in made["subjects"].items())
         yield f"people it was fitted and chosen on: {people}"
+    if made.get("imported"):
+        yield f"imported from a file: fitted on {made['corpus']}, licence {made['licence']}"
 
 
 _HOW = (("with", "engine"), ("in", "precision"), ("on", "device"))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from affstore import FeatureStore
 from affstore.flows.commits import commit_finished
@@ -14,9 +14,12 @@ from affstore.tasks.specs import HeadRun, WorkerContext
 
 
 @stage("predict")
-def predict(context: WorkerContext, experiments: Sequence[HeadRun]) -> list[Outcome]:
-    """One task a video, for all experiments."""
+def predict(
+    context: WorkerContext, experiments: Sequence[HeadRun], among: Collection[str] | None = None
+) -> list[Outcome]:
+    """One task a video, for all experiments; for every video of the store, or for some."""
     videos = [address.video for address in FeatureStore(context.store_url).addresses("source")]
+    videos = videos if among is None else [video for video in videos if video in among]
     watching().stage("predict", len(videos))
     units = {video: (context, video, tuple(experiments)) for video in videos}
     return commit_finished(context, predict_video, units)

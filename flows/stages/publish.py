@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from affstore import FeatureStore, content_digest
@@ -11,15 +12,18 @@ from affstore.flows.commits import commit_finished
 from affstore.flows.config.run_config import PublishConfig
 from affstore.flows.stage import stage
 from affstore.flows.watch import watching
+from affstore.models.ensembles.spec import with_heads_renamed
 from affstore.models.evaluation.evaluate import TunedParameters
 from affstore.store.contract.errors import StoreError
 from affstore.store.contract.records import Record
 from affstore.store.engine.exporters.base import export
 from affstore.tasks.experiments import ExperimentOutcome
 from affstore.tasks.lineage.publication import NOTE, write_note
+from affstore.tasks.lineage.stored_heads import FittedExperiment
 from affstore.tasks.outcomes import Outcome, refused
 from affstore.tasks.predict.experiments import predict_experiment, publish_experiment
 from affstore.tasks.specs import WorkerContext
+from affstore.tasks.training.folds import cross_validated_name
 
 
 @stage("predict experiments")
@@ -28,6 +32,28 @@ def predict_experiments(context: WorkerContext, experiments: Sequence[Experiment
     watching().stage("predict", len(experiments))
     units = {one.experiment.name: (context, one.experiment, tuned_for(one)) for one in experiments}
     return commit_finished(context, predict_experiment, units)
+
+
+@stage("predict")
+def predict_again(context: WorkerContext, fitted: Sequence[FittedExperiment], among: Collection[str]) -> list[Outcome]:
+    """What experiments of the store predict for some videos; one task an experiment."""
+    units = {
+        one.experiment.name: (context, one.experiment, one.tuned, tuple(sorted(among)))
+        for one in fitted
+        if one.experiment is not None
+    }
+    return commit_finished(context, predict_experiment, units) if units else []
+
+
+def with_heads_of_result(outcome: ExperimentOutcome) -> ExperimentOutcome:
+    """An outcome whose experiment has the heads that its first result is of: of `honest` alone, those of that name."""
+    first = outcome.results[0]
+    if first.protocol == "papers":
+        return outcome
+    names = {head.name: cross_validated_name(head.name) for head in outcome.experiment.heads}
+    tuned = replace(first.tuned, method=with_heads_renamed(first.tuned.method, names))
+    experiment = outcome.experiment.with_heads_named(names)
+    return replace(outcome, experiment=experiment, results=(replace(first, tuned=tuned), *outcome.results[1:]))
 
 
 def tuned_for(outcome: ExperimentOutcome) -> TunedParameters:

@@ -58,7 +58,7 @@ def _broken(experiment: Experiment, protocol: Protocol, folds: Folds, failed: Ma
 
 def _cross_validated_names(head: HeadRun, folds: Folds) -> tuple[str, ...]:
     """What the heads are called that the protocol `honest` needs beside an experiment's own."""
-    return (*(fold.name for fold in folds_of(head, folds)), cross_validated_name(head))
+    return (*(fold.name for fold in folds_of(head, folds)), cross_validated_name(head.name))
 
 
 def _outcome(experiment: Experiment, scored: Sequence[tuple[Outcome, Scored | None]]) -> ExperimentOutcome:

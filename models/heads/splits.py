@@ -28,6 +28,7 @@ class Folds:
         groups: from videos to the group of each, as all videos of one person; a group is never in two folds. None are
             given, or one for every training video.
         seed: another one gives another cut.
+        each_group: whether every group is a fold of its own, in the order of their names.
     """
 
     KIND: ClassVar[str] = "folds"
@@ -35,6 +36,19 @@ class Folds:
     count: int = 5
     groups: Mapping[str, str] = field(default_factory=dict)
     seed: int = 0
+    each_group: bool = False
+
+    @classmethod
+    def by_group(cls, groups: Mapping[str, str]) -> Folds:
+        """Every group is held out once.
+
+        Raises:
+            SpecError: there are fewer than two.
+        """
+        count = len(set(groups.values()))
+        if count < 2:
+            raise SpecError(f"To hold each group out once takes 2 groups at least; {count} were given by --groups.")
+        return cls(count, groups, each_group=True)
 
     def __post_init__(self) -> None:
         if self.count < 2:
@@ -50,10 +64,18 @@ class Folds:
         Raises:
             AnnotationError: there are groups, and the video has none.
         """
-        identity = f"group {self._group(tuple(names))}" if self.groups else sha256
+        if self.each_group:
+            return sorted(set(self.groups.values())).index(self.group_of(names))
+        identity = f"group {self.group_of(names)}" if self.groups else sha256
         return int.from_bytes(hashlib.sha256(f"{self.seed}:{identity}".encode()).digest()) % self.count
 
-    def _group(self, names: tuple[str, ...]) -> str:
+    def group_of(self, names: Iterable[str]) -> str:
+        """The group of a video.
+
+        Raises:
+            AnnotationError: it has none, or its names have several.
+        """
+        names = tuple(names)
         found = sorted({self.groups[name] for name in names if name in self.groups})
         if len(found) != 1:
             has = f"is in the groups {' and '.join(found)}" if found else "is in no group"
@@ -93,29 +115,55 @@ class SplitSpec:
 _FIRST_FEW = 5
 
 
+GROUP_COLUMNS = ("group", "participant", "participant_id", "person", "subject_id")
+"""The columns that may name a video's group, the first that a table has."""
+
+
 def read_groups(path: Path) -> dict[str, str]:
-    """Read the groups of videos from a CSV file with the columns `video` and `group`.
+    """Read the groups of videos from a table with a column `video`, and one of `GROUP_COLUMNS` or one that is named.
+
+    Columns are apart by commas, semicolons or tabs; a table may have others, and several rows of a video.
+
+    Args:
+        path: of the table; `FILE:COLUMN` names the column.
 
     Raises:
         SpecError: it cannot be read, or is no such table; the message has the line.
     """
+    file, column = str(path), ""
+    if not path.exists() and ":" in file:
+        file, _, column = file.rpartition(":")
+    path = Path(file)
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            lines = [[cell.strip() for cell in line] for line in csv.reader(file)]
+        text = path.read_bytes().decode("utf-8-sig")
+        lines = [
+            [cell.strip() for cell in line] for line in csv.reader(text.splitlines(), delimiter=delimiter_of(text))
+        ]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise SpecError(f"The groups '{path}' cannot be read as a table: {error}.") from error
-    if not lines or lines[0] != ["video", "group"]:
-        raise SpecError(f"'{path}': found the header {','.join(lines[0] if lines else ())!r}, expected 'video,group'.")
+    header = lines[0] if lines else []
+    wanted = (column,) if column else GROUP_COLUMNS
+    column = next((one for one in wanted if one in header), "")
+    if "video" not in header or not column:
+        expected = f"'video' and '{wanted[0]}'" + ("" if column else f" (or {', '.join(wanted[1:])}; or FILE:COLUMN)")
+        raise SpecError(f"'{path}': found the header {','.join(header)!r}, expected the columns {expected}.")
+    at = header.index("video"), header.index(column)
     groups: dict[str, str] = {}
     for number, line in enumerate(lines[1:], 2):
         if not any(line):
             continue
-        if len(line) != len(lines[0]) or not all(line):
-            raise SpecError(f"'{path}', line {number}: found {','.join(line)!r}, expected a video and its group.")
-        video = split_subject(line[0])[0]
-        if groups.setdefault(video, line[1]) != line[1]:
+        if len(line) != len(header) or not all(line[index] for index in at):
+            raise SpecError(f"'{path}', line {number}: found {','.join(line)!r}, expected a video and its {column}.")
+        video, group = split_subject(line[at[0]])[0], line[at[1]]
+        if groups.setdefault(video, group) != group:
             raise SpecError(f"'{path}', line {number}: '{video}' is in the group '{groups[video]}' already.")
     return groups
+
+
+def delimiter_of(text: str) -> str:
+    """What columns of a table are apart by, from its header: tabs, else semicolons, else commas."""
+    header = text.split("\n", 1)[0]
+    return next((sign for sign in "\t;" if sign in header), ",")
 
 
 def check_leak(splits: Mapping[str, Iterable[tuple[str, str]]]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal, NamedTuple
 
@@ -33,12 +33,15 @@ _SPLIT_FOLDERS: dict[str, Split] = {
 class FrameLabels(NamedTuple):
     """Labels by 0-based frame; `complaint` is a sentence about what of the file could not be used, or None.
 
+    `note` says how the file was understood, where it could have been understood in another way.
+
     `value` is `(frames, columns)` of the space's type, whatever stands where `known`, of the same shape, is False.
     """
 
     value: NDArray[Any]
     known: NDArray[np.bool_]
     complaint: str | None
+    note: str | None = None
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -54,6 +57,7 @@ class LabelFile:
         subject: of the video.
         path: where the file is.
         format: the name of its format.
+        within: how a file of many videos calls this one; empty for a file of one video.
     """
 
     task: Task
@@ -62,6 +66,12 @@ class LabelFile:
     subject: str
     path: Path
     format: str = "abaw"
+    within: str = ""
+
+    def of_video(self, name: str, split: Split) -> LabelFile:
+        """One video's rows of this file."""
+        video, subject = split_subject(video_name(name))
+        return replace(self, split=split, video=video, subject=subject, within=name)
 
     @classmethod
     def at(cls, path: Path, format: str, task: Task = "") -> LabelFile:
@@ -70,8 +80,8 @@ class LabelFile:
 
     @property
     def name(self) -> str:
-        """The file's name, as videos are called."""
-        return video_name(self.path.stem)
+        """The name of the file, or of the video within it, as videos are called."""
+        return video_name(self.within or self.path.stem)
 
 
 class LabelFormat(ABC):
@@ -96,15 +106,16 @@ class LabelFormat(ABC):
         """What a file is by its place and name alone, which is not opened; None for one that is not of this format."""
 
     def find(self, folder: Path) -> list[LabelFile]:
-        """All files of this format in a folder, at any depth, sorted by their paths; maybe none.
+        """All files of this format in a folder, at any depth, sorted by their paths; maybe none. A file is itself.
 
         Raises:
-            SpecError: it is no folder.
+            SpecError: there is no such folder or file.
         """
         root = folder.resolve()
-        if not root.is_dir():
-            raise SpecError(f"Labels are looked for in a folder, and '{folder}' is none. Check the path.")
-        paths = sorted(path for path in root.rglob("*") if path.is_file() and not path.name.startswith("."))
+        if not root.exists():
+            raise SpecError(f"Labels are looked for in '{folder}', which does not exist. Check the path.")
+        below = [root] if root.is_file() else sorted(path for path in root.rglob("*") if path.is_file())
+        paths = [path for path in below if not path.name.startswith(".")]
         return [found for path in paths if (found := self.at(path)) is not None]
 
     @abstractmethod
@@ -135,6 +146,11 @@ def split_by_folders(path: Path) -> Split | None:
     """What a file's folders say that its frames are for; the innermost decides."""
     folders = map(str.lower, reversed(path.parent.parts))
     return next((_SPLIT_FOLDERS[folder] for folder in folders if folder in _SPLIT_FOLDERS), None)
+
+
+def split_called(text: str) -> Split | None:
+    """The split that a table calls so; None where that is none."""
+    return _SPLIT_FOLDERS.get(text.strip().lower())
 
 
 def check_labelled_once(found: Iterable[LabelFile]) -> None:

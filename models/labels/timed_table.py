@@ -8,25 +8,39 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from affstore.models.labels.base import FORMATS, FrameLabels, LabelFile, LabelFormat, fault, shortened, text_lines
+from affstore.models.labels.base import (
+    FORMATS,
+    FrameLabels,
+    LabelFile,
+    LabelFormat,
+    Split,
+    fault,
+    shortened,
+    split_called,
+    text_lines,
+)
 from affstore.store.contract.clock import FrameClock
-from affstore.store.contract.errors import AnnotationError
+from affstore.store.contract.errors import AnnotationError, SpecError
 from affstore.store.contract.labels import LabelSpace, SpaceKind
 
-_SUFFIXES = (".csv", ".tsv")
-_START, _END, _TIME = "start", "end", "time"
+_PARQUET = ".parquet"
+_SUFFIXES = (".csv", ".tsv", _PARQUET)
+_START, _END, _TIME, _FRAME, _VIDEO, _SPLIT = "start", "end", "time", "frame", "video", "split"
+_WHOLE = re.compile(r"\d{1,9}(\.0+)?")
 _ROUNDED = Fraction(1, 2000)
 """Times are often written to the millisecond: at 29.97 Hz, every third frame's is rounded up."""
 _SECONDS = re.compile(r"[+-]?(\d{1,12}(\.\d{0,18})?|\.\d{1,18})([eE][+-]?\d{1,2})?")
 
 
 _DECIMAL_COMMA = re.compile(r"[+-]?\d{0,12},\d{1,18}([eE][+-]?\d{1,2})?")
+_DECIMAL_POINT = re.compile(r"[+-]?\d{0,12}\.\d{1,18}([eE][+-]?\d{1,2})?")
 _MISSING = ("", "na", "n/a", "nan", "null", "none", "-", ".")
 """How tables write that there is no value, in any case, beside what a space's `unknown` says."""
 
@@ -40,95 +54,242 @@ class Row:
         start: first instant.
         end: the first instant after it; None for the video's end.
         cells: the label's class, or a number for each of the space's names.
+        is_frame: whether `start` is the number of a frame, and no time.
     """
 
     line: int
     start: Fraction
     end: Fraction | None
     cells: tuple[str, ...]
+    is_frame: bool = False
 
 
 class TimedTable(LabelFormat):
-    """Intervals `start,end` or instants `time` in seconds, with a `label` or a column for each name of the space.
+    """Intervals `start,end` or instants `time` in seconds, or a `frame`, with a `label` or a column for each name.
 
     A frame has the label of the interval `[start, end)` that it begins in, where times may have been rounded to the
-    millisecond; between intervals nothing is known. A row
-    with a `time` holds until the next one, and the last as long as the one before. `label` is the name of a class, or
-    its number from 0; other spaces have a column for each of their names. What is empty, `NA`, `NaN` and the like, or
-    the space's `unknown` is unknown, and so is what is no label of the space, with a complaint. Columns are apart by
-    tabs, semicolons or commas, and numbers may have a decimal comma. Other columns are not looked at.
+    millisecond; between intervals nothing is known. A row with a `time` holds until the next one, and the last as long
+    as the one before, so that rows may have another rate than the video: the rule is called hold. A row with a `frame`,
+    counted from 0, is of that frame of the video. `label` is the name of a class, or its number from 0; other spaces
+    have a column for each of their names. What is empty, `NA`, `NaN` and the like, or the space's `unknown` is unknown,
+    and so is what is no label of the space, with a complaint.
+
+    A table is of the video that its file is called as, or of many: its column `video` says of which each row is, and a
+    column `split` may say what a video's frames are for. Columns are apart by tabs, semicolons or commas, and numbers
+    may have a decimal comma if all of them have; or it is a Parquet file. Other columns are not looked at.
     """
 
     contract = 1
     name = "timed_table"
     version = 1
-    description = "CSV or TSV: start,end or time in seconds, then label or a column for each name"
+    description = "CSV, TSV or Parquet: start,end or time in seconds, or frame, then label or a column for each name"
 
     def at(self, path: Path) -> LabelFile | None:
         """A table, by its suffix; what its labels are of is for a configuration to say."""
         return LabelFile.at(path, self.name) if path.suffix.lower() in _SUFFIXES else None
 
+    def find(self, folder: Path) -> list[LabelFile]:
+        """See `LabelFormat.find`; a table of many videos is found once for each of them.
+
+        Raises:
+            SpecError: it is no folder, or a video of a table is in two splits.
+        """
+        return [one for found in super().find(folder) for one in _by_video(found)]
+
     def read(self, found: LabelFile, space: LabelSpace, clock: FrameClock) -> FrameLabels:
         """See `LabelFormat.read`."""
-        rows = read_rows(found.path, space)
+        table = read_table(found.path)
+        rows = read_rows(found.path, space, found.within)
         value = np.zeros((len(clock), space.columns), space.dtype)
         known = np.zeros(value.shape, bool)
         wrong: list[tuple[int, str]] = []
         outside = []
         for row in rows:
             numbers, valid, bad = _labels(space, row.cells)
-            first, end = first_frame(clock, row.start), first_frame(clock, row.end)
+            first, end = frames_of(row, clock)
             value[first:end], known[first:end] = np.where(valid, numbers, 0), valid
             wrong += [(row.line, text) for text in bad]
-            if first == len(clock) and len(clock):
+            if first >= len(clock) and len(clock):
                 outside.append(row.line)
         if wrong and not any(_labels(space, row.cells)[1].any() for row in rows):
             reason = f"found {shortened(wrong[0][1])}, and no other row has a label of '{space}' either"
             raise fault(found.path, wrong[0][0], f"{reason}; expected {_expected(space)}")
-        return FrameLabels(value, known, " ".join(_complaints(space, wrong, outside)) or None)
+        note = _note(table, space, rows, clock)
+        return FrameLabels(value, known, " ".join(_complaints(space, wrong, outside)) or None, note)
 
 
 FORMATS.register(TimedTable.name, TimedTable())
 
 
-def read_rows(path: Path, space: LabelSpace) -> list[Row]:
-    """The rows of a table, sorted by their start.
+@dataclass(frozen=True, slots=True, eq=False)
+class Table:
+    """A table as text.
+
+    Attributes:
+        path: of its file.
+        header: the columns' names, in small letters.
+        records: of each row that is not empty, its line of the file and its cells.
+        delimiter: between columns; empty for Parquet.
+    """
+
+    path: Path
+    header: tuple[str, ...]
+    records: tuple[tuple[int, list[str]], ...]
+    delimiter: str = ""
+
+    def column(self, name: str) -> int:
+        """The place of a column.
+
+        Raises:
+            AnnotationError: it is not there once.
+        """
+        if self.header.count(name) != 1:
+            found = "no column" if name not in self.header else "two columns"
+            example = (self.delimiter or ",").join(self.header)
+            raise fault(self.path, 1, f"found {found} '{name}' in {shortened(example)}, expected one")
+        return self.header.index(name)
+
+
+def read_table(path: Path) -> Table:
+    """Read a CSV, TSV or Parquet file.
 
     Raises:
-        AnnotationError: it is no such table, lacks a column, or two rows overlap; the message has the lines.
+        AnnotationError: it cannot be read, or a row has more or fewer cells than the header.
     """
+    try:
+        facts = path.stat()
+    except OSError as error:
+        raise AnnotationError(f"The annotation '{path}' cannot be read: {error.strerror}.") from error
+    return _read_table(path, facts.st_size, facts.st_mtime_ns)
+
+
+@lru_cache(maxsize=8)
+def _read_table(path: Path, size: int, changed_ns: int) -> Table:
+    """The table of a file that is read once as long as it does not change: it may be of a thousand videos."""
+    if path.suffix.lower() == _PARQUET:
+        return _parquet(path)
     lines = text_lines(path)
     delimiter = next((sign for sign in "\t;" if sign in lines[0]), ",")
     try:
-        table = list(csv.reader(lines, delimiter=delimiter))
+        rows = [[cell.strip() for cell in row] for row in csv.reader(lines, delimiter=delimiter)]
     except csv.Error as error:
         raise AnnotationError(f"'{path}' cannot be read as a table: {error}.") from error
-    header = [cell.strip().casefold() for cell in table[0]] if table else []
-    columns = ["label"] if space.kind is SpaceKind.CLASSES else [name.casefold() for name in space.names]
-    times = [_TIME] if _TIME in header else [_START, _END]
-    for column in (*times, *columns):
-        if header.count(column) != 1:
-            header_example = delimiter.join((*times, *(["label"] if columns == ["label"] else space.names)))
-            found = (
-                f"found {'no column' if column not in header else 'two columns'} '{column}' in {shortened(lines[0])}"
-            )
-            raise fault(path, 1, f"{found}, expected a header such as {header_example!r}, with times in seconds")
-    at = [header.index(column) for column in (*times, *columns)]
-    records = []
-    for number, cells in enumerate(table[1:], 2):
-        if not any(cells):
-            continue
+    header = tuple(cell.casefold() for cell in rows[0]) if rows else ()
+    records = [(number, cells) for number, cells in enumerate(rows[1:], 2) if any(cells)]
+    for number, cells in records:
         if len(cells) != len(header):
             raise fault(path, number, f"found {len(cells)} columns, expected {len(header)} as in the header")
-        records.append((number, [_with_point(cells[index].strip()) for index in at]))
-    if not records:
+    return Table(path, header, tuple(records), delimiter)
+
+
+def _parquet(path: Path) -> Table:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        table = pq.read_table(path)
+        columns = [["" if cell is None else str(cell) for cell in column.to_pylist()] for column in table.columns]
+    except (pa.ArrowException, OSError) as error:
+        raise AnnotationError(f"'{path}' cannot be read as a Parquet file: {error}.") from error
+    header = tuple(name.strip().casefold() for name in table.column_names)
+    return Table(
+        path, header, tuple((number, list(cells)) for number, cells in enumerate(zip(*columns, strict=True), 2))
+    )
+
+
+def _by_video(found: LabelFile) -> list[LabelFile]:
+    """A table once for each video that it has rows of; as it is where it has no column `video`, or cannot be read."""
+    try:
+        table = read_table(found.path)
+    except AnnotationError:
+        return [found]  # which is said when its labels are read
+    if table.header.count(_VIDEO) != 1:
+        return [found]
+    at, split_at = table.column(_VIDEO), table.column(_SPLIT) if _SPLIT in table.header else None
+    splits: dict[str, tuple[int, Split]] = {}
+    for line, cells in table.records:
+        split = found.split if split_at is None or not cells[split_at] else split_called(cells[split_at])
+        if split is None:
+            raise SpecError(
+                f"'{found.path}', line {line}: found the split {shortened(cells[split_at or 0])}, expected train or "
+                "validation. Correct the file, or leave the column out."
+            )
+        first, before = splits.setdefault(cells[at], (line, split))
+        if before != split:
+            raise SpecError(
+                f"'{found.path}', line {line}: '{cells[at]}' is for {split}, and for {before} in line {first}. A video "
+                "is in one split."
+            )
+    return [found.of_video(name, split) for name, (_, split) in splits.items()]
+
+
+def read_rows(path: Path, space: LabelSpace, video: str = "") -> list[Row]:
+    """The rows of a table, sorted by their start.
+
+    Args:
+        path: of the table.
+        space: what its labels are of.
+        video: whose rows are meant, as its column `video` calls it; all rows if empty.
+
+    Raises:
+        AnnotationError: it is no such table, lacks a column, writes numbers in two ways, or says two things of a frame;
+            the message has the lines.
+    """
+    table = read_table(path)
+    header, names = table.header, [name.casefold() for name in space.names]
+    columns = ["label"] if space.kind is SpaceKind.CLASSES else names
+    times = next((list(one) for one in ((_TIME,), (_FRAME,)) if one[0] in header), [_START, _END])
+    for column in (*times, *columns):
+        if header.count(column) != 1:
+            sign = table.delimiter or ","
+            example = sign.join((*times, *(["label"] if columns == ["label"] else space.names)))
+            found = "no column" if column not in header else "two columns"
+            reason = f"found {found} '{column}' in {shortened(sign.join(header))}"
+            raise fault(path, 1, f"{reason}, expected a header such as {example!r}, with times in seconds")
+    at = [header.index(column) for column in (*times, *columns)]
+    whose = table.column(_VIDEO) if video else 0
+    chosen = [(line, [cells[i] for i in at]) for line, cells in table.records if not video or cells[whose] == video]
+    if not chosen:
         raise AnnotationError(f"'{path}': found no row below the header, expected one for each interval or instant.")
+    _check_decimal_marks(path, chosen)
+    records = [(line, [_with_point(cell) for cell in cells]) for line, cells in chosen]
+    if times == [_FRAME]:
+        return _frames(path, records)
     return _instants(path, records) if times == [_TIME] else _intervals(path, records)
+
+
+def _check_decimal_marks(path: Path, records: Sequence[tuple[int, list[str]]]) -> None:
+    """See that a table does not write some numbers with a comma and others with a point."""
+    marked = {
+        mark: next(((line, cell) for line, cells in records for cell in cells if form.fullmatch(cell)), None)
+        for mark, form in (("comma", _DECIMAL_COMMA), ("point", _DECIMAL_POINT))
+    }
+    if marked["comma"] and marked["point"]:
+        (line, comma), (other, point) = marked["comma"], marked["point"]
+        raise fault(
+            path,
+            max(line, other),
+            f"numbers are written with a decimal comma ('{comma}', line {line}) and with a point ('{point}', line "
+            f"{other}); expected one of both",
+        )
 
 
 def _with_point(cell: str) -> str:
     """A number with a decimal comma as one with a point; any other text as it is."""
     return cell.replace(",", ".") if _DECIMAL_COMMA.fullmatch(cell) else cell
+
+
+def _frames(path: Path, records: Sequence[tuple[int, list[str]]]) -> list[Row]:
+    """Rows that name their frame."""
+    found: dict[int, Row] = {}
+    for line, (frame, *cells) in records:
+        if not _WHOLE.fullmatch(frame):
+            raise fault(path, line, f"found the frame {shortened(frame)}, expected a whole number from 0 on")
+        number = int(float(frame))
+        if number in found:
+            raise fault(path, line, f"frame {number} has a label in line {found[number].line} already")
+        found[number] = Row(line, Fraction(number), Fraction(number + 1), tuple(cells), is_frame=True)
+    return [found[number] for number in sorted(found)]
 
 
 def _intervals(path: Path, records: Sequence[tuple[int, list[str]]]) -> list[Row]:
@@ -163,6 +324,13 @@ def _seconds(path: Path, line: int, text: str) -> Fraction:
     if not _SECONDS.fullmatch(text):
         raise fault(path, line, f"found the time {shortened(text)}, expected seconds such as 12.5")
     return Fraction(text)
+
+
+def frames_of(row: Row, clock: FrameClock) -> tuple[int, int]:
+    """The frames that a row is of: the first, and the first after them."""
+    if row.is_frame:
+        return int(row.start), int(row.start) + 1
+    return first_frame(clock, row.start), first_frame(clock, row.end)
 
 
 def first_frame(clock: FrameClock, instant: Fraction | None) -> int:
@@ -201,6 +369,30 @@ def _number(space: LabelSpace, text: str) -> float:
 
 def _expected(space: LabelSpace) -> str:
     return f"one of {', '.join(space.names)}" if space.kind is SpaceKind.CLASSES else space.allowed
+
+
+_SIGNS = {",": "commas", ";": "semicolons", "\t": "tabs"}
+_OTHER_RATE = 0.05
+"""By so much of a frame's time rows at instants are apart from frames before that is worth a word."""
+
+
+def _note(table: Table, space: LabelSpace, rows: Sequence[Row], clock: FrameClock) -> str | None:
+    """How a table was understood, where there was something to understand; None where there was not."""
+    found = []
+    if table.delimiter not in (",", ""):
+        found.append(f"columns apart by {_SIGNS[table.delimiter]}")
+    if any(_DECIMAL_COMMA.fullmatch(cell) for _, cells in table.records for cell in cells):
+        found.append("numbers with a decimal comma")
+    blank = {*_MISSING} - {name.casefold() for name in space.names}
+    missing = [cell for row in rows for cell in row.cells if cell.casefold() in blank]
+    if missing:
+        ways = ", ".join(sorted({repr(cell) if cell else "empty" for cell in missing}))
+        found.append(f"{len(missing)} missing values ({ways})")
+    if _TIME in table.header and len(rows) > 2 and len(clock) > 2:
+        apart, frame = (float(np.median(np.diff(times))) for times in ([float(r.start) for r in rows], clock.starts_s))
+        if abs(apart - frame) > _OTHER_RATE * frame:
+            found.append(f"rows every {apart:.3g} s for frames every {frame:.3g} s: each row holds until the next")
+    return "; ".join(found) or None
 
 
 def _complaints(space: LabelSpace, wrong: Sequence[tuple[int, str]], outside: Sequence[int]) -> list[str]:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from affstore import FeatureStore
 from affstore.store.contract.keys import key_of
+from affstore.store.contract.labels import AU
 from affstore.store.contract.names import MAIN
 from affstore.store.contract.records import Address, Record
 from affstore.store.contract.schema import family
@@ -33,6 +34,7 @@ class AnalysisNetworks:
         speech: a sound network with a logit of speech.
         voice: a sound network with arousal, dominance and valence.
         faces: where the faces come from.
+        heads: experiments or heads of the store, as its predictions are called.
     """
 
     expression: str = ""
@@ -40,6 +42,7 @@ class AnalysisNetworks:
     speech: str = ""
     voice: str = ""
     faces: str = "mtcnn"
+    heads: tuple[str, ...] = ()
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -60,6 +63,8 @@ COLUMNS: Mapping[str, str] = {
     "p_NAME": "probability of that expression, 0 to 1; those of a frame sum to 1",
     "valence, arousal": "as the network gives them, from about -1 to 1",
     "AUn, AUn_probability": "whether the action unit is shown, and its smoothed probability, by a head of this store",
+    "SPACE, SPACE_p_NAME": "of classes of your own: the predicted one, and the smoothed probability of each, by a head",
+    "SPACE_NAME": "of values and intensities of your own, as a head predicts them",
     "speech, speech_probability": "whether somebody speaks when the frame begins, and how likely that is",
     "voice_arousal, voice_dominance, voice_valence": "of the sound that plays when the frame begins, 0 to 1",
 }
@@ -71,16 +76,14 @@ def inputs_of(store: FeatureStore, video: str, networks: AnalysisNetworks) -> li
     wanted = {("face", networks.faces), ("visual", networks.expression), ("visual", networks.affect)}
     wanted |= {("audio", networks.speech), ("audio", networks.voice)}
     there = store.addresses("source", "face", "visual", "audio", "prediction", video=video)
-    chosen = [one for one in there if one.family == "source" or (one.family, one.producer) in wanted]
-    units = [one for one in there if one.family == "prediction" and store.get(one).attributes["task"] == "au"]
-    first = min((one.producer for one in units), default="")
-    return [store.get(one) for one in (*chosen, *(unit for unit in units if unit.producer == first))]
+    wanted |= {("prediction", head) for head in networks.heads}
+    return [store.get(one) for one in there if one.family == "source" or (one.family, one.producer) in wanted]
 
 
 def table_key(records: list[Record], networks: AnalysisNetworks) -> str:
     """What decides a table: two of one key hold the same."""
     found = [[record.address.path, record.key, record.digest] for record in records]
-    return key_of([_VERSION, list(networks.names), found])
+    return key_of([_VERSION, [*networks.names, *networks.heads], found])
 
 
 def frame_table(store: FeatureStore, video: str, networks: AnalysisNetworks) -> pa.Table:
@@ -111,7 +114,7 @@ def _subject_table(
         *_face_columns(face, count),
         *_expression_columns(read, Address("visual", networks.expression, video, subject), count),
         *_affect_columns(read, Address("visual", networks.affect, video, subject), count),
-        *_unit_columns(read, video, subject, count),
+        *(column for head in networks.heads for column in _head_columns(read, head, (video, subject), count)),
         *_speech_columns(read, Address("audio", networks.speech, video), count),
         *_voice_columns(read, Address("audio", networks.voice, video), count),
     ]
@@ -161,16 +164,25 @@ def _affect_columns(read: _Reader, address: Address, count: int) -> Iterator[Col
         yield from (("valence", values[:, 0]), ("arousal", values[:, 1]))
 
 
-def _unit_columns(read: _Reader, video: str, subject: str, count: int) -> Iterator[Column]:
-    heads = sorted({one.producer for one in read.records if one.family == "prediction"})
-    if heads:
-        address = Address("prediction", heads[0], video, subject)
-        sibling = next(record for one, record in read.records.items() if one.family == "prediction")
-        names = sibling.attributes["labels"]
-        found = read(address, "smoothed", "prediction")
-        for name, kind in (("prediction", ""), ("smoothed", "_probability")):
-            values = found.get(name, _nothing(count, len(names)))
-            yield from ((f"{unit}{kind}", values[:, i]) for i, unit in enumerate(names))
+def _head_columns(read: _Reader, head: str, of: tuple[str, str], count: int) -> Iterator[Column]:
+    """What a head predicts; where the subject has no prediction, the columns of one that has are left empty."""
+    sibling = next((one for at, one in read.records.items() if (at.family, at.producer) == ("prediction", head)), None)
+    if sibling is None:
+        return
+    names, space = sibling.attributes["labels"], str(sibling.attributes["task"])
+    of_sibling = read(sibling.address, "prediction")["prediction"]
+    found = read(Address("prediction", head, *of), "smoothed", "prediction")
+    decision = found.get("prediction", _nothing(count, of_sibling.shape[1]))
+    smoothed = found.get("smoothed", _nothing(count, len(names)))
+    if of_sibling.shape[1] < len(names):
+        classes = [None if np.isnan(one) else names[int(one)] for one in decision[:, 0]]
+        yield space, pa.array(classes, pa.string())
+        yield from ((f"{space}_p_{name}", smoothed[:, i]) for i, name in enumerate(names))
+    elif space == AU.name:
+        for suffix, values in (("", decision), ("_probability", smoothed)):
+            yield from ((f"{name}{suffix}", values[:, i]) for i, name in enumerate(names))
+    else:
+        yield from ((f"{space}_{name}", decision[:, i]) for i, name in enumerate(names))
 
 
 def _speech_columns(read: _Reader, address: Address, count: int) -> Iterator[Column]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,10 +15,9 @@ from affstore.models.evaluation.evaluate import (
     EvaluationSpec,
     EvaluationVideo,
     TunedParameters,
-    evaluate,
     predict_video,
 )
-from affstore.models.evaluation.metrics import Scores, chance, confusion_matrix, measures
+from affstore.models.evaluation.metrics import Scores, chance, confusion_matrix, measures, score
 from affstore.models.evaluation.tune import choose, kernel_curve, threshold_curve
 from affstore.models.heads.splits import Folds
 from affstore.store.contract.errors import AnnotationError, NotFoundError
@@ -30,7 +29,7 @@ from affstore.tasks import recipes
 from affstore.tasks.experiments import Experiment, ExperimentResult, Protocol, SubjectPrediction
 from affstore.tasks.specs import HeadRun
 from affstore.tasks.training.examples import face_of, held_out, labels_of, named_subjects, subject_of
-from affstore.tasks.training.folds import cross_validated_name, folds_of
+from affstore.tasks.training.folds import cross_validated_name, folds_of, scores_held_out
 
 _DRAWS = 1000
 
@@ -101,14 +100,20 @@ def result_address(experiment: Experiment, protocol: Protocol) -> Address:
 def _result(
     store: FeatureStore, experiment: Experiment, protocol: Protocol, folds: Folds
 ) -> tuple[ExperimentResult, tuple[Record, ...]]:
-    evaluation = experiment.evaluation
+    evaluation, honest = experiment.evaluation, protocol == "honest"
+    heads = {head.name: _honest(head) if honest else head for head in experiment.heads}
+    by_fold = _out_of_fold(store, experiment, folds) if honest else []
+    held_out = [one for fold in by_fold for one in fold]
+    reports_held_out = honest and scores_held_out(store, experiment.task)
     labels = labels_of(store, experiment.task, ("validation",))
-    heads = {head.name: head if protocol == "papers" else _honest(head) for head in experiment.heads}
-    subjects = subject_outputs(store, heads, labels, experiment.requires)
+    subjects = held_out if reports_held_out else subject_outputs(store, heads, labels, experiment.requires)
     videos = [one.video for one in subjects]
-    chooses = subjects if protocol == "papers" else _out_of_fold(store, experiment, folds)
-    chosen = choose(evaluation, [one.video for one in chooses], search=protocol == "honest")
-    predictions = tuple(_prediction(evaluation, chosen, video) for video in videos)
+    chooses = held_out if honest else subjects
+    chosen = choose(evaluation, [one.video for one in chooses], search=honest)
+    if reports_held_out:
+        predictions = tuple(_nested(evaluation, by_fold))
+    else:
+        predictions = tuple(_prediction(evaluation, chosen, video) for video in videos)
     by_video = whole_videos((one.name, (one.label, one.value, one.known)) for one in predictions)
     interval = bootstrap_interval(experiment.space, by_video, experiment.without, draws=_DRAWS)
     records = tuple(
@@ -117,9 +122,9 @@ def _result(
     return ExperimentResult(
         experiment,
         protocol,
-        _with_measures(experiment, evaluate(evaluation, chosen, videos), predictions),
+        _with_measures(experiment, _score(evaluation, predictions), predictions),
         interval,
-        {**chosen.as_dict(), **_epochs(store, heads)},
+        {**chosen.as_dict(), **_epochs(store, heads), **({"reported": "held-out folds"} if reports_held_out else {})},
         predictions,
         _curve(experiment, evaluation, chosen, videos),
         trained_on=any("validation" in head.division.train for head in experiment.heads),
@@ -167,7 +172,8 @@ def subject_outputs(
     if not found:
         faces = f", and faces of '{requires}'" if requires else ""
         raise AnnotationError(
-            f"No labelled video has predictions of all heads{faces}. Add annotations of validation videos."
+            f"No labelled video has predictions of all heads{faces}. Add annotations of validation videos, or say "
+            "--protocol honest, which reports held-out training videos where there are none."
         )
     return found
 
@@ -214,27 +220,44 @@ def _or_one_before(heard: NDArray[np.bool_]) -> NDArray[np.bool_]:
     return heard | np.concatenate([[False], heard[:-1]])
 
 
-def _out_of_fold(store: FeatureStore, experiment: Experiment, folds: Folds) -> list[SubjectOutputs]:
-    """Every training subject with the outputs of the heads that were not fitted on it.
+def _nested(evaluation: EvaluationSpec, by_fold: Sequence[Sequence[SubjectOutputs]]) -> Iterator[SubjectPrediction]:
+    """Every fold's subjects, as predicted with what the other folds choose."""
+    for number, fold in enumerate(by_fold):
+        others = [one.video for other, subjects in enumerate(by_fold) if other != number for one in subjects]
+        chosen = choose(evaluation, others, search=True)
+        yield from (_prediction(evaluation, chosen, one.video) for one in fold)
+
+
+def _score(evaluation: EvaluationSpec, predictions: Sequence[SubjectPrediction]) -> Scores:
+    """The score of all frames together of which every column is known, as the papers do it."""
+    rows = [one.known.all(axis=1) for one in predictions]
+    label, value = (
+        np.concatenate([getattr(one, name)[known] for one, known in zip(predictions, rows, strict=True)])
+        for name in ("label", "value")
+    )
+    return score(evaluation.task, label, value, None, evaluation.without)
+
+
+def _out_of_fold(store: FeatureStore, experiment: Experiment, folds: Folds) -> list[list[SubjectOutputs]]:
+    """By fold, every training subject with the outputs of the heads that were not fitted on it.
 
     A prediction that another cut into folds has left in the store is not counted.
     """
-    found = []
+    found: list[list[SubjectOutputs]] = []
     labels = labels_of(store, experiment.task, ("train",))
     for number in range(folds.count):
         heads = {head.name: folds_of(head, folds)[number] for head in experiment.heads}
         (fold, *_) = heads.values()
         fold_labels = [label for label in labels if held_out(store, fold, label.address.video)]
-        found += [
-            one for label in fold_labels if (one := _outputs_of(store, heads, label, experiment.requires)) is not None
-        ]
-    if not found:
+        judged = (_outputs_of(store, heads, label, experiment.requires) for label in fold_labels)
+        found.append([one for one in judged if one is not None])
+    if not any(found):
         raise AnnotationError("No labelled training video has predictions of the folds' heads.")
-    return found
+    return [fold for fold in found if fold]
 
 
 def _honest(head: HeadRun) -> HeadRun:
-    return replace(head, name=cross_validated_name(head))
+    return replace(head, name=cross_validated_name(head.name))
 
 
 def _prediction(evaluation: EvaluationSpec, chosen: TunedParameters, video: EvaluationVideo) -> SubjectPrediction:
@@ -291,7 +314,9 @@ def result_recipe_fields(experiment: Experiment, protocol: Protocol, folds: Fold
     }
     # What was computed before experiments could require a face keeps its key.
     fields |= {"requires": experiment.requires} if experiment.requires else {}
-    return {**fields, "folds": folds.count} if protocol == "honest" else fields
+    if protocol == "honest":
+        fields |= {"folds": folds.count} | ({"each_group": True} if folds.each_group else {})
+    return fields
 
 
 def same(store: FeatureStore, artifact: Artifact) -> bool:

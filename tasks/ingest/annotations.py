@@ -108,7 +108,8 @@ def _take_back(store: FeatureStore, draft: Draft, found: LabelFile, address: Add
 
 def _note_unusable(store: FeatureStore, draft: Draft, found: LabelFile, reason: str) -> None:
     """Quarantine an annotation file, unless that is what the store says already."""
-    artifact = quarantine_artifact("annotate", found.path.name, found.path, digest_file(found.path), reason)
+    name = f"{found.path.name}:{found.within}" if found.within else found.path.name
+    artifact = quarantine_artifact("annotate", name, found.path, digest_file(found.path), reason)
     stored = store.find(artifact.address)
     if stored is None or stored.attributes["reason"] != reason:
         draft.put(artifact)
@@ -127,6 +128,7 @@ def _label_artifact(
         "split": found.split,
         "location": place_of(found.path),
         "complaint": labels.complaint,
+        **({"note": labels.note} if labels.note else {}),
     } | ({"space": space.definition()} if space is found.task else {})
     value = np.where(labels.known, labels.value, 0).astype(labels.value.dtype)
     return Artifact(address, recipe, {"value": value, "known": labels.known}, attributes, (source.as_parent(),))

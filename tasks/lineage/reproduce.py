@@ -38,8 +38,9 @@ from affstore.tasks.extract.videos import extract
 from affstore.tasks.ingest.annotations import store_labels
 from affstore.tasks.ingest.sources import source_artifact
 from affstore.tasks.lineage.graph import LineageGraph, leaves_of
-from affstore.tasks.lineage.recorded_specs import extractor_from, head_from, spec_from
+from affstore.tasks.lineage.recorded_specs import extractor_from, spec_from
 from affstore.tasks.lineage.reproduction import Reproduction, compared
+from affstore.tasks.lineage.stored_heads import NETWORKS, head_run_of
 from affstore.tasks.outcomes import Outcome
 from affstore.tasks.predict.experiments import experiment_predictions
 from affstore.tasks.predict.videos import store_predictions
@@ -267,32 +268,18 @@ def _on_crops(again: _Again, face: Record, specs: Any) -> Mapping[str, NDArray[A
 def _label(again: _Again) -> Mapping[str, NDArray[Any]]:
     recipe, address = again.record.recipe, again.record.address
     path = _file_of(again.record, "annotation")
-    if not isinstance(recipe["task"], str):
-        raise SpecError(f"'{address}' is of a label space of its own, which is not read back from records yet.")
     split, form = str(recipe["split"]), str(recipe.get("format", "abaw"))
+    within = str(recipe.get("within", ""))
     name = join_subject(address.video, address.subject)
-    found = LabelFile(recipe["task"], split, address.video, address.subject, path, form)  # type: ignore[arg-type]
+    found = LabelFile(spec_from(recipe["task"]), split, address.video, address.subject, path, form, within)  # type: ignore[arg-type]
     return again.arrays_of(store_labels(again.context, name, [found]))
 
 
 def _head(again: _Again) -> Mapping[str, NDArray[Any]]:
-    run = _run_of(again.record, again.scratch)
+    if NETWORKS in again.record.made:
+        raise SpecError(f"'{again.record.address}' was imported: what it was fitted on is not here.")
+    run = head_run_of(again.scratch, again.record)
     return again.arrays_of(train(again.context, replace(run, division=_division(again, run))))
-
-
-def _run_of(head: Record, scratch: FeatureStore) -> HeadRun:
-    """The run that a head's record speaks of, but for its division and what is done to its outputs."""
-    fit = head.recipe["fit"]
-    paths = [parent.path for parent in head.parents if address_of(parent.path).family in ("visual", "audio")]
-    features = scratch.find_all([address_of(path) for path in paths])
-    networks = {record.address.producer: extractor_from(record.recipe["extractor"]) for record in features}
-    finish = spec_from({"kind": "post-processing", "version": 1, **_thresholds(fit)})
-    inputs = tuple(map(spec_from, fit["inputs"]))
-    return HeadRun(head.address.producer, inputs, head_from(fit["head"]), finish, extractors=tuple(networks.values()))
-
-
-def _thresholds(fit: Mapping[str, Any]) -> dict[str, Any]:
-    return {} if fit["thresholds"] == "half" else {"thresholds": fit["thresholds"]}
 
 
 def _division(again: _Again, run: HeadRun) -> SplitSpec:
@@ -321,13 +308,8 @@ def _prediction(again: _Again) -> Mapping[str, NDArray[Any]]:
     if "judging" in recipe["finish"]:
         return _experiment_prediction(again)
     head = again.scratch.get(Address("head", address.producer))
-    run = replace(_run_of(_with_inputs(head, again.record), again.scratch), finish=spec_from(recipe["finish"]))
+    run = replace(head_run_of(again.scratch, head, again.record.parents), finish=spec_from(recipe["finish"]))
     return again.arrays_of(store_predictions(again.context, address.video, [run]))
-
-
-def _with_inputs(head: Record, prediction: Record) -> Record:
-    """A head's record whose features are those of one prediction."""
-    return replace(head, parents=prediction.parents)
 
 
 def _experiment_prediction(again: _Again) -> Mapping[str, NDArray[Any]]:
@@ -354,7 +336,7 @@ def _experiment(again: _Again, evaluation: Any, name: str, requires: str = "", s
         address_of(p.path).producer: self for p in again.record.parents if (self := again.graph.records.get(p.path))
     }
     runs = tuple(
-        replace(_run_of(_with_inputs(head, predictions[head.address.producer]), again.scratch), name=base)
+        replace(head_run_of(again.scratch, head, predictions[head.address.producer].parents), name=base)
         for base, head in heads.items()
     )
     return Experiment(

@@ -260,7 +260,7 @@ def _links(graph: LineageGraph, there: set[str]) -> Iterator[Finding]:
         if missing:
             more = f" and {len(missing) - 1} others" if len(missing) > 1 else ""
             yield Finding("orphaned", path, f"'{missing[0]}'{more}, which it was computed from, is not there any more.")
-        if not record.parents and not leaves_of(record):
+        if not (record.parents or leaves_of(record) or "imported" in record.made):
             yield Finding("unexplained", path, "Its record names nothing that it was computed from.")
 
 

@@ -32,12 +32,14 @@ from affstore.tasks.training.examples import face_of, subject_of, subjects_of
 @task(
     name="predict", task_run_name=run_name("predict {experiment.name}"), cache_policy=NO_CACHE, persist_result=False,
 )  # fmt: skip
-def predict_experiment(context: WorkerContext, experiment: Experiment, tuned: TunedParameters) -> State[Any]:
-    """Store an experiment's predictions for every video, unless they are in the store."""
+def predict_experiment(
+    context: WorkerContext, experiment: Experiment, tuned: TunedParameters, among: Sequence[str] | None = None
+) -> State[Any]:
+    """Store an experiment's predictions for every video, or for some, unless they are in the store."""
     store = FeatureStore(context.store_url)
     draft = store.draft(context.code, context.run_id)
     try:
-        for artifact in experiment_predictions(store, experiment, tuned):
+        for artifact in experiment_predictions(store, experiment, tuned, among):
             if not same(store, artifact):
                 draft.put(artifact)
     except AffstoreError as error:
@@ -70,16 +72,21 @@ def publish_experiment(  # noqa: PLR0913 - whose predictions, of which snapshot,
     return as_state(Outcome("publish", experiment.name, "done" if changed else "cached", text))
 
 
-def experiment_predictions(store: FeatureStore, experiment: Experiment, tuned: TunedParameters) -> Iterator[Artifact]:
+def experiment_predictions(
+    store: FeatureStore, experiment: Experiment, tuned: TunedParameters, among: Sequence[str] | None = None
+) -> Iterator[Artifact]:
     """An experiment's predictions for every subject of every video that all of its heads have predictions for.
 
     Args:
         store: with the predictions of the experiment's heads.
         experiment: the experiment.
         tuned: what was given or searched for it.
+        among: names of the videos; all of them if None.
     """
     for source in store.records("source"):
         video = source.address.video
+        if among is not None and video not in among:
+            continue
         people = subjects_of(store, video, _foremost(experiment))
         for subject in people:
             address = Address("prediction", experiment.producer, video, subject)

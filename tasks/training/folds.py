@@ -28,10 +28,16 @@ def folds_of(experiment: HeadRun, folds: Folds) -> tuple[HeadRun, ...]:
 def folds_in_use(store: FeatureStore, experiment: HeadRun, folds: Folds) -> tuple[HeadRun, ...]:
     """Those of `folds_of` that hold out a labelled video; of few videos a fold may be empty.
 
+    Without labelled validation videos the held-out ones are what is reported: then nothing is chosen on them, and each
+    head is trained for the epochs that its spec says.
+
     Raises:
-        AnnotationError: fewer than two folds have a video, or a video lacks its group.
+        AnnotationError: fewer than two folds have a video, a video lacks its group, or a group is in both splits.
     """
     labels = labels_of(store, experiment.task, experiment.division.train)
+    _check_groups(store, experiment, folds)
+    if scores_held_out(store, experiment.task):
+        experiment = replace(experiment, head=kind_of(experiment.head).without_validation(experiment.head))
     videos = sorted({label.address.video for label in labels})
     in_use = {fold_of(store, folds, video) for video in videos}
     found = tuple(fold for fold in folds_of(experiment, folds) if fold.division.held_out in in_use)
@@ -41,6 +47,35 @@ def folds_in_use(store: FeatureStore, experiment: HeadRun, folds: Folds) -> tupl
             f"{folds.count} folds, and two at least are needed. Add videos or groups, or ask for more folds."
         )
     return found
+
+
+def scores_held_out(store: FeatureStore, task: str) -> bool:
+    """Whether `honest` reports the held-out training videos: no validation video has labels of the task."""
+    return not labels_of(store, task, ("validation",))
+
+
+def _check_groups(store: FeatureStore, experiment: HeadRun, folds: Folds) -> None:
+    """See that no group is both trained on and reported.
+
+    Raises:
+        AnnotationError: one is.
+    """
+    found: dict[str, dict[str, str]] = {"train": {}, "validation": {}}
+    for split, groups in found.items():
+        for label in labels_of(store, experiment.task, (split,)):
+            names = (
+                label.address.video,
+                *store.get(Address("source", video=label.address.video)).attributes["aliases"],
+            )
+            groups |= {folds.groups[name]: label.address.video for name in names if name in folds.groups}
+    both = sorted(found["train"].keys() & found["validation"].keys())
+    if both:
+        trained, reported = (groups[both[0]] for groups in found.values())
+        raise AnnotationError(
+            f"The group '{both[0]}' is trained on ('{trained}') and reported ('{reported}'), so the score would not be "
+            "of somebody new. Put a group's videos into one split, or have no validation videos: each fold is reported "
+            "then."
+        )
 
 
 def with_fixed_epochs(store: FeatureStore, experiment: HeadRun, folds: Folds) -> HeadRun:
@@ -59,15 +94,15 @@ def with_fixed_epochs(store: FeatureStore, experiment: HeadRun, folds: Folds) ->
     return _fixed(experiment, sorted(best)[(len(best) - 1) // 2])
 
 
-def cross_validated_name(experiment: HeadRun) -> str:
+def cross_validated_name(head: str) -> str:
     """How the head is called that is fitted without ever looking at the validation videos."""
-    return f"{experiment.name}-honest"
+    return f"{head}-honest"
 
 
 def _fixed(experiment: HeadRun, epochs: int) -> HeadRun:
     division = replace(experiment.division, validation=())
     head = kind_of(experiment.head).without_validation(experiment.head, epochs)
-    return replace(experiment, name=cross_validated_name(experiment), head=head, division=division)
+    return replace(experiment, name=cross_validated_name(experiment.name), head=head, division=division)
 
 
 def shortened(experiment: HeadRun) -> HeadRun:

@@ -1,0 +1,135 @@
+"""What `affstore predict` runs: heads and experiments that a store has fitted, applied to other videos."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv
+
+from affstore import FeatureStore
+from affstore.flows.config.run_config import RunConfig
+from affstore.models.weights.folder import WeightsFolder
+from affstore.store.contract.errors import SpecError
+from affstore.store.contract.files import replacing
+from affstore.store.contract.records import Address
+from affstore.store.engine.reading import find_source, video_names
+from affstore.tasks.analysis.frame_table import AnalysisNetworks, frame_table
+from affstore.tasks.lineage.publication import write_note
+from affstore.tasks.lineage.stored_heads import FittedExperiment, best_of, fitted_experiment
+
+if TYPE_CHECKING:
+    from affstore.flows.request import Request
+    from affstore.flows.watch import Watcher
+
+
+@dataclass(frozen=True, slots=True)
+class PredictedSubject:
+    """What was predicted for a person of a video, in short.
+
+    Attributes:
+        video: its name.
+        subject: whose.
+        frames: of the video.
+        present: the share of frames that were predicted from the frame itself.
+        labels: of classes, each predicted class with its share of these frames, the most frequent first; of units, the
+            share in which each is shown; of values, their means.
+    """
+
+    video: str
+    subject: str
+    frames: int
+    present: float
+    labels: dict[str, float]
+
+
+def weights_of(fitted: Iterable[FittedExperiment]) -> str:
+    """`untrained` where a head was fitted on an untrained network, which a configuration then has to say."""
+    networks = [spec for one in fitted for spec in one.networks.values()]
+    return "official" if all(spec.weights.trained for spec in networks) else "untrained"
+
+
+def split_videos(store: FeatureStore, named: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """What was named: files, folders and globs; and names of videos that the store has."""
+    names = video_names(store)
+    known = [text for text in named if not Path(text).exists() and text in names]
+    return tuple(text for text in named if text not in known), tuple(names[text] for text in known)
+
+
+def run_with_fitted(
+    config: RunConfig, fitted: Sequence[FittedExperiment], videos: Sequence[str], watcher: Watcher
+) -> Any:
+    """Take in the configuration's videos, extract what the heads need, and predict.
+
+    Returns:
+        The run's result.
+    """
+    from affstore.flows.execution import run_pipeline
+    from affstore.flows.request import request_of, with_fitted
+
+    request: Request = with_fitted(request_of(config, everything=False), fitted, videos)
+    return run_pipeline(request, config.runner, watcher)
+
+
+def applicable(store: FeatureStore, task: str, weights: WeightsFolder) -> FittedExperiment | None:
+    """The best experiment or head of a task whose networks are trained, see the video itself, and are here."""
+    for name in best_of(store, task):
+        try:
+            fitted = fitted_experiment(store, name)
+        except SpecError:  # of an affstore that had other heads or networks
+            continue
+        if all(spec.weights.trained and spec.faces in ("", "mtcnn") for spec in fitted.networks.values()) and all(
+            (here := weights.status(spec.weights.name).record) is not None and here.sha256 == spec.weights.sha256
+            for spec in fitted.networks.values()
+        ):
+            return fitted
+    return None
+
+
+def predicted(store: FeatureStore, fitted: FittedExperiment, videos: Iterable[str]) -> list[PredictedSubject]:
+    """What the store has predicted for some videos."""
+    there = [address for video in sorted(videos) for address in store.addresses("prediction", video=video)]
+    return [_in_short(store, address, fitted) for address in there if address.producer == fitted.producer]
+
+
+def _in_short(store: FeatureStore, address: Address, fitted: FittedExperiment) -> PredictedSubject:
+    arrays = store.read(address, ["prediction", "present"])
+    rows, names = arrays["prediction"][arrays["present"]], fitted.space.names
+    count, frames = len(rows), len(arrays["present"])
+    if rows.shape[1] < len(names):
+        labels = {names[label]: number / count for label, number in Counter(rows[:, 0].tolist()).most_common()}
+    else:
+        labels = dict(zip(names, np.asarray(rows, np.float64).mean(0).tolist(), strict=True)) if count else {}
+    return PredictedSubject(address.video, address.subject, frames, count / frames if frames else 0.0, labels)
+
+
+def write_predictions(store: FeatureStore, fitted: FittedExperiment, videos: Iterable[str], folder: Path) -> list[Path]:
+    """Write a table a video: a row a frame and subject, with times, and empty cells where nothing is known.
+
+    Raises:
+        SpecError: the folder cannot be written.
+    """
+    written = []
+    try:
+        for video in sorted(videos):
+            source = find_source(store, video).address.video
+            table = frame_table(store, source, AnalysisNetworks(heads=(fitted.producer,)))
+            kept = [name for name in table.column_names if name in _ALWAYS or not name.startswith(_PLACES)]
+            path = folder / f"{source}.csv"
+            with replacing(path) as new:
+                pa.csv.write_csv(table.select(kept), new, pa.csv.WriteOptions(quoting_style="needed"))
+            written.append(path)
+        if written:
+            write_note(folder, [(path, fitted.producer) for path in written], store.snapshot)
+    except OSError as error:
+        raise SpecError(f"'{folder}' cannot be written: {error.strerror or error}. Name another --out.") from error
+    return written
+
+
+_ALWAYS = ("video", "frame", "time_s", "subject", "present")
+_PLACES = ("face_score", "box_", "left_eye_", "right_eye_", "nose_", "mouth_left_", "mouth_right_")

@@ -1,0 +1,182 @@
+"""Heads and experiments as a store holds them, ready to be applied to videos that they have not seen."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from affstore import FeatureStore
+from affstore.models.ensembles.spec import heads_of, searched_values, with_heads_renamed, with_values
+from affstore.models.evaluation.evaluate import TunedParameters
+from affstore.models.extractor_specs import ExtractorSpec
+from affstore.store.contract.errors import SpecError, UnknownNameError
+from affstore.store.contract.labels import LabelSpace
+from affstore.store.contract.records import Address, Parent, Record
+from affstore.store.contract.schema import address_of
+from affstore.tasks.experiments import Experiment
+from affstore.tasks.lineage.recorded_specs import extractor_from, head_from, spec_from
+from affstore.tasks.specs import HeadRun
+from affstore.tasks.training.folds import cross_validated_name
+
+NETWORKS = "networks"
+"""Where the record of an imported head says which networks it needs: it has no parents in the store."""
+
+_PROTOCOLS = ("papers", "honest")
+
+
+@dataclass(frozen=True, slots=True)
+class FittedExperiment:
+    """Fitted heads, and how their outputs become predictions.
+
+    Attributes:
+        name: of the experiment, or of the head.
+        heads: fitted; each with its inputs, and with the networks whose embeddings it was fitted on.
+        experiment: how their outputs become one; None for a single head, whose outputs are the predictions.
+        tuned: what was tuned for the experiment.
+        scores: its own, as recorded; empty where it was never scored.
+    """
+
+    name: str
+    heads: tuple[HeadRun, ...]
+    experiment: Experiment | None
+    tuned: TunedParameters | None
+    scores: Mapping[str, Any]
+
+    @property
+    def producer(self) -> str:
+        """How its predictions are called in a store."""
+        return self.experiment.producer if self.experiment else self.name
+
+    @property
+    def space(self) -> LabelSpace:
+        """What it predicts."""
+        return self.heads[0].space
+
+    @property
+    def networks(self) -> dict[str, ExtractorSpec]:
+        """The networks that its heads need, by name."""
+        return {spec.name: spec for head in self.heads for spec in head.extractors}
+
+    def on(self, extractors: Iterable[ExtractorSpec]) -> FittedExperiment:
+        """The same on networks of this machine.
+
+        Raises:
+            SpecError: one has other parameters than the heads were fitted on.
+        """
+        here = {spec.name: spec for spec in extractors}
+        for name, spec in self.networks.items():
+            if here[name].weights.sha256 != spec.weights.sha256:
+                raise SpecError(
+                    f"'{self.name}' was fitted on '{name}' with the parameters {spec.weights.sha256[:12]}…, and those "
+                    f"here are {here[name].weights.sha256[:12]}…. Import the file it was fitted on, by "
+                    f"`affstore weights import {spec.weights.name} FILE`."
+                )
+        heads = tuple(
+            replace(head, extractors=tuple(here[spec.name] for spec in head.extractors)) for head in self.heads
+        )
+        experiment = self.experiment and replace(self.experiment, heads=heads)
+        return replace(self, heads=heads, experiment=experiment)
+
+
+def head_run_of(store: FeatureStore, head: Record, features: Sequence[Parent] = ()) -> HeadRun:
+    """The run that a head's record speaks of, but for its division and what is done to its outputs.
+
+    Args:
+        store: that holds it.
+        head: its record.
+        features: what names its networks, where it is not what the head was fitted on.
+
+    Raises:
+        SpecError: this affstore has no such head or network any more, or the store lacks what names a network.
+    """
+    fit = head.recipe["fit"]
+    inputs = tuple(map(spec_from, fit["inputs"]))
+    networks = {spec.name: spec for spec in map(extractor_from, networks_of(store, head, features))}
+    missing = [part.extractor for part in inputs if part.extractor not in networks]
+    if missing:
+        raise SpecError(
+            f"No embedding by '{missing[0]}' that '{head.address.producer}' was fitted on is in the store any more, so "
+            "its network is not known. Fit it again."
+        )
+    thresholds = {} if fit["thresholds"] == "half" else {"thresholds": fit["thresholds"]}
+    finish = spec_from({"kind": "post-processing", "version": 1, **thresholds})
+    return HeadRun(head.address.producer, inputs, head_from(fit["head"]), finish, extractors=tuple(networks.values()))
+
+
+def networks_of(store: FeatureStore, head: Record, features: Sequence[Parent] = ()) -> list[dict[str, Any]]:
+    """The networks of a head's inputs, as recipes hold them."""
+    if NETWORKS in head.made:
+        return [dict(one) for one in head.made[NETWORKS]]
+    addresses = [address_of(parent.path) for parent in features or head.parents]
+    records = store.find_all([address for address in addresses if address.family in ("visual", "audio")])
+    return list({record.address.producer: dict(record.recipe["extractor"]) for record in records}.values())
+
+
+def fitted_experiment(store: FeatureStore, name: str) -> FittedExperiment:
+    """A scored experiment, or a head, by its name; `NAME@honest` means what was tuned under that protocol.
+
+    Raises:
+        UnknownNameError: the store has none of that name; the message suggests the nearest.
+        SpecError: it is not understood any more.
+    """
+    results = _results(store)
+    heads = {address.producer: address for address in store.addresses("head")}
+    wanted = name.replace("/", ".")
+    for producer in (wanted, *(f"{wanted}@{protocol}" for protocol in _PROTOCOLS)):
+        if producer in results:
+            return _scored(store, results[producer])
+    if name not in heads:
+        experiments = (str(record.attributes["row"]) for record in results.values())
+        raise UnknownNameError.of("scored experiment or head of this store", name, sorted({*experiments, *heads}))
+    record = store.get(heads[name])
+    return FittedExperiment(name, (head_run_of(store, record),), None, None, record.attributes["scores"] or {})
+
+
+def best_of(store: FeatureStore, task: str) -> list[str]:
+    """The store's experiments and imported heads of a task, the best first: by their scores, then by their names."""
+    results = [record for record in _results(store).values() if record.attributes["task"] == task]
+    results = [record for record in results if not record.attributes["seen"]]
+    results.sort(key=lambda record: (-float(record.attributes["scores"]["value"]), record.address.producer))
+    imported = [
+        record.address.producer
+        for record in store.records("head")
+        if record.attributes["task"] == task and NETWORKS in record.made
+    ]
+    return [*(str(record.attributes["row"]) for record in results), *sorted(imported)]
+
+
+def _results(store: FeatureStore) -> dict[str, Record]:
+    return {record.address.producer: record for record in store.records("result")}
+
+
+def _scored(store: FeatureStore, result: Record) -> FittedExperiment:
+    """The experiment that a result is of, with what was tuned for it."""
+    asked, attributes = result.recipe["asked"], result.attributes
+    evaluation, name = spec_from(asked["judging"]), str(attributes["row"])
+    names = {head: head for head in heads_of(evaluation.method)}
+    if attributes["protocol"] == "honest":
+        names = {head: cross_validated_name(head) for head in names}
+    method = with_heads_renamed(evaluation.method, names)
+    runs = tuple(head_run_of(store, store.get(Address("head", head))) for head in names.values())
+    chosen = attributes["chosen"]
+    numbers = {number: chosen[number] for number in searched_values(method)}
+    thresholds = chosen.get("thresholds")
+    tuned = TunedParameters(
+        with_values(method, numbers), int(chosen["smooth_frames"]), None if thresholds is None else tuple(thresholds)
+    )
+    experiment = Experiment(
+        name,
+        name,
+        "",
+        runs[0].task,
+        runs,
+        method,
+        evaluation.smooth_frames,
+        evaluation.thresholds,
+        evaluation.without,
+        evaluation.smooth_over,
+        evaluation.after_last_face,
+        asked.get("requires", ""),
+    )
+    return FittedExperiment(name, runs, experiment, tuned, attributes["scores"])
