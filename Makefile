@@ -6,7 +6,7 @@ PYTHON ?= $(shell for python in python3.12 python3.13 python3; do \
 	$$python -c 'import sys, venv; sys.exit(not (3, 12) <= sys.version_info[:2] < (3, 14))' 2>/dev/null \
 	&& echo $$python && break; done)
 
-.PHONY: demo test test-slow install install-test check bench
+.PHONY: demo test test-slow install install-test check docs bench
 
 demo: install
 	$(BIN)/affstore demo
@@ -29,6 +29,11 @@ check:
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# The documentation site, into site/.
+docs: $(BIN)/python
+	$(BIN)/pip install --quiet --disable-pip-version-check -c requirements.lock -e '.[docs]'
+	$(BIN)/mkdocs build --strict
 
 bench: install-test
 	for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done

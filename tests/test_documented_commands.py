@@ -27,16 +27,27 @@ from affstore.flows.cli import app, call
 from affstore.flows.commands.demo import CONFIGURATION as DEMO_RUN
 from affstore.models.demo.corpus import CorpusSpec, write_corpus
 from affstore.models.extractors.face.emotieffnet import B0 as EFFICIENTNET_B0
+from affstore.models.heads.pretrained import PretrainedSpec
 from affstore.models.weights import architectures
 from affstore.models.weights.untrained import draw
 from affstore.store.contract.labels import task_space
 from affstore.store.contract.records import Artifact
+from affstore.tasks.lineage.head_files import write_head
 from affstore.tasks.lineage.publication import write_note
+from affstore.tasks.specs import HeadRun, Input, WorkerContext
+from affstore.tasks.training.train import train
 from affstore.testing.artifacts import commit
 from tests.test_signature import write_keys
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = {
+    path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8")
+    for path in sorted((ROOT / "docs").rglob("*.md"))
+    if "adr" not in path.parts
+}
+FIRST_HOUR = PAGES.pop("docs/first_hour.md")
+"""It goes from step to step on data of its own; see test_first_hour.py."""
 
 UNTRAINED = ("--weights", "untrained", "--engine", "openvino", "--precision", "float32")
 """The documented way to run networks without the published weights; the engine is named, as choosing takes a minute."""
@@ -58,8 +69,8 @@ CODES = {"plan": (0, 10), "add": (0, 3), "quarantine retry": (0, 3), "demo": (0,
 """Exit codes that are all well, where there are others than 0; small data are not enough for every head."""
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+def blocks(language: str, *texts: str) -> list[str]:
+    return [block for text in texts for block in re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)]
 
 
 def leaves(of=app, path: tuple[str, ...] = ()):
@@ -79,11 +90,14 @@ def examples() -> list[str]:
 
 
 LINES = [
-    line[2:].split("  #")[0].strip() for block in blocks("console") for line in block.splitlines() if line[:2] == "$ "
+    line[2:].split("  #")[0].strip()
+    for block in blocks("console", README, *PAGES.values())
+    for line in block.splitlines()
+    if line[:2] == "$ "
 ]
 WRITTEN = [part.strip() for line in (*LINES, *examples()) for part in line.split("||")]
 COMMANDS = list(dict.fromkeys(line.removeprefix("affstore ") for line in WRITTEN if line.startswith("affstore ")))
-OTHERS = [line for line in WRITTEN if not line.startswith("affstore ")]
+OTHERS = list(dict.fromkeys(line for line in WRITTEN if not line.startswith("affstore ")))
 
 
 def kind_of(command: str) -> str:
@@ -95,13 +109,17 @@ def kind_of(command: str) -> str:
 
 @pytest.fixture(scope="module")
 def here(tmp_path_factory) -> Path:
-    """A folder that holds what the commands name: videos (one broken), labels, crops, a configuration, weights."""
+    """A folder that holds what the commands name: videos (one broken), labels, crops, pages, weights."""
     folder = tmp_path_factory.mktemp("stranger")
     write_corpus(folder / "my_videos", CorpusSpec(only=("video2", "12-24-320x240"), episode_s=0.5))
     shutil.move(folder / "my_videos" / "annotations", folder / "annotations")
     shutil.copytree(folder / "my_videos", folder / "affwild2")
     shutil.copytree(folder / "annotations", folder / "affwild2" / "annotations")
     (folder / "my_videos" / "broken.mp4").write_bytes(b"no video" * 100)
+    (folder / "my_labels").mkdir()
+    (folder / "my_labels" / "video2.csv").write_text("start,end,label\n0,1,Happiness\n", encoding="utf-8")
+    (folder / "my_analysis").mkdir()
+    (folder / "my_analysis" / "index.html").write_text("<title>An analysis</title>", encoding="utf-8")
     for name in ("my_crops", "affwild2_cropped"):
         for picture in range(1, 4):
             path = folder / name / "video2" / f"{picture:05}.jpg"
@@ -143,6 +161,15 @@ def typed(here, monkeypatch, capsys):
     return typed
 
 
+def with_head(store):
+    """The head `expr-mlp`: it learns nothing, so that it takes no time."""
+    head = HeadRun("expr-mlp", (Input("emotieffnet_b0", "logits"),), PretrainedSpec("expr-mlp", "expr"))
+    fitted = train(WorkerContext(store.url, "run", Path("weights")), head)
+    assert fitted.draft is not None, fitted.reason
+    store.commit([fitted.draft], "a head")
+    return FeatureStore(store.url)
+
+
 def with_prediction(store):
     """A prediction of the demo's experiment for one face, which `add` alone does not make."""
     face = store.records("visual")[0]
@@ -174,6 +201,7 @@ def store(here, own_weights, server):
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(here)
         assert call([*shlex.split(adds[0]), *UNTRAINED]) == 3  # one of its files is broken
+        assert call(["add", "annotations", *UNTRAINED]) == 0
     (here / "affstore-demo").mkdir()
     (here / "affstore-demo" / "store").symlink_to(here / "affstore-data")
     run = DEMO_RUN.replace("weights:", "engine: openvino\nprecision: float32\nweights:")
@@ -181,7 +209,9 @@ def store(here, own_weights, server):
     published = here / "affstore-demo" / "published" / "published-1"
     published.mkdir(parents=True)
     (published / "expr-mlp.txt").write_text("image_location,Neutral\n", encoding="ascii")
-    snapshot = with_prediction(FeatureStore(str(here / "affstore-data"))).snapshot
+    made = with_prediction(with_head(FeatureStore(str(here / "affstore-data"))))
+    snapshot = made.snapshot
+    write_head(made, "expr-mlp", here / "expr-mlp.safetensors", "CC0-1.0", "generated faces")
     write_note(published, [(published / "expr-mlp.txt", "expr-mlp")], snapshot)
     write_keys(here, "key", Ed25519PrivateKey.generate())
 
@@ -228,15 +258,15 @@ def test_an_extra_that_is_named_exists_and_is_installed_from_the_clone():
         assert set(re.findall(r"-e '\.\[(\w+)\]'", text)) <= set(extras), path
 
 
-@pytest.mark.parametrize("block", blocks("python"))
-def test_the_python_of_the_readme_runs(block, here):
+@pytest.mark.parametrize("block", blocks("python", README, *PAGES.values()))
+def test_the_python_that_is_shown_runs(block, here):
     done = subprocess.run([sys.executable, "-c", block], cwd=here, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 
 
 def test_a_file_or_command_that_the_text_names_is_there():
     known = {" ".join(path) for path, _ in leaves()}
-    for text in (README, *(command.help or "" for _, command in leaves())):
+    for text in (README, FIRST_HOUR, *PAGES.values(), *(command.help or "" for _, command in leaves())):
         for span in re.findall(r"`affstore ([a-z ]+)", text):
             assert any(span.strip().startswith(name) for name in known), span
     for link in re.findall(r"\]\(([\w./]+)\)", README):

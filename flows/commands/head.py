@@ -82,7 +82,8 @@ def export(
 
     The file is safetensors with a JSON document; no name of a video is in it, and nothing in it is executed.
 
-    Example: affstore head export expr-head expr-head.safetensors --licence CC-BY-NC-4.0 --corpus Aff-Wild2
+    Example: affstore head export expr-mlp expr-mlp.safetensors --licence CC0-1.0 --corpus demo
+    --store affstore-demo/store
 
     Parameters
     ----------
@@ -130,7 +131,7 @@ def import_(
 ) -> int:
     """Take in a head that `affstore head export` wrote; its digests are compared, and nothing in it is executed.
 
-    Example: affstore head import expr-head.safetensors --name expr-of-others
+    Example: affstore head import expr-mlp.safetensors --name theirs
 
     Parameters
     ----------

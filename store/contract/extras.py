@@ -10,6 +10,7 @@ EXTRAS: dict[str, tuple[str, ...]] = {
     "heads": ("tensorflow",),
     "automl": ("lightautoml",),
     "cluster": ("prefect_dask", "dask", "distributed"),
+    "docs": ("mkdocs", "mkdocstrings"),
 }
 """The packages that each extra of `pyproject.toml` stands for, as they are imported. `heads` installs matplotlib too,
 without which a report has no figures, and nothing else is missing."""
