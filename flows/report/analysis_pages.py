@@ -241,6 +241,10 @@ def _data_address(face: NDArray[np.uint8]) -> str:
     return f"data:image/jpeg;base64,{base64.b64encode(held.getvalue()).decode()}"
 
 
+_OF_CLASS = "_p_"
+"""Between a label space of one's own and its class, in the name of a column."""
+
+
 def _charts(rows: pa.Table, end_s: float) -> Iterator[Chart]:
     names = rows.column_names
     groups = [
@@ -248,6 +252,10 @@ def _charts(rows: pa.Table, end_s: float) -> Iterator[Chart]:
         ("Expressions: probability", 0.0, 1.0, [name for name in names if name.startswith("p_")]),
         ("Valence and arousal", -1.0, 1.0, [name for name in ("valence", "arousal") if name in names]),
         ("Action units: probability", 0.0, 1.0, [name for name in names if name.startswith("AU") and "_prob" in name]),
+        *(
+            (f"{space}: probability", 0.0, 1.0, [name for name in names if name.startswith(f"{space}{_OF_CLASS}")])
+            for space in dict.fromkeys(name.partition(_OF_CLASS)[0] for name in names if _OF_CLASS in name)
+        ),
         ("Speech: probability", 0.0, 1.0, [name for name in ("speech_probability",) if name in names]),
         ("Voice", 0.0, 1.0, [name for name in names if name.startswith("voice_")]),
     ]
@@ -255,7 +263,9 @@ def _charts(rows: pa.Table, end_s: float) -> Iterator[Chart]:
     for title, low, high, columns in groups:
         curves = tuple(
             Curve(
-                name.removeprefix("p_"), _path(times / end_s, (values_of(rows, name) - low) / (high - low)), number % 8
+                name.rpartition(_OF_CLASS)[2].removeprefix("p_"),
+                _path(times / end_s, (values_of(rows, name) - low) / (high - low)),
+                number % 8,
             )
             for number, name in enumerate(columns)
         )

@@ -1,0 +1,49 @@
+"""The store that a project's file names, so that its commands need no `--store`."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from affstore.store.contract.errors import SpecError, UnknownNameError
+
+NAME = "affstore.toml"
+_VARIABLE = "AFFSTORE_STORE"
+
+
+@contextmanager
+def project_store() -> Iterator[None]:
+    """Let the nearest `affstore.toml`, here or in a folder above, name the store where `AFFSTORE_STORE` does not.
+
+    Raises:
+        SpecError: the file says something else.
+    """
+    store = None if os.environ.get(_VARIABLE) else _nearest(Path.cwd())
+    if store is None:
+        yield
+        return
+    os.environ[_VARIABLE] = store
+    try:
+        yield
+    finally:
+        os.environ.pop(_VARIABLE, None)
+
+
+def _nearest(folder: Path) -> str | None:
+    file = next((path for one in (folder, *folder.parents) if (path := one / NAME).is_file()), None)
+    if file is None:
+        return None
+    try:
+        document = tomllib.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise SpecError(f"'{file}' cannot be read: {error}. Write `store = \"PLACE\"` into it.") from error
+    for field in document:
+        if field != "store":
+            raise UnknownNameError.of(f"field of '{file}'", field, ["store"])
+    store = document.get("store")
+    if not isinstance(store, str) or not store:
+        raise SpecError(f"'{file}' should say `store = \"PLACE\"`; found {store!r}.")
+    return store if "://" in store or store.startswith("memory:") else str(file.parent / store)
