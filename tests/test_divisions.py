@@ -68,7 +68,7 @@ def test_groups_are_read_from_a_table(tmp_path):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("", "found the header '', expected 'video,group'"),
+        ("", "found the header '', expected the columns 'video' and 'group'"),
         ("a,anna\n", "found the header 'a,anna'"),
         ("video,group\na\n", "line 2: found 'a', expected a video and its group"),
         ("video,group\na,\n", "line 2"),

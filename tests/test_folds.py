@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,12 +10,15 @@ import pytest
 
 from affstore import FeatureStore
 from affstore.models.ensembles.spec import HeadOutput, SearchedValue
+from affstore.models.extractor_specs import WeightsRef
+from affstore.models.extractors.registry import spec_of
 from affstore.models.heads.pretrained import PretrainedSpec
 from affstore.models.heads.splits import Folds, read_groups
 from affstore.store.contract.errors import AnnotationError, SpecError
 from affstore.store.contract.keys import key_of
 from affstore.store.contract.labels import EXPR
 from affstore.store.contract.records import Address, Artifact
+from affstore.tasks import recipes
 from affstore.tasks.evaluation.experiment_scores import result_artifact
 from affstore.tasks.experiments import Experiment
 from affstore.tasks.lineage.stored_heads import fitted_experiment
@@ -26,6 +30,7 @@ from affstore.tasks.training.train import train
 from tests.factories import commit, source
 
 FRAMES = 30
+NETWORK = replace(spec_of("emotieffnet_b0@cropped"), weights=WeightsRef("enet_b0_8_best_vgaf", "5" * 64))
 HEAD = HeadRun("folded", (Input("emotieffnet_b0@cropped", "logits"),), PretrainedSpec("folded", "expr"))
 ROW = Experiment("row", "A head in folds", "a test", "expr", (HEAD,), HeadOutput("folded"), SearchedValue(0, (0, 2, 8)))
 FIRST, LATER = [f"train{n}" for n in range(3)], ["train3", "train4"]
@@ -55,7 +60,7 @@ def filmed(video, split="train"):
         ),
         Artifact(
             Address("visual", "emotieffnet_b0@cropped", video, "main"),
-            {"of": video},
+            recipes.feature(NETWORK, video),
             {"embedding": logits, "logits": logits, "present": seen},
             {"frames": FRAMES, "classes": [*EXPR.names[:-1], "Contempt"]},
         ),

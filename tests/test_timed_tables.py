@@ -193,7 +193,7 @@ def test_one_table_may_be_of_many_videos_and_says_what_each_is_for(tmp_path):
     assert of_frames(TABLE.read(talk, EMOTIONS, TEN)) == [1] * 5 + [0] * 5
     found = TABLE.read(walk, EMOTIONS, TEN)
     assert of_frames(found) == [-1] * 10
-    assert found.note == "columns apart by semicolons; numbers with a decimal comma"
+    assert found.note == "columns apart by semicolons; numbers with a decimal comma; 1 missing values ('NA')"
     check_labelled_once(TABLE.find(tmp_path))
 
 

@@ -47,7 +47,7 @@ _MOST_NAMES = 24
 class AffstoreError(Exception):
     """Root of every error that affstore raises on purpose.
 
-    Example:
+    Examples:
         >>> import affstore
         >>> try:
         ...     affstore.FeatureStore("nowhere")

@@ -22,7 +22,7 @@ class WindowSpec:
         length: frames in a window; the papers use 300 (ABAW6 §3.5).
         stride: frames from one window's begin to the next one's; the papers use 200.
 
-    Example:
+    Examples:
         >>> import affstore
         >>> affstore.WindowSpec(length=60, stride=40)
         WindowSpec(length=60, stride=40)

@@ -21,7 +21,7 @@ def catalogue(store: FeatureStore) -> pl.DataFrame:
         One row an artifact: family, producer, video, subject, frames, key, digest, provenance, run_id, made_at, path.
         `provenance` is published, unofficial or untrained, and null where no weights were involved.
 
-    Example:
+    Examples:
         >>> import affstore, polars
         >>> artifacts = affstore.catalogue(affstore.FeatureStore("affstore-data"))
         >>> artifacts.filter(polars.col("family") == "visual")["path"].to_list()
@@ -51,7 +51,7 @@ def content_digest(store: FeatureStore) -> str:
     Two stores with equal content digests hold the same numbers made from the same inputs, whatever runs, machines,
     dates and interruptions brought them there.
 
-    Example:
+    Examples:
         >>> import affstore
         >>> store = affstore.FeatureStore("affstore-data")
         >>> affstore.content_digest(store) == affstore.content_digest(store.newest())

@@ -35,7 +35,7 @@ def open_xarray(store: FeatureStore, video: str, producer: str, subject: str = M
         NotFoundError: there is no such thing; the message says what there is.
         SpecError: several families have something of that name.
 
-    Example:
+    Examples:
         >>> import affstore
         >>> store = affstore.FeatureStore("affstore-data")
         >>> faces = affstore.open_xarray(store, "interview", "emotieffnet_b0")

@@ -55,7 +55,7 @@ class FeatureStore:
         snapshot: id of the snapshot it reads.
         layout: the version of the tree of groups, `layout` in `schema.yaml`.
 
-    Example:
+    Examples:
         >>> import affstore
         >>> store = affstore.FeatureStore("affstore-data")
         >>> [record.address.path for record in store.records("visual", video="interview")]

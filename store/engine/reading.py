@@ -31,7 +31,7 @@ class AlignedEmbedding:
         valence_arousal: of a face network, `(frames, 2)` float32, or None.
         affect: of a sound network, `(frames, 3)` float32: arousal, dominance, valence; or None.
 
-    Example:
+    Examples:
         >>> import affstore
         >>> video = affstore.read_video(affstore.FeatureStore("affstore-data"), "interview", "emotieffnet_b0")
         >>> int(video.present.sum()), video.classes[:2]
@@ -60,7 +60,7 @@ def read_clock(store: FeatureStore, video: str) -> FrameClock:
     Raises:
         NotFoundError: the store has no such video.
 
-    Example:
+    Examples:
         >>> import affstore
         >>> clock = affstore.read_clock(affstore.FeatureStore("affstore-data"), "interview")
         >>> clock.starts_s[:3].tolist()
@@ -84,7 +84,7 @@ def read_video(store: FeatureStore, video: str, extractor: str, subject: str = M
     Raises:
         NotFoundError: no such video, extractor or subject; the message says what there is.
 
-    Example:
+    Examples:
         >>> import affstore
         >>> affstore.read_video(affstore.FeatureStore("affstore-data"), "interview", "emotieffnet_b0").embedding.shape
         (40, 1280)

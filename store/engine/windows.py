@@ -45,7 +45,7 @@ class FrameWindows:
     Attributes:
         records: the artifacts it walks over, in order.
 
-    Example:
+    Examples:
         >>> import affstore
         >>> store = affstore.FeatureStore("affstore-data")
         >>> windows = affstore.FrameWindows(store, store.records("visual"), affstore.WindowSpec(length=16, stride=8))

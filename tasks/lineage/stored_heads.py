@@ -110,7 +110,8 @@ def networks_of(store: FeatureStore, head: Record, features: Sequence[Parent] = 
         return [dict(one) for one in head.made[NETWORKS]]
     addresses = [address_of(parent.path) for parent in features or head.parents]
     records = store.find_all([address for address in addresses if address.family in ("visual", "audio")])
-    return list({record.address.producer: dict(record.recipe["extractor"]) for record in records}.values())
+    known = [record for record in records if "extractor" in record.recipe]
+    return list({record.address.producer: dict(record.recipe["extractor"]) for record in known}.values())
 
 
 def fitted_experiment(store: FeatureStore, name: str) -> FittedExperiment:
