@@ -14,6 +14,7 @@ import pytest
 from affstore import FeatureStore, read_clock
 from affstore.flows.analysis import require_networks, write_analysis
 from affstore.flows.cli import call
+from affstore.flows.prediction import applicable
 from affstore.models.weights.folder import WeightsFolder
 from affstore.store.contract.errors import WeightsMissingError
 from affstore.store.contract.keys import digest_file
@@ -274,3 +275,41 @@ def test_real_clips_become_tables_whose_rows_are_their_frames(wheel_weights, sha
     assert not any(faces[-len(faces) // 4 :])
     assert call(command) == 0
     assert json.loads(capsys.readouterr().out)["analysis"]["written"] == []
+
+
+def predicted(video, head, task, names, decision):
+    """What a head says of frames, of which the first 25 were seen."""
+    raw = np.linspace(0, 1, FRAMES * len(names), dtype=np.float32).reshape(FRAMES, len(names))
+    present = np.arange(FRAMES) < 25
+    return artifact(
+        Address("prediction", head, video, "left"),
+        {"raw": raw, "smoothed": raw, "prediction": decision, "present": present},
+        task=task,
+        labels=list(names),
+    )
+
+
+def test_heads_of_the_store_have_columns_and_a_subject_without_a_prediction_has_them_empty(tmp_path):
+    always = np.ones(FRAMES, bool)
+    classes = np.tile(np.int8([[0], [1]]), (FRAMES // 2, 1))
+    units = np.ones((FRAMES, 2), np.int8)
+    values = np.full((FRAMES, 2), 7.5, np.float32)
+    store = commit(
+        FeatureStore.create(str(tmp_path / "store")),
+        source("two", FRAMES),
+        *person("two", "left", always),
+        *person("two", "right", always),
+        predicted("two", "mine", "tension", ("calm", "tense"), classes),
+        predicted("two", "units", "au", ("AU1", "AU2"), units),
+        predicted("two", "scale", "mood", ("up", "down"), values),
+    )
+    networks = AnalysisNetworks(expression="faces", heads=("mine", "units", "scale"))
+    rows = frame_table(store, "two", networks).to_pylist()
+    left, right = rows[:FRAMES], rows[FRAMES:]
+    names = ["tension", "tension_p_calm", "tension_p_tense", "AU1", "AU1_probability", "mood_up", "mood_down"]
+    assert [row["tension"] for row in left[:3]] == ["calm", "tense", "calm"]
+    assert (left[0]["AU2"], left[0]["mood_down"]) == (1, 7.5)
+    assert all(row[name] is not None for row in left[:25] for name in names)
+    assert all(row[name] is None for row in [*left[25:], *right] for name in names)
+    assert "tension" not in frame_table(store, "two", AnalysisNetworks(expression="faces")).column_names
+    assert applicable(store, "au", WeightsFolder(tmp_path / "weights")) is None
