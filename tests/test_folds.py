@@ -24,7 +24,7 @@ from affstore.tasks.experiments import Experiment
 from affstore.tasks.lineage.stored_heads import fitted_experiment
 from affstore.tasks.predict.videos import store_predictions
 from affstore.tasks.specs import HeadRun, Input, WorkerContext
-from affstore.tasks.training.examples import fold_of
+from affstore.tasks.training.examples import fold_of, labelled
 from affstore.tasks.training.folds import folds_in_use, with_fixed_epochs
 from affstore.tasks.training.train import train
 from tests.factories import commit, source
@@ -154,7 +154,8 @@ def test_without_validation_videos_each_fold_is_reported_with_what_the_others_ch
         FeatureStore.create(f"memory:{tmp_path}"), *(artifact for video in videos for artifact in filmed(video))
     )
     folds = Folds.by_group(dict(zip(videos, "aabcc", strict=True)))
-    store = fitted(store, folds_in_use(store, HEAD, folds))
+    store = fitted(store, in_use := folds_in_use(store, HEAD, folds))
+    assert not any(labelled(store, fold, "validation") for fold in in_use)
     store = fitted(store, [with_fixed_epochs(store, HEAD, folds)])
     artifact, shown = result_artifact(store, ROW, "honest", folds)
     assert sorted(one.name for one in shown.videos) == videos

@@ -93,6 +93,7 @@ class SplitSpec:
         folds: how the videos of `train` are cut, or None. With folds, the one that is `held_out` takes the place of
             `validation`, and the head sees the others.
         held_out: which fold, from 0.
+        blind: whether the head is fitted without a look at the fold that is held out, which is then what is reported.
     """
 
     KIND: ClassVar[str] = "division"
@@ -101,6 +102,7 @@ class SplitSpec:
     validation: tuple[str, ...] = ("validation",)
     folds: Folds | None = None
     held_out: int = 0
+    blind: bool = False
 
     def __post_init__(self) -> None:
         unknown = sorted({*self.train, *self.validation} - set(SPLITS))

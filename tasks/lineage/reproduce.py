@@ -301,6 +301,7 @@ def _divisions(name: str) -> Iterator[SplitSpec]:
     number, of, count = fold.partition("of")
     if base and of and number.isdigit() and count.isdigit():
         yield SplitSpec(("train",), (), Folds(int(count)), int(number) - 1)
+        yield SplitSpec(("train",), (), Folds(int(count)), int(number) - 1, blind=True)
 
 
 def _prediction(again: _Again) -> Mapping[str, NDArray[Any]]:

@@ -43,6 +43,8 @@ def labelled(store: FeatureStore, experiment: HeadRun, part: SplitName) -> list[
         part: `train` or `validation`.
     """
     division = experiment.division
+    if part == "validation" and division.blind:
+        return []
     splits = division.train if part == "train" or division.folds else division.validation
     labels = labels_of(store, experiment.task, splits)
     if division.folds:

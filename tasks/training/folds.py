@@ -36,8 +36,6 @@ def folds_in_use(store: FeatureStore, experiment: HeadRun, folds: Folds) -> tupl
     """
     labels = labels_of(store, experiment.task, experiment.division.train)
     _check_groups(store, experiment, folds)
-    if scores_held_out(store, experiment.task):
-        experiment = replace(experiment, head=kind_of(experiment.head).without_validation(experiment.head))
     videos = sorted({label.address.video for label in labels})
     in_use = {fold_of(store, folds, video) for video in videos}
     found = tuple(fold for fold in folds_of(experiment, folds) if fold.division.held_out in in_use)
@@ -46,6 +44,9 @@ def folds_in_use(store: FeatureStore, experiment: HeadRun, folds: Folds) -> tupl
             f"The {len(videos)} training videos with labels of the task '{experiment.task}' are in {len(found)} of "
             f"{folds.count} folds, and two at least are needed. Add videos or groups, or ask for more folds."
         )
+    if scores_held_out(store, experiment.task):
+        blind = kind_of(experiment.head).without_validation(experiment.head)
+        return tuple(replace(fold, head=blind, division=replace(fold.division, blind=True)) for fold in found)
     return found
 
 
