@@ -11,7 +11,6 @@ from typing import Any, Protocol
 
 from prefect import Task
 
-from affstore import FeatureStore
 from affstore.flows.stage import log, results
 from affstore.flows.watch import watching
 from affstore.store.contract.errors import AffstoreError, ConflictError
@@ -138,7 +137,7 @@ def committed(context: WorkerContext, stage: str, batch: Sequence[Outcome]) -> l
     """Commit what some units of work wrote, as one snapshot; one that conflicts fails alone."""
     if not any(outcome.waits for outcome in batch):
         return list(batch)
-    store = FeatureStore(context.store_url)
+    store = context.store()
     drafts = [outcome.draft for outcome in batch if outcome.draft is not None]
     refused = [outcome.refused for outcome in batch if outcome.refused is not None]
     if refused:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 
-from affstore import FeatureStore
 from affstore.flows.request import Request, RunResult
 from affstore.flows.runners.base import RunnerSpec
 from affstore.flows.server import Server, prefect_server
@@ -51,7 +50,7 @@ def _plan_rows(request: Request) -> Iterator[PlanRow]:
     from affstore.tasks.planning.incoming_files import arrival_rows, named_videos, unmatched_crop_rows
     from affstore.tasks.planning.plan import plan
 
-    store, inputs = FeatureStore(request.context.store_url), request.inputs
+    store, inputs = request.context.store(), request.inputs
     records = store.records()
     given = match_crops_to_videos(records, inputs.crops)
     rows = plan(records, request.profile, given)

@@ -19,11 +19,10 @@ if TYPE_CHECKING:
 
 def estimate_memory(request: Request, runner: RunnerSpec) -> MemoryNeed:
     """What a run will need, from what its store lacks and what its inputs say of themselves."""
-    from affstore import FeatureStore
     from affstore.tasks.ingest.crop_assignment import match_crops_to_videos
     from affstore.tasks.planning.plan import plan
 
-    context, records = request.context, FeatureStore(request.context.store_url).records()
+    context, records = request.context, request.context.store().records()
     given = match_crops_to_videos(records, request.inputs.crops)
     rows = plan(records, request.profile, given)
     if not request.everything:

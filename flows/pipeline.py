@@ -51,14 +51,14 @@ def pipeline(request: Request) -> RunResult:
     context = request.context
     if request.inputs.brings_files:
         stages.did(ingest(context, request.inputs, request.options))
-    videos = None if request.everything else named_videos(FeatureStore(context.store_url), request, stages.outcomes)
+    videos = None if request.everything else named_videos(context.store(), request, stages.outcomes)
     stages.did(extract(context, request.profile, request.options.retry, request.inputs.crops, videos))
     if request.fitted and videos is not None:
         stages.did(predict(context, [head for one in request.fitted for head in one.heads], videos))
         stages.did(predict_again(context, request.fitted, videos))
     experiments = _experiments(request, stages) if request.experiments else []
     published, tag = _published(request, experiments, stages)
-    store = FeatureStore(context.store_url)
+    store = context.store()
     result = RunResult(
         request,
         tuple(stages.outcomes),
@@ -112,11 +112,11 @@ def _fit_cross_validated(request: Request) -> list[Outcome]:
     heads = heads_of(one for one in request.experiments if "honest" in request.protocols_of(one))
     for head in heads:
         try:
-            in_use[head.name] = folds_in_use(FeatureStore(context.store_url), head, folds)
+            in_use[head.name] = folds_in_use(context.store(), head, folds)
         except AnnotationError as error:
             outcomes.append(refused("train", cross_validated_name(head.name), error))
     outcomes += _fitted(context, [fold for each in in_use.values() for fold in each])
-    store = FeatureStore(context.store_url)
+    store = context.store()
     failed = {outcome.subject for outcome in outcomes if outcome.status == "failed"}
     whole = [head for head in heads if head.name in in_use and not failed & {fold.name for fold in in_use[head.name]}]
     return outcomes + _fitted(context, [with_fixed_epochs(store, head, folds) for head in whole])
@@ -143,7 +143,7 @@ def _published(
     if not files:
         return (), ""
     folder = request.report_folder / "files"
-    snapshot = FeatureStore(context.store_url).snapshot
+    snapshot = context.store().snapshot
     stages.did(write_files(context, snapshot, files, folder, to.samples if to else {}))
     return tuple(sorted(folder.glob("*.txt"))), ""
 

@@ -26,6 +26,8 @@ from affstore.store.contract.errors import SpecError
 from affstore.store.contract.keys import canonical
 from affstore.store.contract.labels import LabelSpace, task_space
 from affstore.store.contract.records import Provenance
+from affstore.store.engine.feature_store import FeatureStore
+from affstore.store.engine.handles import kept_open
 
 FEATURE_ARRAYS = ("embedding", "logits", "valence_arousal", "affect")
 """What an extractor may give a head."""
@@ -115,6 +117,10 @@ class WorkerContext:
     device: str = "cpu"
     trainings: Path | None = None
     code: dict[str, str] = field(default_factory=lambda: dict(code_versions()))
+
+    def store(self, at: str | None = None) -> FeatureStore:
+        """The store as it is now, or at a tag, snapshot or time."""
+        return kept_open(self.store_url, at)
 
     @property
     def scratch(self) -> Path:

@@ -78,7 +78,7 @@ class Workplace:
 
     def store(self) -> FeatureStore:
         """The store as it is now."""
-        return FeatureStore(self.context.store_url)
+        return self.context.store()
 
     def add(self, path: Path, name: str = "") -> Record:
         """Take a video in."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from affstore import FeatureStore
 from affstore.flows.report.experiment_report import write_experiment_report
 from affstore.flows.report.pages import Cell, Table
 
@@ -22,7 +21,7 @@ def write_report(result: RunResult) -> Path:
         The page.
     """
     request = result.request
-    context, store = request.context, FeatureStore(request.context.store_url)
+    context, store = request.context, request.context.store()
     about = {
         "store": context.store_url,
         "snapshot": result.snapshot,

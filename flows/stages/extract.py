@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-from affstore import FeatureStore
 from affstore.flows.commits import commit_finished, show_outcome
 from affstore.flows.stage import performed, stage
 from affstore.flows.watch import watching
@@ -48,7 +47,7 @@ def due_jobs(
     Returns:
         The jobs; and an outcome for each crop folder that belongs to no video.
     """
-    records = FeatureStore(context.store_url).records()
+    records = context.store().records()
     if retry:
         records = [record for record in records if record.address.family != "quarantine"]
     given = match_crops_to_videos(records, crops)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 
-from affstore import FeatureStore
 from affstore.flows.commits import commit_finished, show_outcome
 from affstore.flows.inputs import Inputs
 from affstore.flows.stage import stage
@@ -28,7 +27,7 @@ def ingest(context: WorkerContext, inputs: Inputs, options: IngestOptions) -> li
         show_outcome(Outcome("ingest", refusal.file, "failed", refusal.reason, file=refusal.file))
         for refusal in (*inputs.refused, *unread)
     ]
-    rounds = IncomingFiles(FeatureStore(context.store_url), files, options)
+    rounds = IncomingFiles(context.store(), files, options)
     while decided := rounds.next_round():
         became = _ingest(context, decided)
         rounds.note(decided, [outcome.file for outcome in became if outcome.status in ("done", "cached")])

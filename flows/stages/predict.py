@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-from affstore import FeatureStore
 from affstore.flows.commits import commit_finished
 from affstore.flows.stage import stage
 from affstore.flows.watch import watching
@@ -18,7 +17,7 @@ def predict(
     context: WorkerContext, experiments: Sequence[HeadRun], among: Collection[str] | None = None
 ) -> list[Outcome]:
     """One task a video, for all experiments; for every video of the store, or for some."""
-    videos = [address.video for address in FeatureStore(context.store_url).addresses("source")]
+    videos = [address.video for address in context.store().addresses("source")]
     videos = videos if among is None else [video for video in videos if video in among]
     watching().stage("predict", len(videos))
     units = {video: (context, video, tuple(experiments)) for video in videos}

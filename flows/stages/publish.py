@@ -66,7 +66,7 @@ def publish(
     context: WorkerContext, experiments: Sequence[ExperimentOutcome], to: PublishConfig
 ) -> tuple[list[Outcome], tuple[Path, ...], str]:
     """Challenge files and Parquet in `to.folder/<tag>`, and the tag on the snapshot; a published tag never changes."""
-    store = FeatureStore(context.store_url)
+    store = context.store()
     try:
         tag = to.tag or _tag_of_content(store)
         store.tag(tag)
@@ -75,7 +75,7 @@ def publish(
     folder = (to.folder or Path()) / tag
     outcomes = write_files(context, tag, experiments, folder, to.samples)
     names = _names(experiments)
-    tagged = FeatureStore(context.store_url, tag)
+    tagged = context.store(tag)
     predictions = [record for record in tagged.records("prediction") if record.address.producer in names]
     tables = folder / "parquet"
     if predictions and not tables.exists():
@@ -105,7 +105,7 @@ def write_files(
         for one in experiments
     }
     outcomes = commit_finished(context, publish_experiment, units)
-    store, files = FeatureStore(context.store_url, at), [(folder / f"{name}.txt", name) for name in _names(experiments)]
+    store, files = context.store(at), [(folder / f"{name}.txt", name) for name in _names(experiments)]
     if folder.is_dir():
         write_note(folder, [one for one in files if one[0].is_file()], store.snapshot, at if at in store.tags() else "")
     return outcomes

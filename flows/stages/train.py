@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from affstore import FeatureStore
 from affstore.flows.commits import commit_finished
 from affstore.flows.stage import stage
 from affstore.flows.watch import watching
@@ -19,6 +18,6 @@ def train(context: WorkerContext, heads: Sequence[HeadRun]) -> list[Outcome]:
     """One task a head, side by side as far as memory goes; a head whose data is as it was is shown as Cached."""
     watching().stage("train", len(heads))
     outcomes: list[Outcome] = []
-    for group in side_by_side(FeatureStore(context.store_url), heads):
+    for group in side_by_side(context.store(), heads):
         outcomes += commit_finished(context, train_head, {head.name: (context, head) for head in group})
     return outcomes

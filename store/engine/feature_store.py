@@ -71,15 +71,14 @@ class FeatureStore:
             NotFoundError: there is no store there, or no such tag, snapshot or time in its history.
             NewerSchemaError: a newer affstore wrote it.
         """
-        self.url, self.at = url, at
+        self.url = url
         with translate_errors(url, "Opening"):
             # Asked first, because opening a local path creates its folder.
             absent = is_local(url) and not local_folder(url).is_dir()
             if absent or not exists(url):
                 raise NotFoundError(f"There is no store at '{url}'. `affstore add VIDEO --store {url}` makes one.")
             self._repository = icechunk.Repository.open(storage_of(url), settings())
-            self.snapshot = self._snapshot_of(at)
-        self.layout = self._check_layout()
+        self._open_at(at)
 
     def __reduce__(self) -> tuple[Any, tuple[str, str | None]]:
         # Handles do not travel, addresses do: a worker opens its own.
@@ -112,7 +111,18 @@ class FeatureStore:
 
     def newest(self) -> FeatureStore:
         """The same store as it is now."""
-        return FeatureStore(self.url)
+        return self.state(None)
+
+    def state(self, at: str | None) -> FeatureStore:
+        """The same store at a tag, snapshot or time, or as it is now; what the engine has of it in memory is shared.
+
+        Raises:
+            NotFoundError: there is no such tag, snapshot or time in its history.
+        """
+        other = object.__new__(FeatureStore)
+        other.url, other._repository = self.url, self._repository
+        other._open_at(at)
+        return other
 
     # Reading
 
@@ -344,6 +354,12 @@ class FeatureStore:
     def _listing(self) -> Listing:
         return Listing(self._repository, self.session)
 
+    def _open_at(self, at: str | None) -> None:
+        self.at = at
+        with translate_errors(self.url, "Opening"):
+            self.snapshot = self._snapshot_of(at)
+        self.layout = self._check_layout()
+
     def _snapshot_of(self, at: str | None) -> str:
         if at is None:
             return self._repository.lookup_branch(BRANCH)
@@ -396,7 +412,7 @@ class FeatureStore:
         read = {parent.path: parent.key for record in draft.records for parent in record.parents}
         touched = {**read, **own, **{address.path: "" for address in draft.removed if address.path not in own}}
         contested = {path: key for path, key in touched.items() if path in changed}
-        now = FeatureStore(self.url, tip)
+        now = self.state(tip)
         for path, key in contested.items():
             found = now.find(address_of(path))
             if (found.key if found else "") != key:

@@ -42,9 +42,16 @@ def storage_of(url: str) -> icechunk.Storage:
 
 
 def settings() -> icechunk.RepositoryConfig:
-    """How the engine asks a server again: a burst of errors is outlasted, a bad server is given up after some 10 s."""
+    """How the engine asks a server again, and how much of its lists it keeps in memory.
+
+    A burst of errors is outlasted, a bad server is given up after some 10 s. Two lists of 10,000 videos are kept: a
+    list that is larger than the limit would be read anew by each call.
+    """
     retries = icechunk.StorageRetriesSettings(max_tries=8, initial_backoff_ms=100, max_backoff_ms=2000)
-    return icechunk.RepositoryConfig(storage=icechunk.StorageSettings(retries=retries))
+    return icechunk.RepositoryConfig(
+        storage=icechunk.StorageSettings(retries=retries),
+        caching=icechunk.CachingConfig(num_snapshot_nodes=1_500_000),
+    )
 
 
 def exists(url: str) -> bool:

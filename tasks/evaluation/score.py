@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from affstore import FeatureStore
 from affstore.models.heads.splits import Folds
 from affstore.store.contract.errors import AffstoreError
 from affstore.tasks.evaluation.experiment_scores import result_artifact, same
@@ -34,7 +33,7 @@ class Scored:
 )  # fmt: skip
 def score_experiment(context: WorkerContext, experiment: Experiment, protocol: Protocol, folds: Folds) -> Scored:
     """Score an experiment under a protocol."""
-    store, about = FeatureStore(context.store_url), f"{experiment.name}@{protocol}"
+    store, about = context.store(), f"{experiment.name}@{protocol}"
     try:
         artifact, result = result_artifact(store, experiment, protocol, folds)
     except AffstoreError as error:

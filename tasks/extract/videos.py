@@ -62,7 +62,7 @@ def extract(context: WorkerContext, job: VideoJob, profile: Profile) -> Outcome:
     if not job.due:
         text = " ".join(part.note for part in parts) or "all it should have is in the store"
         return Outcome("extract", job.video, parts[0].status if parts else "cached", text)
-    store = FeatureStore(context.store_url)
+    store = context.store()
     draft = store.draft(context.code, context.run_id)
     source = store.get(Address("source", video=job.video))
     fault = _file_fault(job) if job.reads_video else ""

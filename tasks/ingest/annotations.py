@@ -46,7 +46,7 @@ def store_labels(context: WorkerContext, name: str, found: Sequence[LabelFile]) 
         name: what the annotation files are called: a video, or one of its people as `12_left`.
         found: the files of that name, one a task.
     """
-    store = FeatureStore(context.store_url)
+    store = context.store()
     draft = store.draft(context.code, context.run_id)
     reasons: list[str] = []
     try:

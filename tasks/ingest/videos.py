@@ -10,7 +10,6 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 
-from affstore import FeatureStore
 from affstore.store.contract.errors import SourceError
 from affstore.store.contract.names import check_name
 from affstore.store.contract.records import Address, Artifact
@@ -55,7 +54,7 @@ def _take_in(context: WorkerContext, incoming: IncomingFile) -> Outcome:
 
     check_name(incoming.name)
     facts = probe(incoming.path)
-    stored = FeatureStore(context.store_url).find(Address("source", video=incoming.name))
+    stored = context.store().find(Address("source", video=incoming.name))
     same = stored is not None and stored.attributes["sha256"] == incoming.sha256
     aliases = stored.attributes["aliases"] if stored is not None and same else ()
     artifact = source_artifact(incoming.name, incoming.path, incoming.sha256, facts, aliases)
@@ -65,7 +64,7 @@ def _take_in(context: WorkerContext, incoming: IncomingFile) -> Outcome:
 
 def _note_alias(context: WorkerContext, incoming: IncomingFile) -> Outcome:
     """Write down another name or place of known bytes; nothing is decoded and nothing becomes stale."""
-    store = FeatureStore(context.store_url)
+    store = context.store()
     address = Address("source", video=incoming.stored_as)
     stored = store.get(address)
     aliases = set(stored.attributes["aliases"]) | ({incoming.name} if incoming.verdict == "alias" else set())
@@ -78,7 +77,7 @@ def _note_alias(context: WorkerContext, incoming: IncomingFile) -> Outcome:
 
 
 def _write(context: WorkerContext, incoming: IncomingFile, artifact: Artifact, outcome: Outcome) -> Outcome:
-    store = FeatureStore(context.store_url)
+    store = context.store()
     draft = store.draft(context.code, context.run_id)
     stored = store.find(artifact.address)
     if stored is not None and stored.attributes["sha256"] != incoming.sha256:

@@ -36,7 +36,7 @@ def predict_experiment(
     context: WorkerContext, experiment: Experiment, tuned: TunedParameters, among: Sequence[str] | None = None
 ) -> State[Any]:
     """Store an experiment's predictions for every video, or for some, unless they are in the store."""
-    store = FeatureStore(context.store_url)
+    store = context.store()
     draft = store.draft(context.code, context.run_id)
     try:
         for artifact in experiment_predictions(store, experiment, tuned, among):
@@ -57,7 +57,7 @@ def publish_experiment(  # noqa: PLR0913 - whose predictions, of which snapshot,
 ) -> State[Any]:
     """Write an experiment's challenge file into `folder`, from the predictions in the tag or snapshot `at`."""
     try:
-        store = FeatureStore(context.store_url, at)
+        store = context.store(at)
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / f"{experiment.producer}.txt"
         before = digest_file(path) if path.exists() else ""

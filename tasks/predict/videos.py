@@ -35,7 +35,7 @@ def predict_video(context: WorkerContext, video: str, experiments: Sequence[Head
 
 def store_predictions(context: WorkerContext, video: str, experiments: Sequence[HeadRun]) -> Outcome:
     """The body of `predict_video`, for those without Prefect."""
-    store = FeatureStore(context.store_url)
+    store = context.store()
     draft = store.draft(context.code, context.run_id)
     try:
         for experiment in experiments:

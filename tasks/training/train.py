@@ -39,7 +39,7 @@ def train_head(context: WorkerContext, experiment: HeadRun) -> State[Any]:
 
 def train(context: WorkerContext, experiment: HeadRun) -> Outcome:
     """The body of `train_head`, for those without Prefect."""
-    store = FeatureStore(context.store_url)
+    store = context.store()
     try:
         subjects = _subjects(store, experiment)
         recipe = _recipe(experiment, subjects)
