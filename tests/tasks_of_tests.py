@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
@@ -26,8 +27,9 @@ def note(path, value):
 
 @task(name="put", cache_policy=NO_CACHE, persist_result=False)
 def put(store_url, name):
-    """Write a source; one whose name ends in `!` is preceded by Ctrl-C."""
+    """Write a source; one whose name ends in `!` is preceded by Ctrl-C, when the others have ended."""
     if name.endswith("!"):
+        time.sleep(1)
         os.kill(os.getpid(), signal.SIGINT)
     draft = FeatureStore(store_url).draft(CODE, "run")
     draft.put(source(name))
