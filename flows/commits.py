@@ -62,7 +62,7 @@ class HasOutcome(Protocol):
 
 
 def commit_finished(
-    context: WorkerContext, task: Task[Any, Any], units: Mapping[str, tuple[Any, ...]]
+    context: WorkerContext, task: Task[Any, Any], units: Mapping[str, tuple[Any, ...]], gpu: bool = False
 ) -> list[Outcome]:
     """Do units of work side by side, and commit what they wrote as they end.
 
@@ -76,8 +76,9 @@ def commit_finished(
         context: where the run works.
         task: what is done with each unit; its name is the stage's, and names the commits.
         units: the task's arguments, by what they are about, usually a video's name.
+        gpu: whether each unit needs a GPU of its own.
     """
-    return [outcome for _, outcome in _finished(context, task, units)]
+    return [outcome for _, outcome in _finished(context, task, units, gpu)]
 
 
 def commit_results[Result: HasOutcome](
@@ -93,7 +94,7 @@ def commit_results[Result: HasOutcome](
 
 
 def _finished(
-    context: WorkerContext, task: Task[Any, Any], units: Mapping[str, tuple[Any, ...]]
+    context: WorkerContext, task: Task[Any, Any], units: Mapping[str, tuple[Any, ...]], gpu: bool = False
 ) -> Iterator[tuple[tuple[str, Any], Outcome]]:
     """What each unit gave, and what became of it, once that is committed."""
     waiting: list[tuple[str, Any]] = []
@@ -109,7 +110,7 @@ def _finished(
             yield from zip(batch, map(show_outcome, outcomes), strict=True)
 
     try:
-        for ended in results(task, units):
+        for ended in results(task, units, gpu):
             waiting += ended
             left -= len(ended)
             if not left or pace.is_due():

@@ -1,30 +1,108 @@
-"""The entry of a Prefect deployment: the same run as `affstore run CONFIG`, on the server that scheduled it."""
+"""What Prefect deployments call: the same as `affstore` commands, on the server that scheduled it."""
 
 from __future__ import annotations
 
+import functools
+import time
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from prefect import State, flow
+from prefect.states import Completed, Failed
 
-from affstore.flows.config.run_config import read_config
-from affstore.flows.execution import run_pipeline
-from affstore.flows.request import request_of
+from affstore.flows.config.run_config import RunConfig, read_config
+from affstore.flows.execution import plan_rows, run_pipeline
+from affstore.flows.limits import RunLimits
+from affstore.flows.request import Request, request_of
 from affstore.flows.stage import state_of
 from affstore.flows.watch import Watcher
+from affstore.models.weights.folder import default_folder
+from affstore.store.contract.errors import AffstoreError
+from affstore.store.contract.printable import printable
+from affstore.tasks.lineage.verify import verify_place
+
+_LONGEST_S = 14 * 24 * 3600
+_SETTLED_S = 60
+"""A file that changed so recently may still be on its way into its folder."""
+_NAMED = 3
 
 
-@flow(name="scheduled", timeout_seconds=14 * 24 * 3600, persist_result=False)
-def scheduled(config: str) -> State[Any]:
-    """Run a configuration.
+def _deployed[**P](body: Callable[P, State[Any]]) -> Any:
+    """A flow whose errors of ours are one sentence in the state that it ends with."""
+
+    @functools.wraps(body)
+    def call(*args: P.args, **kwargs: P.kwargs) -> State[Any]:
+        try:
+            return body(*args, **kwargs)
+        except AffstoreError as error:
+            return Failed(message=printable(str(error)))
+
+    name = body.__name__.replace("_", "-")
+    return flow(name=name, timeout_seconds=_LONGEST_S, persist_result=False)(call)
+
+
+@_deployed
+def reprocess(config: str, max_hours: float | None = None, canary: int = 0) -> State[Any]:
+    """Bring everything up to date: `affstore run CONFIG`.
+
+    Args:
+        config: path of a YAML file.
+        max_hours: no video is begun any more after so many; the next run goes on there.
+        canary: so many known videos are computed again first, and the run stops if their numbers are others.
+
+    Returns:
+        Failed where something may work later, so that an automation can tell somebody; Completed, but under the name
+        Quarantined, where inputs cannot be used as they are, or Partial, where the time was over; else Completed. Each
+        names the run's report.
+    """
+    limits = RunLimits.of(max_hours=max_hours, canary=canary)
+    found = read_config(Path(config))
+    return _ran(found, request_of(found, limits=limits))
+
+
+@_deployed
+def add_videos(config: str, folder: str) -> State[Any]:
+    """Take in what is new in a folder, extract from it, and publish predictions for it.
+
+    Heads are trained again only where labels in the folder change what they are trained on.
+
+    Args:
+        config: path of a YAML file, whose own sources are not looked at.
+        folder: that new videos are put into; a file that changed within the last minute is left for the next time.
+    """
+    if not any(path.is_file() for path in Path(folder).rglob("*")):
+        return Completed(name="Nothing new", message=f"'{printable(folder)}' is empty.")
+    found = read_config(Path(config)).model_copy(update={"sources": (folder,)})
+    request = request_of(found, everything=False)
+    before = time.time() - _SETTLED_S
+    settled = tuple(video for video in request.inputs.videos if video.path.stat().st_mtime < before)
+    return _ran(found, replace(request, inputs=replace(request.inputs, videos=settled)))
+
+
+@_deployed
+def audit(config: str) -> State[Any]:
+    """Compare every digest of a store, and see whether anything is missing or stale: `affstore verify`, then `plan`.
 
     Args:
         config: path of a YAML file.
 
     Returns:
-        Failed where something may work later, so that an automation can tell somebody; Completed, but under the name
-        Quarantined, where inputs cannot be used as they are; else Completed. Each names the run's report.
+        Failed where something is damaged; Completed, but under the name Work to do, where something is due.
     """
     found = read_config(Path(config))
-    result = run_pipeline(request_of(found), found.runner, Watcher())
-    return state_of(result)
+    verified = verify_place(found.store, None, default_folder(), deep=False)
+    looked_at = f"{verified.artifacts} artifacts, {verified.snapshots} commits"
+    if verified.findings:
+        named = " ".join(f"{one.what}: {one.fault}, {one.reason}" for one in verified.findings[:_NAMED])
+        return Failed(message=printable(f"{len(verified.findings)} faults in {looked_at}. {named}"))
+    due = [row for row in plan_rows(request_of(found)) if row.due and row.requested]
+    if due:
+        named = " ".join(f"{row.address} is {row.status}: {row.reason}." for row in due[:_NAMED])
+        return Completed(name="Work to do", message=printable(f"{looked_at}: all as written. {len(due)} due: {named}"))
+    return Completed(message=f"{looked_at}: all as written, and nothing is due.")
+
+
+def _ran(config: RunConfig, request: Request) -> State[Any]:
+    return state_of(run_pipeline(request, config.runner, Watcher()))

@@ -80,8 +80,19 @@ def _choice(
     stored = _stored_choice(spec, store) if store is not None else None
     if stored in offered or not measured:
         return stored if stored in offered else offered[0]
+    if not _is_here(request.device):
+        return offered[-1]  # the reference: which others are faithful on a GPU of other machines cannot be measured
     measuring = Measuring(request.device, weights.root / "engines", watching().step)
     return best_choice(spec, lambda: weights.load(spec.weights.sha256), offered, measuring)
+
+
+def _is_here(device: str) -> bool:
+    """Whether a device is one of this machine."""
+    if device == "cpu":
+        return True
+    import torch
+
+    return torch.cuda.is_available()
 
 
 def _stored_choice(spec: FaceExtractorSpec, store: FeatureStore) -> Choice | None:

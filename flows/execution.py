@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 
 from affstore.flows.request import Request, RunResult
 from affstore.flows.runners.base import RunnerSpec
 from affstore.flows.server import Server, prefect_server
-from affstore.flows.watch import Watcher, using_watcher
+from affstore.flows.watch import Watcher, using_watcher, watching
+from affstore.flows.worker_checks import WorkerNeeds
+from affstore.models.weights.folder import WeightsFolder
 from affstore.store.contract.errors import AffstoreError, SpecError
 from affstore.store.engine.writers import marked_as_writing
 from affstore.tasks.cancellation import reset_cancellation
@@ -17,7 +20,8 @@ from affstore.tasks.plan_rows import PlanRow
 
 def run_pipeline(request: Request, runner: RunnerSpec, watcher: Watcher) -> RunResult:
     """Run the DAG; see `with_server_and_runner`. Without anything to compute, no Prefect server is started."""
-    if not (os.environ.get("PREFECT_API_URL") or request.options.retry) and nothing_to_do(request):
+    own_server = not os.environ.get("PREFECT_API_URL")
+    if own_server and not request.options.retry and not request.limits.canary and nothing_to_do(request):
         return run_without_server(request, watcher)
     return with_server_and_runner(request, runner, watcher, lambda: _pipeline(request))
 
@@ -37,12 +41,12 @@ def _pipeline(request: Request) -> RunResult:
 def nothing_to_do(request: Request) -> bool:
     """Whether the store has all that a run would compute; the run then only looks, scores and publishes."""
     try:
-        return not any(row.due and row.requested for row in _plan_rows(request))
+        return not any(row.due and row.requested for row in plan_rows(request))
     except AffstoreError:  # the run says of what, and goes on with the rest
         return False
 
 
-def _plan_rows(request: Request) -> Iterator[PlanRow]:
+def plan_rows(request: Request) -> Iterator[PlanRow]:
     """The plan's rows for everything that a run would do; those that are quick to compute come first."""
     from affstore.tasks.ingest.crop_assignment import match_crops_to_videos
     from affstore.tasks.ingest.incoming_files import incoming_files
@@ -76,33 +80,62 @@ def with_server_and_runner[T](request: Request, runner: RunnerSpec, watcher: Wat
 
     Raises:
         ConflictError: somebody removes things from the store just now.
-        SpecError: the runner cannot reach the store or the server.
+        SpecError: the runner cannot reach the store, or a worker lacks what the run needs.
     """
-    if runner.elsewhere and not os.environ.get("PREFECT_API_URL"):
-        raise SpecError(
-            "Workers of a scheduler elsewhere cannot reach a Prefect server that this command starts for itself. "
-            "Start one that they can reach, and set PREFECT_API_URL to it here."
-        )
     if not runner.kind.in_process and request.context.store_url.startswith("memory:"):
         raise SpecError(
             f"A store in memory lives in one process; workers of '{runner.kind.name}' need a folder or s3://bucket/prefix."
         )
-    watcher.step("starting a Prefect server")
-    with (
-        marked_as_writing(request.context.store_url),
-        using_watcher(watcher),
-        prefect_server(request.runs_folder / "prefect") as server,
-    ):
+    with marked_as_writing(request.context.store_url), using_watcher(watcher), _server(request, runner) as server:
         if server.answers:
             watcher.server(server.url, server.secret_file)
-        return _call(server, runner, work)
+        return _call(server, runner, work, needs_of(request))
 
 
-def _call[T](server: Server, runner: RunnerSpec, work: Callable[[], T]) -> T:
-    """Call `work` on a runner, shown by a server if there is one."""
+def _server(request: Request, runner: RunnerSpec) -> AbstractContextManager[Server]:
+    """The Prefect server of a run; none where the tasks could not reach one that this command starts.
+
+    Shares of a run, which may be on several machines, cannot have one database of Prefect's between them.
+    """
+    if os.environ.get("PREFECT_API_URL"):
+        watching().step("asking the Prefect server that PREFECT_API_URL names")
+        return prefect_server(request.runs_folder / "prefect")
+    if request.limits.share is not None:
+        return nullcontext(Server(""))
+    if runner.elsewhere:
+        watching().notice(
+            "Workers on other machines cannot reach a Prefect server that this command starts for itself, so the run "
+            "has no pages. For pages, start one that they can reach, and set PREFECT_API_URL to it here."
+        )
+        return nullcontext(Server(""))
+    watching().step("starting a Prefect server")
+    return prefect_server(request.runs_folder / "prefect")
+
+
+def _call[T](server: Server, runner: RunnerSpec, work: Callable[[], T], needs: WorkerNeeds | None = None) -> T:
+    """Call `work` on a runner, shown by a server if there is one, once its workers have what they need."""
     reset_cancellation()
-    with runner.start() as task_runner_in_use:
+    with runner.start() as started:
         from affstore.flows.stage import run_on
 
-        with run_on(server, task_runner_in_use):
+        if needs is not None:
+            started.check(needs)
+        with run_on(server, started):
             return work()
+
+
+def needs_of(request: Request) -> WorkerNeeds:
+    """What every worker of a run must have."""
+    store, folder = request.context.store(), WeightsFolder(request.context.weights)
+    files = {str(video.path.absolute()) for video in request.inputs.videos}
+    files |= {str(folder.path.absolute()) for folder in request.inputs.crops}
+    if request.everything:
+        files |= {record.attributes["location"] for record in store.records("source")}
+    weights = {str(folder.path_of(spec.weights.sha256)) for spec in request.profile.extractors}
+    return WorkerNeeds(
+        store.url,
+        store.snapshot,
+        tuple(sorted(filter(os.path.exists, files))),
+        tuple(sorted(weights)),
+        request.context.uses_gpu,
+    )

@@ -19,6 +19,7 @@ from affstore.flows.config.run_config import PublishConfig
 from affstore.flows.report.run_report import write_report
 from affstore.flows.request import Request, RunResult, heads_of
 from affstore.flows.stage import show, stage
+from affstore.flows.stages.canary import canary
 from affstore.flows.stages.extract import extract
 from affstore.flows.stages.ingest import ingest
 from affstore.flows.stages.predict import predict
@@ -49,14 +50,16 @@ def pipeline(request: Request) -> RunResult:
     """Run every stage that the request names; what the store has already is shown as Cached."""
     stages = _Stages(request)
     context = request.context
+    if request.limits.canary:
+        stages.did(canary(context, request.profile, request.limits.canary))
     if request.inputs.brings_files:
         stages.did(ingest(context, request.inputs, request.options))
     videos = None if request.everything else named_videos(context.store(), request, stages.outcomes)
     stages.did(extract(context, request.profile, request.options.retry, request.inputs.crops, videos))
-    if request.fitted and videos is not None:
+    if request.fitted and videos is not None and not stages.partial:
         stages.did(predict(context, [head for one in request.fitted for head in one.heads], videos))
         stages.did(predict_again(context, request.fitted, videos))
-    experiments = _experiments(request, stages) if request.experiments else []
+    experiments = _experiments(request, stages) if request.experiments and not stages.partial else []
     published, tag = _published(request, experiments, stages)
     store = context.store()
     result = RunResult(
@@ -78,12 +81,14 @@ def pipeline(request: Request) -> RunResult:
 
 def _experiments(request: Request, stages: _Stages) -> list[ExperimentOutcome]:
     """Fit and apply the heads of all experiments, each once, and score the experiments."""
-    context, store = request.context, FeatureStore(request.context.store_url)
+    context, store = request.context, request.context.store()
     runs = [(one, _protocols(request, one, store)) for one in request.experiments]
     stages.did(_fitted(context, heads_of(one for one, protocols in runs if "papers" in protocols)))
-    if "honest" in request.protocols:
+    if "honest" in request.protocols and not stages.partial:
         stages.did(_fit_cross_validated(request))
     failed = {o.subject: o.reason for o in stages.outcomes if (o.stage, o.status) == ("train", "failed")}
+    if stages.partial:  # with what is left, the numbers of some would be others than at the end
+        return []
     outcomes, experiments = score(context, runs, request.folds, failed)
     stages.did(outcomes)
     return experiments
@@ -100,7 +105,7 @@ def _protocols(request: Request, experiment: Experiment, store: FeatureStore) ->
 def _fitted(context: WorkerContext, heads: Sequence[HeadRun]) -> list[Outcome]:
     """Fit heads and apply those that could be."""
     outcomes = train(context, heads)
-    failed = {outcome.subject for outcome in outcomes if outcome.status == "failed"}
+    failed = {outcome.subject for outcome in outcomes if outcome.status in ("failed", "postponed")}
     return [*outcomes, *predict(context, tuple(head for head in heads if head.name not in failed))]
 
 
@@ -117,7 +122,7 @@ def _fit_cross_validated(request: Request) -> list[Outcome]:
             outcomes.append(refused("train", cross_validated_name(head.name), error))
     outcomes += _fitted(context, [fold for each in in_use.values() for fold in each])
     store = context.store()
-    failed = {outcome.subject for outcome in outcomes if outcome.status == "failed"}
+    failed = {outcome.subject for outcome in outcomes if outcome.status in ("failed", "postponed")}
     whole = [head for head in heads if head.name in in_use and not failed & {fold.name for fold in in_use[head.name]}]
     return outcomes + _fitted(context, [with_fixed_epochs(store, head, folds) for head in whole])
 
@@ -159,8 +164,15 @@ class _Stages:
         self.outcomes: list[Outcome] = []
         self._done = 0
         heads = bool(request.experiments) * (1 + len(request.protocols))
-        self._stages = 1 + request.inputs.brings_files + heads + (request.publish is not None)
+        self._stages = (
+            1 + request.inputs.brings_files + bool(request.limits.canary) + heads + (request.publish is not None)
+        )
         self._progress = show(lambda: create_progress_artifact(0.0, key="progress", description="How far the run is."))
+
+    @property
+    def partial(self) -> bool:
+        """Whether something was postponed."""
+        return any(outcome.status == "postponed" for outcome in self.outcomes)
 
     def did(self, outcomes: Sequence[Outcome]) -> None:
         """A stage is over."""

@@ -9,13 +9,15 @@ from pathlib import Path
 
 from affstore import FeatureStore
 from affstore.flows.config.run_config import PublishConfig, RunConfig, profile_of
-from affstore.flows.engines import chosen_device
 from affstore.flows.inputs import Inputs, check_kinds, gather
+from affstore.flows.limits import RunLimits
 from affstore.flows.runnable import changed, runnable
 from affstore.models.challenge_file import read_sample
+from affstore.models.extractor_specs import FaceExtractorSpec
+from affstore.models.extractors.registry import spec_of
 from affstore.models.heads.splits import Folds, read_groups
 from affstore.models.weights.folder import default_folder
-from affstore.store.contract.errors import SourceError
+from affstore.store.contract.errors import SourceError, SpecError
 from affstore.store.engine.places import is_local, local_folder
 from affstore.tasks.experiments import Experiment, ExperimentOutcome, Protocol
 from affstore.tasks.ingest.incoming_files import IngestOptions
@@ -44,6 +46,7 @@ class Request:
         runs_folder: gets Prefect's database and the reports.
         fitted: experiments and heads of the store that are applied to the videos, and not fitted.
         videos: names of stored videos that are meant beside the inputs.
+        limits: how much of all this the run does.
     """
 
     context: WorkerContext
@@ -60,6 +63,7 @@ class Request:
     runs_folder: Path = Path()
     fitted: tuple[FittedExperiment, ...] = ()
     videos: tuple[str, ...] = ()
+    limits: RunLimits = field(default_factory=RunLimits)
 
     @property
     def heads(self) -> tuple[HeadRun, ...]:
@@ -102,31 +106,49 @@ class RunResult:
     remarks: tuple[Remark, ...] = ()
 
     @property
+    def partial(self) -> bool:
+        """Whether the run's time was over before all of its work was begun."""
+        return any(outcome.status == "postponed" for outcome in self.outcomes)
+
+    @property
     def exit_code(self) -> int:
-        """0 when all went well, 3 when something was quarantined or failed, or an experiment has no number."""
+        """0 when all went well, 3 when something was quarantined, failed or left, or an experiment has no number."""
         bad = any(outcome.status in ("quarantined", "failed") for outcome in self.outcomes)
-        return 3 if bad or any(one.status == "failed" for one in self.experiments) else 0
+        return 3 if bad or self.partial or any(one.status == "failed" for one in self.experiments) else 0
 
     def count(self, *statuses: str, stages: Sequence[str] = ()) -> int:
         """How many outcomes have one of these statuses."""
         return sum(o.status in statuses and (not stages or o.stage in stages) for o in self.outcomes)
 
 
-def request_of(config: RunConfig, options: IngestOptions | None = None, everything: bool = True) -> Request:
+def request_of(
+    config: RunConfig,
+    options: IngestOptions | None = None,
+    everything: bool = True,
+    limits: RunLimits | None = None,
+) -> Request:
     """Check a configuration against this machine: inputs, names, weights, store, device.
 
     Args:
         config: what is to be run.
         options: what is tried although the store knows better.
         everything: bring all videos of the store up to date, not only those of the configuration's sources and crops.
+        limits: how much of it is done; a share takes in files and extracts from them, and nothing is trained.
 
     Raises:
         AffstoreError: something is wrong; nothing was started.
     """
-    inputs = _inputs(config)
+    inputs, limits = _inputs(config), limits or RunLimits()
+    if limits.share is not None:
+        inputs, everything = limits.share.of(inputs), False
+        config = config.model_copy(
+            update={"extractors": config.all_extractors, "experiments": (), "publish": None, "protocol": "papers"}
+        )
     weights = default_folder()
     _check_samples(config.publish)
     store = FeatureStore.create(config.store)
+    if limits.share is not None:
+        _check_engines_known(config, store)
     found = runnable(config, store)
     config = config.model_copy(update={"experiments": found.experiments})
     profile = profile_of(config, weights, store)
@@ -135,7 +157,9 @@ def request_of(config: RunConfig, options: IngestOptions | None = None, everythi
     )
     check_kinds(profile, config.crops, store)
     runs = runs_folder(config.store)
-    context = WorkerContext(config.store, _run_id(), weights.root, chosen_device(config.device), runs / "trainings")
+    context = WorkerContext(
+        config.store, _run_id(), weights.root, config.device_in_use, runs / "trainings", ends_at=limits.ends_at
+    )
     return Request(
         context,
         inputs,
@@ -149,6 +173,7 @@ def request_of(config: RunConfig, options: IngestOptions | None = None, everythi
         options or IngestOptions(),
         everything,
         runs,
+        limits=limits,
     )
 
 
@@ -196,6 +221,22 @@ def runs_folder(store_url: str) -> Path:
         return folder.with_name(f"{folder.name}.runs")
     name = "".join(character if character.isalnum() else "-" for character in store_url).strip("-")
     return Path("~/.cache/affstore").expanduser() / f"{name}.runs"
+
+
+def _check_engines_known(config: RunConfig, store: FeatureStore) -> None:
+    """See that all shares of a run will choose the same engines: each would measure on the machine that it is on.
+
+    Raises:
+        SpecError: a face network's engine is neither named nor known from embeddings in the store.
+    """
+    known = {address.producer for address in store.addresses("visual")}
+    faces = [spec.name for spec in map(spec_of, config.all_extractors) if isinstance(spec, FaceExtractorSpec)]
+    undecided = [name for name in faces if name not in known]
+    if undecided and "auto" in (config.engine, config.precision):
+        raise SpecError(
+            f"Shares of a run must not each choose the engine of '{undecided[0]}'. Name `engine` and `precision`, as "
+            "openvino and float32, or add one video to the store before: the others follow it."
+        )
 
 
 def _check_samples(publish: PublishConfig | None) -> None:

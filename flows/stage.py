@@ -29,6 +29,7 @@ from affstore.store.contract.printable import printable
 from affstore.tasks.cancellation import request_cancellation
 from affstore.tasks.outcomes import Outcome
 
+_BAD = ("failed", "postponed", "quarantined")
 _NAMED = 3
 """Complaints that a state's message holds; the report has them all."""
 _TELL_S = 10
@@ -154,12 +155,15 @@ def _plainly(run: _Run, work: Callable[[], Any]) -> Any:
         run.attempts = attempts
 
 
-def results(task: Task[Any, Any], units: Mapping[str, tuple[Any, ...]]) -> Iterator[list[tuple[str, Any]]]:
+def results(
+    task: Task[Any, Any], units: Mapping[str, tuple[Any, ...]], gpu: bool = False
+) -> Iterator[list[tuple[str, Any]]]:
     """Do units of work side by side, each as a task.
 
     Args:
         task: what is done with each.
         units: the task's arguments, by what they are about.
+        gpu: whether each unit needs a GPU of its own.
 
     Yields:
         Whatever ended since the last time: what it is about and what it gave; an error is given like any other result.
@@ -167,17 +171,18 @@ def results(task: Task[Any, Any], units: Mapping[str, tuple[Any, ...]]) -> Itera
     """
     run = _runs[-1]
     try:
-        yield from _by_prefect(run, task, units) if run.in_prefect else _by_hand(run.runner, task, units)
+        yield from _by_prefect(run, task, units, gpu) if run.in_prefect else _by_hand(run.runner, task, units, gpu)
     except BaseException:  # also Ctrl-C: the threads at work must not first finish their videos
         request_cancellation()
         raise
 
 
 def _by_prefect(
-    run: _Run, task: Task[Any, Any], units: Mapping[str, tuple[Any, ...]]
+    run: _Run, task: Task[Any, Any], units: Mapping[str, tuple[Any, ...]], gpu: bool
 ) -> Iterator[list[tuple[str, Any]]]:
     lost = {}
-    futures = {about: task.submit(*arguments) for about, arguments in units.items()}
+    with run.runner.asking_for(gpu):
+        futures = {about: task.submit(*arguments) for about, arguments in units.items()}
     for ended in _as_they_end(futures):
         given = []
         for about, future in ended:
@@ -191,14 +196,15 @@ def _by_prefect(
                 given.append((about, found))
         yield given
     if lost:
-        yield from _by_hand(run.runner, task, lost)
+        yield from _by_hand(run.runner, task, lost, gpu)
 
 
 def _by_hand(
-    runner: Runner, task: Task[Any, Any], units: Mapping[str, tuple[Any, ...]]
+    runner: Runner, task: Task[Any, Any], units: Mapping[str, tuple[Any, ...]], gpu: bool
 ) -> Iterator[list[tuple[str, Any]]]:
     with runner.executor() as pool:
-        futures = {about: pool.submit(_bare, task, arguments) for about, arguments in units.items()}
+        with runner.asking_for(gpu):
+            futures = {about: pool.submit(_bare, task, arguments) for about, arguments in units.items()}
         try:
             for ended in _as_they_end(futures):
                 yield [(about, future.exception() or future.result()) for about, future in ended]
@@ -267,17 +273,19 @@ def state_of(result: Any) -> State[Any]:
 
     Returns:
         Failed where something may work later, so that an automation can tell somebody; Completed, but under the name
-        Quarantined, where inputs cannot be used as they are; else Completed.
+        Quarantined, where inputs cannot be used as they are, or Partial, where its time was over; else Completed.
     """
     outcomes = [one for one in _outcomes(result) if isinstance(one, Outcome)]
     counts = {status: sum(one.status == status for one in outcomes) for status in ("done", "cached")}
     summary = ", ".join(f"{count} {status}" for status, count in counts.items()) + "."
     report = getattr(result, "report", None)
     summary += f" Report: {report}" if report is not None else ""
-    bad = {status: [one for one in outcomes if one.status == status] for status in ("failed", "quarantined")}
+    bad = {status: [one for one in outcomes if one.status == status] for status in _BAD}
     complaints = " ".join(_complaints(found) for found in bad.values() if found)
     if bad["failed"]:
         return Failed(message=f"{complaints} {summary}")
+    if bad["postponed"]:
+        return Completed(name="Partial", message=f"{complaints} {summary}")
     if bad["quarantined"]:
         return Completed(name="Quarantined", message=f"{complaints} {summary}")
     return Completed(message=summary)

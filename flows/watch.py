@@ -144,7 +144,9 @@ class Screen(Watcher):
     def _line(self, outcome: Outcome) -> None:
         from rich.markup import escape
 
-        colour = {"done": "green", "cached": "dim", "quarantined": "yellow", "failed": "red"}[outcome.status]
+        colour = {"done": "green", "cached": "dim", "quarantined": "yellow", "failed": "red", "postponed": "yellow"}[
+            outcome.status
+        ]
         about = f"{outcome.stage:8} {self._counts():>22}{self._eta()}"
         subject, reason = escape(printable(outcome.subject)), escape(printable(outcome.reason))
         self._say(f"{about}  {subject}  [{colour}]{outcome.status}[/{colour}]  {reason}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, cast
@@ -14,14 +15,16 @@ from affstore.store.contract.errors import AffstoreError
 from affstore.store.contract.printable import printable
 from affstore.store.contract.records import Artifact
 from affstore.store.engine.draft import Draft
+from affstore.tasks.specs import WorkerContext
 
-Status = Literal["done", "cached", "quarantined", "failed"]
+Status = Literal["done", "cached", "quarantined", "failed", "postponed"]
 
 _STATE_NAMES: dict[Status, str] = {
     "done": "Completed",
     "cached": "Cached",
     "quarantined": "Quarantined",
     "failed": "Not done",
+    "postponed": "Postponed",
 }
 
 
@@ -45,7 +48,8 @@ class Outcome:
     Attributes:
         stage: ingest, annotate, extract, train, predict or publish.
         subject: what it was about, usually a video's name.
-        status: `cached` was in the store already; `quarantined` cannot be used as it is; `failed` may work later.
+        status: `cached` was in the store already; `quarantined` cannot be used as it is; `failed` may work later;
+            `postponed` was not begun, as the run's time was over.
         reason: why, in one sentence; or what was done.
         frames: how many frames were worked on.
         draft: what was written and waits for the committer.
@@ -95,6 +99,13 @@ def as_state(outcome: Outcome) -> State[Any]:
 def refused(stage: str, subject: str, error: AffstoreError) -> Outcome:
     """The outcome of an error that must not stop the other videos and leaves nothing in the store."""
     return Outcome(stage, subject, "failed", str(error))
+
+
+def postponed(context: WorkerContext, stage: str, subject: str) -> Outcome | None:
+    """The outcome of work that is not to be begun, because the run's time is over; None while it is not."""
+    if context.ends_at is None or time.time() < context.ends_at:
+        return None
+    return Outcome(stage, subject, "postponed", "the run's time was over; the next run goes on here")
 
 
 def run_name(template: str) -> TaskRunNameCallbackWithParameters:

@@ -109,6 +109,7 @@ class WorkerContext:
         weights: the weights folder.
         device: `cpu` or `cuda`.
         trainings: gets a folder for each training, with its checkpoints and logs; none are kept if None.
+        ends_at: seconds since 1970 after which no video and no training is begun any more; None for no end.
     """
 
     store_url: str
@@ -117,6 +118,12 @@ class WorkerContext:
     device: str = "cpu"
     trainings: Path | None = None
     code: dict[str, str] = field(default_factory=lambda: dict(code_versions()))
+    ends_at: float | None = None
+
+    @property
+    def uses_gpu(self) -> bool:
+        """Whether networks run, and torch heads are trained, on a GPU."""
+        return self.device == "cuda"
 
     def store(self, at: str | None = None) -> FeatureStore:
         """The store as it is now, or at a tag, snapshot or time."""

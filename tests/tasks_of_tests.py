@@ -34,3 +34,12 @@ def put(store_url, name):
     draft = FeatureStore(store_url).draft(CODE, "run")
     draft.put(source(name))
     return Outcome("put", name, "done", draft=draft)
+
+
+@task(name="has gpu", cache_policy=NO_CACHE, persist_result=False)
+def has_gpu():
+    """Whether the Dask worker that this runs on declares a GPU."""
+    from distributed import get_worker
+
+    time.sleep(0.3)  # so that the next one goes to another worker
+    return "GPU" in get_worker().state.total_resources

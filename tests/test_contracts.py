@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
+
 import pytest
 
 from affstore.flows.runners.base import RUNNERS
 from affstore.models.extractors.registry import EXTRACTORS, names
+from affstore.store.contract.errors import SpecError
 from affstore.store.engine.exporters.base import EXPORTERS
 from affstore.testing.exporters import ExporterContract
 from affstore.testing.extractors import ExtractorContract
@@ -14,11 +17,27 @@ from affstore.testing.runners import RunnerContract, server
 __all__ = ["server"]
 
 
+def runner_names():
+    """Every runner; one whose workers are started by a cluster is tested where that is at hand."""
+    for name in RUNNERS.names():
+        yield pytest.param(name, marks=[] if name in ("threads", "dask") else [pytest.mark.slow])
+
+
 class TestRunners(RunnerContract):
-    @pytest.fixture(scope="class", params=RUNNERS.names())
+    @pytest.fixture(scope="class", params=runner_names())
     @classmethod
     def kind(cls, request):
         return RUNNERS.get(request.param)
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def runner(cls, spec):
+        with ExitStack() as stack:
+            try:
+                started = stack.enter_context(spec.start())
+            except SpecError as error:
+                pytest.skip(str(error))
+            yield started
 
 
 LIGHTEST = ("fer2013_mini_xception", "silero_vad")

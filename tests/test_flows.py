@@ -390,22 +390,22 @@ def test_an_annotation_that_moves_to_another_split_is_read_again(tmp_path):
 
 
 def test_a_scheduled_run_says_in_its_state_what_could_not_be_used_and_where_its_report_is(server, shared, tmp_path):
-    from affstore.flows.deployment import scheduled
+    from affstore.flows.deployment import reprocess
 
     shutil.copy(shared / "media" / "face_video" / "yes.mkv", tmp_path / "yes.mkv")
     (tmp_path / "broken.mp4").write_bytes(b"not a video")
     config = tmp_path / "weekly.yaml"
     config.write_text(f"store: {tmp_path / 'store'}\nsources: [{tmp_path}]\nextractors: []\n")
-    state = scheduled(str(config), return_state=True)
+    state = reprocess(str(config), return_state=True)
     assert (state.type, state.name) == ("COMPLETED", "Quarantined")
     assert "1 quarantined. ingest of 'broken':" in state.message
     report = Path(state.message.rpartition("Report: ")[2])
     assert "broken" in report.read_text(encoding="utf-8")
     (tmp_path / "broken.mp4").unlink()
-    state = scheduled(str(config), return_state=True)
+    state = reprocess(str(config), return_state=True)
     assert (state.type, state.name) == ("COMPLETED", "Completed")
     assert "0 done" in state.message
     shutil.copy(shared / "media" / "face_video" / "1.mp4", tmp_path / "yes.mkv")  # other bytes under a known name
-    state = scheduled(str(config), return_state=True)
+    state = reprocess(str(config), return_state=True)
     assert state.type == "FAILED"
     assert "--replace" in state.message

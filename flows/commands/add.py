@@ -10,6 +10,7 @@ from cyclopts import Parameter
 from affstore.flows.commands import COMMANDS, Command
 from affstore.flows.commands.options import (
     DEFAULT_EXTRACTORS,
+    DEFAULT_LIMITS,
     DEFAULT_NETWORKS,
     DEFAULT_RUNNER,
     DEFAULT_STORE,
@@ -18,6 +19,7 @@ from affstore.flows.commands.options import (
     Flag,
     Json,
     Labels,
+    LimitOptions,
     Names,
     NetworkOptions,
     RunnerChoice,
@@ -38,6 +40,7 @@ def add(
     extractors: Extractors = DEFAULT_EXTRACTORS,
     networks: NetworkOptions = DEFAULT_NETWORKS,
     runner: RunnerChoice = DEFAULT_RUNNER,
+    limits: LimitOptions = DEFAULT_LIMITS,
     names: Names = "file",
     everything: Annotated[bool, Parameter(name="--all", negative="")] = False,
     replace: Flag = False,
@@ -83,6 +86,7 @@ def add(
         raise SpecError(
             "PATHS requires at least one video, folder or glob, unless --crops, --labels or --all is given."
         )
+    limited = limits.limits()
     document = {
         "store": store,
         "sources": paths,
@@ -99,7 +103,7 @@ def add(
 
         show_plan(config, json, named_only=not everything)
         return 0
-    return run_and_tell(config, json, IngestOptions(replace, retry), everything).exit_code
+    return run_and_tell(config, json, IngestOptions(replace, retry), everything, limited).exit_code
 
 
 COMMANDS.register("add", Command(add))

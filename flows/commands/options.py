@@ -17,6 +17,7 @@ from affstore.store.contract.errors import SpecError
 from affstore.store.contract.printable import printable, printable_json
 
 if TYPE_CHECKING:
+    from affstore.flows.limits import RunLimits
     from affstore.flows.runners.base import RunnerSpec
 
 Store = Annotated[
@@ -112,9 +113,39 @@ class RunnerChoice:
         return self.changed(RunnerSpec.of())
 
 
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class LimitOptions:
+    """How much of its work a run does."""
+
+    share: str = ""
+    """K/N: take in and extract only the K-th of N shares of the files, which have about as many frames each; for
+    processes that share nothing but the store, as the tasks of a job array. Nothing is trained."""
+
+    max_hours: float | None = None
+    """Begin no video any more after so many hours. The run ends as partial, with exit code 3; the next goes on."""
+
+    deadline: str = ""
+    """The same after a time (ISO 8601, in UTC; a date is its end)."""
+
+    canary: int = 0
+    """Compute so many known videos again first, always the same ones, and stop if their numbers are others."""
+
+    def limits(self) -> RunLimits:
+        """What was asked for, checked.
+
+        Raises:
+            SpecError: something of it is wrong.
+        """
+        from affstore.flows.limits import RunLimits
+
+        return RunLimits.of(self.share, self.max_hours, self.deadline, self.canary)
+
+
 DEFAULT_ENGINE = EngineOptions()
 DEFAULT_NETWORKS = NetworkOptions()
 DEFAULT_RUNNER = RunnerChoice()
+DEFAULT_LIMITS = LimitOptions()
 
 
 def _pairs(option: str, form: str, given: Sequence[str]) -> dict[str, str]:

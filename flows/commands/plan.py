@@ -53,7 +53,8 @@ def plan(
 ) -> int:
     """Say of each artifact whether it is fresh, missing, stale and why, or quarantined, and what a run would cost.
 
-    The cost is in seconds, from how long the same took on this store, and in memory.
+    The cost is in seconds of one process, from how long the same took on this store, in bytes of arrays before they are
+    packed, and in memory.
 
     The exit code is 0 when nothing is to be done and 10 when something is, for schedulers.
 
@@ -125,6 +126,7 @@ def show_plan(config: RunConfig, as_json: bool, everything: bool = False, named_
                 "artifacts": documents,
                 "networks": networks,
                 "seconds": seconds_of(found.rows),
+                "bytes": found.adds_bytes,
                 "memory": found.need.as_document() if found.need.at_once else None,
                 "left_alone": [kind.as_document() for kind in found.inputs.left_alone],
                 "lacking": found.lacking or None,
@@ -146,6 +148,7 @@ class _Plan:
     inputs: Inputs
     weights: dict[str, Provenance]
     lacking: str = ""
+    adds_bytes: int | None = None
 
 
 def _planned(config: RunConfig, named_only: bool) -> _Plan:
@@ -161,7 +164,7 @@ def _planned(config: RunConfig, named_only: bool) -> _Plan:
     from affstore.tasks.ingest.crop_assignment import match_crops_to_videos
     from affstore.tasks.ingest.incoming_files import incoming_files
     from affstore.tasks.planning.incoming_files import arrival_rows, extraction_rows, named_videos, unmatched_crop_rows
-    from affstore.tasks.planning.plan import costed
+    from affstore.tasks.planning.plan import bytes_of, costed
     from affstore.tasks.planning.plan import plan as plan_of
 
     opened = _store_or_empty(config)
@@ -191,17 +194,17 @@ def _planned(config: RunConfig, named_only: bool) -> _Plan:
     due, videos = due_work(profile, records, rows, inputs)
     coming = [*arrival_rows(opened, arriving, inputs.annotations), *unmatched_crop_rows(given, arriving)]
     coming += costed(extraction_rows(profile, arriving, {video.video: video for video in videos}), records)
-    return _Plan([*coming, *rows], _need(config, (due, videos)), inputs, {} if lacking else profile.provenance, lacking)
+    every, provenance = [*coming, *rows], {} if lacking else profile.provenance
+    return _Plan(every, _need(config, (due, videos)), inputs, provenance, lacking, bytes_of(opened, records, every))
 
 
 def _need(config: RunConfig, due: tuple[Profile, list[VideoSize]]) -> MemoryNeed:
     """What a run of the configuration will need."""
-    from affstore.flows.engines import chosen_device
     from affstore.models.weights.folder import default_folder
     from affstore.tasks.extract.memory_estimate import memory_need
 
     profile, videos = due
-    return memory_need(profile, default_folder().root, videos, config.runner.parallelism(chosen_device(config.device)))
+    return memory_need(profile, default_folder().root, videos, config.runner.parallelism(config.device_in_use))
 
 
 def _store_or_empty(config: RunConfig) -> FeatureStore:
@@ -244,7 +247,7 @@ def _print(plan: _Plan, everything: bool) -> None:
         print_table(
             ("to compute", "videos", "frames", "about"),
             [
-                (name, str(videos), str(frames), "not known yet" if seconds is None else f"{seconds:.0f} s")
+                (name, str(videos), str(frames), "not known yet" if seconds is None else _duration(seconds))
                 for name, videos, frames, seconds in networks
             ],
         )
@@ -252,7 +255,8 @@ def _print(plan: _Plan, everything: bool) -> None:
     unknown = sum(row.cost_s is None for row in plan.rows if row.due and row.requested)
     statuses = ", ".join(f"{count} {status}" for status, count in sorted(counts.items())) or "the store is empty"
     seconds = seconds_of(plan.rows)
-    estimate = f"; about {seconds:.0f} s of work" if seconds else ""
+    estimate = f"; about {_duration(seconds)} of work" if seconds else ""
+    estimate += f" and {plan.adds_bytes / 1e6:.1f} MB of arrays" if plan.adds_bytes else ""
     estimate += f"; no estimate for {unknown} artifacts" if unknown else ""
     to_terminal("", f"{statuses}{estimate}")
     if plan.lacking:
@@ -265,6 +269,10 @@ def _print(plan: _Plan, everything: bool) -> None:
         to_terminal(str(plan.need))
     for text in warnings(plan.weights):
         to_terminal(text)
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 7200 else f"{seconds / 3600:.1f} hours"
 
 
 def _cost(row: PlanRow) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from affstore.flows.commands import COMMANDS, Command
-from affstore.flows.commands.options import DEFAULT_RUNNER, Flag, Json, RunnerChoice
+from affstore.flows.commands.options import DEFAULT_LIMITS, DEFAULT_RUNNER, Flag, Json, LimitOptions, RunnerChoice
 
 
 def run(
@@ -13,6 +13,7 @@ def run(
     /,
     *,
     runner: RunnerChoice = DEFAULT_RUNNER,
+    limits: LimitOptions = DEFAULT_LIMITS,
     dry_run: Flag = False,
     json: Json = False,
 ) -> int:
@@ -34,6 +35,7 @@ def run(
     from affstore.flows.commands.running import run_and_tell
     from affstore.flows.config.run_config import read_config
 
+    limited = limits.limits()
     found = read_config(config)
     found = found.model_copy(update={"runner": runner.changed(found.runner)})
     if dry_run:
@@ -41,7 +43,7 @@ def run(
 
         show_plan(found, json)
         return 0
-    return run_and_tell(found, json).exit_code
+    return run_and_tell(found, json, limits=limited).exit_code
 
 
 COMMANDS.register("run", Command(run))

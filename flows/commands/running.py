@@ -12,6 +12,7 @@ from affstore.flows.watch import Screen, Watcher, to_terminal, using_watcher
 
 if TYPE_CHECKING:
     from affstore.flows.config.run_config import RunConfig
+    from affstore.flows.limits import RunLimits
     from affstore.flows.request import RunResult
     from affstore.tasks.experiments import ExperimentOutcome, ExperimentResult
     from affstore.tasks.ingest.incoming_files import IngestOptions
@@ -22,10 +23,14 @@ _MOST_REMARKS = 20
 
 
 def run_and_tell(
-    config: RunConfig, as_json: bool, options: IngestOptions | None = None, everything: bool = True
+    config: RunConfig,
+    as_json: bool,
+    options: IngestOptions | None = None,
+    everything: bool = True,
+    limits: RunLimits | None = None,
 ) -> RunResult:
     """Run a configuration and print the outcomes; see `request_of`."""
-    result = run(config, as_json, options, everything)
+    result = run_under_screen(as_json, lambda watcher: _run(config, watcher, options, everything, limits))
     if as_json:
         print_json(as_document(result))
     else:
@@ -35,7 +40,7 @@ def run_and_tell(
 
 def run(config: RunConfig, as_json: bool, options: IngestOptions | None = None, everything: bool = True) -> RunResult:
     """Run a configuration under the screen and print nothing of its outcomes; see `request_of`."""
-    return run_under_screen(as_json, lambda watcher: _run(config, watcher, options, everything))
+    return run_under_screen(as_json, lambda watcher: _run(config, watcher, options, everything, None))
 
 
 def run_under_screen[Result](as_json: bool, run: Callable[[Watcher], Result]) -> Result:
@@ -47,12 +52,14 @@ def run_under_screen[Result](as_json: bool, run: Callable[[Watcher], Result]) ->
         return run(watcher)
 
 
-def _run(config: RunConfig, watcher: Watcher, options: IngestOptions | None, everything: bool) -> RunResult:
+def _run(
+    config: RunConfig, watcher: Watcher, options: IngestOptions | None, everything: bool, limits: RunLimits | None
+) -> RunResult:
     from affstore.flows.execution import run_pipeline
     from affstore.flows.memory_needs import estimate_memory
     from affstore.flows.request import request_of
 
-    request = request_of(config, options, everything)
+    request = request_of(config, options, everything, limits)
     watcher.memory(estimate_memory(request, config.runner))
     return run_pipeline(request, config.runner, watcher)
 
@@ -73,6 +80,7 @@ def tell(result: RunResult) -> None:
     if bad:
         to_terminal("")
         print_table(("stage", "what", "why it could not be used"), bad)
+    _tell_left(result)
     _tell_remarks(result)
     if result.experiments:
         to_terminal("")
@@ -90,6 +98,12 @@ def tell(result: RunResult) -> None:
         tag = f"  (tag {result.tag})" if result.tag else ""
         to_terminal(f"published {result.published[0].parent}{tag}")
     to_terminal(f"report    {result.report}")
+
+
+def _tell_left(result: RunResult) -> None:
+    if result.partial:
+        left = result.count("postponed")
+        to_terminal("", f"Partial: the run's time was over with {left} units of work left. The next run goes on there.")
 
 
 def _tell_remarks(result: RunResult) -> None:
@@ -111,6 +125,7 @@ def as_document(result: RunResult) -> dict[str, Any]:
         "report": str(result.report),
         "weights": result.request.profile.provenance,
         "exit_code": result.exit_code,
+        "partial": result.partial,
         "left_alone": [kind.as_document() for kind in result.request.inputs.left_alone],
         "remarks": [remark.as_document() for remark in result.remarks],
         "notes": list(result.request.notes),

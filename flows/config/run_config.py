@@ -163,6 +163,11 @@ class RunConfig(_Strict):
         return value
 
     @property
+    def device_in_use(self) -> str:
+        """The device that networks run on; what workers on other machines have, only they can say."""
+        return "cuda" if self.device == "cuda" and self.runner.elsewhere else chosen_device(self.device)
+
+    @property
     def all_extractors(self) -> tuple[str, ...]:
         """The networks that are named, and those that experiments need; sorted."""
         return tuple(sorted({*self.extractors, *extractors_of(self.experiments)}))
@@ -229,7 +234,7 @@ def profile_of(
         SpecError: an engine that was asked for cannot run.
     """
     untrained = config.weights == "untrained"
-    engine = EngineRequest(config.engine, config.precision, chosen_device(config.device))
+    engine = EngineRequest(config.engine, config.precision, config.device_in_use)
 
     resolved = _with_weights([spec_of(name) for name in config.all_extractors], weights, untrained)
     extractors = tuple(with_engine(spec, engine, weights, store, measured) for spec in resolved)

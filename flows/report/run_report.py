@@ -40,7 +40,7 @@ def write_report(result: RunResult) -> Path:
 
 
 def _outcomes(result: RunResult) -> Table:
-    order = {"quarantined": 0, "failed": 1, "done": 2, "cached": 3}
+    order = {"quarantined": 0, "failed": 1, "postponed": 2, "done": 3, "cached": 4}
     outcomes = sorted(result.outcomes, key=lambda o: (order[o.status], o.stage, o.subject))
     rows = [(o.stage, o.subject, Cell(o.status, o.status if o.status in _MARKED else ""), o.reason) for o in outcomes]
     return Table.of(("stage", "what", "outcome", "reason"), rows)

@@ -17,6 +17,7 @@ from affstore.store.contract.printable import excerpt
 from affstore.store.contract.registry import Registry
 
 if TYPE_CHECKING:
+    from affstore.flows.worker_checks import WorkerNeeds
     from affstore.tasks.extract.memory_estimate import Parallelism
 
 _VIDEO_BYTES = 3 << 30
@@ -42,10 +43,23 @@ class Runner:
     Attributes:
         prefect: the task runner of Prefect that all flows of the run share.
         executor: opens the same workers without Prefect, for a run whose server went away.
+        check: asks each worker whether it has what a run needs, and raises SpecError with a sentence for each that
+            has not.
+        gpus: whether workers declare the resource GPU, so that work for a GPU asks for one.
     """
 
     prefect: Any
     executor: Callable[[], AbstractContextManager[Executor]]
+    check: Callable[[WorkerNeeds], None] = lambda needs: None
+    gpus: bool = False
+
+    def asking_for(self, gpu: bool) -> AbstractContextManager[Any]:
+        """What is submitted within this context goes to a worker with a GPU, where that is wanted and declared."""
+        if not (gpu and self.gpus):
+            return nullcontext()
+        from dask.base import annotate
+
+        return annotate(resources={"GPU": 1})
 
     @classmethod
     def on(cls, executor: Executor) -> Runner:

@@ -4,18 +4,30 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Iterator
-from concurrent.futures import Executor
-from contextlib import contextmanager
+import time
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from functools import partial
 from ipaddress import ip_address
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from affstore.flows.runners.base import RUNNERS, Runner, RunnerKind, RunnerOptions, workers_of
+from affstore.flows.watch import watching
+from affstore.store.contract.errors import SpecError
 from affstore.store.contract.extras import require_extra
 
 if TYPE_CHECKING:
+    from affstore.flows.worker_checks import WorkerNeeds
     from affstore.tasks.extract.memory_estimate import Parallelism
+
+_ANSWER_S = 30
+"""How long a scheduler may take to answer."""
+_JOIN_S = 60
+"""How long the first worker of a running cluster may take to join."""
+PRELOAD = "affstore.flows.worker"
+"""The module that each worker imports first."""
 
 
 class DaskOptions(RunnerOptions):
@@ -37,46 +49,128 @@ class DaskRunner(RunnerKind[DaskOptions]):
 
     def parallelism(self, options: DaskOptions) -> Parallelism:
         """A process for each task, whose forward passes have one thread unless told otherwise: see `flows.worker`."""
-        from affstore.tasks.extract.memory_estimate import Parallelism
-
-        workers = workers_of(options)
-        return Parallelism(workers, workers, int(os.environ.get("AFFSTORE_THREADS") or 1))
+        return processes(workers_of(options))
 
     @contextmanager
     def start(self, options: DaskOptions) -> Iterator[Runner]:
         """The scheduler that is named, or a cluster that is stopped at the end."""
         require_extra("cluster", "The runner 'dask'")
         if options.scheduler:
-            yield _at(options.scheduler)
+            with on_scheduler(options.scheduler) as runner:
+                yield runner
             return
         from distributed import LocalCluster
 
-        with LocalCluster(  # type: ignore[no-untyped-call]
-            n_workers=workers_of(options),
-            threads_per_worker=1,
-            processes=True,
-            dashboard_address=None,
-            preload=["affstore.flows.worker"],
-        ) as cluster:
-            yield _at(cluster.scheduler_address)
+        with (
+            LocalCluster(  # type: ignore[no-untyped-call]
+                n_workers=workers_of(options),
+                threads_per_worker=1,
+                processes=True,
+                dashboard_address=None,
+                preload=[PRELOAD],
+            ) as cluster,
+            on_scheduler(cluster.scheduler_address) as runner,
+        ):
+            yield runner
 
     def elsewhere(self, options: DaskOptions) -> bool:
         """Whether the scheduler is not known to be on this machine."""
         return bool(options.scheduler) and not _on_this_machine(options.scheduler)
 
 
-def _at(scheduler: str) -> Runner:
-    from prefect_dask.task_runners import DaskTaskRunner
+def processes(count: int) -> Parallelism:
+    """Tasks in so many processes, one each."""
+    from affstore.tasks.extract.memory_estimate import Parallelism
 
-    return Runner(DaskTaskRunner(address=scheduler), lambda: _client(scheduler))
+    return Parallelism(count, count, int(os.environ.get("AFFSTORE_THREADS") or 1))
 
 
 @contextmanager
-def _client(scheduler: str) -> Iterator[Executor]:
-    from distributed import Client
+def on_scheduler(address: str, wait_s: float = _JOIN_S) -> Iterator[Runner]:
+    """The workers of a scheduler that is running.
 
-    with Client(scheduler, set_as_default=False) as client:  # type: ignore[no-untyped-call]
-        yield client.get_executor(pure=False)
+    Args:
+        address: of the scheduler.
+        wait_s: how long its first worker may take to join.
+
+    Raises:
+        SpecError: it does not answer, speaks another version of Dask, or has no worker in time.
+    """
+    from distributed import Client
+    from distributed.versions import VersionMismatchWarning
+    from prefect_dask.task_runners import DaskTaskRunner
+
+    try:
+        with warnings.catch_warnings(action="ignore", category=VersionMismatchWarning):  # it is refused below
+            client = Client(address, timeout=_ANSWER_S, set_as_default=False)  # type: ignore[no-untyped-call]
+    except (OSError, ValueError) as error:
+        raise SpecError(
+            f"No Dask scheduler answers at '{address}' ({one_line(error)}). Start one with `dask scheduler`, or leave "
+            "--scheduler out for a cluster of this machine."
+        ) from error
+    with client:
+        _check_scheduler(client, address)
+        workers = _workers(client, address, wait_s)
+        yield Runner(
+            DaskTaskRunner(address=address),
+            lambda: nullcontext(client.get_executor(pure=False)),  # type: ignore[no-untyped-call]
+            partial(_check_workers, client),
+            any("GPU" in worker["resources"] for worker in workers.values()),
+        )
+
+
+def _check_scheduler(client: Any, address: str) -> None:
+    """See that the scheduler's Dask is this one: others may not understand each other's messages."""
+    packages = client.get_versions()
+    there, here = (packages[side]["packages"].get("distributed") for side in ("scheduler", "client"))
+    if there != here:
+        raise SpecError(
+            f"The scheduler at '{address}' runs Dask {there}, this machine {here}. Install one version on both."
+        )
+
+
+def _workers(client: Any, address: str, wait_s: float) -> Mapping[str, Any]:
+    """What the scheduler knows of its workers, once there is one."""
+    deadline = time.monotonic() + wait_s
+    while time.monotonic() < deadline:
+        found: Mapping[str, Any] = client.scheduler_info(n_workers=-1)["workers"]
+        if found:
+            return found
+        time.sleep(0.2)
+    raise SpecError(
+        f"No worker joined the scheduler at '{address}' within {wait_s:.0f} s. Start some: "
+        f"`dask worker {address} --nthreads 1 --preload {PRELOAD}`."
+    )
+
+
+def _check_workers(client: Any, needs: WorkerNeeds) -> None:
+    """Ask every worker whether it has what a run needs, and from now on those that join too.
+
+    Raises:
+        SpecError: one has not; the message names each that differs.
+    """
+    from affstore.flows.late_workers import check_late_workers
+    from affstore.flows.worker_checks import WorkerFacts, facts_of_this_process, faults
+
+    watching().step("asking the workers for versions, files and clocks")
+    asked = time.time()
+    answers = client.run(facts_of_this_process, needs, on_error="return")
+    answered = time.time()
+    found = []
+    for address, facts in sorted(answers.items()):
+        if isinstance(facts, WorkerFacts):
+            wrong = list(faults(needs, facts, (asked, answered)))
+            found += [f"The worker {address} on {facts.host} {'; it '.join(wrong)}."] if wrong else []
+        else:
+            found.append(f"The worker {address} cannot answer ({one_line(facts)}); install affstore there as here.")
+    if found:
+        raise SpecError(" ".join(found))
+    check_late_workers(client, needs)
+
+
+def one_line(error: BaseException) -> str:
+    """An error of another library, for a sentence."""
+    return " ".join(str(error).split())[:200] or type(error).__name__
 
 
 def _on_this_machine(address: str) -> bool:

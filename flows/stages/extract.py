@@ -36,7 +36,7 @@ def extract(
     if whole:
         performed(keep_videos, len(whole))
     units = {job.video: (context, job, profile) for job in due if job.due}
-    return [*map(show_outcome, unmatched), *whole, *commit_finished(context, extract_video, units)]
+    return [*map(show_outcome, unmatched), *whole, *commit_finished(context, extract_video, units, context.uses_gpu)]
 
 
 def due_jobs(

@@ -19,5 +19,6 @@ def train(context: WorkerContext, heads: Sequence[HeadRun]) -> list[Outcome]:
     watching().stage("train", len(heads))
     outcomes: list[Outcome] = []
     for group in side_by_side(context.store(), heads):
-        outcomes += commit_finished(context, train_head, {head.name: (context, head) for head in group})
+        units = {head.name: (context, head) for head in group}
+        outcomes += commit_finished(context, train_head, units, context.uses_gpu)
     return outcomes

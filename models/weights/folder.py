@@ -146,7 +146,7 @@ class WeightsFolder:
             WeightsMissingError: they are not here.
             WeightsDigestError: the file is damaged.
         """
-        path = self._parameters_path(sha256)
+        path = self.path_of(sha256)
         if not path.exists():
             raise WeightsMissingError(
                 f"No parameters {sha256[:12]} in {self.root}; `affstore weights list` shows what is."
@@ -167,7 +167,7 @@ class WeightsFolder:
         if ref.trained:
             require_acceptance(self.root, entry)
         if ref.sha256:
-            if not self._parameters_path(ref.sha256).exists():
+            if not self.path_of(ref.sha256).exists():
                 raise self._missing(entry)
             return ref
         record = self._record(self._record_path(ref.name))
@@ -258,18 +258,19 @@ class WeightsFolder:
     def _record(self, path: Path) -> WeightsRecord | None:
         """The record in that file, if the parameters it speaks of are here."""
         record = read_record(path)
-        return record if record and self._parameters_path(record.sha256).exists() else None
+        return record if record and self.path_of(record.sha256).exists() else None
 
     def _store(self, parameters: dict[str, torch.Tensor]) -> str:
         """Write parameters under their own digest, once."""
         sha256 = digest_parameters(parameters)
-        write_parameters(self._parameters_path(sha256), parameters)
+        write_parameters(self.path_of(sha256), parameters)
         return sha256
 
     def _record_path(self, name: str) -> Path:
         return self.root / "records" / f"{_file_name(name)}.json"
 
-    def _parameters_path(self, sha256: str) -> Path:
+    def path_of(self, sha256: str) -> Path:
+        """The file that the parameters of a digest are in, or would be."""
         return self.root / "parameters" / f"{sha256}.safetensors"
 
     def _missing(self, entry: WeightsEntry) -> WeightsMissingError:

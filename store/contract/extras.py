@@ -9,7 +9,7 @@ from affstore.store.contract.errors import SpecError
 EXTRAS: dict[str, tuple[str, ...]] = {
     "heads": ("tensorflow",),
     "automl": ("lightautoml",),
-    "cluster": ("prefect_dask", "dask", "distributed"),
+    "cluster": ("prefect_dask", "dask", "distributed", "dask_jobqueue"),
     "docs": ("mkdocs", "mkdocstrings"),
 }
 """The packages that each extra of `pyproject.toml` stands for, as they are imported. `heads` installs matplotlib too,
@@ -32,6 +32,21 @@ def require_extra(extra: str, what: str) -> None:
             f"{what} needs {', '.join(missing)}, not installed here. In affstore's folder, type "
             f"`pip install -c requirements.lock -e '.[{extra}]'`."
         )
+
+
+def require_package(package: str, what: str, advice: str) -> None:
+    """See that a package is installed that is in no extra, as its own requirements bind others.
+
+    Args:
+        package: as it is imported.
+        what: what needs it, as the subject of a sentence.
+        advice: what to type.
+
+    Raises:
+        SpecError: it is not.
+    """
+    if not is_installed(package):
+        raise SpecError(f"{what} needs {package}, not installed here: `{advice}`.")
 
 
 def is_installed(package: str) -> bool:

@@ -18,6 +18,7 @@ from affstore.models.engines.footprint import Workload
 from affstore.models.extractor_specs import ExtractorSpec
 from affstore.models.extractors.registry import pass_bytes
 from affstore.models.media.announced_size import announced
+from affstore.models.weights.folder import WeightsFolder
 from affstore.store.contract.printable import counted
 from affstore.store.contract.records import Record
 from affstore.tasks.specs import Profile
@@ -240,7 +241,7 @@ def _sound_bytes(profile: Profile, video: VideoSize) -> int:
 
 def _file_bytes(weights: Path, spec: ExtractorSpec) -> int:
     """The parameters, as they lie in the weights folder."""
-    path = weights / "parameters" / f"{spec.weights.sha256}.safetensors"
+    path = WeightsFolder(weights).path_of(spec.weights.sha256)
     return path.stat().st_size if path.is_file() else 0
 
 

@@ -31,7 +31,7 @@ from affstore.tasks.extract.features import run_facts, visual_artifact, weights_
 from affstore.tasks.extract.jobs import VideoJob
 from affstore.tasks.extract.networks import detector, face_network, sound_network
 from affstore.tasks.ingest.sources import facts_of, lift_quarantine, quarantine_artifact
-from affstore.tasks.outcomes import Outcome, PartOutcome, as_state, run_name
+from affstore.tasks.outcomes import Outcome, PartOutcome, as_state, postponed, run_name
 from affstore.tasks.remarks import NO_SOUND
 from affstore.tasks.specs import Profile, WorkerContext
 
@@ -43,7 +43,7 @@ _NO_SOUND = np.empty(0, np.float32)
 )  # fmt: skip
 def extract_video(context: WorkerContext, job: VideoJob, profile: Profile) -> State[Any]:
     """Extract the faces and embeddings that a video lacks in the store."""
-    return as_state(extract(context, job, profile))
+    return as_state(postponed(context, "extract", job.video) or extract(context, job, profile))
 
 
 @task(

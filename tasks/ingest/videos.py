@@ -15,7 +15,7 @@ from affstore.store.contract.names import check_name
 from affstore.store.contract.records import Address, Artifact
 from affstore.tasks.ingest.incoming_files import IncomingFile
 from affstore.tasks.ingest.sources import place_of, quarantine_artifact, source_artifact
-from affstore.tasks.outcomes import Outcome, as_state, run_name
+from affstore.tasks.outcomes import Outcome, as_state, postponed, run_name
 from affstore.tasks.specs import WorkerContext
 
 
@@ -24,7 +24,8 @@ from affstore.tasks.specs import WorkerContext
 )  # fmt: skip
 def ingest_video(context: WorkerContext, incoming: IncomingFile) -> State[Any]:
     """Store a video, unless it is in the store."""
-    return as_state(ingest(context, incoming))
+    late = postponed(context, "ingest", incoming.name)
+    return as_state(replace(late, file=incoming.file) if late else ingest(context, incoming))
 
 
 def ingest(context: WorkerContext, incoming: IncomingFile) -> Outcome:

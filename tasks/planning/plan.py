@@ -7,6 +7,7 @@ from dataclasses import replace
 from statistics import median
 from typing import Any
 
+from affstore import FeatureStore
 from affstore.store.contract.keys import canonical, key_of
 from affstore.store.contract.records import Address, Parent, Record
 from affstore.tasks import recipes
@@ -60,6 +61,24 @@ def seconds_of(rows: Iterable[PlanRow]) -> float | None:
         else:
             others += row.cost_s or 0.0
     return sum(pictures.values()) + others if known else None
+
+
+def bytes_of(store: FeatureStore, records: Iterable[Record], rows: Iterable[PlanRow]) -> int | None:
+    """How many bytes due rows will hold, unpacked, by one artifact of each producer; None where nothing is known."""
+    examples = {
+        (one.address.family, one.address.producer): one for one in records if int(one.attributes.get("frames", 0)) > 0
+    }
+    per_frame: dict[tuple[str, str], float] = {}
+    total = 0.0
+    for row in rows:
+        producer = row.address.family, row.address.producer
+        if row.due and row.requested and row.frames and producer in examples:
+            if producer not in per_frame:
+                example = examples[producer]
+                held = sum(array.nbytes for _, array in store.group(example.address).arrays())
+                per_frame[producer] = held / int(example.attributes["frames"])
+            total += per_frame[producer] * row.frames
+    return round(total) if per_frame else None
 
 
 def _video_rows(source: Record, stored: StoredRecords, profile: Profile, given: CropAssignment) -> list[PlanRow]:

@@ -18,7 +18,7 @@ from affstore.store.contract.keys import key_of
 from affstore.store.contract.records import Address, Artifact, Record, least_trusted
 from affstore.store.engine.draft import Draft
 from affstore.tasks import recipes
-from affstore.tasks.outcomes import Outcome, as_state, refused, run_name
+from affstore.tasks.outcomes import Outcome, as_state, postponed, refused, run_name
 from affstore.tasks.specs import HeadRun, WorkerContext
 from affstore.tasks.training.examples import features_of, held_out, subjects_of
 from affstore.tasks.training.head_job import HeadJob
@@ -30,7 +30,7 @@ from affstore.tasks.training.train import fitted
 )  # fmt: skip
 def predict_video(context: WorkerContext, video: str, experiments: Sequence[HeadRun]) -> State[Any]:
     """Store every head's predictions for a video, unless they are in the store."""
-    return as_state(store_predictions(context, video, experiments))
+    return as_state(postponed(context, "predict", video) or store_predictions(context, video, experiments))
 
 
 def store_predictions(context: WorkerContext, video: str, experiments: Sequence[HeadRun]) -> Outcome:

@@ -23,7 +23,7 @@ from affstore.store.contract.keys import key_of, plain
 from affstore.store.contract.labels import SpaceKind
 from affstore.store.contract.records import Address, Artifact, Record, least_trusted
 from affstore.tasks import recipes
-from affstore.tasks.outcomes import Outcome, as_state, refused, run_name
+from affstore.tasks.outcomes import Outcome, as_state, postponed, refused, run_name
 from affstore.tasks.specs import HeadRun, WorkerContext
 from affstore.tasks.training.examples import LabelledSubject, SplitName, labelled
 from affstore.tasks.training.head_job import HeadJob
@@ -34,7 +34,7 @@ from affstore.tasks.training.head_job import HeadJob
 )  # fmt: skip
 def train_head(context: WorkerContext, experiment: HeadRun) -> State[Any]:
     """Fit a head on today's embeddings and labels, unless that is in the store."""
-    return as_state(train(context, experiment))
+    return as_state(postponed(context, "train", experiment.name) or train(context, experiment))
 
 
 def train(context: WorkerContext, experiment: HeadRun) -> Outcome:

@@ -1,0 +1,220 @@
+"""Worker processes in jobs of a SLURM cluster, submitted by dask-jobqueue for as long as a run lasts."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import Field
+
+from affstore.flows.runners.base import RUNNERS, Runner, RunnerKind, RunnerOptions
+from affstore.flows.runners.dask import PRELOAD, on_scheduler, processes
+from affstore.flows.watch import watching
+from affstore.store.contract.errors import SpecError
+from affstore.store.contract.extras import require_extra
+
+if TYPE_CHECKING:
+    from affstore.tasks.extract.memory_estimate import Parallelism
+
+_LOOK_S = 5.0
+"""How often jobs that ended early are submitted anew."""
+_LOGS = "slurm-logs"
+_FOR_EVER = {
+    "AccountNotAllowed", "BadConstraints", "InvalidAccount", "InvalidQOS", "PartitionDown", "PartitionInactive",
+    "PartitionNodeLimit", "PartitionTimeLimit",
+}  # fmt: skip
+"""Reasons of SLURM for which a job waits that no other job's end changes."""
+
+
+class SlurmOptions(RunnerOptions):
+    """What a configuration may say of SLURM; what is not named is as the cluster's administrators chose.
+
+    `workers` is how many tasks run at once; 0 for those of one job.
+
+    Attributes:
+        partition: that jobs are submitted to.
+        account: that they are charged to.
+        cores: of each job. Without a GPU it has a worker process for each.
+        memory: of each job, as `16GB`.
+        walltime: of each job, as `HH:MM:SS`. A job that ends before the run is submitted anew.
+        gpus: of each job, 0 or 1. With one, the job is one worker process, which has it.
+        interface: of the network on which jobs reach this machine, as `ib0`; by Dask's choice if empty.
+    """
+
+    partition: str = ""
+    account: str = ""
+    cores: int = Field(default=1, ge=1, le=1024)
+    memory: str = "4GB"
+    walltime: str = "24:00:00"
+    gpus: int = Field(default=0, ge=0, le=1)
+    interface: str = ""
+
+    @property
+    def workers_a_job(self) -> int:
+        """Worker processes of one job."""
+        return 1 if self.gpus else self.cores
+
+    @property
+    def jobs(self) -> int:
+        """How many jobs are submitted."""
+        return -(-max(1, self.workers) // self.workers_a_job)
+
+
+class SlurmRunner(RunnerKind[SlurmOptions]):
+    """Tasks in jobs of a SLURM cluster."""
+
+    name = "slurm"
+    description = "worker processes in jobs that are submitted to SLURM, from a machine that has its `sbatch`"
+    Options = SlurmOptions
+
+    def parallelism(self, options: SlurmOptions) -> Parallelism:
+        """A process for each task."""
+        return processes(options.workers or options.workers_a_job)
+
+    @contextmanager
+    def start(self, options: SlurmOptions) -> Iterator[Runner]:
+        """A scheduler in this process, and jobs that are cancelled at the end."""
+        require_extra("cluster", "The runner 'slurm'")
+        if shutil.which("sbatch") is None:
+            raise SpecError(
+                "The runner 'slurm' submits jobs by `sbatch`, which is not on this machine. Run the command on a login "
+                "node of the cluster, or with another --runner."
+            )
+        import dask
+        from dask_jobqueue.slurm import SLURMCluster
+
+        # dask-jobqueue lets go of a job that is gone after this time, and can submit it anew then.
+        lost = {"distributed.deploy.lost-worker-timeout": f"{_LOOK_S:g}s"}
+        with dask.config.set(lost), SLURMCluster(**_cluster_options(options)) as cluster:
+            _check(cluster.job_script(), options)
+            cluster.scale(jobs=options.jobs)
+            _await_worker(cluster, options.jobs)
+            with _jobs_kept(cluster, options.jobs), on_scheduler(cluster.scheduler_address) as runner:
+                yield runner
+
+    def elsewhere(self, options: SlurmOptions) -> bool:
+        """Jobs run where SLURM puts them."""
+        return True
+
+
+def _cluster_options(options: SlurmOptions) -> dict[str, Any]:
+    resources = ["--resources", "GPU=1"] if options.gpus else []
+    return {
+        "queue": options.partition or None,
+        "account": options.account or None,
+        "cores": options.workers_a_job,
+        "processes": options.workers_a_job,
+        "job_cpu": options.cores,
+        "memory": options.memory,
+        "walltime": options.walltime,
+        "interface": options.interface or None,
+        "worker_extra_args": ["--preload", PRELOAD, *resources],
+        "job_extra_directives": ["--gres=gpu:1"] if options.gpus else [],
+        "log_directory": _LOGS,
+        "scheduler_options": {"dashboard_address": None},
+        # One that has lost its scheduler must not wait for its walltime.
+        "death_timeout": 120,
+    }
+
+
+def _check(script: str, options: SlurmOptions) -> None:
+    """Ask SLURM whether it would take such a job.
+
+    Raises:
+        SpecError: it would not; its reason is in the message.
+    """
+    with tempfile.NamedTemporaryFile("w", suffix=".sh") as file:
+        file.write(script)
+        file.flush()
+        asked = subprocess.run(["sbatch", "--test-only", file.name], capture_output=True, text=True, check=False)
+    if asked.returncode:
+        reason = " ".join(asked.stderr.replace("sbatch: error:", "").replace("allocation failure:", "").split())
+        place = ", ".join(
+            f"{name} {value}"
+            for name, value in (("partition", options.partition), ("account", options.account))
+            if value
+        )
+        raise SpecError(
+            f"SLURM does not take a job of {options.cores} cores, {options.memory} and {options.walltime}"
+            f"{f' for {place}' if place else ''}: {reason}. `sinfo` lists the partitions, `sacctmgr show assoc` the "
+            "accounts; name others by --runner-option."
+        )
+
+
+def _await_worker(cluster: Any, jobs: int) -> None:
+    """Wait until the first job has started: a queue may be long.
+
+    Raises:
+        SpecError: all jobs ended before a worker joined.
+    """
+    watching().step(f"waiting for SLURM to start one of {jobs} jobs")
+    while not cluster.scheduler_info["workers"]:
+        time.sleep(1)
+        submitted = _submitted(cluster)
+        states = _states(submitted)
+        if submitted and not states:
+            raise SpecError(
+                f"SLURM's jobs {', '.join(submitted[:5])} ended before a worker of them had joined. "
+                f"{_last_words(submitted)}"
+            )
+        if submitted and all(reason in _FOR_EVER for reason in states):
+            raise SpecError(
+                f"SLURM would let the jobs {', '.join(submitted[:5])} wait for ever ({states[0]}), so they were "
+                "cancelled. Name another partition, account, walltime or memory by --runner-option."
+            )
+
+
+def _submitted(cluster: Any) -> list[str]:
+    """The numbers of a cluster's jobs."""
+    return [job.job_id for job in list(cluster.workers.values()) if job.job_id]
+
+
+def _states(jobs: list[str]) -> list[str]:
+    """Why each job that has not ended waits, as SLURM calls it; `None` of one that runs or is next."""
+    command = ["squeue", "--noheader", "--format=%r", "--states=PD,R,CF,S,CG", f"--jobs={','.join(jobs)}"]
+    asked = subprocess.run(command, capture_output=True, text=True, check=False)
+    return asked.stdout.split()
+
+
+def _last_words(jobs: list[str]) -> str:
+    """What a job's log ends with."""
+    for job in jobs:
+        for log in sorted(Path(_LOGS).glob(f"*-{job}.err")):
+            lines = log.read_text(errors="replace").split("\n")
+            words = next((line.strip() for line in reversed(lines) if line.strip()), "")
+            if words:
+                return f"The log {log} ends with: {words[:300]}"
+    return f"Their logs are in {Path(_LOGS).absolute()}."
+
+
+@contextmanager
+def _jobs_kept(cluster: Any, jobs: int) -> Iterator[None]:
+    """Submit jobs anew that are cancelled, fail, or reach their walltime while this lasts."""
+    over = threading.Event()
+
+    def keep() -> None:
+        known = set(_submitted(cluster))
+        while not over.wait(_LOOK_S):
+            cluster.scale(jobs=jobs)
+            new = sorted(set(_submitted(cluster)) - known)
+            if new and len(known) >= jobs:
+                watching().notice(f"Jobs of SLURM ended before the run; submitted in their place: {', '.join(new)}.")
+            known.update(new)
+
+    thread = threading.Thread(target=keep, daemon=True, name="slurm jobs")
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+RUNNERS.register(SlurmRunner.name, SlurmRunner())

@@ -1,0 +1,33 @@
+"""Compute a few known videos again before anything else, and stop where their numbers are others."""
+
+from __future__ import annotations
+
+from affstore.flows.commits import commit_finished
+from affstore.flows.stage import stage
+from affstore.flows.watch import watching
+from affstore.store.contract.errors import StoreError
+from affstore.tasks.lineage.canary import canary_videos, recompute_video
+from affstore.tasks.outcomes import Outcome
+from affstore.tasks.specs import Profile, WorkerContext
+
+
+@stage("canary")
+def canary(context: WorkerContext, profile: Profile, count: int) -> list[Outcome]:
+    """One task a video, where the run's work is done too.
+
+    Raises:
+        StoreError: a video's numbers are others, or it is gone; the message says by how much, and nothing was computed.
+    """
+    producers = tuple(sorted({profile.detector.name} | {spec.name for spec in profile.extractors}))
+    videos = canary_videos(context.store().records(), producers, count)
+    watching().stage("canary", len(videos))
+    units = {video: (context, video, producers) for video in videos}
+    outcomes = commit_finished(context, recompute_video, units, context.uses_gpu)
+    bad = [outcome for outcome in outcomes if outcome.status != "done"]
+    if bad:
+        raise StoreError(
+            f"{len(bad)} of {len(videos)} canary videos do not give their stored numbers, so nothing was computed. "
+            + " ".join(f"'{outcome.subject}': {outcome.reason}" for outcome in bad)
+            + " Find what changed here (driver, FFmpeg, packages: `affstore doctor`), or run without --canary."
+        )
+    return outcomes

@@ -1,0 +1,54 @@
+"""Compute what a store has of a video again, to see whether this machine still gives the same numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import Any
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State
+
+from affstore.models.weights.folder import WeightsFolder
+from affstore.store.contract.keys import key_of
+from affstore.store.contract.records import Record
+from affstore.tasks.lineage.reproduce import reproduce
+from affstore.tasks.outcomes import Outcome, as_state, run_name
+from affstore.tasks.specs import WorkerContext
+
+
+def canary_videos(records: Sequence[Record], producers: Collection[str], count: int) -> list[str]:
+    """The same few videos each time, whatever was added since: the first by the digest of their bytes.
+
+    Args:
+        records: of the store.
+        producers: detectors and networks of which a video must have something.
+        count: how many.
+    """
+    computed = {one.address.video for one in records if _is_of(one, producers)}
+    sources = [one for one in records if one.address.family == "source" and one.address.video in computed]
+    return [one.address.video for one in sorted(sources, key=lambda one: key_of(one.attributes["sha256"]))[:count]]
+
+
+def _is_of(record: Record, producers: Collection[str]) -> bool:
+    return record.address.family in ("face", "visual", "audio") and record.address.producer in producers
+
+
+@task(
+    name="canary", task_run_name=run_name("canary {video}"), cache_policy=NO_CACHE, persist_result=False,
+)  # fmt: skip
+def recompute_video(context: WorkerContext, video: str, producers: Collection[str]) -> State[Any]:
+    """Compute a video's faces and embeddings again, as their records say, and compare."""
+    return as_state(recomputed(context, video, producers))
+
+
+def recomputed(context: WorkerContext, video: str, producers: Collection[str]) -> Outcome:
+    """The body of `recompute_video`, for those without Prefect."""
+    store = context.store()
+    addresses = [one.address for one in store.records(video=video) if _is_of(one, producers)]
+    found = list(reproduce(store, addresses, WeightsFolder(context.weights), context.device))
+    wrong = [f"{one.path}: {one.reason}" for one in found if one.verdict in ("other", "not computed")]
+    if wrong:
+        return Outcome("canary", video, "failed", " ".join(wrong))
+    notes = [f"{one.path}: {one.reason}" for one in found if one.reason]
+    return Outcome("canary", video, "done", " ".join([f"{len(found)} artifacts have the stored numbers", *notes]))

@@ -1,0 +1,155 @@
+"""Runs on a real SLURM: `pytest -m slow tests/test_slurm.py` where `sinfo` shows an idle node.
+
+Debian's slurm-wlm on loopback will do; deploy/README.md has its configuration.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from affstore import FeatureStore, content_digest
+from affstore.flows.runners.base import RunnerSpec
+from affstore.store.contract.errors import SpecError
+
+TAKES = ("video58", "112", "6-20-480x240", "video17")
+CONFIG = {
+    "store": "store",
+    "sources": ["../corpus"],
+    "weights": "untrained",
+    "engine": "openvino",
+    "precision": "float32",
+    "extractors": ["mt_emotimobilefacenet"],
+    "experiments": [{"name": "au-mlp", "task": "au", "inputs": ["mt_emotimobilefacenet"]}],
+    "publish": {"folder": "published"},
+}
+DEPLOY = Path(__file__).parents[1] / "deploy" / "slurm"
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
+
+
+def output_of(*command, **more):
+    return subprocess.run(command, capture_output=True, text=True, check=True, **more).stdout
+
+
+@pytest.fixture(scope="module", autouse=True)
+def slurm():
+    if not shutil.which("sinfo") or subprocess.run(["sinfo", "-h"], capture_output=True, check=False).returncode:
+        pytest.skip("needs a SLURM that answers `sinfo`, which is not on this machine")
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    from affstore.models.demo.corpus import CorpusSpec, write_corpus
+
+    folder = tmp_path_factory.mktemp("slurm")
+    write_corpus(folder / "corpus", CorpusSpec(only=TAKES))
+    return folder
+
+
+def configured(folder):
+    folder.mkdir()
+    (folder / "run.yaml").write_text(json.dumps(CONFIG))
+    return folder / "run.yaml"
+
+
+def start(config, *more):
+    command = [sys.executable, "-m", "affstore.flows.cli", "run", str(config), *more]
+    with (config.parent / "log.txt").open("ab") as log:
+        return subprocess.Popen(command, cwd=config.parent, stdout=log, stderr=log)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(corpus):
+    """The content digest of a run in threads."""
+    assert start(configured(corpus / "undisturbed"), "--workers", "2").wait() in (0, 3)
+    return digest(corpus / "undisturbed")
+
+
+def digest(folder):
+    return content_digest(FeatureStore(str(folder / "store")))
+
+
+def jobs():
+    return output_of("squeue", "-h", "-o", "%i %T").split("\n")[:-1]
+
+
+def running():
+    return [line.split()[0] for line in jobs() if line.endswith("RUNNING")]
+
+
+def test_a_run_one_of_whose_jobs_is_cancelled_gives_the_store_of_threads(corpus, undisturbed):
+    config = configured(corpus / "jobs")
+    process = start(config, "--runner", "slurm", "--workers", "2", "--runner-option", "memory=3GB")
+    while not re.search(r"^extract +1/", (config.parent / "log.txt").read_text(), re.MULTILINE):
+        assert process.poll() is None, (config.parent / "log.txt").read_text()
+        time.sleep(0.2)
+    victim = running()[0]
+    output_of("scancel", victim)
+    seen = set()
+    while process.poll() is None:
+        seen |= {line.split()[0] for line in jobs()}
+        time.sleep(0.2)
+    assert process.returncode in (0, 3), (config.parent / "log.txt").read_text()
+    assert digest(config.parent) == undisturbed
+    assert len(seen - {victim}) >= 2, "another job was submitted in its place"
+    assert jobs() == [], "no job is left behind"
+
+
+def test_a_job_array_whose_one_task_is_cancelled_gives_the_store_of_threads(corpus, undisturbed):
+    config = configured(corpus / "array")
+    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    options = ("--cpus-per-task=1", "--mem=3G")
+    output_of(str(DEPLOY / "submit.sh"), str(config), "3", *options, cwd=config.parent, env=environment)
+    while not (shares := [job for job in running() if "_" in job]):
+        time.sleep(0.2)
+    time.sleep(12)  # it is at work
+    output_of("scancel", shares[-1])
+    while jobs():
+        time.sleep(0.5)
+    log = "\n".join(path.read_text() for path in config.parent.glob("slurm-*.out"))
+    assert "published" in log, log
+    assert digest(config.parent) == undisturbed
+
+
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        ({"partition": "nowhere"}, "partition nowhere.*nvalid partition"),
+        ({"cores": 500}, "500 cores.*not available"),
+        ({"walltime": "never"}, "never.*nvalid"),
+        ({"memory": "900TB"}, "900TB"),
+    ],
+)
+def test_a_job_that_slurm_does_not_take_is_refused_in_its_words(options, why, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SpecError, match=why), RunnerSpec.of("slurm", **options).start():
+        pass
+    assert jobs() == []
+
+
+def test_a_job_that_would_wait_for_ever_is_refused(tmp_path, monkeypatch):
+    limits = dict(line.split() for line in output_of("sinfo", "-h", "-o", "%R %l").splitlines())
+    short = [name for name, limit in limits.items() if limit not in ("infinite",) and "-" not in limit]
+    if not short:
+        pytest.skip("needs a partition with a limit of less than a day")
+    monkeypatch.chdir(tmp_path)
+    options = {"partition": short[0], "walltime": "6-00:00:00"}
+    with pytest.raises(SpecError, match=r"wait for ever|does not take"), RunnerSpec.of("slurm", **options).start():
+        pass
+    assert jobs() == []
+
+
+def test_workers_of_jobs_that_cannot_start_are_named_with_their_log(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("affstore.flows.runners.slurm.PRELOAD", "no.such.module")
+    with pytest.raises(SpecError, match="ended before a worker"), RunnerSpec.of("slurm").start():
+        pass

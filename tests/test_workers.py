@@ -1,0 +1,170 @@
+"""What workers of a cluster are asked before a run, and where work for a GPU goes."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from distributed import Client
+
+from affstore import FeatureStore
+from affstore.flows.runners.base import RunnerSpec
+from affstore.flows.runners.dask import on_scheduler
+from affstore.flows.server import Server
+from affstore.flows.stage import results, run_on, stage
+from affstore.flows.watch import Watcher, using_watcher
+from affstore.flows.worker_checks import WorkerNeeds, facts_of_this_process, faults
+from affstore.store.contract.errors import SpecError
+from tests.conftest import wait_for
+from tests.tasks_of_tests import has_gpu
+
+
+@pytest.fixture
+def needs(tmp_path):
+    """Of a run that has one video and one network, all there."""
+    store = FeatureStore.create(str(tmp_path / "store"))
+    for name in ("video.mp4", "weights.safetensors"):
+        (tmp_path / name).write_bytes(b"")
+    return WorkerNeeds(
+        store.url, store.snapshot, (str(tmp_path / "video.mp4"),), (str(tmp_path / "weights.safetensors"),)
+    )
+
+
+def wrong(needs, **facts):
+    now = time.time()
+    return list(faults(needs, replace(facts_of_this_process(needs), **facts), (now, now)))
+
+
+def test_a_worker_that_has_everything_has_no_fault(needs):
+    assert wrong(needs) == []
+
+
+@pytest.mark.parametrize(
+    ("facts", "sentence"),
+    [
+        ({"versions": {}}, "has other versions: .*affstore not installed"),
+        ({"has_gpu": False}, "has no GPU"),
+        ({"time_s": 0.0}, "clock that is [0-9]+ s off"),
+        ({"files": ("/data/a.mp4",)}, "does not see 1 of 1 inputs, as '/data/a.mp4'"),
+        ({"weights": ("/w/b",)}, "does not see 1 of 1 weights"),
+        ({"store_fault": "There is none."}, r"cannot use the store .*\(There is none\); mount it"),
+    ],
+)
+def test_each_difference_of_a_worker_is_named_with_what_to_do(facts, sentence, needs):
+    (fault,) = wrong(needs, **facts)
+    assert re.search(sentence, fault), fault
+    assert ";" in fault
+
+
+def test_a_worker_that_sees_another_store_says_so(needs, tmp_path):
+    other = FeatureStore.create(str(tmp_path / "other"))
+    (fault,) = wrong(replace(needs, store_url=other.url))
+    assert "cannot use the store" in fault
+
+
+class Listener(Watcher):
+    def __init__(self):
+        self.notices = []
+
+    def notice(self, text):
+        self.notices.append(text)
+
+
+@pytest.fixture(scope="module")
+def scheduler(tmp_path_factory):
+    """A scheduler with one worker that declares a GPU and one that does not, each a process as on a cluster."""
+    folder, port = tmp_path_factory.mktemp("dask"), 18786
+    command = [sys.executable, "-m", "distributed.cli.dask_scheduler", "--port", str(port), "--no-dashboard"]
+    processes = [subprocess.Popen([*command, "--host", "127.0.0.1"], cwd=folder, stderr=subprocess.DEVNULL)]
+    wait_for(port)
+    address = f"tcp://127.0.0.1:{port}"
+    processes += [joined(address, folder), joined(address, folder, "--resources", "GPU=1")]
+    with Client(address, set_as_default=False) as client:
+        client.wait_for_workers(2)
+    yield address, folder
+    for process in reversed(processes):
+        process.terminate()
+        process.wait()
+
+
+def joined(address, folder, *more):
+    command = [sys.executable, "-m", "distributed.cli.dask_worker", address, "--nthreads", "1", "--no-dashboard"]
+    path = f"{Path(__file__).parents[1]}:{os.environ.get('PYTHONPATH', '')}"
+    return subprocess.Popen(
+        [*command, "--preload", "affstore.flows.worker", *more],
+        cwd=folder,
+        env=os.environ | {"PYTHONPATH": path},
+        stderr=subprocess.DEVNULL,
+    )
+
+
+@pytest.mark.cluster
+@pytest.mark.parametrize("by_prefect", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_work_for_a_gpu_goes_to_the_workers_that_declare_one(by_prefect, scheduler, request):
+    prefect = request.getfixturevalue("server") if by_prefect else Server("")
+
+    @stage("gpu")
+    def asked(context):
+        units = {str(number): () for number in range(6)}
+        return {gpu: [found for ended in results(has_gpu, units, gpu) for _, found in ended] for gpu in (True, False)}
+
+    with on_scheduler(scheduler[0]) as runner, run_on(prefect, runner):
+        assert runner.gpus
+        found = asked(Context())
+    assert found[True] == [True] * 6
+    assert False in found[False], "other work goes anywhere"
+
+
+class Context:
+    """What Prefect's pages show of a run."""
+
+    store_url, run_id, name = "contract", "0", "contract"
+
+
+@pytest.mark.cluster
+def test_workers_that_lack_something_are_each_named_before_the_run(scheduler, needs):
+    with on_scheduler(scheduler[0]) as runner:
+        with pytest.raises(SpecError) as caught:
+            runner.check(replace(needs, files=("/nowhere/a.mp4",), versions={"affstore": "0"}))
+        text = str(caught.value)
+        assert text.count("The worker tcp://127.0.0.1:") == 2
+        assert text.count("'/nowhere/a.mp4'") == text.count("(here 0)") == 2
+
+
+@pytest.mark.cluster
+def test_a_worker_that_joins_late_and_lacks_something_is_sent_home_with_a_notice(scheduler, needs, monkeypatch):
+    address, folder = scheduler
+    listener = Listener()
+    with using_watcher(listener), on_scheduler(address) as runner:
+        runner.check(replace(needs, versions={}))
+        os.unlink(needs.files[0])
+        late = joined(address, folder)
+        assert late.wait(60) is not None
+    assert "which came late, does not see 1 of 1 inputs" in listener.notices[0]
+
+
+def test_a_scheduler_that_does_not_answer_is_one_sentence(monkeypatch):
+    monkeypatch.setattr("affstore.flows.runners.dask._ANSWER_S", 1)
+    with (
+        pytest.raises(SpecError, match="No Dask scheduler answers"),
+        RunnerSpec.of("dask", scheduler="tcp://127.0.0.1:9").start(),
+    ):
+        pass
+
+
+def test_what_a_runner_lacks_on_this_machine_is_one_sentence(monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(SpecError, match="`sbatch`, which is not on this machine"), RunnerSpec.of("slurm").start():
+        pass
+    for name in ("cuda", "kubernetes"):
+        monkeypatch.setattr(
+            "affstore.store.contract.extras.is_installed", lambda package: not package.startswith("dask_")
+        )
+        with pytest.raises(SpecError, match="needs "), RunnerSpec.of(name).start():
+            pass
