@@ -213,6 +213,8 @@ def store(here, own_weights, server):
     snapshot = made.snapshot
     write_head(made, "expr-mlp", here / "expr-mlp.safetensors", "CC0-1.0", "generated faces")
     write_note(published, [(published / "expr-mlp.txt", "expr-mlp")], snapshot)
+    frames = made.records("source", video="video2")[0].attributes["frames"]
+    (here / "gaze.csv").write_text("\n".join(["yaw,pitch", *["0.1,0.2"] * frames]), encoding="utf-8")
     write_keys(here, "key", Ed25519PrivateKey.generate())
 
 

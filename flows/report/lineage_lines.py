@@ -37,7 +37,13 @@ def mermaid_lines(trace: Trace) -> list[str]:
     return lines
 
 
-_SHAPES = {"video": ("[(", ")]"), "annotation": ("[(", ")]"), "crops": ("[(", ")]"), "weights": ("{{", "}}")}
+_SHAPES = {
+    "video": ("[(", ")]"),
+    "annotation": ("[(", ")]"),
+    "crops": ("[(", ")]"),
+    "features": ("[(", ")]"),
+    "weights": ("{{", "}}"),
+}
 
 
 def _escaped(text: str) -> str:
@@ -110,7 +116,12 @@ def _title(node: Node) -> str:
     return node.name
 
 
-_KINDS = {"video": "video file", "annotation": "annotation file", "crops": "crop folder"}
+_KINDS = {
+    "video": "video file",
+    "annotation": "annotation file",
+    "crops": "crop folder",
+    "features": "file of features",
+}
 
 
 def _fact_lines(node: Node) -> list[str]:
@@ -147,7 +158,7 @@ def _making(facts: Mapping[str, Any]) -> Iterator[str]:
     if made.get("subjects"):
         people = ", ".join(f"{count} {split}" for split, count in made["subjects"].items())
         yield f"people it was fitted and chosen on: {people}"
-    if made.get("imported"):
+    if made.get("corpus"):
         yield f"imported from a file: fitted on {made['corpus']}, licence {made['licence']}"
 
 

@@ -14,7 +14,7 @@ from affstore.store.contract.schema import address_of
 LinkState = Literal["current", "replaced", "missing"]
 """Whether what an artifact was computed from is in the same snapshot: as it was then, as something else, or not."""
 
-LeafKind = Literal["video", "annotation", "crops", "weights"]
+LeafKind = Literal["video", "annotation", "crops", "weights", "features"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +149,8 @@ def leaves_of(record: Record) -> tuple[Leaf, ...]:
         found.append(Leaf("annotation", str(recipe.get("bytes", "")), location))
     elif "crops" in recipe:
         found.append(Leaf("crops", str(recipe["crops"]), location))
+    elif "imported" in recipe:
+        found.append(Leaf("features", str(recipe["imported"]["bytes"]), str(record.made["imported"]["file"])))
     elif record.address.family == "quarantine":
         found.append(Leaf("video", str(recipe.get("bytes", "")), location))
     return tuple(found)

@@ -40,7 +40,7 @@ from affstore.tasks.ingest.sources import source_artifact
 from affstore.tasks.lineage.graph import LineageGraph, leaves_of
 from affstore.tasks.lineage.recorded_specs import extractor_from, spec_from
 from affstore.tasks.lineage.reproduction import Reproduction, compared
-from affstore.tasks.lineage.stored_heads import NETWORKS, head_run_of
+from affstore.tasks.lineage.stored_heads import head_run_of
 from affstore.tasks.outcomes import Outcome
 from affstore.tasks.predict.experiments import experiment_predictions
 from affstore.tasks.predict.videos import store_predictions
@@ -102,9 +102,9 @@ def recomputed(
         AffstoreError: something that it was computed from is not there, or is not what it was.
     """
     _check_parents(graph, record)
-    compute = _COMPUTE.get(record.address.family)
+    compute = None if "imported" in record.made else _COMPUTE.get(record.address.family)
     if compute is None:
-        raise SpecError(f"'{record.address}' is no computed artifact.")
+        raise SpecError(f"'{record.address}' was not computed here, but taken in as it is.")
     with _scratch(store, graph, record) as scratch:
         return compute(_Again(scratch, record, replace(context, store_url=scratch.url), graph))
 
@@ -276,8 +276,6 @@ def _label(again: _Again) -> Mapping[str, NDArray[Any]]:
 
 
 def _head(again: _Again) -> Mapping[str, NDArray[Any]]:
-    if NETWORKS in again.record.made:
-        raise SpecError(f"'{again.record.address}' was imported: what it was fitted on is not here.")
     run = head_run_of(again.scratch, again.record)
     return again.arrays_of(train(again.context, replace(run, division=_division(again, run))))
 

@@ -1,0 +1,100 @@
+"""Features that another program computed, from files that hold arrays or tables and nothing that could be executed."""
+
+from __future__ import annotations
+
+import csv
+import math
+import zipfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from affstore.store.contract.errors import MediaError, SpecError
+
+_MISSING = ("", "na", "n/a", "nan", "null", "none", "-")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FeatureFile:
+    """What a file holds.
+
+    Attributes:
+        values: `(rows, columns)` float32; NaN where a row says nothing.
+        columns: names of the columns; empty where the file has none.
+        array: the array that was taken, where the file holds several.
+    """
+
+    values: NDArray[np.float32]
+    columns: tuple[str, ...] = ()
+    array: str = ""
+
+
+def read_features(path: Path, wanted: Sequence[str] = ()) -> FeatureFile:
+    """Read a file of features: `.npy`, `.npz` or `.csv`; pickles never.
+
+    Args:
+        path: of the file.
+        wanted: columns of a table, or the one array of an `.npz`; all columns, or the only array, without it.
+
+    Raises:
+        SpecError: it is of another kind, or what is wanted of it is not there.
+        MediaError: it cannot be read as what its name says.
+    """
+    read = _READERS.get(path.suffix.lower())
+    if read is None:
+        raise SpecError(
+            f"Features are read from .npy, .npz and .csv files, and '{path.name}' is none. Pickled objects are never "
+            "read, for reading them executes what is in them: save the array with numpy.save."
+        )
+    try:
+        found = read(path, tuple(wanted))
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, KeyError) as error:
+        if isinstance(error, SpecError):
+            raise
+        raise MediaError(f"'{path}' cannot be read as {path.suffix.lower()[1:]}: {error}. Write it again.") from error
+    values = found.values
+    if values.ndim != 2 or not values.size or not (np.isfinite(values) | np.isnan(values)).all():
+        raise MediaError(f"'{path}' should hold finite numbers of the shape (frames, features); found {values.shape}.")
+    return found
+
+
+def _npy(path: Path, wanted: tuple[str, ...]) -> FeatureFile:
+    return FeatureFile(np.asarray(np.load(path, allow_pickle=False), np.float32))
+
+
+def _npz(path: Path, wanted: tuple[str, ...]) -> FeatureFile:
+    with np.load(path, allow_pickle=False) as arrays:
+        name = wanted[0] if wanted else arrays.files[0] if len(arrays.files) == 1 else ""
+        if name not in arrays.files:
+            there = ", ".join(arrays.files)
+            raise SpecError(f"'{path}' holds the arrays {there}. Name one with --take.")
+        return FeatureFile(np.asarray(arrays[name], np.float32), array=name)
+
+
+def _csv(path: Path, wanted: tuple[str, ...]) -> FeatureFile:
+    text = path.read_bytes().decode("utf-8-sig")
+    header, *rows = [[cell.strip() for cell in row] for row in csv.reader(text.splitlines())]
+    missing = [name for name in wanted if name not in header]
+    if missing:
+        raise SpecError(f"'{path}' has no column '{missing[0]}'; it has {', '.join(header)}.")
+    columns = wanted or tuple(header)
+    at = [header.index(name) for name in columns]
+    values = [[_number(path, line, row[index]) for index in at] for line, row in enumerate(rows, 2) if row]
+    return FeatureFile(np.array(values, np.float32).reshape(len(values), len(columns)), columns)
+
+
+def _number(path: Path, line: int, cell: str) -> float:
+    if cell.lower() in _MISSING:
+        return math.nan
+    try:
+        return float(cell)
+    except ValueError:
+        raise SpecError(
+            f"'{path}', line {line}: found '{cell[:60]}', expected a number. Name the columns of numbers with --take."
+        ) from None
+
+
+_READERS: Mapping[str, Callable[[Path, tuple[str, ...]], FeatureFile]] = {".npy": _npy, ".npz": _npz, ".csv": _csv}

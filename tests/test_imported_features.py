@@ -1,0 +1,109 @@
+"""Features that another program computed become artifacts on a video's frames, or are refused in a sentence."""
+
+from __future__ import annotations
+
+import pickle
+import re
+
+import numpy as np
+import pytest
+
+from affstore import FeatureStore, read_video
+from affstore.flows.cli import call
+from affstore.models.weights.folder import default_folder
+from affstore.store.contract.records import Address
+from affstore.tasks.lineage.graph import leaves_of
+from affstore.tasks.lineage.reproduce import reproduce
+from affstore.tasks.lineage.verify import verify
+from tests.factories import commit, source
+
+FRAMES = 40
+
+
+@pytest.fixture
+def store(tmp_path) -> FeatureStore:
+    return commit(FeatureStore.create(str(tmp_path / "store")), source("talk", FRAMES))
+
+
+@pytest.fixture
+def give(store, tmp_path, capsys):
+    def give(path, *more):
+        code = call(["import", str(path), "--video", "talk", "--name", "gaze", "--store", store.url, *more])
+        said = capsys.readouterr()
+        return code, said.out + said.err
+
+    return give
+
+
+def test_an_array_is_read_like_any_embedding_and_rows_of_nan_are_not_present(store, give, tmp_path):
+    values = np.arange(FRAMES * 3, dtype=np.float64).reshape(FRAMES, 3)
+    values[5:8, 1] = np.nan
+    np.save(tmp_path / "gaze.npy", values)
+    assert give(tmp_path / "gaze.npy")[0] == 0
+    found = read_video(FeatureStore(store.url), "talk", "imported/gaze")
+    assert found.present.tolist() == [not 5 <= frame < 8 for frame in range(FRAMES)]
+    np.testing.assert_array_equal(found.embedding[found.present], values[found.present])
+    assert np.isnan(found.embedding[5:8]).all()
+    code, said = give(tmp_path / "gaze.npy")
+    assert (code, "in the store already" in said) == (0, True)
+
+
+def test_the_record_says_where_they_come_from_and_that_nobody_here_computed_them(store, give, tmp_path):
+    np.savez(tmp_path / "both.npz", left=np.ones((FRAMES, 2)), right=np.ones((FRAMES, 4)))
+    code, said = give(tmp_path / "both.npz")
+    assert (code, "holds the arrays left, right. Name one with --take" in said) == (2, True)
+    assert give(tmp_path / "both.npz", "--take", "right", "--sound")[0] == 0
+    opened = FeatureStore(store.url)
+    record = opened.get(Address("audio", "imported/gaze", "talk"))
+    assert (record.made["imported"]["file"], record.provenance) == ("both.npz", "unofficial")
+    (leaf,) = leaves_of(record)
+    assert leaf.kind == "features"
+    assert not verify(opened).findings
+    (again,) = reproduce(opened, [record.address], default_folder())
+    assert (again.verdict, "taken in as it is" in again.reason) == ("not computed", True)
+    assert call(["trace", record.address.path, "--store", store.url]) == 0
+
+
+def test_the_columns_of_a_table_that_are_named_are_taken_in_that_order(store, give, tmp_path):
+    rows = ["frame,who,yaw,pitch", *(f"{n},me,{n / 10},{'' if n == 3 else -n}" for n in range(FRAMES))]
+    (tmp_path / "pose.csv").write_text("\n".join(rows))
+    code, said = give(tmp_path / "pose.csv")
+    assert (code, "line 2: found 'me', expected a number" in said) == (2, True)
+    assert give(tmp_path / "pose.csv", "--take", "pitch", "--take", "yaw")[0] == 0
+    found = read_video(FeatureStore(store.url), "talk", "imported/gaze")
+    assert found.embedding[2].tolist() == pytest.approx([-2, 0.2])
+    assert not found.present[3]
+    assert "it has frame, who, yaw, pitch" in give(tmp_path / "pose.csv", "--take", "roll")[1]
+
+
+def test_another_length_than_the_video_s_is_refused_with_both(give, tmp_path):
+    np.save(tmp_path / "gaze.npy", np.ones((FRAMES - 1, 3)))
+    code, said = give(tmp_path / "gaze.npy")
+    assert code == 2
+    assert f"has {FRAMES - 1} rows, and 'talk' has {FRAMES} frames" in said
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("gaze.pkl", pickle.dumps([1]), "Pickled objects are never read"),
+        ("gaze.npy", pickle.dumps([1]), "cannot be read as npy"),
+        ("gaze.npz", b"PK", "cannot be read as npz"),
+        ("gaze.csv", b"\xff\xfe", "cannot be read as csv"),
+        ("gaze.csv", b"a,b\n", "of the shape .frames, features.; found .0, 2."),
+        ("none.npy", None, "cannot be read as npy: .*No such file"),
+    ],
+)
+def test_what_holds_no_features_is_refused_in_a_sentence(give, tmp_path, name, content, said):
+    if content is not None:
+        (tmp_path / name).write_bytes(content)
+    code, printed = give(tmp_path / name)
+    assert code in (2, 3)
+    assert re.search(said, printed)
+    assert "Traceback" not in printed
+
+
+def test_an_array_of_objects_is_not_read(give, tmp_path):
+    np.save(tmp_path / "gaze.npy", np.array([[object()]], object), allow_pickle=True)
+    code, printed = give(tmp_path / "gaze.npy")
+    assert (code, "cannot be read as npy" in printed) == (3, True)
