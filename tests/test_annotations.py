@@ -179,7 +179,7 @@ def annotation(lines: int, task: str = "va") -> Annotation:
 @pytest.mark.parametrize("lines", [10, 11])
 def test_one_line_more_than_frames_is_usual(lines):
     whole = annotation(lines)
-    value, known, complaint = fit_to_frames(whole, 10)
+    value, known, complaint, _ = fit_to_frames(whole, 10)
     assert complaint is None
     assert known.all()
     np.testing.assert_array_equal(value, whole.value[:10])
@@ -199,7 +199,7 @@ def test_a_small_surplus_of_lines_is_left_out_and_said_so(frames, more):
         with pytest.raises(AnnotationError, match="another cut"):
             fit_to_frames(whole, frames)
         return
-    value, known, complaint = fit_to_frames(whole, frames)
+    value, known, complaint, _ = fit_to_frames(whole, frames)
     np.testing.assert_array_equal(value, whole.value[:frames])
     np.testing.assert_array_equal(known, whole.known[:frames])
     assert complaint == (
@@ -210,7 +210,7 @@ def test_a_small_surplus_of_lines_is_left_out_and_said_so(frames, more):
 
 def test_frames_without_a_line_are_unknown_and_said_so():
     whole = annotation(7)
-    value, known, complaint = fit_to_frames(whole, 10)
+    value, known, complaint, _ = fit_to_frames(whole, 10)
     assert (value.shape, known.shape) == ((10, 2), (10, 2))
     assert complaint is not None
     assert "7 lines for 10 frames; the last 3" in complaint
@@ -262,11 +262,11 @@ def test_a_subject_annotated_twice_for_a_task_is_refused(tmp_path):
         find_annotations(tmp_path)
 
 
-def test_a_folder_without_annotations_holds_none_and_a_file_is_no_folder(tmp_path):
-    notes = place(tmp_path, "Train_Set", "notes.txt")
+def test_a_folder_without_annotations_holds_none_and_one_that_is_not_there_is_said(tmp_path):
+    place(tmp_path, "Train_Set", "notes.txt")
     assert find_annotations(tmp_path) == []
-    with pytest.raises(SpecError, match=r"notes\.txt' is none"):
-        find_annotations(notes)
+    with pytest.raises(SpecError, match="nowhere', which does not exist"):
+        find_annotations(tmp_path / "nowhere")
 
 
 def test_the_longest_annotation_of_the_corpus_is_read_whole(read):
