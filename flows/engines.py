@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Literal
 
 from affstore import FeatureStore
 from affstore.flows.watch import watching
-from affstore.models.engines.base import Choice, EngineName
-from affstore.models.extractor_specs import ExtractorSpec, FaceExtractorSpec, Precision
+from affstore.models.engines.base import ENGINES, Choice, EngineName
+from affstore.models.extractor_specs import ExtractorSpec, Precision
+from affstore.models.extractors.registry import engines_of
 from affstore.models.weights.folder import WeightsFolder
 from affstore.store.contract.errors import SpecError
 
@@ -44,9 +45,9 @@ def with_engine(
 ) -> ExtractorSpec:
     """The spec on an engine.
 
-    A face network keeps the engine that its embeddings in the store were made with, if this machine has it, so that one
+    A network keeps the engine that its embeddings in the store were made with, if this machine has it, so that one
     video more does not mean all videos again; otherwise it gets the fastest that is faithful with its parameters here.
-    A sound network runs on torch, in float32 unless bfloat16 was asked for.
+    A sound network that only torch runs stays there whatever engine was asked for, in float32 unless bfloat16 was.
 
     Args:
         spec: its weights resolved.
@@ -58,14 +59,14 @@ def with_engine(
     Raises:
         SpecError: the engine that was asked for cannot run on this device.
     """
-    if not isinstance(spec, FaceExtractorSpec):
+    if spec.engine not in ENGINES or engines_of(spec) == ("torch",):
         return replace(spec, precision="float32" if request.precision == "auto" else request.precision)
     choice = _choice(spec, request, weights, store, measured)
     return replace(spec, engine=choice.engine, precision=choice.precision)
 
 
 def _choice(
-    spec: FaceExtractorSpec, request: EngineRequest, weights: WeightsFolder, store: FeatureStore | None, measured: bool
+    spec: ExtractorSpec, request: EngineRequest, weights: WeightsFolder, store: FeatureStore | None, measured: bool
 ) -> Choice:
     if request.engine != "auto" and request.precision != "auto":
         return Choice(request.engine, request.precision)
@@ -95,15 +96,15 @@ def _is_here(device: str) -> bool:
     return torch.cuda.is_available()
 
 
-def _stored_choice(spec: FaceExtractorSpec, store: FeatureStore) -> Choice | None:
+def _stored_choice(spec: ExtractorSpec, store: FeatureStore) -> Choice | None:
     """How an embedding in the store was made by this network with these parameters."""
-    for address in store.addresses("visual"):
+    for address in store.addresses("visual" if spec.SENSE == "face" else "audio"):
         if address.producer == spec.name:
             return _choice_in(store.get(address), spec)
     return None
 
 
-def _choice_in(record: Record, spec: FaceExtractorSpec) -> Choice | None:
+def _choice_in(record: Record, spec: ExtractorSpec) -> Choice | None:
     recipe = record.recipe["extractor"]
     if recipe["weights"].get("sha256") != spec.weights.sha256:
         return None

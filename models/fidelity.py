@@ -1,8 +1,8 @@
 """How close an engine comes to torch in float32, and which engine is therefore taken on a machine.
 
-An engine is offered when every embedding points the same way as the reference's, nearly every expression is the same,
-and valence and arousal are, to a thousandth of their range. That depends on the parameters as well as on the machine,
-so it is measured with the very parameters, once, on faces that need no download (benchmarks/engines.py does the same on
+An engine is offered when every embedding points the same way as the reference's, nearly every class is the same, and
+affect is, to a thousandth of its range. That depends on the parameters as well as on the machine, so it is measured
+with the very parameters, once, on faces and on speech that need no download (benchmarks/engines.py does the same on
 real clips).
 """
 
@@ -19,8 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from affstore.models.engines.base import Choice
-from affstore.models.extractor_specs import FaceExtractorSpec
-from affstore.models.extractors.base import FaceOutput
+from affstore.models.extractor_specs import ExtractorSpec, FaceExtractorSpec, SoundExtractorSpec, blocks
+from affstore.models.extractors.base import FaceOutput, SoundOutput
 from affstore.models.weights.records import writing_to
 from affstore.store.contract.files import replacing
 from affstore.store.contract.keys import key_of, plain
@@ -38,6 +38,11 @@ _VERSION = 3  # 2: each face in four ways; of a hundred crops nobody can tell th
 _CLOSER = 10
 _DARKER = 0.6
 
+_SPEECH_VERSION = 1
+_SPEECH_FILE = "speech_1961.opus"
+_SPEECH_S = 5
+_QUIETER, _NOISE = 0.05, 0.02
+
 
 @dataclass(frozen=True, slots=True)
 class Fidelity:
@@ -45,9 +50,9 @@ class Fidelity:
 
     Attributes:
         cosine: the least, over all rows, between its embedding and the reference's.
-        same_class: share of rows with the reference's expression; 1 for a network without classifier.
-        affect_off: how far valence or arousal is off at most, as a share of the reference's largest value if that is
-            beyond 1; 0 for a network that gives neither.
+        same_class: share of rows with the reference's class; 1 for a network without classifier.
+        affect_off: how far valence, arousal or dominance is off at most, as a share of the reference's largest value if
+            that is beyond 1; 0 for a network that gives none.
     """
 
     cosine: float
@@ -61,22 +66,29 @@ class Fidelity:
         return self.cosine >= LEAST_COSINE and self.same_class >= LEAST_SAME_CLASS and same_affect
 
     def __str__(self) -> str:
-        same = f"{100 * self.same_class:.1f} % of the expressions are the same"
-        return f"cosine at least {self.cosine:.6f}, {same}, valence and arousal off by {self.affect_off:.1e} at most"
+        same = f"{100 * self.same_class:.1f} % of the classes are the same"
+        return f"cosine at least {self.cosine:.6f}, {same}, affect off by {self.affect_off:.1e} at most"
 
 
-def fidelity(found: FaceOutput, reference: FaceOutput) -> Fidelity:
-    """Compare the rows of two outputs of the same crops."""
+Output = FaceOutput | SoundOutput
+
+
+def fidelity(found: Output, reference: Output) -> Fidelity:
+    """Compare the rows of two outputs of the same crops or sound."""
     a, b = (output.embedding.astype(np.float64) for output in (found, reference))
     lengths = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
     cosine = np.divide((a * b).sum(1), lengths, out=np.zeros(len(a)), where=lengths > 0)
     same_class, affect_off = 1.0, 0.0
     if found.logits is not None and reference.logits is not None:
         same_class = float(np.mean(found.logits.argmax(1) == reference.logits.argmax(1)))
-    if found.valence_arousal is not None and reference.valence_arousal is not None:
-        true = reference.valence_arousal
-        affect_off = float(np.abs(found.valence_arousal - true).max() / max(1.0, np.abs(true).max()))
+    affect, true = _affect(found), _affect(reference)
+    if affect is not None and true is not None:
+        affect_off = float(np.abs(affect - true).max() / max(1.0, np.abs(true).max()))
     return Fidelity(float(cosine.min()), same_class, affect_off)
+
+
+def _affect(output: Output) -> NDArray[np.float32] | None:
+    return output.valence_arousal if isinstance(output, FaceOutput) else output.affect
 
 
 def candidates(device: str) -> tuple[Choice, ...]:
@@ -110,9 +122,7 @@ class Measuring:
     tell: Callable[[str], None] = lambda sentence: None
 
 
-def best_choice(
-    spec: FaceExtractorSpec, parameters: Parameters, offered: Sequence[Choice], measuring: Measuring
-) -> Choice:
+def best_choice(spec: ExtractorSpec, parameters: Parameters, offered: Sequence[Choice], measuring: Measuring) -> Choice:
     """The first engine that is faithful with these parameters; the last one if none is.
 
     Args:
@@ -127,7 +137,7 @@ def best_choice(
     return offered[-1]
 
 
-def measured(spec: FaceExtractorSpec, parameters: Parameters, choice: Choice, measuring: Measuring) -> Fidelity:
+def measured(spec: ExtractorSpec, parameters: Parameters, choice: Choice, measuring: Measuring) -> Fidelity:
     """How faithful an engine is with these parameters on this machine, from the notes where it is known."""
     device = measuring.device
     question = _question(spec, device, choice)
@@ -144,15 +154,17 @@ def measured(spec: FaceExtractorSpec, parameters: Parameters, choice: Choice, me
     return found
 
 
-def _question(spec: FaceExtractorSpec, device: str, choice: Choice) -> dict[str, Any]:
+def _question(spec: ExtractorSpec, device: str, choice: Choice) -> dict[str, Any]:
     import openvino
     import torch
 
-    variant = replace(
-        spec, name=spec.name.partition("@")[0], faces="", engine=choice.engine, precision=choice.precision
-    )
+    variant = replace(spec, name=spec.name.partition("@")[0], engine=choice.engine, precision=choice.precision)
+    if isinstance(variant, FaceExtractorSpec):
+        version, variant = _VERSION, replace(variant, faces="")
+    else:
+        version, variant = _SPEECH_VERSION, _as_measured(variant)
     return {
-        "version": _VERSION,
+        "version": version,
         "spec": plain(variant),
         "device": torch.cuda.get_device_name() if device != "cpu" else _processor(),
         "torch": torch.__version__,
@@ -160,11 +172,36 @@ def _question(spec: FaceExtractorSpec, device: str, choice: Choice) -> dict[str,
     }
 
 
-def _run(spec: FaceExtractorSpec, parameters: Mapping[str, Any], device: str, choice: Choice) -> FaceOutput:
-    from affstore.models.extractors.registry import build_face
+def _run(spec: ExtractorSpec, parameters: Mapping[str, Any], device: str, choice: Choice) -> Output:
+    from affstore.models.extractors.registry import build_face, build_sound
 
     variant = replace(spec, engine=choice.engine, precision=choice.precision)
-    return build_face(variant, parameters, device).embed(_faces(spec.size_px))
+    if isinstance(variant, FaceExtractorSpec):
+        return build_face(variant, parameters, device).embed(_faces(variant.size_px))
+    variant = _as_measured(variant)
+    return build_sound(variant, parameters, device).embed(_speech(variant.rate_hz, variant.resampler))
+
+
+def _as_measured(spec: SoundExtractorSpec) -> SoundExtractorSpec:
+    """The network on each way of the speech by itself, wherever a run cuts; a class is then one of some seconds."""
+    return replace(spec, segments=blocks(_SPEECH_S), align="time")
+
+
+def _speech(rate_hz: int, resampler: str) -> NDArray[Any]:
+    """Seconds of a speech of 1961 (public domain), as it is, quieter, in noise, and another part of it."""
+    from importlib.resources import as_file, files
+
+    from affstore.models.media.resample import FILTERS, resampled
+    from affstore.models.media.sound import read_sound
+
+    with as_file(files("affstore.models").joinpath(_SPEECH_FILE)) as path:
+        own_hz = 48_000 if resampler in FILTERS else rate_hz
+        sound = read_sound(path, own_hz)
+    wave = np.empty(0, np.float32) if sound is None else sound.samples
+    heard, other = wave[: _SPEECH_S * own_hz], wave[_SPEECH_S * own_hz : 2 * _SPEECH_S * own_hz]
+    noise = np.random.Generator(np.random.PCG64(0)).standard_normal(len(heard), np.float32)
+    ways = np.concatenate([heard, _QUIETER * heard, heard + _NOISE * noise, other]).astype(np.float32)
+    return resampled(ways, own_hz, rate_hz, resampler) if resampler in FILTERS else ways
 
 
 def _faces(size_px: int) -> NDArray[np.uint8]:

@@ -152,7 +152,7 @@ def test_what_is_named_is_taken_and_what_is_left_open_is_chosen_within_it(tmp_pa
     assert (named.engine, named.precision) == ("torch", "bfloat16")
     open_ = with_engine(EMOTIEFFNET_B0, EngineRequest("torch"), weights, None)
     assert (open_.engine, open_.precision) == ("torch", "float32")
-    assert with_engine(WAV2VEC2_BASE_960H, EngineRequest(), weights, None) == WAV2VEC2_BASE_960H
+    assert with_engine(WAV2VEC2_BASE_960H, EngineRequest("torch"), weights, None) == WAV2VEC2_BASE_960H
 
 
 @pytest.mark.parametrize("engine", ["torch", "openvino"])

@@ -233,9 +233,9 @@ def test_a_block_longer_than_a_piece_equals_transformers_to_the_bit(base, jfk):
 
 def test_a_gpu_without_memory_for_a_batch_gets_half_of_it(base, monkeypatch):
     waves = np.stack([noise(RATE // 10, seed) for seed in range(5)])
-    wanted, whole_pass, sizes = base.extractor._pass(waves)[0], base.extractor._pass, []
+    wanted, whole_pass, sizes = base.extractor._forward._pass(waves)[0], base.extractor._forward._pass, []
 
-    pieces = base.extractor._pieces
+    pieces = base.extractor._forward._pieces
 
     def short_of_memory(waves, room):
         sizes.append(len(waves))
@@ -243,12 +243,12 @@ def test_a_gpu_without_memory_for_a_batch_gets_half_of_it(base, monkeypatch):
             raise torch.cuda.OutOfMemoryError("no room")
         return whole_pass(waves)
 
-    monkeypatch.setattr(base.extractor, "_pass", lambda waves: short_of_memory(waves, 2))
-    np.testing.assert_allclose(pieces.run(base.extractor._pass, waves)[0], wanted, atol=1e-5)
+    monkeypatch.setattr(base.extractor._forward, "_pass", lambda waves: short_of_memory(waves, 2))
+    np.testing.assert_allclose(pieces.run(base.extractor._forward._pass, waves)[0], wanted, atol=1e-5)
     assert sizes == [5, 2, 2, 1]
-    monkeypatch.setattr(base.extractor, "_pass", lambda waves: short_of_memory(waves, 0))
+    monkeypatch.setattr(base.extractor._forward, "_pass", lambda waves: short_of_memory(waves, 0))
     with pytest.raises(DeviceMemoryError, match="no memory for one segment"):
-        pieces.run(base.extractor._pass, waves)
+        pieces.run(base.extractor._forward._pass, waves)
 
 
 # What is particular to one
@@ -259,7 +259,7 @@ def test_a_vector_stands_for_its_own_fiftieth_of_a_second(base):
     hiss = 0.01 * noise(RATE + 80)
     click = hiss.copy()
     click[320 * 20 + 160] += 1
-    features = base.extractor._network.feature_extractor
+    features = base.extractor._forward._network.feature_extractor
     with torch.inference_mode():
         without, with_click = (features(torch.from_numpy(w)[None])[0] for w in (hiss, click))
     changed = (with_click - without).abs().amax(0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
@@ -17,6 +18,8 @@ from affstore.models.media.video import frames, probe
 from affstore.models.weights.folder import WeightsFolder
 
 Pixels = NDArray[np.uint8]
+_VERSION = re.compile(r"-v\d+_\d+_\d+")
+"""That the file of a published network names, and its reference does not."""
 
 
 def clips(media: Path) -> list[Path]:
@@ -38,7 +41,8 @@ def faces(videos: Sequence[Path], every: int = 1, most_frames: int = 75) -> Iter
 
 def take_in_reference_weights(weights: WeightsFolder, reference: Path) -> list[str]:
     """Import the reference files that are there: official layouts, untrained numbers. Gives the entries' names."""
-    found = [name for name, entry in entries().items() if (reference / entry.file).is_file()]
+    files = {name: reference / _VERSION.sub("", entry.file) for name, entry in entries().items() if entry.file}
+    found = [name for name, file in files.items() if file.is_file()]
     for name in found:
-        weights.import_file(entries()[name], reference / entries()[name].file, any_digest=True)
+        weights.import_file(entries()[name], files[name], any_digest=True)
     return found

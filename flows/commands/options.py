@@ -60,7 +60,7 @@ class EngineOptions:
     """What runs the networks."""
 
     engine: Literal["auto", "torch", "openvino"] = "auto"
-    """What runs the face networks; `auto` takes the fastest that is faithful on this machine. Part of every key."""
+    """What runs faces and sound; `auto` takes the fastest that is faithful on this machine. Part of every key."""
 
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """Of the forward passes; part of every key."""

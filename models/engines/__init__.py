@@ -1,4 +1,4 @@
-"""What runs a face network's forward pass: one interface, several engines; which one is part of every key."""
+"""What runs a network's forward pass: one interface, several engines; which one is part of every key."""
 
 import sys
 

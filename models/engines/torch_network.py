@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -16,14 +16,15 @@ if TYPE_CHECKING:
     import torch
 
 
-def check_engine(spec: ExtractorSpec) -> None:
-    """See that this engine can run the spec.
+def check_engine(spec: ExtractorSpec, engines: Sequence[str] = ("torch",)) -> None:
+    """See that a spec asks for an engine that runs its network, and for a precision that there is.
 
     Raises:
-        SpecError: it asks for another engine or an unknown precision.
+        SpecError: it does not.
     """
-    if spec.engine != "torch":
-        raise SpecError(f"'{spec.name}' runs on the engine 'torch'; found '{spec.engine}'.")
+    if spec.engine not in engines:
+        names = " or ".join(f"'{name}'" for name in engines)
+        raise SpecError(f"'{spec.name}' runs on the engine {names}; found '{spec.engine}'.")
     if spec.precision not in ("float32", "bfloat16"):
         raise SpecError(f"'{spec.name}' runs in float32 or bfloat16; found '{spec.precision}'.")
 

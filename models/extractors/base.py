@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from affstore.models.engines.base import ENGINES, EngineName
 from affstore.models.engines.footprint import PassBytes, Workload
 from affstore.models.extractor_specs import FaceExtractorSpec, SoundExtractorSpec
 from affstore.models.weights.entry import WeightsEntry
@@ -125,6 +126,10 @@ class ExtractorKind[S: FaceExtractorSpec | SoundExtractorSpec](ABC):
     @abstractmethod
     def untrained(self, spec: S, seed: int) -> dict[str, Any]:
         """Seeded, untrained parameters, whose embeddings depend on the input; the same ones every time."""
+
+    def engines(self, spec: S) -> Sequence[EngineName]:
+        """The engines that run the network on a CPU: all run a face network, and torch runs a sound network."""
+        return ENGINES if spec.SENSE == "face" else ("torch",)
 
     @abstractmethod
     def pass_bytes(self, spec: S, workload: Workload) -> PassBytes:

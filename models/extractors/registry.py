@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
+from affstore.models.engines.base import EngineName
 from affstore.models.engines.footprint import PassBytes, Workload
 from affstore.models.extractor_specs import ExtractorSpec, FaceExtractorSpec, SoundExtractorSpec, split_variant
 from affstore.models.extractors.base import ExtractorKind, FaceExtractor, OneExtractor, SoundExtractor
@@ -74,6 +75,11 @@ def build_sound(spec: SoundExtractorSpec, parameters: Mapping[str, Any], device:
 def untrained(spec: ExtractorSpec, seed: int) -> dict[str, Any]:
     """Seeded, untrained parameters for the network `spec.name`."""
     return _kind_of(spec.name).untrained(spec, seed)
+
+
+def engines_of(spec: ExtractorSpec) -> Sequence[EngineName]:
+    """The engines that run the network on a CPU."""
+    return _kind_of(spec.name).engines(spec)
 
 
 def pass_bytes(spec: ExtractorSpec, workload: Workload) -> PassBytes:

@@ -3,7 +3,7 @@
 Magnitudes down to 1e-8 of the loudest one count, and float32 rounds at about 1e-8: in the quiet cells of a spectrogram
 one sees how it was computed. `kapre` computes in float32 on TensorFlow and `librosa` in float64 on NumPy; each is
 followed to the last bit but a few. A window that is one unit in the last place away from TensorFlow's moves those cells
-by 1 dB, and untrained embeddings by 0.02.
+by 1 dB, and untrained embeddings by 0.02. SciPy is imported when a sound is heard: extractors are listed without it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from importlib.resources import files
 from typing import Any, Literal
 
 import numpy as np
-import scipy.fft
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
@@ -64,12 +63,33 @@ def openl3_spectrogram(representation: str, front_end: str, rate_hz: int) -> Spe
 
 def spectrogram(sound: Samples, spec: SpectrogramSpec) -> NDArray[np.float32]:
     """Sound `(samples,)` to `(bins, frames)`: dB of the magnitude below the loudest one, from -80 to 0."""
-    spectrum = scipy.fft.rfft(_frames(sound.astype(spec.dtype), spec) * _hann(spec.fft, spec.dtype))
+    from scipy.fft import rfft
+
+    spectrum = rfft(_frames(sound.astype(spec.dtype), spec) * _hann(spec.fft, spec.dtype))
     magnitude = np.abs(spectrum.astype(np.complex128))
     if spec.mels:
         magnitude = magnitude @ mel_filters(spec.mels, spec.fft, spec.rate_hz).T.astype(np.float64)
+    return _below_loudest(magnitude.T)
+
+
+def quick_spectrogram(sound: Samples, spec: SpectrogramSpec) -> NDArray[np.float32]:
+    """The same within 1e-4 dB, in a third of the time: magnitudes and bands in the transform's own precision.
+
+    The bands are a sparse product, which no linear algebra library spreads over threads.
+    """
+    from scipy.fft import rfft
+
+    spectrum = rfft(_frames(sound.astype(spec.dtype, copy=False), spec) * _hann(spec.fft, spec.dtype))
+    magnitude = np.ascontiguousarray(np.abs(spectrum).T)
+    return _below_loudest(
+        _sparse_mel_filters(spec.mels, spec.fft, spec.rate_hz) @ magnitude if spec.mels else magnitude
+    )
+
+
+def _below_loudest(magnitude: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
+    """Magnitudes in dB below the loudest one."""
     loudness = 10 * np.log10(np.maximum(magnitude, _LEAST))
-    below: NDArray[np.float32] = np.maximum(loudness - loudness.max(), -_RANGE_DB).T.astype(np.float32)
+    below: NDArray[np.float32] = np.maximum(loudness - loudness.max(), -_RANGE_DB).astype(np.float32)
     return below
 
 
@@ -106,3 +126,10 @@ def mel_filters(mels: int, fft: int, rate_hz: int) -> NDArray[np.float32]:
     triangles = np.maximum(0, np.minimum(rise, fall))
     filters: NDArray[np.float32] = (triangles * 2 / (hz[2:] - hz[:-2])).astype(np.float32)
     return filters
+
+
+@cache
+def _sparse_mel_filters(mels: int, fft: int, rate_hz: int) -> Any:
+    from scipy.sparse import csr_matrix
+
+    return csr_matrix(mel_filters(mels, fft, rate_hz))

@@ -12,7 +12,10 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.lib.stride_tricks import sliding_window_view
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 from transformers import HubertConfig, HubertForSequenceClassification, HubertModel, Wav2Vec2Config, Wav2Vec2Model
@@ -70,14 +73,24 @@ class SpeechArchitecture:
     Attributes:
         width: of its embeddings.
         build: makes it with so many outputs.
-        hear: runs it on waveforms `(segments, samples)`.
+        encode: waveforms `(segments, samples)` to states `(segments, vectors, n)`.
+        say: states to embeddings, and what a head says.
         inside: what published names begin with and ours do not; a network with a head keeps them as they are.
+        exact_features: whether convolutions stay in float32 where the rest is in bfloat16: their rounded weights move
+            all states the same way, so that the mean of a segment's, which an affect head sees, is as far off as each.
     """
 
     width: int
     build: Callable[[int], nn.Module]
-    hear: Callable[[Any, Tensor], Heard]
+    encode: Callable[[Any, Tensor], Tensor]
+    say: Callable[[Any, Tensor], Heard] | None = None
     inside: str = ""
+    exact_features: bool = False
+
+    def hear(self, network: Any, waves: Tensor) -> Heard:
+        """Run the network on waveforms `(segments, samples)`."""
+        states = self.encode(network, waves)
+        return (states, None) if self.say is None else self.say(network, states)
 
     def rename(self, name: str) -> str | None:
         """A published parameter's name as ours; None for a recogniser's last layer and for the training mask."""
@@ -101,6 +114,81 @@ class Features(nn.Module):
         if isinstance(getattr(layers[0], "layer_norm", None), nn.GroupNorm):
             return _in_pieces(layers[1:], _channelwise(layers[0], waves[:, None]))
         return _in_pieces(layers, waves[:, None])
+
+
+class Convolutions(nn.Module):
+    """The convolutions over one piece of sound: `(1, 1, samples)` to features `(1, 512, vectors)`.
+
+    Where the first layer normalises over the whole sound, what that comes to is given to it; see `ChannelNorm`.
+    """
+
+    def __init__(self, layers: Sequence[Any]) -> None:
+        super().__init__()
+        self.first, self.others = layers[0], nn.Sequential(*layers[1:])
+
+    def forward(self, signal: Tensor, *scale_and_shift: Tensor) -> Tensor:
+        """The piece's features."""
+        if scale_and_shift:
+            scale, shift = scale_and_shift
+            signal = self.first.activation(self.first.conv(signal) * scale + shift)
+        else:
+            signal = self.first(signal)
+        features: Tensor = self.others(signal)
+        return features
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ChannelNorm:
+    """A first layer that normalises each channel over all of the sound.
+
+    A channel is a weighted sum of a few samples, so its mean and variance follow from those samples' own.
+
+    Attributes:
+        kernel: `(channels, samples)` float64.
+        weight: `(channels,)` float64, by which each normalised channel is multiplied.
+        bias: `(channels,)` float64, which is added to it.
+        eps: added to the variance.
+        stride: samples from one sum to the next.
+    """
+
+    kernel: NDArray[np.float64]
+    weight: NDArray[np.float64]
+    bias: NDArray[np.float64]
+    eps: float
+    stride: int
+
+    @classmethod
+    def of(cls, layer: Any) -> ChannelNorm | None:
+        """A network's first layer; None for one that normalises each moment by itself."""
+        norm = getattr(layer, "layer_norm", None)
+        if not isinstance(norm, nn.GroupNorm):
+            return None
+        kernel, weight, bias = (
+            tensor.detach().double().numpy() for tensor in (layer.conv.weight[:, 0], norm.weight, norm.bias)
+        )
+        return cls(kernel, weight, bias, norm.eps, layer.conv.stride[0])
+
+    def scales(self, wave: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """What each channel of this sound is multiplied with, and what is then added to it: both `(1, channels, 1)`."""
+        heard = sliding_window_view(wave.astype(np.float64), self.kernel.shape[1])[:: self.stride]
+        mean = heard.mean(0)
+        spread = np.einsum("ni,nj->ij", heard, heard) / len(heard) - np.outer(
+            mean, mean
+        )  # the same on any number of threads
+        variance = np.einsum("ci,ij,cj->c", self.kernel, spread, self.kernel)
+        scale = self.weight / np.sqrt(np.maximum(variance, 0) + self.eps)
+        shift = self.bias - (self.kernel * mean).sum(1) * scale
+        return scale.astype(np.float32)[None, :, None], shift.astype(np.float32)[None, :, None]
+
+
+def convolutions_taken_from(network: nn.Module) -> list[Any]:
+    """The convolutions of a network, layer by layer; the network is given their features from now on."""
+    encoder: Any = next(
+        part for part in network.modules() if isinstance(getattr(part, "feature_extractor", None), Features)
+    )
+    layers = list(encoder.feature_extractor.conv_layers)
+    encoder.feature_extractor = nn.Identity()
+    return layers
 
 
 def speech(architecture: str) -> SpeechArchitecture:
@@ -130,7 +218,7 @@ def _channelwise(layer: Any, waves: Tensor) -> Tensor:
 
 def _in_pieces(layers: Sequence[Any], signal: Tensor) -> Tensor:
     """Layers that see no further than their kernels reach, over some outputs at a time; the last piece is longer."""
-    stride, field = _reach(layers)
+    stride, field = reach(layers)
     outputs = (signal.shape[2] - field) // stride + 1
     starts = range(0, max(outputs - _PIECE, 0) + 1, _PIECE)
     parts = []
@@ -142,7 +230,7 @@ def _in_pieces(layers: Sequence[Any], signal: Tensor) -> Tensor:
     return torch.cat(parts, 2)
 
 
-def _reach(layers: Sequence[Any]) -> tuple[int, int]:
+def reach(layers: Sequence[Any]) -> tuple[int, int]:
     """From one output of a chain of convolutions to the next, and how much one output sees, in inputs."""
     stride, field = 1, 1
     for layer in layers:
@@ -169,23 +257,28 @@ def _affect(outputs: int) -> nn.Module:
     return nn.ModuleDict({"wav2vec2": _piecewise(Wav2Vec2Model(Wav2Vec2Config(**_LARGE))), "classifier": head})
 
 
-def _last_states(network: Any, waves: Tensor) -> Heard:
-    return network(waves).last_hidden_state, None
+def _last_states(network: Any, waves: Tensor) -> Tensor:
+    states: Tensor = network(waves).last_hidden_state
+    return states
 
 
-def _projected(network: Any, waves: Tensor) -> Heard:
-    """The learned mean of the states before and after every layer, projected; the classifier sees its mean over time.
+def _mean_states(network: Any, waves: Tensor) -> Tensor:
+    """The learned mean of the states before and after every layer.
 
     The arithmetic, and its order, are those of `HubertForSequenceClassification`.
     """
     states = torch.stack(network.hubert(waves, output_hidden_states=True).hidden_states, 1)
     shares = functional.softmax(network.layer_weights, -1).view(-1, 1, 1)
-    vectors = network.projector((states * shares).sum(1))
+    return (states * shares).sum(1)
+
+
+def _projected(network: Any, states: Tensor) -> Heard:
+    """The states projected; the classifier sees their mean over time."""
+    vectors = network.projector(states)
     return vectors, network.classifier(vectors.mean(1))
 
 
-def _last_states_and_affect(network: Any, waves: Tensor) -> Heard:
-    states = network["wav2vec2"](waves).last_hidden_state
+def _with_affect(network: Any, states: Tensor) -> Heard:
     head = network["classifier"]
     return states, head["out_proj"](torch.tanh(head["dense"](states.mean(1))))
 
@@ -200,6 +293,12 @@ _SPEECH: dict[str, SpeechArchitecture] = {
         _last_states,
         inside="hubert.",
     ),
-    "hubert_base_emotion": SpeechArchitecture(256, _emotion, _projected),
-    "wav2vec2_large_12_affect": SpeechArchitecture(1024, _affect, _last_states_and_affect),
+    "hubert_base_emotion": SpeechArchitecture(256, _emotion, _mean_states, _projected),
+    "wav2vec2_large_12_affect": SpeechArchitecture(
+        1024,
+        _affect,
+        lambda network, waves: _last_states(network["wav2vec2"], waves),
+        _with_affect,
+        exact_features=True,
+    ),
 }

@@ -210,8 +210,15 @@ def due_part(profile: Profile, producers: Iterable[str]) -> Profile:
 
 def _phase(profile: Profile, video: VideoSize) -> tuple[int, int]:
     """A pass over a video's sound, and what its rows, pictures and waveforms take; its sound comes after its faces."""
-    heard = max((pass_bytes(spec, Workload(sound_s=video.heard_s)).host for spec in profile.sounds), default=0)
+    heard = _passes_over_sound(profile, video)
     return max((0, _faces_bytes(profile, video)), (heard, _sound_bytes(profile, video)), key=sum)
+
+
+def _passes_over_sound(profile: Profile, video: VideoSize) -> int:
+    """One network's pass after the other's; OpenVINO keeps what each of its networks needed."""
+    needed = [(spec.engine, pass_bytes(spec, Workload(sound_s=video.heard_s)).host) for spec in profile.sounds]
+    kept = sum(size for engine, size in needed if engine == "openvino")
+    return kept + max((size for engine, size in needed if engine != "openvino"), default=0)
 
 
 def _faces_bytes(profile: Profile, video: VideoSize) -> int:

@@ -12,19 +12,19 @@ vector is lost at a seam. Attention and normalisation see one segment, so a vect
 from __future__ import annotations
 
 import importlib
-import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from affstore.models.engines.base import ENGINES, EngineName
 from affstore.models.engines.footprint import PassBytes, Workload, sound_pass_bytes
-from affstore.models.engines.torch_network import check_engine, device_of, forward_pass
+from affstore.models.engines.torch_network import check_engine
 from affstore.models.extractor_specs import SoundExtractorSpec
-from affstore.models.extractors.audio.segments import Segment, check_waveform, cut, one_segment_a_pass
+from affstore.models.extractors.audio.segments import Segment, check_waveform, cut
 from affstore.models.extractors.base import OneExtractor, SoundExtractor, SoundOutput
 from affstore.models.weights.architectures import Architecture
 from affstore.models.weights.entry import WeightsEntry
@@ -33,6 +33,8 @@ from affstore.store.contract.errors import SpecError
 if TYPE_CHECKING:
     import torch
 
+    from affstore.models.networks.speech import SpeechArchitecture
+
 RATE_HZ = 16_000
 VECTORS_HZ = Fraction(50)
 
@@ -40,14 +42,26 @@ _STRIDE, _FIELD = 320, 400
 _AFFECT = 3
 _NORMALISE_EPS = 1e-7
 _UNTRAINED_ENCODER_GAIN = 0.3
-_BYTES_A_SECOND = 9 << 20
-"""For each second that a pass hears. Measured: wav2vec2 base and HuBERT base 8.5 MiB, the large networks 5 to 6."""
-
-_SECONDS_A_PASS = 240
-"""On a GPU: some 1.5 GiB of the first layer's outputs."""
+_BYTES_A_SECOND = {"torch": 9 << 20, "openvino": 11 << 20}
+"""For each second that a pass hears, in float32. Measured on torch: wav2vec2 base and HuBERT base 8.5 MiB, the large
+networks 5 to 6; on OpenVINO, in bfloat16: HuBERT with emotion 4.9, a large network 2.5, wav2vec2 base 1.6, and 4.1 in
+float32."""
 
 Waves = NDArray[np.float32]
 Outputs = tuple[NDArray[np.float32], NDArray[np.float32]]
+
+
+class SpeechForward(Protocol):
+    """What runs the network. Any number of threads may call it at once.
+
+    Attributes:
+        batch: segments of the usual length a pass, always as many.
+    """
+
+    batch: int
+
+    def __call__(self, waves: Waves) -> Outputs:
+        """Waveforms `(batch, samples)` to embeddings `(batch, vectors, width)` and outputs `(batch, n)`, `n` ≥ 0."""
 
 
 class SpeechNetwork(SoundExtractor):
@@ -65,20 +79,15 @@ class SpeechNetwork(SoundExtractor):
         from affstore.models.networks.speech import speech
         from affstore.models.weights import architectures
 
-        check_engine(spec)
+        check_engine(spec, ENGINES)
         shape = speech(entry.architecture.name if entry.architecture else "")
         self._classes, self._scales = len(spec.logits or ()), _AFFECT if spec.affect else 0
         _check(spec, shape.width, entry.outputs)
         architectures.check_layout(entry.name, parameters, entry.architecture, entry.outputs)
         network = architectures.build(entry.architecture, entry.outputs)
         network.load_state_dict(dict(parameters), assign=True)
-        self.spec, self._device, self._hear = spec, device_of(device), shape.hear
-        self._network: Any = network.to(self._device).requires_grad_(False)
-        # On a CPU a batch is no faster than its segments one by one, takes more memory, and may have other last bits.
-        on_cpu = self._device.type == "cpu"
-        self._batch = 1 if on_cpu else max(1, _SECONDS_A_PASS // max(1, spec.segments.length_s))
-        self._pieces = one_segment_a_pass(spec)
-        self._alone = threading.Lock()
+        self.spec = spec
+        self._forward = _forward(network.requires_grad_(False), shape, spec, device)
 
     def embed(self, wave: NDArray[np.floating[Any]]) -> SoundOutput:
         """See `SoundExtractor.embed`. Sound shorter than 25 ms gives no vector.
@@ -93,7 +102,7 @@ class SpeechNetwork(SoundExtractor):
         outputs = np.empty((vectors, self._classes + self._scales), np.float32)
         segments = cut(vectors, self.spec.segments, self.spec.vectors_hz)
         for batch in self._batches(segments):
-            states, scores = self._forward([self._heard(wave, segment) for segment in batch])
+            states, scores = self._outputs([self._heard(wave, segment) for segment in batch])
             for segment, rows, score in zip(batch, states, scores, strict=True):
                 embedding[segment.first : segment.last] = rows[
                     segment.first - segment.begin : segment.last - segment.begin
@@ -113,30 +122,30 @@ class SpeechNetwork(SoundExtractor):
         """Segments of the usual length several at a time; the last one, which may be shorter or longer, by itself."""
         length = self.spec.segments.length_s * self.spec.vectors_hz
         usual = [segment for segment in segments if segment.vectors == length]
-        for start in range(0, len(usual), self._batch):
-            yield usual[start : start + self._batch]
+        for start in range(0, len(usual), self._forward.batch):
+            yield usual[start : start + self._forward.batch]
         yield from ([segment] for segment in segments if segment.vectors != length)
 
-    def _forward(self, waves: Sequence[Waves]) -> Outputs:
+    def _outputs(self, waves: Sequence[Waves]) -> Outputs:
         """From waveforms of one length to embeddings `(segments, vectors, width)` and outputs `(segments, n)`.
 
         Batches of the usual length have one shape, so that a segment's bits do not depend on how many there are.
         """
-        if self._device.type == "cpu":
-            return self._pass(np.stack(waves))
         usual = len(waves[0]) == _STRIDE * self.spec.segments.length_s * self.spec.vectors_hz + _FIELD - _STRIDE
-        padding = [waves[-1]] * (self._batch - len(waves)) if usual else []
-        with self._alone:  # two threads' activations at once would need twice the memory and win no time
-            states, scores = self._pieces.run(self._pass, np.stack([*waves, *padding]))
+        padding = [waves[-1]] * (self._forward.batch - len(waves)) if usual else []
+        states, scores = self._forward(np.stack([*waves, *padding]))
         return states[: len(waves)], scores[: len(waves)]
 
-    def _pass(self, waves: Waves) -> Outputs:
-        import torch
 
-        with forward_pass(self._device, self.spec.precision):
-            states, scores = self._hear(self._network, torch.from_numpy(waves).to(self._device))
-        nothing = np.empty((len(waves), 0), np.float32)
-        return states.float().cpu().numpy(), nothing if scores is None else scores.float().cpu().numpy()
+def _forward(network: Any, shape: SpeechArchitecture, spec: SoundExtractorSpec, device: str) -> SpeechForward:
+    """The engine that the spec names."""
+    if spec.engine == "openvino":
+        from affstore.models.extractors.audio.speech_openvino import SpeechOnOpenVino
+
+        return SpeechOnOpenVino(network, shape, spec, device)
+    from affstore.models.extractors.audio.speech_torch import SpeechOnTorch
+
+    return SpeechOnTorch(network, shape, spec, device)
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,9 +170,15 @@ class SpeechNetworkKind(OneExtractor[SoundExtractorSpec]):
                 tensor.mul_(_UNTRAINED_ENCODER_GAIN)
         return unit_weight_norms(drawn)
 
+    def engines(self, spec: SoundExtractorSpec) -> Sequence[EngineName]:
+        """See `ExtractorKind.engines`."""
+        return ENGINES
+
     def pass_bytes(self, spec: SoundExtractorSpec, workload: Workload) -> PassBytes:
         """See `ExtractorKind.pass_bytes`."""
-        return sound_pass_bytes(workload, round(_BYTES_A_SECOND * min(workload.sound_s, spec.segments.length_s + 1)))
+        heard_s = min(workload.sound_s, spec.segments.length_s + 1)
+        half = spec.engine == "openvino" and spec.precision == "bfloat16"
+        return sound_pass_bytes(workload, round(_BYTES_A_SECOND[spec.engine] * heard_s / (1 + half)))
 
 
 def speech_network(name: str) -> Architecture:

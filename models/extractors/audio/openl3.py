@@ -9,13 +9,14 @@ stands for the time from half a hop before its window's middle to half a hop aft
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from affstore.models.engines.base import ENGINES, EngineName
 from affstore.models.engines.footprint import PassBytes, Workload, sound_pass_bytes
 from affstore.models.engines.torch_network import check_engine
 from affstore.models.extractors.base import OneExtractor, SoundExtractor, SoundOutput
@@ -47,7 +48,7 @@ class Forward(Protocol):
 
 
 class OpenL3(SoundExtractor):
-    """OpenL3 on torch, or by the package `openl3` itself. Any number of threads may call one."""
+    """OpenL3 on an engine, or by the package `openl3` itself. Any number of threads may call one."""
 
     def __init__(self, spec: OpenL3Spec, parameters: Mapping[str, Any], device: str = "cpu") -> None:
         check_layout(spec.weights.name, parameters, NETWORK, 0)
@@ -88,6 +89,10 @@ class OpenL3Kind(OneExtractor[OpenL3Spec]):
 
         heard = sounds(_UNTRAINED_SOUNDS, spec.rate_hz, seed)
         return calibrated(draw(layout(NETWORK, 0), seed), heard, spec.representation)
+
+    def engines(self, spec: OpenL3Spec) -> Sequence[EngineName]:
+        """See `ExtractorKind.engines`."""
+        return ENGINES
 
     def pass_bytes(self, spec: OpenL3Spec, workload: Workload) -> PassBytes:
         """See `ExtractorKind.pass_bytes`: a pass hears one second."""
@@ -140,7 +145,11 @@ def _forward(spec: OpenL3Spec, parameters: Mapping[str, Any], device: str) -> Fo
         from affstore.models.extractors.audio.openl3_package import OpenL3Package
 
         return OpenL3Package(spec, parameters, device)
-    check_engine(spec)
+    check_engine(spec, ENGINES)
+    if spec.engine == "openvino":
+        from affstore.models.extractors.audio.openl3_openvino import OpenL3OnOpenVino
+
+        return OpenL3OnOpenVino(spec, parameters, device)
     from affstore.models.extractors.audio.openl3_torch import OpenL3Torch
 
     return OpenL3Torch(spec, parameters, device)
