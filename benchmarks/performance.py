@@ -54,6 +54,7 @@ TABLES: Mapping[str, Table] = {
     "raw": Table("Raw video of 1280x720: detection and B0", ("faces.py", "--table", "raw")),
     "engines": Table("Engines, and how faithful they are", ("engines.py",)),
     "sound": Table("Sound: wav2vec2 base, and five networks in one pass", ("sound.py",)),
+    "small": Table("Small runs", ("small_runs.py", "--demo")),
     "memory": Table("Memory of a 26-minute video", ("memory.py",), rounds=False),
     "plan": Table("Planning a large store", ("plan.py",)),
     "lineage": Table("trace, impact and diff on large stores", ("lineage.py",)),
