@@ -9,14 +9,13 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from prefect import Task
-
 from affstore.flows.stage import log, results
 from affstore.flows.watch import watching
 from affstore.store.contract.errors import AffstoreError, ConflictError
 from affstore.tasks.cancellation import request_cancellation
 from affstore.tasks.outcomes import Outcome
 from affstore.tasks.specs import WorkerContext
+from affstore.tasks.task import Task
 
 _SHARE = 0.03
 """What committing may cost of a run's time. A commit writes the list of all that the store holds, so it costs the more
@@ -62,7 +61,7 @@ class HasOutcome(Protocol):
 
 
 def commit_finished(
-    context: WorkerContext, task: Task[Any, Any], units: Mapping[str, tuple[Any, ...]], gpu: bool = False
+    context: WorkerContext, task: Task, units: Mapping[str, tuple[Any, ...]], gpu: bool = False
 ) -> list[Outcome]:
     """Do units of work side by side, and commit what they wrote as they end.
 
@@ -82,7 +81,7 @@ def commit_finished(
 
 
 def commit_results[Result: HasOutcome](
-    context: WorkerContext, task: Task[Any, Any], units: Mapping[str, tuple[Any, ...]], found: dict[str, Result]
+    context: WorkerContext, task: Task, units: Mapping[str, tuple[Any, ...]], found: dict[str, Result]
 ) -> list[Outcome]:
     """The same for tasks that return more than an outcome; `found` gets what each returned, once it is committed."""
     outcomes: list[Outcome] = []
@@ -94,7 +93,7 @@ def commit_results[Result: HasOutcome](
 
 
 def _finished(
-    context: WorkerContext, task: Task[Any, Any], units: Mapping[str, tuple[Any, ...]], gpu: bool = False
+    context: WorkerContext, task: Task, units: Mapping[str, tuple[Any, ...]], gpu: bool = False
 ) -> Iterator[tuple[tuple[str, Any], Outcome]]:
     """What each unit gave, and what became of it, once that is committed."""
     waiting: list[tuple[str, Any]] = []
@@ -129,7 +128,7 @@ def show_outcome(outcome: Outcome) -> Outcome:
     return outcome
 
 
-def _outcome(task: Task[Any, Any], about: str, found: Any) -> Outcome:
+def _outcome(task: Task, about: str, found: Any) -> Outcome:
     outcome = getattr(found, "outcome", found)
     return outcome if isinstance(outcome, Outcome) else Outcome(task.name, about, "failed", _sentence(found))
 

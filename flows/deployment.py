@@ -15,8 +15,8 @@ from prefect.states import Completed, Failed
 from affstore.flows.config.run_config import RunConfig, read_config
 from affstore.flows.execution import plan_rows, run_pipeline
 from affstore.flows.limits import RunLimits
+from affstore.flows.prefect_stage import state_of
 from affstore.flows.request import Request, request_of
-from affstore.flows.stage import state_of
 from affstore.flows.watch import Watcher
 from affstore.models.weights.folder import default_folder
 from affstore.store.contract.errors import AffstoreError

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 
 from affstore.flows.request import Request, RunResult
 from affstore.flows.runners.base import RunnerSpec
@@ -86,6 +87,8 @@ def with_server_and_runner[T](request: Request, runner: RunnerSpec, watcher: Wat
         raise SpecError(
             f"A store in memory lives in one process; workers of '{runner.kind.name}' need a folder or s3://bucket/prefix."
         )
+    if runner.kind.in_process:
+        threading.Thread(target=_load_networks, args=(request,), daemon=True, name="loading").start()
     with marked_as_writing(request.context.store_url), using_watcher(watcher), _server(request, runner) as server:
         if server.answers:
             watcher.server(server.url, server.secret_file)
@@ -110,6 +113,22 @@ def _server(request: Request, runner: RunnerSpec) -> AbstractContextManager[Serv
         return nullcontext(Server(""))
     watching().step("starting a Prefect server")
     return prefect_server(request.runs_folder / "prefect")
+
+
+def _load_networks(request: Request) -> None:
+    """Build the networks that something is due from, while the server comes up; a task that wants one waits for it."""
+    from affstore.flows.memory_needs import work_of
+    from affstore.models.extractor_specs import faces_among, sounds_among
+    from affstore.tasks.extract.networks import detector, face_network, sound_network
+
+    profile, videos = work_of(request)
+    weights, device = request.context.weights, request.context.device
+    with suppress(AffstoreError):  # each video that wants it will say so
+        for face in faces_among(profile.extractors if videos else ()):
+            detector(profile.detector, device)
+            face_network(face, weights, device)
+        for sound in sounds_among(profile.extractors if videos else ()):
+            sound_network(sound, weights, device)
 
 
 def _call[T](server: Server, runner: RunnerSpec, work: Callable[[], T], needs: WorkerNeeds | None = None) -> T:

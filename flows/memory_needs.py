@@ -19,10 +19,17 @@ if TYPE_CHECKING:
 
 def estimate_memory(request: Request, runner: RunnerSpec) -> MemoryNeed:
     """What a run will need, from what its store lacks and what its inputs say of themselves."""
+    context = request.context
+    profile, sizes = work_of(request)
+    return memory_need(profile, context.weights, sizes, runner.parallelism(context.device))
+
+
+def work_of(request: Request) -> tuple[Profile, list[VideoSize]]:
+    """The networks and the videos that something is due from in a run."""
     from affstore.tasks.ingest.crop_assignment import match_crops_to_videos
     from affstore.tasks.planning.plan import plan
 
-    context, records = request.context, request.context.store().records()
+    records = request.context.store().records()
     given = match_crops_to_videos(records, request.inputs.crops)
     rows = plan(records, request.profile, given)
     if not request.everything:
@@ -30,8 +37,7 @@ def estimate_memory(request: Request, runner: RunnerSpec) -> MemoryNeed:
         known = {r.address.video for r in records if r.attributes.get("location") in places}
         known |= {video for _, video in given.folders}
         rows = [row for row in rows if row.address.video in known]
-    profile, sizes = due_work(request.profile, records, rows, request.inputs)
-    return memory_need(profile, context.weights, sizes, runner.parallelism(context.device))
+    return due_work(request.profile, records, rows, request.inputs)
 
 
 def due_work(

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-
-from prefect.artifacts import (
-    create_markdown_artifact,
-    create_progress_artifact,
-    create_table_artifact,
-    update_progress_artifact,
-)
+from typing import Any
 
 from affstore import FeatureStore
 from affstore.flows.config.run_config import PublishConfig
@@ -167,7 +162,9 @@ class _Stages:
         self._stages = (
             1 + request.inputs.brings_files + bool(request.limits.canary) + heads + (request.publish is not None)
         )
-        self._progress = show(lambda: create_progress_artifact(0.0, key="progress", description="How far the run is."))
+        self._progress = show(
+            lambda: _artifacts().create_progress_artifact(0.0, key="progress", description="How far the run is.")
+        )
 
     @property
     def partial(self) -> bool:
@@ -180,7 +177,7 @@ class _Stages:
         self._done += 1
         percent = min(100.0, 100.0 * self._done / self._stages)
         if self._progress is not None:
-            show(lambda: update_progress_artifact(self._progress, percent))
+            show(lambda: _artifacts().update_progress_artifact(self._progress, percent))
 
     def finish(self, result: RunResult) -> None:
         """The table of the videos' outcomes, and where the report is: browsers follow no link to a file from a page."""
@@ -191,9 +188,22 @@ class _Stages:
         counts = Counter(outcome.status for outcome in self.outcomes)
         statuses = ", ".join(f"{count} {status}" for status, count in sorted(counts.items()))
         description = f"Outcomes of the videos: {statuses}."
-        show(lambda: create_table_artifact(rows or [{"stage": "-"}], key="outcomes", description=description))
+        show(
+            lambda: _artifacts().create_table_artifact(
+                rows or [{"stage": "-"}], key="outcomes", description=description
+            )
+        )
         place = f"The report of this run is the file\n\n    {printable(str(result.report))}\n\n"
-        show(lambda: create_markdown_artifact(place + description, key="report", description="Where the report is."))
+        show(
+            lambda: _artifacts().create_markdown_artifact(
+                place + description, key="report", description="Where the report is."
+            )
+        )
+
+
+def _artifacts() -> Any:
+    """What Prefect shows beside a run; imported once a server shows one."""
+    return importlib.import_module("prefect.artifacts")
 
 
 def named_videos(store: FeatureStore, request: Request, outcomes: Sequence[Outcome]) -> set[str]:

@@ -5,27 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, cast
-
-from prefect.client.schemas.objects import State
-from prefect.states import Completed
-from prefect.tasks import TaskRunNameCallbackWithParameters
+from typing import Literal
 
 from affstore.store.contract.errors import AffstoreError
-from affstore.store.contract.printable import printable
 from affstore.store.contract.records import Artifact
 from affstore.store.engine.draft import Draft
 from affstore.tasks.specs import WorkerContext
 
 Status = Literal["done", "cached", "quarantined", "failed", "postponed"]
-
-_STATE_NAMES: dict[Status, str] = {
-    "done": "Completed",
-    "cached": "Cached",
-    "quarantined": "Quarantined",
-    "failed": "Not done",
-    "postponed": "Postponed",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,11 +78,6 @@ class Outcome:
         return replace(self, draft=None, refused=None)
 
 
-def as_state(outcome: Outcome) -> State[Any]:
-    """The Prefect state that shows the outcome to a person: Completed, Cached, Quarantined or Not done."""
-    return Completed(name=_STATE_NAMES[outcome.status], message=printable(outcome.reason) or None, data=outcome)
-
-
 def refused(stage: str, subject: str, error: AffstoreError) -> Outcome:
     """The outcome of an error that must not stop the other videos and leaves nothing in the store."""
     return Outcome(stage, subject, "failed", str(error))
@@ -106,16 +88,3 @@ def postponed(context: WorkerContext, stage: str, subject: str) -> Outcome | Non
     if context.ends_at is None or time.time() < context.ends_at:
         return None
     return Outcome(stage, subject, "postponed", "the run's time was over; the next run goes on here")
-
-
-def run_name(template: str) -> TaskRunNameCallbackWithParameters:
-    """How Prefect calls the runs of a task: names of files may hold what is not to be shown as it is.
-
-    Args:
-        template: with the task's parameters, as `ingest {incoming.name}`.
-    """
-
-    def name(parameters: dict[str, Any]) -> str:
-        return printable(template.format(**parameters))
-
-    return cast("TaskRunNameCallbackWithParameters", name)

@@ -6,26 +6,24 @@ import os
 import signal
 import time
 
-from prefect import task
-from prefect.cache_policies import NO_CACHE
-
 from affstore import FeatureStore
 from affstore.tasks.outcomes import Outcome
+from affstore.tasks.task import task
 from affstore.testing.artifacts import CODE, source
 
 
-@task(name="double", cache_policy=NO_CACHE, persist_result=False)
+@task("double")
 def double(number):
     return 2 * number
 
 
-@task(name="note", cache_policy=NO_CACHE, persist_result=False)
+@task("note")
 def note(path, value):
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(str(value))
 
 
-@task(name="put", cache_policy=NO_CACHE, persist_result=False)
+@task("put")
 def put(store_url, name):
     """Write a source; one whose name ends in `!` is preceded by Ctrl-C, when the others have ended."""
     if name.endswith("!"):
@@ -36,7 +34,7 @@ def put(store_url, name):
     return Outcome("put", name, "done", draft=draft)
 
 
-@task(name="has gpu", cache_policy=NO_CACHE, persist_result=False)
+@task("has gpu")
 def has_gpu():
     """Whether the Dask worker that this runs on declares a GPU."""
     from distributed import get_worker

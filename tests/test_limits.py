@@ -21,6 +21,7 @@ from affstore.store.contract.records import Address, Artifact
 from affstore.tasks.extract.jobs import VideoJob
 from affstore.tasks.extract.videos import extract_video
 from affstore.tasks.outcomes import Outcome
+from affstore.tasks.prefect_task import as_state
 from affstore.tasks.specs import WorkerContext
 
 NETWORK = ("-e", "mt_emotimobilefacenet", "--weights", "untrained", "--engine", "torch", "--precision", "float32")
@@ -104,10 +105,10 @@ def test_the_earlier_of_two_ends_counts():
 
 def test_a_video_is_not_begun_once_the_time_is_over():
     job = VideoJob("v", "/nowhere/v.mp4", "0" * 64, True, (), 10)
-    late = extract_video.fn(WorkerContext("memory:late", "run", Path(), ends_at=time.time()), job, None)
-    assert (late.name, late.data.status) == ("Postponed", "postponed")
+    late = extract_video.do(WorkerContext("memory:late", "run", Path(), ends_at=time.time()), job, None)
+    assert (as_state(late).name, late.status) == ("Postponed", "postponed")
     assert not RunResult(None, (Outcome("extract", "v", "done"),)).partial
-    result = RunResult(None, (Outcome("extract", "v", "done"), late.data))
+    result = RunResult(None, (Outcome("extract", "v", "done"), late))
     assert result.partial
     assert result.exit_code == 3
 

@@ -13,7 +13,8 @@ from affstore.flows.commands.options import print_json, print_table
 from affstore.flows.report.pages import Cell, Table, render
 from affstore.flows.watch import Screen, to_terminal
 from affstore.store.contract.printable import printable, printable_json
-from affstore.tasks.outcomes import Outcome, as_state, run_name
+from affstore.tasks.outcomes import Outcome
+from affstore.tasks.prefect_task import as_state, run_name
 
 FORGED = "a\x1b[31m\x9b2J\x07\nv9  done\u202e\u2028\x85\udce9<b>[red]"
 TEXTS = st.text(st.characters(codec=None, categories=["C", "Z", "L", "M", "N", "P", "S"]))
@@ -92,7 +93,7 @@ def test_a_forged_name_reaches_neither_screen_nor_page_nor_state(show, capsys):
 
 
 def test_what_prefect_is_told_of_a_run_is_printable():
-    from affstore.flows.stage import readable, state_of
+    from affstore.flows.prefect_stage import readable, state_of
 
     ((key, (value, number)),) = readable({FORGED: (FORGED, 3)}).items()
     for text in (key, value, state_of([outcome()]).message):

@@ -41,14 +41,14 @@ class Runner:
     """Where the tasks of a run go while it lasts.
 
     Attributes:
-        prefect: the task runner of Prefect that all flows of the run share.
+        prefect: makes Prefect's task runner, which each flow of the run is given; called where Prefect shows the run.
         executor: opens the same workers without Prefect, for a run whose server went away.
         check: asks each worker whether it has what a run needs, and raises SpecError with a sentence for each that
             has not.
         gpus: whether workers declare the resource GPU, so that work for a GPU asks for one.
     """
 
-    prefect: Any
+    prefect: Callable[[], Any]
     executor: Callable[[], AbstractContextManager[Executor]]
     check: Callable[[WorkerNeeds], None] = lambda needs: None
     gpus: bool = False
@@ -64,9 +64,13 @@ class Runner:
     @classmethod
     def on(cls, executor: Executor) -> Runner:
         """A runner on any executor of `concurrent.futures` that takes functions and arguments by cloudpickle."""
-        from affstore.flows.executor_task_runner import ExecutorTaskRunner
 
-        return cls(ExecutorTaskRunner(executor), lambda: nullcontext(executor))
+        def prefect() -> Any:
+            from affstore.flows.executor_task_runner import ExecutorTaskRunner
+
+            return ExecutorTaskRunner(executor)
+
+        return cls(prefect, lambda: nullcontext(executor))
 
 
 class RunnerKind[O: RunnerOptions](ABC):

@@ -98,7 +98,6 @@ def on_scheduler(address: str, wait_s: float = _JOIN_S) -> Iterator[Runner]:
     """
     from distributed import Client
     from distributed.versions import VersionMismatchWarning
-    from prefect_dask.task_runners import DaskTaskRunner
 
     try:
         with warnings.catch_warnings(action="ignore", category=VersionMismatchWarning):  # it is refused below
@@ -112,11 +111,17 @@ def on_scheduler(address: str, wait_s: float = _JOIN_S) -> Iterator[Runner]:
         _check_scheduler(client, address)
         workers = _workers(client, address, wait_s)
         yield Runner(
-            DaskTaskRunner(address=address),
+            lambda: _prefect_dask(address),
             lambda: nullcontext(client.get_executor(pure=False)),  # type: ignore[no-untyped-call]
             partial(_check_workers, client),
             any("GPU" in worker["resources"] for worker in workers.values()),
         )
+
+
+def _prefect_dask(address: str) -> Any:
+    from prefect_dask.task_runners import DaskTaskRunner
+
+    return DaskTaskRunner(address=address)
 
 
 def _check_scheduler(client: Any, address: str) -> None:

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from prefect import task
-from prefect.cache_policies import NO_CACHE
-
 from affstore.models.heads.splits import Folds
 from affstore.store.contract.errors import AffstoreError
 from affstore.tasks.evaluation.experiment_scores import result_artifact, same
 from affstore.tasks.experiments import Experiment, ExperimentResult, Protocol
-from affstore.tasks.outcomes import Outcome, refused, run_name
+from affstore.tasks.outcomes import Outcome, refused
 from affstore.tasks.specs import WorkerContext
+from affstore.tasks.task import task
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -28,9 +26,7 @@ class Scored:
     result: ExperimentResult | None = None
 
 
-@task(
-    name="score", task_run_name=run_name("score {experiment.name}"), cache_policy=NO_CACHE, persist_result=False,
-)  # fmt: skip
+@task("score", "score {experiment.name}")
 def score_experiment(context: WorkerContext, experiment: Experiment, protocol: Protocol, folds: Folds) -> Scored:
     """Score an experiment under a protocol."""
     store, about = context.store(), f"{experiment.name}@{protocol}"

@@ -5,13 +5,8 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from prefect import task
-from prefect.cache_policies import NO_CACHE
-from prefect.client.schemas.objects import State
-from prefect.states import Completed
 
 from affstore import FeatureStore
 from affstore.models.audio_pass import align_to_frames, read_waveforms, waveform_format
@@ -31,32 +26,28 @@ from affstore.tasks.extract.features import run_facts, visual_artifact, weights_
 from affstore.tasks.extract.jobs import VideoJob
 from affstore.tasks.extract.networks import detector, face_network, sound_network
 from affstore.tasks.ingest.sources import facts_of, lift_quarantine, quarantine_artifact
-from affstore.tasks.outcomes import Outcome, PartOutcome, as_state, postponed, run_name
+from affstore.tasks.outcomes import Outcome, PartOutcome, postponed
 from affstore.tasks.remarks import NO_SOUND
 from affstore.tasks.specs import Profile, WorkerContext
+from affstore.tasks.task import task
 
 _NO_SOUND = np.empty(0, np.float32)
 
 
-@task(
-    name="extract", task_run_name=run_name("extract {job.video}"), cache_policy=NO_CACHE, persist_result=False,
-)  # fmt: skip
-def extract_video(context: WorkerContext, job: VideoJob, profile: Profile) -> State[Any]:
+@task("extract", "extract {job.video}")
+def extract_video(context: WorkerContext, job: VideoJob, profile: Profile) -> Outcome:
     """Extract the faces and embeddings that a video lacks in the store."""
-    return as_state(postponed(context, "extract", job.video) or extract(context, job, profile))
+    return postponed(context, "extract", job.video) or extract(context, job, profile)
 
 
-@task(
-    name="extract", task_run_name=run_name("extract: {videos} videos have all they should have"), cache_policy=NO_CACHE,
-    persist_result=False,
-)  # fmt: skip
-def keep_videos(videos: int) -> State[Any]:
+@task("extract", "extract: {videos} videos have all they should have")
+def keep_videos(videos: int) -> Outcome:
     """Show that so many videos need no work, without a task for each."""
-    return Completed(name="Cached", message=f"{videos} videos have all they should have in the store.")
+    return Outcome("extract", "", "cached", f"{videos} videos have all they should have in the store.")
 
 
 def extract(context: WorkerContext, job: VideoJob, profile: Profile) -> Outcome:
-    """The body of `extract_video`, for those without Prefect."""
+    """Extract the faces and embeddings that a video lacks in the store."""
     parts = [PartOutcome("quarantined", job.refused)] if job.refused else []
     parts += [PartOutcome("failed", f"{job.lacking}.")] if job.lacking else []
     if not job.due:

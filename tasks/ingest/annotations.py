@@ -6,9 +6,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from prefect import task
-from prefect.cache_policies import NO_CACHE
-from prefect.client.schemas.objects import State
 
 from affstore import FeatureStore
 from affstore.models.labels.base import FORMATS, LabelFile
@@ -23,23 +20,15 @@ from affstore.store.engine.reading import find_source, read_clock, video_names
 from affstore.tasks import recipes
 from affstore.tasks.ingest.crop_assignment import two_meanings
 from affstore.tasks.ingest.sources import lift_quarantine, place_of, quarantine_artifact
-from affstore.tasks.outcomes import Outcome, as_state, run_name
+from affstore.tasks.outcomes import Outcome
 from affstore.tasks.specs import WorkerContext
-
-
-@task(
-    name="annotate", task_run_name=run_name("annotate {name}"), cache_policy=NO_CACHE, persist_result=False,
-)  # fmt: skip
-def annotate(context: WorkerContext, name: str, found: Sequence[LabelFile]) -> State[Any]:
-    """Store annotation files as labels, unless they are in the store.
-
-    The outcome's reason counts them; its draft holds those that were new, and those that cannot be used.
-    """
-    return as_state(store_labels(context, name, found))
+from affstore.tasks.task import Task
 
 
 def store_labels(context: WorkerContext, name: str, found: Sequence[LabelFile]) -> Outcome:
-    """The body of `annotate`, for those without Prefect.
+    """Store annotation files as labels, unless they are in the store.
+
+    The outcome's reason counts them; its draft holds those that were new, and those that cannot be used.
 
     Args:
         context: where the run works.
@@ -65,6 +54,10 @@ def store_labels(context: WorkerContext, name: str, found: Sequence[LabelFile]) 
     if written is None:
         return Outcome("annotate", name, "cached", f"its labels are in the store{note}")
     return Outcome("annotate", name, "done", f"{len(draft.records)} label files{note}", draft=written)
+
+
+annotate = Task("annotate", "annotate {name}", store_labels)
+"""What `store_labels` does, as a task."""
 
 
 def _whose(store: FeatureStore, name: str) -> tuple[Record, str, str]:

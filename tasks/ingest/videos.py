@@ -4,32 +4,26 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
-
-from prefect import task
-from prefect.cache_policies import NO_CACHE
-from prefect.client.schemas.objects import State
 
 from affstore.store.contract.errors import SourceError
 from affstore.store.contract.names import check_name
 from affstore.store.contract.records import Address, Artifact
 from affstore.tasks.ingest.incoming_files import IncomingFile
 from affstore.tasks.ingest.sources import place_of, quarantine_artifact, source_artifact
-from affstore.tasks.outcomes import Outcome, as_state, postponed, run_name
+from affstore.tasks.outcomes import Outcome, postponed
 from affstore.tasks.specs import WorkerContext
+from affstore.tasks.task import task
 
 
-@task(
-    name="ingest", task_run_name=run_name("ingest {incoming.name}"), cache_policy=NO_CACHE, persist_result=False,
-)  # fmt: skip
-def ingest_video(context: WorkerContext, incoming: IncomingFile) -> State[Any]:
+@task("ingest", "ingest {incoming.name}")
+def ingest_video(context: WorkerContext, incoming: IncomingFile) -> Outcome:
     """Store a video, unless it is in the store."""
     late = postponed(context, "ingest", incoming.name)
-    return as_state(replace(late, file=incoming.file) if late else ingest(context, incoming))
+    return replace(late, file=incoming.file) if late else ingest(context, incoming)
 
 
 def ingest(context: WorkerContext, incoming: IncomingFile) -> Outcome:
-    """The body of `ingest_video`, for those without Prefect."""
+    """Store a video, unless it is in the store."""
     return replace(_decided(context, incoming), file=incoming.file)
 
 

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from typing import Any
-
-from prefect import task
-from prefect.cache_policies import NO_CACHE
-from prefect.client.schemas.objects import State
 
 from affstore.models.weights.folder import WeightsFolder
 from affstore.store.contract.keys import key_of
 from affstore.store.contract.records import Record
 from affstore.tasks.lineage.reproduce import reproduce
-from affstore.tasks.outcomes import Outcome, as_state, run_name
+from affstore.tasks.outcomes import Outcome
 from affstore.tasks.specs import WorkerContext
+from affstore.tasks.task import task
 
 
 def canary_videos(records: Sequence[Record], producers: Collection[str], count: int) -> list[str]:
@@ -34,12 +30,10 @@ def _is_of(record: Record, producers: Collection[str]) -> bool:
     return record.address.family in ("face", "visual", "audio") and record.address.producer in producers
 
 
-@task(
-    name="canary", task_run_name=run_name("canary {video}"), cache_policy=NO_CACHE, persist_result=False,
-)  # fmt: skip
-def recompute_video(context: WorkerContext, video: str, producers: Collection[str]) -> State[Any]:
+@task("canary", "canary {video}")
+def recompute_video(context: WorkerContext, video: str, producers: Collection[str]) -> Outcome:
     """Compute a video's faces and embeddings again, as their records say, and compare."""
-    return as_state(recomputed(context, video, producers))
+    return recomputed(context, video, producers)
 
 
 def recomputed(context: WorkerContext, video: str, producers: Collection[str]) -> Outcome:

@@ -8,9 +8,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from prefect import task
-from prefect.cache_policies import NO_CACHE
-from prefect.client.schemas.objects import State
 
 from affstore import FeatureStore
 from affstore.models.challenge_file import Submission, every_frame, read_sample, write_submission
@@ -24,17 +21,16 @@ from affstore.store.engine.reading import find_source, video_names
 from affstore.tasks import recipes
 from affstore.tasks.evaluation.experiment_scores import same
 from affstore.tasks.experiments import Experiment
-from affstore.tasks.outcomes import Outcome, as_state, refused, run_name
+from affstore.tasks.outcomes import Outcome, refused
 from affstore.tasks.specs import HeadRun, WorkerContext
+from affstore.tasks.task import task
 from affstore.tasks.training.examples import face_of, subject_of, subjects_of
 
 
-@task(
-    name="predict", task_run_name=run_name("predict {experiment.name}"), cache_policy=NO_CACHE, persist_result=False,
-)  # fmt: skip
+@task("predict", "predict {experiment.name}")
 def predict_experiment(
     context: WorkerContext, experiment: Experiment, tuned: TunedParameters, among: Sequence[str] | None = None
-) -> State[Any]:
+) -> Outcome:
     """Store an experiment's predictions for every video, or for some, unless they are in the store."""
     store = context.store()
     draft = store.draft(context.code, context.run_id)
@@ -43,18 +39,16 @@ def predict_experiment(
             if not same(store, artifact):
                 draft.put(artifact)
     except AffstoreError as error:
-        return as_state(refused("predict", experiment.name, error))
+        return refused("predict", experiment.name, error)
     if not draft.records:
-        return as_state(Outcome("predict", experiment.name, "cached", "its predictions are in the store"))
-    return as_state(Outcome("predict", experiment.name, "done", f"{len(draft.records)} predictions", draft=draft))
+        return Outcome("predict", experiment.name, "cached", "its predictions are in the store")
+    return Outcome("predict", experiment.name, "done", f"{len(draft.records)} predictions", draft=draft)
 
 
-@task(
-    name="publish", task_run_name=run_name("publish {experiment.name}"), cache_policy=NO_CACHE, persist_result=False,
-)  # fmt: skip
+@task("publish", "publish {experiment.name}")
 def publish_experiment(  # noqa: PLR0913 - whose predictions, of which snapshot, and where to
     context: WorkerContext, at: str, experiment: Experiment, tuned: TunedParameters, folder: Path, sample: Path | None
-) -> State[Any]:
+) -> Outcome:
     """Write an experiment's challenge file into `folder`, from the predictions in the tag or snapshot `at`."""
     try:
         store = context.store(at)
@@ -64,12 +58,12 @@ def publish_experiment(  # noqa: PLR0913 - whose predictions, of which snapshot,
         written = write_experiment_file(store, experiment, tuned, path, sample)
         changed = digest_file(path) != before
     except AffstoreError as error:
-        return as_state(refused("publish", experiment.name, error))
+        return refused("publish", experiment.name, error)
     except OSError as error:
         full = StoreUnavailableError(f"'{folder}' cannot be written: {error.strerror}.")
-        return as_state(refused("publish", experiment.name, full))
+        return refused("publish", experiment.name, full)
     text = f"{written.rows} rows of {written.videos} videos in {path.name}"
-    return as_state(Outcome("publish", experiment.name, "done" if changed else "cached", text))
+    return Outcome("publish", experiment.name, "done" if changed else "cached", text)
 
 
 def experiment_predictions(

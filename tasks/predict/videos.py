@@ -6,9 +6,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from prefect import task
-from prefect.cache_policies import NO_CACHE
-from prefect.client.schemas.objects import State
 
 from affstore import FeatureStore
 from affstore.models.evaluation.thresholds import decide
@@ -18,23 +15,22 @@ from affstore.store.contract.keys import key_of
 from affstore.store.contract.records import Address, Artifact, Record, least_trusted
 from affstore.store.engine.draft import Draft
 from affstore.tasks import recipes
-from affstore.tasks.outcomes import Outcome, as_state, postponed, refused, run_name
+from affstore.tasks.outcomes import Outcome, postponed, refused
 from affstore.tasks.specs import HeadRun, WorkerContext
+from affstore.tasks.task import task
 from affstore.tasks.training.examples import features_of, held_out, subjects_of
 from affstore.tasks.training.head_job import HeadJob
 from affstore.tasks.training.train import fitted
 
 
-@task(
-    name="predict", task_run_name=run_name("predict {video}"), cache_policy=NO_CACHE, persist_result=False,
-)  # fmt: skip
-def predict_video(context: WorkerContext, video: str, experiments: Sequence[HeadRun]) -> State[Any]:
+@task("predict", "predict {video}")
+def predict_video(context: WorkerContext, video: str, experiments: Sequence[HeadRun]) -> Outcome:
     """Store every head's predictions for a video, unless they are in the store."""
-    return as_state(postponed(context, "predict", video) or store_predictions(context, video, experiments))
+    return postponed(context, "predict", video) or store_predictions(context, video, experiments)
 
 
 def store_predictions(context: WorkerContext, video: str, experiments: Sequence[HeadRun]) -> Outcome:
-    """The body of `predict_video`, for those without Prefect."""
+    """Store every head's predictions for a video, unless they are in the store."""
     store = context.store()
     draft = store.draft(context.code, context.run_id)
     try:

@@ -9,9 +9,6 @@ from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
-from prefect import task
-from prefect.cache_policies import NO_CACHE
-from prefect.client.schemas.objects import State
 
 from affstore import FeatureStore
 from affstore.models.evaluation.metrics import score
@@ -23,22 +20,21 @@ from affstore.store.contract.keys import key_of, plain
 from affstore.store.contract.labels import SpaceKind
 from affstore.store.contract.records import Address, Artifact, Record, least_trusted
 from affstore.tasks import recipes
-from affstore.tasks.outcomes import Outcome, as_state, postponed, refused, run_name
+from affstore.tasks.outcomes import Outcome, postponed, refused
 from affstore.tasks.specs import HeadRun, WorkerContext
+from affstore.tasks.task import task
 from affstore.tasks.training.examples import LabelledSubject, SplitName, labelled
 from affstore.tasks.training.head_job import HeadJob
 
 
-@task(
-    name="train", task_run_name=run_name("train {experiment.name}"), cache_policy=NO_CACHE, persist_result=False,
-)  # fmt: skip
-def train_head(context: WorkerContext, experiment: HeadRun) -> State[Any]:
+@task("train", "train {experiment.name}")
+def train_head(context: WorkerContext, experiment: HeadRun) -> Outcome:
     """Fit a head on today's embeddings and labels, unless that is in the store."""
-    return as_state(postponed(context, "train", experiment.name) or train(context, experiment))
+    return postponed(context, "train", experiment.name) or train(context, experiment)
 
 
 def train(context: WorkerContext, experiment: HeadRun) -> Outcome:
-    """The body of `train_head`, for those without Prefect."""
+    """Fit a head on today's embeddings and labels, unless that is in the store."""
     store = context.store()
     try:
         subjects = _subjects(store, experiment)

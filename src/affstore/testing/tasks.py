@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import os
 
-from prefect import task
-from prefect.cache_policies import NO_CACHE
-
 from affstore.store.contract.errors import MediaError
+from affstore.tasks.task import task
 
 
-@task(name="double", cache_policy=NO_CACHE, persist_result=False)
+@task("double")
 def double(number: int) -> tuple[int, int]:
     """Twice a number, and the process that computed it.
 

@@ -1,0 +1,184 @@
+"""Stages as Prefect's flows; imports Prefect, so it is imported once a Prefect server shows the run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import Any
+
+from prefect import State, flow, get_run_logger
+from prefect.events.clients import NullEventsClient
+from prefect.events.worker import EventsWorker
+from prefect.exceptions import TerminationSignal
+from prefect.logging.handlers import APILogHandler
+from prefect.states import Cancelled, Completed, Failed
+
+from affstore.flows.current_run import Attempt, Run, as_they_end, runs
+from affstore.flows.interrupts import Interrupted
+from affstore.store.contract.errors import AffstoreError
+from affstore.store.contract.printable import printable
+from affstore.tasks.outcomes import Outcome
+from affstore.tasks.prefect_task import prefect_task
+from affstore.tasks.task import Task
+
+_BAD = ("failed", "postponed", "quarantined")
+_NAMED = 3
+"""Complaints that a state's message holds; the report has them all."""
+_TELL_S = 10
+_LISTED = 20
+"""Things that a parameter shows by name; more are counted."""
+
+
+def begin() -> None:
+    """Let Prefect's threads tell a server of what happens from now on."""
+    EventsWorker.set_client_override(None)
+
+
+def tell_all() -> None:
+    """Send what Prefect's threads still hold, before its server may be stopped."""
+    EventsWorker.drain_all(timeout=_TELL_S)
+    APILogHandler().flush()
+
+
+def _attempted(**arguments: Any) -> State[Any]:
+    return _run(runs[-1].attempts[-1])
+
+
+def _run(attempt: Attempt) -> State[Any]:
+    """Do the work, and tell Prefect how it ended."""
+    try:
+        attempt.result = attempt.body()
+    except (KeyboardInterrupt, TerminationSignal) as error:
+        attempt.error = Interrupted.of(error)
+        return Cancelled(name="Interrupted", message="It was interrupted. What was finished is kept.")
+    except BaseException as error:
+        attempt.error = error
+        raise
+    attempt.done = True
+    return state_of(attempt.result)
+
+
+# Prefect sends a flow along with every task: this one holds nothing of the run, and its function is sent by name.
+_STAGE = flow(name="stage", validate_parameters=False, persist_result=False)(_attempted)
+
+
+def attempt(run: Run, work: Callable[[], Any], name: str, arguments: Mapping[str, Any]) -> Attempt:
+    """Let Prefect call a stage; it is not done where Prefect itself failed."""
+    made = Attempt(work)
+    run.attempts.append(made)
+    parameters = {key: readable(value) for key, value in arguments.items()}
+    called = _STAGE.with_options(name=name, flow_run_name=_titled(name, arguments), task_runner=run.runner.prefect())
+    try:
+        called(**parameters, return_state=True)
+    except (KeyboardInterrupt, TerminationSignal) as error:
+        raise made.error or Interrupted.of(error) from None
+    except Exception as error:  # noqa: BLE001 - whatever Prefect raises must not cost the work
+        if made.error is None:
+            lose(run, error)
+    finally:
+        run.attempts.pop()
+    if made.error is not None:
+        raise made.error
+    return made
+
+
+def submitted(task: Task, units: Mapping[str, tuple[Any, ...]]) -> dict[str, Any]:
+    """Hand units of work to Prefect; the future of each, by what it is about."""
+    shown = prefect_task(task)
+    return {about: shown.submit(*arguments) for about, arguments in units.items()}
+
+
+def ended(
+    run: Run, futures: Mapping[str, Any], units: Mapping[str, tuple[Any, ...]], lost: dict[str, tuple[Any, ...]]
+) -> Iterator[list[tuple[str, Any]]]:
+    """What units of work gave, as they end; `lost` gets those that could not begin because the server went away."""
+    for now in as_they_end(futures):
+        given = []
+        for about, future in now:
+            try:
+                found = future.result(raise_on_failure=False)
+            except Exception as error:  # noqa: BLE001 - a worker that died (KilledWorker …) stops no other video
+                found = error
+            if isinstance(found, Exception) and not isinstance(found, AffstoreError) and not run.server.ping():
+                lost[about] = units[about]  # a worker elsewhere begins no task without the server
+            else:
+                given.append((about, found))
+        yield given
+
+
+def lose(run: Run, why: object) -> None:
+    """Go on without the server; what Prefect's threads would tell it from now on is dropped."""
+    run.server.lose(why)
+    EventsWorker.set_client_override(NullEventsClient)
+
+
+def log(level: int, message: str, *words: str) -> None:
+    """Write a line into the log that Prefect shows."""
+    get_run_logger().log(level, message, *words)
+
+
+def state_of(result: Any) -> State[Any]:
+    """How Prefect shows what a stage or a run did.
+
+    Returns:
+        Failed where something may work later, so that an automation can tell somebody; Completed, but under the name
+        Quarantined, where inputs cannot be used as they are, or Partial, where its time was over; else Completed.
+    """
+    outcomes = [one for one in _outcomes(result) if isinstance(one, Outcome)]
+    counts = {status: sum(one.status == status for one in outcomes) for status in ("done", "cached")}
+    summary = ", ".join(f"{count} {status}" for status, count in counts.items()) + "."
+    report = getattr(result, "report", None)
+    summary += f" Report: {report}" if report is not None else ""
+    bad = {status: [one for one in outcomes if one.status == status] for status in _BAD}
+    complaints = " ".join(_complaints(found) for found in bad.values() if found)
+    if bad["failed"]:
+        return Failed(message=f"{complaints} {summary}")
+    if bad["postponed"]:
+        return Completed(name="Partial", message=f"{complaints} {summary}")
+    if bad["quarantined"]:
+        return Completed(name="Quarantined", message=f"{complaints} {summary}")
+    return Completed(message=summary)
+
+
+def _outcomes(result: Any) -> Sequence[Any]:
+    """The outcomes in what a stage gives: they are all of it, an attribute, or its first part."""
+    result = getattr(result, "outcomes", result)
+    if isinstance(result, tuple) and result and isinstance(result[0], list):
+        result = result[0]
+    return result if isinstance(result, Sequence) else ()
+
+
+def _complaints(outcomes: Sequence[Outcome]) -> str:
+    """The first few in words, and how many there are."""
+    named = " ".join(f"{outcome.stage} of '{outcome.subject}': {outcome.reason}" for outcome in outcomes[:_NAMED])
+    return f"{len(outcomes)} {outcomes[0].status}. {printable(named)}"
+
+
+def _titled(name: str, arguments: Mapping[str, Any]) -> str:
+    """What a flow's run is called: for which store, and which run it is."""
+    first = next(iter(arguments.values()))
+    request = getattr(first, "run", first)
+    context = getattr(request, "context", request)
+    inputs = getattr(request, "inputs", None)
+    files = len(inputs.videos) + len(inputs.annotations) + len(inputs.crops) if inputs is not None else 0
+    into = f"{files} files into " if files else ""
+    run_name = f"{name}: {into}{context.store_url.rstrip('/').rpartition('/')[2]} ({context.run_id})"
+    return printable(run_name).replace("{", "{{").replace("}", "}}")
+
+
+def readable(value: Any) -> Any:
+    """A parameter as Prefect can show it: plain values, things that have a name by their names, many as their count."""
+    if value is None or isinstance(value, int | float | bool):
+        return value
+    if isinstance(value, str | Path):
+        return printable(str(value))
+    if isinstance(value, Mapping):
+        return {printable(str(key)): readable(one) for key, one in value.items()}
+    if isinstance(value, Sequence | set | frozenset):
+        return [readable(one) for one in value] if len(value) <= _LISTED else f"{len(value)} of them"
+    if isinstance(getattr(value, "name", None), str):
+        return printable(value.name)
+    if is_dataclass(value):
+        return {one.name: readable(getattr(value, one.name)) for one in fields(value)}
+    return printable(str(value))

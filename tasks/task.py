@@ -1,0 +1,27 @@
+"""Units of work: plain functions, which become Prefect's tasks where a Prefect server shows the run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A unit of work.
+
+    Attributes:
+        name: what it is called; the commits of what it wrote are named by it.
+        title: what one run of it is called, with its parameters, as `ingest {incoming.name}`.
+        do: does it, and returns its outcome, or something with an outcome.
+    """
+
+    name: str
+    title: str
+    do: Callable[..., Any]
+
+
+def task(name: str, title: str = "") -> Callable[[Callable[..., Any]], Task]:
+    """Make a function a unit of work of that name."""
+    return lambda do: Task(name, title or name, do)
