@@ -114,18 +114,28 @@ class QuickFace(FaceNetwork):
         self.batch = self._forward.batch
 
 
-class QuickSound(SpeechNetwork):
-    """wav2vec 2.0 without its network: the samples of a vector's own 20 ms times a matrix."""
+class QuickSpeech:
+    """The samples of a vector's own 20 ms times a matrix, as a `SpeechForward`."""
+
+    batch = 1
 
     def __init__(self, spec: SoundExtractorSpec) -> None:
-        self.spec, self._step = spec, int(spec.rate_hz / spec.vectors_hz)
-        self._classes, self._scales, self._batch = 0, 0, 1
+        self._step = int(spec.rate_hz / spec.vectors_hz)
         self._matrix = matrix(self._step, spec.width)
 
-    def _forward(self, waves: Sequence[NDArray[np.float32]]) -> Outputs:
-        vectors = len(waves[0]) // self._step
-        steps = np.stack([wave[: vectors * self._step].reshape(vectors, self._step) for wave in waves])
+    def __call__(self, waves: NDArray[np.float32]) -> Outputs:
+        """See `SpeechForward.__call__`."""
+        vectors = waves.shape[1] // self._step
+        steps = waves[:, : vectors * self._step].reshape(len(waves), vectors, self._step)
         return steps @ self._matrix, np.empty((len(waves), 0), np.float32)
+
+
+class QuickSound(SpeechNetwork):
+    """wav2vec 2.0 without its network."""
+
+    def __init__(self, spec: SoundExtractorSpec) -> None:
+        self.spec, self._classes, self._scales = spec, 0, 0
+        self._forward = QuickSpeech(spec)
 
 
 class QuickFaceKind(FaceNetworkKind):
