@@ -144,12 +144,12 @@ def prefect_server(home: Path) -> Iterator[Server]:
     given = os.environ.get("PREFECT_API_URL")
     if given:
         _check_answers(given)
-        with _used(given, os.environ.get("PREFECT_API_AUTH_STRING", "")):
+        with using_server(given, os.environ.get("PREFECT_API_AUTH_STRING", "")):
             yield Server(given)
         return
     with ExitStack() as stack:
         try:
-            server = stack.enter_context(_shared(home))
+            server = stack.enter_context(running_server(home))
         except (OSError, _NotStarted) as error:
             watching().notice(
                 f"Prefect's server could not be started ({_reason(home) or _one_line(error)}; its log is "
@@ -157,7 +157,7 @@ def prefect_server(home: Path) -> Iterator[Server]:
             )
             yield Server("")
             return
-        with _used(server.url, server.secret), server.watched():
+        with using_server(server.url, server.secret), server.watched():
             yield server
 
 
@@ -177,7 +177,7 @@ def _check_answers(url: str) -> None:
 
 
 @contextmanager
-def _shared(home: Path) -> Iterator[Server]:
+def running_server(home: Path) -> Iterator[Server]:
     """The server of a folder, started unless another command has it running."""
     home.mkdir(parents=True, exist_ok=True)
     with (home / "users.lock").open("ab") as users:
@@ -340,7 +340,7 @@ def _one_line(why: object) -> str:
 
 
 @contextmanager
-def _used(url: str, secret: str) -> Iterator[None]:
+def using_server(url: str, secret: str) -> Iterator[None]:
     """Make this process and the processes it starts talk to that server."""
     from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
 

@@ -99,6 +99,7 @@ def test_an_action_unit_with_too_few_frames_on_one_side_is_given_the_other(fitte
         assert (predict_automl(fitted[name], planted("au", 5).x)[:, 3:] == [0, 1, 0, 1, 0, 1, 0, 1, 0]).all()
 
 
+@pytest.mark.slow
 def test_the_same_spec_and_examples_give_the_same_predictions(fitted):
     x = planted("expr", seed=2).x
     assert not fitted["expr"].report["depends_on_speed"]

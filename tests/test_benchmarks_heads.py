@@ -16,6 +16,7 @@ def test_training_from_the_store_is_compared_with_training_from_memory(printed):
     assert "store / bare" in said
 
 
+@pytest.mark.slow
 def test_orders_of_rows_are_compared(printed):  # noqa: F811
     said = printed("shuffling", "--videos", "4", "--epochs", "1", "--seeds", "1")
     assert said.count("rows held") == 4

@@ -480,7 +480,7 @@ def test_a_video_without_a_folder_is_not_done_and_a_kind_that_nobody_knows_is_re
     assert call(["add", *options, "--crops", f"cropped={crops.parent / 'none'}"]) == 2
 
 
-def test_what_cannot_be_used_is_said_and_does_not_cost_the_rest(own, capsys):
+def test_what_cannot_be_used_is_said_and_does_not_cost_the_rest(own, server, capsys):
     url, crops = own
     shutil.copytree(crops / CLIP, crops / "stranger")
     write(crops.parent / "bad" / CLIP, **{"00001.jpg": b"broken"})

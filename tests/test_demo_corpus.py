@@ -23,7 +23,7 @@ from affstore.store.contract.keys import digest_file
 from affstore.store.contract.labels import EXPR, TASKS
 from affstore.store.contract.names import check_name, split_subject
 
-SPEC = CorpusSpec()
+SPEC = CorpusSpec(episode_s=0.7)
 FEW = CorpusSpec(only=("video17", "video58", "45-20-320x240"), episode_s=0.6)
 
 

@@ -47,13 +47,7 @@ precision: float32
 label_spaces:
   mood: {kind: classes, names: [calm, tense]}
 labels: [{folder: subtitles, format: subtitles, space: mood, split: train}]
-"""
-
-RIDGE = """
-title: Ridge regression
-source: my own
-task: expr
-method: {head: ridge, inputs: [small_face], changes: {alpha: 2.0}}
+experiments: [{name: ridge, task: expr, head: ridge, inputs: [small_face], changes: {alpha: 2.0}}]
 """
 
 
@@ -108,14 +102,12 @@ def ended(plugin, server, tmp_path_factory):
     (folder / "subtitles").mkdir()
     (folder / "subtitles" / "video2.srt").write_text("1\n00:00:00,000 --> 00:00:01,000\ncalm\n", encoding="utf-8")
     (folder / "run.yaml").write_text(RUN, encoding="utf-8")
-    (folder / "ridge.yaml").write_text(RIDGE, encoding="utf-8")
     store, untrained = folder / "store", ("--weights", "untrained", "--engine", "torch", "--precision", "float32")
     jobs = ("--runner", "local-jobs", "--runner-option", f"spool={folder / 'spool'}", "--json")
     commands = {
         "add": ("add", folder / "corpus" / "videos" / "video2.avi", "-e", "small_face", "-s", store, *untrained, *jobs),
         "run": ("run", folder / "run.yaml", "--json"),
         "list": ("list", "runners", "--json"),
-        "head": ("experiment", folder / "ridge.yaml", "-s", store, *untrained, "--json"),
         "show": ("show", "label/mood/video2/main", "-s", store, "--json"),
         "export": ("export", folder / "tables", "-s", store, "--to", "csv", "--family", "visual", "--json"),
         "coverage": ("coverage", "-s", store, "--json"),
@@ -150,9 +142,7 @@ def test_a_plugin_s_label_format_is_read_into_a_space_of_one_s_own(ended):
 
 
 def test_a_plugin_s_head_is_fitted_and_scored_in_an_experiment(ended):
-    code, out, err = ended["head"]
-    assert code == 0, err
-    (row,) = json.loads(out)["experiments"]
+    (row,) = json.loads(ended["run"][1])["experiments"]
     assert row["status"] == "done"
     assert 0 < row["results"][0]["value"] <= 1
 

@@ -22,7 +22,7 @@ EXTRACTOR = "mt_emotimobilefacenet"
 
 
 @pytest.fixture(scope="module")
-def added(tmp_path_factory):
+def added(server, tmp_path_factory):
     """A store whose features were made with parameters of nobody's publication, and the report of that run."""
     import torch
 

@@ -73,7 +73,7 @@ def test_a_server_answers_only_those_who_know_its_secret_which_only_its_user_can
 
 
 def test_a_second_command_shares_the_server_and_leaves_it_to_the_first(server, home):
-    with servers._shared(home) as second:
+    with servers.running_server(home) as second:
         assert (second.url, second.secret, second.pid) == (server.url, server.secret, server.pid)
     assert asked(f"{server.url}/admin/version", server.secret) == 200
 
@@ -194,8 +194,10 @@ def strike(fault, folder, runner):
 @pytest.mark.parametrize(
     ("fault", "runner"),
     [
-        ("SIGKILL", "threads"),
-        *(pytest.param(*case, marks=pytest.mark.slow) for case in [("SIGSTOP", "threads"), ("SIGKILL", "dask")]),
+        *(
+            pytest.param(*case, marks=pytest.mark.slow)
+            for case in [("SIGKILL", "threads"), ("SIGSTOP", "threads"), ("SIGKILL", "dask")]
+        ),
     ],
 )
 def test_a_run_whose_server_is_killed_or_stopped_says_so_once_and_ends_soon(fault, runner, tmp_path):
