@@ -30,7 +30,7 @@ def run_pipeline(request: Request, runner: RunnerSpec, watcher: Watcher) -> RunR
 def run_without_server(request: Request, watcher: Watcher) -> RunResult:
     """Run the DAG in threads of this process, shown by no server: a few seconds' work is done before one is up."""
     with using_watcher(watcher):
-        return _call(Server(""), RunnerSpec.of(), lambda: _pipeline(request))
+        return _call(Server(""), RunnerSpec.of(), lambda: _pipeline(request), request)
 
 
 def _pipeline(request: Request) -> RunResult:
@@ -92,7 +92,7 @@ def with_server_and_runner[T](request: Request, runner: RunnerSpec, watcher: Wat
     with marked_as_writing(request.context.store_url), using_watcher(watcher), _server(request, runner) as server:
         if server.answers:
             watcher.server(server.url, server.secret_file)
-        return _call(server, runner, work, needs_of(request))
+        return _call(server, runner, work, request)
 
 
 def _server(request: Request, runner: RunnerSpec) -> AbstractContextManager[Server]:
@@ -131,14 +131,14 @@ def _load_networks(request: Request) -> None:
             sound_network(sound, weights, device)
 
 
-def _call[T](server: Server, runner: RunnerSpec, work: Callable[[], T], needs: WorkerNeeds | None = None) -> T:
+def _call[T](server: Server, runner: RunnerSpec, work: Callable[[], T], request: Request) -> T:
     """Call `work` on a runner, shown by a server if there is one, once its workers have what they need."""
     reset_cancellation()
     with runner.start() as started:
         from affstore.flows.stage import run_on
 
-        if needs is not None:
-            started.check(needs)
+        if started.check is not None:
+            started.check(needs_of(request))
         with run_on(server, started):
             return work()
 

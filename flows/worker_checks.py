@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import socket
 import time
 from collections.abc import Iterator, Mapping
@@ -10,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from affstore.store.contract.errors import AffstoreError
-from affstore.tasks.specs import code_versions
+from affstore.tasks.specs import code_versions, installed_versions
 
 _MOST_CLOCK_OFF_S = 60.0
 _CLUSTER_PACKAGES = ("dask", "distributed", "prefect", "cloudpickle")
@@ -18,7 +17,7 @@ _CLUSTER_PACKAGES = ("dask", "distributed", "prefect", "cloudpickle")
 
 def versions_here() -> dict[str, str]:
     """Versions of what decides numbers, and of what carries tasks between processes."""
-    return code_versions() | {name: importlib.metadata.version(name) for name in _CLUSTER_PACKAGES}
+    return code_versions() | installed_versions(_CLUSTER_PACKAGES)
 
 
 @dataclass(frozen=True, slots=True)

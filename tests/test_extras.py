@@ -24,7 +24,7 @@ ROOT = Path(__file__).resolve().parents[1]
 ENGINE = ("--weights", "untrained", "--engine", "openvino", "--precision", "float32")
 EXTRACTOR = "mt_emotimobilefacenet"
 
-BLOCKED = ("tensorflow", "keras", "lightautoml", "dask", "distributed", "prefect_dask", "matplotlib")
+BLOCKED = ("tensorflow", "keras", "lightautoml", "dask", "distributed", "prefect_dask", "dask_jobqueue", "matplotlib")
 SITE = f"""
 import sys
 from importlib.machinery import PathFinder
@@ -33,6 +33,11 @@ class CoreFinder(PathFinder):
     @classmethod
     def find_spec(cls, name, path=None, target=None):
         return None if name.partition(".")[0] in {BLOCKED} else super().find_spec(name, path, target)
+
+    @staticmethod
+    def find_distributions(context):
+        hidden = (context.name or "").replace("-", "_") in {BLOCKED}
+        return iter(()) if hidden else PathFinder.find_distributions(context)
 
 sys.meta_path[sys.meta_path.index(PathFinder)] = CoreFinder
 """

@@ -44,13 +44,13 @@ class Runner:
         prefect: makes Prefect's task runner, which each flow of the run is given; called where Prefect shows the run.
         executor: opens the same workers without Prefect, for a run whose server went away.
         check: asks each worker whether it has what a run needs, and raises SpecError with a sentence for each that
-            has not.
+            has not; None where tasks run in this process.
         gpus: whether workers declare the resource GPU, so that work for a GPU asks for one.
     """
 
     prefect: Callable[[], Any]
     executor: Callable[[], AbstractContextManager[Executor]]
-    check: Callable[[WorkerNeeds], None] = lambda needs: None
+    check: Callable[[WorkerNeeds], None] | None = None
     gpus: bool = False
 
     def asking_for(self, gpu: bool) -> AbstractContextManager[Any]:
