@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import csv
+import io
 import math
 import zipfile
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from affstore.store.contract.errors import MediaError, SpecError
 
+_DAMAGE = (
+    *(OSError, ValueError, TypeError, KeyError, EOFError, MemoryError, NotImplementedError, RuntimeError),
+    *(csv.Error, zlib.error, zipfile.BadZipFile),
+)
+"""What reading a damaged file, or one that claims to hold more than there is memory, ends with."""
 _MISSING = ("", "na", "n/a", "nan", "null", "none", "-")
 
 
@@ -51,7 +59,7 @@ def read_features(path: Path, wanted: Sequence[str] = ()) -> FeatureFile:
         )
     try:
         found = read(path, tuple(wanted))
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, KeyError) as error:
+    except _DAMAGE as error:
         if isinstance(error, SpecError):
             raise
         raise MediaError(f"'{path}' cannot be read as {path.suffix.lower()[1:]}: {error}. Write it again.") from error
@@ -62,27 +70,44 @@ def read_features(path: Path, wanted: Sequence[str] = ()) -> FeatureFile:
 
 
 def _npy(path: Path, wanted: tuple[str, ...]) -> FeatureFile:
-    return FeatureFile(np.asarray(np.load(path, allow_pickle=False), np.float32))
+    if wanted:
+        raise SpecError(f"'{path}' holds one array, so that there is nothing to --take of it. Leave that out.")
+    return FeatureFile(_real(path, np.load(path, allow_pickle=False)))
 
 
 def _npz(path: Path, wanted: tuple[str, ...]) -> FeatureFile:
+    if len(wanted) > 1:
+        raise SpecError(f"One array is taken of '{path}'; found --take {' and '.join(wanted)}. Name one of them.")
     with np.load(path, allow_pickle=False) as arrays:
         name = wanted[0] if wanted else arrays.files[0] if len(arrays.files) == 1 else ""
         if name not in arrays.files:
             there = ", ".join(arrays.files)
             raise SpecError(f"'{path}' holds the arrays {there}. Name one with --take.")
-        return FeatureFile(np.asarray(arrays[name], np.float32), array=name)
+        return FeatureFile(_real(path, arrays[name]), array=name)
+
+
+def _real(path: Path, array: NDArray[Any]) -> NDArray[np.float32]:
+    """An array of real numbers as float32; times, complex numbers and records are none."""
+    if array.dtype.kind not in "biuf":
+        raise SpecError(
+            f"'{path}' holds values of the type {array.dtype}, expected real numbers. Save them as float32."
+        )
+    return array.astype(np.float32)
 
 
 def _csv(path: Path, wanted: tuple[str, ...]) -> FeatureFile:
     text = path.read_bytes().decode("utf-8-sig")
-    header, *rows = [[cell.strip() for cell in row] for row in csv.reader(text.splitlines())]
+    reader = csv.reader(io.StringIO(text.rstrip(), newline=""))
+    (_, header), *rows = [(reader.line_num, [cell.strip() for cell in row]) for row in reader] or [(1, [])]
+    for line, row in rows:
+        if len(row) != len(header):
+            raise SpecError(f"'{path}', line {line}: found {len(row)} cells, expected {len(header)} as in the header.")
     missing = [name for name in wanted if name not in header]
     if missing:
         raise SpecError(f"'{path}' has no column '{missing[0]}'; it has {', '.join(header)}.")
     columns = wanted or tuple(header)
     at = [header.index(name) for name in columns]
-    values = [[_number(path, line, row[index]) for index in at] for line, row in enumerate(rows, 2) if row]
+    values = [[_number(path, line, row[index]) for index in at] for line, row in rows]
     return FeatureFile(np.array(values, np.float32).reshape(len(values), len(columns)), columns)
 
 

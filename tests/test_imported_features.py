@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import pickle
 import re
 
@@ -10,7 +11,9 @@ import pytest
 
 from affstore import FeatureStore, read_video
 from affstore.flows.cli import call
+from affstore.models.feature_files import read_features
 from affstore.models.weights.folder import default_folder
+from affstore.store.contract.errors import MediaError, SpecError
 from affstore.store.contract.records import Address
 from affstore.tasks.lineage.graph import leaves_of
 from affstore.tasks.lineage.reproduce import reproduce
@@ -101,6 +104,53 @@ def test_what_holds_no_features_is_refused_in_a_sentence(give, tmp_path, name, c
     assert code in (2, 3)
     assert re.search(said, printed)
     assert "Traceback" not in printed
+
+
+def damaged_archive(values):
+    """An .npz whose compressed bytes were changed."""
+    file = io.BytesIO()
+    np.savez_compressed(file, a=values)
+    content = bytearray(file.getvalue())
+    content[60:90] = bytes(30)
+    return bytes(content)
+
+
+RAMP = np.arange(FRAMES * 2.0).reshape(FRAMES, 2)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "take", "said"),
+    [
+        ("x.csv", b"a,b\n1,2\n3\n", (), "line 3: found 1 cells, expected 2"),
+        ("x.csv", b"a,b\n1,2\n3,4,5\n", ("a",), "line 3: found 3 cells, expected 2"),
+        ("x.csv", b"a,b\n1,2\n\n3,4\n", (), "line 3: found 0 cells, expected 2"),
+        ("x.csv", b"a,b\n1," + b"2" * 140_000, (), "cannot be read as csv: field larger"),
+        ("x.csv", b"", (), "of the shape"),
+        ("x.npy", np.zeros((FRAMES, 2), [("a", "f4")]), (), "expected real numbers"),
+        ("x.npy", RAMP + 1j, (), "holds values of the type complex128, expected real numbers"),
+        ("x.npy", RAMP.astype("datetime64[s]"), (), "of the type datetime64.s., expected real numbers"),
+        ("x.npy", RAMP, ("a",), "holds one array, so that there is nothing to --take"),
+        ("x.npz", {"a": RAMP, "b": RAMP}, ("a", "b"), "One array is taken .* found --take a and b"),
+        ("x.npz", {"a": RAMP.astype(complex)}, (), "expected real numbers"),
+        ("x.npz", damaged_archive(RAMP), (), "cannot be read as npz"),
+    ],
+)
+def test_what_could_be_meant_in_two_ways_or_is_damaged_is_refused_in_a_sentence(tmp_path, name, content, take, said):
+    path = tmp_path / name
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    elif isinstance(content, dict):
+        np.savez(path, **content)
+    else:
+        np.save(path, content)
+    with pytest.raises((SpecError, MediaError), match=said):
+        read_features(path, take)
+
+
+def test_a_subject_that_no_video_has_is_refused(give, tmp_path):
+    np.save(tmp_path / "gaze.npy", RAMP)
+    code, printed = give(tmp_path / "gaze.npy", "--subject", "middle")
+    assert (code, "middle" in printed) == (2, True)
 
 
 def test_an_array_of_objects_is_not_read(give, tmp_path):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import time
 from fractions import Fraction
 
 import numpy as np
@@ -14,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from affstore.models.labels.base import FORMATS, check_labelled_once
-from affstore.models.labels.timed_table import read_rows
+from affstore.models.labels.timed_table import _read_table, read_rows, read_table
 from affstore.store.contract.clock import FrameClock
 from affstore.store.contract.errors import AnnotationError, SpecError
 from affstore.store.contract.labels import space_of
@@ -193,7 +192,7 @@ def test_one_table_may_be_of_many_videos_and_says_what_each_is_for(tmp_path):
     assert of_frames(TABLE.read(talk, EMOTIONS, TEN)) == [1] * 5 + [0] * 5
     found = TABLE.read(walk, EMOTIONS, TEN)
     assert of_frames(found) == [-1] * 10
-    assert found.note == "columns apart by semicolons; numbers with a decimal comma; 1 missing values ('NA')"
+    assert found.note == "columns apart by semicolons; 1 missing values ('NA')"
     check_labelled_once(TABLE.find(tmp_path))
 
 
@@ -254,12 +253,29 @@ def test_a_split_that_cannot_be_meant_is_refused(tmp_path, rows, said):
         TABLE.find(tmp_path)
 
 
-def test_a_table_of_a_hundred_thousand_rows_is_read_once_for_all_its_videos(tmp_path):
-    lines = [f"v{row % 50},{row // 50},{EMOTIONS.names[row % 3]}" for row in range(100_000)]
+def test_a_table_of_thousands_of_rows_is_read_and_sorted_once_for_all_its_videos(tmp_path):
+    lines = [f"v{row % 50},{row // 50},{EMOTIONS.names[row % 3]}" for row in range(20_000)]
     (tmp_path / "all.csv").write_text("\n".join(["video,frame,label", *lines]))
-    found = TABLE.find(tmp_path)
+    _read_table.cache_clear()
+    found, clock = TABLE.find(tmp_path), FrameClock.uniform(25, 400)
     assert len(found) == 50
-    started = time.perf_counter()
-    labels = TABLE.read(found[7], EMOTIONS, FrameClock.uniform(25, 2000))
-    assert labels.known.all()
-    assert time.perf_counter() - started < 5
+    for one in found:
+        labels = TABLE.read(one, EMOTIONS, clock)
+        assert labels.known.all()
+        assert labels.value[:3, 0].tolist() == [(int(one.within[1:]) + 50 * frame) % 3 for frame in range(3)]
+    assert _read_table.cache_info().misses == 1
+    table = read_table(tmp_path / "all.csv")
+    assert [len(table.rows(one.within)) for one in found] == [400] * 50
+
+
+@pytest.mark.parametrize("also", ["start,end", "time"])
+def test_a_number_of_a_frame_beside_times_is_not_looked_at(read, also):
+    first, second = ("0,0.5", "0.5,1") if also == "start,end" else ("0", "0.5")
+    assert of_frames(read(f"frame,{also},label\n0,{first},joy\n1,{second},calm\n")) == [1] * 5 + [0] * 5
+    assert of_frames(read("start,end,time,label\n0,1,0.5,joy\n")) == [-1] * 5 + [1] * 5
+
+
+def test_a_row_of_no_video_is_refused_with_its_line(tmp_path):
+    (tmp_path / "all.csv").write_text("video,time,label\ntalk,0,joy\n,0,calm\n")
+    with pytest.raises(AnnotationError, match=r"all.csv'.*line 3: found no video"):
+        TABLE.find(tmp_path)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
@@ -18,7 +18,7 @@ def import_(
     *,
     video: str,
     name: str,
-    subject: str = "main",
+    subject: Literal["main", "left", "right"] = "main",
     sound: Flag = False,
     take: Annotated[tuple[str, ...], Parameter(negative="")] = (),
     store: Store = DEFAULT_STORE,

@@ -5,8 +5,8 @@ from __future__ import annotations
 import csv
 import math
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import lru_cache
 from itertools import pairwise
@@ -74,6 +74,8 @@ class TimedTable(LabelFormat):
     have a column for each of their names. What is empty, `NA`, `NaN` and the like, or the space's `unknown` is unknown,
     and so is what is no label of the space, with a complaint.
 
+    Where several of these columns are there, `time` goes before `start,end`, and these before `frame`.
+
     A table is of the video that its file is called as, or of many: its column `video` says of which each row is, and a
     column `split` may say what a video's frames are for. Columns are apart by tabs, semicolons or commas, and numbers
     may have a decimal comma if all of them have; or it is a Parquet file. Other columns are not looked at.
@@ -92,6 +94,7 @@ class TimedTable(LabelFormat):
         """See `LabelFormat.find`; a table of many videos is found once for each of them.
 
         Raises:
+            AnnotationError: a row of a table of many videos names none.
             SpecError: it is no folder, or a video of a table is in two splits.
         """
         return [one for found in super().find(folder) for one in _by_video(found)]
@@ -114,7 +117,7 @@ class TimedTable(LabelFormat):
         if wrong and not any(_labels(space, row.cells)[1].any() for row in rows):
             reason = f"found {shortened(wrong[0][1])}, and no other row has a label of '{space}' either"
             raise fault(found.path, wrong[0][0], f"{reason}; expected {_expected(space)}")
-        note = _note(table, space, rows, clock)
+        note = _note(table, found.within, (space, rows), clock)
         return FrameLabels(value, known, " ".join(_complaints(space, wrong, outside)) or None, note)
 
 
@@ -130,12 +133,28 @@ class Table:
         header: the columns' names, in small letters.
         records: of each row that is not empty, its line of the file and its cells.
         delimiter: between columns; empty for Parquet.
+        by_video: the records of each video; empty without a column `video`.
     """
 
     path: Path
     header: tuple[str, ...]
     records: tuple[tuple[int, list[str]], ...]
     delimiter: str = ""
+    by_video: Mapping[str, tuple[tuple[int, list[str]], ...]] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, path: Path, header: tuple[str, ...], records: Sequence[tuple[int, list[str]]], sign: str) -> Table:
+        """A table with its rows sorted by their videos once, as a table of a thousand videos is asked for each."""
+        by_video: dict[str, list[tuple[int, list[str]]]] = {}
+        if header.count(_VIDEO) == 1:
+            at = header.index(_VIDEO)
+            for record in records:
+                by_video.setdefault(record[1][at], []).append(record)
+        return cls(path, header, tuple(records), sign, {name: tuple(rows) for name, rows in by_video.items()})
+
+    def rows(self, video: str) -> tuple[tuple[int, list[str]], ...]:
+        """The records of a video; all of them if its name is empty."""
+        return self.by_video.get(video, ()) if video else self.records
 
     def column(self, name: str) -> int:
         """The place of a column.
@@ -179,7 +198,7 @@ def _read_table(path: Path, size: int, changed_ns: int) -> Table:
     for number, cells in records:
         if len(cells) != len(header):
             raise fault(path, number, f"found {len(cells)} columns, expected {len(header)} as in the header")
-    return Table(path, header, tuple(records), delimiter)
+    return Table.of(path, header, records, delimiter)
 
 
 def _parquet(path: Path) -> Table:
@@ -192,13 +211,17 @@ def _parquet(path: Path) -> Table:
     except (pa.ArrowException, OSError) as error:
         raise AnnotationError(f"'{path}' cannot be read as a Parquet file: {error}.") from error
     header = tuple(name.strip().casefold() for name in table.column_names)
-    return Table(
-        path, header, tuple((number, list(cells)) for number, cells in enumerate(zip(*columns, strict=True), 2))
-    )
+    records = [(number, list(cells)) for number, cells in enumerate(zip(*columns, strict=True), 2)]
+    return Table.of(path, header, records, "")
 
 
 def _by_video(found: LabelFile) -> list[LabelFile]:
-    """A table once for each video that it has rows of; as it is where it has no column `video`, or cannot be read."""
+    """A table once for each video that it has rows of; as it is where it has no column `video`, or cannot be read.
+
+    Raises:
+        AnnotationError: a row names no video.
+        SpecError: a video is in two splits, or in none that is known.
+    """
     try:
         table = read_table(found.path)
     except AnnotationError:
@@ -208,6 +231,8 @@ def _by_video(found: LabelFile) -> list[LabelFile]:
     at, split_at = table.column(_VIDEO), table.column(_SPLIT) if _SPLIT in table.header else None
     splits: dict[str, tuple[int, Split]] = {}
     for line, cells in table.records:
+        if not cells[at]:
+            raise fault(found.path, line, "found no video, expected whose row it is")
         split = found.split if split_at is None or not cells[split_at] else split_called(cells[split_at])
         if split is None:
             raise SpecError(
@@ -238,7 +263,8 @@ def read_rows(path: Path, space: LabelSpace, video: str = "") -> list[Row]:
     table = read_table(path)
     header, names = table.header, [name.casefold() for name in space.names]
     columns = ["label"] if space.kind is SpaceKind.CLASSES else names
-    times = next((list(one) for one in ((_TIME,), (_FRAME,)) if one[0] in header), [_START, _END])
+    ways = ([_TIME], [_START, _END], [_FRAME])
+    times = next((way for way in ways if all(column in header for column in way)), [_START, _END])
     for column in (*times, *columns):
         if header.count(column) != 1:
             sign = table.delimiter or ","
@@ -247,8 +273,7 @@ def read_rows(path: Path, space: LabelSpace, video: str = "") -> list[Row]:
             reason = f"found {found} '{column}' in {shortened(sign.join(header))}"
             raise fault(path, 1, f"{reason}, expected a header such as {example!r}, with times in seconds")
     at = [header.index(column) for column in (*times, *columns)]
-    whose = table.column(_VIDEO) if video else 0
-    chosen = [(line, [cells[i] for i in at]) for line, cells in table.records if not video or cells[whose] == video]
+    chosen = [(line, [cells[i] for i in at]) for line, cells in table.rows(video)]
     if not chosen:
         raise AnnotationError(f"'{path}': found no row below the header, expected one for each interval or instant.")
     _check_decimal_marks(path, chosen)
@@ -376,12 +401,12 @@ _OTHER_RATE = 0.05
 """By so much of a frame's time rows at instants are apart from frames before that is worth a word."""
 
 
-def _note(table: Table, space: LabelSpace, rows: Sequence[Row], clock: FrameClock) -> str | None:
-    """How a table was understood, where there was something to understand; None where there was not."""
-    found = []
+def _note(table: Table, video: str, read: tuple[LabelSpace, Sequence[Row]], clock: FrameClock) -> str | None:
+    """How a video's rows were understood, where there was something to understand; None where there was not."""
+    (space, rows), records, found = read, table.rows(video), []
     if table.delimiter not in (",", ""):
         found.append(f"columns apart by {_SIGNS[table.delimiter]}")
-    if any(_DECIMAL_COMMA.fullmatch(cell) for _, cells in table.records for cell in cells):
+    if any(_DECIMAL_COMMA.fullmatch(cell) for _, cells in records for cell in cells):
         found.append("numbers with a decimal comma")
     blank = {*_MISSING} - {name.casefold() for name in space.names}
     missing = [cell for row in rows for cell in row.cells if cell.casefold() in blank]
