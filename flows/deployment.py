@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -14,12 +15,13 @@ from prefect.states import Completed, Failed
 
 from affstore.flows.config.run_config import RunConfig, read_config
 from affstore.flows.execution import plan_rows, run_pipeline
+from affstore.flows.inputs import Inputs, without
 from affstore.flows.limits import RunLimits
 from affstore.flows.prefect_stage import state_of
 from affstore.flows.request import Request, request_of
 from affstore.flows.watch import Watcher
 from affstore.models.weights.folder import default_folder
-from affstore.store.contract.errors import AffstoreError
+from affstore.store.contract.errors import AffstoreError, SpecError
 from affstore.store.contract.printable import printable
 from affstore.tasks.lineage.verify import verify_place
 
@@ -72,13 +74,27 @@ def add_videos(config: str, folder: str) -> State[Any]:
         config: path of a YAML file, whose own sources are not looked at.
         folder: that new videos are put into; a file that changed within the last minute is left for the next time.
     """
+    if not Path(folder).is_dir():
+        raise SpecError(f"There is no folder '{folder}' to watch. Check the path, and that it is mounted there.")
     if not any(path.is_file() for path in Path(folder).rglob("*")):
         return Completed(name="Nothing new", message=f"'{printable(folder)}' is empty.")
     found = read_config(Path(config)).model_copy(update={"sources": (folder,)})
     request = request_of(found, everything=False)
-    before = time.time() - _SETTLED_S
-    settled = tuple(video for video in request.inputs.videos if video.path.stat().st_mtime < before)
-    return _ran(found, replace(request, inputs=replace(request.inputs, videos=settled)))
+    return _ran(found, replace(request, inputs=settled_part(request.inputs, time.time() - _SETTLED_S)))
+
+
+def settled_part(inputs: Inputs, before: float) -> Inputs:
+    """The videos whose files changed last before a time, and what else is given for no video that waits."""
+    videos = tuple(video for video in inputs.videos if _changed_s(video.path) < before)
+    return without(replace(inputs, videos=videos), {video.name for video in set(inputs.videos) - set(videos)})
+
+
+def _changed_s(path: Path) -> float:
+    """When a file changed last; of one that vanished, never before any time."""
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return math.inf
 
 
 @_deployed

@@ -121,9 +121,9 @@ def _load_networks(request: Request) -> None:
     from affstore.models.extractor_specs import faces_among, sounds_among
     from affstore.tasks.extract.networks import detector, face_network, sound_network
 
-    profile, videos = work_of(request)
-    weights, device = request.context.weights, request.context.device
-    with suppress(AffstoreError):  # each video that wants it will say so
+    with suppress(Exception):  # each video that wants it will say so
+        profile, videos = work_of(request)
+        weights, device = request.context.weights, request.context.device
         for face in faces_among(profile.extractors if videos else ()):
             detector(profile.detector, device)
             face_network(face, weights, device)
@@ -147,9 +147,16 @@ def needs_of(request: Request) -> WorkerNeeds:
     """What every worker of a run must have."""
     store, folder = request.context.store(), WeightsFolder(request.context.weights)
     files = {str(video.path.absolute()) for video in request.inputs.videos}
+    files |= {str(labels.path.absolute()) for labels in request.inputs.annotations}
     files |= {str(folder.path.absolute()) for folder in request.inputs.crops}
-    if request.everything:
-        files |= {record.attributes["location"] for record in store.records("source")}
+    if request.everything or request.videos:
+        videos = None if request.everything else {*request.videos}
+        stored = [record for family in ("source", "face") for record in store.records(family)]
+        files |= {
+            record.attributes.get("location") or ""
+            for record in stored
+            if videos is None or record.address.video in videos
+        }
     weights = {str(folder.path_of(spec.weights.sha256)) for spec in request.profile.extractors}
     return WorkerNeeds(
         store.url,

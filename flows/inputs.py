@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import glob
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
@@ -18,7 +18,7 @@ from affstore.models.labels.base import FORMATS, LabelFile, Split, check_labelle
 from affstore.store.contract.errors import SpecError, UnknownNameError
 from affstore.store.contract.keys import digest_file, key_of
 from affstore.store.contract.labels import Task
-from affstore.store.contract.names import as_text, name_fault, video_name
+from affstore.store.contract.names import as_text, name_fault, split_subject, video_name
 from affstore.tasks.ingest.incoming_files import IncomingFile
 from affstore.tasks.specs import Profile
 
@@ -201,6 +201,19 @@ class _Found:
             return video_name(path.stem)
         folders = path.parent.relative_to(root).parts or (Path(os.path.realpath(root)).name,)
         return video_name("_".join((*folders, path.stem)))
+
+
+def without(inputs: Inputs, names: Set[str]) -> Inputs:
+    """Inputs without the labels and crop folders of videos, or of people of videos, that are called so."""
+
+    def is_meant(name: str) -> bool:
+        return not names & {name, split_subject(name)[0]}
+
+    return replace(
+        inputs,
+        annotations=tuple(labels for labels in inputs.annotations if is_meant(labels.name)),
+        crops=tuple(folder for folder in inputs.crops if is_meant(folder.name)),
+    )
 
 
 @functools.lru_cache(maxsize=100_000)

@@ -42,6 +42,9 @@ def test_the_configuration_in_the_manifests_is_one():
     assert found.runner.kind is RUNNERS.get("kubernetes")
 
 
+MANIFEST = "{kind: DaskCluster, metadata: {name: a}, spec: {scheduler: {service: {selector: {}}}}}"
+
+
 def test_a_manifest_becomes_a_cluster_of_a_run_s_own(tmp_path):
     from affstore.flows.runners.kubernetes import _manifest
 
@@ -60,14 +63,19 @@ def test_a_manifest_becomes_a_cluster_of_a_run_s_own(tmp_path):
         ("kind: Pod", "is no manifest of a DaskCluster"),
         ("{", "cannot be read"),
         ("kind: DaskCluster", "lacks 'metadata'"),
+        (MANIFEST, "lacks 'worker'"),
+        (MANIFEST.replace("spec: {", "spec: {worker: {replicas: x}, "), "has 'x' as `replicas`"),
     ],
 )
 def test_a_manifest_that_is_none_is_refused(text, why, tmp_path):
     from affstore.flows.runners.kubernetes import _manifest
 
     (tmp_path / "cluster.yaml").write_text(text)
+    spec = RunnerSpec.of("kubernetes", manifest=str(tmp_path / "cluster.yaml"))
     with pytest.raises(SpecError, match=why):
-        _manifest(RunnerSpec.of("kubernetes", manifest=str(tmp_path / "cluster.yaml")).options)
+        _manifest(spec.options)
+    with pytest.raises(SpecError, match=why):
+        spec.parallelism()
 
 
 def test_the_services_are_a_compose_file():

@@ -8,7 +8,8 @@ import time
 import pytest
 
 from affstore import FeatureStore
-from affstore.flows.deployment import add_videos, audit, reprocess
+from affstore.flows.deployment import add_videos, audit, reprocess, settled_part
+from affstore.flows.inputs import gather
 from tests.test_limits import film
 
 
@@ -38,6 +39,26 @@ def test_what_is_new_in_a_watched_folder_is_taken_in_once_it_has_settled(config,
     assert state.message.startswith("1 done")
     videos = [address.video for address in FeatureStore(str(tmp_path / "store")).addresses("source")]
     assert videos == ["new"], "the configuration's own sources wait for `reprocess`"
+
+
+def test_a_watched_folder_that_is_not_there_is_said(tmp_path):
+    state = add_videos("run.yaml", str(tmp_path / "nowhere"), return_state=True)
+    assert state.type == "FAILED"
+    assert "There is no folder" in state.message
+
+
+def test_labels_wait_with_their_video_until_it_has_settled_and_a_file_that_vanished_waits(tmp_path):
+    for name in ("old", "new", "gone"):
+        (tmp_path / f"{name}.mp4").write_bytes(b"")
+        labels = tmp_path / "EXPR_Classification_Challenge" / "Train_Set" / f"{name}_left.txt"
+        labels.parent.mkdir(parents=True, exist_ok=True)
+        labels.write_text("Neutral\n0\n")
+    settled(tmp_path / "old.mp4")
+    found = gather([str(tmp_path)])
+    (tmp_path / "gone.mp4").unlink()
+    part = settled_part(found, time.time() - 60)
+    assert [video.name for video in part.videos] == ["old"]
+    assert [labels.name for labels in part.annotations] == ["old_left"]
 
 
 def test_an_audit_says_what_is_due_and_what_is_damaged(config, tmp_path):

@@ -21,6 +21,7 @@ from affstore.flows.stage import results, run_on, stage
 from affstore.flows.watch import Watcher, using_watcher
 from affstore.flows.worker_checks import WorkerNeeds, facts_of_this_process, faults
 from affstore.store.contract.errors import SpecError
+from affstore.testing.artifacts import commit, source
 from tests.conftest import wait_for
 from tests.tasks_of_tests import has_gpu
 
@@ -147,6 +148,68 @@ def test_a_worker_that_joins_late_and_lacks_something_is_sent_home_with_a_notice
         late = joined(address, folder)
         assert late.wait(60) is not None
     assert "which came late, does not see 1 of 1 inputs" in listener.notices[0]
+
+
+@pytest.mark.parametrize("options", [{"memory": "banana"}, {"interface": "nowhere0"}])
+def test_a_wrong_value_for_jobs_of_slurm_is_one_sentence(options, tmp_path, monkeypatch):
+    program(tmp_path / "sbatch", "exit 1")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    (value,) = options.values()
+    with pytest.raises(SpecError, match=f"no scheduler .*{value}"), RunnerSpec.of("slurm", **options).start():
+        pass
+
+
+@pytest.mark.parametrize(
+    ("answer", "states"),
+    [
+        ("echo 'slurm_load_jobs error: Unable to contact slurm controller' >&2; exit 1", None),
+        ("echo 'slurm_load_jobs error: Invalid job id specified' >&2; exit 1", []),
+        ("echo Priority", ["Priority"]),
+    ],
+)
+def test_jobs_of_a_slurm_that_does_not_answer_are_not_taken_for_ended(answer, states, tmp_path, monkeypatch):
+    from affstore.flows.runners.slurm import _states
+
+    program(tmp_path / "squeue", answer)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert _states(["1"]) == states
+
+
+def program(path, script):
+    path.write_text(f"#!/bin/sh\n{script}\n")
+    path.chmod(0o755)
+
+
+def test_a_run_s_workers_are_asked_for_labels_stored_crop_folders_and_the_videos_that_are_named(tmp_path):
+    from affstore.flows.execution import needs_of
+    from affstore.flows.inputs import gather
+    from affstore.flows.request import Request
+    from affstore.tasks.specs import DetectorSpec, Profile, TrackingSpec, WorkerContext
+
+    store = commit(
+        FeatureStore.create(str(tmp_path / "store")),
+        *(source(name, location=str(tmp_path / f"{name}.mp4")) for name in ("named", "other")),
+    )
+    for name in ("named", "other"):
+        (tmp_path / f"{name}.mp4").write_bytes(b"")
+    labels = tmp_path / "EXPR_Classification_Challenge" / "Train_Set" / "named.txt"
+    labels.parent.mkdir(parents=True)
+    labels.write_text("Neutral\n0\n")
+    context = WorkerContext(store.url, "run", tmp_path)
+    profile = Profile(DetectorSpec(), TrackingSpec(), ())
+    request = Request(context, gather([str(labels)]), profile, everything=False, videos=("named",))
+    assert set(needs_of(request).files) == {str(labels), str(tmp_path / "named.mp4")}
+    assert str(tmp_path / "other.mp4") in needs_of(replace(request, everything=True)).files
+
+
+def test_networks_that_are_built_ahead_say_nothing_of_a_store_that_cannot_be_read(tmp_path):
+    from affstore.flows.execution import _load_networks
+    from affstore.flows.inputs import Inputs
+    from affstore.flows.request import Request
+    from affstore.tasks.specs import DetectorSpec, Profile, TrackingSpec, WorkerContext
+
+    context = WorkerContext(str(tmp_path / "nowhere"), "run", tmp_path)
+    _load_networks(Request(context, Inputs((), ()), Profile(DetectorSpec(), TrackingSpec(), ())))
 
 
 def test_a_scheduler_that_does_not_answer_is_one_sentence(monkeypatch):

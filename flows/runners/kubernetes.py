@@ -15,6 +15,7 @@ from affstore.flows.runners.dask import on_scheduler, one_line, processes
 from affstore.flows.watch import watching
 from affstore.store.contract.errors import SpecError
 from affstore.store.contract.extras import require_extra, require_package
+from affstore.store.contract.printable import excerpt
 
 if TYPE_CHECKING:
     from affstore.tasks.extract.memory_estimate import Parallelism
@@ -103,17 +104,21 @@ def _manifest(options: KubernetesOptions) -> dict[str, Any]:
         name = f"{found['metadata']['name']}-{uuid4().hex[:6]}"
         found["metadata"]["name"] = name
         found["spec"]["scheduler"]["service"]["selector"]["dask.org/cluster-name"] = name
-        if options.workers:
-            found["spec"]["worker"]["replicas"] = options.workers
-    except (KeyError, TypeError) as error:
+        worker = found["spec"]["worker"]
+        worker["replicas"] = options.workers or int(worker.get("replicas", 1))
+    except (KeyError, TypeError, AttributeError) as error:
         raise SpecError(
             f"The manifest '{options.manifest}' lacks {error}; see deploy/kubernetes/dask-cluster.yaml."
+        ) from error
+    except ValueError as error:
+        raise SpecError(
+            f"The manifest '{options.manifest}' has {excerpt(worker['replicas'])} as `replicas`; give a number."
         ) from error
     return found
 
 
 def _replicas(options: KubernetesOptions) -> int:
-    return int(_manifest(options)["spec"]["worker"].get("replicas", 1))
+    return int(_manifest(options)["spec"]["worker"]["replicas"])
 
 
 RUNNERS.register(KubernetesRunner.name, KubernetesRunner())

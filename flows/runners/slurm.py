@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field
 
 from affstore.flows.runners.base import RUNNERS, Runner, RunnerKind, RunnerOptions
-from affstore.flows.runners.dask import PRELOAD, on_scheduler, processes
+from affstore.flows.runners.dask import PRELOAD, on_scheduler, one_line, processes
 from affstore.flows.watch import watching
 from affstore.store.contract.errors import SpecError
 from affstore.store.contract.extras import require_extra
@@ -88,11 +88,10 @@ class SlurmRunner(RunnerKind[SlurmOptions]):
                 "node of the cluster, or with another --runner."
             )
         import dask
-        from dask_jobqueue.slurm import SLURMCluster
 
         # dask-jobqueue lets go of a job that is gone after this time, and can submit it anew then.
         lost = {"distributed.deploy.lost-worker-timeout": f"{_LOOK_S:g}s"}
-        with dask.config.set(lost), SLURMCluster(**_cluster_options(options)) as cluster:
+        with dask.config.set(lost), _cluster(options) as cluster:
             _check(cluster.job_script(), options)
             cluster.scale(jobs=options.jobs)
             _await_worker(cluster, options.jobs)
@@ -102,6 +101,23 @@ class SlurmRunner(RunnerKind[SlurmOptions]):
     def elsewhere(self, options: SlurmOptions) -> bool:
         """Jobs run where SLURM puts them."""
         return True
+
+
+def _cluster(options: SlurmOptions) -> Any:
+    """A scheduler that has no jobs yet.
+
+    Raises:
+        SpecError: Dask understands a value of the options not.
+    """
+    from dask_jobqueue.slurm import SLURMCluster
+
+    try:
+        return SLURMCluster(**_cluster_options(options))
+    except (RuntimeError, ValueError) as error:
+        raise SpecError(
+            f"Dask starts no scheduler for jobs with memory {options.memory} and interface "
+            f"{options.interface or '(of its choice)'} ({one_line(error)}). Name others by --runner-option."
+        ) from error
 
 
 def _cluster_options(options: SlurmOptions) -> dict[str, Any]:
@@ -159,6 +175,8 @@ def _await_worker(cluster: Any, jobs: int) -> None:
         time.sleep(1)
         submitted = _submitted(cluster)
         states = _states(submitted)
+        if states is None:
+            continue
         if submitted and not states:
             raise SpecError(
                 f"SLURM's jobs {', '.join(submitted[:5])} ended before a worker of them had joined. "
@@ -176,10 +194,15 @@ def _submitted(cluster: Any) -> list[str]:
     return [job.job_id for job in list(cluster.workers.values()) if job.job_id]
 
 
-def _states(jobs: list[str]) -> list[str]:
-    """Why each job that has not ended waits, as SLURM calls it; `None` of one that runs or is next."""
+def _states(jobs: list[str]) -> list[str] | None:
+    """Why each job that has not ended waits, as SLURM calls it; `None` of one that runs or is next.
+
+    None where SLURM does not say: its controller may be busy. It forgets jobs that ended long ago.
+    """
     command = ["squeue", "--noheader", "--format=%r", "--states=PD,R,CF,S,CG", f"--jobs={','.join(jobs)}"]
     asked = subprocess.run(command, capture_output=True, text=True, check=False)
+    if asked.returncode and "Invalid job id" not in asked.stderr:
+        return None
     return asked.stdout.split()
 
 
