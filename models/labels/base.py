@@ -79,6 +79,11 @@ class LabelFile:
         return cls(task, split_by_folders(path) or "train", *split_subject(video_name(path.stem)), path, format)
 
     @property
+    def in_quarantine(self) -> str:
+        """How quarantine calls what cannot be used of it: FILE, or FILE:VIDEO of a file of many videos."""
+        return f"{self.path.name}:{self.within}" if self.within else self.path.name
+
+    @property
     def name(self) -> str:
         """The name of the file, or of the video within it, as videos are called."""
         return video_name(self.within or self.path.stem)

@@ -88,7 +88,7 @@ def _store_label(store: FeatureStore, draft: Draft, found: LabelFile, whose: tup
         return
     draft.put(_label_artifact(address, recipe, found, (source, read_clock(store, source.address.video))))
     _take_back(store, draft, found, address)
-    lift_quarantine(store, draft, "annotate", location=place_of(found.path))
+    lift_quarantine(store, draft, "annotate", name=found.in_quarantine, location=place_of(found.path))
 
 
 def _take_back(store: FeatureStore, draft: Draft, found: LabelFile, address: Address) -> None:
@@ -101,8 +101,7 @@ def _take_back(store: FeatureStore, draft: Draft, found: LabelFile, address: Add
 
 def _note_unusable(store: FeatureStore, draft: Draft, found: LabelFile, reason: str) -> None:
     """Quarantine an annotation file, unless that is what the store says already."""
-    name = f"{found.path.name}:{found.within}" if found.within else found.path.name
-    artifact = quarantine_artifact("annotate", name, found.path, digest_file(found.path), reason)
+    artifact = quarantine_artifact("annotate", found.in_quarantine, found.path, digest_file(found.path), reason)
     stored = store.find(artifact.address)
     if stored is None or stored.attributes["reason"] != reason:
         draft.put(artifact)

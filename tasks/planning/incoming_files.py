@@ -85,4 +85,4 @@ def named_videos(arriving: Iterable[IncomingFile], given: CropAssignment) -> set
 def _unusable(store: FeatureStore, found: LabelFile) -> bool:
     """Whether an annotation file is in quarantine."""
     sha256 = digest_file(found.path)
-    return store.find(Address("quarantine", "annotate", key_of([found.path.name, sha256])[:16])) is not None
+    return store.find(Address("quarantine", "annotate", key_of([found.in_quarantine, sha256])[:16])) is not None
