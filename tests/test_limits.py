@@ -191,3 +191,22 @@ def test_shares_that_would_each_choose_an_engine_are_refused(films, capsys):
     arguments = ["add", str(films / "one"), "--store", str(films / "undecided"), "--weights", "untrained"]
     assert call([*arguments, "-e", "mt_emotimobilefacenet", "--share", "1/2"]) == 2
     assert "must not each choose the engine of 'mt_emotimobilefacenet'" in capsys.readouterr().err
+
+
+def test_labels_of_a_video_that_is_postponed_wait_with_it(tmp_path):
+    from affstore.flows.execution import run_without_server
+    from affstore.flows.inputs import gather
+    from affstore.flows.request import Request
+    from affstore.flows.watch import Watcher
+    from affstore.tasks.specs import DetectorSpec, Profile, TrackingSpec
+
+    film(tmp_path / "late.mp4", 5)
+    labels = tmp_path / "EXPR_Classification_Challenge" / "Train_Set" / "late_left.txt"
+    labels.parent.mkdir(parents=True)
+    labels.write_text("Neutral\n0\n")
+    store = FeatureStore.create(str(tmp_path / "store"))
+    context = WorkerContext(store.url, "run", tmp_path, ends_at=1.0)
+    inputs = gather([str(tmp_path / "late.mp4"), str(labels)])
+    profile = Profile(DetectorSpec(), TrackingSpec(), ())
+    result = run_without_server(Request(context, inputs, profile, runs_folder=tmp_path / "runs"), Watcher())
+    assert [(one.stage, one.status) for one in result.outcomes] == [("ingest", "postponed")]

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 
 from affstore.flows.commits import commit_finished, show_outcome
-from affstore.flows.inputs import Inputs
+from affstore.flows.inputs import Inputs, without
 from affstore.flows.stage import stage
 from affstore.flows.watch import watching
 from affstore.models.labels.base import LabelFile
@@ -32,7 +32,8 @@ def ingest(context: WorkerContext, inputs: Inputs, options: IngestOptions) -> li
         became = _ingest(context, decided)
         rounds.note(decided, [outcome.file for outcome in became if outcome.status in ("done", "cached")])
         outcomes += became
-    return outcomes + _annotate(context, inputs.annotations)
+    waiting = {outcome.subject for outcome in outcomes if outcome.status == "postponed"}
+    return outcomes + _annotate(context, without(inputs, waiting).annotations)
 
 
 def _ingest(context: WorkerContext, found: Sequence[IncomingFile]) -> list[Outcome]:
