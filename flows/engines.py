@@ -65,6 +65,26 @@ def with_engine(
     return replace(spec, engine=choice.engine, precision=choice.precision)
 
 
+def is_decided(spec: ExtractorSpec, request: EngineRequest, store: FeatureStore) -> bool:
+    """Whether a network's engine is the same on every machine, as it is named, the only one, or the store's.
+
+    Args:
+        spec: its weights resolved.
+        request: what the user said.
+        store: holds earlier embeddings.
+    """
+    if (
+        spec.engine not in ENGINES
+        or engines_of(spec) == ("torch",)
+        or "auto" not in (request.engine, request.precision)
+    ):
+        return True
+    from affstore.models.fidelity import candidates
+
+    stored = _stored_choice(spec, store)
+    return stored in candidates(request.device) and request.admits(stored)
+
+
 def _choice(
     spec: ExtractorSpec, request: EngineRequest, weights: WeightsFolder, store: FeatureStore | None, measured: bool
 ) -> Choice:

@@ -51,7 +51,7 @@ def plan_rows(request: Request) -> Iterator[PlanRow]:
     """The plan's rows for everything that a run would do; those that are quick to compute come first."""
     from affstore.tasks.ingest.crop_assignment import match_crops_to_videos
     from affstore.tasks.ingest.incoming_files import incoming_files
-    from affstore.tasks.planning.head_runs import plan_with
+    from affstore.tasks.planning.head_runs import plan_predictions, plan_with
     from affstore.tasks.planning.incoming_files import arrival_rows, named_videos, unmatched_crop_rows
     from affstore.tasks.planning.plan import plan
 
@@ -64,8 +64,9 @@ def plan_rows(request: Request) -> Iterator[PlanRow]:
         yield from plan_with(store, rows, request.heads)
     arriving = incoming_files(store, inputs.digests()[0], request.options)
     if not request.everything:
-        named = named_videos(arriving, given)
+        named = named_videos(arriving, given) | {*request.videos}
         yield from (row for row in rows if row.address.video in named)
+        yield from plan_predictions(store, [head for one in request.fitted for head in one.heads], named)
     yield from arrival_rows(store, arriving, inputs.annotations)
     yield from unmatched_crop_rows(given, arriving)
 

@@ -35,7 +35,7 @@ def work_of(request: Request) -> tuple[Profile, list[VideoSize]]:
     if not request.everything:
         places = {place_of(file.path) for file in request.inputs.videos}
         known = {r.address.video for r in records if r.attributes.get("location") in places}
-        known |= {video for _, video in given.folders}
+        known |= {video for _, video in given.folders} | {*request.videos}
         rows = [row for row in rows if row.address.video in known]
     return due_work(request.profile, records, rows, request.inputs)
 

@@ -9,14 +9,13 @@ from pathlib import Path
 
 from affstore import FeatureStore
 from affstore.flows.config.run_config import PublishConfig, RunConfig, profile_of
+from affstore.flows.engines import EngineRequest, is_decided
 from affstore.flows.inputs import Inputs, check_kinds, gather
 from affstore.flows.limits import RunLimits
 from affstore.flows.runnable import changed, runnable
 from affstore.models.challenge_file import read_sample
-from affstore.models.extractor_specs import FaceExtractorSpec
-from affstore.models.extractors.registry import spec_of
 from affstore.models.heads.splits import Folds, read_groups
-from affstore.models.weights.folder import default_folder
+from affstore.models.weights.folder import WeightsFolder, default_folder
 from affstore.store.contract.errors import SourceError, SpecError
 from affstore.store.engine.places import is_local, local_folder
 from affstore.tasks.experiments import Experiment, ExperimentOutcome, Protocol
@@ -148,7 +147,7 @@ def request_of(
     _check_samples(config.publish)
     store = FeatureStore.create(config.store)
     if limits.share is not None:
-        _check_engines_known(config, store)
+        _check_engines_decided(config, weights, store)
     found = runnable(config, store)
     config = config.model_copy(update={"experiments": found.experiments})
     profile = profile_of(config, weights, store)
@@ -223,16 +222,17 @@ def runs_folder(store_url: str) -> Path:
     return Path("~/.cache/affstore").expanduser() / f"{name}.runs"
 
 
-def _check_engines_known(config: RunConfig, store: FeatureStore) -> None:
+def _check_engines_decided(config: RunConfig, weights: WeightsFolder, store: FeatureStore) -> None:
     """See that all shares of a run will choose the same engines: each would measure on the machine that it is on.
 
     Raises:
-        SpecError: a face network's engine is neither named nor known from embeddings in the store.
+        WeightsMissingError: weights are not on this machine.
+        SpecError: a network's engine is neither named nor known from its embeddings in the store.
     """
-    known = {address.producer for address in store.addresses("visual")}
-    faces = [spec.name for spec in map(spec_of, config.all_extractors) if isinstance(spec, FaceExtractorSpec)]
-    undecided = [name for name in faces if name not in known]
-    if undecided and "auto" in (config.engine, config.precision):
+    asked = EngineRequest(config.engine, config.precision, config.device_in_use)
+    networks = profile_of(config, weights, store, measured=False).extractors
+    undecided = [spec.name for spec in networks if not is_decided(spec, asked, store)]
+    if undecided:
         raise SpecError(
             f"Shares of a run must not each choose the engine of '{undecided[0]}'. Name `engine` and `precision`, as "
             "openvino and float32, or add one video to the store before: the others follow it."

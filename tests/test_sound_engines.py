@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from affstore.flows.engines import EngineRequest, with_engine
+from affstore.flows.engines import EngineRequest, is_decided, with_engine
 from affstore.models import fidelity as fidelities
 from affstore.models.extractor_specs import blocks
 from affstore.models.extractors import registry
@@ -229,6 +229,11 @@ def test_a_store_keeps_the_engine_its_sounds_were_embedded_with(tmp_path, engine
     store = commit(FeatureStore.create(f"memory:{tmp_path.name}-{engine}"), source("v", frames=2), artifact)
     asked = registry.spec_of("wav2vec2_base_960h")
     assert with_engine(asked, EngineRequest(), WeightsFolder(tmp_path), store).engine == engine
+    assert is_decided(asked, EngineRequest(), store)
+    others = replace(asked, weights=replace(asked.weights, sha256="f" * 64))
+    assert not is_decided(others, EngineRequest(), store), "with other weights it is measured"
+    assert not is_decided(registry.spec_of("hubert_large_ls960"), EngineRequest(), store)
+    assert is_decided(others, EngineRequest("torch", "float32"), store)
 
 
 def test_openvino_is_for_processors(parameters):

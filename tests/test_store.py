@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import datetime
+import gc
 import multiprocessing
 import os
 import pickle
 import subprocess
 import sys
 import threading
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -29,6 +31,7 @@ from affstore.store.contract.errors import (
 from affstore.store.contract.records import Address
 from affstore.store.contract.windows import WindowSpec
 from affstore.store.engine.exporters.base import export
+from affstore.store.engine.handles import kept_open
 from tests.factories import CODE, commit, source, visual
 
 
@@ -435,3 +438,22 @@ def test_committers_without_a_lock_may_make_the_same_groups_at_once(s3_url):
     paths = [path for path, _ in zarr.open_group(newest.session.store, mode="r").members(max_depth=None)]
     assert len(paths) == len(set(paths))
     assert {record.address.video for record in newest.records("visual")} == set("abcd")
+
+
+def test_a_process_keeps_few_stores_open_and_finds_each_of_many_as_it_is_now(tmp_path):
+    urls = [FeatureStore.create(str(tmp_path / f"store{number}")).url for number in range(10)]
+    repositories = [weakref.ref(kept_open(url)._repository) for url in urls]
+    gc.collect()
+    assert [repository() is not None for repository in repositories] == [False] * 6 + [True] * 4
+    assert kept_open(urls[-1])._repository is repositories[-1](), "one in use is not opened again"
+    for url in urls:
+        before = kept_open(url)
+        before.tag("first")
+        commit(FeatureStore(url), source("a"))
+        assert (len(kept_open(url).records()), kept_open(url, "first").records()) == (1, [])
+
+
+def test_threads_that_open_stores_at_once_each_get_the_one_they_asked_for(tmp_path):
+    urls = [FeatureStore.create(str(tmp_path / f"store{number}")).url for number in range(6)]
+    with ThreadPoolExecutor(4) as threads:
+        assert [store.url for store in threads.map(kept_open, urls * 10)] == urls * 10

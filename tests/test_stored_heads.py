@@ -13,9 +13,14 @@ from safetensors.numpy import save_file
 
 from affstore import FeatureStore
 from affstore.flows.cli import call
+from affstore.flows.execution import plan_rows
+from affstore.flows.inputs import Inputs
+from affstore.flows.memory_needs import work_of
 from affstore.flows.prediction import predicted, split_videos, write_predictions
+from affstore.flows.request import Request
 from affstore.models.extractor_specs import WeightsRef
 from affstore.models.extractors.registry import spec_of
+from affstore.models.faces.specs import DetectorSpec, TrackingSpec
 from affstore.models.heads.mlp.spec import default_mlp
 from affstore.store.contract.errors import SpecError, UnknownNameError
 from affstore.store.contract.keys import canonical
@@ -27,7 +32,7 @@ from affstore.tasks.lineage.recorded_specs import head_from
 from affstore.tasks.lineage.stored_heads import best_of, fitted_experiment
 from affstore.tasks.lineage.verify import verify
 from affstore.tasks.predict.videos import store_predictions
-from affstore.tasks.specs import HeadRun, Input, WorkerContext
+from affstore.tasks.specs import HeadRun, Input, Profile, WorkerContext
 from affstore.tasks.training.train import train
 from tests.factories import commit, source
 
@@ -118,6 +123,24 @@ def test_a_stored_head_predicts_for_a_video_that_it_has_not_seen(store, context,
     assert header.startswith('"video","frame","time_s","subject","present","AU1"')
     assert '"new",0,0,"main",true,' in first
     assert last.endswith("," * 2 * len(AU))  # nothing was seen in the last frame
+
+
+def test_a_stored_video_that_is_named_is_in_the_plan_with_what_it_lacks_and_no_other_is(store, context):
+    profile = Profile(DetectorSpec(weights_sha256="d" * 64), TrackingSpec(), (NETWORK,))
+    fitted = fitted_experiment(store, "units")
+    commit(FeatureStore(store.url), source("bare", FRAMES))
+
+    def due(video):
+        request = Request(context, Inputs((), ()), profile, everything=False, fitted=(fitted,), videos=(video,))
+        assert [size.video for size in work_of(request)[1]] == [video]
+        return {row.address.path for row in plan_rows(request) if row.due and row.requested}
+
+    assert due("bare") >= {"face/mtcnn/bare", f"visual/{NETWORK.name}/bare"}
+    assert all("/two" in path for path in due("two"))
+    assert "prediction/units/two/main" in due("two")
+    outcome = store_predictions(context, "two", fitted.heads)
+    FeatureStore(store.url).commit([outcome.draft], "predicted")
+    assert "prediction/units/two/main" not in due("two")
 
 
 def test_a_head_travels_as_a_file_with_its_numbers_and_without_names_of_videos(store, tmp_path, context):

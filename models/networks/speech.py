@@ -74,7 +74,7 @@ class SpeechArchitecture:
         width: of its embeddings.
         build: makes it with so many outputs.
         encode: waveforms `(segments, samples)` to states `(segments, vectors, n)`.
-        say: states to embeddings, and what a head says.
+        head: states to embeddings, and a head's outputs.
         inside: what published names begin with and ours do not; a network with a head keeps them as they are.
         exact_features: whether convolutions stay in float32 where the rest is in bfloat16: their rounded weights move
             all states the same way, so that the mean of a segment's, which an affect head sees, is as far off as each.
@@ -83,14 +83,14 @@ class SpeechArchitecture:
     width: int
     build: Callable[[int], nn.Module]
     encode: Callable[[Any, Tensor], Tensor]
-    say: Callable[[Any, Tensor], Heard] | None = None
+    head: Callable[[Any, Tensor], Heard] | None = None
     inside: str = ""
     exact_features: bool = False
 
-    def hear(self, network: Any, waves: Tensor) -> Heard:
+    def forward(self, network: Any, waves: Tensor) -> Heard:
         """Run the network on waveforms `(segments, samples)`."""
         states = self.encode(network, waves)
-        return (states, None) if self.say is None else self.say(network, states)
+        return (states, None) if self.head is None else self.head(network, states)
 
     def rename(self, name: str) -> str | None:
         """A published parameter's name as ours; None for a recogniser's last layer and for the training mask."""

@@ -7,11 +7,16 @@ from __future__ import annotations
 
 import os
 import threading
+from collections import OrderedDict
+from contextlib import suppress
 
 from affstore.store.contract.errors import StoreError
 from affstore.store.engine.feature_store import FeatureStore
 
-_handles: dict[tuple[int, str, str], FeatureStore] = {}
+_KEPT = 4
+"""A run works on one store, or copies between two; some commands use a scratch store for each artifact."""
+
+_handles: OrderedDict[tuple[int, str, str], FeatureStore] = OrderedDict()
 _lock = threading.Lock()
 
 
@@ -27,9 +32,14 @@ def kept_open(url: str, at: str | None = None) -> FeatureStore:
     with _lock:
         handle = _handles.get(place)
         if handle is not None:
-            try:
-                return handle.state(at)
-            except StoreError:
-                _handles.pop(place, None)  # opening anew says what is wrong, if anything is
-        _handles[place] = FeatureStore(url)
-        return _handles[place].state(at) if at is not None else _handles[place]
+            _handles.move_to_end(place)
+    if handle is not None:
+        with suppress(StoreError):  # opening it again says what is wrong, if anything is
+            return handle.state(at)
+    handle = FeatureStore(url)
+    with _lock:
+        _handles[place] = handle
+        _handles.move_to_end(place)
+        while len(_handles) > _KEPT:
+            _handles.popitem(last=False)
+    return handle.state(at) if at is not None else handle

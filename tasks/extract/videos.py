@@ -36,7 +36,7 @@ _NO_SOUND = np.empty(0, np.float32)
 
 @task("extract", "extract {job.video}")
 def extract_video(context: WorkerContext, job: VideoJob, profile: Profile) -> Outcome:
-    """Extract the faces and embeddings that a video lacks in the store."""
+    """Extract the faces and embeddings that a video lacks in the store, unless the run's time is over."""
     return postponed(context, "extract", job.video) or extract(context, job, profile)
 
 
@@ -47,7 +47,7 @@ def keep_videos(videos: int) -> Outcome:
 
 
 def extract(context: WorkerContext, job: VideoJob, profile: Profile) -> Outcome:
-    """Extract the faces and embeddings that a video lacks in the store."""
+    """Compute what is due of a video into a draft; a fault of one part does not stop the others."""
     parts = [PartOutcome("quarantined", job.refused)] if job.refused else []
     parts += [PartOutcome("failed", f"{job.lacking}.")] if job.lacking else []
     if not job.due:

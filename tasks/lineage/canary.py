@@ -33,11 +33,6 @@ def _is_of(record: Record, producers: Collection[str]) -> bool:
 @task("canary", "canary {video}")
 def recompute_video(context: WorkerContext, video: str, producers: Collection[str]) -> Outcome:
     """Compute a video's faces and embeddings again, as their records say, and compare."""
-    return recomputed(context, video, producers)
-
-
-def recomputed(context: WorkerContext, video: str, producers: Collection[str]) -> Outcome:
-    """The body of `recompute_video`, for those without Prefect."""
     store = context.store()
     addresses = [one.address for one in store.records(video=video) if _is_of(one, producers)]
     found = list(reproduce(store, addresses, WeightsFolder(context.weights), context.device))

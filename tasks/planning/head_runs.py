@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -31,6 +31,20 @@ def plan_with(store: FeatureStore, rows: Iterable[PlanRow], experiments: Iterabl
     return list(found.values())
 
 
+def plan_predictions(store: FeatureStore, heads: Iterable[HeadRun], videos: Collection[str]) -> list[PlanRow]:
+    """The predictions of fitted heads that some videos lack, as far as the store has what the heads need for them."""
+    found: dict[str, PlanRow] = {}
+    for head in heads:
+        fitted = store.get(Address("head", head.name))
+        for video in videos:
+            for subject in subjects_of(store, video, head):
+                features = features_of(store, video, subject, head)
+                if features is not None:
+                    address = Address("prediction", head.name, video, subject)
+                    _want(found, store, address, prediction_recipe(head, fitted, features))
+    return list(found.values())
+
+
 def _want_prediction(
     found: dict[str, PlanRow], store: FeatureStore, experiment: HeadRun, source: Record, subject: str
 ) -> None:
@@ -48,7 +62,7 @@ def _want(found: dict[str, PlanRow], store: FeatureStore, address: Address, reci
     stored = store.find(address)
     if stored is None:
         found[address.path] = PlanRow(address, "missing", "not computed yet", frames)
-    elif found[address.path].due:
+    elif address.path in found and found[address.path].due:
         found[address.path] = replace(found[address.path], requested=True)
     elif stored.key != key_of(recipe):
         found[address.path] = PlanRow(address, "stale", "; ".join(changes(stored.recipe, recipe)), frames)

@@ -75,8 +75,8 @@ def bytes_of(store: FeatureStore, records: Iterable[Record], rows: Iterable[Plan
         if row.due and row.requested and row.frames and producer in examples:
             if producer not in per_frame:
                 example = examples[producer]
-                held = sum(array.nbytes for _, array in store.group(example.address).arrays())
-                per_frame[producer] = held / int(example.attributes["frames"])
+                size = sum(array.nbytes for _, array in store.group(example.address).arrays())
+                per_frame[producer] = size / int(example.attributes["frames"])
             total += per_frame[producer] * row.frames
     return round(total) if per_frame else None
 

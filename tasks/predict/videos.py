@@ -25,7 +25,7 @@ from affstore.tasks.training.train import fitted
 
 @task("predict", "predict {video}")
 def predict_video(context: WorkerContext, video: str, experiments: Sequence[HeadRun]) -> Outcome:
-    """Store every head's predictions for a video, unless they are in the store."""
+    """Predict a video with every head, unless the run's time is over."""
     return postponed(context, "predict", video) or store_predictions(context, video, experiments)
 
 

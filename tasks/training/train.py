@@ -29,7 +29,7 @@ from affstore.tasks.training.head_job import HeadJob
 
 @task("train", "train {experiment.name}")
 def train_head(context: WorkerContext, experiment: HeadRun) -> Outcome:
-    """Fit a head on today's embeddings and labels, unless that is in the store."""
+    """Train a head, unless the run's time is over."""
     return postponed(context, "train", experiment.name) or train(context, experiment)
 
 

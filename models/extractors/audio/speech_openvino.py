@@ -91,9 +91,9 @@ def _body(network: Any, shape: SpeechArchitecture, channels: int, precision: Pre
 
     encoder, features = Part(shape.encode).eval(), torch.zeros(1, channels, _EXAMPLE)
     models = [compiled(converted(encoder, [features], [[1, channels, -1]]), precision)]
-    if shape.say is not None:
+    if shape.head is not None:
         with torch.inference_mode():
             states = torch.zeros(encoder(features).shape)
-        head = converted(Part(shape.say).eval(), [states], [[1, -1, states.shape[2]]])
+        head = converted(Part(shape.head).eval(), [states], [[1, -1, states.shape[2]]])
         models.append(compiled(head, "float32"))
     return Chain(*models)

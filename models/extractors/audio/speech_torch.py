@@ -26,7 +26,7 @@ class SpeechOnTorch:
     """See `affstore.models.extractors.audio.network.SpeechForward`."""
 
     def __init__(self, network: Any, shape: SpeechArchitecture, spec: SoundExtractorSpec, device: str) -> None:
-        self._spec, self._hear, self._device = spec, shape.hear, device_of(device)
+        self._spec, self._forward, self._device = spec, shape.forward, device_of(device)
         self._network = network.to(self._device)
         # On a CPU a batch is no faster than its segments one by one, takes more memory, and may have other last bits.
         on_cpu = self._device.type == "cpu"
@@ -50,6 +50,6 @@ class SpeechOnTorch:
         import torch
 
         with forward_pass(self._device, self._spec.precision):
-            states, scores = self._hear(self._network, torch.from_numpy(waves).to(self._device))
+            states, scores = self._forward(self._network, torch.from_numpy(waves).to(self._device))
         nothing = np.empty((len(waves), 0), np.float32)
         return states.float().cpu().numpy(), nothing if scores is None else scores.float().cpu().numpy()
