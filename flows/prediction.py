@@ -15,7 +15,7 @@ import pyarrow.csv
 from affstore import FeatureStore
 from affstore.flows.config.run_config import RunConfig
 from affstore.models.weights.folder import WeightsFolder
-from affstore.store.contract.errors import SpecError
+from affstore.store.contract.errors import AffstoreError, SpecError
 from affstore.store.contract.files import replacing
 from affstore.store.contract.records import Address
 from affstore.store.engine.reading import find_source, video_names
@@ -81,7 +81,7 @@ def applicable(store: FeatureStore, task: str, weights: WeightsFolder) -> Fitted
     for name in best_of(store, task):
         try:
             fitted = fitted_experiment(store, name)
-        except SpecError:  # of an affstore that had other heads or networks
+        except (AffstoreError, KeyError):  # of an affstore that had other heads or fields, or its head was removed
             continue
         if all(spec.weights.trained and spec.faces in ("", "mtcnn") for spec in fitted.networks.values()) and all(
             (here := weights.status(spec.weights.name).record) is not None and here.sha256 == spec.weights.sha256

@@ -210,3 +210,8 @@ def test_labels_of_a_video_that_is_postponed_wait_with_it(tmp_path):
     profile = Profile(DetectorSpec(), TrackingSpec(), ())
     result = run_without_server(Request(context, inputs, profile, runs_folder=tmp_path / "runs"), Watcher())
     assert [(one.stage, one.status) for one in result.outcomes] == [("ingest", "postponed")]
+
+
+def test_a_share_and_everything_contradict_each_other(tmp_path, capsys):
+    assert call(["add", "--all", "--share", "1/2", "--store", str(tmp_path / "store")]) == 2
+    assert "--all cannot be met with it" in capsys.readouterr().err

@@ -95,7 +95,7 @@ def artifacts(video, split, extractor, seed):
 
 def run(url, **fields):
     request = request_of(config(url, **fields))
-    return _call(Server(""), RunnerSpec.of(workers=2), lambda: pipeline(request))
+    return _call(Server(""), RunnerSpec.of(workers=2), lambda: pipeline(request), request)
 
 
 @pytest.fixture(scope="module")

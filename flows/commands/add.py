@@ -87,6 +87,8 @@ def add(
             "PATHS requires at least one video, folder or glob, unless --crops, --labels or --all is given."
         )
     limited = limits.limits()
+    if everything and limited.share is not None:
+        raise SpecError("--share is of the files that are named, so --all cannot be met with it. Leave one of them out.")
     document = {
         "store": store,
         "sources": paths,

@@ -100,13 +100,14 @@ def predict(
     subjects = predicted(stored, fitted, meant)
     tables = write_predictions(stored, fitted, meant, out) if out else []
     lacking = sorted(meant - {one.video for one in subjects})
+    exit_code = result.exit_code or (3 if lacking else 0)
     if json:
         document = {"predictions": [asdict(one) for one in subjects], "without": lacking, "tables": tables}
-        print_json({**as_document(result), **document})
+        print_json({**as_document(result), **document, "exit_code": exit_code})
     else:
         tell(result)
         _tell(subjects, lacking, tables)
-    return result.exit_code or (3 if lacking else 0)
+    return exit_code
 
 
 def _tell(subjects: list[PredictedSubject], lacking: list[str], tables: list[Path]) -> None:
