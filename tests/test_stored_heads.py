@@ -162,7 +162,8 @@ def test_a_head_travels_as_a_file_with_its_numbers_and_without_names_of_videos(s
     outcome = store_predictions(other, "new", fitted.heads)
     here = store_predictions(context, "new", fitted_experiment(store, "units").heads)
     assert [one.digest for one in outcome.draft.records] == [
-        one.digest for one in (here.draft.records if here.draft else FeatureStore(store.url).records("prediction"))
+        one.digest
+        for one in (here.draft.records if here.draft else FeatureStore(store.url).records("prediction", video="new"))
     ]
     assert not [finding for finding in verify(opened).findings if finding.what == "head/units"]
 

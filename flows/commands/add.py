@@ -88,7 +88,9 @@ def add(
         )
     limited = limits.limits()
     if everything and limited.share is not None:
-        raise SpecError("--share is of the files that are named, so --all cannot be met with it. Leave one of them out.")
+        raise SpecError(
+            "--share is of the files that are named, so --all cannot be met with it. Leave one of them out."
+        )
     document = {
         "store": store,
         "sources": paths,
