@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from distributed import Client, Worker, WorkerPlugin
@@ -32,8 +34,9 @@ class LateWorkerCheck(WorkerPlugin):
             worker.log_event(_TOPIC, {"address": worker.address, "host": facts.host, "faults": found})
 
 
-def check_late_workers(client: Client, needs: WorkerNeeds) -> None:
-    """Send home each worker that joins from now on and lacks something, with a notice."""
+@contextmanager
+def late_workers_checked(client: Client, needs: WorkerNeeds) -> Iterator[None]:
+    """Send home each worker that joins while this lasts and lacks something, with a notice."""
 
     async def refuse(event: tuple[Any, dict[str, Any]]) -> None:
         _, found = event
@@ -45,3 +48,8 @@ def check_late_workers(client: Client, needs: WorkerNeeds) -> None:
 
     client.subscribe_topic(_TOPIC, refuse)  # type: ignore[no-untyped-call]
     client.register_plugin(LateWorkerCheck(needs))
+    try:
+        yield
+    finally:
+        with suppress(OSError, RuntimeError):  # a scheduler that is gone has forgotten it
+            client.unregister_worker_plugin(_TOPIC)  # type: ignore[no-untyped-call]

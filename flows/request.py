@@ -140,9 +140,7 @@ def request_of(
     inputs, limits = _inputs(config), limits or RunLimits()
     if limits.share is not None:
         inputs, everything = limits.share.of(inputs), False
-        config = config.model_copy(
-            update={"extractors": config.all_extractors, "experiments": (), "publish": None, "protocol": "papers"}
-        )
+        config = config.without_training()
     weights = default_folder()
     _check_samples(config.publish)
     store = FeatureStore.create(config.store)

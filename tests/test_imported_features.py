@@ -157,3 +157,12 @@ def test_an_array_of_objects_is_not_read(give, tmp_path):
     np.save(tmp_path / "gaze.npy", np.array([[object()]], object), allow_pickle=True)
     code, printed = give(tmp_path / "gaze.npy")
     assert (code, "cannot be read as npy" in printed) == (3, True)
+
+
+def test_a_dry_run_says_what_would_be_new_and_writes_nothing(store, give, tmp_path):
+    np.save(tmp_path / "gaze.npy", RAMP + 7)
+    before = store.newest().snapshot
+    assert "would be taken in" in give(tmp_path / "gaze.npy", "--dry-run")[1]
+    assert store.newest().snapshot == before
+    assert give(tmp_path / "gaze.npy")[0] == 0
+    assert "in the store already" in give(tmp_path / "gaze.npy", "--dry-run")[1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import time
 from collections import Counter
@@ -215,3 +216,15 @@ def test_labels_of_a_video_that_is_postponed_wait_with_it(tmp_path):
 def test_a_share_and_everything_contradict_each_other(tmp_path, capsys):
     assert call(["add", "--all", "--share", "1/2", "--store", str(tmp_path / "store")]) == 2
     assert "--all cannot be met with it" in capsys.readouterr().err
+
+
+def test_the_dry_run_of_a_share_is_of_its_files_alone(films, tmp_path, capsys):
+    arguments = ["add", str(films / "videos"), "--store", str(tmp_path / "store"), *NETWORK, "--dry-run", "--json"]
+    planned = []
+    for share in ("1/2", "2/2"):
+        assert call([*arguments, "--share", share]) == 0
+        rows = json.loads(capsys.readouterr().out)["artifacts"]
+        planned.append({row["artifact"] for row in rows if row["artifact"].startswith("source/")})
+    assert planned[0]
+    assert planned[1]
+    assert not planned[0] & planned[1]

@@ -25,11 +25,11 @@ from affstore.models.heads.mlp.spec import default_mlp
 from affstore.store.contract.errors import SpecError, UnknownNameError
 from affstore.store.contract.keys import canonical
 from affstore.store.contract.labels import AU, space_of, task_space
-from affstore.store.contract.records import Address, Artifact
+from affstore.store.contract.records import Address, Artifact, Record
 from affstore.tasks import recipes
 from affstore.tasks.lineage.head_files import import_head, read_head, write_head
 from affstore.tasks.lineage.recorded_specs import head_from
-from affstore.tasks.lineage.stored_heads import best_of, fitted_experiment
+from affstore.tasks.lineage.stored_heads import _called, best_of, fitted_experiment
 from affstore.tasks.lineage.verify import verify
 from affstore.tasks.predict.videos import store_predictions
 from affstore.tasks.specs import HeadRun, Input, Profile, WorkerContext
@@ -220,3 +220,29 @@ def test_a_head_of_a_label_space_of_one_s_own_is_read_back_from_its_recipe():
     spec = replace(default_mlp(MINE), name="mine-head")
     assert head_from(canonical(spec)) == spec
     assert task_space(head_from(canonical(spec)).task) == MINE
+
+
+def test_a_dry_run_of_an_import_says_what_the_import_would(store, tmp_path, capsys):
+    path = tmp_path / "units.safetensors"
+    write_head(store, "units", path, "CC0-1.0", "none")
+    arguments = ["head", "import", str(path), "--store", str(tmp_path / "store")]
+    assert call([*arguments, "--dry-run"]) == 0
+    assert "would be imported" in capsys.readouterr().out
+    assert not (tmp_path / "store").exists()
+    assert call(arguments) == 0
+    assert call([*arguments, "--dry-run"]) == 0
+    assert "in the store already" in capsys.readouterr().out.splitlines()[-2]
+
+
+def test_predictions_of_honest_do_not_take_the_place_of_the_papers():
+    def result(protocol):
+        return Record(
+            *(Address("result", f"my.row@{protocol}"), "", {}, "", (), {}, {}, "", ""),
+            {"row": "my/row", "protocol": protocol},
+        )
+
+    papers, honest = result("papers"), result("honest")
+    both = {one.address.producer: one for one in (papers, honest)}
+    assert _called(papers, both) == "my/row"
+    assert _called(honest, both) == "my/row@honest"
+    assert _called(honest, {honest.address.producer: honest}) == "my/row"

@@ -105,7 +105,7 @@ def add(
     if dry_run:
         from affstore.flows.commands.plan import show_plan
 
-        show_plan(config, json, named_only=not everything)
+        show_plan(config, json, named_only=not everything, share=limited.share)
         return 0
     return run_and_tell(config, json, IngestOptions(replace, retry), everything, limited).exit_code
 

@@ -143,19 +143,26 @@ def import_(
         Another head of that name may go.
     """
     from affstore import FeatureStore
-    from affstore.tasks.lineage.head_files import import_head, read_head
+    from affstore.store.contract.errors import NotFoundError
+    from affstore.tasks.lineage.head_files import import_head, is_new_head, read_head
     from affstore.tasks.lineage.stored_heads import NETWORKS
     from affstore.tasks.specs import code_versions
 
     artifact = read_head(file, name)
-    new = False if dry_run else import_head(FeatureStore.create(store), artifact, replace, code_versions())
+    if dry_run:
+        try:
+            new = is_new_head(FeatureStore(store), artifact, replace)
+        except NotFoundError:  # the store would be made
+            new = True
+    else:
+        new = import_head(FeatureStore.create(store), artifact, replace, code_versions())
     called, made = artifact.address.producer, artifact.made
     networks = [str(one["name"]) for one in made[NETWORKS]]
     if json:
         facts = {"licence": made["licence"], "corpus": made["corpus"]}
         print_json({"head": called, "new": new, "networks": networks, **facts})
         return 0
-    did = "would be imported" if dry_run else "imported" if new else "in the store already"
+    did = "in the store already" if not new else "would be imported" if dry_run else "imported"
     to_terminal(
         f"{called}: {did}; licence {made['licence']}, fitted on {made['corpus']}, networks {', '.join(networks)}",
         f"next      affstore predict {called} VIDEO",

@@ -49,17 +49,17 @@ def import_(
     """
     from affstore import FeatureStore
     from affstore.models.feature_files import read_features
-    from affstore.tasks.ingest.imported_features import imported_artifact, keep
+    from affstore.tasks.ingest.imported_features import imported_artifact, is_new, keep
     from affstore.tasks.specs import code_versions
 
     opened = FeatureStore(store)
     artifact = imported_artifact(opened, name, (video, "" if sound else subject), file, read_features(file, take))
-    new = False if dry_run else keep(opened, artifact, code_versions())
+    new = is_new(opened, artifact) if dry_run else keep(opened, artifact, code_versions())
     present, (rows, width) = int(artifact.arrays["present"].sum()), artifact.arrays["embedding"].shape
     if json:
         print_json({"artifact": artifact.address.path, "new": new, "frames": rows, "present": present, "width": width})
     else:
-        did = "would be taken in" if dry_run else "taken in" if new else "in the store already"
+        did = "in the store already" if not new else "would be taken in" if dry_run else "taken in"
         to_terminal(f"{artifact.address.path}: {did}; {rows} frames, {present} of them with {width} numbers")
     return 0
 

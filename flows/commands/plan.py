@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from affstore import FeatureStore
     from affstore.flows.config.run_config import RunConfig
     from affstore.flows.inputs import Inputs
+    from affstore.flows.limits import Share
     from affstore.store.contract.records import Provenance
     from affstore.tasks.extract.memory_estimate import MemoryNeed, VideoSize
     from affstore.tasks.plan_rows import PlanRow
@@ -103,7 +104,9 @@ def _weights_of(url: str, extractors: tuple[str, ...]) -> Weights:
     return "untrained" if found == {"untrained"} else "official"
 
 
-def show_plan(config: RunConfig, as_json: bool, everything: bool = False, named_only: bool = False) -> list[PlanRow]:
+def show_plan(
+    config: RunConfig, as_json: bool, everything: bool = False, named_only: bool = False, share: Share | None = None
+) -> list[PlanRow]:
     """Print the plan of a configuration, and give it back.
 
     Args:
@@ -111,10 +114,11 @@ def show_plan(config: RunConfig, as_json: bool, everything: bool = False, named_
         as_json: print one document.
         everything: list what is fresh too.
         named_only: plan for the videos that the configuration's paths name, not for all of the store.
+        share: plan for one share of the files alone.
     """
     from affstore.tasks.planning.plan import seconds_of
 
-    found = _planned(config, named_only)
+    found = _planned(config, named_only, share)
     if as_json:
         documents = [_document(row) for row in found.rows if everything or row.status != "fresh"]
         networks = [
@@ -151,11 +155,11 @@ class _Plan:
     adds_bytes: int | None = None
 
 
-def _planned(config: RunConfig, named_only: bool) -> _Plan:
+def _planned(config: RunConfig, named_only: bool, share: Share | None) -> _Plan:
     from dataclasses import replace
 
     from affstore.flows.config.run_config import named_profile, profile_of
-    from affstore.flows.inputs import check_kinds, gather
+    from affstore.flows.inputs import check_kinds
     from affstore.flows.memory_needs import due_work
     from affstore.flows.request import heads_of
     from affstore.flows.runnable import runnable
@@ -167,7 +171,7 @@ def _planned(config: RunConfig, named_only: bool) -> _Plan:
     from affstore.tasks.planning.plan import bytes_of, costed
     from affstore.tasks.planning.plan import plan as plan_of
 
-    opened = _store_or_empty(config)
+    config, opened = config.without_training() if share is not None else config, _store_or_empty(config)
     config = config.model_copy(update={"experiments": runnable(config, opened).experiments})
     lacking = ""
     try:
@@ -178,7 +182,7 @@ def _planned(config: RunConfig, named_only: bool) -> _Plan:
         profile, lacking = named_profile(config), str(error)
     heads = [replace(head, extractors=profile.extractors) for head in heads_of(config.experiments)]
     check_kinds(profile, config.crops, opened)
-    inputs, records = gather(config.sources, config.crops, config.names, config.label_folders()), opened.records()
+    inputs, records = _inputs(config, share), opened.records()
     given = match_crops_to_videos(records, inputs.crops)
     rows = plan_of(records, profile, given)
     if lacking:  # whether stored embeddings were made by the networks that are meant cannot be known
@@ -196,6 +200,14 @@ def _planned(config: RunConfig, named_only: bool) -> _Plan:
     coming += costed(extraction_rows(profile, arriving, {video.video: video for video in videos}), records)
     every, provenance = [*coming, *rows], {} if lacking else profile.provenance
     return _Plan(every, _need(config, (due, videos)), inputs, provenance, lacking, bytes_of(opened, records, every))
+
+
+def _inputs(config: RunConfig, share: Share | None) -> Inputs:
+    """What the configuration's paths hold, or one share of it."""
+    from affstore.flows.inputs import gather
+
+    found = gather(config.sources, config.crops, config.names, config.label_folders())
+    return share.of(found) if share is not None else found
 
 
 def _need(config: RunConfig, due: tuple[Profile, list[VideoSize]]) -> MemoryNeed:

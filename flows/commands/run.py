@@ -41,7 +41,7 @@ def run(
     if dry_run:
         from affstore.flows.commands.plan import show_plan
 
-        show_plan(found, json)
+        show_plan(found, json, named_only=limited.share is not None, share=limited.share)
         return 0
     return run_and_tell(found, json, limits=limited).exit_code
 

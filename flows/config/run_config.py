@@ -172,6 +172,11 @@ class RunConfig(_Strict):
         """The networks that are named, and those that experiments need; sorted."""
         return tuple(sorted({*self.extractors, *extractors_of(self.experiments)}))
 
+    def without_training(self) -> RunConfig:
+        """The same networks, and no experiments: what each share of a run does."""
+        changes = {"extractors": self.all_extractors, "experiments": (), "publish": None, "protocol": "papers"}
+        return self.model_copy(update=changes)
+
 
 def read_config(path: Path) -> RunConfig:
     """Read and check a configuration; relative paths in it are relative to its folder.

@@ -7,7 +7,7 @@ import socket
 import time
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from functools import partial
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
@@ -107,13 +107,13 @@ def on_scheduler(address: str, wait_s: float = _JOIN_S) -> Iterator[Runner]:
             f"No Dask scheduler answers at '{address}' ({one_line(error)}). Start one with `dask scheduler`, or leave "
             "--scheduler out for a cluster of this machine."
         ) from error
-    with client:
+    with client, ExitStack() as run:
         _check_scheduler(client, address)
         workers = _workers(client, address, wait_s)
         yield Runner(
             lambda: _prefect_dask(address),
             lambda: nullcontext(client.get_executor(pure=False)),  # type: ignore[no-untyped-call]
-            partial(_check_workers, client),
+            partial(_check_workers, client, run),
             any("GPU" in worker["resources"] for worker in workers.values()),
         )
 
@@ -148,13 +148,13 @@ def _workers(client: Any, address: str, wait_s: float) -> Mapping[str, Any]:
     )
 
 
-def _check_workers(client: Any, needs: WorkerNeeds) -> None:
-    """Ask every worker whether it has what a run needs, and from now on those that join too.
+def _check_workers(client: Any, run: ExitStack, needs: WorkerNeeds) -> None:
+    """Ask every worker whether it has what a run needs, and until the run ends those that join too.
 
     Raises:
         SpecError: one has not; the message names each that differs.
     """
-    from affstore.flows.late_workers import check_late_workers
+    from affstore.flows.late_workers import late_workers_checked
     from affstore.flows.worker_checks import WorkerFacts, facts_of_this_process, faults
 
     watching().step("asking the workers for versions, files and clocks")
@@ -170,7 +170,7 @@ def _check_workers(client: Any, needs: WorkerNeeds) -> None:
             found.append(f"The worker {address} cannot answer ({one_line(facts)}); install affstore there as here.")
     if found:
         raise SpecError(" ".join(found))
-    check_late_workers(client, needs)
+    run.enter_context(late_workers_checked(client, needs))
 
 
 def one_line(error: BaseException) -> str:

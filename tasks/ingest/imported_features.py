@@ -66,10 +66,15 @@ def imported_artifact(
     )
 
 
+def is_new(store: FeatureStore, artifact: Artifact) -> bool:
+    """Whether a store lacks an artifact of imported features."""
+    stored = store.find(artifact.address)
+    return stored is None or stored.key != key_of(artifact.recipe)
+
+
 def keep(store: FeatureStore, artifact: Artifact, code: dict[str, str]) -> bool:
     """Write an artifact unless the store has it; whether it was written."""
-    stored = store.find(artifact.address)
-    if stored is not None and stored.key == key_of(artifact.recipe):
+    if not is_new(store, artifact):
         return False
     draft = store.draft(code, "import")
     draft.put(artifact)

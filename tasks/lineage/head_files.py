@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from affstore import FeatureStore
-from affstore.store.contract.errors import NotFoundError, SpecError
+from affstore.store.contract.errors import AffstoreError, NotFoundError, SpecError
 from affstore.store.contract.files import replacing
 from affstore.store.contract.keys import digest_arrays, key_of
 from affstore.store.contract.names import name_fault
@@ -123,8 +123,11 @@ def read_head(path: Path, name: str = "") -> Artifact:
             spec_from(part)
         for network in about["networks"]:
             extractor_from(network)
-    except (KeyError, TypeError, AttributeError) as error:
-        raise SpecError(f"'{path}' is no head of affstore's: its recipe lacks {error}. Get it again.") from error
+    except (KeyError, TypeError, AttributeError, ValueError, ArithmeticError) as error:
+        if isinstance(error, AffstoreError):
+            raise
+        reason = f"lacks {error}" if isinstance(error, KeyError) else f"cannot be understood: {error}"
+        raise SpecError(f"'{path}' is no head of affstore's: its recipe {reason}. Get it again.") from error
     made = {**about["made"], NETWORKS: about["networks"], "licence": about["licence"], "corpus": about["corpus"]}
     made |= {"imported": {"name": about["name"], "code": about["code"], "digest": about["digest"]}}
     return Artifact(Address("head", wanted), recipe, arrays, about["attributes"], (), made)
@@ -154,17 +157,13 @@ def _content(path: Path) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
     return about, arrays
 
 
-def import_head(store: FeatureStore, artifact: Artifact, replace: bool, code: Mapping[str, str]) -> bool:
-    """Keep a head that was read from a file, unless the store has it already.
+def is_new_head(store: FeatureStore, artifact: Artifact, replace: bool) -> bool:
+    """Whether a store lacks a head that was read from a file.
 
     Args:
-        store: that gets it.
+        store: that would get it.
         artifact: the head.
         replace: whether another head of that name may go.
-        code: versions of the packages at work.
-
-    Returns:
-        Whether anything was written.
 
     Raises:
         SpecError: the store has another head of that name.
@@ -177,6 +176,23 @@ def import_head(store: FeatureStore, artifact: Artifact, replace: bool, code: Ma
             f"The store has another head called '{artifact.address.producer}'. Import this one with --name NAME, or "
             "with --replace."
         )
+    return True
+
+
+def import_head(store: FeatureStore, artifact: Artifact, replace: bool, code: Mapping[str, str]) -> bool:
+    """Keep a head that was read from a file, unless the store has it already; whether it was written.
+
+    Args:
+        store: that gets it.
+        artifact: the head.
+        replace: whether another head of that name may go.
+        code: versions of the packages at work.
+
+    Raises:
+        SpecError: the store has another head of that name.
+    """
+    if not is_new_head(store, artifact, replace):
+        return False
     draft = store.draft(code, "import")
     draft.put(artifact)
     store.commit([draft], "import of a head")

@@ -124,9 +124,9 @@ def fitted_experiment(store: FeatureStore, name: str) -> FittedExperiment:
     results = _results(store)
     heads = {address.producer: address for address in store.addresses("head")}
     wanted = name.replace("/", ".")
-    for producer in (wanted, *(f"{wanted}@{protocol}" for protocol in _PROTOCOLS)):
+    for producer in (wanted, *(_producer(wanted, protocol) for protocol in _PROTOCOLS)):
         if producer in results:
-            return _scored(store, results[producer])
+            return _scored(store, results[producer], _called(results[producer], results))
     if name not in heads:
         experiments = (str(record.attributes["row"]) for record in results.values())
         raise UnknownNameError.of("scored experiment or head of this store", name, sorted({*experiments, *heads}))
@@ -151,10 +151,21 @@ def _results(store: FeatureStore) -> dict[str, Record]:
     return {record.address.producer: record for record in store.records("result")}
 
 
-def _scored(store: FeatureStore, result: Record) -> FittedExperiment:
-    """The experiment that a result is of, with what was tuned for it."""
+def _called(result: Record, results: Mapping[str, Record]) -> str:
+    """How predictions by a result are called: by the protocol too, where another's bear the experiment's name."""
+    name, protocol = str(result.attributes["row"]), str(result.attributes["protocol"])
+    first = next(one for one in _PROTOCOLS if one == protocol or _producer(name, one) in results)
+    return name if first == protocol else f"{name}@{protocol}"
+
+
+def _producer(name: str, protocol: str) -> str:
+    return f"{name.replace('/', '.')}@{protocol}"
+
+
+def _scored(store: FeatureStore, result: Record, name: str) -> FittedExperiment:
+    """The experiment that a result is of, with what was tuned for it, under a name for its predictions."""
     asked, attributes = result.recipe["asked"], result.attributes
-    evaluation, name = spec_from(asked["judging"]), str(attributes["row"])
+    evaluation = spec_from(asked["judging"])
     names = {head: head for head in heads_of(evaluation.method)}
     if attributes["protocol"] == "honest":
         names = {head: cross_validated_name(head) for head in names}
