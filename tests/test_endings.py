@@ -50,6 +50,19 @@ def test_a_command_ends_with_its_code_while_threads_of_the_engine_still_work(url
     assert codes([sys.executable, "-c", AT_WORK, url, *words, "--store", url], times) == {code}
 
 
+COMMITS = """
+import sys
+from affstore import FeatureStore
+from tests.factories import commit, visual
+commit(FeatureStore(sys.argv[1]), visual("a"))
+"""
+
+
+@pytest.mark.parametrize("times", [4, pytest.param(100, marks=[pytest.mark.slow, pytest.mark.timeout(3600)])])
+def test_a_script_that_ends_right_after_its_commit_ends_well(url, times):
+    assert codes([sys.executable, "-c", COMMITS, url], times) == {0}
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
 def test_show_ends_well_200_times_in_a_row(url):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
 import errno
 import os
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,6 +23,8 @@ _engine_process: int | None = None
 """The process in which the engine's threads run, from its first use on."""
 # What it warns of is met by `committer_lock`; what it fails at is raised, and said in one sentence.
 icechunk.set_logs_filter("off")
+# Its threads let go of Python's objects a moment after their answer: one process in ten that ended at once crashed.
+atexit.register(time.sleep, 0.05)
 
 
 def storage_of(url: str) -> icechunk.Storage:
