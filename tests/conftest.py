@@ -104,13 +104,22 @@ def wait_for(port: int) -> None:
     pytest.fail(f"nothing listens on port {port}")
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """One Prefect server for a module, as a user has who sets PREFECT_API_URL: its start costs seconds."""
-    from affstore.flows.server import prefect_server
+@pytest.fixture(scope="session")
+def session_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A Prefect server, started when the first module asks for it: its start costs seconds."""
+    from affstore.flows.server import running_server
 
-    with prefect_server(tmp_path_factory.mktemp("prefect")) as found:
+    with running_server(tmp_path_factory.mktemp("prefect")) as found:
         yield found
+
+
+@pytest.fixture(scope="module")
+def server(session_server: Server) -> Iterator[Server]:
+    """The session's server, as a user has it who sets PREFECT_API_URL; modules that do not ask start their own."""
+    from affstore.flows.server import using_server
+
+    with using_server(session_server.url, session_server.secret):
+        yield session_server
 
 
 @pytest.fixture
