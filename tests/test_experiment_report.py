@@ -130,6 +130,7 @@ def no_figures(monkeypatch):
     monkeypatch.setattr(experiment_report, "is_installed", lambda package: package != "matplotlib")
 
 
+@pytest.mark.slow
 def test_equal_input_gives_equal_bytes(tmp_path):
     outcomes = [make_outcome(task) for task in ("expr", "au", "va")]
     first = written(tmp_path / "a", *outcomes)

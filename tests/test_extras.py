@@ -92,6 +92,7 @@ def test_the_core_takes_in_extracts_plans_shows_and_exports_without_the_extras(c
     assert list((core_only[0] / "out").rglob("*.parquet"))
 
 
+@pytest.mark.slow
 def test_a_run_without_tensorflow_and_matplotlib_scores_heads_that_need_neither(core_only, extracted):
     folder, run = core_only
     write_video(folder / "other.mp4", 4)

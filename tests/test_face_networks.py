@@ -382,7 +382,7 @@ def test_untrained_networks_see_two_faces_as_two(shared, spec):
 
 @pytest.mark.filterwarnings("ignore:.*torch.jit.trace")
 @pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")
-@pytest.mark.parametrize("name", NEW)
+@pytest.mark.parametrize("name", [NEW[1], *(pytest.param(name, marks=pytest.mark.slow) for name in (NEW[0], NEW[2]))])
 def test_each_stage_can_be_traced_and_gives_the_same_numbers(name):
     entry = entry_of(name)
     spec = next(spec for spec in one_a_network() if entry_of(spec.weights.name).architecture == entry.architecture)

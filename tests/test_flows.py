@@ -146,6 +146,7 @@ def test_a_renamed_copy_is_an_alias_and_costs_nothing(clips, shared, tmp_path):
     assert content_digest(newest) == content_digest(store)
 
 
+@pytest.mark.slow
 def test_a_new_extractor_uses_the_stored_faces_and_gives_what_it_would_have_given_with_them(
     clips, server, shared, tmp_path
 ):
@@ -284,6 +285,7 @@ def _parents(record):
     return [(parent.path, parent.key, parent.digest) for parent in record.parents]
 
 
+@pytest.mark.slow
 @pytest.mark.cluster
 def test_a_dask_cluster_extracts_the_same_numbers_as_threads(clips, shared, tmp_path):
     store, _ = clips
@@ -341,6 +343,7 @@ def _has_an_embedding(url: Path) -> bool:
         return False
 
 
+@pytest.mark.slow
 def test_a_replaced_video_keeps_nothing_of_the_old_one_in_its_newest_state(server, shared, tmp_path):
     folder = shared / "media" / "face_video"
     shutil.copy(folder / "bbaf2n.mpg", tmp_path / "clip.mpg")
@@ -402,6 +405,7 @@ def test_an_annotation_that_moves_to_another_split_is_read_again(tmp_path):
     assert splits == ["train", "validation"]
 
 
+@pytest.mark.slow
 def test_a_scheduled_run_says_in_its_state_what_could_not_be_used_and_where_its_report_is(server, shared, tmp_path):
     from affstore.flows.deployment import reprocess
 

@@ -238,6 +238,7 @@ print(json.dumps({"light": light, "head": bits(fit(quick("au", batch=256), examp
 """
 
 
+@pytest.mark.slow
 def test_a_head_is_the_same_on_any_number_of_cores_and_predicting_needs_no_tensorflow():
     started = [
         subprocess.Popen(
@@ -498,6 +499,7 @@ fit(quick("va", **LONG), train, planted("va", 100, seed=1), TrainerOptions(check
 """
 
 
+@pytest.mark.slow
 def test_a_killed_process_that_is_started_again_ends_with_the_same_bits(tmp_path):
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     command = [sys.executable, "-c", KILLED, str(tmp_path)]

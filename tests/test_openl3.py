@@ -37,6 +37,7 @@ GZ = "reference_outputs/openl3_audio_mel128_env.h5.gz"
 FILES = ("speech/jfk.wav", "speech/LJ002-0020.wav", "chirp_44k.wav", "silence.wav")
 SETTINGS = ("kapre/512/hop0.1/center1", "kapre/512/hop0.5/center0", "kapre/6144/hop0.1/center1")
 KEYS = tuple(product((*SETTINGS, "librosa/512/hop0.1/center1"), FILES))
+USUAL = (*product(SETTINGS[:1], FILES), ("librosa/512/hop0.1/center1", FILES[0]))
 BAR = 1e-5
 """As a share of the largest number."""
 
@@ -108,7 +109,9 @@ def rows_of(reference, setting, file, every):
     return wanted[::every], spec.windowed(spec.hop_s * every, spec.centre), samples
 
 
-@pytest.mark.parametrize(("setting", "file"), KEYS)
+@pytest.mark.parametrize(
+    ("setting", "file"), [pytest.param(*key, marks=() if key in USUAL else pytest.mark.slow) for key in KEYS]
+)
 def test_embeddings_are_those_of_the_package(reference, published, heard, setting, file):
     """Of those that are a tenth of a second apart only some; the slow test below takes all."""
     every = {"0.1": 4 if file == "speech/jfk.wav" else 2, "0.5": 1}[setting.split("/")[2].removeprefix("hop")]
@@ -221,7 +224,14 @@ def test_what_is_no_waveform_is_refused(extractor, wave):
         extractor.embed(wave)
 
 
-@pytest.mark.parametrize("spec", [spec for spec in OPENL3 if spec.front_end == "kapre"], ids=lambda spec: spec.name)
+@pytest.mark.parametrize(
+    "spec",
+    [
+        pytest.param(spec, id=spec.name, marks=() if spec.name.endswith("_512") else pytest.mark.slow)
+        for spec in OPENL3
+        if spec.front_end == "kapre"
+    ],
+)
 def test_every_network_gives_embeddings_of_its_width(drawn, spec):
     embedded = registry.build_sound(spec, drawn).embed(noise(0.55)).embedding
     assert embedded.shape == (2, spec.width)

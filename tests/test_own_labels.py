@@ -29,7 +29,7 @@ SPACES = {
     "dimensions": {"kind": "values", "names": ["valence", "arousal", "power", "surprise"], "range": [0, 100]},
 }
 EXPERIMENTS = [
-    {"name": f"{space}-mlp", "task": space, "inputs": ["emotieffnet_b0"], "epochs": 2, "changes": {"batch": 8}}
+    {"name": f"{space}-mlp", "task": space, "inputs": ["mt_emotimobilefacenet"], "epochs": 2, "changes": {"batch": 8}}
     for space in SPACES
 ]
 RATE = 12
@@ -75,7 +75,7 @@ def done(server, tmp_path_factory):
         "weights": "untrained",
         "engine": "torch",
         "precision": "float32",
-        "extractors": ["emotieffnet_b0"],
+        "extractors": ["mt_emotimobilefacenet"],
         "label_spaces": SPACES,
         "labels": [
             {"folder": "videos", "format": "timed_table", "space": "emotions"},
@@ -106,7 +106,7 @@ def test_add_takes_in_labels_of_the_format_that_is_named(done, tmp_path):
     shutil.copytree(store.url, tmp_path / "store")
     (tmp_path / "mine" / "validation").mkdir(parents=True)
     (tmp_path / "mine" / "validation" / "wait.csv").write_text("start,end,label\n0,1,Fear\n")
-    networks = ["-e", "emotieffnet_b0", "--weights", "untrained", "--engine", "torch", "--precision", "float32"]
+    networks = ["-e", "mt_emotimobilefacenet", "--weights", "untrained", "--engine", "torch", "--precision", "float32"]
     given = f"timed_table:expr={tmp_path / 'mine'}"
     assert call(["add", "--store", str(tmp_path / "store"), "--labels", given, *networks]) == 0
     added = FeatureStore(str(tmp_path / "store"))
@@ -200,7 +200,12 @@ def test_figures_have_all_classes_and_all_dimensions(done):
     ],
 )
 def test_what_makes_no_sense_is_said_in_a_sentence(tmp_path, capsys, changes, said):
-    document = {"store": "store", "weights": "untrained", "extractors": ["emotieffnet_b0"], "label_spaces": SPACES}
+    document = {
+        "store": "store",
+        "weights": "untrained",
+        "extractors": ["mt_emotimobilefacenet"],
+        "label_spaces": SPACES,
+    }
     config = tmp_path / "own.yaml"
     config.write_text(yaml.safe_dump(document | changes))
     assert call(["run", str(config)]) == 2

@@ -120,7 +120,7 @@ def base():
     return made("wav2vec2_base_960h")
 
 
-@pytest.fixture(scope="module", params=NAMES)
+@pytest.fixture(scope="module", params=[*NAMES[:3], pytest.param(NAMES[3], marks=pytest.mark.slow)])
 def case(request):
     return request.getfixturevalue("base") if request.param == SPEC.name else made(request.param)
 

@@ -7,6 +7,7 @@ import gc
 import multiprocessing
 import os
 import pickle
+import signal
 import subprocess
 import sys
 import threading
@@ -284,7 +285,7 @@ def _create_10(urls, together, queue):
             queue.put(repr(error))
 
 
-@pytest.mark.parametrize("place", ["folder", "s3"])
+@pytest.mark.parametrize("place", ["folder", pytest.param("s3", marks=pytest.mark.slow)])
 def test_processes_that_create_one_store_at_the_same_moment_all_open_it_ten_times_over(place, request, tmp_path):
     root = request.getfixturevalue("s3_url") if place == "s3" else str(tmp_path)
     urls = [f"{root}/{number}" for number in range(10)]
@@ -344,6 +345,15 @@ def test_windows_cover_every_frame_of_every_video_and_pad_short_ones(folder_stor
     assert torch.equal(again[4].embedding, loaded[4].embedding)
 
 
+@pytest.fixture
+def sigchld():
+    """torch leaves its own handler for the ends of children, in which this process crashed hundreds of tests later."""
+    before = signal.getsignal(signal.SIGCHLD)
+    yield
+    signal.signal(signal.SIGCHLD, before)
+
+
+@pytest.mark.usefixtures("sigchld")
 def test_workers_of_a_loader_read_windows_and_forked_ones_say_how_they_could(folder_store):
     import torch
 
@@ -406,6 +416,7 @@ def test_drafts_that_begin_before_any_video_of_a_network_merge_and_no_group_is_t
     assert {record.address.video for record in newest.records("visual")} == {"a", "b", "c"}
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="counts threads as Linux lists them")
 def test_many_drafts_that_wait_for_their_commit_need_no_thread_each(folder_store):
     videos = [f"v{number}" for number in range(40)]

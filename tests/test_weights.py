@@ -359,6 +359,7 @@ def test_several_that_import_at_once_leave_one_whole_set(kept, published):
 # --- untrained ----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_untrained_parameters_are_the_same_in_every_process_and_thread_count(kept, tmp_path):
     here = resolve_weights(kept, REF, untrained=True)
     code = (
