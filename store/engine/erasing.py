@@ -192,8 +192,11 @@ def find_in_objects(url: str, in_lists: re.Pattern[bytes], in_chunks: re.Pattern
     objects = objects_of(url)
     for key in sorted(objects.sizes()) if objects else ():
         stored = objects.read(key) if objects else b""
+        unpacked = decoded(stored)
         wanted = in_chunks if key.startswith("chunks/") else in_lists
-        if wanted.search(stored) or wanted.search(decoded(stored)):
+        # Packed lists have any three bytes by chance, as numbers have.
+        is_packed = unpacked and not stored.endswith(unpacked)
+        if wanted.search(unpacked) or (in_chunks if is_packed else wanted).search(stored):
             yield key
 
 
