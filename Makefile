@@ -11,6 +11,8 @@ PYTHON ?= $(shell for python in python3.12 python3.13 python3; do \
 demo: install
 	$(BIN)/affstore demo
 
+# The suite starts hundreds of processes: what they import is compiled once, whatever the shell says of bytecode.
+test: export PYTHONDONTWRITEBYTECODE :=
 test: install-test check
 	$(BIN)/python -m pytest -n auto --dist loadfile --max-worker-restart 0
 

@@ -68,6 +68,7 @@ def take_called(name: str) -> Take:
     return next(take for take in TAKES if take.name == name)
 
 
+@pytest.mark.slow
 def test_the_same_spec_gives_the_same_bytes(tmp_path: Path) -> None:
     first, second = write_corpus(tmp_path / "a", FEW), write_corpus(tmp_path / "b", FEW)
     assert [digest_file(path) for path in first] == [digest_file(path) for path in second]

@@ -70,6 +70,7 @@ def published(shared: Path, name: str, precision: str = "float32"):
     return built, reference[f"{weights}/embedding"], reference[f"{weights}/scores"]
 
 
+@pytest.mark.slow
 def test_in_bfloat16_embeddings_point_the_same_way(shared, faces):
     built, embedding, _ = published(shared, "emotieffnet_b0", "bfloat16")
     found = built.embed(faces).embedding

@@ -47,7 +47,9 @@ def faces():
     return fidelities._faces(EMOTIEFFNET_B0.size_px)[:37]
 
 
-@pytest.fixture(scope="module", params=CHOICES, ids=str)
+@pytest.fixture(
+    scope="module", params=[CHOICES[0], *(pytest.param(one, marks=pytest.mark.slow) for one in CHOICES[1:])], ids=str
+)
 def engine(request, parameters):
     spec = replace(EMOTIEFFNET_B0, engine=request.param.engine, precision=request.param.precision)
     return registry.build_face(spec, parameters)

@@ -343,6 +343,7 @@ def test_all_validation_frames_are_drawn_in_seconds(tmp_path):
     assert time.process_time() - began < 3  # some .6 on a machine with nothing else to do
 
 
+@pytest.mark.slow
 def test_writing_a_report_needs_no_pyplot_and_says_nothing_on_a_new_machine(tmp_path):
     code = (
         "import sys, tests.test_experiment_report as t, affstore.flows.report.experiment_report\n"

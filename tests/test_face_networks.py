@@ -104,7 +104,10 @@ def faces_of(shared: Path, size_px: int) -> np.ndarray:
 # --- EmotiEffLib's networks ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("name", "theirs"), REFERENCES.items())
+@pytest.mark.parametrize(
+    ("name", "theirs"),
+    [pytest.param(*one, marks=() if one[0] in LIGHT else pytest.mark.slow) for one in REFERENCES.items()],
+)
 def test_it_computes_what_emotiefflib_computes(shared, name, theirs):
     spec, entry = registry.spec_of(name), entry_of(theirs)
     assert spec.weights.name == theirs

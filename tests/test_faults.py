@@ -1,7 +1,7 @@
 """What goes wrong around a run: signals, a server that is gone, a full disk, two commands at once.
 
-The whole list takes many minutes (`pytest -m slow tests/test_faults.py`); one of each kind is always run: SIGTERM here,
-and a killed server in test_server.
+The whole list takes many minutes (`pytest -m slow tests/test_faults.py`); an interrupted run and a killed server
+are always run, in test_server.
 """
 
 from __future__ import annotations
@@ -99,7 +99,8 @@ def gone(pid, limit_s=60):
     return _process_state(pid) in ("", "Z")
 
 
-@pytest.mark.parametrize("name", ["SIGTERM", *(pytest.param(name, marks=slow) for name in ("SIGINT", "SIGHUP"))])
+@slow
+@pytest.mark.parametrize("name", CODES)
 def test_a_signal_ends_a_run_with_its_exit_code_and_one_sentence_and_its_server_with_it(name, corpus, tmp_path):
     command = Command(tmp_path / "store", corpus)
     server = command.server()

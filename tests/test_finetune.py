@@ -318,7 +318,16 @@ def test_a_flip_mirrors_left_and_right_and_nothing_else(toy):
         np.testing.assert_array_equal(classes, train.y[rows, 0])
 
 
-@pytest.mark.parametrize("name", ["emotieffnet_b0", "mt_emotimobilefacenet", "mt_emotimobilevit", "ddamfn_affectnet8"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "mt_emotimobilefacenet",
+        *(
+            pytest.param(name, marks=pytest.mark.slow)
+            for name in ("emotieffnet_b0", "mt_emotimobilevit", "ddamfn_affectnet8")
+        ),
+    ],
+)
 def test_every_face_network_of_the_papers_can_be_fine_tuned(name):
     spec = registry.spec_of(name)
     entry = entry_of(spec.weights.name)

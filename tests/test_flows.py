@@ -167,6 +167,7 @@ def odd(server, shared, tmp_path_factory):
     return run(url, media / "odd", media / "photo" / "truncated.jpg", extractors=(FACE,)), FeatureStore(str(url))
 
 
+@pytest.mark.slow
 def test_odd_media_give_features_or_a_reason_a_person_understands(odd, shared):
     result, store = odd
     assert result.exit_code == 3
@@ -189,6 +190,7 @@ def test_odd_media_give_features_or_a_reason_a_person_understands(odd, shared):
     assert len(store.records("quarantine")) == list(ingested.values()).count("quarantined")
 
 
+@pytest.mark.slow
 def test_a_video_of_which_fewer_frames_decode_than_it_declares_is_marked(odd):
     result, store = odd
     corrupted = store.get(Address("source", video="corrupted"))
@@ -197,6 +199,7 @@ def test_a_video_of_which_fewer_frames_decode_than_it_declares_is_marked(odd):
     assert {"damaged", "no sound"} <= {remark.kind for remark in result.remarks if remark.video == "corrupted"}
 
 
+@pytest.mark.slow
 def test_what_was_quarantined_is_not_tried_again_and_its_reason_stays(odd, shared):
     first, store = odd
     again = run(store.url, shared / "media" / "odd", extractors=(FACE,))

@@ -108,6 +108,7 @@ def grown(tmp_path_factory):
     return commit(store, *(artifact for video in LATER for artifact in filmed(video)))
 
 
+@pytest.mark.slow
 def test_a_grown_store_and_a_fresh_one_choose_the_same(grown, tmp_path):
     fresh = stored(tmp_path / "store", FIRST + LATER)
     assert honest(grown, Folds(2)) == honest(fresh, Folds(2))

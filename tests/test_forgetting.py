@@ -42,7 +42,7 @@ def person(**attributes):
     return source(PERSON, aliases=["anna second"], location="/videos/anna.mp4", **attributes)
 
 
-@pytest.fixture(params=["folder", "s3"])
+@pytest.fixture(params=["folder", pytest.param("s3", marks=pytest.mark.slow)])
 def url(request, tmp_path) -> str:
     """A store of Anna and others: a head was trained on her, she is in one tag of two, and was refused once."""
     url = request.getfixturevalue("s3_url") if request.param == "s3" else str(tmp_path / "store")

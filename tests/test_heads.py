@@ -478,6 +478,7 @@ def interrupt() -> None:
 LONG = {"epochs": 6, "shuffle_rows": 100}
 
 
+@pytest.mark.slow
 def test_a_training_that_broke_off_anywhere_ends_with_the_same_bits(tmp_path):
     train, held_out, spec = planted("expr", 320), planted("expr", 100, seed=1), quick("expr", **LONG)
     whole = bits(fit(spec, Pieces(train, [32] * 10), held_out))

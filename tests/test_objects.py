@@ -191,6 +191,7 @@ def test_a_single_bit_is_turned_back_by_the_digest_and_anything_else_is_not():
     assert with_bit_turned_back(content[:-1], digest) is None
 
 
+@pytest.mark.slow
 def test_objects_in_a_bucket_are_accounted_for_too(s3_url):
     store = commit(FeatureStore.create(s3_url), source("a"), wide("a"))
     store.tag("named")

@@ -155,6 +155,7 @@ def test_predictions_are_labels_of_the_space_within_its_range(done):
         assert file.readline() == "image_location,valence,arousal,power,surprise\n"
 
 
+@pytest.mark.slow
 def test_another_run_finds_all_of_it_and_another_definition_makes_it_anew(done, tmp_path):
     _, _, config = done
     again = run(config)

@@ -51,6 +51,7 @@ def test_records_and_the_catalogue_say_unofficial(added):
     assert found == ["unofficial"]
 
 
+@pytest.mark.slow
 def test_every_command_says_so_to_persons_and_to_programs(added, capsys):
     url, arguments = added
     path = f"visual/{EXTRACTOR}/clip/main"

@@ -519,6 +519,7 @@ def echo_spec(levels: int) -> SequenceSpec:
     )
 
 
+@pytest.mark.slow
 def test_what_lies_100_frames_back_is_learnt_by_convolutions_and_by_no_frame_level_head():
     train, held_out = echoes(20, 0), echoes(6, 1)
     truth = np.concatenate([labels.value[labels.known] for _, _, labels in held_out])

@@ -238,7 +238,8 @@ def _write(url, process, queue, videos):
         queue.put(draft)
 
 
-@pytest.mark.parametrize("videos", [4, pytest.param(25, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("videos", [4, 25])
 def test_eight_processes_writing_videos_through_one_committer_lose_none(folder_store, videos):
     context = multiprocessing.get_context("spawn")
     queue = context.Queue()

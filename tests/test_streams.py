@@ -165,6 +165,7 @@ def test_where_nothing_is_labelled_there_is_nothing_to_learn(store, seen):
 
 @settings(max_examples=25)
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 1299), st.integers(1, 700)), min_size=1, max_size=8))
+@pytest.mark.slow
 def test_pieces_of_sequences_are_the_frames_of_their_videos(store, seen, pieces):
     sequences = StoreSequences(store, seen, INPUTS)
     wholes = [streams_of(store, one.features, INPUTS) for one in seen]
