@@ -155,7 +155,8 @@ def test_two_processes_that_commit_to_one_store_keep_one_chain(tmp_path, count):
     assert states(url) == ["whole"] * (2 * count + 3)
 
 
-@pytest.mark.parametrize("count", [6, pytest.param(40, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("count", [6, 40])
 def test_two_coordinators_on_an_object_store_keep_one_chain(s3_url, count):
     commit_side_by_side(s3_url, count)
     assert states(s3_url) == ["whole"] * (2 * count + 3)

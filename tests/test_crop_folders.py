@@ -431,6 +431,7 @@ def test_new_dates_are_noted_and_nothing_is_computed_anew(own):
     assert extracted(url, crops=given)[CLIP][0] == "cached"
 
 
+@pytest.mark.slow
 def test_a_changed_folder_is_computed_anew_and_bad_files_cost_their_own_frame(own):
     url, crops = own
     given = {"cropped": [str(crops)]}
@@ -449,6 +450,7 @@ def test_a_changed_folder_is_computed_anew_and_bad_files_cost_their_own_frame(ow
     assert read_video(before.newest(), CLIP, DETECTED).record == read_video(before, CLIP, DETECTED).record
 
 
+@pytest.mark.slow
 def test_crops_alone_find_no_faces_and_need_no_video_file(own, tmp_path):
     url, crops = own
     store = FeatureStore(str(url))
@@ -480,6 +482,7 @@ def test_a_video_without_a_folder_is_not_done_and_a_kind_that_nobody_knows_is_re
     assert call(["add", *options, "--crops", f"cropped={crops.parent / 'none'}"]) == 2
 
 
+@pytest.mark.slow
 def test_what_cannot_be_used_is_said_and_does_not_cost_the_rest(own, server, capsys):
     url, crops = own
     shutil.copytree(crops / CLIP, crops / "stranger")

@@ -114,6 +114,7 @@ def test_a_spec_refuses_what_it_cannot_make() -> None:
         CorpusSpec(episode_s=0.0)
 
 
+@pytest.mark.slow
 def test_the_layout_is_that_of_aff_wild2(corpus: Path) -> None:
     assert {path.name for path in (corpus / "videos").iterdir()} == {take.file_name for take in TAKES}
     for task in TASKS:
@@ -129,6 +130,7 @@ def test_the_layout_is_that_of_aff_wild2(corpus: Path) -> None:
     assert header("au") == "AU1,AU2,AU4,AU6,AU7,AU10,AU12,AU15,AU23,AU24,AU25,AU26"
 
 
+@pytest.mark.slow
 def test_there_is_a_line_for_every_frame(corpus: Path, films: dict[str, tuple[list[int], list[np.ndarray]]]) -> None:
     for task in TASKS:
         for split in SPLIT_FOLDERS:
@@ -139,6 +141,7 @@ def test_there_is_a_line_for_every_frame(corpus: Path, films: dict[str, tuple[li
                     assert len(films[take.name][0]) == declared(corpus, take)
 
 
+@pytest.mark.slow
 def test_labels_are_valid_or_marked_invalid(corpus: Path) -> None:
     marked = dict.fromkeys(TASKS, 0)
     for task, allowed in (("expr", range(-1, 8)), ("au", range(-1, 2))):
@@ -155,6 +158,7 @@ def test_labels_are_valid_or_marked_invalid(corpus: Path) -> None:
     assert min(marked.values()) > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("split", list(SPLIT_FOLDERS))
 def test_every_expression_occurs_and_neutral_is_the_most_frequent(corpus: Path, split: str) -> None:
     labels = np.concatenate([np.array(lines[1:], int) for lines in annotations(corpus, "expr", split).values()])
@@ -164,6 +168,7 @@ def test_every_expression_occurs_and_neutral_is_the_most_frequent(corpus: Path, 
     assert shares.max() <= 0.35
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("split", list(SPLIT_FOLDERS))
 def test_every_action_unit_is_seen_on_and_off(corpus: Path, split: str) -> None:
     rows = np.array([row.split(",") for ls in annotations(corpus, "au", split).values() for row in ls[1:]], int)
@@ -172,6 +177,7 @@ def test_every_action_unit_is_seen_on_and_off(corpus: Path, split: str) -> None:
     assert rates.max() < 0.7
 
 
+@pytest.mark.slow
 def test_the_test_lists_name_every_frame_of_the_test_videos(corpus: Path) -> None:
     for task, name in TEST_LISTS.items():
         first, *rows = (corpus / "test_set" / name).read_text().splitlines()
@@ -182,6 +188,7 @@ def test_the_test_lists_name_every_frame_of_the_test_videos(corpus: Path) -> Non
             assert own == [f"{take.name}/{frame:05d}.jpg," for frame in range(1, last + 1)]
 
 
+@pytest.mark.slow
 def test_only_the_variable_video_has_frames_of_unequal_length(
     films: dict[str, tuple[list[int], list[np.ndarray]]],
 ) -> None:
@@ -190,6 +197,7 @@ def test_only_the_variable_video_has_frames_of_unequal_length(
     assert lengths["video17"] >= 4
 
 
+@pytest.mark.slow
 def test_sound_is_there_is_late_or_is_missing_as_its_take_says(corpus: Path) -> None:
     for take in TAKES:
         with av.open(str(corpus / "videos" / take.file_name)) as container:
@@ -201,6 +209,7 @@ def test_sound_is_there_is_late_or_is_missing_as_its_take_says(corpus: Path) -> 
                 assert streams[0].rate == (48_000 if take.suffix == "mp4" else 44_100)
 
 
+@pytest.mark.slow
 def test_the_damaged_video_gives_fewer_frames_than_it_declares(
     corpus: Path, films: dict[str, tuple[list[int], list[np.ndarray]]]
 ) -> None:
@@ -208,6 +217,7 @@ def test_the_damaged_video_gives_fewer_frames_than_it_declares(
     assert 0 < len(films[take.name][0]) < declared(corpus, take)
 
 
+@pytest.mark.slow
 def test_a_face_is_found_where_one_is_shown(films: dict[str, tuple[list[int], list[np.ndarray]]]) -> None:
     import cv2
 
@@ -225,6 +235,7 @@ def test_a_face_is_found_where_one_is_shown(films: dict[str, tuple[list[int], li
     assert all(0 in found[take.name] for take in TAKES if take.absence)
 
 
+@pytest.mark.slow
 def test_labels_go_with_a_face_that_leaves_and_stay_when_the_picture_cuts_away(corpus: Path) -> None:
     lost = {}
     for split, name in (("train", "86-24-320x240"), ("validation", "207")):

@@ -302,6 +302,7 @@ def test_any_bytes_at_all_are_a_value_or_a_refusal(data):
         read_pickle(b"\x80\x02" + data + b".")
 
 
+@pytest.mark.slow
 def test_real_layouts_with_changed_bytes_are_read_as_they_were_or_refused(shared):
     path = shared / "reference_outputs/mbf_va_mtl.pt"
     found = subprocess.run(

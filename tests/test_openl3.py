@@ -179,6 +179,7 @@ def test_windows_are_counted_as_the_package_counts_them_in_each_block(samples, v
         np.testing.assert_array_equal(nearest, np.arange(len(middles)))
 
 
+@pytest.mark.slow
 def test_each_block_is_embedded_as_if_it_were_all_there_is(drawn, extractor):
     wave = noise(2.4)
     cut = registry.build_sound(replace(SPEC, segments=blocks(1)), drawn).embed(wave).embedding
@@ -191,6 +192,7 @@ def test_each_block_is_embedded_as_if_it_were_all_there_is(drawn, extractor):
     np.testing.assert_array_equal(cut[[6, 7, 8, 9]], cut[[5, 5, 10, 10]])
 
 
+@pytest.mark.slow
 def test_a_row_does_not_depend_on_its_neighbours_or_its_place(drawn, extractor):
     wave = noise(2)
     together = extractor.embed(wave).embedding

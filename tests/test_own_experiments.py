@@ -117,6 +117,7 @@ def done(tmp_path_factory):
     return run(url, **fields), run(url, **fields)
 
 
+@pytest.mark.slow
 def test_each_has_a_number_an_interval_and_what_chance_gives_under_both_protocols(done):
     result, _ = done
     assert [o.reason for o in result.outcomes if o.status == "failed"] == []
@@ -129,6 +130,7 @@ def test_each_has_a_number_an_interval_and_what_chance_gives_under_both_protocol
     assert result.experiments[1].results[0].chosen["weight"] in (0.2, 0.8)
 
 
+@pytest.mark.slow
 def test_predictions_are_published_with_challenge_files_a_tag_and_a_report(done):
     result, _ = done
     assert {path.name for path in result.published} == {
@@ -146,6 +148,7 @@ def test_predictions_are_published_with_challenge_files_a_tag_and_a_report(done)
     assert "the papers" not in page.split("<h2>Outcomes")[0].partition("difference")[0].split("<table")[0]
 
 
+@pytest.mark.slow
 def test_a_second_run_computes_nothing_and_says_the_same(done):
     first, again = done
     assert {(o.stage, o.status) for o in again.outcomes if o.status != "cached"} == set()

@@ -117,12 +117,14 @@ def ended(plugin, server, tmp_path_factory):
     return dict(zip(commands, plugin.type(*commands.values()), strict=True))
 
 
+@pytest.mark.slow
 def test_a_plugin_s_runner_is_listed_with_the_distribution_that_brought_it(ended):
     listed = {one["name"]: one for one in json.loads(ended["list"][1])}
     assert listed["local-jobs"]["origin"] == "affstore-example 0.1.0"
     assert listed["threads"]["origin"] == "affstore"
 
 
+@pytest.mark.slow
 def test_a_plugin_s_runner_runs_the_pipeline_in_processes_of_its_own(ended):
     code, out, err = ended["add"]
     assert code == 0, err
@@ -135,23 +137,27 @@ def test_a_plugin_s_runner_runs_the_pipeline_in_processes_of_its_own(ended):
     assert known == ["cached"], "threads find the same keys"
 
 
+@pytest.mark.slow
 def test_a_plugin_s_label_format_is_read_into_a_space_of_one_s_own(ended):
     code, out, err = ended["show"]
     assert code == 0, err
     assert json.loads(out)["arrays"]["value"].startswith("int8")
 
 
+@pytest.mark.slow
 def test_a_plugin_s_head_is_fitted_and_scored_in_an_experiment(ended):
     (row,) = json.loads(ended["run"][1])["experiments"]
     assert row["status"] == "done"
     assert 0 < row["results"][0]["value"] <= 1
 
 
+@pytest.mark.slow
 def test_an_option_that_a_plugin_s_runner_does_not_know_is_refused_with_the_nearest(ended):
     assert ended["option"][0] == 2
     assert "No option of the runner 'local-jobs' is called 'spol'. Did you mean 'spool'?" in ended["option"][2]
 
 
+@pytest.mark.slow
 def test_a_plugin_s_exporter_writes_a_row_a_frame(ended):
     code, out, err = ended["export"]
     assert code == 0, err
@@ -162,6 +168,7 @@ def test_a_plugin_s_exporter_writes_a_row_a_frame(ended):
     assert sum(name.startswith("embedding_") for name in rows[0]) == 32
 
 
+@pytest.mark.slow
 def test_a_plugin_s_command_is_in_the_help_and_works(ended):
     assert "coverage" in ended["help"][1]
     code, out, err = ended["coverage"]

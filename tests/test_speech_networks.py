@@ -211,6 +211,7 @@ def test_features_in_pieces_are_the_features_of_the_whole_to_the_bit(norm):
             assert torch.equal(ours(wave), theirs(wave)), vectors
 
 
+@pytest.mark.slow
 def test_each_vector_of_overlapping_windows_comes_from_the_window_in_whose_middle_it_lies(base, jfk):
     """4.1 s in windows of 2 s every second: three whole ones, and one to the end."""
     extractor = registry.build_sound(replace(SPEC, segments=Segmenting("windows", 2, 1)), base.parameters)
