@@ -399,6 +399,7 @@ def own(both, tmp_path):
     return tmp_path / "store", tmp_path / "cropped"
 
 
+@pytest.mark.slow
 def test_lossless_crops_cut_by_stored_boxes_embed_to_the_same_bits(both):
     store = FeatureStore(str(both[0]))
     by_detector, by_folder = (read_video(store, CLIP, name) for name in (DETECTED, CROPPED))
@@ -408,6 +409,7 @@ def test_lossless_crops_cut_by_stored_boxes_embed_to_the_same_bits(both):
     assert paths == [f"face/cropped/{CLIP}/main", f"source/{CLIP}"]
 
 
+@pytest.mark.slow
 def test_the_same_folder_again_is_known_without_reading_a_file(own):
     url, crops = own
     picture = crops / CLIP / "00001.png"
@@ -419,6 +421,7 @@ def test_the_same_folder_again_is_known_without_reading_a_file(own):
     assert extracted(url) == cached
 
 
+@pytest.mark.slow
 def test_new_dates_are_noted_and_nothing_is_computed_anew(own):
     url, crops = own
     given = {"cropped": [str(crops)]}
@@ -465,6 +468,7 @@ def test_crops_alone_find_no_faces_and_need_no_video_file(own, tmp_path):
     assert extracted(fresh, extractors=(DETECTED, CROPPED))[CLIP][0] == "failed", "this one needs the video"
 
 
+@pytest.mark.slow
 def test_a_video_without_a_folder_is_not_done_and_a_kind_that_nobody_knows_is_refused(own, capsys):
     url, crops = own
     other = source("other", sha256="a" * 64)

@@ -61,6 +61,7 @@ def test_labels_wait_with_their_video_until_it_has_settled_and_a_file_that_vanis
     assert [labels.name for labels in part.annotations] == ["old_left"]
 
 
+@pytest.mark.slow
 def test_an_audit_says_what_is_due_and_what_is_damaged(config, tmp_path):
     state = audit(str(config), return_state=True)
     assert state.type == "FAILED"

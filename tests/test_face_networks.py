@@ -353,7 +353,10 @@ def test_either_order_of_the_classes_leads_to_the_same_expressions():
     assert AFFECTNET_8.order_of(AFFECTNET_8_NUMBERED).tolist() == [6, 7, 5, 4, 1, 0, 2, 3]
 
 
-@pytest.mark.parametrize("spec", light_ones_first())
+@pytest.mark.parametrize(
+    "spec",
+    [pytest.param(one, id=one.name, marks=() if one.name == LIGHT[1] else pytest.mark.slow) for one in one_a_network()],
+)
 def test_a_row_does_not_depend_on_its_neighbours_to_the_bit(spec):
     network, crops, among = untrained(spec.name)
     alone = network.embed(crops[7:8])

@@ -114,6 +114,7 @@ def test_a_grown_store_and_a_fresh_one_choose_the_same(grown, tmp_path):
     assert honest(grown, Folds(2)) == honest(fresh, Folds(2))
 
 
+@pytest.mark.slow
 def test_a_video_is_counted_once_by_its_fold_of_today(grown):
     groups = dict(zip(FIRST + LATER, "aabcc", strict=True))
     folds = Folds(2, groups)

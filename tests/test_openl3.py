@@ -407,6 +407,7 @@ def test_a_file_that_was_cut_or_is_anothers_is_refused(published, shared, tmp_pa
         registry.build_sound(SPEC, lacking)
 
 
+@pytest.mark.slow
 def test_untrained_embeddings_depend_on_the_sound_and_on_the_moment(heard):
     parameters = registry.untrained(SPEC, 0)
     untrained = registry.build_sound(SPEC, parameters)

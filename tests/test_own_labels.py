@@ -101,6 +101,7 @@ def test_tables_beside_videos_become_labels_of_the_user_s_space(done):
     assert {r.address.video: r.attributes["split"] for r in store.records("label")} == LABELLED
 
 
+@pytest.mark.slow
 def test_add_takes_in_labels_of_the_format_that_is_named(done, tmp_path):
     _, store, _ = done
     shutil.copytree(store.url, tmp_path / "store")

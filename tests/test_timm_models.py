@@ -54,7 +54,7 @@ def check_against_timm(name: str) -> None:
     assert spread.min() > 0.01, f"five pictures have nearly one embedding: {spread}"
 
 
-@pytest.mark.parametrize("name", QUICK)
+@pytest.mark.parametrize("name", [QUICK[1], pytest.param(QUICK[0], marks=pytest.mark.slow)])
 def test_an_embedding_is_timms_own_and_depends_on_the_picture(name):
     check_against_timm(name)
 
