@@ -86,7 +86,6 @@ def test_each_task_reaches_what_the_rule_allows(fitted):
         assert mean_ccc(said[name], truth["va"].y) > 0.9, name
 
 
-@pytest.mark.slow
 def test_classes_that_training_lacks_get_no_probability_and_the_others_keep_their_columns(fitted):
     values = predict_automl(fitted["expr"], planted("expr", seed=2).x)
     assert set(np.flatnonzero(values.any(axis=0))) == set(CLASSES)

@@ -31,6 +31,7 @@ from affstore.store.contract.keys import plain
 from affstore.store.contract.records import Address, Artifact
 from affstore.store.engine.feature_store import FeatureStore
 from tests.factories import commit, source
+from tests.parameters import usually
 
 REFERENCE = Choice("torch", "float32")
 CHOICES = candidates("cpu")[:-1]
@@ -47,9 +48,7 @@ def faces():
     return fidelities._faces(EMOTIEFFNET_B0.size_px)[:37]
 
 
-@pytest.fixture(
-    scope="module", params=[CHOICES[0], *(pytest.param(one, marks=pytest.mark.slow) for one in CHOICES[1:])], ids=str
-)
+@pytest.fixture(scope="module", params=usually(CHOICES), ids=str)
 def engine(request, parameters):
     spec = replace(EMOTIEFFNET_B0, engine=request.param.engine, precision=request.param.precision)
     return registry.build_face(spec, parameters)

@@ -29,6 +29,7 @@ from affstore.models.weights.folder import WeightsFolder
 from affstore.models.weights.untrained import SEED
 from affstore.store.contract.errors import ArchitectureError, SpecError, WeightsError, WeightsMissingError
 from affstore.store.contract.labels import AFFECTNET_8, AFFECTNET_8_NUMBERED, EXPR
+from tests.parameters import usually
 
 SPECS = [
     spec
@@ -388,7 +389,7 @@ def test_untrained_networks_see_two_faces_as_two(shared, spec):
 
 @pytest.mark.filterwarnings("ignore:.*torch.jit.trace")
 @pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")
-@pytest.mark.parametrize("name", [NEW[1], *(pytest.param(name, marks=pytest.mark.slow) for name in (NEW[0], NEW[2]))])
+@pytest.mark.parametrize("name", usually(NEW, lambda name: name == NEW[1]))
 def test_each_stage_can_be_traced_and_gives_the_same_numbers(name):
     entry = entry_of(name)
     spec = next(spec for spec in one_a_network() if entry_of(spec.weights.name).architecture == entry.architecture)

@@ -58,6 +58,7 @@ from affstore.tasks.ingest.sources import source_artifact
 from affstore.tasks.training.crop_dataset import crops_of, store_crops
 from affstore.tasks.training.examples import LabelledSubject
 from tests.factories import MemoryCrops, commit
+from tests.parameters import usually
 
 SIDE, WIDTH = 16, 12
 TOY = FaceExtractorSpec(
@@ -319,14 +320,7 @@ def test_a_flip_mirrors_left_and_right_and_nothing_else(toy):
 
 
 @pytest.mark.parametrize(
-    "name",
-    [
-        "mt_emotimobilefacenet",
-        *(
-            pytest.param(name, marks=pytest.mark.slow)
-            for name in ("emotieffnet_b0", "mt_emotimobilevit", "ddamfn_affectnet8")
-        ),
-    ],
+    "name", usually(["mt_emotimobilefacenet", "emotieffnet_b0", "mt_emotimobilevit", "ddamfn_affectnet8"])
 )
 def test_every_face_network_of_the_papers_can_be_fine_tuned(name):
     spec = registry.spec_of(name)

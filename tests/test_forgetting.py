@@ -33,6 +33,7 @@ from affstore.tasks.lineage.verify import verify
 from tests.factories import CODE, commit, source
 from tests.factories import visual as rows_of
 from tests.lineage_store import head, visual, whole_chain
+from tests.parameters import usually
 from tests.test_damage import old_url  # noqa: F401
 
 PERSON = "anna-müller"
@@ -42,7 +43,7 @@ def person(**attributes):
     return source(PERSON, aliases=["anna second"], location="/videos/anna.mp4", **attributes)
 
 
-@pytest.fixture(params=["folder", pytest.param("s3", marks=pytest.mark.slow)])
+@pytest.fixture(params=usually(["folder", "s3"]))
 def url(request, tmp_path) -> str:
     """A store of Anna and others: a head was trained on her, she is in one tag of two, and was refused once."""
     url = request.getfixturevalue("s3_url") if request.param == "s3" else str(tmp_path / "store")

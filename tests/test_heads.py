@@ -30,6 +30,7 @@ from affstore.models.heads.trainer_options import TrainerOptions
 from affstore.store.contract.errors import AnnotationError, ArchitectureError, SpecError, WeightsError
 from affstore.store.contract.keys import digest_arrays, key_of
 from tests.factories import mean_ccc
+from tests.parameters import usually
 
 WIDTH = 10
 
@@ -125,7 +126,7 @@ def reference_losses(spec: MlpSpec, train: Examples):
     return weighted if spec.task == "au" else concordance
 
 
-@pytest.mark.parametrize("task", ["expr", *(pytest.param(task, marks=pytest.mark.slow) for task in ("au", "va"))])
+@pytest.mark.parametrize("task", usually(["expr", "au", "va"]))
 def test_training_is_what_keras_fit_does(task):
     import keras
 
@@ -407,7 +408,7 @@ def test_any_row_may_come_first():
     assert ((counts - 100) ** 2 / 100).sum() < 43.8  # chi squared, 19 degrees of freedom, one in a thousand
 
 
-@pytest.mark.parametrize("task", ["expr", *(pytest.param(task, marks=pytest.mark.slow) for task in ("au", "va"))])
+@pytest.mark.parametrize("task", usually(["expr", "au", "va"]))
 def test_rows_read_in_blocks_give_the_bits_of_rows_in_memory(task):
     train, held_out = planted(task, 300), planted(task, 150, seed=1)
     pieces = Pieces(train, [1, 99, 64, 130, 6]), Pieces(held_out, [140, 10])

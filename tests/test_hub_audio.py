@@ -22,6 +22,7 @@ from affstore.models.weights.calibration_sounds import sounds
 from affstore.models.weights.folder import default_folder
 from affstore.store.contract.errors import SpecError, WeightsMissingError
 from affstore.store.contract.keys import key_of
+from tests.parameters import usually
 
 SMALL = {
     **{"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64},
@@ -56,7 +57,7 @@ CLOCKS = {
     "ast": hf_clock.Clock(1600, 0, 2800, steps=30),
 }
 QUICK = ("wavlm", "w2v-bert", "ast")
-EVERY = [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in MODELS]
+EVERY = usually(MODELS, QUICK.__contains__)
 
 
 @pytest.fixture(scope="module")

@@ -27,6 +27,7 @@ from affstore.tasks.lineage.repair import repair
 from affstore.tasks.lineage.reproduce import reproduce
 from affstore.tasks.lineage.verify import verify, verify_place
 from affstore.tasks.specs import WorkerContext
+from tests.parameters import usually
 from tests.test_objects import KINDS, files
 
 FRAMES = 400
@@ -131,7 +132,7 @@ def damaged(path, bit):
     path.write_bytes(content)
 
 
-@pytest.mark.parametrize("kind", [KINDS[0], *(pytest.param(kind, marks=pytest.mark.slow) for kind in KINDS[1:])])
+@pytest.mark.parametrize("kind", usually(KINDS))
 @pytest.mark.parametrize("count", [1, pytest.param(30, marks=pytest.mark.slow)])
 def test_what_one_turned_bit_broke_is_brought_back_to_the_same_digest(made, copy, kind, count):
     before = content_digest(FeatureStore(str(made / "store")))

@@ -26,10 +26,10 @@ from affstore.store.contract.keys import plain
 from affstore.store.contract.records import Address, Artifact
 from affstore.store.engine.feature_store import FeatureStore
 from tests.factories import commit, source
+from tests.parameters import usually
 
 RATE = 16_000
 CHOICES = candidates("cpu")[:-1]
-USUALLY_ONE = [CHOICES[0], *(pytest.param(one, marks=pytest.mark.slow) for one in CHOICES[1:])]
 NAMES = ("wav2vec2_base_960h", "hubert_superb_er", "wav2vec2_large_msp_dim", "hubert_large_ls960")
 LIGHT = ("wav2vec2_base_960h", "openl3_env_mel128_512")
 
@@ -60,7 +60,7 @@ def built(name, parameters, choice):
     return registry.build_sound(spec, parameters)
 
 
-@pytest.fixture(scope="module", params=USUALLY_ONE, ids=str)
+@pytest.fixture(scope="module", params=usually(CHOICES), ids=str)
 def base(request, parameters):
     return built(LIGHT[0], parameters[LIGHT[0]], request.param)
 
@@ -74,12 +74,12 @@ def check_same_network(name, parameters, choice, wave):
     assert close.cosine > (0.99999 if choice.precision == "float32" else 0.998)
 
 
-@pytest.mark.parametrize("choice", USUALLY_ONE, ids=str)
+@pytest.mark.parametrize("choice", usually(CHOICES), ids=str)
 def test_an_engine_computes_the_same_network(parameters, speech, choice):
     check_same_network(LIGHT[0], parameters[LIGHT[0]], choice, speech[: 5 * RATE // 2])
 
 
-@pytest.mark.parametrize("choice", USUALLY_ONE, ids=str)
+@pytest.mark.parametrize("choice", usually(CHOICES), ids=str)
 def test_openl3_on_an_engine_is_the_same_network(parameters, speech, choice):
     check_same_network(LIGHT[1], parameters[LIGHT[1]], choice, np.repeat(speech[: RATE // 2], 3).astype(np.float64))
 

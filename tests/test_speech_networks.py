@@ -29,6 +29,7 @@ from affstore.models.weights import architectures
 from affstore.models.weights.folder import default_folder
 from affstore.store.contract.errors import ArchitectureError, DeviceMemoryError, SpecError
 from tests.factories import odd_sounds
+from tests.parameters import usually
 
 RATE = 16_000
 PINNED = [0.0007401971961371601, 0.009910309687256813, 0.0027475529350340366]
@@ -120,7 +121,7 @@ def base():
     return made("wav2vec2_base_960h")
 
 
-@pytest.fixture(scope="module", params=[*NAMES[:3], pytest.param(NAMES[3], marks=pytest.mark.slow)])
+@pytest.fixture(scope="module", params=usually(NAMES, lambda name: name in NAMES[:3]))
 def case(request):
     return request.getfixturevalue("base") if request.param == SPEC.name else made(request.param)
 

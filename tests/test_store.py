@@ -34,6 +34,7 @@ from affstore.store.contract.windows import WindowSpec
 from affstore.store.engine.exporters.base import export
 from affstore.store.engine.handles import kept_open
 from tests.factories import CODE, commit, source, visual
+from tests.parameters import usually
 
 
 @pytest.fixture(params=["folder", "memory", "s3"])
@@ -286,7 +287,7 @@ def _create_10(urls, together, queue):
             queue.put(repr(error))
 
 
-@pytest.mark.parametrize("place", ["folder", pytest.param("s3", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("place", usually(["folder", "s3"]))
 def test_processes_that_create_one_store_at_the_same_moment_all_open_it_ten_times_over(place, request, tmp_path):
     root = request.getfixturevalue("s3_url") if place == "s3" else str(tmp_path)
     urls = [f"{root}/{number}" for number in range(10)]

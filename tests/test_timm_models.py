@@ -19,6 +19,7 @@ from affstore.store.contract.errors import AffstoreError, ArchitectureError, Spe
 from affstore.store.contract.records import Address
 from affstore.store.contract.schema import address_of
 from tests.factories import commit, source, visual
+from tests.parameters import usually
 
 QUICK = ("convnext_atto", "mobilenetv4_conv_small")
 MANY = (
@@ -54,7 +55,7 @@ def check_against_timm(name: str) -> None:
     assert spread.min() > 0.01, f"five pictures have nearly one embedding: {spread}"
 
 
-@pytest.mark.parametrize("name", [QUICK[1], pytest.param(QUICK[0], marks=pytest.mark.slow)])
+@pytest.mark.parametrize("name", usually(reversed(QUICK)))
 def test_an_embedding_is_timms_own_and_depends_on_the_picture(name):
     check_against_timm(name)
 

@@ -23,8 +23,6 @@ _engine_process: int | None = None
 """The process in which the engine's threads run, from its first use on."""
 # What it warns of is met by `committer_lock`; what it fails at is raised, and said in one sentence.
 icechunk.set_logs_filter("off")
-# Its threads let go of Python's objects a moment after their answer: one process in ten that ended at once crashed.
-atexit.register(time.sleep, 0.05)
 
 
 def storage_of(url: str) -> icechunk.Storage:
@@ -152,7 +150,10 @@ def _is_panic(error: BaseException) -> bool:
 
 def _check_process(url: str) -> None:
     global _engine_process
-    _engine_process = _engine_process or os.getpid()
+    if _engine_process is None:
+        _engine_process = os.getpid()
+        # The engine's threads let go of Python's objects a moment after an answer: ending at once, some crashed.
+        atexit.register(time.sleep, 0.05)
     if _engine_process != os.getpid():
         raise SpecError(
             f"The store at '{url}' cannot be used here: this process was forked from one that used a store. Start "
