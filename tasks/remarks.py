@@ -59,7 +59,9 @@ def remarks_on(source: Record, own: Sequence[Record]) -> list[Remark]:
         own: the records of that video.
     """
     found = [*_of_source(source), *_of_sound(own), *_of_faces(own), *_of_labels(own)]
-    return [Remark(source.address.video, kind, text) for kind, text in dict.fromkeys(found)]
+    # What both the video and its sound complain of is said once, as of the sound.
+    kinds = {text: kind for kind, text in found}
+    return [Remark(source.address.video, kind, text) for text, kind in kinds.items()]
 
 
 def remarks_of(store: FeatureStore, videos: Collection[str] | None = None) -> list[Remark]:

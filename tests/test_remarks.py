@@ -11,8 +11,8 @@ from affstore.flows.cli import call
 from affstore.models.faces.detections import Detections
 from affstore.models.faces.specs import DetectorSpec, TrackingSpec
 from affstore.models.faces.tracking import FaceTracker
-from affstore.store.contract.records import Address, Artifact
-from affstore.tasks.remarks import remarks_of, summary
+from affstore.store.contract.records import Address, Artifact, Record
+from affstore.tasks.remarks import remarks_of, remarks_on, summary
 from tests.factories import commit, source
 
 
@@ -53,6 +53,14 @@ def test_status_says_of_each_video_what_is_damaged_missing_or_left_out_and_count
     assert document["summary"] == expected == summary(remarks_of(FeatureStore(url)))
     assert call(["status", "--store", url]) == 0
     assert expected in capsys.readouterr().out
+
+
+def test_what_a_video_and_its_sound_both_complain_of_is_said_once():
+    said = "The sound changes its sample rate, and 88 packets of it are resampled."
+    film = source("rate", complaint=said, sound={"codec": "ac3", "rate_hz": 48000, "channels": 2, "start_s": [0, 1]})
+    heard = Artifact(Address("audio", "toy", "rate"), {}, {}, {"complaint": said})
+    records = [Record(one.address, "", {}, "", (), {}, {}, "", "", one.attributes) for one in (film, heard)]
+    assert [(one.kind, one.text) for one in remarks_on(records[0], records[1:])] == [("sound", said)]
 
 
 def test_faces_at_once_are_those_that_last_and_single_boxes_are_not_counted():
