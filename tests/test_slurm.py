@@ -18,7 +18,7 @@ import pytest
 
 from affstore import FeatureStore, content_digest
 from affstore.flows.runners.base import RunnerSpec
-from affstore.store.contract.errors import SpecError
+from affstore.store.contract.errors import SpecError, WorkersLostError
 
 TAKES = ("video58", "112", "6-20-480x240", "video17")
 CONFIG = {
@@ -161,6 +161,61 @@ def test_workers_of_jobs_that_cannot_start_are_named_with_their_log(tmp_path, mo
     monkeypatch.setattr("affstore.flows.runners.slurm.PRELOAD", "no.such.module")
     with pytest.raises(SpecError, match="ended before a worker"), RunnerSpec.of("slurm").start():
         pass
+
+
+def test_a_job_of_several_processes_that_ends_is_replaced(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    options = {"cores": 2, "memory": "3GB", "workers": 2}
+    with RunnerSpec.of("slurm", **options).start() as runner, runner.executor() as executor:
+        (first,) = running()
+        assert executor.submit(os.getppid).result()
+        output_of("scancel", first)
+        deadline = time.monotonic() + 60
+        while running() in ([], [first]) and time.monotonic() < deadline:
+            time.sleep(0.2)
+        assert executor.submit(os.getppid).result(timeout=60)
+    assert none_left()
+
+
+def test_jobs_that_end_one_after_the_other_end_the_run_with_the_last_words_of_a_log(tmp_path, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "preload.py").write_text(
+        f"import pathlib\nassert not pathlib.Path({str(tmp_path / 'broken')!r}).exists(), 'the node has no disk'\n"
+    )
+    monkeypatch.setattr("affstore.flows.runners.slurm.PRELOAD", str(tmp_path / "preload.py"))
+    monkeypatch.setattr("affstore.flows.runners.slurm._LOOK_S", 1.0)
+
+    def break_the_node():
+        with RunnerSpec.of("slurm", memory="1GB").start() as runner, runner.executor() as executor:
+            assert executor.submit(os.getppid).result()
+            (tmp_path / "broken").touch()
+            output_of("scancel", *running())
+            executor.submit(time.sleep, 600).result(timeout=300)
+
+    with pytest.raises(WorkersLostError, match=r"6 jobs of SLURM.*the node has no disk.*is kept"):
+        break_the_node()
+    assert "Jobs of SLURM ended before the run" in capfd.readouterr().err
+    assert none_left()
+
+
+def test_a_run_whose_jobs_are_all_cancelled_ends_and_the_next_one_goes_on(corpus, undisturbed):
+    config = configured(corpus / "cancelled")
+    options = ("--runner", "slurm", "--workers", "2", "--runner-option", "memory=3GB")
+    process = start(config, *options)
+    while not re.search(r"^extract +1/", (config.parent / "log.txt").read_text(), re.MULTILINE):
+        assert process.poll() is None, (config.parent / "log.txt").read_text()
+        time.sleep(0.2)
+    while process.poll() is None:
+        for job in running():
+            subprocess.run(["scancel", job], check=False)
+        time.sleep(0.5)
+    log = (config.parent / "log.txt").read_text()
+    assert process.returncode == 3, log
+    assert "one after the other, ended without having finished a task" in log
+    assert "Traceback" not in log
+    assert none_left()
+    assert start(config, *options).wait() in (0, 3)
+    assert digest(config.parent) == undisturbed
 
 
 def test_jobs_of_a_command_that_was_killed_end_by_themselves_and_the_next_run_goes_on(corpus, undisturbed):

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +18,7 @@ from pydantic import Field
 from affstore.flows.runners.base import RUNNERS, Runner, RunnerKind, RunnerOptions
 from affstore.flows.runners.dask import PRELOAD, on_scheduler, one_line, processes
 from affstore.flows.watch import watching
-from affstore.store.contract.errors import SpecError
+from affstore.store.contract.errors import SpecError, WorkersLostError
 from affstore.store.contract.extras import require_extra
 
 if TYPE_CHECKING:
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
 
 _LOOK_S = 5.0
 """How often jobs that ended early are submitted anew."""
+_LEAST_IN_VAIN = 6
+"""Jobs that may end one after the other, no task finished meanwhile: a video that kills its worker is given up by Dask
+after four."""
 _LOGS = "slurm-logs"
 _FOR_EVER = {
     "AccountNotAllowed", "BadConstraints", "InvalidAccount", "InvalidQOS", "PartitionDown", "PartitionInactive",
@@ -88,6 +92,7 @@ class SlurmRunner(RunnerKind[SlurmOptions]):
                 "node of the cluster, or with another --runner."
             )
         import dask
+        import distributed  # noqa: F401 - its defaults would be lost with the setting below, were they read within it
 
         # dask-jobqueue lets go of a job that is gone after this time, and can submit it anew then.
         lost = {"distributed.deploy.lost-worker-timeout": f"{_LOOK_S:g}s"}
@@ -179,34 +184,35 @@ def _await_worker(cluster: Any, jobs: int) -> None:
             continue
         if submitted and not states:
             raise SpecError(
-                f"SLURM's jobs {', '.join(submitted[:5])} ended before a worker of them had joined. "
+                f"SLURM's jobs {', '.join([*submitted][:5])} ended before a worker of them had joined. "
                 f"{_last_words(submitted)}"
             )
-        if submitted and all(reason in _FOR_EVER for reason in states):
+        if submitted and all(reason in _FOR_EVER for reason in states.values()):
+            reason = next(iter(states.values()))
             raise SpecError(
-                f"SLURM would let the jobs {', '.join(submitted[:5])} wait for ever ({states[0]}), so they were "
+                f"SLURM would let the jobs {', '.join([*submitted][:5])} wait for ever ({reason}), so they were "
                 "cancelled. Name another partition, account, walltime or memory by --runner-option."
             )
 
 
-def _submitted(cluster: Any) -> list[str]:
-    """The numbers of a cluster's jobs."""
-    return [job.job_id for job in list(cluster.workers.values()) if job.job_id]
+def _submitted(cluster: Any) -> dict[str, Any]:
+    """A cluster's jobs: the name of its worker by SLURM's number."""
+    return {job.job_id: name for name, job in list(cluster.workers.items()) if job.job_id}
 
 
-def _states(jobs: list[str]) -> list[str] | None:
+def _states(jobs: Iterable[str]) -> dict[str, str] | None:
     """Why each job that has not ended waits, as SLURM calls it; `None` of one that runs or is next.
 
     None where SLURM does not say: its controller may be busy. It forgets jobs that ended long ago.
     """
-    command = ["squeue", "--noheader", "--format=%r", "--states=PD,R,CF,S,CG", f"--jobs={','.join(jobs)}"]
+    command = ["squeue", "--noheader", "--format=%i %r", "--states=PD,R,CF,S", f"--jobs={','.join(jobs)}"]
     asked = subprocess.run(command, capture_output=True, text=True, check=False)
     if asked.returncode and "Invalid job id" not in asked.stderr:
         return None
-    return asked.stdout.split()
+    return dict(line.split(maxsplit=1) for line in asked.stdout.splitlines())
 
 
-def _last_words(jobs: list[str]) -> str:
+def _last_words(jobs: Iterable[str]) -> str:
     """What a job's log ends with."""
     for job in jobs:
         for log in sorted(Path(_LOGS).glob(f"*-{job}.err")):
@@ -219,17 +225,34 @@ def _last_words(jobs: list[str]) -> str:
 
 @contextmanager
 def _jobs_kept(cluster: Any, jobs: int) -> Iterator[None]:
-    """Submit jobs anew that are cancelled, fail, or reach their walltime while this lasts."""
+    """Submit jobs anew that are cancelled, fail, or reach their walltime while this lasts.
+
+    Raises:
+        WorkersLostError: one job after the other ended without having finished a task. What waits for a task is told
+            first, as the scheduler is closed.
+    """
     over = threading.Event()
+    counter = _task_counter()
+    cluster.scheduler.add_plugin(counter)
+    client_log = logging.getLogger("distributed.client")
+    gone: list[str] = []
 
     def keep() -> None:
-        known = set(_submitted(cluster))
+        done = 0
         while not over.wait(_LOOK_S):
+            ended = _forget_ended(cluster)
             cluster.scale(jobs=jobs)
-            new = sorted(set(_submitted(cluster)) - known)
-            if new and len(known) >= jobs:
-                watching().notice(f"Jobs of SLURM ended before the run; submitted in their place: {', '.join(new)}.")
-            known.update(new)
+            if counter.done > done:
+                gone.clear()
+                done = counter.done
+            gone.extend(ended)
+            if len(gone) >= max(_LEAST_IN_VAIN, 3 * jobs):
+                client_log.disabled = True  # the scheduler that is gone is this function's doing
+                cluster.loop.add_callback(cluster.scheduler.close)
+                return
+            if ended:
+                watching().notice(f"Jobs of SLURM ended before the run: {', '.join(ended)}. Others take their place.")
+        gone.clear()
 
     thread = threading.Thread(target=keep, daemon=True, name="slurm jobs")
     thread.start()
@@ -238,6 +261,37 @@ def _jobs_kept(cluster: Any, jobs: int) -> Iterator[None]:
     finally:
         over.set()
         thread.join()
+        client_log.disabled = False
+        if gone:
+            raise WorkersLostError(
+                f"{len(gone)} jobs of SLURM, one after the other, ended without having finished a task: "
+                f"{', '.join(gone[-3:])} were the last. {_last_words(gone[::-1])} What was finished before is kept. "
+                "Give jobs more --runner-option memory or walltime, or leave a broken node out, and run the command "
+                "again."
+            )
+
+
+def _task_counter() -> Any:
+    """A plugin of the scheduler whose `done` is how many tasks workers have finished."""
+    from distributed import SchedulerPlugin
+
+    class TaskCounter(SchedulerPlugin):
+        done = 0
+
+        def transition(self, key: Any, start: str, finish: str, *_: Any, **__: Any) -> None:
+            self.done += (start, finish) == ("processing", "memory")
+
+    return TaskCounter()
+
+
+def _forget_ended(cluster: Any) -> list[str]:
+    """Let the cluster know which of its jobs have ended, whether or not a worker of theirs had joined."""
+    submitted = _submitted(cluster)
+    states = _states(submitted) if submitted else None
+    ended = [] if states is None else sorted(set(submitted) - states.keys())
+    if ended:
+        cluster.sync(cluster.scale_down, [submitted[job] for job in ended])
+    return ended
 
 
 RUNNERS.register(SlurmRunner.name, SlurmRunner())

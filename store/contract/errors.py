@@ -17,6 +17,7 @@
     │   ├── ConflictError         another run changed what this one worked with
     │   └── StoreUnavailableError read-only path, full disk, endpoint away
     ├── HeadNotFittedError        a search for a model ended without one: the others go on            exit 3
+    ├── WorkersLostError          a cluster's jobs end one after the other: what is done is kept      exit 3
     ├── SignatureError            a publication is not signed, or not as it was signed                exit 7
     ├── DeviceMemoryError         the GPU has no memory for even the smallest batch                   exit 6
     └── WeightsError              a weight file is missing, damaged, unsafe or of another model        exit 5
@@ -150,6 +151,12 @@ class StoreUnavailableError(StoreError):
 
 class HeadNotFittedError(AffstoreError):
     """A search for a model ended without one: its time was over, or every model failed."""
+
+    exit_code = 3
+
+
+class WorkersLostError(AffstoreError):
+    """The jobs that a cluster gave ended one after the other, and nothing was finished meanwhile."""
 
     exit_code = 3
 
