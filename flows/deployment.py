@@ -23,6 +23,7 @@ from affstore.flows.watch import Watcher
 from affstore.models.weights.folder import default_folder
 from affstore.store.contract.errors import AffstoreError, SpecError
 from affstore.store.contract.printable import printable
+from affstore.tasks.ingest.bucket import copy_new
 from affstore.tasks.lineage.verify import verify_place
 
 _LONGEST_S = 14 * 24 * 3600
@@ -65,15 +66,22 @@ def reprocess(config: str, max_hours: float | None = None, canary: int = 0) -> S
 
 
 @_deployed
-def add_videos(config: str, folder: str) -> State[Any]:
-    """Take in what is new in a folder, extract from it, and publish predictions for it.
+def add_videos(config: str, folder: str, copies: str = "") -> State[Any]:
+    """Take in what is new in a folder or a bucket, extract from it, and publish predictions for it.
 
     Heads are trained again only where labels in the folder change what they are trained on.
 
     Args:
         config: path of a YAML file, whose own sources are not looked at.
-        folder: that new videos are put into; a file that changed within the last minute is left for the next time.
+        folder: that new videos are put into; a file that changed within the last minute is left for the next time. Or
+            `s3://bucket/prefix`.
+        copies: of a bucket's files: a folder that the workers see under the same path. They are kept there.
     """
+    if folder.startswith("s3://"):
+        if not copies:
+            raise SpecError(f"Videos are decoded from files: name a folder for copies of '{folder}' by `copies`.")
+        copy_new(folder, Path(copies))
+        folder = copies
     if not Path(folder).is_dir():
         raise SpecError(f"There is no folder '{folder}' to watch. Check the path, and that it is mounted there.")
     if not any(path.is_file() for path in Path(folder).rglob("*")):

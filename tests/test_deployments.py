@@ -10,6 +10,9 @@ import pytest
 from affstore import FeatureStore
 from affstore.flows.deployment import add_videos, audit, reprocess, settled_part
 from affstore.flows.inputs import gather
+from affstore.store.contract.errors import SourceError
+from affstore.store.engine.objects import s3_files
+from affstore.tasks.ingest.bucket import copy_new
 from tests.test_limits import film
 
 
@@ -45,6 +48,59 @@ def test_a_watched_folder_that_is_not_there_is_said(tmp_path):
     state = add_videos("run.yaml", str(tmp_path / "nowhere"), return_state=True)
     assert state.type == "FAILED"
     assert "There is no folder" in state.message
+
+
+@pytest.fixture
+def bucket(s3_url):
+    """An empty prefix of a bucket, and a function that puts a file there."""
+    system, place = s3_files(f"{s3_url}/incoming")
+
+    def put(name, content):
+        with system.open_output_stream(f"{place}/{name}") as file:
+            file.write(content)
+
+    return f"{s3_url}/incoming", put
+
+
+def test_what_is_new_in_a_bucket_is_copied_and_taken_in(config, tmp_path, bucket, monkeypatch):
+    url, put = bucket
+    copies = tmp_path / "copies"
+    assert "name a folder for copies" in add_videos(str(config), url, return_state=True).message
+    copies.mkdir()
+    assert add_videos(str(config), url, str(copies), return_state=True).name == "Nothing new"
+    put("session 1/new.mp4", film(tmp_path / "new.mp4", 6, 1).read_bytes())
+    monkeypatch.setattr("affstore.flows.deployment._SETTLED_S", -60)
+    state = add_videos(str(config), url, str(copies), return_state=True)
+    assert state.message.startswith("1 done"), state.message
+    assert [one.video for one in FeatureStore(str(tmp_path / "store")).addresses("source")] == ["new"]
+    assert add_videos(str(config), url, str(copies), return_state=True).message.startswith("0 done, 2 cached")
+
+
+def test_a_file_of_a_bucket_is_copied_once_and_again_when_it_changed(bucket, tmp_path):
+    url, put = bucket
+    put("a/one.mp4", b"1")
+    put("two.mp4", b"22")
+    assert copy_new(url, tmp_path) == ((tmp_path / "a" / "one.mp4", tmp_path / "two.mp4"), 2)
+    assert copy_new(url, tmp_path) == ((), 2)
+    put("two.mp4", b"333")
+    assert copy_new(url, tmp_path) == ((tmp_path / "two.mp4",), 2)
+    assert {path.name: path.read_bytes() for path in tmp_path.rglob("*.*")} == {"one.mp4": b"1", "two.mp4": b"333"}
+
+
+def test_a_bucket_that_is_not_there_or_leads_out_of_the_folder_is_said(bucket, tmp_path, config, monkeypatch):
+    url, _ = bucket
+    boto3 = pytest.importorskip("boto3", reason="needs moto[server]")
+    state = add_videos(str(config), "s3://no-such-bucket/incoming", str(tmp_path / "copies"), return_state=True)
+    assert state.type == "FAILED"
+    assert "There is no bucket 'no-such-bucket'" in state.message
+    s3 = boto3.client("s3", endpoint_url=os.environ["AWS_ENDPOINT_URL"])
+    name, _, prefix = url.removeprefix("s3://").partition("/")
+    s3.put_object(Bucket=name, Key=f"{prefix}/deep/../../outside.mp4", Body=b"")
+    with pytest.raises(SourceError, match="leads out of any folder"):
+        copy_new(url, tmp_path / "copies")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    with pytest.raises(SourceError, match=r"cannot be read: .*Check its name"):
+        copy_new(url, tmp_path / "copies")
 
 
 def test_labels_wait_with_their_video_until_it_has_settled_and_a_file_that_vanished_waits(tmp_path):

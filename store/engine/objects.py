@@ -73,19 +73,26 @@ def _in_folder(folder: Path) -> Objects:
     )
 
 
-def _in_bucket(url: str) -> Objects:
+def s3_files(url: str) -> tuple[Any, str]:
+    """Arrow's view of the files of S3, and where in it an address is: `bucket/prefix`."""
     from pyarrow import fs
 
     parts, options = urlparse(url), s3_options()
-    place = f"{parts.netloc}/{parts.path.strip('/')}"
     endpoint = options.get("endpoint_url")
-    system: Any = fs.S3FileSystem(
+    system = fs.S3FileSystem(
         region=options["region"],
         connect_timeout=_TIMEOUT_S,
         request_timeout=_TIMEOUT_S,
         retry_strategy=fs.AwsStandardS3RetryStrategy(max_attempts=_ATTEMPTS),
         **({"endpoint_override": urlparse(endpoint).netloc, "scheme": urlparse(endpoint).scheme} if endpoint else {}),
     )
+    return system, f"{parts.netloc}/{parts.path.strip('/')}".rstrip("/")
+
+
+def _in_bucket(url: str) -> Objects:
+    from pyarrow import fs
+
+    system, place = s3_files(url)
 
     def read(key: str) -> bytes:
         with system.open_input_file(f"{place}/{key}") as file:

@@ -1,0 +1,91 @@
+"""Files of a bucket: copied into a local folder, where videos are decoded from and found again later."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path, PurePosixPath
+from typing import Any, NamedTuple
+
+from affstore.store.contract.errors import SourceError
+from affstore.store.engine.objects import s3_files
+
+_PART = ".affstore-part"
+
+
+class Copied(NamedTuple):
+    """What a call of `copy_new` did.
+
+    Attributes:
+        copied: files that were new, or others than their copies.
+        there: files that the bucket has in all.
+    """
+
+    copied: tuple[Path, ...]
+    there: int
+
+
+def copy_new(url: str, folder: Path) -> Copied:
+    """Copy the files below a bucket's prefix that the folder lacks, or has in another size or from another time.
+
+    A copy has the time at which its object was written, and appears under its name when it is whole. Nothing is removed
+    from the folder: its videos may be needed again after the bucket has let them go.
+
+    Args:
+        url: `s3://bucket/prefix`; credentials and server as for a store there.
+        folder: where the copies are, under the same names below the prefix.
+
+    Raises:
+        SourceError: there is no such bucket, it cannot be read, or one of its names would lead out of the folder.
+        OSError: the folder cannot be written.
+    """
+    copied: list[Path] = []
+    try:
+        system, place = s3_files(url)
+        found = _files(system, place)
+        for name, info in sorted(found.items()):
+            path = folder / name
+            if not _is_copy(path, info):
+                path.parent.mkdir(parents=True, exist_ok=True)
+                _copy(system, info, path)
+                copied.append(path)
+    except OSError as error:
+        if error.filename is not None:  # a file of this machine
+            raise
+        reason = str(error).splitlines()[0][:300]
+        raise SourceError(
+            f"'{url}' cannot be read: {reason}. Check its name, the credentials, and AWS_ENDPOINT_URL."
+        ) from error
+    return Copied(tuple(copied), len(found))
+
+
+def _files(system: Any, place: str) -> dict[str, Any]:
+    """What is there by its name below the place."""
+    from pyarrow import fs
+
+    bucket = place.partition("/")[0]
+    if system.get_file_info(bucket).type == fs.FileType.NotFound:
+        raise SourceError(f"There is no bucket '{bucket}'. Check its name, and AWS_ENDPOINT_URL.")
+    selector = fs.FileSelector(place, recursive=True, allow_not_found=True)
+    found = {one.path.removeprefix(f"{place}/"): one for one in system.get_file_info(selector)}
+    files = {name: one for name, one in found.items() if one.type == fs.FileType.File}
+    for name in files:
+        if ".." in PurePosixPath(name).parts or PurePosixPath(name).is_absolute() or "\0" in name:
+            raise SourceError(f"The bucket has a file called '{name}', which leads out of any folder. Rename it.")
+    return files
+
+
+def _is_copy(path: Path, info: Any) -> bool:
+    try:
+        here = path.stat()
+    except FileNotFoundError:
+        return False
+    return (here.st_size, here.st_mtime_ns) == (info.size, info.mtime_ns)
+
+
+def _copy(system: Any, info: Any, path: Path) -> None:
+    part = path.with_name(f".{path.name}{_PART}")
+    with system.open_input_stream(info.path) as source, part.open("wb") as target:
+        shutil.copyfileobj(source, target, 1 << 20)
+    os.utime(part, ns=(info.mtime_ns, info.mtime_ns))
+    part.replace(path)
