@@ -106,7 +106,7 @@ def recomputed(
     if compute is None:
         raise SpecError(f"'{record.address}' was not computed here, but taken in as it is.")
     with _scratch(store, graph, record) as scratch:
-        return compute(_Again(scratch, record, replace(context, store_url=scratch.url), graph))
+        return compute(_Again(scratch, record, replace(context, store_url=scratch.url), graph, store))
 
 
 def _check_parents(graph: LineageGraph, record: Record) -> None:
@@ -131,12 +131,14 @@ class _Again:
         record: its own.
         context: where to compute.
         graph: of the store that it is in.
+        store: that it is in.
     """
 
     scratch: FeatureStore
     record: Record
     context: WorkerContext
     graph: LineageGraph
+    store: FeatureStore
 
     @property
     def video(self) -> Record:
@@ -335,7 +337,7 @@ def _experiment(again: _Again, evaluation: Any, name: str, requires: str = "", s
         address_of(p.path).producer: self for p in again.record.parents if (self := again.graph.records.get(p.path))
     }
     runs = tuple(
-        replace(head_run_of(again.scratch, head, predictions[head.address.producer].parents), name=base)
+        replace(head_run_of(again.store, head, predictions[head.address.producer].parents), name=base)
         for base, head in heads.items()
     )
     return Experiment(
