@@ -1,4 +1,4 @@
-"""Which engine runs each network, in which precision: both are part of every key."""
+"""Which engine runs each network, in which precision, and how embeddings are stored: all are part of every key."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 from affstore import FeatureStore
 from affstore.flows.watch import watching
 from affstore.models.engines.base import ENGINES, Choice, EngineName
-from affstore.models.extractor_specs import ExtractorSpec, Precision
+from affstore.models.extractor_specs import ExtractorSpec, Precision, Stored
 from affstore.models.extractors.registry import engines_of
 from affstore.models.weights.folder import WeightsFolder
 from affstore.store.contract.errors import SpecError
@@ -19,17 +19,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class EngineRequest:
-    """The user's choice of engine, precision and device.
+    """The user's choice of engine, precision and device, and of the type that embeddings are stored in.
 
     Attributes:
         engine: by name, or `auto`.
         precision: of the forward passes, or `auto`.
         device: `cpu` or `cuda`.
+        stored: the type of stored embeddings, or `auto`.
     """
 
     engine: Literal["auto"] | EngineName = "auto"
     precision: Literal["auto"] | Precision = "auto"
     device: str = "cpu"
+    stored: Literal["auto"] | Stored = "auto"
 
     def admits(self, choice: Choice) -> bool:
         """Whether a choice is within what was asked."""
@@ -45,8 +47,9 @@ def with_engine(
 ) -> ExtractorSpec:
     """The spec on an engine.
 
-    A network keeps the engine that its embeddings in the store were made with, if this machine has it, so that one
-    video more does not mean all videos again; otherwise it gets the fastest that is faithful with its parameters here.
+    A network keeps the engine that its embeddings in the store were made with, if this machine has it, and the type
+    that they are stored in, so that one video more does not mean all videos again; otherwise it gets the fastest that
+    is faithful with its parameters here, and float32.
     A sound network that only torch runs stays there whatever engine was asked for, in float32 unless bfloat16 was.
 
     Args:
@@ -59,6 +62,7 @@ def with_engine(
     Raises:
         SpecError: the engine that was asked for cannot run on this device.
     """
+    spec = replace(spec, stored=_stored_type(spec, store) if request.stored == "auto" else request.stored)
     if spec.engine not in ENGINES or engines_of(spec) == ("torch",):
         return replace(spec, precision="float32" if request.precision == "auto" else request.precision)
     choice = _choice(spec, request, weights, store, measured)
@@ -118,10 +122,19 @@ def _is_here(device: str) -> bool:
 
 def _stored_choice(spec: ExtractorSpec, store: FeatureStore) -> Choice | None:
     """How an embedding in the store was made by this network with these parameters."""
-    for address in store.addresses("visual" if spec.SENSE == "face" else "audio"):
-        if address.producer == spec.name:
-            return _choice_in(store.get(address), spec)
-    return None
+    found = _first_embedding(spec, store)
+    return _choice_in(found, spec) if found else None
+
+
+def _stored_type(spec: ExtractorSpec, store: FeatureStore | None) -> Stored:
+    """The type that the network's embeddings are stored in, whatever its parameters were; float32 if there are none."""
+    found = _first_embedding(spec, store) if store is not None else None
+    return found.recipe["extractor"].get("stored", "float32") if found else "float32"
+
+
+def _first_embedding(spec: ExtractorSpec, store: FeatureStore) -> Record | None:
+    addresses = store.addresses("visual" if spec.SENSE == "face" else "audio")
+    return next((store.get(address) for address in addresses if address.producer == spec.name), None)
 
 
 def _choice_in(record: Record, spec: ExtractorSpec) -> Choice | None:

@@ -14,6 +14,7 @@ from affstore.store.contract.labels import LabelSpace
 from affstore.store.contract.records import Provenance, provenance_of
 
 Precision = Literal["float32", "bfloat16"]
+Stored = Literal["float32", "float16"]
 Resize = Literal["pil_bilinear", "pil_bicubic", "pil_lanczos", "cv2_bilinear"]
 Framing = Literal["box", "fer"]
 
@@ -82,6 +83,7 @@ class FaceExtractorSpec:
             `affstore.models.faces.crops.cut`. A picture of a crop folder is taken as it is.
         float32_stages: first stages that stay in float32 whatever the precision: rounding does its harm there.
         faces: where the faces come from: the name of a detector, or of a kind of crop folder.
+        stored: the type of the embedding in the store; what else the network says is stored in float32.
     """
 
     KIND: ClassVar[str] = "face extractor"
@@ -102,6 +104,7 @@ class FaceExtractorSpec:
     float32_stages: int = 0
     faces: str = "mtcnn"
     framing: Framing = "box"
+    stored: Stored = "float32"
 
     @property
     def crop(self) -> Crop:
@@ -194,6 +197,7 @@ class SoundExtractorSpec:
         engine: what runs it.
         resampler: how the file's sample rate becomes `rate_hz`: as `affstore.models.media.sound` does it for every
             network, or by a filter of `affstore.models.media.resample`, for a network whose numbers depend on it.
+        stored: the type of the embedding in the store; what else the network says is stored in float32.
     """
 
     KIND: ClassVar[str] = "sound extractor"
@@ -216,6 +220,7 @@ class SoundExtractorSpec:
     precision: Precision = "float32"
     engine: str = "torch"
     resampler: Literal["swresample", "resampy", "resampy_0.2"] = "swresample"
+    stored: Stored = "float32"
 
     @property
     def arrays(self) -> tuple[str, ...]:

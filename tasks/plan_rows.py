@@ -6,8 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from affstore.models.extractor_specs import ExtractorSpec
 from affstore.store.contract.keys import changes, key_of
+from affstore.store.contract.names import MAIN, join_subject
 from affstore.store.contract.records import Address, Record
+from affstore.tasks import recipes
 
 Freshness = Literal["fresh", "missing", "stale", "quarantined"]
 
@@ -73,3 +76,16 @@ def compared(address: Address, stored: StoredRecords, recipe: Any, source: Recor
     if record.key == key_of(recipe):
         return PlanRow(address, "fresh")
     return PlanRow(address, "stale", "; ".join(changes(record.recipe, recipe)), frames)
+
+
+def feature_row(
+    address: Address, stored: StoredRecords, spec: ExtractorSpec, parent_key: str, source: Record
+) -> PlanRow:
+    """The row of an embedding; one that float16 cannot hold is not tried again as long as it would be the same."""
+    recipe = recipes.feature(spec, parent_key)
+    if spec.stored == "float16" and stored.refused:
+        name = join_subject(address.video, address.subject or MAIN)
+        refused = stored.refused.get(key_of(recipes.beyond_float16(spec, name, key_of(recipe))))
+        if refused:
+            return PlanRow(address, "quarantined", refused)
+    return compared(address, stored, recipe, source)

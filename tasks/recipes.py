@@ -15,6 +15,7 @@ from affstore.models.media.video import DECODE
 from affstore.store.contract.keys import canonical, key_of
 
 _CROPS = "crops-"
+_FLOAT16 = "float16-"
 
 
 def source(sha256: str) -> dict[str, Any]:
@@ -80,6 +81,16 @@ def quarantine(stage: str, name: str, sha256: str) -> dict[str, Any]:
 def crop_stage(kind: str) -> str:
     """How a kind of crop folder is called in quarantine."""
     return f"{_CROPS}{kind}"
+
+
+def beyond_float16(extractor: ExtractorSpec, name: str, feature_key: str) -> dict[str, Any]:
+    """An embedding that float16 cannot hold; computed again when anything that decides its numbers changes."""
+    return quarantine(float16_stage(extractor), name, feature_key)
+
+
+def float16_stage(extractor: ExtractorSpec) -> str:
+    """How what float16 cannot hold of a network is called in quarantine."""
+    return f"{_FLOAT16}{extractor.name}"
 
 
 @cache

@@ -68,6 +68,10 @@ class EngineOptions:
     device: Literal["cpu", "cuda", "auto"] = "cpu"
     """Where the networks run, and torch heads are trained."""
 
+    stored: Literal["auto", "float32", "float16"] = "auto"
+    """The type of embeddings in the store: `float16` takes half the room. `auto` is that of what the store has, or
+    float32. Part of every key."""
+
 
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)

@@ -199,7 +199,9 @@ def _planned(config: RunConfig, named_only: bool, share: Share | None) -> _Plan:
     coming = [*arrival_rows(opened, arriving, inputs.annotations), *unmatched_crop_rows(given, arriving)]
     coming += costed(extraction_rows(profile, arriving, {video.video: video for video in videos}), records)
     every, provenance = [*coming, *rows], {} if lacking else profile.provenance
-    return _Plan(every, _need(config, (due, videos)), inputs, provenance, lacking, bytes_of(opened, records, every))
+    return _Plan(
+        every, _need(config, (due, videos)), inputs, provenance, lacking, bytes_of(opened, records, every, profile)
+    )
 
 
 def _inputs(config: RunConfig, share: Share | None) -> Inputs:

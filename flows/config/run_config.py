@@ -107,6 +107,7 @@ class RunConfig(_Strict):
         weights: `official`, or `untrained` seeded parameters, which every record and report then says.
         precision: of every network's forward pass.
         device: `cpu`, `cuda`, or `auto`.
+        stored: the type of embeddings in the store; `auto` is that of what the store has, or float32.
         experiments: what is trained, applied and scored.
         protocol: `papers`: everything is chosen as published. `honest`: by cross-validation over training videos too.
         folds: of the protocol `honest`; `groups` holds each group out once.
@@ -128,6 +129,7 @@ class RunConfig(_Strict):
     engine: Literal["auto", "torch", "openvino"] = "auto"
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     device: Literal["cpu", "cuda", "auto"] = "cpu"
+    stored: Literal["auto", "float32", "float16"] = "auto"
     experiments: tuple[InstanceOf[Experiment], ...] = ()
     protocol: Protocol = "papers"
     folds: Annotated[int, Field(ge=2, le=1000)] | Literal["groups"] = 5
@@ -239,7 +241,7 @@ def profile_of(
         SpecError: an engine that was asked for cannot run.
     """
     untrained = config.weights == "untrained"
-    engine = EngineRequest(config.engine, config.precision, config.device_in_use)
+    engine = EngineRequest(config.engine, config.precision, config.device_in_use, config.stored)
 
     resolved = _with_weights([spec_of(name) for name in config.all_extractors], weights, untrained)
     extractors = tuple(with_engine(spec, engine, weights, store, measured) for spec in resolved)

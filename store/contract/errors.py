@@ -9,7 +9,8 @@
     │   └── PluginError           what an installed package brought cannot be used; the rest works
     ├── SourceError               one input cannot be used: quarantine it, go on with the others      exit 3
     │   ├── MediaError            a video or a sound is not what it claims to be
-    │   └── AnnotationError       an annotation file does not say what its task needs
+    │   ├── AnnotationError       an annotation file does not say what its task needs
+    │   └── OutOfRangeError       a number is too large for the type that it is to be stored in
     ├── StoreError                the store cannot be read or written                                  exit 4
     │   ├── NotFoundError (KeyError)
     │   ├── SchemaError           an artifact breaks `store/schema.yaml`; the field is named
@@ -121,6 +122,10 @@ class MediaError(SourceError):
 
 class AnnotationError(SourceError):
     """An annotation file does not hold what its task needs."""
+
+
+class OutOfRangeError(SourceError):
+    """A number is too large for the type that it is to be stored in."""
 
 
 class StoreError(AffstoreError):

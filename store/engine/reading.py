@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from affstore.store.contract.clock import FrameClock
 from affstore.store.contract.errors import NotFoundError
+from affstore.store.contract.half_floats import to_float32
 from affstore.store.contract.names import MAIN, video_name
 from affstore.store.contract.records import Address, Record
 from affstore.store.contract.schema import FamilySchema, family
@@ -119,7 +120,7 @@ def video_names(store: FeatureStore) -> dict[str, str]:
 
 
 def with_gaps(schema: FamilySchema, arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-    """Put NaN in place of the zeros that the family's mask covers; integers become float32.
+    """Put NaN in place of the zeros that the family's mask covers; integers and float16 become float32.
 
     Args:
         schema: of the artifact's family.
@@ -130,7 +131,7 @@ def with_gaps(schema: FamilySchema, arrays: Mapping[str, NDArray[Any]]) -> dict[
         return dict(arrays)
     gapped = {schema.mask: mask}
     for name in arrays.keys() - gapped.keys():
-        array = arrays[name]
+        array = to_float32(arrays[name])
         gapped[name] = array if array.dtype.kind == "f" and array.flags.writeable else array.astype(np.float32)
         gapped[name][~mask] = np.nan
     return {name: gapped[name] for name in arrays}

@@ -10,6 +10,7 @@ import zarr
 from numpy.typing import NDArray
 
 from affstore.store.contract.errors import NotFoundError
+from affstore.store.contract.half_floats import to_float32
 from affstore.store.contract.records import Record
 from affstore.store.contract.schema import family
 from affstore.store.engine.feature_store import FeatureStore
@@ -18,7 +19,7 @@ from affstore.store.engine.ranges import RowRange, read_ranges
 
 
 class RowReader:
-    """The rows of an array, artifact by artifact.
+    """The rows of an array, artifact by artifact; in float32 where they are stored in float16.
 
     Every array is opened once, when it is first needed: opening costs as much as reading a window. Several threads may
     read at once.
@@ -77,6 +78,8 @@ class RowReader:
             ranges.append(RowRange(array, start, place[:count]))
         with translate_errors(self._store.url, "Reading"):
             read_ranges(ranges)
+        for number, place in enumerate(places):  # one after the other: a piece is not there twice for long
+            places[number] = to_float32(place)
         return places
 
     def _open(self, index: int) -> zarr.Array[Any]:

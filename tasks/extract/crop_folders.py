@@ -18,7 +18,7 @@ from affstore.store.contract.records import Address, Artifact, Record, rows
 from affstore.store.engine.draft import Draft
 from affstore.tasks import recipes
 from affstore.tasks.cancellation import report_frames
-from affstore.tasks.extract.features import run_facts, visual_artifact
+from affstore.tasks.extract.features import put_feature, run_facts, visual_artifact
 from affstore.tasks.extract.jobs import CropJob
 from affstore.tasks.extract.networks import face_network
 from affstore.tasks.ingest.sources import lift_quarantine, place_of, quarantine_artifact
@@ -28,7 +28,7 @@ from affstore.tasks.specs import WorkerContext
 
 def write_crops(
     context: WorkerContext, store: FeatureStore, crop: CropJob, source: Record, draft: Draft
-) -> PartOutcome:
+) -> list[PartOutcome]:
     """Put a crop folder's face, and the embeddings that are due on it, into a draft.
 
     A folder that cannot be used is quarantined as it is; it is tried again when a file in it changes.
@@ -37,14 +37,14 @@ def write_crops(
     try:
         pictures = CropPictures(crop.folder, int(source.attributes["frames"]))
     except MediaError as error:
-        return PartOutcome("failed", str(error))
+        return [PartOutcome("failed", str(error))]
     try:
-        complaint = _Reading(context, store, crop, source, pictures).write(draft)
+        complaint, beyond_float16 = _Reading(context, store, crop, source, pictures).write(draft)
     except SourceError as error:
         draft.put(quarantine_artifact(stage, name, crop.folder, pictures.signature, str(error)))
-        return PartOutcome("quarantined", str(error))
+        return [PartOutcome("quarantined", str(error))]
     lift_quarantine(store, draft, stage, name=name)
-    return PartOutcome("done", " ".join(text for text in (complaint, crop.note) if text))
+    return [PartOutcome("done", " ".join(text for text in (complaint, crop.note) if text)), *beyond_float16]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,11 +57,11 @@ class _Reading:
     source: Record
     pictures: CropPictures
 
-    def write(self, draft: Draft) -> str:
+    def write(self, draft: Draft) -> tuple[str, list[PartOutcome]]:
         """Read the folder if anything in it is due.
 
         Returns:
-            What is wrong with the folder, or an empty text.
+            What is wrong with the folder, or an empty text; and what float16 cannot hold.
         """
         stored = self.store.find(self._address)
         unchanged = stored is not None and self._unchanged(stored)
@@ -74,9 +74,9 @@ class _Reading:
                     stored.address, stored.recipe, self.store.read(stored.address), noted, stored.parents, stored.made
                 )
             )
-            return ""
-        self._embed(draft, specs)
-        return f"{self.crop.kind}: {self.pictures.complaint}" if self.pictures.complaint else ""
+            return "", []
+        refused = self._embed(draft, specs)
+        return f"{self.crop.kind}: {self.pictures.complaint}" if self.pictures.complaint else "", refused
 
     @property
     def _address(self) -> Address:
@@ -107,7 +107,7 @@ class _Reading:
         stored = self.store.find(Address("visual", spec.name, face.address.video, face.address.subject))
         return stored is not None and stored.key == key_of(recipes.feature(spec, face.key))
 
-    def _embed(self, draft: Draft, specs: Sequence[FaceExtractorSpec]) -> None:
+    def _embed(self, draft: Draft, specs: Sequence[FaceExtractorSpec]) -> list[PartOutcome]:
         started = time.perf_counter()
         networks = {spec.name: face_network(spec, self.context.weights, self.context.device) for spec in specs}
         embedded = embed_faces(self._faces(), networks)
@@ -120,11 +120,13 @@ class _Reading:
             and self._noted.items() <= stored.attributes.items()
         )
         record = stored if stored is not None and unchanged else draft.put(face)
+        refused: list[PartOutcome] = []
         for spec in specs:
             arrays = embedded[spec.name].of((self.crop.subject,), len(self.pictures.present))
-            draft.put(
-                visual_artifact(spec, self.source, record, arrays, run_facts(spec, self.context.device, elapsed_s))
-            )
+            how = run_facts(spec, self.context.device, elapsed_s)
+            artifact = visual_artifact(spec, self.source, record, arrays, how)
+            refused += put_feature(self.store, draft, spec, artifact, self.crop.folder)
+        return refused
 
     def _faces(self) -> Iterator[Face]:
         """The folder's faces; frames without one count as done, too."""

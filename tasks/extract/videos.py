@@ -10,7 +10,7 @@ import numpy as np
 
 from affstore import FeatureStore
 from affstore.models.audio_pass import align_to_frames, read_waveforms, waveform_format
-from affstore.models.extractor_specs import SoundExtractorSpec, faces_among, sounds_among
+from affstore.models.extractor_specs import ExtractorSpec, SoundExtractorSpec, faces_among, sounds_among
 from affstore.models.face_pass import StoredFaces, TrackedFaces, embed_faces, faces_in_video
 from affstore.models.faces.tracking import FaceTrack
 from affstore.models.media.sound import Sound
@@ -22,7 +22,7 @@ from affstore.store.engine.draft import Draft
 from affstore.tasks import recipes
 from affstore.tasks.cancellation import report_frames
 from affstore.tasks.extract.crop_folders import write_crops
-from affstore.tasks.extract.features import run_facts, visual_artifact, weights_of
+from affstore.tasks.extract.features import network_facts, put_feature, run_facts, visual_artifact
 from affstore.tasks.extract.jobs import VideoJob
 from affstore.tasks.extract.networks import detector, face_network, sound_network
 from affstore.tasks.ingest.sources import facts_of, lift_quarantine, quarantine_artifact
@@ -61,7 +61,7 @@ def extract(context: WorkerContext, job: VideoJob, profile: Profile) -> Outcome:
         parts.append(PartOutcome("failed", fault))
     elif job.reads_video:
         parts += _Work(context, job, profile, store, source, facts_of(store, source)).write(draft)
-    parts += [write_crops(context, store, crop, source, draft) for crop in job.crops]
+    parts += [part for crop in job.crops for part in write_crops(context, store, crop, source, draft)]
     return Outcome.of_parts("extract", job.video, parts, job.passing_frames, draft)
 
 
@@ -92,26 +92,27 @@ class _Work:
         Returns:
             What could not be used; it is in quarantine.
         """
-        refused = []
+        refused: list[PartOutcome] = []
+        beyond_float16: list[PartOutcome] = []
         for stage, write_part in (("pictures", self.write_faces), ("sound", self.write_sounds)):
             before = len(draft.records)
             try:
-                write_part(draft)
+                beyond_float16 += write_part(draft)
             except SourceError as error:
                 path = Path(self.job.location)
                 draft.put(quarantine_artifact(stage, self.job.video, path, self.job.sha256, str(error)))
                 refused.append(PartOutcome("quarantined", str(error)))
             if len(draft.records) > before and not refused:
                 lift_quarantine(self.store, draft, stage, name=self.job.video)
-        return refused
+        return refused + beyond_float16
 
     # Faces
 
-    def write_faces(self, draft: Draft) -> None:
-        """Find faces where that is due, and embed them by every face network that is."""
+    def write_faces(self, draft: Draft) -> list[PartOutcome]:
+        """Find faces where that is due, and embed them by every face network that is; see `put_feature`."""
         specs = faces_among(self.job.extractors)
         if not specs and not self.job.find_faces:
-            return
+            return []
         started = time.perf_counter()
         faces = self._face_source()
         networks = {spec.name: face_network(spec, self.context.weights, self.context.device) for spec in specs}
@@ -119,12 +120,17 @@ class _Work:
         embedded = embed_faces(faces_in_video(pictures, faces, report_frames), networks)
         elapsed_s = round(time.perf_counter() - started, 3)
         records = self._write_tracks(draft, faces, elapsed_s) if isinstance(faces, TrackedFaces) else self._tracks()
+        refused: list[PartOutcome] = []
         for subject, record in records.items():
             names = faces.names_of(subject)
             for spec in specs:
                 arrays = embedded[spec.name].of(names, self.job.frames)
                 how = run_facts(spec, self.context.device, elapsed_s)
-                draft.put(visual_artifact(spec, self.source, record, arrays, how))
+                refused += self._put(draft, spec, visual_artifact(spec, self.source, record, arrays, how))
+        return refused
+
+    def _put(self, draft: Draft, spec: ExtractorSpec, artifact: Artifact) -> list[PartOutcome]:
+        return put_feature(self.store, draft, spec, artifact, Path(self.job.location))
 
     def _face_source(self) -> TrackedFaces | StoredFaces:
         if self.job.find_faces:
@@ -177,14 +183,16 @@ class _Work:
 
     # Sound
 
-    def write_sounds(self, draft: Draft) -> None:
-        """Embed the sound by every sound network that is due, from one decode."""
+    def write_sounds(self, draft: Draft) -> list[PartOutcome]:
+        """Embed the sound by every sound network that is due, from one decode; see `put_feature`."""
         specs = sounds_among(self.job.extractors)
         if not specs:
-            return
+            return []
         sounds = read_waveforms(Path(self.job.location), specs, self.facts)
+        refused: list[PartOutcome] = []
         for spec in specs:
-            draft.put(self._audio(spec, sounds.get(waveform_format(spec))))
+            refused += self._put(draft, spec, self._audio(spec, sounds.get(waveform_format(spec))))
+        return refused
 
     def _audio(self, spec: SoundExtractorSpec, sound: Sound | None) -> Artifact:
         started = time.perf_counter()
@@ -204,6 +212,6 @@ class _Work:
             },
             (self.source.as_parent(),),
             run_facts(spec, self.context.device, elapsed_s)
-            | weights_of(spec)
+            | network_facts(spec)
             | {"frames_heard": rows(arrays["present"])},
         )

@@ -54,7 +54,7 @@ def spec_from(recipe: Any, also: Iterable[Any] = ()) -> Any:
 
 
 def extractor_from(recipe: Mapping[str, Any]) -> ExtractorSpec:
-    """The network that a recipe names, with the weights, the engine and the precision that it had then.
+    """The network that a recipe names, with the weights, engine, precision and stored type that it had then.
 
     Raises:
         SpecError: there is no such network any more, or it is another one by now.
@@ -66,6 +66,7 @@ def extractor_from(recipe: Mapping[str, Any]) -> ExtractorSpec:
         weights=WeightsRef(weights["name"], weights["sha256"], weights.get("trained", True)),
         engine=recipe.get("engine", spec.engine),
         precision=recipe.get("precision", spec.precision),
+        stored=recipe.get("stored", spec.stored),
     )
     if canonical(spec) != recipe:
         raise SpecError(f"'{spec.name}' is another network today: {'; '.join(changes(recipe, canonical(spec)))}.")

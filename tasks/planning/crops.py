@@ -7,7 +7,7 @@ from affstore.store.contract.keys import changes, key_of
 from affstore.store.contract.records import Address, Record
 from affstore.tasks import recipes
 from affstore.tasks.ingest.crop_assignment import CropAssignment
-from affstore.tasks.plan_rows import PlanRow, StoredRecords, compared
+from affstore.tasks.plan_rows import PlanRow, StoredRecords, feature_row
 from affstore.tasks.specs import Profile
 
 
@@ -47,7 +47,7 @@ def _subject_rows(
         return [PlanRow(at, "quarantined", refused) for at in (address, *visual.values())]
     face, key = _face_row(source, address, stored, folder)
     if key:
-        return [face, *(compared(at, stored, recipes.feature(spec, key), source) for spec, at in visual.items())]
+        return [face, *(feature_row(at, stored, spec, key, source) for spec, at in visual.items())]
     rows = [face]
     for at in visual.values():
         stale = stored.at(at) is not None

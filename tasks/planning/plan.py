@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from statistics import median
-from typing import Any
+
+import numpy as np
 
 from affstore import FeatureStore
 from affstore.store.contract.keys import canonical, key_of
 from affstore.store.contract.records import Address, Parent, Record
 from affstore.tasks import recipes
 from affstore.tasks.ingest.crop_assignment import CropAssignment
-from affstore.tasks.plan_rows import PlanRow, StoredRecords, compared
+from affstore.tasks.plan_rows import PlanRow, StoredRecords, compared, feature_row
 from affstore.tasks.planning.crops import crop_rows
 from affstore.tasks.specs import Profile
 
@@ -63,8 +64,16 @@ def seconds_of(rows: Iterable[PlanRow]) -> float | None:
     return sum(pictures.values()) + others if known else None
 
 
-def bytes_of(store: FeatureStore, records: Iterable[Record], rows: Iterable[PlanRow]) -> int | None:
-    """How many bytes due rows will hold, unpacked, by one artifact of each producer; None where nothing is known."""
+def bytes_of(store: FeatureStore, records: Iterable[Record], rows: Iterable[PlanRow], profile: Profile) -> int | None:
+    """How many bytes due rows will hold, unpacked, by one artifact of each producer; None where nothing is known.
+
+    Args:
+        store: whose records these are.
+        records: of the store.
+        rows: of a plan.
+        profile: in which type each network's embeddings will be stored.
+    """
+    number_bytes = {spec.name: np.dtype(spec.stored).itemsize for spec in profile.extractors}
     examples = {
         (one.address.family, one.address.producer): one for one in records if int(one.attributes.get("frames", 0)) > 0
     }
@@ -75,7 +84,12 @@ def bytes_of(store: FeatureStore, records: Iterable[Record], rows: Iterable[Plan
         if row.due and row.requested and row.frames and producer in examples:
             if producer not in per_frame:
                 example = examples[producer]
-                size = sum(array.nbytes for _, array in store.group(example.address).arrays())
+                size = sum(
+                    array.size * number_bytes.get(row.address.producer, array.dtype.itemsize)
+                    if name == "embedding"
+                    else array.nbytes
+                    for name, array in store.group(example.address).arrays()
+                )
                 per_frame[producer] = size / int(example.attributes["frames"])
             total += per_frame[producer] * row.frames
     return round(total) if per_frame else None
@@ -92,7 +106,7 @@ def _video_rows(source: Record, stored: StoredRecords, profile: Profile, given: 
     rows += crop_rows(source, stored, profile, given)
     for spec in profile.sounds:
         address = Address("audio", spec.name, source.address.video)
-        rows.append(_row(address, stored, recipes.feature(spec, key_of(recipe)), source))
+        rows.append(_refused(address, stored, source) or feature_row(address, stored, spec, key_of(recipe), source))
     return rows
 
 
@@ -101,22 +115,23 @@ def _subject_rows(source: Record, subject: str, stored: StoredRecords, profile: 
     source_key = key_of(recipes.source(source.attributes["sha256"]))
     video = source.address.video
     recipe = recipes.face(profile.detector, profile.tracking, source_key, subject)
-    face = _row(Address("face", profile.detector.name, video, subject), stored, recipe, source)
+    at = Address("face", profile.detector.name, video, subject)
+    face = _refused(at, stored, source) or compared(at, stored, recipe, source)
     rows = [face]
     for spec in profile.faces_from(profile.detector.name):
         address = Address("visual", spec.name, video, subject)
-        row = _row(address, stored, recipes.feature(spec, key_of(recipe)), source)
+        row = _refused(address, stored, source) or feature_row(address, stored, spec, key_of(recipe), source)
         if row.status == "stale" and face.due and stored.by_path[address.path].recipe["extractor"] == canonical(spec):
             row = PlanRow(address, "stale", f"its {face.address} is {face.status}", row.frames)
         rows.append(row)
     return rows
 
 
-def _row(address: Address, stored: StoredRecords, recipe: Any, source: Record) -> PlanRow:
-    """The row of what is made of a video's own pictures or sound."""
+def _refused(address: Address, stored: StoredRecords, source: Record) -> PlanRow | None:
+    """The row of what is made of a video's own pictures or sound, if these are in quarantine."""
     stage = "sound" if address.family == "audio" else "pictures"
     refused = stored.refused.get(key_of(recipes.quarantine(stage, source.address.video, source.attributes["sha256"])))
-    return PlanRow(address, "quarantined", refused) if refused else compared(address, stored, recipe, source)
+    return PlanRow(address, "quarantined", refused) if refused else None
 
 
 def _by_parents(record: Record, rows: dict[str, PlanRow], stored: StoredRecords) -> PlanRow:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from affstore import FeatureStore
 from affstore.models.heads.splits import Folds
 from affstore.store.contract.errors import SpecError
+from affstore.store.contract.half_floats import to_float32
 from affstore.store.contract.names import MAIN, SIDES
 from affstore.store.contract.records import Address, Record
 from affstore.tasks.specs import HeadRun, Input
@@ -183,6 +184,6 @@ def read_features(
         if part.array not in store.group(record.address):
             raise SpecError(f"'{part.extractor}' gives no {part.array}. Choose another input for this head.")
         arrays: dict[str, Any] = store.read(record.address, [part.array, "present"])
-        columns.append(arrays[part.array])
+        columns.append(to_float32(arrays[part.array]))
         masks.append(arrays["present"])
     return np.concatenate(columns, axis=1), np.logical_and.reduce(masks)
