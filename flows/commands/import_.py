@@ -21,6 +21,7 @@ def import_(
     subject: Literal["main", "left", "right"] = "main",
     sound: Flag = False,
     take: Annotated[tuple[str, ...], Parameter(negative="")] = (),
+    stored: Literal["float32", "float16"] = "float32",
     store: Store = DEFAULT_STORE,
     dry_run: DryRun = False,
     json: Json = False,
@@ -46,14 +47,17 @@ def import_(
         They are of its sound, and of nobody.
     take
         A column of a table, or the array of an .npz; may be given several times for columns; all of a table without it.
+    stored
+        The type that they are stored in: `float16` takes half the room.
     """
     from affstore import FeatureStore
     from affstore.models.feature_files import read_features
-    from affstore.tasks.ingest.imported_features import imported_artifact, is_new, keep
+    from affstore.tasks.ingest.imported_features import imported_artifact, in_float16, is_new, keep
     from affstore.tasks.specs import code_versions
 
     opened = FeatureStore(store)
     artifact = imported_artifact(opened, name, (video, "" if sound else subject), file, read_features(file, take))
+    artifact = in_float16(artifact) if stored == "float16" else artifact
     new = is_new(opened, artifact) if dry_run else keep(opened, artifact, code_versions())
     present, (rows, width) = int(artifact.arrays["present"].sum()), artifact.arrays["embedding"].shape
     if json:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import numpy as np
 from affstore import FeatureStore
 from affstore.models.feature_files import FeatureFile
 from affstore.store.contract.errors import SpecError
+from affstore.store.contract.half_floats import to_float16
 from affstore.store.contract.keys import digest_file, key_of
 from affstore.store.contract.names import name_fault
 from affstore.store.contract.records import Address, Artifact, Record
@@ -54,6 +56,7 @@ def imported_artifact(
     made = {
         "engine": "imported",
         "provenance": "unofficial",
+        "stored": "float32",
         "imported": {"file": path.name, "columns": list(features.columns)},
     }
     return Artifact(
@@ -63,6 +66,21 @@ def imported_artifact(
         {"frames": frames, **attributes},
         (source.as_parent(),),
         made,
+    )
+
+
+def in_float16(artifact: Artifact) -> Artifact:
+    """Imported features as they are stored in half the room.
+
+    Raises:
+        OutOfRangeError: a number is too large for float16.
+    """
+    half = to_float16(artifact.arrays["embedding"], f"'{artifact.made['imported']['file']}'")
+    return replace(
+        artifact,
+        recipe={**artifact.recipe, "stored": "float16"},
+        arrays={**artifact.arrays, "embedding": half},
+        made={**artifact.made, "stored": "float16"},
     )
 
 
