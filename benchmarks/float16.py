@@ -2,8 +2,8 @@
 
 - the bytes of a store's files, for so many random rows of 1,280 numbers, and an epoch of the papers' EXPR perceptron
   from them (`StoreFrames`); each epoch is in a process of its own, after one to warm up, and both types take turns;
-- the four heads of the demonstration corpus, trained from either, each with its score on the validation videos. They
-  are scored again with other seeds: what float16 changes is to be looked at beside what a seed does.
+- the heads of the demonstration corpus, and one on sequences, trained from either, each with its score on the
+  validation videos. They are trained with several seeds: what float16 changes is to be looked at beside what a seed does.
 
 Ratios are to be compared: seconds depend on the machine and on what else it does.
 """
@@ -37,8 +37,17 @@ from affstore.models.heads.trainer_options import TrainerOptions
 from affstore.store.contract.half_floats import to_float16
 from affstore.tasks.training.frame_dataset import StoreFrames
 
-ROWS = 200_000
+ROWS = 150_000
+"""More than a perceptron keeps in memory to mix them, so that each epoch reads them."""
 TYPES = ("float32", "float16")
+SEQUENCE = {
+    "name": "expr-sequence",
+    "task": "expr",
+    "head": "sequence",
+    "inputs": ["emotieffnet_b0"],
+    "epochs": 8,
+    "changes": {"window": {"length": 100, "stride": 50}, "encoder": {"layers": 1}, "batch": 8},
+}
 BARS = {"disk": 0.52, "epoch": 1.0, "score": 0.002}
 
 
@@ -100,7 +109,7 @@ def demo(folder: Path, corpus: CorpusSpec, seeds: int) -> Mapping[str, list[dict
             document = yaml.safe_load(CONFIGURATION) | {"stored": stored, "store": str(folder / stored)}
             del document["publish"]
             document["sources"] = [str(folder / "corpus")]
-            document["experiments"] = list(_with_seed(document["experiments"], seed))
+            document["experiments"] = list(_with_seed([*document["experiments"], SEQUENCE], seed))
             found[stored].append(_scores(document))
     return found
 

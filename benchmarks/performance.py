@@ -61,6 +61,7 @@ TABLES: Mapping[str, Table] = {
     "verify": Table("verify beside plain reading", ("verify.py",)),
     "gpu": Table("On a GPU", ("gpu.py",)),
     "heads": Table("Heads", ("heads.py",), rounds=False),
+    "float16": Table("Embeddings in float16", ("float16.py",), rounds=False),
     "scoring": Table("Scoring", ("scoring.py",), rounds=False),
 }
 

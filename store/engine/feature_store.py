@@ -173,7 +173,7 @@ class FeatureStore:
     def read(
         self, address: Address, arrays: Sequence[str] | None = None, rows: slice = slice(None)
     ) -> dict[str, NDArray[Any]]:
-        """Read an artifact's arrays, or some of them, or some of their rows.
+        """Read an artifact's arrays, or some of them, or some of their rows, in the types that they are stored in.
 
         Raises:
             NotFoundError: nothing is there, or it has no such array.
