@@ -3,7 +3,8 @@
 - the bytes of a store's files, for so many random rows of 1,280 numbers, and an epoch of the papers' EXPR perceptron
   from them (`StoreFrames`); each epoch is in a process of its own, after one to warm up, and both types take turns;
 - the heads of the demonstration corpus, and one on sequences, trained from either, each with its score on the
-  validation videos. They are trained with several seeds: what float16 changes is to be looked at beside what a seed does.
+  validation videos. They are trained with several seeds: what float16 changes is to be looked at beside what a seed
+  does.
 
 Ratios are to be compared: seconds depend on the machine and on what else it does.
 """

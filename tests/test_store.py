@@ -142,7 +142,10 @@ def test_a_tag_that_no_folder_could_be_called_is_refused(store, tag):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"arrays": {"embedding": np.zeros((40, 8), np.float64)}}, "visual.embedding' must be float32; found float64"),
+        (
+            {"arrays": {"embedding": np.zeros((40, 8), np.float64)}},
+            "visual.embedding' must be float32 or float16; found float64",
+        ),
         ({"arrays": {"present": np.ones(39, bool)}}, "visual.present' must have 40 along 'frame'; found 39"),
         ({"arrays": {"embedding": np.zeros(40, np.float32)}}, "visual.embedding' has the axes"),
         ({"arrays": {"smile": np.zeros(40, np.float32)}}, "'visual' has no array 'smile'"),
