@@ -66,7 +66,7 @@ def plan_rows(request: Request) -> Iterator[PlanRow]:
     if not request.everything:
         named = named_videos(arriving, given) | {*request.videos}
         yield from (row for row in rows if row.address.video in named)
-        yield from plan_predictions(store, [head for one in request.fitted for head in one.heads], named)
+        yield from plan_predictions(store, request.fitted_heads, named)
     yield from arrival_rows(store, arriving, inputs.annotations)
     yield from unmatched_crop_rows(given, arriving)
 

@@ -32,6 +32,7 @@ from affstore.store.contract.names import video_name
 from affstore.store.contract.printable import printable
 from affstore.store.engine.reading import video_names
 from affstore.tasks.experiments import Experiment, ExperimentOutcome, Protocol
+from affstore.tasks.imported_inputs import without_features
 from affstore.tasks.ingest.crop_assignment import match_crops_to_videos
 from affstore.tasks.lineage.run_record import run_record, write_run_record
 from affstore.tasks.outcomes import Outcome, refused
@@ -52,7 +53,7 @@ def pipeline(request: Request) -> RunResult:
     videos = None if request.everything else named_videos(context.store(), request, stages.outcomes)
     stages.did(extract(context, request.profile, request.options.retry, request.inputs.crops, videos))
     if request.fitted and videos is not None and not stages.partial:
-        stages.did(predict(context, [head for one in request.fitted for head in one.heads], videos))
+        stages.did(predict(context, request.fitted_heads, videos))
         stages.did(predict_again(context, request.fitted, videos))
     experiments = _experiments(request, stages) if request.experiments and not stages.partial else []
     published, tag = _published(request, experiments, stages)
@@ -64,7 +65,7 @@ def pipeline(request: Request) -> RunResult:
         store.snapshot,
         tag,
         published,
-        remarks=tuple(remarks_of(store, videos)),
+        remarks=(*remarks_of(store, videos), *without_features(store, (*request.heads, *request.fitted_heads), videos)),
     )
     names = {spec.name for spec in request.profile.extractors} | {head.name for head in request.heads}
     names |= {one.producer for one in request.experiments} | {*request.profile.required_faces}

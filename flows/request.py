@@ -70,6 +70,11 @@ class Request:
         return heads_of(self.experiments)
 
     @property
+    def fitted_heads(self) -> tuple[HeadRun, ...]:
+        """The heads that are applied and not fitted."""
+        return tuple(head for one in self.fitted for head in one.heads)
+
+    @property
     def report_folder(self) -> Path:
         """Gets the report, its figures, and the files of experiments on the test set."""
         return self.runs_folder / self.context.run_id

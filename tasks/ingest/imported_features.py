@@ -7,15 +7,13 @@ from pathlib import Path
 import numpy as np
 
 from affstore import FeatureStore
+from affstore.models.extractor_specs import IMPORTED
 from affstore.models.feature_files import FeatureFile
 from affstore.store.contract.errors import SpecError
 from affstore.store.contract.keys import digest_file, key_of
 from affstore.store.contract.names import name_fault
 from affstore.store.contract.records import Address, Artifact, Record
 from affstore.store.engine.reading import find_source
-
-PREFIX = "imported/"
-"""How producers of imported features are called, so that none is taken for a network of affstore's."""
 
 
 def imported_artifact(
@@ -57,7 +55,7 @@ def imported_artifact(
         "imported": {"file": path.name, "columns": list(features.columns)},
     }
     return Artifact(
-        Address(sense, PREFIX + name, source.address.video, subject),
+        Address(sense, IMPORTED + name, source.address.video, subject),
         recipe,
         {"embedding": np.where(present[:, None], features.values, np.float32(0)), "present": present},
         {"frames": frames, **attributes},

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from affstore import FeatureStore
 from affstore.models.ensembles.spec import with_values
 from affstore.models.evaluation.evaluate import TunedParameters
+from affstore.models.extractor_specs import IMPORTED
 from affstore.models.faces.specs import DetectorSpec, TrackingSpec
 from affstore.models.heads.splits import Folds, SplitSpec
 from affstore.models.labels.base import LabelFile
@@ -163,7 +164,7 @@ def _scratch(store: FeatureStore, graph: LineageGraph, record: Record) -> Iterat
     beside = {
         path: one
         for path, one in graph.records.items()
-        if one.address.family in ("source", "face", "label")
+        if (one.address.family in ("source", "face", "label") or one.address.producer.startswith(IMPORTED))
         and one.address.video in videos
         and path != record.address.path
     }

@@ -9,6 +9,7 @@ from typing import Any
 from affstore import FeatureStore
 from affstore.store.contract.keys import changes, key_of
 from affstore.store.contract.records import Address, Record
+from affstore.tasks.imported_inputs import lacks_features
 from affstore.tasks.plan_rows import PlanRow
 from affstore.tasks.predict.videos import prediction_recipe
 from affstore.tasks.specs import HeadRun
@@ -53,7 +54,9 @@ def _want_prediction(
     features = features_of(store, address.video, address.subject, experiment)
     frames = int(source.attributes["frames"])
     if head is None or features is None:
-        found[address.path] = PlanRow(address, "missing", "not computed yet", frames)
+        # What nobody imported is no work that a run could do.
+        lacks = lacks_features(store, experiment, address.video)
+        found[address.path] = PlanRow(address, "missing", lacks or "not computed yet", frames, requested=not lacks)
         return
     _want(found, store, address, prediction_recipe(experiment, head, features), frames)
 
