@@ -45,6 +45,15 @@ def features_called(store: FeatureStore, name: str) -> ImportedFeatures:
     return first[1]
 
 
+def difference(store: FeatureStore, name: str) -> str:
+    """Why no head can take all that was imported under a name, or an empty text."""
+    try:
+        features_called(store, IMPORTED + name)
+    except SpecError as error:
+        return str(error)
+    return ""
+
+
 def imported_by(store: FeatureStore, record: Record) -> ImportedFeatures:
     """The imported features that a record speaks of."""
     _, *columns = record.recipe["imported"]["take"]

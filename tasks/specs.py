@@ -223,7 +223,7 @@ class HeadRun:
         return found or input_spec_of(part.extractor)
 
     def faces_of(self, part: Input) -> str:
-        """Where the faces of an input come from: a detector, a kind of crop folder, or what was imported; or nowhere."""
+        """Where the faces of an input come from: a detector, a kind of crop folder or an import; empty for sound."""
         return self.spec_of(part).faces
 
     @property

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from affstore import FeatureStore
-from affstore.models.extractor_specs import IMPORTED
-from affstore.models.feature_files import FeatureFile
-from affstore.store.contract.errors import SpecError
+from affstore.models.extractor_specs import IMPORTED, split_variant
+from affstore.models.extractors.registry import names
+from affstore.models.feature_files import FeatureFile, read_features
+from affstore.store.contract.errors import AffstoreError, SpecError
 from affstore.store.contract.keys import digest_file, key_of
 from affstore.store.contract.names import name_fault
 from affstore.store.contract.records import Address, Artifact, Record
@@ -30,11 +33,13 @@ def imported_artifact(
 
     Raises:
         NotFoundError: there is no such video.
-        SpecError: the file has another length than the video, or the name cannot be one.
+        SpecError: the file has another length than the video, or the name cannot be one or is an extractor's.
     """
     video, subject = of
     if fault := name_fault(name):
         raise SpecError(f"No features can be called '{name}': {fault}.")
+    if split_variant(name)[0] in names():
+        raise SpecError(f"An extractor of affstore's is called '{name}'. Give the features another --name.")
     source: Record = find_source(store, video)
     frames, found = int(source.attributes["frames"]), len(features.values)
     if found != frames:
@@ -64,17 +69,60 @@ def imported_artifact(
     )
 
 
-def is_new(store: FeatureStore, artifact: Artifact) -> bool:
-    """Whether a store lacks an artifact of imported features."""
-    stored = store.find(artifact.address)
-    return stored is None or stored.key != key_of(artifact.recipe)
+@dataclass(frozen=True, slots=True)
+class ImportedFile:
+    """What became of a file of features.
+
+    Attributes:
+        artifact: its address in the store.
+        new: whether the store lacked it.
+        frames: of the video.
+        present: those on which the file says something.
+        width: numbers a frame.
+    """
+
+    artifact: str
+    new: bool
+    frames: int
+    present: int
+    width: int
 
 
-def keep(store: FeatureStore, artifact: Artifact, code: dict[str, str]) -> bool:
-    """Write an artifact unless the store has it; whether it was written."""
-    if not is_new(store, artifact):
-        return False
-    draft = store.draft(code, "import")
-    draft.put(artifact)
-    store.commit([draft], "import of features")
-    return True
+def import_files(
+    store: FeatureStore,
+    name: str,
+    files: Mapping[Path, tuple[str, str]],
+    take: Sequence[str],
+    code: Mapping[str, str] | None,
+) -> tuple[list[ImportedFile], list[AffstoreError]]:
+    """Take in files of features in one commit; a file that cannot be taken in stops no other.
+
+    Args:
+        store: that has the videos.
+        name: what the features are called.
+        files: each with its video and its subject, which is empty for features of the sound.
+        take: of every file, the columns or the array; see `read_features`.
+        code: versions of the packages at work; None to write nothing.
+
+    Returns:
+        What was found in the files, and why others were refused.
+    """
+    found: list[ImportedFile] = []
+    refused: list[AffstoreError] = []
+    draft = store.draft(code or {}, "import")
+    for path, of in files.items():
+        try:
+            artifact = imported_artifact(store, name, of, path, read_features(path, take))
+        except AffstoreError as error:
+            refused.append(error)
+            continue
+        stored = store.find(artifact.address)
+        new = stored is None or stored.key != key_of(artifact.recipe)
+        frames, width = artifact.arrays["embedding"].shape
+        present = int(artifact.arrays["present"].sum())
+        found.append(ImportedFile(artifact.address.path, new, frames, present, width))
+        if new and code is not None:
+            draft.put(artifact)
+    if draft.records:
+        store.commit([draft], "import of features")
+    return found, refused

@@ -98,8 +98,8 @@ def head_run_of(store: FeatureStore, head: Record, features: Sequence[Parent] = 
     missing = [part.extractor for part in inputs if part.extractor not in known]
     if missing:
         raise SpecError(
-            f"No '{missing[0]}' that '{head.address.producer}' was fitted on is in the store any more, so what it takes "
-            "is not known. Fit it again."
+            f"No '{missing[0]}' that '{head.address.producer}' was fitted on is in the store any more, so its input is "
+            "not known. Fit it again."
         )
     imported = tuple(spec for spec in known.values() if isinstance(spec, ImportedFeatures))
     networks = tuple(spec for spec in known.values() if not isinstance(spec, ImportedFeatures))
