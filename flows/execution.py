@@ -61,7 +61,7 @@ def plan_rows(request: Request) -> Iterator[PlanRow]:
     rows = plan(records, request.profile, given)
     if request.everything:
         yield from rows
-        yield from plan_with(store, rows, request.heads)
+        yield from plan_with(store, rows, request.heads_on(store))
     arriving = incoming_files(store, inputs.digests()[0], request.options)
     if not request.everything:
         named = named_videos(arriving, given) | {*request.videos}

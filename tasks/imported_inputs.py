@@ -57,10 +57,11 @@ def difference(store: FeatureStore, name: str) -> str:
 def imported_by(store: FeatureStore, record: Record) -> ImportedFeatures:
     """The imported features that a record speaks of."""
     _, *columns = record.recipe["imported"]["take"]
-    embedding: Any = store.group(record.address)["embedding"]
-    return ImportedFeatures(
-        record.address.producer, embedding.shape[1], tuple(columns), record.address.family == "audio"
-    )
+    width = record.made["imported"].get("width")
+    if width is None:  # what was imported by an earlier affstore
+        embedding: Any = store.group(record.address)["embedding"]
+        width = embedding.shape[1]
+    return ImportedFeatures(record.address.producer, width, tuple(columns), record.address.family == "audio")
 
 
 def is_meant(store: FeatureStore, head: HeadRun, part: Input, record: Record) -> bool:

@@ -92,7 +92,7 @@ def run(path):
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory):
-    """A folder with labels, tables of gaze of all videos but one, and a store with the videos and what they sound like."""
+    """A folder with labels, tables of gaze of all videos but one, and a store with the videos and their sound."""
     folder = tmp_path_factory.mktemp("lab")
     rows = ["video,frame,label,participant"]
     for video in LABELLED:
@@ -175,7 +175,7 @@ def test_a_second_run_finds_all_of_it(lab, done):
 
 
 def test_what_was_imported_anew_makes_its_head_stale_and_fresh_again_by_a_run(copied, tmp_path, capsys):
-    config = write_config(tmp_path, protocol="papers", folds=5, groups=None)
+    config = write_config(tmp_path)
     run(config)
 
     def planned():

@@ -57,7 +57,7 @@ def imported_artifact(
     made = {
         "engine": "imported",
         "provenance": "unofficial",
-        "imported": {"file": path.name, "columns": list(features.columns)},
+        "imported": {"file": path.name, "columns": list(features.columns), "width": features.values.shape[1]},
     }
     return Artifact(
         Address(sense, IMPORTED + name, source.address.video, subject),

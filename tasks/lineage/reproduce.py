@@ -329,10 +329,16 @@ def _experiment_prediction(again: _Again) -> Mapping[str, NDArray[Any]]:
 
 def _experiment(again: _Again, evaluation: Any, name: str, requires: str = "", sweep: Any = None) -> Experiment:
     """The experiment that a record speaks of, as far as its numbers depend on it."""
-    heads = {
-        address.producer.removesuffix("-honest"): again.graph.records[Address("head", address.producer).path]
+    fitted = {
+        address.producer: again.graph.records[Address("head", address.producer).path]
         for parent in again.record.parents
-        if (address := address_of(parent.path)).family == "prediction" and "-fold" not in address.producer
+        if (address := address_of(parent.path)).family == "prediction"
+    }
+    # Without validation videos there are the folds' heads alone.
+    whole = {name: head for name, head in fitted.items() if "-fold" not in name} or fitted
+    heads = {
+        name.removesuffix("-honest").rpartition("-fold")[0] or name.removesuffix("-honest"): head
+        for name, head in whole.items()
     }
     predictions = {
         address_of(p.path).producer: self for p in again.record.parents if (self := again.graph.records.get(p.path))
@@ -358,12 +364,19 @@ def _experiment(again: _Again, evaluation: Any, name: str, requires: str = "", s
     )
 
 
+def _groups_held_out(result: Record) -> Folds:
+    """The cut into groups of a result, by whose predictions its folds' heads judged."""
+    predictions = [one for parent in result.parents if (one := address_of(parent.path)).family == "prediction"]
+    fold = {one.video: one.producer.rpartition("-fold")[2] for one in predictions if "-fold" in one.producer}
+    return Folds.by_group({video: number.partition("of")[0].zfill(6) for video, number in fold.items()})
+
+
 def _result(again: _Again) -> Mapping[str, NDArray[Any]]:
     asked, record = again.record.recipe["asked"], again.record
     sweep = spec_from(asked["sweep"]) if asked["sweep"] else None
     evaluation = spec_from(asked["judging"])
     experiment = _experiment(again, evaluation, str(record.attributes["row"]), asked.get("requires", ""), sweep)
-    folds = Folds(int(asked.get("folds", Folds().count)))
+    folds = _groups_held_out(record) if asked.get("each_group") else Folds(int(asked.get("folds", Folds().count)))
     artifact, _ = result_artifact(again.scratch, experiment, record.attributes["protocol"], folds)
     scores = json.loads(json.dumps(artifact.attributes["scores"]))
     for name, value in record.attributes["scores"].items():
