@@ -168,8 +168,8 @@ def request_of(
         profile,
         experiments,
         found.refused,
-        protocols_asked(config),
-        folds_asked(config),
+        _protocols(config),
+        _folds(config),
         found.notes,
         config.publish,
         options or IngestOptions(),
@@ -179,7 +179,16 @@ def request_of(
     )
 
 
-def protocols_asked(config: RunConfig) -> tuple[Protocol, ...]:
+def heads_asked(store: FeatureStore, config: RunConfig) -> list[HeadRun]:
+    """Every head that a configuration's experiments need on a store, as far as it can be said before.
+
+    Raises:
+        SpecError: see `_folds`.
+    """
+    return heads_of_protocols(store, config.experiments, _protocols(config), _folds(config))
+
+
+def _protocols(config: RunConfig) -> tuple[Protocol, ...]:
     """The protocols by which a configuration's experiments are scored."""
     return ("papers", "honest") if config.protocol == "honest" else ("papers",)
 
@@ -204,7 +213,7 @@ def heads_of_protocols(
     return [*heads_of(one for one, protocols in runs if "papers" in protocols), *cross_validated(store, honest, folds)]
 
 
-def folds_asked(config: RunConfig) -> Folds:
+def _folds(config: RunConfig) -> Folds:
     """The folds of `honest`.
 
     Raises:

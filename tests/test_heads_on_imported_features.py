@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 from dataclasses import replace
+from glob import glob
 
 import numpy as np
 import pytest
@@ -31,6 +34,8 @@ from affstore.tasks.lineage.stored_heads import best_of, fitted_experiment
 from affstore.tasks.specs import HeadRun, Input
 from affstore.tasks.training.examples import features_of, labels_of, subject_of, subjects_of
 from tests.factories import commit, source
+from tests.test_documented_commands import OTHER_FEATURES
+from tests.test_first_hour import CLIPS, written
 
 SOUND = "openl3_env_mel128_512"
 LABELLED = ("ana_1", "ana_2", "ben_1", "ben_2", "cleo_1")
@@ -360,6 +365,22 @@ def test_many_files_are_called_as_their_videos_and_one_that_is_wrong_stops_no_ot
     assert call([*taken, "--video", "ana_1"]) == 2
     assert call([*taken[:-3], "ddamfn", *taken[-2:]]) == 2
     assert "An extractor of affstore's is called 'ddamfn'" in capsys.readouterr().err
+
+
+def test_the_page_on_features_of_other_programs_is_run_as_it_stands_there(tmp_path, server, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "labels.csv").write_text(written("labels.csv"), encoding="utf-8")
+    (config,) = re.findall(r'```yaml title="gaze.yaml"\n(.*?)```', OTHER_FEATURES, re.DOTALL)
+    (tmp_path / "gaze.yaml").write_text(config, encoding="utf-8")
+    commit(FeatureStore.create("affstore-data"), *map(film, CLIPS))
+    for video in CLIPS:
+        write_gaze(tmp_path / "gaze", video, "yaw,pitch,roll")
+    for line in re.findall(r"^\$ affstore (.*)$", OTHER_FEATURES, re.MULTILINE):
+        code = call([found for word in shlex.split(line) for found in sorted(glob(word)) or [word]])
+        said = capsys.readouterr()
+        assert code == 0, (line, said.err, said.out)
+    assert (tmp_path / "predictions" / "cleo_2.csv").is_file()
+    assert (tmp_path / "by-gaze.safetensors").is_file()
 
 
 def test_a_name_that_no_video_has_is_not_known(store):

@@ -169,6 +169,13 @@ def _scratch(store: FeatureStore, graph: LineageGraph, record: Record) -> Iterat
         and path != record.address.path
     }
     direct = {parent.path for parent in record.parents}
+    # A result says of the head on all videos how many epochs it had, also where only the folds' predictions count.
+    folds = {one.address.producer.rpartition("-fold")[0] for one in needed.values()} - {""}
+    beside |= {
+        path: one
+        for path, one in graph.records.items()
+        if one.address.family == "head" and one.address.producer.removesuffix("-honest") in folds
+    }
     copied = beside | {path: one for path, one in needed.items() if path in direct or one.address.family == "head"}
     with tempfile.TemporaryDirectory(prefix="affstore-reproduce-") as folder:
         scratch = FeatureStore.create(f"{folder}/store")

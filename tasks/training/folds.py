@@ -97,7 +97,7 @@ def with_fixed_epochs(store: FeatureStore, experiment: HeadRun, folds: Folds) ->
 
 
 def cross_validated(store: FeatureStore, heads: Iterable[HeadRun], folds: Folds) -> list[HeadRun]:
-    """The heads that `honest` fits: one a fold, and one on all videos, whose epochs are not known before the others'."""
+    """The heads that `honest` fits: one a fold, and one on all videos, whose epochs are known once the others are."""
     found: list[HeadRun] = []
     for head in heads:
         try:
