@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import re
 import shlex
@@ -90,13 +92,21 @@ def write_config(folder, *experiments, **fields):
     return path
 
 
+def typed(*words):
+    """The exit code of a command, and what it prints for programs."""
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        code = call([*words, "--json"])
+    return code, json.loads(printed.getvalue())
+
+
 def run(path):
     request = request_of(read_config(path))
     return _call(Server(""), RunnerSpec.of(workers=1), lambda: pipeline(request), request)
 
 
 @pytest.fixture(scope="module")
-def lab(tmp_path_factory):
+def lab(server, tmp_path_factory):
     """A folder with labels, tables of gaze of all videos but one, and a store with the videos and their sound."""
     folder = tmp_path_factory.mktemp("lab")
     rows = ["video,frame,label,participant"]
@@ -179,17 +189,14 @@ def test_a_second_run_finds_all_of_it(lab, done):
     assert {one.status for one in again.outcomes} == {"cached"}
 
 
-def test_what_was_imported_anew_makes_its_head_stale_and_fresh_again_by_a_run(copied, tmp_path, capsys):
+def test_what_was_imported_anew_makes_its_head_stale_and_fresh_again_by_a_run(copied, tmp_path):
     config = write_config(tmp_path)
     run(config)
 
     def planned():
-        capsys.readouterr()
-        code = call(["plan", str(config), "--json"])
-        return code, {
-            (one["artifact"].split("/")[0], one["status"], one["reason"], one["asked"])
-            for one in json.loads(capsys.readouterr().out)["artifacts"]
-        }
+        code, found = typed("plan", str(config))
+        rows = found["artifacts"]
+        return code, {(row["artifact"].split("/")[0], row["status"], row["reason"], row["asked"]) for row in rows}
 
     code, rows = planned()
     assert (code, {row for row in rows if row[0] != "prediction"}) == (0, set())
@@ -202,11 +209,9 @@ def test_what_was_imported_anew_makes_its_head_stale_and_fresh_again_by_a_run(co
     assert planned()[0] == 0
 
 
-def test_a_stored_head_predicts_for_videos_that_have_them_and_says_which_lack_them(
-    lab, store, server, capsys, tmp_path
-):
-    assert call(["predict", "by-gaze", "cleo_2", "dan_1", "-s", store.url, "--out", str(tmp_path), "--json"]) == 3
-    found = json.loads(capsys.readouterr().out)
+def test_a_stored_head_predicts_for_videos_that_have_them_and_says_which_lack_them(store, tmp_path):
+    code, found = typed("predict", "by-gaze", "cleo_2", "dan_1", "-s", store.url, "--out", str(tmp_path))
+    assert code == 3
     assert ([one["video"] for one in found["predictions"]], found["without"]) == (["cleo_2"], ["dan_1"])
     assert [one["video"] for one in found["remarks"] if one["kind"] == "features"] == ["dan_1"]
     labels = FeatureStore(store.url).read(Address("prediction", "by-gaze", "cleo_2", "main"))["prediction"]
@@ -229,19 +234,17 @@ def test_traces_and_reproductions_lead_to_the_files(store, capsys):
     assert {verdict for verdict, _ in found.values()} == {"equal"}, found
 
 
-def test_a_head_travels_as_a_file_that_says_which_features_it_takes(store, server, tmp_path, capsys):
+def test_a_head_travels_as_a_file_that_says_which_features_it_takes(store, tmp_path):
     file, there = tmp_path / "gaze.safetensors", str(tmp_path / "there")
     given = ["--licence", "CC0-1.0", "--corpus", "generated"]
     assert call(["head", "export", "by-gaze", str(file), *given, "-s", store.url]) == 0
     commit(FeatureStore.create(there), film("eve_1"), film("eve_2"), film("eve_3"))
-    assert call(["head", "import", str(file), "--name", "theirs", "-s", there]) == 0
-    assert f"networks {GAZE}" in capsys.readouterr().out
+    assert typed("head", "import", str(file), "--name", "theirs", "-s", there)[1]["networks"] == [GAZE]
     write_gaze(tmp_path / "gaze", "eve_1")
     other = write_gaze(tmp_path / "gaze", "eve_2", "pitch,yaw")
     assert call(["import", *map(str, (tmp_path / "gaze").iterdir()), "--name", "gaze", "-s", there]) == 0
-    capsys.readouterr()
-    assert call(["predict", "theirs", "eve_1", "eve_2", "eve_3", "-s", there, "--json"]) == 3
-    found = json.loads(capsys.readouterr().out)
+    code, found = typed("predict", "theirs", "eve_1", "eve_2", "eve_3", "-s", there)
+    assert code == 3
     assert ([one["video"] for one in found["predictions"]], found["without"]) == (["eve_1"], ["eve_2", "eve_3"])
     wrong, none = (one["text"] for one in found["remarks"] if one["kind"] == "features")
     assert "has 2 numbers a frame (pitch, yaw), and 2 numbers a frame (yaw, pitch) are meant" in wrong
@@ -357,8 +360,8 @@ def test_many_files_are_called_as_their_videos_and_one_that_is_wrong_stops_no_ot
     files.append(write_gaze(tmp_path / "gaze", "ana_2").rename(tmp_path / "gaze" / "ana_2_left.csv"))
     taken = ["import", *map(str, files), "--name", "gaze", "-s", store.url]
     assert call([*taken, "--dry-run"]) == 3
-    assert call([*taken, "--json"]) == 3
-    document = json.loads(capsys.readouterr().out.partition("{")[2].join(["{", ""]))
+    code, document = typed(*taken)
+    assert code == 3
     assert [one["artifact"].rpartition("gaze/")[2] for one in document["imported"]] == ["ana_1/main", "ana_2/left"]
     assert len(document["refused"]) == 1
     assert "nobody" in document["refused"][0]
@@ -367,7 +370,7 @@ def test_many_files_are_called_as_their_videos_and_one_that_is_wrong_stops_no_ot
     assert "An extractor of affstore's is called 'ddamfn'" in capsys.readouterr().err
 
 
-def test_the_page_on_features_of_other_programs_is_run_as_it_stands_there(tmp_path, server, monkeypatch, capsys):
+def test_the_page_on_features_of_other_programs_is_run_as_it_stands_there(tmp_path, lab, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "labels.csv").write_text(written("labels.csv"), encoding="utf-8")
     (config,) = re.findall(r'```yaml title="gaze.yaml"\n(.*?)```', OTHER_FEATURES, re.DOTALL)
@@ -377,8 +380,7 @@ def test_the_page_on_features_of_other_programs_is_run_as_it_stands_there(tmp_pa
         write_gaze(tmp_path / "gaze", video, "yaw,pitch,roll")
     for line in re.findall(r"^\$ affstore (.*)$", OTHER_FEATURES, re.MULTILINE):
         code = call([found for word in shlex.split(line) for found in sorted(glob(word)) or [word]])
-        said = capsys.readouterr()
-        assert code == 0, (line, said.err, said.out)
+        assert code == 0, line
     assert (tmp_path / "predictions" / "cleo_2.csv").is_file()
     assert (tmp_path / "by-gaze.safetensors").is_file()
 
