@@ -13,7 +13,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from affstore import FeatureStore
-from affstore.models.ensembles.spec import with_values
+from affstore.models.ensembles.spec import heads_of, with_values
 from affstore.models.evaluation.evaluate import TunedParameters
 from affstore.models.extractor_specs import IMPORTED
 from affstore.models.faces.specs import DetectorSpec, TrackingSpec
@@ -343,10 +343,8 @@ def _experiment(again: _Again, evaluation: Any, name: str, requires: str = "", s
     }
     # Without validation videos there are the folds' heads alone.
     whole = {name: head for name, head in fitted.items() if "-fold" not in name} or fitted
-    heads = {
-        name.removesuffix("-honest").rpartition("-fold")[0] or name.removesuffix("-honest"): head
-        for name, head in whole.items()
-    }
+    meant = heads_of(evaluation.method)  # a prediction names heads as they are, a result by their experiment's names
+    heads = {name if name in meant else _base(name): head for name, head in whole.items()}
     predictions = {
         address_of(p.path).producer: self for p in again.record.parents if (self := again.graph.records.get(p.path))
     }
@@ -371,11 +369,18 @@ def _experiment(again: _Again, evaluation: Any, name: str, requires: str = "", s
     )
 
 
-def _groups_held_out(result: Record) -> Folds:
+def _base(name: str) -> str:
+    """How a head is called without what a protocol adds: `-honest`, or `-fold1of5`."""
+    return name.rpartition("-fold")[0] or name.removesuffix("-honest")
+
+
+def _groups_held_out(result: Record, count: int) -> Folds:
     """The cut into groups of a result, by whose predictions its folds' heads judged."""
     predictions = [one for parent in result.parents if (one := address_of(parent.path)).family == "prediction"]
     fold = {one.video: one.producer.rpartition("-fold")[2] for one in predictions if "-fold" in one.producer}
-    return Folds.by_group({video: number.partition("of")[0].zfill(6) for video, number in fold.items()})
+    empty = {f" {number}": str(number) for number in range(1, count + 1)}  # a group may have nobody who was judged
+    found = empty | {video: number.partition("of")[0] for video, number in fold.items()}
+    return Folds.by_group({video: number.zfill(6) for video, number in found.items()})
 
 
 def _result(again: _Again) -> Mapping[str, NDArray[Any]]:
@@ -383,7 +388,8 @@ def _result(again: _Again) -> Mapping[str, NDArray[Any]]:
     sweep = spec_from(asked["sweep"]) if asked["sweep"] else None
     evaluation = spec_from(asked["judging"])
     experiment = _experiment(again, evaluation, str(record.attributes["row"]), asked.get("requires", ""), sweep)
-    folds = _groups_held_out(record) if asked.get("each_group") else Folds(int(asked.get("folds", Folds().count)))
+    count = int(asked.get("folds", Folds().count))
+    folds = _groups_held_out(record, count) if asked.get("each_group") else Folds(count)
     artifact, _ = result_artifact(again.scratch, experiment, record.attributes["protocol"], folds)
     scores = json.loads(json.dumps(artifact.attributes["scores"]))
     for name, value in record.attributes["scores"].items():
