@@ -61,12 +61,12 @@ def plan_rows(request: Request) -> Iterator[PlanRow]:
     rows = plan(records, request.profile, given)
     if request.everything:
         yield from rows
-        yield from plan_with(store, rows, request.heads)
+        yield from plan_with(store, rows, request.heads_on(store))
     arriving = incoming_files(store, inputs.digests()[0], request.options)
     if not request.everything:
         named = named_videos(arriving, given) | {*request.videos}
         yield from (row for row in rows if row.address.video in named)
-        yield from plan_predictions(store, [head for one in request.fitted for head in one.heads], named)
+        yield from plan_predictions(store, request.fitted_heads, named)
     yield from arrival_rows(store, arriving, inputs.annotations)
     yield from unmatched_crop_rows(given, arriving)
 

@@ -12,7 +12,7 @@ from typing import Any
 from affstore import FeatureStore
 from affstore.flows.config.run_config import PublishConfig
 from affstore.flows.report.run_report import write_report
-from affstore.flows.request import Request, RunResult, heads_of
+from affstore.flows.request import Request, RunResult, heads_of, protocols_on
 from affstore.flows.stage import show, stage
 from affstore.flows.stages.canary import canary
 from affstore.flows.stages.extract import extract
@@ -31,13 +31,14 @@ from affstore.store.contract.errors import AnnotationError
 from affstore.store.contract.names import video_name
 from affstore.store.contract.printable import printable
 from affstore.store.engine.reading import video_names
-from affstore.tasks.experiments import Experiment, ExperimentOutcome, Protocol
+from affstore.tasks.experiments import Experiment, ExperimentOutcome
+from affstore.tasks.imported_inputs import without_features
 from affstore.tasks.ingest.crop_assignment import match_crops_to_videos
 from affstore.tasks.lineage.run_record import run_record, write_run_record
 from affstore.tasks.outcomes import Outcome, refused
 from affstore.tasks.remarks import remarks_of
 from affstore.tasks.specs import HeadRun, WorkerContext
-from affstore.tasks.training.folds import cross_validated_name, folds_in_use, scores_held_out, with_fixed_epochs
+from affstore.tasks.training.folds import cross_validated_name, folds_in_use, with_fixed_epochs
 
 
 @stage("pipeline")
@@ -52,7 +53,7 @@ def pipeline(request: Request) -> RunResult:
     videos = None if request.everything else named_videos(context.store(), request, stages.outcomes)
     stages.did(extract(context, request.profile, request.options.retry, request.inputs.crops, videos))
     if request.fitted and videos is not None and not stages.partial:
-        stages.did(predict(context, [head for one in request.fitted for head in one.heads], videos))
+        stages.did(predict(context, request.fitted_heads, videos))
         stages.did(predict_again(context, request.fitted, videos))
     experiments = _experiments(request, stages) if request.experiments and not stages.partial else []
     published, tag = _published(request, experiments, stages)
@@ -64,7 +65,7 @@ def pipeline(request: Request) -> RunResult:
         store.snapshot,
         tag,
         published,
-        remarks=tuple(remarks_of(store, videos)),
+        remarks=(*remarks_of(store, videos), *without_features(store, (*request.heads, *request.fitted_heads), videos)),
     )
     names = {spec.name for spec in request.profile.extractors} | {head.name for head in request.heads}
     names |= {one.producer for one in request.experiments} | {*request.profile.required_faces}
@@ -77,24 +78,16 @@ def pipeline(request: Request) -> RunResult:
 def _experiments(request: Request, stages: _Stages) -> list[ExperimentOutcome]:
     """Fit and apply the heads of all experiments, each once, and score the experiments."""
     context, store = request.context, request.context.store()
-    runs = [(one, _protocols(request, one, store)) for one in request.experiments]
+    runs = [(one, protocols_on(store, one, request.protocols)) for one in request.experiments]
     stages.did(_fitted(context, heads_of(one for one, protocols in runs if "papers" in protocols)))
     if "honest" in request.protocols and not stages.partial:
-        stages.did(_fit_cross_validated(request))
+        stages.did(_fit_cross_validated(request, [one for one, protocols in runs if "honest" in protocols]))
     failed = {o.subject: o.reason for o in stages.outcomes if (o.stage, o.status) == ("train", "failed")}
     if stages.partial:  # with what is left, the numbers of some would be others than at the end
         return []
     outcomes, experiments = score(context, runs, request.folds, failed)
     stages.did(outcomes)
     return experiments
-
-
-def _protocols(request: Request, experiment: Experiment, store: FeatureStore) -> tuple[Protocol, ...]:
-    """The protocols of an experiment on a store; `papers` is none where `honest` is asked and nothing validates."""
-    protocols = request.protocols_of(experiment)
-    if "honest" in protocols and scores_held_out(store, experiment.task):
-        return ("honest",)
-    return protocols
 
 
 def _fitted(context: WorkerContext, heads: Sequence[HeadRun]) -> list[Outcome]:
@@ -104,12 +97,12 @@ def _fitted(context: WorkerContext, heads: Sequence[HeadRun]) -> list[Outcome]:
     return [*outcomes, *predict(context, tuple(head for head in heads if head.name not in failed))]
 
 
-def _fit_cross_validated(request: Request) -> list[Outcome]:
+def _fit_cross_validated(request: Request, experiments: Sequence[Experiment]) -> list[Outcome]:
     """Fit the folds' heads, and then those with the epochs that the folds found best."""
     context, folds = request.context, request.folds
     outcomes: list[Outcome] = []
     in_use: dict[str, tuple[HeadRun, ...]] = {}
-    heads = heads_of(one for one in request.experiments if "honest" in request.protocols_of(one))
+    heads = heads_of(experiments)
     for head in heads:
         try:
             in_use[head.name] = folds_in_use(context.store(), head, folds)

@@ -83,6 +83,8 @@ def applicable(store: FeatureStore, task: str, weights: WeightsFolder) -> Fitted
             fitted = fitted_experiment(store, name)
         except (AffstoreError, KeyError):  # of an affstore that had other heads or fields, or its head was removed
             continue
+        if any(head.imported for head in fitted.heads):
+            continue  # a video that is only analyzed has no such features
         if all(spec.weights.trained and spec.faces in ("", "mtcnn") for spec in fitted.networks.values()) and all(
             (here := weights.status(spec.weights.name).record) is not None and here.sha256 == spec.weights.sha256
             for spec in fitted.networks.values()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -24,6 +24,7 @@ from affstore.tasks.lineage.stored_heads import FittedExperiment
 from affstore.tasks.outcomes import Outcome
 from affstore.tasks.remarks import Remark
 from affstore.tasks.specs import HeadRun, Profile, WorkerContext
+from affstore.tasks.training.folds import cross_validated, scores_held_out
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,14 +71,18 @@ class Request:
         return heads_of(self.experiments)
 
     @property
+    def fitted_heads(self) -> tuple[HeadRun, ...]:
+        """The heads that are applied and not fitted."""
+        return tuple(head for one in self.fitted for head in one.heads)
+
+    @property
     def report_folder(self) -> Path:
         """Gets the report, its figures, and the files of experiments on the test set."""
         return self.runs_folder / self.context.run_id
 
-    def protocols_of(self, experiment: Experiment) -> tuple[Protocol, ...]:
-        """The protocols of an experiment: `honest` is none of one whose heads are fitted on the validation videos."""
-        trained_on = any("validation" in head.division.train for head in experiment.heads)
-        return tuple(protocol for protocol in self.protocols if not (trained_on and protocol == "honest"))
+    def heads_on(self, store: FeatureStore) -> list[HeadRun]:
+        """Every head that the experiments' protocols fit on a store, as far as it can be said before."""
+        return heads_of_protocols(store, self.experiments, self.protocols, self.folds)
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +168,7 @@ def request_of(
         profile,
         experiments,
         found.refused,
-        ("papers", "honest") if config.protocol == "honest" else ("papers",),
+        _protocols(config),
         _folds(config),
         found.notes,
         config.publish,
@@ -172,6 +177,40 @@ def request_of(
         runs,
         limits=limits,
     )
+
+
+def heads_asked(store: FeatureStore, config: RunConfig) -> list[HeadRun]:
+    """Every head that a configuration's experiments need on a store, as far as it can be said before.
+
+    Raises:
+        SpecError: see `_folds`.
+    """
+    return heads_of_protocols(store, config.experiments, _protocols(config), _folds(config))
+
+
+def _protocols(config: RunConfig) -> tuple[Protocol, ...]:
+    """The protocols by which a configuration's experiments are scored."""
+    return ("papers", "honest") if config.protocol == "honest" else ("papers",)
+
+
+def protocols_on(store: FeatureStore, experiment: Experiment, asked: Collection[Protocol]) -> tuple[Protocol, ...]:
+    """The protocols of an experiment on a store.
+
+    `honest` is none of one whose heads are fitted on the validation videos; `papers` none where `honest` is asked and
+    nothing validates.
+    """
+    if "honest" not in asked or any("validation" in head.division.train for head in experiment.heads):
+        return ("papers",)
+    return ("honest",) if scores_held_out(store, experiment.task) else ("papers", "honest")
+
+
+def heads_of_protocols(
+    store: FeatureStore, experiments: Iterable[Experiment], asked: Collection[Protocol], folds: Folds
+) -> list[HeadRun]:
+    """Every head that experiments need on a store by their protocols, as far as it can be said before."""
+    runs = [(one, protocols_on(store, one, asked)) for one in experiments]
+    honest = heads_of(one for one, protocols in runs if "honest" in protocols)
+    return [*heads_of(one for one, protocols in runs if "papers" in protocols), *cross_validated(store, honest, folds)]
 
 
 def _folds(config: RunConfig) -> Folds:

@@ -10,6 +10,7 @@ from affstore.flows.config.experiments import extractors_of
 from affstore.flows.config.heads import named
 from affstore.flows.config.run_config import RunConfig
 from affstore.models.ensembles.spec import with_heads_renamed
+from affstore.models.extractor_specs import ImportedFeatures
 from affstore.models.extractors.registry import spec_of
 from affstore.models.extractors.untrained import resolve_weights
 from affstore.models.faces.specs import DetectorSpec
@@ -18,6 +19,7 @@ from affstore.models.weights.folder import default_folder
 from affstore.store.contract.errors import AffstoreError, SpecError, WeightsError
 from affstore.store.contract.extras import require_extra
 from affstore.tasks.experiments import Experiment, ExperimentOutcome
+from affstore.tasks.imported_inputs import features_called
 from affstore.tasks.specs import HeadRun
 from affstore.tasks.training.folds import shortened
 
@@ -28,7 +30,7 @@ class RunnableExperiments:
 
     Attributes:
         experiments: those that can run.
-        refused: the others, with the reason: the weights of a network are missing.
+        refused: the others, with the reason: weights of a network are missing, or features that are to be imported.
         notes: what differs, as a person should read it.
     """
 
@@ -38,7 +40,7 @@ class RunnableExperiments:
 
 
 def runnable(config: RunConfig, store: FeatureStore) -> RunnableExperiments:
-    """Check a configuration's experiments against this machine and a store.
+    """Check a configuration's experiments against this machine and a store, which says what imported features are.
 
     Where a corpus has no crop folders of the kind that an experiment names, faces are cut from its videos instead.
 
@@ -58,14 +60,14 @@ def runnable(config: RunConfig, store: FeatureStore) -> RunnableExperiments:
     if config.brief:
         experiments = [changed(one, shortened) for one in experiments]
         notes.append("Trainings were cut short, only to see that everything runs: these numbers are no results.")
-    possible, refused = _that_can_run(experiments, untrained=config.weights == "untrained")
+    possible, refused = _that_can_run(experiments, store, untrained=config.weights == "untrained")
     return RunnableExperiments(tuple(possible), refused, tuple(notes))
 
 
 def _that_can_run(
-    experiments: Sequence[Experiment], untrained: bool
+    experiments: Sequence[Experiment], store: FeatureStore, untrained: bool
 ) -> tuple[list[Experiment], tuple[ExperimentOutcome, ...]]:
-    """The experiments whose networks have weights here and whose heads their packages; the others with the reason.
+    """The experiments that have what their inputs and heads need here; the others with the reason.
 
     Raises:
         AffstoreError: no experiment could run; the message is that of the first.
@@ -76,13 +78,25 @@ def _that_can_run(
             resolve_weights(folder, spec_of(name).weights, untrained=untrained)
         except WeightsError as error:
             faults[name] = error
+    imported = dict[str, ImportedFeatures]()
+    parts = (part for one in experiments for head in one.heads for part in head.inputs)
+    for name in dict.fromkeys(part.extractor for part in parts if part.is_imported):
+        try:
+            imported[name] = features_called(store, name)
+        except SpecError as error:
+            faults[name] = error
     lacking = {one.name: fault for one in experiments if (fault := _fault(one, faults)) is not None}
     if len(lacking) == len(experiments):
         raise next(iter(lacking.values()))
     refused = tuple(
         ExperimentOutcome(one, "failed", str(lacking[one.name])) for one in experiments if one.name in lacking
     )
-    return [one for one in experiments if one.name not in lacking], refused
+    possible = [one for one in experiments if one.name not in lacking]
+    return [changed(one, lambda head: _with_imported(head, imported)) for one in possible], refused
+
+
+def _with_imported(head: HeadRun, known: Mapping[str, ImportedFeatures]) -> HeadRun:
+    return replace(head, imported=tuple(known[part.extractor] for part in head.inputs if part.is_imported))
 
 
 def _fault(experiment: Experiment, faults: Mapping[str, AffstoreError]) -> AffstoreError | None:
@@ -113,7 +127,7 @@ def _without_folders(head: HeadRun, kinds: Iterable[str]) -> HeadRun:
     """A head whose inputs take no face from folders of these kinds."""
     inputs = tuple(
         replace(part, extractor=part.extractor.removesuffix(f"@{kind}"))
-        if (kind := part.extractor.partition("@")[2]) in kinds
+        if (kind := head.faces_of(part)) in kinds
         else part
         for part in head.inputs
     )
@@ -125,5 +139,5 @@ def _without_folders(head: HeadRun, kinds: Iterable[str]) -> HeadRun:
 def _kinds(experiments: Iterable[Experiment]) -> set[str]:
     """The kinds of crop folders that experiments want."""
     required = {one.requires for one in experiments} - {""}
-    specs = (spec_of(part.extractor) for one in experiments for head in one.heads for part in head.inputs)
-    return ({spec.faces for spec in specs} | required) - {DetectorSpec().name, ""}
+    faces = {head.faces_of(part) for one in experiments for head in one.heads for part in head.inputs}
+    return (faces | required) - {DetectorSpec().name, ""}

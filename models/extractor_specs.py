@@ -266,6 +266,48 @@ class SoundExtractorSpec:
 
 ExtractorSpec = FaceExtractorSpec | SoundExtractorSpec
 
+IMPORTED = "imported/"
+"""How producers of imported features are called, so that none is taken for a network of affstore's."""
+
+
+@dataclass(frozen=True, slots=True)
+class ImportedFeatures:
+    """Features that another program computed; a store says what they are, and before that only their name is known.
+
+    Attributes:
+        name: how the store calls them, as `imported/gaze`.
+        width: numbers a frame; 0 while no store was asked.
+        columns: what the numbers are called; empty where the files do not say.
+        of_sound: they are of a video's sound, and of nobody.
+    """
+
+    KIND: ClassVar[str] = "imported features"
+    arrays: ClassVar[tuple[str, ...]] = ("embedding",)
+
+    name: str
+    width: int = 0
+    columns: tuple[str, ...] = ()
+    of_sound: bool = False
+
+    @property
+    def faces(self) -> str:
+        """Whose they are, they say themselves: no detector and no crop folder has to have found that person."""
+        return self.name if self.width and not self.of_sound else ""
+
+    @property
+    def numbers(self) -> str:
+        """What a frame has, in words."""
+        return f"{self.width} numbers a frame" + (f" ({', '.join(self.columns)})" if self.columns else "")
+
+    def is_like(self, other: ImportedFeatures) -> bool:
+        """Whether a head can take the ones for the others; columns are compared where both have names."""
+        same = (self.name, self.width, self.of_sound) == (other.name, other.width, other.of_sound)
+        return same and (self.columns == other.columns or not (self.columns and other.columns))
+
+
+InputSpec = ExtractorSpec | ImportedFeatures
+"""Where a head's input may come from."""
+
 
 def faces_among(specs: Iterable[ExtractorSpec]) -> tuple[FaceExtractorSpec, ...]:
     """The face networks."""

@@ -21,6 +21,7 @@ _SUMMARIES = {
     "crowd": "with more faces than are kept",
     "crops": "with faults in a crop folder",
     "labels": "with incomplete labels",
+    "features": "without imported features that a head takes",
     "label table": "with a table of labels that was interpreted",
 }
 """What is counted of a run, in this order."""
@@ -32,8 +33,8 @@ class Remark:
 
     Attributes:
         video: its name.
-        kind: a key of what is counted: `damaged`, `sound`, `no sound`, `no face`, `crowd`, `crops`, `labels` or `label
-            table`.
+        kind: a key of what is counted: `damaged`, `sound`, `no sound`, `no face`, `crowd`, `crops`, `labels`,
+            `features` or `label table`.
         text: in words.
     """
 

@@ -5,25 +5,27 @@ from __future__ import annotations
 import importlib.metadata
 import platform
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from affstore.models.extractor_specs import (
+    IMPORTED,
     ExtractorSpec,
     FaceExtractorSpec,
+    ImportedFeatures,
+    InputSpec,
     SoundExtractorSpec,
     faces_among,
     sounds_among,
 )
-from affstore.models.extractors.registry import spec_of
+from affstore.models.extractors.registry import input_spec_of
 from affstore.models.faces.specs import DetectorSpec, TrackingSpec
 from affstore.models.heads.contract import HeadSpec
 from affstore.models.heads.splits import SplitSpec
 from affstore.store.contract.errors import SpecError
-from affstore.store.contract.keys import canonical
 from affstore.store.contract.labels import LabelSpace, task_space
 from affstore.store.contract.records import Provenance
 from affstore.store.engine.feature_store import FeatureStore
@@ -142,12 +144,12 @@ class WorkerContext:
 
 @dataclass(frozen=True, slots=True)
 class Input:
-    """One part of a head's input: an array of an extractor.
+    """One part of a head's input: an array of an extractor, or imported features.
 
     `affect` is a sound network's arousal, dominance and valence; `valence_arousal` a face network's.
 
     Attributes:
-        extractor: name of a face or sound extractor.
+        extractor: name of a face or sound extractor, or of imported features.
         array: which of its arrays.
     """
 
@@ -165,8 +167,15 @@ class Input:
     def parse(cls, text: str) -> Input:
         """Read `extractor` or `extractor.array`."""
         extractor, dot, array = text.rpartition(".")
+        if text.startswith(IMPORTED) and array not in FEATURE_ARRAYS:
+            return cls(text)  # whoever imported them gave the name, which may hold a dot
         # A variant may hold a dot, as `@hop0.5` does.
         return cls(extractor, array) if dot and not array[:1].isdigit() else cls(text)
+
+    @property
+    def is_imported(self) -> bool:
+        """Whether another program computed it."""
+        return self.extractor.startswith(IMPORTED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,6 +206,7 @@ class HeadRun:
         finish: what is done to its outputs.
         division: the videos it is fitted on, and those that choose its epoch.
         extractors: the resolved networks of the inputs; embeddings that others made are not taken for theirs.
+        imported: the imported features of the inputs, as the store has them.
     """
 
     name: str
@@ -205,16 +215,16 @@ class HeadRun:
     finish: PostProcessing = PostProcessing()
     division: SplitSpec = field(default_factory=SplitSpec)
     extractors: tuple[ExtractorSpec, ...] = ()
+    imported: tuple[ImportedFeatures, ...] = ()
 
-    def is_network_of(self, part: Input, recipe: Mapping[str, Any]) -> bool:
-        """Whether a stored embedding was made by the network that this experiment means."""
-        meant = [spec for spec in self.extractors if spec.name == part.extractor]
-        return not meant or recipe["extractor"] == canonical(meant[0])
+    def spec_of(self, part: Input) -> InputSpec:
+        """What an input comes from, as this run or the store says it; else as far as its name tells."""
+        found = next((spec for spec in (*self.extractors, *self.imported) if spec.name == part.extractor), None)
+        return found or input_spec_of(part.extractor)
 
     def faces_of(self, part: Input) -> str:
-        """Where the faces of an input come from: a detector or a kind of crop folder; empty for sound."""
-        meant = next((spec for spec in self.extractors if spec.name == part.extractor), None)
-        return (meant or spec_of(part.extractor)).faces
+        """Where the faces of an input come from: a detector, a kind of crop folder or an import; empty for sound."""
+        return self.spec_of(part).faces
 
     @property
     def faces(self) -> str:

@@ -48,6 +48,8 @@ PAGES = {
 }
 FIRST_HOUR = PAGES.pop("docs/first_hour.md")
 """It goes from step to step on data of its own; see test_first_hour.py."""
+OTHER_FEATURES = PAGES.pop("docs/howto/other_features.md")
+"""So does this one; see test_heads_on_imported_features.py."""
 
 UNTRAINED = ("--weights", "untrained", "--engine", "openvino", "--precision", "float32")
 """The documented way to run networks without the published weights; the engine is named, as choosing takes a minute."""
@@ -268,7 +270,7 @@ def test_the_python_that_is_shown_runs(block, here):
 
 def test_a_file_or_command_that_the_text_names_is_there():
     known = {" ".join(path) for path, _ in leaves()}
-    for text in (README, FIRST_HOUR, *PAGES.values(), *(command.help or "" for _, command in leaves())):
+    for text in (README, FIRST_HOUR, OTHER_FEATURES, *PAGES.values(), *(command.help or "" for _, command in leaves())):
         for span in re.findall(r"`affstore ([a-z ]+)", text):
             assert any(span.strip().startswith(name) for name in known), span
     for link in re.findall(r"\]\(([\w./]+)\)", README):

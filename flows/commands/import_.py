@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
@@ -11,14 +12,17 @@ from affstore.flows.commands import COMMANDS, Command
 from affstore.flows.commands.options import DEFAULT_STORE, DryRun, Flag, Json, Store, print_json
 from affstore.flows.watch import to_terminal
 
+if TYPE_CHECKING:
+    from affstore import FeatureStore
+
 
 def import_(
-    file: Path,
+    files: Annotated[tuple[Path, ...], Parameter(negative="", allow_leading_hyphen=False)],
     /,
     *,
-    video: str,
     name: str,
-    subject: Literal["main", "left", "right"] = "main",
+    video: str = "",
+    subject: Literal["main", "left", "right"] | None = None,
     sound: Flag = False,
     take: Annotated[tuple[str, ...], Parameter(negative="")] = (),
     stored: Literal["float32", "float16"] = "float32",
@@ -28,21 +32,23 @@ def import_(
 ) -> int:
     """Take in features that another program computed, with a row a frame of a video that the store has.
 
-    They are read, exported and windowed like any embedding, and called imported/NAME. A file of another length than the
-    video is refused with both lengths. Pickles are never read.
+    They are read, exported and windowed like any embedding, are called imported/NAME, and are inputs of heads by that
+    name. A file of another length than the video is refused with both lengths. Pickles are never read. Exit code 3:
+    some files were refused.
 
     Example: affstore import gaze.csv --video video2 --name gaze
 
     Parameters
     ----------
-    file
-        A .npy or .npz array of (frames, features), or a .csv table with a header; NaN or empty where nothing is known.
-    video
-        Whose features they are, as `affstore status` calls it.
+    files
+        Each a .npy or .npz array of (frames, features), or a .csv table with a header; NaN or empty where nothing is
+        known.
     name
         What they are called.
+    video
+        Whose features they are, as `affstore status` calls it; without it, each file is called as its video.
     subject
-        Of the video: main, left or right.
+        Of the video: main, left or right. Without it, main, or what a file's name says, as 12_left.csv does.
     sound
         They are of its sound, and of nobody.
     take
@@ -51,21 +57,38 @@ def import_(
         The type that they are stored in: `float16` takes half the room.
     """
     from affstore import FeatureStore
-    from affstore.models.feature_files import read_features
-    from affstore.tasks.ingest.imported_features import imported_artifact, in_float16, is_new, keep
+    from affstore.store.contract.errors import SpecError
+    from affstore.tasks.imported_inputs import difference
+    from affstore.tasks.ingest.imported_features import ImportSpec, import_files
     from affstore.tasks.specs import code_versions
 
+    if video and len(files) > 1:
+        raise SpecError(f"--video names one video, and {len(files)} files are given. Leave it out: each is called so.")
     opened = FeatureStore(store)
-    artifact = imported_artifact(opened, name, (video, "" if sound else subject), file, read_features(file, take))
-    artifact = in_float16(artifact) if stored == "float16" else artifact
-    new = is_new(opened, artifact) if dry_run else keep(opened, artifact, code_versions())
-    present, (rows, width) = int(artifact.arrays["present"].sum()), artifact.arrays["embedding"].shape
+    of = {file: (video, subject or "main") if video else _called(opened, file, subject) for file in files}
+    of = {file: (whose, "") for file, (whose, _) in of.items()} if sound else of
+    found, refused = import_files(opened, ImportSpec(name, take, stored), of, None if dry_run else code_versions())
+    if not found:
+        raise refused[0]
+    note = "" if dry_run else difference(FeatureStore(store), name)
     if json:
-        print_json({"artifact": artifact.address.path, "new": new, "frames": rows, "present": present, "width": width})
+        reasons = [str(error) for error in refused]
+        print_json({"imported": [asdict(one) for one in found], "refused": reasons, "note": note or None})
     else:
-        did = "in the store already" if not new else "would be taken in" if dry_run else "taken in"
-        to_terminal(f"{artifact.address.path}: {did}; {rows} frames, {present} of them with {width} numbers")
-    return 0
+        for one in found:
+            did = "in the store already" if not one.new else "would be taken in" if dry_run else "taken in"
+            to_terminal(f"{one.artifact}: {did}; {one.frames} frames, {one.present} of them with {one.width} numbers")
+        to_terminal(*map(str, refused), *([note] if note else []))
+    return 3 if refused else 0
+
+
+def _called(store: FeatureStore, file: Path, subject: str | None) -> tuple[str, str]:
+    """The video and the subject that a file is called as."""
+    from affstore.store.contract.names import split_subject, video_name
+    from affstore.store.engine.reading import video_names
+
+    found, side = split_subject(video_name(file.stem), video_names(store))
+    return (found, side) if subject is None else (video_name(file.stem), subject)
 
 
 COMMANDS.register("import", Command(import_))

@@ -161,7 +161,7 @@ def _planned(config: RunConfig, named_only: bool, share: Share | None) -> _Plan:
     from affstore.flows.config.run_config import named_profile, profile_of
     from affstore.flows.inputs import check_kinds
     from affstore.flows.memory_needs import due_work
-    from affstore.flows.request import heads_of
+    from affstore.flows.request import heads_asked
     from affstore.flows.runnable import runnable
     from affstore.models.weights.folder import default_folder
     from affstore.store.contract.errors import WeightsMissingError
@@ -180,7 +180,7 @@ def _planned(config: RunConfig, named_only: bool, share: Share | None) -> _Plan:
         if not named_only:
             raise
         profile, lacking = named_profile(config), str(error)
-    heads = [replace(head, extractors=profile.extractors) for head in heads_of(config.experiments)]
+    heads = [replace(head, extractors=profile.extractors) for head in heads_asked(opened, config)]
     check_kinds(profile, config.crops, opened)
     inputs, records = _inputs(config, share), opened.records()
     given = match_crops_to_videos(records, inputs.crops)

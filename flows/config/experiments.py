@@ -147,9 +147,8 @@ def table_names() -> tuple[str, ...]:
 
 def extractors_of(experiments: Iterable[Experiment]) -> tuple[str, ...]:
     """The face and sound networks that experiments need, sorted."""
-    return tuple(
-        sorted({part.extractor for experiment in experiments for head in experiment.heads for part in head.inputs})
-    )
+    parts = {part for experiment in experiments for head in experiment.heads for part in head.inputs}
+    return tuple(sorted({part.extractor for part in parts if not part.is_imported}))
 
 
 def _matching(pattern: str) -> tuple[str, ...]:

@@ -9,8 +9,8 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from affstore.flows.config.checks import Place, changed
-from affstore.models.extractor_specs import ExtractorSpec
-from affstore.models.extractors.registry import spec_of
+from affstore.models.extractor_specs import InputSpec
+from affstore.models.extractors.registry import input_spec_of
 from affstore.models.heads.contract import HeadInput, HeadKind
 from affstore.models.heads.kinds import head_kind
 from affstore.models.heads.splits import SPLITS, SplitSpec
@@ -71,7 +71,7 @@ def head_run_of(config: HeadConfig, task: Task, place: Place) -> HeadRun:
         inputs = tuple(Input.parse(text) for text in config.inputs)
         if len(set(inputs)) < len(inputs):
             raise SpecError(f"An input is there twice in {', '.join(config.inputs)}. Name each once.")
-        extractors = [spec_of(part.extractor) for part in inputs]
+        extractors = [input_spec_of(part.extractor) for part in inputs]
         for part, extractor in zip(inputs, extractors, strict=True):
             _check_array(part, extractor)
     with place.named():
@@ -132,13 +132,10 @@ def _spec(config: HeadConfig, kind: HeadKind[Any, Any, Any], task: Task, place: 
     return spec
 
 
-def _check_array(part: Input, extractor: ExtractorSpec) -> None:
-    """See that the network of an input gives that array."""
+def _check_array(part: Input, extractor: InputSpec) -> None:
+    """See that what an input comes from gives that array."""
     if part.array not in extractor.arrays:
-        raise SpecError(
-            f"The {extractor.SENSE} network '{part.extractor}' gives {', '.join(extractor.arrays)}, and no "
-            f"{part.array}."
-        )
+        raise SpecError(f"'{part.extractor}' gives {', '.join(extractor.arrays)}, and no {part.array}.")
 
 
 def _inputs_in_name(inputs: Sequence[Input]) -> str:

@@ -8,7 +8,15 @@ from typing import Any
 
 from affstore.models.engines.base import EngineName
 from affstore.models.engines.footprint import PassBytes, Workload
-from affstore.models.extractor_specs import ExtractorSpec, FaceExtractorSpec, SoundExtractorSpec, split_variant
+from affstore.models.extractor_specs import (
+    IMPORTED,
+    ExtractorSpec,
+    FaceExtractorSpec,
+    ImportedFeatures,
+    InputSpec,
+    SoundExtractorSpec,
+    split_variant,
+)
 from affstore.models.extractors.base import ExtractorKind, FaceExtractor, OneExtractor, SoundExtractor
 from affstore.models.weights.entry import WeightsEntry
 from affstore.store.contract.errors import DuplicateNameError, PluginError, UnknownNameError
@@ -50,6 +58,16 @@ def spec_of(name: str) -> ExtractorSpec:
         found = f"a spec called '{spec.name}'" if isinstance(spec, ExtractorSpec) else f"a {type(spec).__name__}"
         raise PluginError(f"The extractor '{plain}' of {EXTRACTORS.origin(plain)} gives {found}, not its own spec.")
     return spec.varied(variant) if variant else spec
+
+
+def input_spec_of(name: str) -> InputSpec:
+    """What a head's input comes from by its name: an extractor, or features that were imported, as `imported/gaze`.
+
+    Raises:
+        UnknownNameError: there is no such extractor; the message suggests the nearest.
+        SpecError: see `spec_of`.
+    """
+    return ImportedFeatures(name) if name.startswith(IMPORTED) else spec_of(name)
 
 
 def build_face(spec: FaceExtractorSpec, parameters: Mapping[str, Any], device: str = "cpu") -> FaceExtractor:

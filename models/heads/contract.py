@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from affstore.models.extractor_specs import ExtractorSpec, FaceExtractorSpec
+from affstore.models.extractor_specs import FaceExtractorSpec, InputSpec
 from affstore.models.heads.finetuned.crops import LabelledCrops
 from affstore.models.heads.trainer_options import TrainerOptions
 from affstore.store.contract.labels import Task
@@ -51,11 +51,11 @@ class HeadInput:
     """An input of a head that is to be checked.
 
     Attributes:
-        extractor: the network.
+        extractor: the network, or imported features, whose width only a store knows.
         array: which of its arrays.
     """
 
-    extractor: ExtractorSpec
+    extractor: InputSpec
     array: str
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -92,8 +92,12 @@ def frame_table(store: FeatureStore, video: str, networks: AnalysisNetworks) -> 
     A video in which nobody was ever found has the rows of one subject, `main`, who is never present.
     """
     records = {record.address: record for record in inputs_of(store, video, networks)}
-    subjects = sorted({one.subject for one in records if one.family == "face"}) or [MAIN]
+    subjects = _subjects(records, "face") or _subjects(records, "prediction") or [MAIN]
     return pa.concat_tables([_subject_table(store, video, subject, networks, records) for subject in subjects])
+
+
+def _subjects(records: Iterable[Address], family: str) -> list[str]:
+    return sorted({address.subject for address in records if address.family == family})
 
 
 def _subject_table(

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from affstore import FeatureStore
-from affstore.models.feature_files import FeatureFile
-from affstore.store.contract.errors import SpecError
+from affstore.models.extractor_specs import IMPORTED, Stored, split_variant
+from affstore.models.extractors.registry import names
+from affstore.models.feature_files import FeatureFile, read_features
+from affstore.store.contract.errors import AffstoreError, SpecError
 from affstore.store.contract.half_floats import to_float16
 from affstore.store.contract.keys import digest_file, key_of
 from affstore.store.contract.names import name_fault
 from affstore.store.contract.records import Address, Artifact, Record
 from affstore.store.engine.reading import find_source
-
-PREFIX = "imported/"
-"""How producers of imported features are called, so that none is taken for a network of affstore's."""
 
 
 def imported_artifact(
@@ -34,11 +34,13 @@ def imported_artifact(
 
     Raises:
         NotFoundError: there is no such video.
-        SpecError: the file has another length than the video, or the name cannot be one.
+        SpecError: the file has another length than the video, or the name cannot be one or is an extractor's.
     """
     video, subject = of
     if fault := name_fault(name):
         raise SpecError(f"No features can be called '{name}': {fault}.")
+    if split_variant(name)[0] in names():
+        raise SpecError(f"An extractor of affstore's is called '{name}'. Give the features another --name.")
     source: Record = find_source(store, video)
     frames, found = int(source.attributes["frames"]), len(features.values)
     if found != frames:
@@ -57,10 +59,10 @@ def imported_artifact(
         "engine": "imported",
         "provenance": "unofficial",
         "stored": "float32",
-        "imported": {"file": path.name, "columns": list(features.columns)},
+        "imported": {"file": path.name, "columns": list(features.columns), "width": features.values.shape[1]},
     }
     return Artifact(
-        Address(sense, PREFIX + name, source.address.video, subject),
+        Address(sense, IMPORTED + name, source.address.video, subject),
         recipe,
         {"embedding": np.where(present[:, None], features.values, np.float32(0)), "present": present},
         {"frames": frames, **attributes},
@@ -84,17 +86,74 @@ def in_float16(artifact: Artifact) -> Artifact:
     )
 
 
-def is_new(store: FeatureStore, artifact: Artifact) -> bool:
-    """Whether a store lacks an artifact of imported features."""
-    stored = store.find(artifact.address)
-    return stored is None or stored.key != key_of(artifact.recipe)
+@dataclass(frozen=True, slots=True)
+class ImportedFile:
+    """What became of a file of features.
+
+    Attributes:
+        artifact: its address in the store.
+        new: whether the store lacked it.
+        frames: of the video.
+        present: those on which the file says something.
+        width: numbers a frame.
+    """
+
+    artifact: str
+    new: bool
+    frames: int
+    present: int
+    width: int
 
 
-def keep(store: FeatureStore, artifact: Artifact, code: dict[str, str]) -> bool:
-    """Write an artifact unless the store has it; whether it was written."""
-    if not is_new(store, artifact):
-        return False
-    draft = store.draft(code, "import")
-    draft.put(artifact)
-    store.commit([draft], "import of features")
-    return True
+@dataclass(frozen=True, slots=True)
+class ImportSpec:
+    """How files of features are taken in.
+
+    Attributes:
+        name: what the features are called.
+        take: of every file, the columns or the array; see `read_features`.
+        stored: the type that they are stored in.
+    """
+
+    name: str
+    take: tuple[str, ...] = ()
+    stored: Stored = "float32"
+
+
+def import_files(
+    store: FeatureStore,
+    spec: ImportSpec,
+    files: Mapping[Path, tuple[str, str]],
+    code: Mapping[str, str] | None,
+) -> tuple[list[ImportedFile], list[AffstoreError]]:
+    """Take in files of features in one commit; a file that cannot be taken in stops no other.
+
+    Args:
+        store: that has the videos.
+        spec: how they are taken in.
+        files: each with its video and its subject, which is empty for features of the sound.
+        code: versions of the packages at work; None to write nothing.
+
+    Returns:
+        What was found in the files, and why others were refused.
+    """
+    found: list[ImportedFile] = []
+    refused: list[AffstoreError] = []
+    draft = store.draft(code or {}, "import")
+    for path, of in files.items():
+        try:
+            artifact = imported_artifact(store, spec.name, of, path, read_features(path, spec.take))
+            artifact = in_float16(artifact) if spec.stored == "float16" else artifact
+        except AffstoreError as error:
+            refused.append(error)
+            continue
+        there = store.find(artifact.address)
+        new = there is None or there.key != key_of(artifact.recipe)
+        frames, width = artifact.arrays["embedding"].shape
+        present = int(artifact.arrays["present"].sum())
+        found.append(ImportedFile(artifact.address.path, new, frames, present, width))
+        if new and code is not None:
+            draft.put(artifact)
+    if draft.records:
+        store.commit([draft], "import of features")
+    return found, refused

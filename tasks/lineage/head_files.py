@@ -19,7 +19,7 @@ from affstore.store.contract.files import replacing
 from affstore.store.contract.keys import digest_arrays, key_of
 from affstore.store.contract.names import name_fault
 from affstore.store.contract.records import Address, Artifact
-from affstore.tasks.lineage.recorded_specs import extractor_from, head_from, spec_from
+from affstore.tasks.lineage.recorded_specs import head_from, input_spec_from, spec_from
 from affstore.tasks.lineage.stored_heads import NETWORKS, networks_of
 
 _FORMAT = 1
@@ -70,7 +70,7 @@ def write_head(store: FeatureStore, name: str, path: Path, licence: str, corpus:
         )
     networks = networks_of(store, record)
     if not networks:
-        raise NotFoundError(f"The store has no embedding any more that '{name}' was fitted on, so its network is lost.")
+        raise NotFoundError(f"The store has no embedding any more that '{name}' was fitted on, so its inputs are lost.")
     about = {
         "format": _FORMAT,
         "name": name,
@@ -122,7 +122,7 @@ def read_head(path: Path, name: str = "") -> Artifact:
         for part in recipe["fit"]["inputs"]:
             spec_from(part)
         for network in about["networks"]:
-            extractor_from(network)
+            input_spec_from(network)
     except (KeyError, TypeError, AttributeError, ValueError, ArithmeticError) as error:
         if isinstance(error, AffstoreError):
             raise

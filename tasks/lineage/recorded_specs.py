@@ -9,7 +9,7 @@ from typing import Any, get_args, get_type_hints
 
 from affstore.models.ensembles.spec import Blend, ConfidenceGate, HeadOutput, SearchedValue, TwoStageOther
 from affstore.models.evaluation.evaluate import EvaluationSpec
-from affstore.models.extractor_specs import ExtractorSpec, WeightsRef
+from affstore.models.extractor_specs import ExtractorSpec, ImportedFeatures, InputSpec, WeightsRef
 from affstore.models.extractors.registry import spec_of
 from affstore.models.faces.specs import DetectorSpec, TrackingSpec
 from affstore.models.heads.contract import HeadSpec
@@ -26,6 +26,7 @@ _SPECS: tuple[Any, ...] = (
     DetectorSpec,
     EvaluationSpec,
     HeadOutput,
+    ImportedFeatures,
     Input,
     PostProcessing,
     SearchedValue,
@@ -71,6 +72,18 @@ def extractor_from(recipe: Mapping[str, Any]) -> ExtractorSpec:
     if canonical(spec) != recipe:
         raise SpecError(f"'{spec.name}' is another network today: {'; '.join(changes(recipe, canonical(spec)))}.")
     return spec
+
+
+def input_spec_from(recipe: Mapping[str, Any]) -> InputSpec:
+    """What an input of a head came from: the network that a recipe names, or imported features.
+
+    Raises:
+        SpecError: see `extractor_from`.
+    """
+    if recipe.get("kind") == ImportedFeatures.KIND:
+        found: ImportedFeatures = spec_from(recipe)
+        return found
+    return extractor_from(recipe)
 
 
 def head_from(recipe: Mapping[str, Any]) -> HeadSpec:

@@ -13,8 +13,9 @@ from typing import Any
 from numpy.typing import NDArray
 
 from affstore import FeatureStore
-from affstore.models.ensembles.spec import with_values
+from affstore.models.ensembles.spec import heads_of, with_values
 from affstore.models.evaluation.evaluate import TunedParameters
+from affstore.models.extractor_specs import IMPORTED
 from affstore.models.faces.specs import DetectorSpec, TrackingSpec
 from affstore.models.heads.splits import Folds, SplitSpec
 from affstore.models.labels.base import LabelFile
@@ -163,11 +164,18 @@ def _scratch(store: FeatureStore, graph: LineageGraph, record: Record) -> Iterat
     beside = {
         path: one
         for path, one in graph.records.items()
-        if one.address.family in ("source", "face", "label")
+        if (one.address.family in ("source", "face", "label") or one.address.producer.startswith(IMPORTED))
         and one.address.video in videos
         and path != record.address.path
     }
     direct = {parent.path for parent in record.parents}
+    # A result says of the head on all videos how many epochs it had, also where only the folds' predictions count.
+    folds = {one.address.producer.rpartition("-fold")[0] for one in needed.values()} - {""}
+    beside |= {
+        path: one
+        for path, one in graph.records.items()
+        if one.address.family == "head" and one.address.producer.removesuffix("-honest") in folds
+    }
     copied = beside | {path: one for path, one in needed.items() if path in direct or one.address.family == "head"}
     with tempfile.TemporaryDirectory(prefix="affstore-reproduce-") as folder:
         scratch = FeatureStore.create(f"{folder}/store")
@@ -328,11 +336,15 @@ def _experiment_prediction(again: _Again) -> Mapping[str, NDArray[Any]]:
 
 def _experiment(again: _Again, evaluation: Any, name: str, requires: str = "", sweep: Any = None) -> Experiment:
     """The experiment that a record speaks of, as far as its numbers depend on it."""
-    heads = {
-        address.producer.removesuffix("-honest"): again.graph.records[Address("head", address.producer).path]
+    fitted = {
+        address.producer: again.graph.records[Address("head", address.producer).path]
         for parent in again.record.parents
-        if (address := address_of(parent.path)).family == "prediction" and "-fold" not in address.producer
+        if (address := address_of(parent.path)).family == "prediction"
     }
+    # Without validation videos there are the folds' heads alone.
+    whole = {name: head for name, head in fitted.items() if "-fold" not in name} or fitted
+    meant = heads_of(evaluation.method)  # a prediction names heads as they are, a result by their experiment's names
+    heads = {name if name in meant else _base(name): head for name, head in whole.items()}
     predictions = {
         address_of(p.path).producer: self for p in again.record.parents if (self := again.graph.records.get(p.path))
     }
@@ -357,12 +369,27 @@ def _experiment(again: _Again, evaluation: Any, name: str, requires: str = "", s
     )
 
 
+def _base(name: str) -> str:
+    """How a head is called without what a protocol adds: `-honest`, or `-fold1of5`."""
+    return name.rpartition("-fold")[0] or name.removesuffix("-honest")
+
+
+def _groups_held_out(result: Record, count: int) -> Folds:
+    """The cut into groups of a result, by whose predictions its folds' heads judged."""
+    predictions = [one for parent in result.parents if (one := address_of(parent.path)).family == "prediction"]
+    fold = {one.video: one.producer.rpartition("-fold")[2] for one in predictions if "-fold" in one.producer}
+    empty = {f" {number}": str(number) for number in range(1, count + 1)}  # a group may have nobody who was judged
+    found = empty | {video: number.partition("of")[0] for video, number in fold.items()}
+    return Folds.by_group({video: number.zfill(6) for video, number in found.items()})
+
+
 def _result(again: _Again) -> Mapping[str, NDArray[Any]]:
     asked, record = again.record.recipe["asked"], again.record
     sweep = spec_from(asked["sweep"]) if asked["sweep"] else None
     evaluation = spec_from(asked["judging"])
     experiment = _experiment(again, evaluation, str(record.attributes["row"]), asked.get("requires", ""), sweep)
-    folds = Folds(int(asked.get("folds", Folds().count)))
+    count = int(asked.get("folds", Folds().count))
+    folds = _groups_held_out(record, count) if asked.get("each_group") else Folds(count)
     artifact, _ = result_artifact(again.scratch, experiment, record.attributes["protocol"], folds)
     scores = json.loads(json.dumps(artifact.attributes["scores"]))
     for name, value in record.attributes["scores"].items():

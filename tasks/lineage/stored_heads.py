@@ -9,13 +9,15 @@ from typing import Any
 from affstore import FeatureStore
 from affstore.models.ensembles.spec import heads_of, searched_values, with_heads_renamed, with_values
 from affstore.models.evaluation.evaluate import TunedParameters
-from affstore.models.extractor_specs import ExtractorSpec
+from affstore.models.extractor_specs import ExtractorSpec, ImportedFeatures
 from affstore.store.contract.errors import SpecError, UnknownNameError
+from affstore.store.contract.keys import canonical
 from affstore.store.contract.labels import LabelSpace
 from affstore.store.contract.records import Address, Parent, Record
 from affstore.store.contract.schema import address_of
 from affstore.tasks.experiments import Experiment
-from affstore.tasks.lineage.recorded_specs import extractor_from, head_from, spec_from
+from affstore.tasks.imported_inputs import imported_by
+from affstore.tasks.lineage.recorded_specs import head_from, input_spec_from, spec_from
 from affstore.tasks.specs import HeadRun
 from affstore.tasks.training.folds import cross_validated_name
 
@@ -92,26 +94,34 @@ def head_run_of(store: FeatureStore, head: Record, features: Sequence[Parent] = 
     """
     fit = head.recipe["fit"]
     inputs = tuple(map(spec_from, fit["inputs"]))
-    networks = {spec.name: spec for spec in map(extractor_from, networks_of(store, head, features))}
-    missing = [part.extractor for part in inputs if part.extractor not in networks]
+    known = {spec.name: spec for spec in map(input_spec_from, networks_of(store, head, features))}
+    missing = [part.extractor for part in inputs if part.extractor not in known]
     if missing:
         raise SpecError(
-            f"No embedding by '{missing[0]}' that '{head.address.producer}' was fitted on is in the store any more, so "
-            "its network is not known. Fit it again."
+            f"No '{missing[0]}' that '{head.address.producer}' was fitted on is in the store any more, so its input is "
+            "not known. Fit it again."
         )
+    imported = tuple(spec for spec in known.values() if isinstance(spec, ImportedFeatures))
+    networks = tuple(spec for spec in known.values() if not isinstance(spec, ImportedFeatures))
     thresholds = {} if fit["thresholds"] == "half" else {"thresholds": fit["thresholds"]}
     finish = spec_from({"kind": "post-processing", "version": 1, **thresholds})
-    return HeadRun(head.address.producer, inputs, head_from(fit["head"]), finish, extractors=tuple(networks.values()))
+    return HeadRun(
+        head.address.producer, inputs, head_from(fit["head"]), finish, extractors=networks, imported=imported
+    )
 
 
 def networks_of(store: FeatureStore, head: Record, features: Sequence[Parent] = ()) -> list[dict[str, Any]]:
-    """The networks of a head's inputs, as recipes hold them."""
+    """What a head's inputs come from, networks and imported features, as recipes hold them."""
     if NETWORKS in head.made:
         return [dict(one) for one in head.made[NETWORKS]]
-    addresses = [address_of(parent.path) for parent in features or head.parents]
-    records = store.find_all([address for address in addresses if address.family in ("visual", "audio")])
-    known = [record for record in records if "extractor" in record.recipe]
-    return list({record.address.producer: dict(record.recipe["extractor"]) for record in known}.values())
+    keys = {address_of(parent.path): parent.key for parent in features or head.parents}
+    found: dict[str, dict[str, Any]] = {}
+    for record in store.find_all([address for address in keys if address.family in ("visual", "audio")]):
+        if "extractor" in record.recipe:
+            found[record.address.producer] = dict(record.recipe["extractor"])
+        elif record.key == keys[record.address]:  # what was imported since may be of another kind
+            found[record.address.producer] = canonical(imported_by(store, record))
+    return list(found.values())
 
 
 def fitted_experiment(store: FeatureStore, name: str) -> FittedExperiment:

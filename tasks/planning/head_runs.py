@@ -9,8 +9,9 @@ from typing import Any
 from affstore import FeatureStore
 from affstore.store.contract.keys import changes, key_of
 from affstore.store.contract.records import Address, Record
+from affstore.tasks.imported_inputs import lacks_features
 from affstore.tasks.plan_rows import PlanRow
-from affstore.tasks.predict.videos import prediction_recipe
+from affstore.tasks.predict.videos import judges, prediction_recipe
 from affstore.tasks.specs import HeadRun
 from affstore.tasks.training.examples import features_of, subjects_of
 from affstore.tasks.training.train import head_recipe
@@ -27,7 +28,8 @@ def plan_with(store: FeatureStore, rows: Iterable[PlanRow], experiments: Iterabl
         _want(found, store, head, head_recipe(store, experiment))
         for source in store.records("source"):
             for subject in subjects_of(store, source.address.video, experiment):
-                _want_prediction(found, store, experiment, source, subject)
+                if judges(store, experiment, source.address.video):
+                    _want_prediction(found, store, experiment, source, subject)
     return list(found.values())
 
 
@@ -53,7 +55,9 @@ def _want_prediction(
     features = features_of(store, address.video, address.subject, experiment)
     frames = int(source.attributes["frames"])
     if head is None or features is None:
-        found[address.path] = PlanRow(address, "missing", "not computed yet", frames)
+        # What nobody imported is no work that a run could do.
+        lacks = lacks_features(store, experiment, address.video)
+        found[address.path] = PlanRow(address, "missing", lacks or "not computed yet", frames, requested=not lacks)
         return
     _want(found, store, address, prediction_recipe(experiment, head, features), frames)
 

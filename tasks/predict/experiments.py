@@ -24,7 +24,7 @@ from affstore.tasks.experiments import Experiment
 from affstore.tasks.outcomes import Outcome, refused
 from affstore.tasks.specs import HeadRun, WorkerContext
 from affstore.tasks.task import task
-from affstore.tasks.training.examples import face_of, subject_of, subjects_of
+from affstore.tasks.training.examples import face_of, people_at, subject_of, subjects_of
 
 
 @task("predict", "predict {experiment.name}")
@@ -141,7 +141,7 @@ def _heads_of(
 def _of_head(store: FeatureStore, head: HeadRun, at: Address, people: Sequence[str]) -> Record | None:
     subject: str | None = MAIN
     if head.faces:
-        subject = face_of(store, Address("face", head.faces, at.video, at.subject), people)
+        subject = face_of(store, people_at(head.faces, at.video, at.subject), people)
     return store.find(Address("prediction", head.name, at.video, subject)) if subject else None
 
 

@@ -35,7 +35,7 @@ def store_predictions(context: WorkerContext, video: str, experiments: Sequence[
     draft = store.draft(context.code, context.run_id)
     try:
         for experiment in experiments:
-            if experiment.division.folds and not _is_held_out_of(store, experiment, video):
+            if not judges(store, experiment, video):
                 continue
             for subject in subjects_of(store, video, experiment):
                 address = Address("prediction", experiment.name, video, subject)
@@ -48,11 +48,13 @@ def store_predictions(context: WorkerContext, video: str, experiments: Sequence[
     return Outcome("predict", video, "done", f"{len(draft.records)} predictions", frames, draft)
 
 
-def _is_held_out_of(store: FeatureStore, fold: HeadRun, video: str) -> bool:
-    """Whether a fold's head judges a video: it is labelled for training, and the head was not fitted on it."""
-    labels = [r for r in store.records("label", video=video) if r.address.producer == fold.task]
-    trains = any(label.attributes["split"] in fold.division.train for label in labels)
-    return trains and held_out(store, fold, video)
+def judges(store: FeatureStore, head: HeadRun, video: str) -> bool:
+    """Whether a head predicts a video; a fold's head only one that is labelled for training and it has not seen."""
+    if not head.division.folds:
+        return True
+    labels = [r for r in store.records("label", video=video) if r.address.producer == head.task]
+    trains = any(label.attributes["split"] in head.division.train for label in labels)
+    return trains and held_out(store, head, video)
 
 
 def _store_prediction(work: HeadJob, draft: Draft, address: Address) -> None:

@@ -10,11 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from affstore import FeatureStore
+from affstore.models.extractor_specs import IMPORTED, ImportedFeatures
 from affstore.models.heads.splits import Folds
 from affstore.store.contract.errors import SpecError
 from affstore.store.contract.half_floats import to_float32
 from affstore.store.contract.names import MAIN, SIDES
 from affstore.store.contract.records import Address, Record
+from affstore.tasks.imported_inputs import is_meant
 from affstore.tasks.specs import HeadRun, Input
 
 SplitName = Literal["train", "validation"]
@@ -94,32 +96,57 @@ def subjects_of(store: FeatureStore, video: str, experiment: HeadRun) -> list[st
     """The people of a video that an experiment speaks of; of sound alone there is one prediction."""
     if not experiment.faces:
         return [MAIN]
-    return [at.subject for at in store.addresses("face", video=video) if at.producer == experiment.faces]
+    return _subjects_at(store, people_at(experiment.faces, video))
 
 
 def subject_of(store: FeatureStore, experiment: HeadRun, meant: Address, named: Iterable[str]) -> str | None:
     """Which of an experiment's subjects is meant by the video and subject of an address; see `face_of`."""
     if not experiment.faces:
         return MAIN
-    return face_of(store, Address("face", experiment.faces, meant.video, meant.subject), named)
+    return face_of(store, people_at(experiment.faces, meant.video, meant.subject), named)
+
+
+def people_at(producer: str, video: str, subject: str = MAIN) -> Address:
+    """Where a video's people are by what says who they are: a detector, crop folders, or imported features of them."""
+    return Address("visual" if producer.startswith(IMPORTED) else "face", producer, video, subject)
+
+
+def _subjects_at(store: FeatureStore, people: Address) -> list[str]:
+    found = store.addresses(people.family, video=people.video)
+    return [address.subject for address in found if address.producer == people.producer]
 
 
 def features_of(store: FeatureStore, video: str, subject: str, experiment: HeadRun) -> tuple[Record, ...] | None:
-    """The records of an experiment's inputs for one of its subjects; None when one is missing, or of another network.
+    """The records of an experiment's inputs for one of its subjects; None when one is missing, or not what is meant.
 
     Where its inputs take their faces from several places, the subject is looked for in each.
     """
     people = subjects_of(store, video, experiment)
     found = []
     for part in experiment.inputs:
-        producer = experiment.faces_of(part)
-        face = face_of(store, Address("face", producer, video, subject), people) if producer else None
-        family, at = ("visual", face) if producer else ("audio", "")
+        at = _subject_of_input(store, experiment, part, (video, subject), people)
+        family = "visual" if experiment.faces_of(part) else "audio"
         record = None if at is None else store.find(Address(family, part.extractor, video, at))
-        if record is None or not experiment.is_network_of(part, record.recipe):
+        if record is None or not is_meant(store, experiment, part, record):
             return None
         found.append(record)
     return tuple(found)
+
+
+def _subject_of_input(
+    store: FeatureStore, experiment: HeadRun, part: Input, of: tuple[str, str], people: Collection[str]
+) -> str | None:
+    """As whom an input knows one of an experiment's subjects of a video; nobody, an empty text, for sound."""
+    (video, subject), producer = of, experiment.faces_of(part)
+    if not producer:
+        return ""
+    if isinstance(experiment.spec_of(part), ImportedFeatures) and producer != experiment.faces:
+        # Whoever imported them named people as annotations do, and not by the faces that were found.
+        named = _subjects_at(store, people_at(producer, video))
+        return next(
+            (one for one in named if subject_of(store, experiment, people_at("", video, one), named) == subject), None
+        )
+    return face_of(store, people_at(producer, video, subject), people)
 
 
 def face_of(store: FeatureStore, meant: Address, named: Iterable[str]) -> str | None:
@@ -130,11 +157,11 @@ def face_of(store: FeatureStore, meant: Address, named: Iterable[str]) -> str | 
 
     Args:
         store: an open store.
-        meant: a face by its producer, its video and its subject: `main`, `left` or `right`, as an annotation, a sample
-            list or another producer names it.
+        meant: a face (or imported features of it) by its producer, its video and its subject: `main`, `left` or
+            `right`, as an annotation, a sample list or another producer names it.
         named: every subject of that video that is named beside it.
     """
-    found = store.records("face", video=meant.video)
+    found = store.records(meant.family, video=meant.video)
     faces = {record.address.subject: record for record in found if record.address.producer == meant.producer}
     if meant.subject in faces or not faces:
         return meant.subject if faces else None
@@ -150,7 +177,10 @@ def face_of(store: FeatureStore, meant: Address, named: Iterable[str]) -> str | 
 
 def _foremost(faces: Mapping[str, Record]) -> str:
     """The more prominent of two faces; that of more frames where none is called so."""
-    return max(sorted(faces), key=lambda side: (faces[side].attributes["prominent"], faces[side].made.get("faces", 0)))
+    prominence = {
+        side: (face.attributes.get("prominent", False), face.made.get("faces", 0)) for side, face in faces.items()
+    }
+    return max(sorted(faces), key=prominence.__getitem__)
 
 
 def named_subjects(store: FeatureStore, video: str) -> set[str]:

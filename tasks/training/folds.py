@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 
 from affstore import FeatureStore
 from affstore.models.heads.kinds import kind_of
 from affstore.models.heads.splits import Folds, SplitSpec
-from affstore.store.contract.errors import AnnotationError
+from affstore.store.contract.errors import AnnotationError, NotFoundError
 from affstore.store.contract.records import Address
 from affstore.tasks.specs import HeadRun
 from affstore.tasks.training.examples import fold_of, labels_of
@@ -93,6 +94,18 @@ def with_fixed_epochs(store: FeatureStore, experiment: HeadRun, folds: Folds) ->
         for fold in folds_in_use(store, experiment, folds)
     ]
     return _fixed(experiment, sorted(best)[(len(best) - 1) // 2])
+
+
+def cross_validated(store: FeatureStore, heads: Iterable[HeadRun], folds: Folds) -> list[HeadRun]:
+    """The heads that `honest` fits: one a fold, and one on all videos, whose epochs are known once the others are."""
+    found: list[HeadRun] = []
+    for head in heads:
+        try:
+            found += folds_in_use(store, head, folds)
+            found.append(with_fixed_epochs(store, head, folds))
+        except (AnnotationError, NotFoundError):
+            found.append(_fixed(head, 1))
+    return found
 
 
 def cross_validated_name(head: str) -> str:

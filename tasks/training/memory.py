@@ -6,7 +6,6 @@ import os
 from collections.abc import Sequence
 
 from affstore import FeatureStore
-from affstore.models.extractors.registry import spec_of
 from affstore.models.heads.kinds import kind_of
 from affstore.tasks.specs import HeadRun
 from affstore.tasks.training.examples import labels_of
@@ -36,5 +35,5 @@ def fit_bytes(store: FeatureStore, head: HeadRun) -> int:
     """About how much memory fitting a head takes, from the labels and the widths of its inputs."""
     splits = {*head.division.train, *head.division.validation}
     rows = sum(int(label.attributes["frames"]) for label in labels_of(store, head.task, splits))
-    width = sum(spec_of(part.extractor).width if part.array == "embedding" else 8 for part in head.inputs)
+    width = sum(head.spec_of(part).width if part.array == "embedding" else 8 for part in head.inputs)
     return kind_of(head.head).memory_bytes(head.head, rows, width)
