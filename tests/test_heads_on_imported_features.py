@@ -184,11 +184,13 @@ def test_a_video_that_lacks_them_is_named_and_left_out_and_others_go_on(done, st
         assert found == list(WITH_FEATURES)
 
 
+@pytest.mark.slow
 def test_a_second_run_finds_all_of_it(lab, done):
     again = run(write_config(lab, ALONE, BOTH))
     assert {one.status for one in again.outcomes} == {"cached"}
 
 
+@pytest.mark.slow
 def test_what_was_imported_anew_makes_its_head_stale_and_fresh_again_by_a_run(copied, tmp_path):
     config = write_config(tmp_path)
     run(config)
@@ -234,6 +236,7 @@ def test_traces_and_reproductions_lead_to_the_files(store, capsys):
     assert {verdict for verdict, _ in found.values()} == {"equal"}, found
 
 
+@pytest.mark.slow
 def test_a_head_travels_as_a_file_that_says_which_features_it_takes(store, tmp_path):
     file, there = tmp_path / "gaze.safetensors", str(tmp_path / "there")
     given = ["--licence", "CC0-1.0", "--corpus", "generated"]
@@ -303,6 +306,7 @@ def test_a_store_that_has_none_says_how_they_are_taken_in(tmp_path, capsys):
     assert "`affstore import FILE --video VIDEO --name gaze` takes it in" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_an_experiment_without_its_features_stops_no_other(copied, tmp_path):
     other = ALONE | {"name": "by-voice", "inputs": ["imported/voice"]}
     result = run(write_config(tmp_path, ALONE, other))
@@ -370,6 +374,7 @@ def test_many_files_are_called_as_their_videos_and_one_that_is_wrong_stops_no_ot
     assert "An extractor of affstore's is called 'ddamfn'" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_the_page_on_features_of_other_programs_is_run_as_it_stands_there(tmp_path, lab, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "labels.csv").write_text(written("labels.csv"), encoding="utf-8")

@@ -163,8 +163,8 @@ def test_a_wrong_value_for_jobs_of_slurm_is_one_sentence(options, tmp_path, monk
     ("answer", "states"),
     [
         ("echo 'slurm_load_jobs error: Unable to contact slurm controller' >&2; exit 1", None),
-        ("echo 'slurm_load_jobs error: Invalid job id specified' >&2; exit 1", []),
-        ("echo Priority", ["Priority"]),
+        ("echo 'slurm_load_jobs error: Invalid job id specified' >&2; exit 1", {}),
+        ("echo 1 Priority", {"1": "Priority"}),
     ],
 )
 def test_jobs_of_a_slurm_that_does_not_answer_are_not_taken_for_ended(answer, states, tmp_path, monkeypatch):
