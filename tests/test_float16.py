@@ -242,5 +242,7 @@ def test_imported_features_are_stored_in_float16_where_that_is_asked_for(tmp_pat
     assert call([*words, "--stored", "float16"]) == 0
     record = FeatureStore(url).get(plain.address)
     assert (plain.made["stored"], record.made["stored"]) == ("float32", "float16")
+    assert call(words) == 0
+    assert FeatureStore(url).get(plain.address) == record, "they keep their type until another one is named"
     assert FeatureStore(url).read(record.address)["embedding"].dtype == np.float16
     assert read_video(FeatureStore(url), "talk", "imported/gaze").embedding.dtype == np.float32

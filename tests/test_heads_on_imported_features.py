@@ -40,7 +40,7 @@ from tests.test_documented_commands import OTHER_FEATURES
 from tests.test_first_hour import CLIPS, written
 
 SOUND = "openl3_env_mel128_512"
-LABELLED = ("ana_1", "ana_2", "ben_1", "ben_2", "cleo_1")
+LABELLED = ("ana_1", "ana_2", "ben_1", "ben_2")
 WITH_FEATURES = (*LABELLED, "cleo_2")
 EVERYBODY = (*WITH_FEATURES, "dan_1")
 FRAMES = 30

@@ -153,6 +153,16 @@ def test_a_subject_that_no_video_has_is_refused(give, tmp_path):
     assert (code, "middle" in printed) == (2, True)
 
 
+def test_two_files_of_one_video_are_not_taken_for_one_another(store, tmp_path, capsys):
+    for number, folder in enumerate((tmp_path / "first", tmp_path / "second")):
+        folder.mkdir()
+        np.save(folder / "talk.npy", np.full((FRAMES, 2), number))
+    files = [str(tmp_path / folder / "talk.npy") for folder in ("first", "second")]
+    assert call(["import", *files, "--name", "gaze", "--store", store.url]) == 3
+    assert "are both of 'visual/imported%2Fgaze/talk/main'" in capsys.readouterr().out
+    assert (read_video(FeatureStore(store.url), "talk", "imported/gaze").embedding == 0).all()
+
+
 def test_an_array_of_objects_is_not_read(give, tmp_path):
     np.save(tmp_path / "gaze.npy", np.array([[object()]], object), allow_pickle=True)
     code, printed = give(tmp_path / "gaze.npy")

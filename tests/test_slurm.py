@@ -8,11 +8,11 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 import time
 from pathlib import Path
+from shutil import which
 
 import pytest
 
@@ -42,7 +42,7 @@ def output_of(*command, **more):
 
 @pytest.fixture(scope="module", autouse=True)
 def slurm():
-    if not shutil.which("sinfo") or subprocess.run(["sinfo", "-h"], capture_output=True, check=False).returncode:
+    if not which("sinfo") or subprocess.run(["sinfo", "-h"], capture_output=True, check=False).returncode:
         pytest.skip("needs a SLURM that answers `sinfo`, which is not on this machine")
 
 
@@ -65,6 +65,15 @@ def start(config, *more):
     command = [sys.executable, "-m", "affstore.flows.cli", "run", str(config), *more]
     with (config.parent / "log.txt").open("ab") as log:
         return subprocess.Popen(command, cwd=config.parent, stdout=log, stderr=log)
+
+
+def started(config, *more):
+    """A run whose first video is extracted."""
+    process, log = start(config, *more), config.parent / "log.txt"
+    while not re.search(r"^extract +1/", log.read_text(), re.MULTILINE):
+        assert process.poll() is None, log.read_text()
+        time.sleep(0.2)
+    return process
 
 
 @pytest.fixture(scope="module")
@@ -96,10 +105,7 @@ def running():
 
 def test_a_run_one_of_whose_jobs_is_cancelled_gives_the_store_of_threads(corpus, undisturbed):
     config = configured(corpus / "jobs")
-    process = start(config, "--runner", "slurm", "--workers", "2", "--runner-option", "memory=3GB")
-    while not re.search(r"^extract +1/", (config.parent / "log.txt").read_text(), re.MULTILINE):
-        assert process.poll() is None, (config.parent / "log.txt").read_text()
-        time.sleep(0.2)
+    process = started(config, "--runner", "slurm", "--workers", "2", "--runner-option", "memory=3GB")
     victim = running()[0]
     output_of("scancel", victim)
     seen = set()
@@ -177,6 +183,43 @@ def test_a_job_of_several_processes_that_ends_is_replaced(tmp_path, monkeypatch)
     assert none_left()
 
 
+@pytest.fixture
+def away(tmp_path, monkeypatch):
+    """A file; while it is there, `sbatch` takes no job."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("affstore.flows.runners.slurm._LOOK_S", 1.0)
+    away = tmp_path / "away"
+    sbatch = tmp_path / "bin" / "sbatch"
+    sbatch.parent.mkdir()
+    refusal = f"if [ -e {away} ] && [ $1 != --test-only ]; then echo 'sbatch: error: no room' >&2; exit 1; fi"
+    sbatch.write_text(f"#!/bin/sh\n{refusal}\nexec {which('sbatch')} $@\n")
+    sbatch.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{sbatch.parent}:{os.environ['PATH']}")
+    return away
+
+
+def test_a_job_that_sbatch_does_not_take_is_submitted_again(away, capfd):
+    with RunnerSpec.of("slurm", memory="1GB").start() as runner, runner.executor() as executor:
+        assert executor.submit(os.getppid).result()
+        away.touch()
+        output_of("scancel", *running())
+        again = executor.submit(os.getppid)
+        time.sleep(8)
+        assert not again.done()
+        away.unlink()
+        assert again.result(timeout=60)
+    said = capfd.readouterr().err
+    assert said.count("SLURM takes no further job (sbatch: error: no room)") == 1
+    assert "Traceback" not in said
+    assert none_left()
+
+
+def test_a_run_of_which_sbatch_takes_no_job_is_refused_in_its_words(away):
+    away.touch()
+    with pytest.raises(SpecError, match="takes no job of this run: sbatch: error: no room"):
+        RunnerSpec.of("slurm", memory="1GB").start().__enter__()
+
+
 def test_jobs_that_end_one_after_the_other_end_the_run_with_the_last_words_of_a_log(tmp_path, monkeypatch, capfd):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "preload.py").write_text(
@@ -201,10 +244,7 @@ def test_jobs_that_end_one_after_the_other_end_the_run_with_the_last_words_of_a_
 def test_a_run_whose_jobs_are_all_cancelled_ends_and_the_next_one_goes_on(corpus, undisturbed):
     config = configured(corpus / "cancelled")
     options = ("--runner", "slurm", "--workers", "2", "--runner-option", "memory=3GB")
-    process = start(config, *options)
-    while not re.search(r"^extract +1/", (config.parent / "log.txt").read_text(), re.MULTILINE):
-        assert process.poll() is None, (config.parent / "log.txt").read_text()
-        time.sleep(0.2)
+    process = started(config, *options)
     while process.poll() is None:
         for job in running():
             subprocess.run(["scancel", job], check=False)
@@ -221,10 +261,7 @@ def test_a_run_whose_jobs_are_all_cancelled_ends_and_the_next_one_goes_on(corpus
 def test_jobs_of_a_command_that_was_killed_end_by_themselves_and_the_next_run_goes_on(corpus, undisturbed):
     config = configured(corpus / "killed")
     options = ("--runner", "slurm", "--workers", "2", "--runner-option", "memory=3GB")
-    process = start(config, *options)
-    while not re.search(r"^extract +1/", (config.parent / "log.txt").read_text(), re.MULTILINE):
-        assert process.poll() is None, (config.parent / "log.txt").read_text()
-        time.sleep(0.2)
+    process = started(config, *options)
     process.kill()
     process.wait()
     deadline = time.monotonic() + 240

@@ -25,7 +25,7 @@ def import_(
     subject: Literal["main", "left", "right"] | None = None,
     sound: Flag = False,
     take: Annotated[tuple[str, ...], Parameter(negative="")] = (),
-    stored: Literal["float32", "float16"] = "float32",
+    stored: Literal["auto", "float32", "float16"] = "auto",
     store: Store = DEFAULT_STORE,
     dry_run: DryRun = False,
     json: Json = False,
@@ -54,7 +54,7 @@ def import_(
     take
         A column of a table, or the array of an .npz; may be given several times for columns; all of a table without it.
     stored
-        The type that they are stored in: `float16` takes half the room.
+        The type that they are stored in: `float16` takes half the room; `auto` is what the store has, or float32.
     """
     from affstore import FeatureStore
     from affstore.store.contract.errors import SpecError

@@ -117,12 +117,30 @@ def _cluster(options: SlurmOptions) -> Any:
     from dask_jobqueue.slurm import SLURMCluster
 
     try:
-        return SLURMCluster(**_cluster_options(options))
+        return SLURMCluster(job_cls=_job_class(), **_cluster_options(options))
     except (RuntimeError, ValueError) as error:
         raise SpecError(
             f"Dask starts no scheduler for jobs with memory {options.memory} and interface "
             f"{options.interface or '(of its choice)'} ({one_line(error)}). Name others by --runner-option."
         ) from error
+
+
+def _job_class() -> Any:
+    """dask-jobqueue's job, which says in `not_taken` why `sbatch` did not take it, instead of ending the cluster."""
+    from dask_jobqueue.slurm import SLURMJob
+    from distributed.core import Status
+
+    class SlurmJob(SLURMJob):
+        not_taken = ""
+
+        async def start(self) -> None:
+            try:
+                await super().start()  # type: ignore[no-untyped-call]
+            except RuntimeError as error:
+                self.not_taken = one_line(RuntimeError(str(error).partition("stderr:")[2]))
+                self.status = Status.running  # for Dask, which would end with an error where it is another
+
+    return SlurmJob
 
 
 def _cluster_options(options: SlurmOptions) -> dict[str, Any]:
@@ -173,12 +191,14 @@ def _await_worker(cluster: Any, jobs: int) -> None:
     """Wait until the first job has started: a queue may be long.
 
     Raises:
-        SpecError: all jobs ended before a worker joined.
+        SpecError: SLURM takes no job, or all ended before a worker joined.
     """
     watching().step(f"waiting for SLURM to start one of {jobs} jobs")
     while not cluster.scheduler_info["workers"]:
         time.sleep(1)
-        submitted = _submitted(cluster)
+        refused, submitted = _not_taken(cluster), _submitted(cluster)
+        if refused and not submitted:
+            raise SpecError(f"SLURM takes no job of this run: {next(iter(refused.values()))}")
         states = _states(submitted)
         if states is None:
             continue
@@ -193,6 +213,11 @@ def _await_worker(cluster: Any, jobs: int) -> None:
                 f"SLURM would let the jobs {', '.join([*submitted][:5])} wait for ever ({reason}), so they were "
                 "cancelled. Name another partition, account, walltime or memory by --runner-option."
             )
+
+
+def _not_taken(cluster: Any) -> dict[str, str]:
+    """Why `sbatch` did not take jobs, by the names of their workers."""
+    return {name: job.not_taken for name, job in list(cluster.workers.items()) if job.not_taken}
 
 
 def _submitted(cluster: Any) -> dict[str, Any]:
@@ -238,8 +263,12 @@ def _jobs_kept(cluster: Any, jobs: int) -> Iterator[None]:
     gone: list[str] = []
 
     def keep() -> None:
-        done = 0
+        done, refused = 0, ""
         while not over.wait(_LOOK_S):
+            why = next(iter(_not_taken(cluster).values()), "")
+            if why and why != refused:
+                watching().notice(f"SLURM takes no further job ({why}); it is asked again every {_LOOK_S:g} s.")
+            refused = why
             ended = _forget_ended(cluster)
             cluster.scale(jobs=jobs)
             if counter.done > done:
@@ -285,12 +314,16 @@ def _task_counter() -> Any:
 
 
 def _forget_ended(cluster: Any) -> list[str]:
-    """Let the cluster know which of its jobs have ended, whether or not a worker of theirs had joined."""
-    submitted = _submitted(cluster)
+    """Let the cluster know which of its jobs have ended, whether or not a worker of theirs had joined.
+
+    What `sbatch` did not take is forgotten too: it is submitted anew, and SLURM may take it by then.
+    """
+    submitted, not_taken = _submitted(cluster), _not_taken(cluster)
     states = _states(submitted) if submitted else None
     ended = [] if states is None else sorted(set(submitted) - states.keys())
-    if ended:
-        cluster.sync(cluster.scale_down, [submitted[job] for job in ended])
+    gone = [*(submitted[job] for job in ended), *not_taken]
+    if gone:
+        cluster.sync(cluster.scale_down, gone)
     return ended
 
 

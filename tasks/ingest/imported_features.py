@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -112,12 +113,12 @@ class ImportSpec:
     Attributes:
         name: what the features are called.
         take: of every file, the columns or the array; see `read_features`.
-        stored: the type that they are stored in.
+        stored: the type that they are stored in; `auto` is that of what the store has of them, or float32.
     """
 
     name: str
     take: tuple[str, ...] = ()
-    stored: Stored = "float32"
+    stored: Literal["auto"] | Stored = "auto"
 
 
 def import_files(
@@ -140,14 +141,19 @@ def import_files(
     found: list[ImportedFile] = []
     refused: list[AffstoreError] = []
     draft = store.draft(code or {}, "import")
+    seen: dict[Address, Path] = {}
     for path, of in files.items():
         try:
             artifact = imported_artifact(store, spec.name, of, path, read_features(path, spec.take))
-            artifact = in_float16(artifact) if spec.stored == "float16" else artifact
+            there = store.find(artifact.address)
+            if _stored_type(spec, there) == "float16":
+                artifact = in_float16(artifact)
+            first = seen.setdefault(artifact.address, path)
+            if first != path:
+                raise SpecError(f"'{first}' and '{path}' are both of '{artifact.address}'; the first was looked at.")
         except AffstoreError as error:
             refused.append(error)
             continue
-        there = store.find(artifact.address)
         new = there is None or there.key != key_of(artifact.recipe)
         frames, width = artifact.arrays["embedding"].shape
         present = int(artifact.arrays["present"].sum())
@@ -157,3 +163,10 @@ def import_files(
     if draft.records:
         store.commit([draft], "import of features")
     return found, refused
+
+
+def _stored_type(spec: ImportSpec, there: Record | None) -> str:
+    """The type to store features in: as asked for, else as the store has them."""
+    if spec.stored != "auto":
+        return spec.stored
+    return str(there.made.get("stored", "float32")) if there else "float32"
