@@ -136,10 +136,24 @@ def test_what_the_engine_collects_leaves_no_fault(copy):
 
 
 @pytest.mark.parametrize("kind", ["chunks", "manifests", "snapshots", "transactions"])
-def test_an_object_that_is_gone_is_found(copy, kind):
-    path = files(copy, kind)[1]
-    path.unlink()
-    assert verify_place(str(copy), None).findings
+@pytest.mark.parametrize("step", [7, pytest.param(1, marks=pytest.mark.slow)])
+def test_any_object_that_is_gone_is_found(copy, kind, step):
+    missed = []
+    for path in files(copy, kind)[::step]:
+        was = path.read_bytes()
+        path.unlink()
+        if not verify_place(str(copy), None).findings:
+            missed.append(path.name)
+        path.write_bytes(was)
+    assert missed == []
+
+
+def test_a_store_whose_newest_snapshot_is_gone_says_so_and_its_tags_can_be_read(copy):
+    newest = f"snapshots/{FeatureStore(str(copy)).snapshot}"
+    (copy / newest).unlink()
+    found = verify_place(str(copy), None).findings
+    assert [(one.fault, one.what) for one in found] == [("missing", "store"), ("missing", newest)]
+    assert FeatureStore(str(copy), "first").addresses()
 
 
 def test_a_store_that_another_process_writes_to_meanwhile_has_no_fault(copy):

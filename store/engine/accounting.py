@@ -24,6 +24,7 @@ from affstore.store.engine.ledger import (
     with_bit_turned_back,
 )
 from affstore.store.engine.objects import Objects, objects_of
+from affstore.store.engine.places import settings, storage_of
 
 ObjectState = Literal["noted", "self-checked", "not vouched for", "garbage", "foreign", "altered", "missing"]
 """`noted`: its bytes are those whose digest was noted. `self-checked`: a chunk or a note, with checksums of its own.
@@ -89,6 +90,18 @@ def altered_objects(url: str) -> dict[str, str]:
     if STATE in sizes and _state_of_list(now, ledger) == "altered":
         found[STATE] = ledger.last_state
     return found | dict.fromkeys(ledger.damaged, "")
+
+
+def missing_objects(url: str) -> list[str]:
+    """The keys of the objects that the engine's own list needs and that are not there.
+
+    None of a store whose list the engine cannot read.
+    """
+    try:
+        accounting = account_for(url, icechunk.Repository.open(storage_of(url), settings()))
+    except icechunk.IcechunkError:
+        return []
+    return [one.key for one in accounting.of("missing")]
 
 
 def restore_object(url: str, key: str, digest: str, dry_run: bool) -> bool:

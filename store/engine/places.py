@@ -124,10 +124,13 @@ def translate_errors(url: str, doing: str) -> Iterator[None]:
         yield
     except (icechunk.IcechunkError, OSError) as error:
         # The engine's words come with a trace of its own functions, which tells a user nothing.
-        text = " ".join(str(error).split("|")[0].split()).removeprefix("x ")
+        text = " ".join(str(error).split("|")[0].partition("context:")[0].split()).removeprefix("x ")
         reason = _reason(error, text)
         if reason:
             raise StoreUnavailableError(f"{doing} the store at '{url}' failed: {reason}.") from error
+        if "object not found" in text:
+            text = "an object that it needs is gone. `affstore verify` names it; restore it from a copy, or read the "
+            text += "store as of a tag (--at)."
         raise StoreError(f"{doing} the store at '{url}' failed: {_short(text)}") from error
     except AffstoreError:
         raise

@@ -15,7 +15,14 @@ from affstore.models.weights.folder import WeightsFolder
 from affstore.store.contract.errors import AffstoreError, StoreError, WeightsError, WeightsMissingError
 from affstore.store.contract.keys import digest_file, key_of
 from affstore.store.contract.records import Address, Record
-from affstore.store.engine.accounting import Accounting, ObjectState, StoredObject, account_for, altered_objects
+from affstore.store.engine.accounting import (
+    Accounting,
+    ObjectState,
+    StoredObject,
+    account_for,
+    altered_objects,
+    missing_objects,
+)
 from affstore.store.engine.chain import LinkState
 from affstore.store.engine.history import CheckedCommit, check_history
 from affstore.store.engine.places import translate_errors
@@ -75,7 +82,7 @@ class Verification:
 
 
 def verify_place(url: str, at: str | None, weights: WeightsFolder | None = None, deep: bool = False) -> Verification:
-    """Verify a store by its address; also one that cannot be opened because its objects are damaged.
+    """Verify a store by its address; also one that cannot be opened because its objects are damaged or gone.
 
     Raises:
         StoreError: it cannot be opened, and no damage is known that would explain it.
@@ -83,10 +90,10 @@ def verify_place(url: str, at: str | None, weights: WeightsFolder | None = None,
     try:
         store = FeatureStore(url, at)
     except StoreError as error:
-        altered = altered_objects(url)
-        if not altered:
+        damaged = [*map(_altered_object, altered_objects(url)), *map(_missing_object, missing_objects(url))]
+        if not damaged:
             raise
-        return Verification(findings=(_unreadable("store", error), *map(_altered_object, altered)))
+        return Verification(findings=(_unreadable("store", error), *damaged))
     return verify(store, weights, deep)
 
 
@@ -197,7 +204,7 @@ def _altered_object(key: str, users: str = "") -> Finding:
     return Finding("altered", key, f"Its bytes are not those that were written.{users}")
 
 
-def _missing_object(key: str, users: str) -> Finding:
+def _missing_object(key: str, users: str = "") -> Finding:
     return Finding("missing", key, f"A snapshot needs it, and it is not there.{users}")
 
 
@@ -250,7 +257,7 @@ def check_artifact(store: FeatureStore, address: Address, when: str = "") -> Che
 def _unreadable(what: str, error: AffstoreError) -> Finding:
     """The finding of what the engine cannot read; what follows `context:` in its words names its own functions."""
     reason = str(error).partition(" context:")[0]
-    return Finding("missing" if "object not found" in reason else "altered", what, reason)
+    return Finding("missing" if "is gone" in reason else "altered", what, reason)
 
 
 def _links(graph: LineageGraph, there: set[str]) -> Iterator[Finding]:
