@@ -18,9 +18,12 @@ __all__ = ["server"]
 
 
 def runner_names():
-    """Every runner; one whose workers are started by a cluster is tested where that is at hand."""
+    """Every runner; one whose workers are started by a cluster is tested where that is at hand.
+
+    Dask's own is used by the tests of workers, too.
+    """
     for name in RUNNERS.names():
-        yield pytest.param(name, marks=[] if name in ("threads", "dask") else [pytest.mark.slow])
+        yield pytest.param(name, marks=[] if name == "threads" else [pytest.mark.slow])
 
 
 class TestRunners(RunnerContract):

@@ -62,6 +62,7 @@ def bucket(s3_url):
     return f"{s3_url}/incoming", put
 
 
+@pytest.mark.slow
 def test_what_is_new_in_a_bucket_is_copied_and_taken_in(config, tmp_path, bucket, monkeypatch):
     url, put = bucket
     copies = tmp_path / "copies"

@@ -169,6 +169,7 @@ def test_an_artifact_is_verified_and_computed_again_to_the_bit(stores):
     assert [one.verdict for one in found] == ["equal", "equal"]
 
 
+@pytest.mark.slow
 def test_a_store_keeps_its_type_until_another_one_is_named(stores, half, shared):
     assert set(run(half).values()) == {"cached"}
     assert call(["plan", "--store", str(half), *OPTIONS]) == 0
@@ -208,6 +209,7 @@ def louder(monkeypatch):
     monkeypatch.setattr(videos, "align_to_frames", aligned)
 
 
+@pytest.mark.slow
 def test_what_float16_cannot_hold_is_quarantined_and_costs_nothing_else(shared, tmp_path, monkeypatch):
     url, clip = tmp_path / "store", shared / "media" / "face_video" / f"{CLIP}.mov"
     louder(monkeypatch)

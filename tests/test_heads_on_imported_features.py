@@ -150,8 +150,9 @@ def store(lab, done):
 
 
 @pytest.fixture
-def copied(store, tmp_path):
+def copied(lab, tmp_path):
     """A store of its own with the videos and their gaze, for tests that change it."""
+    store = FeatureStore(str(lab / "store"))
     made = FeatureStore.create(str(tmp_path / "store"))
     draft = made.draft({}, "test")
     for record in store.records("source", "visual"):
@@ -162,6 +163,7 @@ def copied(store, tmp_path):
     return made.newest()
 
 
+@pytest.mark.slow
 def test_a_head_is_fitted_and_scored_on_them_alone_and_beside_a_network_s(done):
     assert [one.reason for one in done.outcomes if one.status == "failed"] == []
     alone, both = done.experiments
@@ -170,6 +172,7 @@ def test_a_head_is_fitted_and_scored_on_them_alone_and_beside_a_network_s(done):
     assert both.results[0].scores.frames == len(LABELLED) * FRAMES
 
 
+@pytest.mark.slow
 def test_a_video_that_lacks_them_is_named_and_left_out_and_others_go_on(done, store):
     told = [(one.video, one.text) for one in done.remarks if one.kind == "features"]
     assert told == [
@@ -211,6 +214,7 @@ def test_what_was_imported_anew_makes_its_head_stale_and_fresh_again_by_a_run(co
     assert planned()[0] == 0
 
 
+@pytest.mark.slow
 def test_a_stored_head_predicts_for_videos_that_have_them_and_says_which_lack_them(store, tmp_path):
     code, found = typed("predict", "by-gaze", "cleo_2", "dan_1", "-s", store.url, "--out", str(tmp_path))
     assert code == 3
@@ -221,6 +225,7 @@ def test_a_stored_head_predicts_for_videos_that_have_them_and_says_which_lack_th
     assert "tension" in (tmp_path / "cleo_2.csv").read_text().splitlines()[0]
 
 
+@pytest.mark.slow
 def test_traces_and_reproductions_lead_to_the_files(store, capsys):
     (head, *_) = fitted_experiment(store, "by-gaze").heads
     assert call(["trace", f"prediction/{head.name}/cleo_2/main", "-s", store.url]) == 0
@@ -255,6 +260,7 @@ def test_a_head_travels_as_a_file_that_says_which_features_it_takes(store, tmp_p
     assert other.exists()
 
 
+@pytest.mark.slow
 def test_the_best_head_for_an_analysis_is_none_that_needs_an_import(store):
     assert best_of(store, "tension")
     assert applicable(store, "tension", default_folder()) is None
@@ -390,6 +396,7 @@ def test_the_page_on_features_of_other_programs_is_run_as_it_stands_there(tmp_pa
     assert (tmp_path / "by-gaze.safetensors").is_file()
 
 
+@pytest.mark.slow
 def test_a_name_that_no_video_has_is_not_known(store):
     assert features_called(store, GAZE) == ImportedFeatures(GAZE, 2, ("yaw", "pitch"))
     assert labels_of(store, "tension", ("train",))

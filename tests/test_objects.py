@@ -136,7 +136,7 @@ def test_what_the_engine_collects_leaves_no_fault(copy):
 
 
 @pytest.mark.parametrize("kind", ["chunks", "manifests", "snapshots", "transactions"])
-@pytest.mark.parametrize("step", [7, pytest.param(1, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("step", [20, pytest.param(1, marks=pytest.mark.slow)])
 def test_any_object_that_is_gone_is_found(copy, kind, step):
     missed = []
     for path in files(copy, kind)[::step]:

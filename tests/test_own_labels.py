@@ -169,6 +169,7 @@ def test_another_run_finds_all_of_it_and_another_definition_makes_it_anew(done, 
     assert call(["plan", str(other), "--json"]) == 10
 
 
+@pytest.mark.slow
 def test_figures_have_all_classes_and_all_dimensions(done):
     from affstore.flows.config.run_config import read_config
     from affstore.flows.report.experiment_sections import section
