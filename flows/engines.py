@@ -10,6 +10,7 @@ from affstore.flows.watch import watching
 from affstore.models.engines.base import ENGINES, Choice, EngineName
 from affstore.models.extractor_specs import ExtractorSpec, Precision, Stored
 from affstore.models.extractors.registry import engines_of
+from affstore.models.faces.specs import DetectorSpec, resolve
 from affstore.models.weights.folder import WeightsFolder
 from affstore.store.contract.errors import SpecError
 
@@ -67,6 +68,28 @@ def with_engine(
         return replace(spec, precision="float32" if request.precision == "auto" else request.precision)
     choice = _choice(spec, request, weights, store, measured)
     return replace(spec, engine=choice.engine, precision=choice.precision)
+
+
+def detector_of(request: EngineRequest, store: FeatureStore | None) -> DetectorSpec:
+    """The face detector on the engine that was asked for, that the store's faces were found with, or that is fastest.
+
+    Raises:
+        WeightsMissingError: its parameters are not installed.
+        WeightsDigestError: they are not those that were published.
+    """
+    spec = resolve(DetectorSpec())
+    if request.engine != "auto":
+        return replace(spec, engine=request.engine)
+    fastest: EngineName = "openvino" if request.device == "cpu" else "torch"
+    stored = _engine_of_faces(spec, store) if store is not None else None
+    return replace(spec, engine="torch" if stored == "torch" else fastest)
+
+
+def _engine_of_faces(spec: DetectorSpec, store: FeatureStore) -> EngineName | None:
+    """The engine that faces in the store were found with by this version of the detector."""
+    found = next((store.get(one) for one in store.addresses("face") if one.producer == spec.name), None)
+    recipe = found.recipe["detector"] if found is not None else {}
+    return recipe.get("engine", "torch") if recipe.get("version") == spec.version else None
 
 
 def is_decided(spec: ExtractorSpec, request: EngineRequest, store: FeatureStore) -> bool:

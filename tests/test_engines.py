@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from affstore.flows.engines import EngineRequest, with_engine
+from affstore.flows.engines import EngineRequest, detector_of, with_engine
 from affstore.models import fidelity as fidelities
 from affstore.models.engines.base import Choice
 from affstore.models.engines.cuda_graph import Tape
@@ -22,6 +22,7 @@ from affstore.models.extractors import registry
 from affstore.models.extractors.audio.wav2vec2 import WAV2VEC2_BASE_960H
 from affstore.models.extractors.base import FaceOutput
 from affstore.models.extractors.face.emotieffnet import EMOTIEFFNET_B0
+from affstore.models.faces.specs import DetectorSpec, TrackingSpec
 from affstore.models.fidelity import Fidelity, Measuring, best_choice, candidates, fidelity, measured
 from affstore.models.networks.staged import Staged
 from affstore.models.weights.folder import WeightsFolder
@@ -30,6 +31,7 @@ from affstore.store.contract.errors import DeviceMemoryError, SpecError
 from affstore.store.contract.keys import plain
 from affstore.store.contract.records import Address, Artifact
 from affstore.store.engine.feature_store import FeatureStore
+from affstore.tasks import recipes
 from tests.factories import commit, source
 from tests.parameters import usually
 
@@ -167,6 +169,35 @@ def test_a_store_keeps_the_engine_its_embeddings_were_made_with(tmp_path, engine
     )
     store = commit(FeatureStore.create(f"memory:{tmp_path.name}-{engine}"), source("v", frames=2), artifact)
     assert with_engine(EMOTIEFFNET_B0, EngineRequest(), WeightsFolder(tmp_path), store).engine == engine
+
+
+def with_face(name, spec):
+    box = {"box": np.zeros((2, 4), np.float32), "present": np.ones(2, bool)}
+    face = Artifact(
+        Address("face", "mtcnn", "v", "main"),
+        recipes.face(spec, TrackingSpec(), "s", "main"),
+        box,
+        {"frames": 2, "prominent": True},
+    )
+    return commit(FeatureStore.create(f"memory:{name}"), source("v", frames=2), face)
+
+
+def test_faces_are_found_by_the_fastest_engine_unless_one_is_named(tmp_path):
+    assert detector_of(EngineRequest(), None).engine == "openvino"
+    assert detector_of(EngineRequest(device="cuda"), None).engine == "torch"
+    assert detector_of(EngineRequest("torch"), None).engine == "torch"
+
+
+@pytest.mark.parametrize("engine", ["torch", "openvino"])
+def test_a_store_keeps_the_engine_that_its_faces_were_found_with(tmp_path, engine):
+    store = with_face(f"{tmp_path.name}-{engine}", DetectorSpec(engine=engine))
+    assert detector_of(EngineRequest(), store).engine == engine
+    assert detector_of(EngineRequest(device="cuda"), store).engine == "torch"
+
+
+def test_faces_of_an_older_version_do_not_bind_the_engine(tmp_path):
+    store = with_face(tmp_path.name, DetectorSpec(version=1))
+    assert detector_of(EngineRequest(), store).engine == "openvino"
 
 
 def test_a_gpu_that_runs_out_of_memory_gets_half_the_batch_and_goes_on():

@@ -30,11 +30,11 @@ from affstore.tasks.extract import networks
 SPEC = TrackingSpec()
 
 
-@pytest.fixture(scope="module")
-def detector():
+@pytest.fixture(scope="module", params=["openvino", pytest.param("torch", marks=pytest.mark.slow)])
+def detector(request):
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # The networks are so small that threads mostly wait for one another.
-    yield FaceDetector(DetectorSpec())
+    yield FaceDetector(DetectorSpec(engine=request.param))
     torch.set_num_threads(threads)
 
 
@@ -113,6 +113,35 @@ class TestDetector:
         with ThreadPoolExecutor(3) as pool:
             assert all(map(equal, alone, pool.map(lambda picture: detector.detect([picture])[0], pictures)))
 
+    def test_both_engines_find_the_same_faces(self, shared):
+        engines = [FaceDetector(DetectorSpec(engine=engine)) for engine in ("torch", "openvino")]
+        for name in ("2008_001322.jpg", "two_people.jpg", "astronaut.png"):
+            reference, other = (detector.detect([photo(shared, name)])[0] for detector in engines)
+            np.testing.assert_allclose(other.box, reference.box, atol=0.1)
+            np.testing.assert_allclose(other.landmark, reference.landmark, atol=0.1)
+            np.testing.assert_allclose(other.score, reference.score, atol=1e-3)
+
+    @pytest.mark.slow
+    @pytest.mark.parametrize("engine", ["torch", "openvino"])
+    def test_bits_do_not_follow_the_number_of_cores(self, shared, engine):
+        program = (
+            "import os, sys, numpy as np, torch; from PIL import Image; "
+            "from affstore.models.faces.specs import DetectorSpec, resolve; "
+            "from affstore.tasks.extract import networks; "
+            "from affstore.store.contract.keys import digest_arrays; "
+            "os.sched_setaffinity(0, set(sorted(os.sched_getaffinity(0))[: int(sys.argv[3])])); "
+            "detector = networks.detector(resolve(DetectorSpec(engine=sys.argv[1])), 'cpu'); "
+            "found = detector.detect([np.array(Image.open(sys.argv[2]).convert('RGB'))])[0]; "
+            "print(digest_arrays({'box': found.box, 'landmark': found.landmark, 'score': found.score}))"
+        )
+        picture = str(shared / "media" / "photo" / "2008_001322.jpg")
+        said = {
+            subprocess.run([sys.executable, "-c", program, engine, picture, cores], check=True, capture_output=True)
+            .stdout
+            for cores in "12"
+        }  # fmt: skip
+        assert len(said) == 1
+
     @pytest.mark.parametrize("shape", [(1, 1, 3), (11, 40, 3), (12, 12, 3), (300, 13, 3)])
     def test_a_picture_too_small_for_a_face_holds_none(self, detector, shape):
         assert len(detector.detect([np.full(shape, 99, np.uint8)])[0]) == 0
@@ -153,6 +182,14 @@ class TestWeights:
     def test_a_spec_made_with_other_weights_is_refused(self):
         with pytest.raises(WeightsDigestError, match="00000000"):
             resolve(DetectorSpec(weights_sha256="0" * 64))
+
+    def test_a_spec_of_another_version_is_refused_since_its_boxes_would_differ(self):
+        with pytest.raises(SpecError, match=r"version 1 of the face detector.*version 2"):
+            resolve(DetectorSpec(version=1))
+
+    def test_an_engine_of_processors_is_refused_on_a_gpu(self):
+        with pytest.raises(SpecError, match="Choose torch"):
+            FaceDetector(DetectorSpec(engine="openvino"), "cuda")
 
     @pytest.mark.parametrize(
         "wrong", [{"smallest_share": 0.0}, {"smallest_px": 5}, {"thresholds": (0.5, 0.5, 1.5)}, {"engine": "onnx"}]
@@ -203,7 +240,7 @@ class TestClips:
     def test_following_agrees_with_searching_every_frame(self, shared, detector):
         pictures = frames(shared, "carphone_pristine.mp4", most=40)
         followed = follow(detector, pictures)["main"]
-        searched = follow(FaceDetector(replace(DetectorSpec(), redetect_frames=1)), pictures)["main"]
+        searched = follow(FaceDetector(replace(detector.spec, redetect_frames=1)), pictures)["main"]
         np.testing.assert_array_equal(followed.present, searched.present)
         pairs = zip(followed.box, searched.box, strict=True)
         assert np.mean([iou(a[None], b[None])[0, 0] for a, b in pairs]) >= 0.9

@@ -27,7 +27,7 @@ from affstore.tasks.training.train import fit_of
 
 PINNED = {
     "source": "8239f27a6ab0e5dc",
-    "face": "b6593bb891aba65d",
+    "face": "f35ffb9144e4a961",
     "face of crops": "da8fb9753615b8dd",
     "visual": "e19f39bee4060887",
     "audio": "05dc997ceb8831d8",

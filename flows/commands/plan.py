@@ -179,7 +179,7 @@ def _planned(config: RunConfig, named_only: bool, share: Share | None) -> _Plan:
     except WeightsMissingError as error:
         if not named_only:
             raise
-        profile, lacking = named_profile(config), str(error)
+        profile, lacking = named_profile(config, opened), str(error)
     heads = [replace(head, extractors=profile.extractors) for head in heads_asked(opened, config)]
     check_kinds(profile, config.crops, opened)
     inputs, records = _inputs(config, share), opened.records()

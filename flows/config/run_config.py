@@ -14,13 +14,13 @@ from affstore.flows.config.checks import Place
 from affstore.flows.config.defaults import DEFAULT_EXTRACTORS, DEFAULT_STORE
 from affstore.flows.config.experiments import experiments_in, extractors_of
 from affstore.flows.config.yaml_files import read_yaml
-from affstore.flows.engines import EngineRequest, chosen_device, with_engine
+from affstore.flows.engines import EngineRequest, chosen_device, detector_of, with_engine
 from affstore.flows.inputs import LabelFolder
 from affstore.flows.runners.base import RunnerSpec
 from affstore.models.extractor_specs import ExtractorSpec
 from affstore.models.extractors.registry import entry_of, spec_of
 from affstore.models.extractors.untrained import resolve_weights
-from affstore.models.faces.specs import DetectorSpec, TrackingSpec, check_kind, resolve
+from affstore.models.faces.specs import TrackingSpec, check_kind
 from affstore.models.weights.folder import WeightsFolder
 from affstore.store.contract.errors import DuplicateNameError, SpecError, UnknownNameError, WeightsMissingError
 from affstore.store.contract.labels import LabelSpace, spaces_of, task_of, task_space
@@ -245,7 +245,7 @@ def profile_of(
 
     resolved = _with_weights([spec_of(name) for name in config.all_extractors], weights, untrained)
     extractors = tuple(with_engine(spec, engine, weights, store, measured) for spec in resolved)
-    return Profile(resolve(DetectorSpec()), TrackingSpec(), extractors, _required_faces(config))
+    return Profile(detector_of(engine, store), TrackingSpec(), extractors, _required_faces(config))
 
 
 def _with_weights(specs: Sequence[ExtractorSpec], weights: WeightsFolder, untrained: bool) -> list[ExtractorSpec]:
@@ -270,10 +270,11 @@ def _with_weights(specs: Sequence[ExtractorSpec], weights: WeightsFolder, untrai
     return found
 
 
-def named_profile(config: RunConfig) -> Profile:
+def named_profile(config: RunConfig, store: FeatureStore | None = None) -> Profile:
     """The same by the networks' names alone, for a plan on a machine that does not have their weights yet."""
     extractors = tuple(spec_of(name) for name in config.all_extractors)
-    return Profile(resolve(DetectorSpec()), TrackingSpec(), extractors, _required_faces(config))
+    engine = EngineRequest(config.engine, config.precision, config.device_in_use, config.stored)
+    return Profile(detector_of(engine, store), TrackingSpec(), extractors, _required_faces(config))
 
 
 def _required_faces(config: RunConfig) -> tuple[str, ...]:

@@ -27,7 +27,7 @@ class OpenVinoForward:
     """See `engines.base.Forward`."""
 
     def __init__(self, staged: Staged, spec: FaceExtractorSpec, device: str) -> None:
-        check_on_cpu(spec, device)
+        check_on_cpu(spec.name, device)
         self.batch = _BATCH
         self._chain = Chain(*_compiled(staged, spec))
 

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from affstore.models.engines.base import forward_threads
-from affstore.models.extractor_specs import ExtractorSpec, Precision
+from affstore.models.extractor_specs import Precision
 from affstore.store.contract.errors import SpecError
 
 if TYPE_CHECKING:
@@ -54,14 +54,14 @@ class Chain:
         return list(requests)
 
 
-def check_on_cpu(spec: ExtractorSpec, device: str) -> None:
+def check_on_cpu(name: str, device: str) -> None:
     """See that OpenVINO is asked for on a CPU.
 
     Raises:
         SpecError: it is not.
     """
     if device != "cpu":
-        raise SpecError(f"The engine openvino runs '{spec.name}' on a CPU; found '{device}'. Choose torch for it.")
+        raise SpecError(f"The engine openvino runs '{name}' on a CPU; found '{device}'. Choose torch for it.")
 
 
 def converted(part: nn.Module, examples: Sequence[Tensor], shapes: Sequence[Sequence[int]] | None = None) -> Any:

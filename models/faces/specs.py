@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
 
+from affstore.models.engines.base import ENGINES, EngineName
 from affstore.models.extractor_specs import CROP_KIND, Precision
 from affstore.store.contract.errors import SpecError, WeightsDigestError, WeightsMissingError
 from affstore.store.contract.keys import digest_file, key_of
@@ -34,13 +35,13 @@ class DetectorSpec:
             frame before are refined. 1 searches every frame.
         weights_sha256: digest of the parameters; empty until `resolve`.
         precision: of the forward pass.
-        engine: what runs it.
+        engine: what runs it; boxes of two engines differ in their last bits.
     """
 
     KIND: ClassVar[str] = "detector"
 
     name: str = "mtcnn"
-    version: int = 1
+    version: int = 2  # 2: every level of the pyramid is shrunk from the picture itself, halved
     smallest_share: float = 0.08
     smallest_px: int = 20
     pyramid_factor: float = 0.709
@@ -48,7 +49,7 @@ class DetectorSpec:
     redetect_frames: int = 5
     weights_sha256: str = ""
     precision: Precision = "float32"
-    engine: str = "torch"
+    engine: EngineName = "torch"
 
     def __post_init__(self) -> None:
         if not (0 < self.smallest_share <= 1 and self.smallest_px >= 12 and 0 < self.pyramid_factor < 1):
@@ -60,9 +61,10 @@ class DetectorSpec:
             raise SpecError(f"A detector needs three thresholds in [0, 1); found {self.thresholds}.")
         if self.redetect_frames < 1:
             raise SpecError(f"A detector searches every redetect_frames >= 1 frames; found {self.redetect_frames}.")
-        if (self.name, self.precision, self.engine) != ("mtcnn", "float32", "torch"):
+        if (self.name, self.precision) != ("mtcnn", "float32") or self.engine not in ENGINES:
             raise SpecError(
-                f"Faces are found by mtcnn in float32 on torch; found {self.name}, {self.precision}, {self.engine}."
+                f"Faces are found by mtcnn in float32 on {' or '.join(ENGINES)}; found {self.name}, {self.precision}, "
+                f"{self.engine}."
             )
 
 
@@ -135,7 +137,14 @@ def resolve(spec: DetectorSpec) -> DetectorSpec:
     Raises:
         WeightsMissingError: the `mtcnn` distribution is not installed.
         WeightsDigestError: its files are not those that were published, or not those the spec names.
+        SpecError: another version of the detector is asked for.
     """
+    today = DetectorSpec().version
+    if spec.version != today:
+        raise SpecError(
+            f"These faces were found by version {spec.version} of the face detector; this affstore has version "
+            f"{today}, whose boxes differ. Find them anew with `affstore run` or `affstore add`."
+        )
     digest = key_of({path.name: digest_file(path) for path in weights_files()})
     if digest != key_of(PUBLISHED_SHA256):
         raise WeightsDigestError(

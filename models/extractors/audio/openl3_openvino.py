@@ -37,7 +37,7 @@ class OpenL3OnOpenVino:
 
         from affstore.models.networks.openl3 import folded, pooled
 
-        check_on_cpu(spec, device)
+        check_on_cpu(spec.name, device)
         network: Any = build(NETWORK, 0)
         # The layout is checked; torch itself would add a count of batches to what is loaded.
         network.load_state_dict(dict(parameters), strict=False, assign=True)

@@ -40,7 +40,7 @@ class SpeechOnOpenVino:
     def __init__(self, network: Any, shape: SpeechArchitecture, spec: SoundExtractorSpec, device: str) -> None:
         from affstore.models.networks import speech
 
-        check_on_cpu(spec, device)
+        check_on_cpu(spec.name, device)
         layers = speech.convolutions_taken_from(network)
         self._normalised = speech.ChannelNorm.of(layers[0])
         self._stride, self._field = speech.reach(layers)
