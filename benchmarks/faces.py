@@ -6,8 +6,6 @@
   the Python of an environment that has `emotiefflib==1.1.1 timm==0.9.7 onnx onnxruntime`.
 - seven networks: the same files through the seven face networks of the papers in one pass, beside the sum of their bare
   forward passes.
-- raw: a 1280x720 video whose faces have to be found first, with the default settings, beside real time at 25 frames/s;
-  the clip is enlarged where it is smaller.
 
 Sides of one table are timed in turn, several times; a ratio is the median of the rounds' ratios. The weights are the
 reference files' where there are some, else untrained; engines are chosen as a run chooses them, unless named.
@@ -42,7 +40,6 @@ from affstore.models.engines.footprint import PASSES_A_THREAD
 from affstore.models.extractors.base import FaceExtractor
 from affstore.models.extractors.registry import build_face
 from affstore.models.faces.crops import resized
-from affstore.models.media.video import frames, probe
 from affstore.models.weights.folder import WeightsFolder
 from affstore.store.contract.clock import FrameClock
 from affstore.tasks.extract.jobs import CropJob, VideoJob
@@ -58,8 +55,6 @@ SEVEN = (
 )
 KIND = "cropped"
 SIDE_PX = 224
-FILM = (1280, 720)
-REAL_TIME_HZ = 25
 VIDEOS = 2
 
 
@@ -187,71 +182,32 @@ def all_seven(asked: argparse.Namespace, folder: Path, seen: Sequence[Pixels]) -
     return rows
 
 
-def raw(asked: argparse.Namespace, folder: Path, video: Path) -> list[tuple[str, ...]]:
-    """A video of 1280x720 through detection and B0."""
-    place = Workplace.at(folder, [SEVEN[0]], asked.reference, asked.engine, asked.precision)
-    rows = []
-    for copies in (1, VIDEOS):
-        films = [film_of(folder / f"film{copies}{number}.mp4", video, asked.frames) for number in range(copies)]
-        for film in films:
-            place.add(film)
-        jobs = [place.job(film.stem) for film in films]
-        for job in jobs:
-            if not job.find_faces:
-                raise SystemExit(f"The faces of '{job.video}' are known already.")
-        with ThreadPoolExecutor(copies) as videos:
-            took = [spent(lambda: list(videos.map(place.extract, jobs))).wall_s for _ in range(asked.rounds)]  # noqa: B023
-        rate = copies * asked.frames / median(took)
-        rows.append((f"{copies} at a time", f"{rate:.1f}", f"{rate / REAL_TIME_HZ:.2f} x real time"))
-    return rows
-
-
-def film_of(path: Path, video: Path, length: int) -> Path:
-    """A clip at 1280x720, played to and fro until it is long enough; every copy has bytes of its own."""
-    shown = list(frames(video, probe(video)))
-    reel = islice(cycle([*shown, *shown[-2:0:-1]]), int(path.stem[-1]), length + int(path.stem[-1]))
-    large = (np.asarray(Image.fromarray(picture).resize(FILM, Image.Resampling.BICUBIC)) for picture in reel)
-    write_film(path, Pictures(large, FILM, FrameClock.uniform(REAL_TIME_HZ, length)), None)
-    return path
-
-
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--media", type=Path, default=Path("../shared/media"))
     parser.add_argument("--reference", type=Path, default=Path("../shared/reference_outputs"))
     parser.add_argument("--peer", help="Python of an environment that has EmotiEffLib")
-    parser.add_argument("--clip", default="WolfgangLanger_Pexels.mp4", help="of the media, for the raw table")
     parser.add_argument("--engine", default="auto")
     parser.add_argument("--precision", default="auto")
     parser.add_argument("--faces", type=int, default=2048, help="files of the first table")
     parser.add_argument("--faces-of-seven", type=int, default=384)
-    parser.add_argument("--frames", type=int, default=500, help="of a raw video")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--table", action="append", choices=("files", "seven", "raw"), help="all if none is named")
+    parser.add_argument("--table", action="append", choices=("files", "seven"), help="all if none is named")
     asked = parser.parse_args(arguments)
     torch.set_num_threads(1)
-    tables = asked.table or ["files", "seven", "raw"]
-    found = list(faces(clips(asked.media))) if {"files", "seven"} & set(tables) else []
+    found = list(faces(clips(asked.media)))
     with tempfile.TemporaryDirectory() as temporary:
-        for name in tables:
+        for name in asked.table or ["files", "seven"]:
             folder = Path(temporary) / name
             folder.mkdir()
             if name == "files":
-                rows, title = (
-                    against_files(asked, folder, list(islice(cycle(found), asked.faces))),
-                    "B0 from 224-px JPEG files",
-                )
-            elif name == "seven":
-                rows, title = (
-                    all_seven(asked, folder, found[:: max(1, len(found) // asked.faces_of_seven)]),
-                    "Seven face networks",
-                )
+                rows = against_files(asked, folder, list(islice(cycle(found), asked.faces)))
+                title = "B0 from 224-px JPEG files"
             else:
-                rows, title = raw(asked, folder, asked.media / "face_video" / asked.clip), "Raw 1280x720 video, B0"
-            unit = "frames/s" if name == "raw" else "faces/s"
-            print_table(
-                ("side", unit, "ratio"), rows, f"\n{title}; {len(os.sched_getaffinity(0))} cores, {asked.rounds} rounds"
-            )
+                rows = all_seven(asked, folder, found[:: max(1, len(found) // asked.faces_of_seven)])
+                title = "Seven face networks"
+            cores = len(os.sched_getaffinity(0))
+            print_table(("side", "faces/s", "ratio"), rows, f"\n{title}; {cores} cores, {asked.rounds} rounds")
 
 
 if __name__ == "__main__":

@@ -51,7 +51,7 @@ TABLES: Mapping[str, Table] = {
     "bf16": Table("B0 from files to the store, in bfloat16", ("faces.py", "--table", "files", *_BFLOAT16), True),
     "files": Table("B0 from files to the store, in float32", ("faces.py", "--table", "files", *_FLOAT32), True),
     "seven": Table("Seven face networks in one pass", ("faces.py", "--table", "seven")),
-    "raw": Table("Raw video of 1280x720: detection and B0", ("faces.py", "--table", "raw")),
+    "raw": Table("Raw video: decoding, faces and B0", ("raw_video.py",)),
     "engines": Table("Engines, and how faithful they are", ("engines.py",)),
     "sound": Table("Sound: wav2vec2 base, and five networks in one pass", ("sound.py",)),
     "small": Table("Small runs", ("small_runs.py", "--demo")),

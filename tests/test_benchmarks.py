@@ -77,10 +77,11 @@ def test_lineage_of_a_large_store_is_timed(printed):
     assert "impact of a video" in said
 
 
-def test_faces_are_compared_with_bare_networks_and_real_time(printed, shared):
-    said = printed("faces", "--media", str(shared / "media"), "--frames", "8", "--rounds", "1", "--table", "raw")
-    assert "2 at a time" in said
-    assert "x real time" in said
+def test_raw_video_is_compared_with_the_sum_of_its_parts(printed, shared):
+    said = printed("raw_video", "--media", str(shared / "media"), "--frames", "8", "--rounds", "1")
+    assert "sum/whole" in said
+    assert said.count("one face") == 2
+    assert "two faces" in said
 
 
 def test_files_to_store_are_compared_with_the_bare_network(printed, shared, tmp_path):
