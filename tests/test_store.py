@@ -33,6 +33,8 @@ from affstore.store.contract.records import Address
 from affstore.store.contract.windows import WindowSpec
 from affstore.store.engine.exporters.base import export
 from affstore.store.engine.handles import kept_open
+from affstore.store.engine.history import check_history
+from affstore.tasks.lineage.verify import verify
 from tests.factories import CODE, commit, source, visual
 from tests.parameters import usually
 
@@ -262,6 +264,41 @@ def test_eight_processes_writing_videos_through_one_committer_lose_none(folder_s
     store = folder_store.newest()
     assert len(store.records("source")) == len(store.records("visual")) == 8 * videos
     assert all(store.read(record.address)["present"].all() for record in store.records("visual")[::8])
+
+
+def _coordinate(url, coordinator, workers, videos):
+    """Eight processes write videos; this one commits them in fours, as they come."""
+    context = multiprocessing.get_context("spawn")
+    queue, store = context.Queue(), FeatureStore(url)
+    writers = [context.Process(target=_write, args=(url, f"{coordinator}{i}", queue, videos)) for i in range(workers)]
+    for writer in writers:
+        writer.start()
+    for _ in range(workers * videos // 4):
+        store.commit([queue.get(timeout=300) for _ in range(4)], f"four videos of coordinator {coordinator}")
+    for writer in writers:
+        writer.join()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_sixteen_processes_of_two_coordinators_on_an_object_store_lose_none(s3_url):
+    FeatureStore.create(s3_url)
+    workers, videos = 8, 6
+    context = multiprocessing.get_context("spawn")
+    both = [context.Process(target=_coordinate, args=(s3_url, name, workers, videos)) for name in "ab"]
+    for coordinator in both:
+        coordinator.start()
+    for coordinator in both:
+        coordinator.join()
+    assert [coordinator.exitcode for coordinator in both] == [0, 0]
+    store = FeatureStore(s3_url)
+    expected = {f"v{name}{i}-{number}" for name in "ab" for i in range(workers) for number in range(videos)}
+    for family in ("source", "visual"):
+        assert {record.address.video for record in store.records(family)} == expected
+    assert all(store.read(record.address)["present"].all() for record in store.records("visual"))
+    assert {commit.state for commit in check_history(store)} == {"whole"}
+    # These embeddings were computed from nothing; nothing else is wrong.
+    assert {finding.fault for finding in verify(store).findings} == {"unexplained"}
 
 
 def _commit(url, process, times):
