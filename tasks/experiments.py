@@ -100,6 +100,32 @@ class Experiment:
                 f"The experiment '{self.name}' has a head that sees faces; only one of sound alone `requires` some."
             )
 
+    @classmethod
+    def of_evaluation(
+        cls,
+        name: str,
+        heads: tuple[HeadRun, ...],
+        evaluation: EvaluationSpec,
+        requires: str = "",
+        sweep: Sweep | None = None,
+    ) -> Experiment:
+        """The experiment that a record speaks of, as far as its numbers depend on it."""
+        return cls(
+            name,
+            name,
+            "",
+            heads[0].task,
+            heads,
+            evaluation.method,
+            evaluation.smooth_frames,
+            evaluation.thresholds,
+            evaluation.without,
+            evaluation.smooth_over,
+            evaluation.after_last_face,
+            requires,
+            sweep=sweep,
+        )
+
     @property
     def space(self) -> LabelSpace:
         """What it predicts."""

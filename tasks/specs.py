@@ -9,8 +9,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
+from affstore.models.evaluation.evaluate import EvaluationSpec, TunedParameters
 from affstore.models.extractor_specs import (
     IMPORTED,
     ExtractorSpec,
@@ -26,6 +27,7 @@ from affstore.models.faces.specs import DetectorSpec, TrackingSpec
 from affstore.models.heads.contract import HeadSpec
 from affstore.models.heads.splits import SplitSpec
 from affstore.store.contract.errors import SpecError
+from affstore.store.contract.keys import canonical
 from affstore.store.contract.labels import LabelSpace, task_space
 from affstore.store.contract.records import Provenance
 from affstore.store.engine.feature_store import FeatureStore
@@ -196,6 +198,23 @@ class PostProcessing:
 
 
 @dataclass(frozen=True, slots=True)
+class TunedPostProcessing:
+    """What an experiment does to the outputs of its heads on videos without labels, everything being given.
+
+    Attributes:
+        evaluation: how outputs become decisions.
+        tuned: the smoothing, the thresholds and the numbers of the method.
+    """
+
+    evaluation: EvaluationSpec
+    tuned: TunedParameters
+
+    def as_recipe(self) -> dict[str, Any]:
+        """What a prediction's recipe says of it."""
+        return {"judging": canonical(self.evaluation), "chosen": self.tuned.as_dict()}
+
+
+@dataclass(frozen=True, slots=True)
 class HeadRun:
     """A head on features, and what is done to its outputs.
 
@@ -207,6 +226,8 @@ class HeadRun:
         division: the videos it is fitted on, and those that choose its epoch.
         extractors: the resolved networks of the inputs; embeddings that others made are not taken for theirs.
         imported: the imported features of the inputs, as the store has them.
+        chosen: what an experiment chose to do to its outputs, where the head came as a file with that; None for what
+            `finish` says.
     """
 
     name: str
@@ -216,6 +237,7 @@ class HeadRun:
     division: SplitSpec = field(default_factory=SplitSpec)
     extractors: tuple[ExtractorSpec, ...] = ()
     imported: tuple[ImportedFeatures, ...] = ()
+    chosen: TunedPostProcessing | None = None
 
     def spec_of(self, part: Input) -> InputSpec:
         """What an input comes from, as this run or the store says it; else as far as its name tells."""

@@ -46,6 +46,7 @@ EVERYBODY = (*WITH_FEATURES, "dan_1")
 FRAMES = 30
 GAZE = "imported/gaze"
 ALONE = {"name": "by-gaze", "task": "tension", "inputs": [GAZE], "head": "mlp", "epochs": 8, "changes": {"batch": 8}}
+ALONE |= {"smooth_frames": 1}
 BOTH = ALONE | {"name": "both", "inputs": [GAZE, SOUND]}
 
 
@@ -246,8 +247,10 @@ def test_a_head_travels_as_a_file_that_says_which_features_it_takes(store, tmp_p
     file, there = tmp_path / "gaze.safetensors", str(tmp_path / "there")
     given = ["--licence", "CC0-1.0", "--corpus", "generated"]
     assert call(["head", "export", "by-gaze", str(file), *given, "-s", store.url]) == 0
-    commit(FeatureStore.create(there), film("eve_1"), film("eve_2"), film("eve_3"))
-    assert typed("head", "import", str(file), "--name", "theirs", "-s", there)[1]["networks"] == [GAZE]
+    commit(FeatureStore.create(there), film("cleo_2"), film("eve_1"), film("eve_2"), film("eve_3"))
+    imported = typed("head", "import", str(file), "--name", "theirs", "-s", there)[1]
+    assert imported["networks"] == [GAZE]
+    assert imported["post_processing"]["from"]["chosen_on"] == {"split": "train", "videos": len(LABELLED)}
     write_gaze(tmp_path / "gaze", "eve_1")
     other = write_gaze(tmp_path / "gaze", "eve_2", "pitch,yaw")
     assert call(["import", *map(str, (tmp_path / "gaze").iterdir()), "--name", "gaze", "-s", there]) == 0
@@ -258,6 +261,17 @@ def test_a_head_travels_as_a_file_that_says_which_features_it_takes(store, tmp_p
     assert "has 2 numbers a frame (pitch, yaw), and 2 numbers a frame (yaw, pitch) are meant" in wrong
     assert none.startswith(f"It has no '{GAZE}'")
     assert other.exists()
+    same = write_gaze(tmp_path / "gaze", "cleo_2")
+    assert call(["import", str(same), "--name", "gaze", "-s", there]) == 0
+    for name, url in (("theirs", there), ("by-gaze", store.url)):
+        assert typed("predict", name, "cleo_2", "-s", url, "--out", str(tmp_path / name))[0] == 0
+    here, beyond = (FeatureStore(url) for url in (store.url, there))
+    digests = {
+        opened.get(Address("prediction", name, "cleo_2", "main")).digest
+        for name, opened in (("by-gaze", here), ("theirs", beyond))
+    }
+    assert len(digests) == 1
+    assert (tmp_path / "theirs" / "cleo_2.csv").read_bytes() == (tmp_path / "by-gaze" / "cleo_2.csv").read_bytes()
 
 
 @pytest.mark.slow

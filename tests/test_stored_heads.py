@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,23 +20,37 @@ from affstore.flows.inputs import Inputs
 from affstore.flows.memory_needs import work_of
 from affstore.flows.prediction import predicted, split_videos, write_predictions
 from affstore.flows.request import Request
+from affstore.models.ensembles.spec import HeadOutput, SearchedValue
 from affstore.models.extractor_specs import WeightsRef
 from affstore.models.extractors.registry import spec_of
 from affstore.models.faces.specs import DetectorSpec, TrackingSpec
 from affstore.models.heads.mlp.spec import default_mlp
+from affstore.models.heads.splits import Folds
+from affstore.models.weights.folder import default_folder
 from affstore.store.contract.errors import SpecError, UnknownNameError
-from affstore.store.contract.keys import canonical
+from affstore.store.contract.keys import canonical, key_of
 from affstore.store.contract.labels import AU, space_of, task_space
 from affstore.store.contract.records import Address, Artifact, Record
 from affstore.tasks import recipes
+from affstore.tasks.evaluation.experiment_scores import result_artifact
+from affstore.tasks.experiments import Experiment
 from affstore.tasks.lineage.head_files import import_head, read_head, write_head
 from affstore.tasks.lineage.recorded_specs import head_from
+from affstore.tasks.lineage.reproduce import reproduce
 from affstore.tasks.lineage.stored_heads import _called, best_of, fitted_experiment
 from affstore.tasks.lineage.verify import verify
+from affstore.tasks.planning.head_runs import plan_predictions
+from affstore.tasks.predict.experiments import predict_experiment
 from affstore.tasks.predict.videos import store_predictions
 from affstore.tasks.specs import HeadRun, Input, Profile, WorkerContext
 from affstore.tasks.training.train import train
 from tests.factories import commit, source
+from tests.test_folds import FIRST
+from tests.test_folds import HEAD as EXPRESSION_HEAD
+from tests.test_folds import ROW as EXPRESSION_ROW
+from tests.test_folds import filmed as filmed_expressions
+from tests.test_folds import fitted as with_expressions
+from tests.test_folds import stored as labelled_by_expression
 
 FRAMES = 60
 NETWORK = replace(
@@ -94,6 +110,32 @@ def store(context) -> FeatureStore:
     assert outcome.status == "done", outcome.reason
     made.commit([outcome.draft], "a head")
     return FeatureStore(context.store_url)
+
+
+@pytest.fixture(scope="module")
+def scored(store, tmp_path_factory) -> FeatureStore:
+    """A copy of the store with an experiment that smooths the head's outputs and has searched a threshold a unit."""
+    place = tmp_path_factory.mktemp("scored") / "store"
+    shutil.copytree(store.url, place)
+    made = FeatureStore(str(place))
+    (head,) = fitted_experiment(made, "units").heads
+    applied(made, "units", "three")
+    kernel = SearchedValue(None, (2, 5))
+    shown = Experiment("shown", "Units", "", "au", (head,), HeadOutput("units"), kernel, "tuned")
+    return commit(made.newest(), result_artifact(made.newest(), shown, "papers", Folds())[0])
+
+
+def applied(store, name, video="new"):
+    """What `affstore predict NAME VIDEO` stores: by its heads, then by the experiment if it is one."""
+    context = WorkerContext(store.url, "run", Path("weights"))
+    fitted = fitted_experiment(store.newest(), name)
+    for work in (
+        lambda: store_predictions(context, video, fitted.heads),
+        lambda: fitted.experiment and predict_experiment.do(context, fitted.experiment, fitted.tuned, (video,)),
+    ):
+        if (outcome := work()) and outcome.draft:
+            store.newest().commit([outcome.draft], "predicted")
+    return store.newest().get(Address("prediction", fitted.producer, video, "main"))
 
 
 def test_a_head_says_by_its_record_alone_what_it_needs(store):
@@ -176,19 +218,35 @@ def changed(path, change):
     save_file(arrays, path, {"affstore_head": json.dumps(about)})
 
 
+def chosen_in(about):
+    return about["post_processing"]["finish"]["chosen"]
+
+
+def signed(about, **chosen):
+    """The file says other smoothing or thresholds, and whoever wrote them there has made the digest fit."""
+    chosen_in(about).update(chosen)
+    document = about["post_processing"]
+    document["key"] = key_of({part: document[part] for part in ("finish", "from")})
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
         (lambda about, arrays: arrays.update(parameter_prior=arrays["parameter_prior"] + 1), "damaged or was changed"),
         (lambda about, arrays: about["recipe"].update(train="0"), "damaged or was changed"),
         (lambda about, arrays: about.pop("licence"), "its 'licence' is missing"),
-        (lambda about, arrays: about.update(format=9), "of the format 9; this affstore reads 1"),
+        (lambda about, arrays: about.update(format=9), "of the format 9; this affstore reads 2"),
         (lambda about, arrays: about.update(name="a/b"), "No head can be called 'a/b'"),
+        (lambda about, arrays: about.pop("post_processing"), "its 'post_processing' is missing"),
+        (lambda about, arrays: chosen_in(about).update(smooth_frames=9), "smoothing and thresholds in the file were"),
+        (lambda about, arrays: signed(about, smooth_frames=-1), "smooths over -1 frames"),
+        (lambda about, arrays: signed(about, thresholds=[0.3]), "thresholds in the file are not 12 numbers"),
+        (lambda about, arrays: about["post_processing"].pop("from"), "its recipe lacks 'from'"),
     ],
 )
-def test_a_file_that_is_not_as_it_was_written_is_refused(store, tmp_path, change, said):
+def test_a_file_that_is_not_as_it_was_written_is_refused(scored, tmp_path, change, said):
     path = tmp_path / "units.safetensors"
-    write_head(store, "units", path, "CC0-1.0", "none")
+    write_head(scored, "shown", path, "CC0-1.0", "none")
     changed(path, change)
     with pytest.raises(SpecError, match=said):
         read_head(path)
@@ -246,3 +304,118 @@ def test_predictions_of_honest_do_not_take_the_place_of_the_papers():
     assert _called(papers, both) == "my/row"
     assert _called(honest, both) == "my/row@honest"
     assert _called(honest, {honest.address.producer: honest}) == "my/row"
+
+
+@pytest.fixture(scope="module")
+def expressions(tmp_path_factory) -> FeatureStore:
+    """A store with a smoothed experiment of expressions, and a video that nobody labelled."""
+    place = tmp_path_factory.mktemp("expressions") / "store"
+    made = with_expressions(labelled_by_expression(place, FIRST), [EXPRESSION_HEAD])
+    row = replace(EXPRESSION_ROW, smooth_frames=SearchedValue(4, (4,)), without=("Other",))
+    made = commit(made, result_artifact(made, row, "papers", Folds())[0])
+    return commit(made, *filmed_expressions("new")[:-1])
+
+
+GIVEN = ("--licence", "CC0-1.0", "--corpus", "generated")
+
+
+def travelled(store, name, folder, *videos):
+    """A store of another lab with videos of its own, and the head that a file brought."""
+    file, there = folder / f"{name}.safetensors", FeatureStore.create(str(folder / "there"))
+    assert call(["head", "export", name, str(file), *GIVEN, "--store", store.url]) == 0
+    assert call(["head", "import", str(file), "--name", "theirs", "--store", there.url]) == 0
+    return commit(there.newest(), *videos)
+
+
+def test_an_experiment_s_head_predicts_in_another_store_what_it_predicts_in_its_own_to_the_bit(
+    scored, expressions, tmp_path
+):
+    for name, store, video in (("shown", scored, filmed("new", "")), ("row", expressions, filmed_expressions("new"))):
+        there = travelled(store, name, tmp_path / name, *video[:3])
+        (head,) = fitted_experiment(there, "theirs").heads
+        tuned = fitted_experiment(store, name).tuned
+        assert (head.chosen.tuned.smooth_frames, head.chosen.tuned.thresholds) == (
+            tuned.smooth_frames,
+            tuned.thresholds,
+        )
+        assert tuned.smooth_frames > 0
+        assert name == "row" or set(tuned.thresholds) != {0.5}
+        bare = applied(store, fitted_experiment(store, name).heads[0].name)
+        here, beyond = applied(store, name), applied(there, "theirs")
+        assert here.digest == beyond.digest != bare.digest
+        arrays = there.newest().read(beyond.address)
+        assert (arrays["prediction"] != store.newest().read(bare.address)["prediction"]).any()
+        (again,) = reproduce(there.newest(), [beyond.address], default_folder())
+        assert (again.verdict, again.reason) == ("equal", "")
+        assert not [one for one in verify(there.newest()).findings if "theirs" in one.what]
+        tables = [
+            write_predictions(each.newest(), fitted_experiment(each, called), ["new"], tmp_path / name / called)[0]
+            for each, called in ((store, name), (there, "theirs"))
+        ]
+        assert tables[0].read_bytes() == tables[1].read_bytes()
+
+
+def told(capsys, *words, code=0):
+    """The lines that a command prints."""
+    capsys.readouterr()
+    assert call([*words]) == code
+    return capsys.readouterr().out.splitlines()
+
+
+def test_both_commands_say_what_is_done_to_the_outputs_and_who_chose_it_and_a_trace_does(scored, tmp_path, capsys):
+    file, there = str(tmp_path / "units.safetensors"), str(tmp_path / "there")
+    first, *lines = told(capsys, "head", "export", "shown", file, *GIVEN, "-s", scored.url)
+    assert first.startswith(f"{file}: the head 'units', digest ")
+    chose = "chosen by the experiment 'shown' (papers) on 1 validation videos"
+    assert re.fullmatch(rf"  smoothing over \d+ frames \([25] on either side\), {re.escape(chose)}", lines[0])
+    assert re.fullmatch(rf"  thresholds AU1 0\.\d, (AU\d+ 0\.\d, ){{11}}{re.escape(chose)}", lines[1])
+    assert not any(name in (tmp_path / "units.safetensors").read_bytes() for name in (b"/one", b'"one"', b"/three"))
+    assert told(capsys, "head", "import", file, "--name", "theirs", "-s", there)[1:3] == lines
+    store = commit(FeatureStore(there), *filmed("new", ""))
+    (listed,) = json.loads("".join(told(capsys, "head", "list", "-s", there, "--json")))
+    assert listed["post_processing"]["from"]["chosen_on"] == {"split": "validation", "videos": 1}
+    assert "thresholds" in "".join(told(capsys, "head", "list", "-s", there))
+    way = told(capsys, "trace", applied(store, "theirs").address.path, "-s", there)
+    assert [f"came with {line.strip()}" in " ".join(way) for line in lines] == [True, True]
+
+
+def test_a_file_of_an_earlier_affstore_is_imported_and_is_said_to_bring_no_thresholds(scored, tmp_path, capsys):
+    file, there = tmp_path / "units.safetensors", str(tmp_path / "there")
+    write_head(scored, "shown", file, "CC0-1.0", "generated")
+    changed(file, lambda about, arrays: (about.pop("post_processing"), about.update(format=1)))
+    said = told(capsys, "head", "import", str(file), "--store", there)
+    assert said[1] == "  no smoothing and no thresholds come with it: each frame is decided by itself, at 0.5"
+    store = commit(FeatureStore(there), *filmed("new", ""))
+    assert applied(store, "units").digest == applied(scored, "units").digest
+
+
+def test_a_head_by_its_own_name_goes_alone_and_the_experiment_that_has_some_is_named(scored, tmp_path, capsys):
+    file = str(tmp_path / "units.safetensors")
+    said = told(capsys, "head", "export", "units", file, *GIVEN, "--store", scored.url)
+    assert said[1].startswith("  no smoothing and no thresholds come with it")
+    assert said[2] == "  the experiment 'shown' has some: `affstore head export shown` gives them on"
+    assert call(["head", "import", file, "--name", "shown", "--store", scored.url]) == 2
+    assert "The store has an experiment called 'shown'" in capsys.readouterr().err
+
+
+def test_other_smoothing_of_the_same_head_is_another_head_and_makes_its_predictions_due(scored, tmp_path):
+    there = travelled(scored, "shown", tmp_path, *filmed("new", ""))
+    before = applied(there, "theirs")
+    alone, whole = tmp_path / "alone.safetensors", tmp_path / "whole.safetensors"
+    write_head(scored, "units", alone, "CC0-1.0", "generated")
+    write_head(there.newest(), "theirs", whole, "CC0-1.0", "generated")
+    assert not import_head(there.newest(), read_head(whole), False, {})
+    with pytest.raises(SpecError, match="this head with other smoothing and thresholds, as 'theirs'"):
+        import_head(there.newest(), read_head(alone, "theirs"), False, {})
+
+    def due():
+        opened = there.newest()
+        rows = plan_predictions(opened, fitted_experiment(opened, "theirs").heads, ["new"])
+        return [(row.address.path, row.status) for row in rows]
+
+    assert due() == []
+    assert import_head(there.newest(), read_head(alone, "theirs"), True, {})
+    assert due() == [(before.address.path, "stale")]
+    assert applied(there, "theirs").digest != before.digest
+    assert import_head(there.newest(), read_head(whole), True, {})
+    assert applied(there, "theirs").digest == before.digest

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ def list_(*, store: Store = DEFAULT_STORE, json: Json = False) -> int:
     Example: affstore head list --store affstore-demo/store
     """
     from affstore import FeatureStore
-    from affstore.tasks.lineage.stored_heads import networks_of
+    from affstore.tasks.lineage.stored_heads import POST_PROCESSING, networks_of
 
     opened = FeatureStore(store)
     found = [
@@ -39,13 +40,14 @@ def list_(*, store: Store = DEFAULT_STORE, json: Json = False) -> int:
             "weights": record.provenance,
             "corpus": record.made.get("corpus", ""),
             "licence": record.made.get("licence", ""),
+            "post_processing": record.made.get(POST_PROCESSING),
         }
         for record in opened.records("head")
     ]
     if json:
         print_json(found)
         return 0
-    head = ("head", "predicts", "kind", "networks", "on its validation frames", "corpus", "licence")
+    head = ("head", "predicts", "kind", "networks", "on its validation frames", "corpus", "licence", "came with")
     rows = [
         (
             str(one["head"]),
@@ -55,6 +57,7 @@ def list_(*, store: Store = DEFAULT_STORE, json: Json = False) -> int:
             _score(one["scores"]),
             str(one["corpus"]),
             str(one["licence"]),
+            _came_with(one["post_processing"]),
         )
         for one in found
     ]
@@ -64,6 +67,13 @@ def list_(*, store: Store = DEFAULT_STORE, json: Json = False) -> int:
 
 def _score(scores: Any) -> str:
     return f"{scores['headline']} {scores['value']:.3f}" if scores else ""
+
+
+def _came_with(post_processing: Mapping[str, Any] | None) -> str:
+    """What an imported head brought beside itself, in short."""
+    chosen = post_processing["finish"]["chosen"] if post_processing else {}
+    smooth = [f"smoothing over {2 * chosen['smooth_frames'] + 1} frames"] if chosen.get("smooth_frames") else []
+    return ", ".join(smooth + (["thresholds"] if "thresholds" in chosen else []))
 
 
 @app.command
@@ -80,7 +90,9 @@ def export(
 ) -> int:
     """Write a head into one file: its parameters, spec and record, for a lab that has not its training corpus.
 
-    The file is safetensors with a JSON document; no name of a video is in it, and nothing in it is executed.
+    By an experiment's name, the smoothing and thresholds go with it that `affstore predict` applies under that name,
+    and where they came from; by a head's own name, nothing but the head. The file is safetensors with a JSON document;
+    no name of a video is in it, and nothing in it is executed.
 
     Example: affstore head export expr-mlp expr-mlp.safetensors --licence CC0-1.0 --corpus demo
     --store affstore-demo/store
@@ -88,7 +100,8 @@ def export(
     Parameters
     ----------
     name
-        The head, as `affstore head list` shows it; or an experiment of one head.
+        An experiment of one head (NAME@honest for what was tuned under that protocol); or a head, as `affstore head
+        list` shows it.
     file
         Gets it.
     licence
@@ -97,25 +110,37 @@ def export(
         What it was fitted on, in words.
     """
     from affstore import FeatureStore
-    from affstore.store.contract.errors import SpecError
-    from affstore.tasks.lineage.head_files import write_head
-    from affstore.tasks.lineage.stored_heads import fitted_experiment
+    from affstore.tasks.lineage.head_files import only_head, write_head
+    from affstore.tasks.lineage.stored_heads import POST_PROCESSING, experiments_on
 
     opened = FeatureStore(store)
-    heads = fitted_experiment(opened, name).heads
-    if len(heads) > 1:
-        names = ", ".join(head.name for head in heads)
-        raise SpecError(f"'{name}' is an experiment of several heads: {names}. Export each of them.")
-    head = heads[0].name
+    fitted = only_head(opened, name)
+    head = fitted.heads[0].name
     if dry_run:
         to_terminal(f"would write the head '{head}' to {file}")
         return 0
-    about = write_head(opened, head, file, licence, corpus)
+    about = write_head(opened, name, file, licence, corpus)
     if json:
-        print_json({"file": str(file), **{fact: about[fact] for fact in ("name", "key", "digest")}})
-    else:
-        to_terminal(f"{file}: the head '{head}', digest {about['digest'][:12]}, licence {licence}, fitted on {corpus}")
+        facts = {fact: about[fact] for fact in ("name", "key", "digest")}
+        print_json({"file": str(file), **facts, "post_processing": about[POST_PROCESSING] or None})
+        return 0
+    chose = [] if fitted.experiment or about[POST_PROCESSING] else experiments_on(opened, head)
+    to_terminal(
+        f"{file}: the head '{head}', digest {about['digest'][:12]}, licence {licence}, fitted on {corpus}",
+        *_post_processing_lines(about[POST_PROCESSING], about["recipe"]),
+        *(f"  the experiment '{one}' has some: `affstore head export {one}` gives them on" for one in chose),
+    )
     return 0
+
+
+def _post_processing_lines(post_processing: Mapping[str, Any], recipe: Mapping[str, Any]) -> list[str]:
+    """What is done to a head's outputs, as its file says it, or that it says nothing."""
+    from affstore.tasks.lineage.head_post_processing import line_without, lines_of
+    from affstore.tasks.lineage.recorded_specs import head_from
+
+    fit = recipe["fit"]
+    lines = lines_of(post_processing) if post_processing else [line_without(head_from(fit["head"]), fit["thresholds"])]
+    return [f"  {line}" for line in lines]
 
 
 @app.command(name="import")
@@ -131,6 +156,9 @@ def import_(
 ) -> int:
     """Take in a head that `affstore head export` wrote; its digests are compared, and nothing in it is executed.
 
+    Smoothing and thresholds that came with it are applied by `affstore predict` and `analyze`, as in the store that it
+    is from; where none came, the command says so.
+
     Example: affstore head import expr-mlp.safetensors --name theirs
 
     Parameters
@@ -145,7 +173,7 @@ def import_(
     from affstore import FeatureStore
     from affstore.store.contract.errors import NotFoundError
     from affstore.tasks.lineage.head_files import import_head, is_new_head, read_head
-    from affstore.tasks.lineage.stored_heads import NETWORKS
+    from affstore.tasks.lineage.stored_heads import NETWORKS, POST_PROCESSING
     from affstore.tasks.specs import code_versions
 
     artifact = read_head(file, name)
@@ -159,12 +187,13 @@ def import_(
     called, made = artifact.address.producer, artifact.made
     networks = [str(one["name"]) for one in made[NETWORKS]]
     if json:
-        facts = {"licence": made["licence"], "corpus": made["corpus"]}
+        facts = {"licence": made["licence"], "corpus": made["corpus"], "post_processing": made.get(POST_PROCESSING)}
         print_json({"head": called, "new": new, "networks": networks, **facts})
         return 0
     did = "in the store already" if not new else "would be imported" if dry_run else "imported"
     to_terminal(
         f"{called}: {did}; licence {made['licence']}, fitted on {made['corpus']}, networks {', '.join(networks)}",
+        *(_post_processing_lines(made.get(POST_PROCESSING, {}), artifact.recipe) if new else ()),
         f"next      affstore predict {called} VIDEO",
     )
     return 0

@@ -49,8 +49,8 @@ def predict(
     """Apply an experiment or a head of the store to videos, without training.
 
     The videos are taken in, and embedded by the very networks that the heads were fitted on; nothing is computed twice.
-    An experiment's smoothing, weights and thresholds are those that were tuned for it. Exit code 3: some videos could
-    not be used, or have nothing that the heads need, as a face.
+    An experiment's smoothing, weights and thresholds are those that were tuned for it; an imported head's are those
+    that came with it. Exit code 3: some videos could not be used, or have nothing that the heads need, as a face.
 
     Example: affstore predict expr-mlp video2 --store affstore-demo/store
 

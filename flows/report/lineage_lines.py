@@ -160,6 +160,10 @@ def _making(facts: Mapping[str, Any]) -> Iterator[str]:
         yield f"people it was fitted and chosen on: {people}"
     if made.get("corpus"):
         yield f"imported from a file: fitted on {made['corpus']}, licence {made['licence']}"
+    if made.get("post_processing"):
+        from affstore.tasks.lineage.head_post_processing import lines_of
+
+        yield from (f"came with {line}" for line in lines_of(made["post_processing"]))
 
 
 _HOW = (("with", "engine"), ("in", "precision"), ("on", "device"))

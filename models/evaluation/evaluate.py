@@ -156,6 +156,22 @@ def predict_labels(
     return predict_video(evaluation, chosen, EvaluationVideo("a video", outputs, nothing, nothing, present))
 
 
+def prediction_arrays(
+    evaluation: EvaluationSpec, chosen: TunedParameters, outputs: Outputs, present: NDArray[np.bool_]
+) -> dict[str, NDArray[Any]]:
+    """The arrays of a prediction: scores before and after smoothing, decisions, and where the frame itself says them.
+
+    Args:
+        evaluation: see `predict_labels`.
+        chosen: see there.
+        outputs: see there.
+        present: see there.
+    """
+    smoothed, decision = predict_labels(evaluation, chosen, outputs, present)
+    raw, _ = predict_labels(evaluation, replace(chosen, smooth_frames=0), outputs, present)
+    return {"raw": raw, "smoothed": smoothed, "prediction": decision, "present": present}
+
+
 def _smoothed(evaluation: EvaluationSpec, method: Ensemble, delta: int, video: EvaluationVideo) -> Outputs:
     """What is smoothed of a method, by name; rules that come before smoothing are applied first."""
     present = np.ones(len(video.value), bool) if video.present is None else video.present

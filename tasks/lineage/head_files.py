@@ -1,6 +1,7 @@
 """A fitted head as one file that another lab can use: parameters, spec, record, licence and training corpus.
 
-The file is safetensors: arrays, and one JSON document among its metadata. Nothing in it is ever executed.
+With an experiment's only head goes what the experiment does to its outputs: smoothing and thresholds. The file is
+safetensors: arrays, and one JSON document among its metadata. Nothing in it is ever executed.
 """
 
 from __future__ import annotations
@@ -18,11 +19,22 @@ from affstore.store.contract.errors import AffstoreError, NotFoundError, SpecErr
 from affstore.store.contract.files import replacing
 from affstore.store.contract.keys import digest_arrays, key_of
 from affstore.store.contract.names import name_fault
-from affstore.store.contract.records import Address, Artifact
+from affstore.store.contract.records import Address, Artifact, Record
+from affstore.tasks.lineage.head_post_processing import checked_post_processing, post_processing_of
 from affstore.tasks.lineage.recorded_specs import head_from, input_spec_from, spec_from
-from affstore.tasks.lineage.stored_heads import NETWORKS, networks_of
+from affstore.tasks.lineage.stored_heads import (
+    NETWORKS,
+    POST_PROCESSING,
+    FittedExperiment,
+    experiment_names,
+    fitted_experiment,
+    networks_of,
+)
 
-_FORMAT = 1
+_FORMAT = 2
+_FORMATS = (1, _FORMAT)
+"""The first had no smoothing and thresholds; whoever reads only that one would leave them out without a word."""
+
 _ENTRY = "affstore_head"
 _ABOUT: Mapping[str, type] = {
     "format": int,
@@ -36,7 +48,11 @@ _ABOUT: Mapping[str, type] = {
     "networks": list,
     "licence": str,
     "corpus": str,
+    POST_PROCESSING: dict,
 }
+_NOT_GIVEN_ON = (NETWORKS, POST_PROCESSING, "imported", "held_out")
+"""What the record says of how a head was made, and the file says elsewhere, or not at all: names of videos."""
+
 _MOST_BYTES = 1 << 30
 
 
@@ -47,7 +63,8 @@ def write_head(store: FeatureStore, name: str, path: Path, licence: str, corpus:
 
     Args:
         store: that has it.
-        name: the head's.
+        name: of a head, which is given on without smoothing and thresholds, unless it was imported with some; or of an
+            experiment of one head, whose smoothing and thresholds go with it.
         path: of the file, which is replaced.
         licence: under which it is given on.
         corpus: what it was fitted on, in words.
@@ -56,11 +73,15 @@ def write_head(store: FeatureStore, name: str, path: Path, licence: str, corpus:
         What the file says of it.
 
     Raises:
-        NotFoundError: there is no such head.
-        SpecError: it cannot be given on without code, or the file cannot be written.
+        UnknownNameError: there is no such head or experiment.
+        NotFoundError: what its networks are is not in the store any more.
+        SpecError: it is an experiment of several heads, it cannot be given on without code, or the file cannot be
+            written.
     """
     from safetensors.numpy import save_file
 
+    fitted = only_head(store, name)
+    name = fitted.heads[0].name
     record = store.get(Address("head", name))
     arrays = store.read(record.address)
     if any(array.startswith("blob_") for array in arrays):
@@ -78,11 +99,12 @@ def write_head(store: FeatureStore, name: str, path: Path, licence: str, corpus:
         "digest": record.digest,
         "recipe": dict(record.recipe),
         "attributes": dict(record.attributes),
-        "made": {fact: value for fact, value in record.made.items() if fact != NETWORKS},
+        "made": {fact: value for fact, value in record.made.items() if fact not in _NOT_GIVEN_ON},
         "code": dict(record.code),
         "networks": networks,
         "licence": licence,
         "corpus": corpus,
+        POST_PROCESSING: post_processing_of(store, fitted),
     }
     try:
         with replacing(path) as new:
@@ -90,6 +112,20 @@ def write_head(store: FeatureStore, name: str, path: Path, licence: str, corpus:
     except OSError as error:
         raise SpecError(f"'{path}' cannot be written: {error.strerror or error}. Name another file.") from error
     return about
+
+
+def only_head(store: FeatureStore, name: str) -> FittedExperiment:
+    """A head, or an experiment of one head, by its name.
+
+    Raises:
+        UnknownNameError: there is none.
+        SpecError: it is an experiment of several heads.
+    """
+    fitted = fitted_experiment(store, name)
+    if len(fitted.heads) > 1:
+        names = ", ".join(head.name for head in fitted.heads)
+        raise SpecError(f"'{name}' is an experiment of several heads: {names}. Export each of them.")
+    return fitted
 
 
 def _text(about: Mapping[str, Any]) -> str:
@@ -118,17 +154,21 @@ def read_head(path: Path, name: str = "") -> Artifact:
     if fault := name_fault(wanted):
         raise SpecError(f"No head can be called '{wanted}': {fault}. Give it another with --name.")
     try:
-        head_from(recipe["fit"]["head"])
+        head = head_from(recipe["fit"]["head"])
         for part in recipe["fit"]["inputs"]:
             spec_from(part)
         for network in about["networks"]:
             input_spec_from(network)
+        if about[POST_PROCESSING]:
+            checked_post_processing(about[POST_PROCESSING], head.task)
     except (KeyError, TypeError, AttributeError, ValueError, ArithmeticError) as error:
         if isinstance(error, AffstoreError):
             raise
         reason = f"lacks {error}" if isinstance(error, KeyError) else f"cannot be understood: {error}"
         raise SpecError(f"'{path}' is no head of affstore's: its recipe {reason}. Get it again.") from error
-    made = {**about["made"], NETWORKS: about["networks"], "licence": about["licence"], "corpus": about["corpus"]}
+    made = {fact: value for fact, value in about["made"].items() if fact not in _NOT_GIVEN_ON}
+    made |= {NETWORKS: about["networks"], "licence": about["licence"], "corpus": about["corpus"]}
+    made |= {POST_PROCESSING: about[POST_PROCESSING]} if about[POST_PROCESSING] else {}
     made |= {"imported": {"name": about["name"], "code": about["code"], "digest": about["digest"]}}
     return Artifact(Address("head", wanted), recipe, arrays, about["attributes"], (), made)
 
@@ -149,8 +189,9 @@ def _content(path: Path) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
         raise SpecError(f"{wrong}: {error}. Name another file.") from error
     if not isinstance(about, dict):
         raise SpecError(f"{wrong}: it holds arrays alone. Name another file.")
-    if about.get("format") != _FORMAT:
+    if about.get("format") not in _FORMATS:
         raise SpecError(f"'{path}' is of the format {about.get('format')!r}; this affstore reads {_FORMAT}. Update it.")
+    about |= {POST_PROCESSING: {}} if about["format"] == 1 else {}
     for field, kind in _ABOUT.items():
         if not isinstance(about.get(field), kind):
             raise SpecError(f"{wrong}: its '{field}' is missing or no {kind.__name__}. Get it again.")
@@ -166,17 +207,25 @@ def is_new_head(store: FeatureStore, artifact: Artifact, replace: bool) -> bool:
         replace: whether another head of that name may go.
 
     Raises:
-        SpecError: the store has another head of that name.
+        SpecError: the store has another head of that name, or an experiment.
     """
-    there = store.find(artifact.address)
-    if there is not None and there.key == key_of(artifact.recipe) and there.digest == digest_arrays(artifact.arrays):
-        return False
-    if there is not None and not replace:
+    name, there = artifact.address.producer, store.find(artifact.address)
+    if name in experiment_names(store):
         raise SpecError(
-            f"The store has another head called '{artifact.address.producer}'. Import this one with --name NAME, or "
-            "with --replace."
+            f"The store has an experiment called '{name}', whose predictions would be taken for this head's. Import it "
+            "with --name NAME."
         )
+    same = there is not None and (there.key, there.digest) == (key_of(artifact.recipe), digest_arrays(artifact.arrays))
+    if there is not None and same and (NETWORKS not in there.made or _finish(there) == _finish(artifact)):
+        return False  # of a head that was fitted here, an experiment of this store says what is done to its outputs
+    if there is not None and not replace:
+        other = "this head with other smoothing and thresholds, as" if same else "another head called"
+        raise SpecError(f"The store has {other} '{name}'. Import this one with --name NAME, or with --replace.")
     return True
+
+
+def _finish(head: Record | Artifact) -> Any:
+    return head.made.get(POST_PROCESSING, {}).get("finish")
 
 
 def import_head(store: FeatureStore, artifact: Artifact, replace: bool, code: Mapping[str, str]) -> bool:

@@ -7,8 +7,15 @@ from collections.abc import Iterable, Mapping
 from fractions import Fraction
 from typing import Any, get_args, get_type_hints
 
-from affstore.models.ensembles.spec import Blend, ConfidenceGate, HeadOutput, SearchedValue, TwoStageOther
-from affstore.models.evaluation.evaluate import EvaluationSpec
+from affstore.models.ensembles.spec import (
+    Blend,
+    ConfidenceGate,
+    HeadOutput,
+    SearchedValue,
+    TwoStageOther,
+    with_values,
+)
+from affstore.models.evaluation.evaluate import EvaluationSpec, TunedParameters
 from affstore.models.extractor_specs import ExtractorSpec, ImportedFeatures, InputSpec, WeightsRef
 from affstore.models.extractors.registry import spec_of
 from affstore.models.faces.specs import DetectorSpec, TrackingSpec
@@ -18,7 +25,7 @@ from affstore.store.contract.errors import SpecError
 from affstore.store.contract.keys import canonical, changes
 from affstore.store.contract.labels import LabelSpace, SpaceKind
 from affstore.tasks.experiments import Sweep
-from affstore.tasks.specs import Input, PostProcessing
+from affstore.tasks.specs import Input, PostProcessing, TunedPostProcessing
 
 _SPECS: tuple[Any, ...] = (
     Blend,
@@ -95,6 +102,20 @@ def head_from(recipe: Mapping[str, Any]) -> HeadSpec:
     spec_type = head_kind(str(recipe["kind"])).spec_type
     spec: HeadSpec = spec_from(recipe, [spec_type, *_parts_of(spec_type)])
     return spec
+
+
+def post_processing_from(recipe: Mapping[str, Any]) -> TunedPostProcessing:
+    """What an experiment does to the outputs of its heads, as the recipe of a prediction names it.
+
+    Raises:
+        SpecError: see `spec_from`; or a number of the method is missing.
+    """
+    evaluation, chosen = spec_from(recipe["judging"]), dict(recipe["chosen"])
+    smooth, thresholds = chosen.pop("smooth_frames"), chosen.pop("thresholds", None)
+    tuned = TunedParameters(
+        with_values(evaluation.method, chosen), smooth, None if thresholds is None else tuple(thresholds)
+    )
+    return TunedPostProcessing(evaluation, tuned)
 
 
 def _label_space(written: Mapping[str, Any]) -> LabelSpace:

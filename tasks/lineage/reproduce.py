@@ -13,8 +13,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from affstore import FeatureStore
-from affstore.models.ensembles.spec import heads_of, with_values
-from affstore.models.evaluation.evaluate import TunedParameters
+from affstore.models.ensembles.spec import heads_of
 from affstore.models.extractor_specs import IMPORTED
 from affstore.models.faces.specs import DetectorSpec, TrackingSpec
 from affstore.models.heads.splits import Folds, SplitSpec
@@ -39,13 +38,13 @@ from affstore.tasks.extract.videos import extract
 from affstore.tasks.ingest.annotations import store_labels
 from affstore.tasks.ingest.sources import source_artifact
 from affstore.tasks.lineage.graph import LineageGraph, leaves_of
-from affstore.tasks.lineage.recorded_specs import extractor_from, spec_from
+from affstore.tasks.lineage.recorded_specs import extractor_from, post_processing_from, spec_from
 from affstore.tasks.lineage.reproduction import Reproduction, compared
 from affstore.tasks.lineage.stored_heads import head_run_of
 from affstore.tasks.outcomes import Outcome
 from affstore.tasks.predict.experiments import experiment_predictions
 from affstore.tasks.predict.videos import store_predictions
-from affstore.tasks.specs import HeadRun, Profile, WorkerContext
+from affstore.tasks.specs import HeadRun, Profile, TunedPostProcessing, WorkerContext
 from affstore.tasks.training.train import head_recipe, train
 
 
@@ -313,22 +312,19 @@ def _divisions(name: str) -> Iterator[SplitSpec]:
 
 
 def _prediction(again: _Again) -> Mapping[str, NDArray[Any]]:
-    recipe, address = again.record.recipe, again.record.address
-    if "judging" in recipe["finish"]:
-        return _experiment_prediction(again)
+    finish, address = again.record.recipe["finish"], again.record.address
+    chosen = post_processing_from(finish) if "judging" in finish else None
+    if chosen and any(parent.path.startswith("prediction/") for parent in again.record.parents):
+        return _experiment_prediction(again, chosen)
     head = again.scratch.get(Address("head", address.producer))
-    run = replace(head_run_of(again.scratch, head, again.record.parents), finish=spec_from(recipe["finish"]))
+    run = replace(head_run_of(again.scratch, head, again.record.parents), chosen=chosen)
+    run = run if chosen else replace(run, finish=spec_from(finish))
     return again.arrays_of(store_predictions(again.context, address.video, [run]))
 
 
-def _experiment_prediction(again: _Again) -> Mapping[str, NDArray[Any]]:
-    finish = again.record.recipe["finish"]
-    evaluation, chosen = spec_from(finish["judging"]), dict(finish["chosen"])
-    smooth, thresholds = chosen.pop("smooth_frames"), chosen.pop("thresholds", None)
-    method = with_values(evaluation.method, chosen)
-    tuned = TunedParameters(method, smooth, None if thresholds is None else tuple(thresholds))
-    experiment = _experiment(again, evaluation, again.record.address.producer)
-    for artifact in experiment_predictions(again.scratch, experiment, tuned):
+def _experiment_prediction(again: _Again, chosen: TunedPostProcessing) -> Mapping[str, NDArray[Any]]:
+    experiment = _experiment(again, chosen.evaluation, again.record.address.producer)
+    for artifact in experiment_predictions(again.scratch, experiment, chosen.tuned):
         if artifact.address == again.record.address:
             return artifact.arrays
     raise NotFoundError(f"'{again.record.address}' was not computed: a head's prediction is missing.")
@@ -352,21 +348,7 @@ def _experiment(again: _Again, evaluation: Any, name: str, requires: str = "", s
         replace(head_run_of(again.store, head, predictions[head.address.producer].parents), name=base)
         for base, head in heads.items()
     )
-    return Experiment(
-        name,
-        name,
-        "",
-        runs[0].task,
-        runs,
-        evaluation.method,
-        evaluation.smooth_frames,
-        evaluation.thresholds,
-        evaluation.without,
-        evaluation.smooth_over,
-        evaluation.after_last_face,
-        requires,
-        sweep=sweep,
-    )
+    return Experiment.of_evaluation(name, runs, evaluation, requires, sweep)
 
 
 def _base(name: str) -> str:

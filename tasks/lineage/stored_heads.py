@@ -17,12 +17,15 @@ from affstore.store.contract.records import Address, Parent, Record
 from affstore.store.contract.schema import address_of
 from affstore.tasks.experiments import Experiment
 from affstore.tasks.imported_inputs import imported_by
-from affstore.tasks.lineage.recorded_specs import head_from, input_spec_from, spec_from
+from affstore.tasks.lineage.recorded_specs import head_from, input_spec_from, post_processing_from, spec_from
 from affstore.tasks.specs import HeadRun
 from affstore.tasks.training.folds import cross_validated_name
 
 NETWORKS = "networks"
 """Where the record of an imported head says which networks it needs: it has no parents in the store."""
+
+POST_PROCESSING = "post_processing"
+"""Where the record of an imported head has the smoothing and thresholds that came with it, and who chose them."""
 
 _PROTOCOLS = ("papers", "honest")
 
@@ -37,6 +40,7 @@ class FittedExperiment:
         experiment: how their outputs become one; None for a single head, whose outputs are the predictions.
         tuned: what was tuned for the experiment.
         scores: its own, as recorded; empty where it was never scored.
+        result: where that was tuned and scored; None for a head.
     """
 
     name: str
@@ -44,6 +48,7 @@ class FittedExperiment:
     experiment: Experiment | None
     tuned: TunedParameters | None
     scores: Mapping[str, Any]
+    result: Record | None = None
 
     @property
     def producer(self) -> str:
@@ -82,7 +87,9 @@ class FittedExperiment:
 
 
 def head_run_of(store: FeatureStore, head: Record, features: Sequence[Parent] = ()) -> HeadRun:
-    """The run that a head's record speaks of, but for its division and what is done to its outputs.
+    """The run that a head's record speaks of, but for its division and what experiments do to its outputs.
+
+    What came with an imported head is done to its outputs.
 
     Args:
         store: that holds it.
@@ -105,8 +112,13 @@ def head_run_of(store: FeatureStore, head: Record, features: Sequence[Parent] = 
     networks = tuple(spec for spec in known.values() if not isinstance(spec, ImportedFeatures))
     thresholds = {} if fit["thresholds"] == "half" else {"thresholds": fit["thresholds"]}
     finish = spec_from({"kind": "post-processing", "version": 1, **thresholds})
+    came = head.made.get(POST_PROCESSING)
+    chosen = post_processing_from(came["finish"]) if came else None
     return HeadRun(
-        head.address.producer, inputs, head_from(fit["head"]), finish, extractors=networks, imported=imported
+        *(head.address.producer, inputs, head_from(fit["head"]), finish),
+        extractors=networks,
+        imported=imported,
+        chosen=chosen,
     )
 
 
@@ -157,6 +169,24 @@ def best_of(store: FeatureStore, task: str) -> list[str]:
     return [*(str(record.attributes["row"]) for record in results), *sorted(imported)]
 
 
+def experiment_names(store: FeatureStore) -> set[str]:
+    """How the store calls the predictions of its scored experiments."""
+    results = _results(store)
+    return {_called(one, results).replace("/", ".") for one in results.values()}
+
+
+def experiments_on(store: FeatureStore, head: str) -> list[str]:
+    """The scored experiments that have a head and no other, by the names under which they can be applied."""
+    results, found = _results(store), []
+    for result in results.values():
+        try:
+            heads = list(_stored_names(result).values())
+        except (SpecError, KeyError):  # of an affstore that had other fields
+            continue
+        found += [_called(result, results)] if heads == [head] else []
+    return sorted(found)
+
+
 def _results(store: FeatureStore) -> dict[str, Record]:
     return {record.address.producer: record for record in store.records("result")}
 
@@ -175,10 +205,7 @@ def _producer(name: str, protocol: str) -> str:
 def _scored(store: FeatureStore, result: Record, name: str) -> FittedExperiment:
     """The experiment that a result is of, with what was tuned for it, under a name for its predictions."""
     asked, attributes = result.recipe["asked"], result.attributes
-    evaluation = spec_from(asked["judging"])
-    names = {head: head for head in heads_of(evaluation.method)}
-    if attributes["protocol"] == "honest":
-        names = {head: cross_validated_name(head) for head in names}
+    evaluation, names = spec_from(asked["judging"]), _stored_names(result)
     method = with_heads_renamed(evaluation.method, names)
     runs = tuple(head_run_of(store, store.get(Address("head", head))) for head in names.values())
     chosen = attributes["chosen"]
@@ -187,18 +214,12 @@ def _scored(store: FeatureStore, result: Record, name: str) -> FittedExperiment:
     tuned = TunedParameters(
         with_values(method, numbers), int(chosen["smooth_frames"]), None if thresholds is None else tuple(thresholds)
     )
-    experiment = Experiment(
-        name,
-        name,
-        "",
-        runs[0].task,
-        runs,
-        method,
-        evaluation.smooth_frames,
-        evaluation.thresholds,
-        evaluation.without,
-        evaluation.smooth_over,
-        evaluation.after_last_face,
-        asked.get("requires", ""),
-    )
-    return FittedExperiment(name, runs, experiment, tuned, attributes["scores"])
+    experiment = Experiment.of_evaluation(name, runs, replace(evaluation, method=method), asked.get("requires", ""))
+    return FittedExperiment(name, runs, experiment, tuned, attributes["scores"], result)
+
+
+def _stored_names(result: Record) -> dict[str, str]:
+    """How the store calls the heads that a result is of, by the names that its experiment has for them."""
+    honest = result.attributes["protocol"] == "honest"
+    heads = heads_of(spec_from(result.recipe["asked"]["judging"]).method)
+    return {head: cross_validated_name(head) if honest else head for head in heads}

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from affstore import FeatureStore
 from affstore.models.challenge_file import Submission, every_frame, read_sample, write_submission
 from affstore.models.ensembles.spec import heads_of
-from affstore.models.evaluation.evaluate import TunedParameters, predict_labels
+from affstore.models.evaluation.evaluate import TunedParameters, predict_labels, prediction_arrays
 from affstore.store.contract.errors import AffstoreError, SpecError, StoreUnavailableError
 from affstore.store.contract.keys import digest_file
 from affstore.store.contract.names import MAIN, join_subject, split_subject
@@ -22,7 +22,7 @@ from affstore.tasks import recipes
 from affstore.tasks.evaluation.experiment_scores import same
 from affstore.tasks.experiments import Experiment
 from affstore.tasks.outcomes import Outcome, refused
-from affstore.tasks.specs import HeadRun, WorkerContext
+from affstore.tasks.specs import HeadRun, TunedPostProcessing, WorkerContext
 from affstore.tasks.task import task
 from affstore.tasks.training.examples import face_of, people_at, subject_of, subjects_of
 
@@ -150,18 +150,14 @@ def _prediction(
 ) -> Artifact:
     arrays = {name: store.read(record.address, ["raw", "present"]) for name, record in records.items()}
     outputs = {name: arrays[name]["raw"] for name in heads_of(experiment.method)}
-    evaluation = experiment.evaluation.as_for_the_challenge()
+    finish = TunedPostProcessing(experiment.evaluation.as_for_the_challenge(), tuned)
     sees = [arrays[head.name]["present"] for head in experiment.heads if head.faces]
     present = np.logical_and.reduce(sees or [array["present"] for array in arrays.values()])
-    smoothed, decision = predict_labels(evaluation, tuned, outputs, present)
-    raw, _ = predict_labels(evaluation, TunedParameters(tuned.method, 0, tuned.thresholds), outputs, present)
     return Artifact(
         address,
-        recipes.prediction(
-            {"judging": evaluation, "chosen": tuned.as_dict()}, experiment.producer, [r.key for r in records.values()]
-        ),
-        {"raw": raw, "smoothed": smoothed, "prediction": decision, "present": present},
-        {"frames": len(raw), "task": experiment.task, "labels": list(experiment.space.names)},
+        recipes.prediction(finish.as_recipe(), experiment.producer, [r.key for r in records.values()]),
+        prediction_arrays(finish.evaluation, tuned, outputs, present),
+        {"frames": len(present), "task": experiment.task, "labels": list(experiment.space.names)},
         tuple(record.as_parent() for record in records.values()),
         {
             "engine": "numpy",

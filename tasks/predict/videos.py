@@ -6,8 +6,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from affstore import FeatureStore
+from affstore.models.ensembles.spec import heads_of
+from affstore.models.evaluation.evaluate import prediction_arrays
 from affstore.models.evaluation.thresholds import decide
 from affstore.models.postprocess import box_smooth, fill_gaps
 from affstore.store.contract.errors import AffstoreError
@@ -71,7 +74,8 @@ def _store_prediction(work: HeadJob, draft: Draft, address: Address) -> None:
 
 def prediction_recipe(experiment: HeadRun, head: Record, features: Sequence[Record]) -> dict[str, Any]:
     """What a prediction depends on."""
-    return recipes.prediction(experiment.finish, head.key, [record.key for record in features])
+    finish = experiment.chosen.as_recipe() if experiment.chosen else experiment.finish
+    return recipes.prediction(finish, head.key, [record.key for record in features])
 
 
 def _prediction(work: HeadJob, address: Address, recipe: Any, parents: tuple[Record, ...]) -> Artifact:
@@ -79,13 +83,10 @@ def _prediction(work: HeadJob, address: Address, recipe: Any, parents: tuple[Rec
     head, others = fitted(work.store, experiment.name)
     outputs, present = work.predict(head, parents[1:])
     raw = fill_gaps(outputs, present, fallback=others["prior"])
-    smoothed = box_smooth(raw, experiment.finish.smooth_frames)
-    thresholds = others.get("thresholds")
-    decision = decide(experiment.space, smoothed, None if thresholds is None else thresholds.astype(np.float64))
     return Artifact(
         address,
         recipe,
-        {"raw": raw, "smoothed": smoothed, "prediction": decision, "present": present},
+        _arrays(experiment, raw, present, others.get("thresholds")),
         {"frames": len(raw), "task": experiment.task, "labels": list(experiment.space.names)},
         tuple(parent.as_parent() for parent in parents),
         {
@@ -95,3 +96,15 @@ def _prediction(work: HeadJob, address: Address, recipe: Any, parents: tuple[Rec
             "provenance": least_trusted(parent.provenance for parent in parents),
         },
     )
+
+
+def _arrays(
+    experiment: HeadRun, raw: NDArray[np.float32], present: NDArray[np.bool_], thresholds: NDArray[Any] | None
+) -> dict[str, NDArray[Any]]:
+    """A prediction's arrays: the same as the experiment's that chose smoothing and thresholds, or by the head alone."""
+    if experiment.chosen:
+        evaluation, tuned = experiment.chosen.evaluation, experiment.chosen.tuned
+        return prediction_arrays(evaluation, tuned, dict.fromkeys(heads_of(tuned.method), raw), present)
+    smoothed = box_smooth(raw, experiment.finish.smooth_frames)
+    decision = decide(experiment.space, smoothed, None if thresholds is None else thresholds.astype(np.float64))
+    return {"raw": raw, "smoothed": smoothed, "prediction": decision, "present": present}

@@ -1,0 +1,113 @@
+"""What an experiment chose to do to its only head's outputs, as the head's file carries it, and who chose it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from affstore import FeatureStore
+from affstore.models.ensembles.spec import heads_of
+from affstore.models.heads.contract import HeadSpec
+from affstore.store.contract.errors import SpecError
+from affstore.store.contract.keys import key_of, plain
+from affstore.store.contract.labels import SpaceKind, Task, task_space
+from affstore.store.contract.records import Address, Record
+from affstore.store.contract.schema import address_of
+from affstore.tasks.lineage.recorded_specs import post_processing_from
+from affstore.tasks.lineage.stored_heads import POST_PROCESSING, FittedExperiment
+from affstore.tasks.specs import TunedPostProcessing
+
+
+def post_processing_of(store: FeatureStore, fitted: FittedExperiment) -> dict[str, Any]:
+    """What `affstore predict` does to a head's outputs beyond the head itself; empty where that is nothing.
+
+    Args:
+        store: that has it.
+        fitted: an experiment of one head, or a head; an imported one may have brought some.
+    """
+    if fitted.experiment is None or fitted.tuned is None or fitted.result is None:
+        return dict(store.get(Address("head", fitted.heads[0].name)).made.get(POST_PROCESSING, {}))
+    finish = TunedPostProcessing(fitted.experiment.evaluation.as_for_the_challenge(), fitted.tuned).as_recipe()
+    document = {"finish": finish, "from": _origin(store, fitted.result, fitted.experiment.evaluation)}
+    return {**document, "key": key_of(document)}
+
+
+def _origin(store: FeatureStore, result: Record, evaluation: Any) -> dict[str, Any]:
+    """Who chose it, on how many videos, and how it scored; no name of a video is in it."""
+    honest = result.attributes["protocol"] == "honest"
+    split = "train" if honest else "validation"
+    labels = store.find_all(address_of(parent.path) for parent in result.parents if parent.path.startswith("label/"))
+    kernel, thresholds = evaluation.smooth_frames, evaluation.thresholds
+    searched = kernel.value is None or (honest and bool(kernel.grid))
+    half, given = thresholds == "half", isinstance(thresholds, tuple) and not honest
+    return {
+        "experiment": result.attributes["row"],
+        "protocol": result.attributes["protocol"],
+        "result": {"path": result.address.path, "key": result.key, "digest": result.digest},
+        "chosen_on": {
+            "split": split,
+            "videos": len({one.address.video for one in labels if one.attributes["split"] == split}),
+        },
+        "smoothing": "chosen" if searched and len(kernel.grid) > 1 else "given",
+        "thresholds": "half" if half else "given" if given else "chosen",
+        "scores": plain(dict(result.attributes["scores"])),
+    }
+
+
+def checked_post_processing(document: Mapping[str, Any], task: Task) -> None:
+    """See that what a file says is done to a head's outputs fits the head's task, and is what was written.
+
+    Raises:
+        SpecError: it does not, or it was changed.
+        KeyError: a part of it is missing.
+    """
+    if document["key"] != key_of({part: document[part] for part in ("finish", "from")}):
+        raise SpecError("The smoothing and thresholds in the file were changed. Get it again.")
+    found = post_processing_from(document["finish"])
+    smooth, thresholds, space = found.tuned.smooth_frames, found.tuned.thresholds, task_space(task)
+    if type(smooth) is not int or smooth < 0:
+        raise SpecError(f"The file smooths over {smooth!r} frames on either side, which is no number of frames.")
+    if task_space(found.evaluation.task) != space or len(heads_of(found.tuned.method)) != 1:
+        raise SpecError(f"The smoothing and thresholds in the file are not of one head of '{space}'. Get it again.")
+    if thresholds is not None and not (
+        space.kind is SpaceKind.UNITS
+        and len(thresholds) == len(space)
+        and all(isinstance(one, float) and 0 <= one <= 1 for one in thresholds)
+    ):
+        raise SpecError(f"The thresholds in the file are not {len(space)} numbers from 0 to 1. Get it again.")
+    lines_of(document)
+
+
+def lines_of(document: Mapping[str, Any]) -> list[str]:
+    """What is done to a head's outputs and who chose it, a sentence a line."""
+    found, origin = post_processing_from(document["finish"]), document["from"]
+    delta, thresholds = found.tuned.smooth_frames, found.tuned.thresholds
+    over = f"over {2 * delta + 1} frames ({delta} on either side)" if delta else "none"
+    lines = [f"smoothing {over}, {_by(origin, origin['smoothing'])}"]
+    if thresholds is not None:
+        names = task_space(found.evaluation.task).names
+        values = ", ".join(f"{name} {value:.3g}" for name, value in zip(names, thresholds, strict=True))
+        lines.append(f"thresholds {values}, {_by(origin, origin['thresholds'])}")
+    if found.evaluation.without:
+        lines.append(f"never predicted: {', '.join(found.evaluation.without)}")
+    return lines
+
+
+def _by(origin: Mapping[str, Any], how: str) -> str:
+    on = origin["chosen_on"]
+    where = f" on {on['videos']} {on['split']} videos" if how == "chosen" else ""
+    return f"{how} by the experiment '{origin['experiment']}' ({origin['protocol']}){where}"
+
+
+def line_without(head: HeadSpec, thresholds: str) -> str:
+    """What it means for a head's predictions that nothing of the kind comes with it.
+
+    Args:
+        head: its spec.
+        thresholds: see `PostProcessing`.
+    """
+    if task_space(head.task).kind is not SpaceKind.UNITS:
+        return "no smoothing comes with it: each frame is predicted by itself"
+    if thresholds == "tuned":
+        return "no smoothing comes with it: each frame is decided by itself, at the head's own thresholds"
+    return "no smoothing and no thresholds come with it: each frame is decided by itself, at 0.5"
