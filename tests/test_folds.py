@@ -21,6 +21,7 @@ from affstore.store.contract.records import Address, Artifact
 from affstore.tasks import recipes
 from affstore.tasks.evaluation.experiment_scores import result_artifact
 from affstore.tasks.experiments import Experiment
+from affstore.tasks.lineage.reproduce import reproduce
 from affstore.tasks.lineage.stored_heads import fitted_experiment
 from affstore.tasks.predict.videos import store_predictions
 from affstore.tasks.specs import HeadRun, Input, WorkerContext
@@ -124,6 +125,10 @@ def test_a_video_is_counted_once_by_its_fold_of_today(grown):
     assert moved
     assert counted == sorted(f"prediction/folded-fold{fold + 1}of2/{video}/main" for video, fold in by_video.items())
     assert len({(groups[video], fold) for video, fold in by_video.items()}) == 3
+    stored = commit(FeatureStore(grown.url), result_artifact(FeatureStore(grown.url), ROW, "honest", folds)[0])
+    names = [Address("head", "folded-fold1of2"), Address("head", "folded-fold2of2"), Address("result", "row@honest")]
+    found = list(reproduce(stored, names, Path("weights")))
+    assert [(one.verdict, one.reason) for one in found] == [("equal", "")] * 3
     assert key != honest(grown, Folds(2))[0]
 
 
@@ -140,6 +145,9 @@ def test_each_group_is_held_out_once(grown):
     assert [fold_of(grown, folds, video) for video in FIRST + LATER] == [0, 0, 1, 2, 2]
     _, _, _, counted = honest(grown, folds)
     assert len(counted) == len(FIRST + LATER)
+    stored = FeatureStore(grown.url)
+    (found,) = reproduce(stored, [Address("head", "folded-fold1of3")], Path("weights"))
+    assert (found.verdict, found.reason) == ("equal", "")
     with pytest.raises(SpecError, match="2 groups at least; 1"):
         Folds.by_group({"one": "a", "two": "a"})
 

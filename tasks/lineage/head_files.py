@@ -30,6 +30,7 @@ from affstore.tasks.lineage.stored_heads import (
     fitted_experiment,
     networks_of,
 )
+from affstore.tasks.training.train import HELD_OUT
 
 _FORMAT = 2
 _FORMATS = (1, _FORMAT)
@@ -50,7 +51,7 @@ _ABOUT: Mapping[str, type] = {
     "corpus": str,
     POST_PROCESSING: dict,
 }
-_NOT_GIVEN_ON = (NETWORKS, POST_PROCESSING, "imported", "held_out")
+_NOT_GIVEN_ON = (NETWORKS, POST_PROCESSING, HELD_OUT, "imported")
 """What the record says of how a head was made, and the file says elsewhere, or not at all: names of videos."""
 
 _MOST_BYTES = 1 << 30

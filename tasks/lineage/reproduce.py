@@ -45,7 +45,7 @@ from affstore.tasks.outcomes import Outcome
 from affstore.tasks.predict.experiments import experiment_predictions
 from affstore.tasks.predict.videos import store_predictions
 from affstore.tasks.specs import HeadRun, Profile, TunedPostProcessing, WorkerContext
-from affstore.tasks.training.train import head_recipe, train
+from affstore.tasks.training.train import HELD_OUT, head_recipe, train
 
 
 def addresses_named(store: FeatureStore, names: Iterable[str]) -> list[Address]:
@@ -291,7 +291,7 @@ def _head(again: _Again) -> Mapping[str, NDArray[Any]]:
 
 def _division(again: _Again, run: HeadRun) -> SplitSpec:
     """The division of videos by which the recorded key comes about."""
-    for division in _divisions(run.name):
+    for division in _divisions(again):
         try:
             if key_of(head_recipe(again.scratch, replace(run, division=division))) == again.record.key:
                 return division
@@ -300,15 +300,23 @@ def _division(again: _Again, run: HeadRun) -> SplitSpec:
     raise SpecError(f"'{again.record.address}' was fitted on a division of videos that its record does not name.")
 
 
-def _divisions(name: str) -> Iterator[SplitSpec]:
+def _divisions(again: _Again) -> Iterator[SplitSpec]:
+    """How the videos that a head has seen may have been divided; the scratch store has no others."""
     yield SplitSpec()
-    yield SplitSpec(validation=())
+    yield SplitSpec(validation=())  # also of a fold that nothing was chosen on
     yield SplitSpec(("train", "validation"), ())
-    base, _, fold = name.rpartition("-fold")
-    number, of, count = fold.partition("of")
-    if base and of and number.isdigit() and count.isdigit():
-        yield SplitSpec(("train",), (), Folds(int(count)), int(number) - 1)
-        yield SplitSpec(("train",), (), Folds(int(count)), int(number) - 1, blind=True)
+    if held_out := _held_out(again):
+        videos = [address.video for address in again.scratch.addresses("source")]
+        yield SplitSpec(
+            validation=(), folds=Folds.by_group({one: "" if one in held_out else "trained on" for one in videos})
+        )
+
+
+def _held_out(again: _Again) -> set[str]:
+    """The videos that chose the epoch of a fold's head; those that it predicted, if its record names none."""
+    predicted = again.graph.downstream([again.record]).values() if HELD_OUT not in again.record.made else ()
+    own = {one.address.video for one in predicted if one.address.producer == again.record.address.producer}
+    return own | {*again.record.made.get(HELD_OUT, ())}
 
 
 def _prediction(again: _Again) -> Mapping[str, NDArray[Any]]:
@@ -356,11 +364,11 @@ def _base(name: str) -> str:
     return name.rpartition("-fold")[0] or name.removesuffix("-honest")
 
 
-def _groups_held_out(result: Record, count: int) -> Folds:
-    """The cut into groups of a result, by whose predictions its folds' heads judged."""
+def _folds_of(result: Record, count: int) -> Folds:
+    """The cut into folds of a result, by whose predictions its folds' heads judged; how it was made is not recorded."""
     predictions = [one for parent in result.parents if (one := address_of(parent.path)).family == "prediction"]
     fold = {one.video: one.producer.rpartition("-fold")[2] for one in predictions if "-fold" in one.producer}
-    empty = {f" {number}": str(number) for number in range(1, count + 1)}  # a group may have nobody who was judged
+    empty = {f" {number}": str(number) for number in range(1, count + 1)}  # a fold may have nobody who was judged
     found = empty | {video: number.partition("of")[0] for video, number in fold.items()}
     return Folds.by_group({video: number.zfill(6) for video, number in found.items()})
 
@@ -370,14 +378,15 @@ def _result(again: _Again) -> Mapping[str, NDArray[Any]]:
     sweep = spec_from(asked["sweep"]) if asked["sweep"] else None
     evaluation = spec_from(asked["judging"])
     experiment = _experiment(again, evaluation, str(record.attributes["row"]), asked.get("requires", ""), sweep)
-    count = int(asked.get("folds", Folds().count))
-    folds = _groups_held_out(record, count) if asked.get("each_group") else Folds(count)
+    folds = _folds_of(record, int(asked["folds"])) if "folds" in asked else Folds()
     artifact, _ = result_artifact(again.scratch, experiment, record.attributes["protocol"], folds)
     scores = json.loads(json.dumps(artifact.attributes["scores"]))
     for name, value in record.attributes["scores"].items():
         if repr(scores.get(name)) != repr(value):
             raise DifferentNumbersError(f"Its {name} is {scores.get(name)}; recorded is {value}.")
-    return _checked_key(record, artifact)
+    # The cut is the recorded one, whether or not each group was a fold of its own.
+    said = {name: value for name, value in artifact.recipe["asked"].items() if name in asked or name != "each_group"}
+    return _checked_key(record, replace(artifact, recipe={**artifact.recipe, "asked": said}))
 
 
 class DifferentNumbersError(StoreError):

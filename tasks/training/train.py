@@ -26,6 +26,9 @@ from affstore.tasks.task import task
 from affstore.tasks.training.examples import LabelledSubject, SplitName, labelled
 from affstore.tasks.training.head_job import HeadJob
 
+HELD_OUT = "held_out"
+"""Where the record of a fold's head names the videos that chose its epoch: its recipe has only their digest."""
+
 
 @task("train", "train {experiment.name}")
 def train_head(context: WorkerContext, experiment: HeadRun) -> Outcome:
@@ -94,7 +97,7 @@ def _fit(work: HeadJob, subjects: Mapping[SplitName, list[LabelledSubject]], rec
     arrays["parameter_prior"] = outputs.mean(axis=0, dtype=np.float64).astype(np.float32)
     if thresholds is not None:
         arrays["parameter_thresholds"] = thresholds.astype(np.float32)
-    facts = {
+    facts: dict[str, Any] = {
         "engine": head.engine,
         "device": head.device,
         "precision": head.precision,
@@ -104,6 +107,8 @@ def _fit(work: HeadJob, subjects: Mapping[SplitName, list[LabelledSubject]], rec
         "elapsed_s": round(time.perf_counter() - started, 3),
         "subjects": {part: len(members) for part, members in subjects.items()},
     }
+    if experiment.division.folds:
+        facts[HELD_OUT] = sorted({subject.label.address.video for subject in subjects["validation"]})
     return Artifact(
         Address("head", experiment.name),
         recipe,
