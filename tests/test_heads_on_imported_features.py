@@ -183,6 +183,9 @@ def test_a_video_that_lacks_them_is_named_and_left_out_and_others_go_on(done, st
             f"Heads on '{GAZE}' leave it out.",
         )
     ]
+    status = typed("status", "-s", store.url)[1]
+    listed = [one for video in status["videos"] for one in video["remarks"] if one["kind"] == "features"]
+    assert [(one["video"], one["text"]) for one in listed] == told
     for name in ("by-gaze", "both"):
         found = [at.video for at in store.addresses("prediction") if at.producer == name]
         assert found == list(WITH_FEATURES)

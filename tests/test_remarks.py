@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 import json
+import re
+from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 
 from affstore import FeatureStore
 from affstore.flows.cli import call
+from affstore.flows.commands.running import _tell_remarks
+from affstore.models.extractor_specs import ImportedFeatures
 from affstore.models.faces.detections import Detections
 from affstore.models.faces.specs import DetectorSpec, TrackingSpec
 from affstore.models.faces.tracking import FaceTracker
+from affstore.models.heads.mlp.spec import default_mlp
+from affstore.store.contract.keys import canonical
+from affstore.store.contract.labels import EXPR
 from affstore.store.contract.records import Address, Artifact, Record
+from affstore.tasks.imported_inputs import without_features
 from affstore.tasks.remarks import remarks_of, remarks_on, summary
+from affstore.tasks.specs import HeadRun, Input
+from affstore.tasks.training.train import fit_of
 from tests.factories import commit, source
 
 
@@ -71,3 +82,26 @@ def test_faces_at_once_are_those_that_last_and_single_boxes_are_not_counted():
         box = np.stack([corner, corner, corner + 50, corner + 50], axis=1)
         tracker.update(frame, Detections(box, np.zeros((count, 5, 2), np.float32), np.ones(count, np.float32)))
     assert tracker.faces_at_once() == 4
+
+
+def test_a_run_names_the_command_that_has_all_videos_without_the_features_that_a_head_takes(tmp_path, capsys):
+    url, gaze = str(tmp_path / "store"), ImportedFeatures("imported/gaze", 2, ("yaw", "pitch"))
+    run = HeadRun("by-gaze", (Input(gaze.name),), replace(default_mlp("expr"), name="by-gaze"), imported=(gaze,))
+    attributes = {"task": "expr", "labels": list(EXPR.names), "head": {}, "scores": None}
+    parameters, made = {"parameter_prior": np.full(8, 1 / 8, np.float32)}, {"networks": [canonical(gaze)]}
+    recipe = {"fit": canonical(fit_of(run)), "train": "", "validation": ""}
+    videos = [f"clip_{number:02}" for number in range(25)]
+    head = Artifact(Address("head", "by-gaze"), recipe, parameters, attributes, made=made)
+    store = commit(FeatureStore.create(url), *(source(video, 5) for video in videos), head)
+    remarks = without_features(store, [run])
+    assert [remark.video for remark in remarks] == videos
+    _tell_remarks(SimpleNamespace(remarks=tuple(remarks)))
+    (told, words) = re.search(r"and (\d+) more; `affstore (.*?)` has them all", capsys.readouterr().out).groups()
+    assert told == "5"
+    assert call([*words.split(), "--store", url]) == 0
+    document = json.loads(capsys.readouterr().out)
+    listed = [one for video in document["videos"] for one in video["remarks"] if one["kind"] == "features"]
+    assert listed == [remark.as_document() for remark in remarks]
+    assert "25 without imported features that a head takes" in document["summary"]
+    assert call(["status", "--store", url]) == 0
+    assert "It has no 'imported/gaze'" in capsys.readouterr().out

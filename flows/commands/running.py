@@ -111,7 +111,7 @@ def _tell_remarks(result: RunResult) -> None:
         to_terminal("")
         print_table(("video", "to know"), [(remark.video, remark.text) for remark in result.remarks[:_MOST_REMARKS]])
     if len(result.remarks) > _MOST_REMARKS:
-        to_terminal(f"and {len(result.remarks) - _MOST_REMARKS} more; `affstore status` lists them all")
+        to_terminal(f"and {len(result.remarks) - _MOST_REMARKS} more; `affstore status --json` has them all")
 
 
 def as_document(result: RunResult) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from affstore.flows.commands import COMMANDS, Command
@@ -12,6 +13,7 @@ from affstore.flows.watch import to_terminal
 if TYPE_CHECKING:
     from affstore import FeatureStore
     from affstore.store.contract.records import Record
+    from affstore.tasks.remarks import Remark
 
 
 _MOST_ROWS = 20
@@ -20,6 +22,9 @@ _MOST_ROWS = 20
 
 def status(*, store: Store = DEFAULT_STORE, at: At = None, json: Json = False) -> int:
     """Say what a store holds: every video with its outcome, the extractors, what is quarantined and why, the tags.
+
+    Of each video it is said what is damaged or missing, also imported features that one of the store's heads takes. A
+    person is shown 20 videos, those with something to know first; --json has all.
 
     Example: affstore status --store affstore-data
     """
@@ -38,9 +43,15 @@ def _document(store: FeatureStore) -> dict[str, Any]:
 
     from affstore import content_digest
     from affstore.store.engine.tombstones import Tombstones
+    from affstore.tasks.imported_inputs import without_features
+    from affstore.tasks.lineage.stored_heads import heads_on_imported_features
     from affstore.tasks.remarks import remarks_of, summary
 
     records = store.records()
+    remarks = [*remarks_of(store), *without_features(store, heads_on_imported_features(store))]
+    by_video: dict[str, list[Remark]] = {}
+    for remark in remarks:
+        by_video.setdefault(remark.video, []).append(remark)
     quarantined = [_quarantined(record) for record in records if record.address.family == "quarantine"]
     counts = [f"{len(quarantined)} quarantined"] if quarantined else []
     return {
@@ -49,18 +60,21 @@ def _document(store: FeatureStore) -> dict[str, Any]:
         "content_digest": content_digest(store),
         "tags": store.tags(),
         "retracted": [asdict(one) for one in Tombstones.of(store).retracted],
-        "videos": [_video(store, record) for record in records if record.address.family == "source"],
+        "videos": [
+            _video(store, record, by_video.get(record.address.video, []))
+            for record in records
+            if record.address.family == "source"
+        ],
         "producers": _producers(records),
         "quarantined": quarantined,
-        "summary": ", ".join([*counts, summary(remarks_of(store))]).strip(", "),
+        "summary": ", ".join([*counts, summary(remarks)]).strip(", "),
     }
 
 
-def _video(store: FeatureStore, source: Record) -> dict[str, Any]:
-    from affstore.tasks.remarks import remarks_on, subject_text
+def _video(store: FeatureStore, source: Record, remarks: Sequence[Remark]) -> dict[str, Any]:
+    from affstore.tasks.remarks import subject_text
 
     own = store.records(video=source.address.video)
-    remarks = remarks_on(source, own)
     return {
         "video": source.address.video,
         "frames": source.attributes["frames"],

@@ -9,8 +9,8 @@ from typing import Any
 from affstore import FeatureStore
 from affstore.models.ensembles.spec import heads_of, searched_values, with_heads_renamed, with_values
 from affstore.models.evaluation.evaluate import TunedParameters
-from affstore.models.extractor_specs import ExtractorSpec, ImportedFeatures
-from affstore.store.contract.errors import SpecError, UnknownNameError
+from affstore.models.extractor_specs import IMPORTED, ExtractorSpec, ImportedFeatures
+from affstore.store.contract.errors import AffstoreError, SpecError, UnknownNameError
 from affstore.store.contract.keys import canonical
 from affstore.store.contract.labels import LabelSpace
 from affstore.store.contract.records import Address, Parent, Record
@@ -167,6 +167,19 @@ def best_of(store: FeatureStore, task: str) -> list[str]:
         if record.attributes["task"] == task and NETWORKS in record.made
     ]
     return [*(str(record.attributes["row"]) for record in results), *sorted(imported)]
+
+
+def heads_on_imported_features(store: FeatureStore) -> list[HeadRun]:
+    """The store's heads that take imported features, as far as it still has what names these."""
+    found = []
+    for record in store.records("head"):
+        inputs = record.recipe.get("fit", {}).get("inputs", ())
+        if any(str(part.get("extractor")).startswith(IMPORTED) for part in inputs):
+            try:
+                found.append(head_run_of(store, record))
+            except (AffstoreError, KeyError):  # fitted on what was imported anew since, or by another affstore
+                continue
+    return found
 
 
 def experiment_names(store: FeatureStore) -> set[str]:
