@@ -234,6 +234,8 @@ def test_traces_and_reproductions_lead_to_the_files(store, capsys):
     (head, *_) = fitted_experiment(store, "by-gaze").heads
     assert call(["trace", f"prediction/{head.name}/cleo_2/main", "-s", store.url]) == 0
     assert "file of features cleo_2.csv" in capsys.readouterr().out
+    assert call(["lineage", "methods", "by-gaze", "-s", store.url]) == 0  # nothing measured its heads by themselves
+    assert f"The head {head.name} (key " in capsys.readouterr().out
     named = [
         Address("head", head.name),
         Address("prediction", head.name, "cleo_2", "main"),

@@ -35,6 +35,7 @@ from affstore.tasks import recipes
 from affstore.tasks.evaluation.experiment_scores import result_artifact
 from affstore.tasks.experiments import Experiment
 from affstore.tasks.lineage.head_files import import_head, read_head, write_head
+from affstore.tasks.lineage.methods import methods_paragraph
 from affstore.tasks.lineage.recorded_specs import head_from
 from affstore.tasks.lineage.reproduce import reproduce
 from affstore.tasks.lineage.stored_heads import _called, best_of, fitted_experiment
@@ -365,7 +366,7 @@ def test_both_commands_say_what_is_done_to_the_outputs_and_who_chose_it_and_a_tr
     file, there = str(tmp_path / "units.safetensors"), str(tmp_path / "there")
     first, *lines = told(capsys, "head", "export", "shown", file, *GIVEN, "-s", scored.url)
     assert first.startswith(f"{file}: the head 'units', digest ")
-    chose = "chosen by the experiment 'shown' (papers) on 1 validation videos"
+    chose = "chosen by the experiment 'shown' (papers) on 1 validation video"
     assert re.fullmatch(rf"  smoothing over \d+ frames \([25] on either side\), {re.escape(chose)}", lines[0])
     assert re.fullmatch(rf"  thresholds AU1 0\.\d, (AU\d+ 0\.\d, ){{11}}{re.escape(chose)}", lines[1])
     assert not any(name in (tmp_path / "units.safetensors").read_bytes() for name in (b"/one", b'"one"', b"/three"))
@@ -375,6 +376,9 @@ def test_both_commands_say_what_is_done_to_the_outputs_and_who_chose_it_and_a_tr
     assert listed["post_processing"]["from"]["chosen_on"] == {"split": "validation", "videos": 1}
     assert "thresholds" in "".join(told(capsys, "head", "list", "-s", there))
     way = told(capsys, "trace", applied(store, "theirs").address.path, "-s", there)
+    paragraph = methods_paragraph(store.newest(), "theirs")
+    assert "was fitted by others on generated of subjects: 2 for train, 1 for validation; mean F1 on its" in paragraph
+    assert f"it came with {lines[0].strip()}; it came with thresholds AU1" in paragraph
     (again,) = reproduce(store.newest(), [Address("prediction", "theirs", "new", "main")], default_folder())
     assert (again.verdict, again.reason) == ("equal", "")
     assert [f"came with {line.strip()}" in " ".join(way) for line in lines] == [True, True]

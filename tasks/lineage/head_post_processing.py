@@ -94,8 +94,9 @@ def lines_of(document: Mapping[str, Any]) -> list[str]:
 
 
 def _by(origin: Mapping[str, Any], how: str) -> str:
-    on = origin["chosen_on"]
-    where = f" on {on['videos']} {on['split']} videos" if how == "chosen" else ""
+    count, split = origin["chosen_on"]["videos"], origin["chosen_on"]["split"]
+    videos = f"{count} {'training' if split == 'train' else split} video{'' if count == 1 else 's'}"
+    where = f" on {videos}" if how == "chosen" else ""
     return f"{how} by the experiment '{origin['experiment']}' ({origin['protocol']}){where}"
 
 

@@ -8,6 +8,8 @@ from affstore import FeatureStore, content_digest
 from affstore.store.contract.errors import NotFoundError, nearest
 from affstore.store.contract.records import Record, least_trusted
 from affstore.tasks.lineage.graph import leaves_of, with_ancestors
+from affstore.tasks.lineage.head_post_processing import lines_of
+from affstore.tasks.lineage.stored_heads import POST_PROCESSING
 
 _SHORT = 12
 _PACKAGES = ("python", "affstore", "torch", "keras", "lightautoml", "av", "numpy")
@@ -77,11 +79,14 @@ def _producer(name: str, records: Sequence[Record]) -> str:
 def _head(record: Record) -> str:
     seen = record.made.get("subjects") or {}
     people = ", ".join(f"{count} for {split}" for split, count in seen.items())
-    scores = record.attributes["scores"]
+    scores, corpus = record.attributes["scores"], record.made.get("corpus")
+    on = f"by others on {corpus}" if corpus else f"on {len(record.parents)} artifacts"
+    measured = f"; {scores['headline']} on its validation frames: {scores['value']:.3f}" if scores else ""
+    came = record.made.get(POST_PROCESSING)
+    chosen = "".join(f"; it came with {line}" for line in lines_of(came)) if came else ""
     return (
         f"The head {record.address.producer} (key {record.key[:_SHORT]}, parameters sha256:{record.digest[:_SHORT]}) "
-        f"was fitted on {len(record.parents)} artifacts{f' of subjects: {people}' if people else ''}; "
-        f"{scores['headline']} on its validation frames: {scores['value']:.3f}."
+        f"was fitted {on}{f' of subjects: {people}' if people else ''}{measured}{chosen}."
     )
 
 
