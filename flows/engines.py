@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
+from typing import Any, Literal
 
 from affstore import FeatureStore
 from affstore.flows.watch import watching
@@ -13,9 +14,7 @@ from affstore.models.extractors.registry import engines_of
 from affstore.models.faces.specs import DetectorSpec, resolve
 from affstore.models.weights.folder import WeightsFolder
 from affstore.store.contract.errors import SpecError
-
-if TYPE_CHECKING:
-    from affstore.store.contract.records import Record
+from affstore.tasks.lineage.stored_heads import NETWORKS
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +48,9 @@ def with_engine(
     """The spec on an engine.
 
     A network keeps the engine that its embeddings in the store were made with, if this machine has it, and the type
-    that they are stored in, so that one video more does not mean all videos again; otherwise it gets the fastest that
-    is faithful with its parameters here, and float32.
+    that they are stored in, so that one video more does not mean all videos again. Where there are none, it takes those
+    that an imported head was fitted on, so that the head predicts what it does where it is from; otherwise it gets the
+    fastest that is faithful with its parameters here, and float32.
     A sound network that only torch runs stays there whatever engine was asked for, in float32 unless bfloat16 was.
 
     Args:
@@ -144,28 +144,29 @@ def _is_here(device: str) -> bool:
 
 
 def _stored_choice(spec: ExtractorSpec, store: FeatureStore) -> Choice | None:
-    """How an embedding in the store was made by this network with these parameters."""
-    found = _first_embedding(spec, store)
-    return _choice_in(found, spec) if found else None
+    """How this network with these parameters made embeddings of the store, or those that its heads know."""
+    recipe = _recipe_in(store, spec)
+    if recipe is None or recipe["weights"].get("sha256") != spec.weights.sha256:
+        return None
+    # A recipe holds what differs from a spec's defaults.
+    return Choice(recipe.get("engine", "torch"), recipe.get("precision", "float32"))
 
 
 def _stored_type(spec: ExtractorSpec, store: FeatureStore | None) -> Stored:
     """The type that the network's embeddings are stored in, whatever its parameters were; float32 if there are none."""
-    found = _first_embedding(spec, store) if store is not None else None
-    return found.recipe["extractor"].get("stored", "float32") if found else "float32"
+    recipe = _recipe_in(store, spec) if store is not None else None
+    return recipe.get("stored", "float32") if recipe else "float32"
 
 
-def _first_embedding(spec: ExtractorSpec, store: FeatureStore) -> Record | None:
+def _recipe_in(store: FeatureStore, spec: ExtractorSpec) -> Mapping[str, Any] | None:
+    """The recipe of a network by its first embedding in a store; without any, by an imported head that needs it."""
     addresses = store.addresses("visual" if spec.SENSE == "face" else "audio")
-    return next((store.get(address) for address in addresses if address.producer == spec.name), None)
-
-
-def _choice_in(record: Record, spec: ExtractorSpec) -> Choice | None:
-    recipe = record.recipe["extractor"]
-    if recipe["weights"].get("sha256") != spec.weights.sha256:
-        return None
-    # A recipe holds what differs from a spec's defaults.
-    return Choice(recipe.get("engine", "torch"), recipe.get("precision", "float32"))
+    first = next((address for address in addresses if address.producer == spec.name), None)
+    if first is not None:
+        recipe: Mapping[str, Any] = store.get(first).recipe["extractor"]
+        return recipe
+    needed = (network for head in store.records("head") for network in head.made.get(NETWORKS, ()))
+    return next((network for network in needed if network["name"] == spec.name), None)
 
 
 def chosen_device(name: str) -> str:

@@ -28,7 +28,7 @@ from affstore.models.networks.staged import Staged
 from affstore.models.weights.folder import WeightsFolder
 from affstore.models.weights.untrained import SEED
 from affstore.store.contract.errors import DeviceMemoryError, SpecError
-from affstore.store.contract.keys import plain
+from affstore.store.contract.keys import canonical, plain
 from affstore.store.contract.records import Address, Artifact
 from affstore.store.engine.feature_store import FeatureStore
 from affstore.tasks import recipes
@@ -198,6 +198,19 @@ def test_a_store_keeps_the_engine_that_its_faces_were_found_with(tmp_path, engin
 def test_faces_of_an_older_version_do_not_bind_the_engine(tmp_path):
     store = with_face(tmp_path.name, DetectorSpec(version=1))
     assert detector_of(EngineRequest(), store).engine == "openvino"
+
+
+@pytest.mark.parametrize(("engine", "stored"), [("torch", "float32"), ("openvino", "float16")])
+def test_a_store_without_embeddings_takes_the_engine_that_an_imported_head_was_fitted_on(tmp_path, engine, stored):
+    here = replace(EMOTIEFFNET_B0, weights=replace(EMOTIEFFNET_B0.weights, sha256="5" * 64))
+    made = replace(here, engine=engine, stored=stored)
+    attributes = {"task": "expr", "labels": [], "head": {}, "scores": None}
+    parameters = {"parameter_prior": np.full(8, 1 / 8, np.float32)}
+    head = Artifact(Address("head", "theirs"), {}, parameters, attributes, made={"networks": [canonical(made)]})
+    store = commit(FeatureStore.create(f"memory:{tmp_path.name}-{engine}"), head)
+    assert with_engine(here, EngineRequest(), WeightsFolder(tmp_path), store) == made
+    asked = with_engine(here, EngineRequest("torch", "bfloat16"), WeightsFolder(tmp_path), store)
+    assert (asked.engine, asked.precision) == ("torch", "bfloat16")
 
 
 def test_a_gpu_that_runs_out_of_memory_gets_half_the_batch_and_goes_on():
