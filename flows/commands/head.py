@@ -110,14 +110,17 @@ def export(
         What it was fitted on, in words.
     """
     from affstore import FeatureStore
+    from affstore.store.contract.records import Address
     from affstore.tasks.lineage.head_files import only_head, write_head
+    from affstore.tasks.lineage.head_post_processing import post_processing_of
     from affstore.tasks.lineage.stored_heads import POST_PROCESSING, experiments_on
 
     opened = FeatureStore(store)
     fitted = only_head(opened, name)
     head = fitted.heads[0].name
     if dry_run:
-        to_terminal(f"would write the head '{head}' to {file}")
+        goes = _post_processing_lines(post_processing_of(opened, fitted), opened.get(Address("head", head)).recipe)
+        to_terminal(f"would write the head '{head}' to {file}", *goes)
         return 0
     about = write_head(opened, name, file, licence, corpus)
     if json:
@@ -128,7 +131,7 @@ def export(
     to_terminal(
         f"{file}: the head '{head}', digest {about['digest'][:12]}, licence {licence}, fitted on {corpus}",
         *_post_processing_lines(about[POST_PROCESSING], about["recipe"]),
-        *(f"  the experiment '{one}' has some: `affstore head export {one}` gives them on" for one in chose),
+        *(f"  `affstore head export {one}` gives on what the experiment '{one}' does to its outputs" for one in chose),
     )
     return 0
 
