@@ -205,9 +205,10 @@ class _Found:
 
 def without(inputs: Inputs, names: Set[str]) -> Inputs:
     """Inputs without the labels and crop folders of videos, or of people of videos, that are called so."""
+    known = {*names, *(video.name for video in inputs.videos)}
 
     def is_meant(name: str) -> bool:
-        return not names & {name, split_subject(name)[0]}
+        return not names & {name, split_subject(name, known)[0]}
 
     return replace(
         inputs,

@@ -47,7 +47,7 @@ class Share:
         own = self.number - 1
 
         def is_own(name: str) -> bool:
-            return share_of.get(name, share_of.get(split_subject(name)[0], 0)) == own
+            return share_of.get(name, share_of.get(split_subject(name, share_of)[0], 0)) == own
 
         return replace(
             inputs,

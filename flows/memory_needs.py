@@ -54,7 +54,8 @@ def due_work(
     due = [
         row.address for row in rows if row.due and row.requested and row.address.family in ("face", "visual", "audio")
     ]
-    videos, faces = {address.video for address in due}, faces_in(records)
+    videos = {address.video for address in due}
+    faces = faces_in(records, everyone=profile.tracking.most_subjects == "all")
     sources = [record for record in records if record.address.family == "source"]
     here = {record.attributes["location"] for record in sources}
     stored = [VideoSize.of_record(record, faces) for record in sources if record.address.video in videos]

@@ -101,6 +101,11 @@ class TrackedFaces:
         """The most faces at once, of those that lasted; more than there are subjects where some are not kept."""
         return self._tracker.faces_at_once()
 
+    @cached_property
+    def people(self) -> int:
+        """How many people were seen for long enough, also those who are not kept."""
+        return self._tracker.people()
+
     def tracks(self) -> dict[str, FaceTrack]:
         """Each subject's face through the video."""
         return {

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from affstore.models.extractor_specs import ExtractorSpec
 from affstore.store.contract.keys import changes, key_of
-from affstore.store.contract.names import MAIN, join_subject
+from affstore.store.contract.names import MAIN, in_order, join_subject
 from affstore.store.contract.records import Address, Record
 from affstore.tasks import recipes
 
@@ -65,7 +65,7 @@ class StoredRecords:
 
     def subjects(self, producer: str, video: str) -> list[str]:
         """The subjects whose faces a detector found, or a kind of crop folder shows."""
-        return sorted(self._subjects.get((producer, video), []))
+        return in_order(self._subjects.get((producer, video), []))
 
 
 def compared(address: Address, stored: StoredRecords, recipe: Any, source: Record) -> PlanRow:

@@ -8,7 +8,9 @@ from typing import Any
 
 from affstore import FeatureStore
 from affstore.models.faces.specs import DetectorSpec
+from affstore.store.contract.printable import counted
 from affstore.store.contract.records import Address, Record
+from affstore.tasks.specs import most_subjects_of
 
 NO_SOUND = "the video has no sound"
 """How a record of sound says that there is none."""
@@ -104,13 +106,28 @@ def _of_faces(own: Sequence[Record]) -> Iterator[tuple[str, str]]:
     detected = [record for record in faces if record.address.producer == DetectorSpec().name]
     if detected and not any(record.made.get("faces", 1) for record in detected):
         yield "no face", "No face was found."
-    at_once = max((int(record.attributes.get("faces_at_once", 0)) for record in detected), default=0)
-    if at_once > len(detected):
-        subjects = " and ".join(sorted(record.address.subject for record in detected))
-        yield "crowd", f"Up to {at_once} faces at once; kept as {subjects}, the others are left out."
+    if crowd := _left_out(detected):
+        yield "crowd", crowd
     for record in faces:
         if record.attributes.get("complaint"):
             yield "crops", f"{subject_text(record.address)}: {record.attributes['complaint']}"
+
+
+def _left_out(detected: Sequence[Record]) -> str:
+    """Who is seen in a video and is no subject of it, or an empty text."""
+    if not detected or most_subjects_of(detected[0]) == "all":
+        return ""
+    at_once = int(detected[0].attributes.get("faces_at_once", 0))
+    people = int(detected[0].attributes.get("people", 0))  # faces that were found before people were counted have none
+    kept = len(detected)
+    if max(at_once, people) <= kept:
+        return ""
+    subjects = " and ".join(record.address.subject for record in detected)
+    found = f"Up to {counted(at_once, 'face', 'faces')} at once"
+    if people > kept:
+        lost = f"{counted(people - kept, 'person is', 'people are')} left out; `--people all` keeps all {people}"
+        return f"{found}, {counted(people, 'person', 'people')} in all; kept as {subjects}, {lost}."
+    return f"{found}; kept as {subjects}, the others are left out."
 
 
 def _of_labels(own: Sequence[Record]) -> Iterator[tuple[str, str]]:

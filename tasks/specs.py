@@ -6,7 +6,7 @@ import importlib.metadata
 import platform
 import tempfile
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -29,7 +29,7 @@ from affstore.models.heads.splits import SplitSpec
 from affstore.store.contract.errors import SpecError
 from affstore.store.contract.keys import canonical
 from affstore.store.contract.labels import LabelSpace, task_space
-from affstore.store.contract.records import Provenance
+from affstore.store.contract.records import Provenance, Record
 from affstore.store.engine.feature_store import FeatureStore
 from affstore.store.engine.handles import kept_open
 
@@ -66,12 +66,24 @@ class Profile:
         tracking: how they become subjects.
         extractors: the networks, in any order.
         required_faces: where faces come from that are wanted although no network may need them.
+        keeps_people: whether a video whose faces are in the store keeps as many people as it has there.
     """
 
     detector: DetectorSpec
     tracking: TrackingSpec
     extractors: tuple[ExtractorSpec, ...]
     required_faces: tuple[str, ...] = ()
+    keeps_people: bool = False
+
+    def tracking_of(self, stored: Record | None) -> TrackingSpec:
+        """How the faces of a video become subjects.
+
+        Args:
+            stored: one of its faces in the store, or None.
+        """
+        if stored is None or not self.keeps_people:
+            return self.tracking
+        return replace(self.tracking, most_subjects=most_subjects_of(stored))
 
     @property
     def faces(self) -> tuple[FaceExtractorSpec, ...]:
@@ -106,6 +118,13 @@ class Profile:
     def sounds(self) -> tuple[SoundExtractorSpec, ...]:
         """The sound networks."""
         return sounds_among(self.extractors)
+
+
+def most_subjects_of(face: Record) -> Literal[1, 2, "all"]:
+    """How many people were kept of the video when a face was found."""
+    # A recipe holds what differs from a spec's defaults.
+    found: Literal[1, 2, "all"] = face.recipe.get("tracking", {}).get("most_subjects", TrackingSpec().most_subjects)
+    return found
 
 
 @dataclass(frozen=True, slots=True)

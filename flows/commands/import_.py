@@ -22,7 +22,7 @@ def import_(
     *,
     name: str,
     video: str = "",
-    subject: Literal["main", "left", "right"] | None = None,
+    subject: str | None = None,
     sound: Flag = False,
     take: Annotated[tuple[str, ...], Parameter(negative="")] = (),
     stored: Literal["auto", "float32", "float16"] = "auto",
@@ -48,7 +48,8 @@ def import_(
     video
         Whose features they are, as `affstore status` calls it; without it, each file is called as its video.
     subject
-        Of the video: main, left or right. Without it, main, or what a file's name says, as 12_left.csv does.
+        Of the video: main, left, right, or person1, person2 … Without it, main, or what a file's name says, as
+        12_left.csv does.
     sound
         They are of its sound, and of nobody.
     take
@@ -58,12 +59,15 @@ def import_(
     """
     from affstore import FeatureStore
     from affstore.store.contract.errors import SpecError
+    from affstore.store.contract.names import check_subject
     from affstore.tasks.imported_inputs import difference
     from affstore.tasks.ingest.imported_features import ImportSpec, import_files
     from affstore.tasks.specs import code_versions
 
     if video and len(files) > 1:
         raise SpecError(f"--video names one video, and {len(files)} files are given. Leave it out: each is called so.")
+    if subject is not None:
+        check_subject(subject)
     opened = FeatureStore(store)
     of = {file: (video, subject or "main") if video else _called(opened, file, subject) for file in files}
     of = {file: (whose, "") for file, (whose, _) in of.items()} if sound else of

@@ -57,7 +57,7 @@ Flag = Annotated[bool, Parameter(negative="")]
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
 class EngineOptions:
-    """What runs the networks."""
+    """What runs the networks, and what is stored of a video."""
 
     engine: Literal["auto", "torch", "openvino"] = "auto"
     """What runs faces and sound; `auto` takes the fastest that is faithful on this machine. Part of every key."""
@@ -71,6 +71,10 @@ class EngineOptions:
     stored: Literal["auto", "float32", "float16"] = "auto"
     """The type of embeddings in the store: `float16` takes half the room. `auto` is that of what the store has, or
     float32. Part of every key."""
+
+    people: Literal["auto", "two", "all"] = "auto"
+    """Who of a video is a subject: the `two` foremost, left and right; or `all` who are there for long enough: three or
+    more are person1, person2 … from left to right. `auto` is as it was for the videos of the store, or two."""
 
 
 @Parameter(name="*")

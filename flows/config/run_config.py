@@ -27,7 +27,9 @@ from affstore.store.contract.labels import LabelSpace, spaces_of, task_of, task_
 from affstore.store.contract.names import tag_fault
 from affstore.store.contract.printable import excerpt
 from affstore.tasks.experiments import Experiment, Protocol
-from affstore.tasks.specs import Profile
+from affstore.tasks.specs import Profile, most_subjects_of
+
+People = Literal["auto", "two", "all"]
 
 
 class _Strict(BaseModel):
@@ -108,6 +110,8 @@ class RunConfig(_Strict):
         precision: of every network's forward pass.
         device: `cpu`, `cuda`, or `auto`.
         stored: the type of embeddings in the store; `auto` is that of what the store has, or float32.
+        people: who of a video is a subject: the `two` foremost, or `all` who are there for long enough; `auto` is what
+            the video has in the store, and of a new video what all others have, or two.
         experiments: what is trained, applied and scored.
         protocol: `papers`: everything is chosen as published. `honest`: by cross-validation over training videos too.
         folds: of the protocol `honest`; `groups` holds each group out once.
@@ -130,6 +134,7 @@ class RunConfig(_Strict):
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     device: Literal["cpu", "cuda", "auto"] = "cpu"
     stored: Literal["auto", "float32", "float16"] = "auto"
+    people: People = "auto"
     experiments: tuple[InstanceOf[Experiment], ...] = ()
     protocol: Protocol = "papers"
     folds: Annotated[int, Field(ge=2, le=1000)] | Literal["groups"] = 5
@@ -245,7 +250,24 @@ def profile_of(
 
     resolved = _with_weights([spec_of(name) for name in config.all_extractors], weights, untrained)
     extractors = tuple(with_engine(spec, engine, weights, store, measured) for spec in resolved)
-    return Profile(detector_of(engine, store), TrackingSpec(), extractors, _required_faces(config))
+    return _profile(config, detector_of(engine, store), extractors, store)
+
+
+def _profile(
+    config: RunConfig, detector: DetectorSpec, extractors: tuple[ExtractorSpec, ...], store: FeatureStore | None
+) -> Profile:
+    keeps = config.people == "auto"
+    everyone = all_people_kept(store, detector.name) if keeps else config.people == "all"
+    tracking = TrackingSpec(most_subjects="all") if everyone else TrackingSpec()
+    return Profile(detector, tracking, extractors, _required_faces(config), keeps)
+
+
+def all_people_kept(store: FeatureStore | None, detector: str) -> bool:
+    """Whether all people were kept of every video whose faces the store has, so that a new video is like them."""
+    if store is None:
+        return False
+    found = [address for address in store.addresses("face") if address.producer == detector]
+    return bool(found) and all(most_subjects_of(store.get(address)) == "all" for address in found)
 
 
 def _with_weights(specs: Sequence[ExtractorSpec], weights: WeightsFolder, untrained: bool) -> list[ExtractorSpec]:
@@ -274,7 +296,7 @@ def named_profile(config: RunConfig, store: FeatureStore | None = None) -> Profi
     """The same by the networks' names alone, for a plan on a machine that does not have their weights yet."""
     extractors = tuple(spec_of(name) for name in config.all_extractors)
     engine = EngineRequest(config.engine, config.precision, config.device_in_use, config.stored)
-    return Profile(detector_of(engine, store), TrackingSpec(), extractors, _required_faces(config))
+    return _profile(config, detector_of(engine, store), extractors, store)
 
 
 def _required_faces(config: RunConfig) -> tuple[str, ...]:

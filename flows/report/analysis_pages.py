@@ -177,18 +177,26 @@ def thumbnails(video: Path, table: pa.Table, clock: FrameClock, source: Record) 
 
     Pictures are looked up by their timestamps; what cannot be read gives no picture, for the page is whole without.
     """
-    wanted = dict(_frames_to_show(table))
+    wanted: dict[int, list[dict[str, Any]]] = {}
+    for frame, row in _frames_to_show(table):
+        wanted.setdefault(frame, []).append(row)
     found = []
     for frame, coded in _pictures(video, clock, sorted(wanted)):
-        row, picture = wanted[frame], _upright(coded, source)
-        corners = [round(float(row[f"box_{corner}"])) for corner in ("x0", "y0", "x1", "y1")]
-        x0, y0, x1, y1 = (max(0, corner) for corner in corners)
-        face = picture[y0:y1, x0:x1]
-        if face.size:
-            what = f", {row['expression']}" if row.get("expression") else ""
-            text = f"{row['subject']} at {row['time_s']:.2f} s{what}"
-            found.append(Thumbnail(text, float(row["time_s"]), _data_address(face)))
+        picture = _upright(coded, source)
+        found += [shown for row in wanted[frame] if (shown := _thumbnail(row, picture)) is not None]
     return found
+
+
+def _thumbnail(row: dict[str, Any], picture: NDArray[np.uint8]) -> Thumbnail | None:
+    """The face of one row of a table, or None where its box lies outside the picture."""
+    corners = [round(float(row[f"box_{corner}"])) for corner in ("x0", "y0", "x1", "y1")]
+    x0, y0, x1, y1 = (max(0, corner) for corner in corners)
+    face = picture[y0:y1, x0:x1]
+    if not face.size:
+        return None
+    what = f", {row['expression']}" if row.get("expression") else ""
+    text = f"{row['subject']} at {row['time_s']:.2f} s{what}"
+    return Thumbnail(text, float(row["time_s"]), _data_address(face))
 
 
 def _frames_to_show(table: pa.Table) -> Iterator[tuple[int, dict[str, Any]]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from affstore.store.contract.names import MAIN, join_subject
+from affstore.store.contract.names import MAIN, SIDES, join_subject, person
 
 Split = Literal["train", "validation", "test"]
 Absence = Literal["", "leaves", "cut"]
@@ -57,7 +57,9 @@ class Take:
     @property
     def subjects(self) -> tuple[str, ...]:
         """The annotated subjects, in the order of `acts`."""
-        return (MAIN,) if len(self.acts) == 1 else ("left", "right")
+        if len(self.acts) <= len(SIDES):
+            return (MAIN,) if len(self.acts) == 1 else SIDES
+        return tuple(person(number) for number, _ in enumerate(self.acts, 1))
 
     @property
     def annotation_names(self) -> tuple[str, ...]:

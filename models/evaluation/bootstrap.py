@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -53,11 +53,17 @@ def bootstrap_interval(
     return float(low), float(high)
 
 
-def whole_videos(subjects: Iterable[tuple[str, Decided]]) -> list[Decided]:
-    """Put subjects of one video, by their names (`12_left`, `12_right`), one after the other."""
+def whole_videos(subjects: Iterable[tuple[str, Decided]], videos: Container[str] = ()) -> list[Decided]:
+    """Put subjects of one video, by their names (`12_left`, `12_right`), one after the other.
+
+    Args:
+        subjects: of each, its name, and what was decided.
+        videos: the names of all videos; without them, a name such as `12_person3` is a video's own.
+    """
     together: dict[str, list[Decided]] = {}
     for name, decided in subjects:
-        together.setdefault(split_subject(name)[0], []).append(decided)
+        side_of = split_subject(name)[0]
+        together.setdefault(split_subject(side_of, videos)[0], []).append(decided)
     return [
         (
             np.concatenate([decision for decision, _, _ in parts]),

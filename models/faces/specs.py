@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from affstore.models.engines.base import ENGINES, EngineName
 from affstore.models.extractor_specs import CROP_KIND, Precision
@@ -76,11 +76,12 @@ class TrackingSpec:
         version: raised whenever the same spec would give other subjects.
         link_iou: overlap (intersection over union) at which a face continues a track.
         longest_gap_frames: frames without its face that a track survives.
-        most_candidates: faces of a frame that are followed, the largest tracks first.
+        most_candidates: faces of a frame that are followed, the largest tracks first; all of them where all people are
+            subjects.
         shortest_track_frames: shorter tracks are false boxes.
         shortest_subject_frames: presence a subject needs; half of a video shorter than twice this.
         smallest_subject_share: presence, and presence × area, that a second subject needs, as a share of the first's.
-        most_subjects: one, or two that are told apart by their side.
+        most_subjects: one; two that are told apart by their side; or `all` who are present for long enough.
         cut_difference: grey levels, on average, by which the first picture of a shot differs from the one before.
         least_likeness: of the colours of two faces, at which they may be one person on both sides of a cut.
     """
@@ -94,7 +95,7 @@ class TrackingSpec:
     shortest_track_frames: int = 3
     shortest_subject_frames: int = 12
     smallest_subject_share: float = 0.25
-    most_subjects: int = 2
+    most_subjects: Literal[1, 2, "all"] = 2
     cut_difference: float = 20.0
     least_likeness: float = 0.9
 
@@ -111,11 +112,21 @@ class TrackingSpec:
                 "Tracking needs cut_difference > 0 and 0 <= least_likeness <= 1; found "
                 f"{self.cut_difference} and {self.least_likeness}."
             )
-        if not 1 <= self.most_subjects <= 2 or self.most_candidates < self.most_subjects:
+        if self.most_subjects not in (1, 2, "all") or self.most_candidates < (self.subject_limit or 1):
             raise SpecError(
-                "Tracking knows one or two subjects, and needs at least as many candidates; found "
+                "Tracking knows one subject, two, or 'all', and needs at least as many candidates; found "
                 f"{self.most_subjects} of {self.most_candidates}."
             )
+
+    @property
+    def subject_limit(self) -> int | None:
+        """How many subjects a video may have; None for any number."""
+        return None if self.most_subjects == "all" else self.most_subjects
+
+    @property
+    def candidate_limit(self) -> int | None:
+        """How many faces of a frame are followed; None for any number."""
+        return None if self.most_subjects == "all" else self.most_candidates
 
 
 def check_kind(kind: str) -> str:

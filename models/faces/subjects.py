@@ -11,12 +11,15 @@
 5. Every other person present for as long joins the nearest subject of like size with which no frame is shared, if both
    are in one shot; and a subject of another shot if the colours of both are alike. A dialogue that is filmed one
    speaker at a time has one subject, the more prominent speaker. Whoever joins nobody is in the background.
+
+Where all people are asked for, nobody is: whoever joins nobody by rule 5 is one more subject, whatever the share of the
+first. To join, the colours of both must be alike in one shot, too, since there are more people to be taken for.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +27,7 @@ from numpy.typing import NDArray
 from affstore.models.faces.appearance import likeness
 from affstore.models.faces.boxes import area
 from affstore.models.faces.specs import TrackingSpec
-from affstore.store.contract.names import MAIN, SIDES
+from affstore.store.contract.names import MAIN, SIDES, person
 
 _LIKE_SIZE = 2.0
 
@@ -35,12 +38,20 @@ class Subjects:
 
     Attributes:
         tracks: the tracks that make up each subject: `main` alone, or `left` and `right` by the mean x of their boxes'
-            centres. `main` without tracks when nobody is there.
+            centres; three or more are `person1`, `person2` … from left to right. `main` without tracks when nobody is
+            there.
         foremost: the most prominent subject's name.
+        sides: of three or more, who are `left` and `right` where two are kept, by these names.
     """
 
     tracks: Mapping[str, tuple[int, ...]]
     foremost: str
+    sides: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def count(self) -> int:
+        """How many there are."""
+        return sum(1 for tracks in self.tracks.values() if tracks)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -120,17 +131,23 @@ def subjects_of(
     first, others = ranked[0], ranked[1:]
     second = next((p for p in others if _is_second(p.appearance, first.appearance, needed, spec)), None)
     chosen = [first] if second is None else [first, second]
-    for person in others:
-        if person is not second:
-            _join(person, chosen, shots)
-    return _named(chosen)
+    pair, everyone = len(chosen), spec.most_subjects == "all"
+    for other in others:
+        if other is not second and not _joined(other, chosen, shots, everyone) and everyone:
+            chosen.append(other)
+    return _named_by_side(chosen) if len(chosen) <= len(SIDES) else _named_by_place(chosen, pair)
+
+
+def people_in(tracks: Mapping[int, Appearance], frames: int, spec: TrackingSpec, cuts: Sequence[int] = ()) -> int:
+    """How many subjects a video would have if all people were kept; see `subjects_of`."""
+    return subjects_of(tracks, frames, replace(spec, most_subjects="all"), cuts).count
 
 
 def _is_second(other: Appearance, first: Appearance, needed: int, spec: TrackingSpec) -> bool:
     """Whether someone is a subject beside the first."""
     share = spec.smallest_subject_share
     enough = len(other) >= share * len(first) and other.prominence >= share * first.prominence
-    return spec.most_subjects > 1 and enough and other.together(first) >= needed
+    return spec.most_subjects != 1 and enough and other.together(first) >= needed
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -182,18 +199,28 @@ def _apart(boxes: NDArray[np.float32], box: NDArray[np.float32]) -> NDArray[np.f
     return np.where(alike, distance, np.inf)
 
 
-def _join(person: _Person, chosen: list[_Person], shots: _Shots) -> None:
-    """Rule 5: add a person to the nearest subject that may be the same one."""
+def _joined(person: _Person, chosen: list[_Person], shots: _Shots, everyone: bool) -> bool:
+    """Rule 5: add a person to the nearest subject that may be the same one; whether there is such a subject.
+
+    Args:
+        person: who is not a subject yet.
+        chosen: the subjects so far; the nearest is replaced by the two as one person.
+        shots: of the video.
+        everyone: whether all people are kept, so that colours must be alike in one shot, too.
+    """
     apart = _apart(np.stack([_typical(subject.appearance) for subject in chosen]), _typical(person.appearance))
     may = []
     for place, subject in enumerate(chosen):
         in_one_shot = shots.together(subject.appearance, person.appearance)
-        fits = np.isfinite(apart[place]) if in_one_shot else shots.alike(subject.appearance, person.appearance)
+        fits = not in_one_shot or bool(np.isfinite(apart[place]))
+        if fits and (everyone or not in_one_shot):
+            fits = shots.alike(subject.appearance, person.appearance)
         if fits and not subject.appearance.together(person.appearance):
             may.append(place)
     if may:
         nearest = min(may, key=lambda place: (apart[place], place))
         chosen[nearest] = chosen[nearest].joined(person)
+    return bool(may)
 
 
 def _typical(appearance: Appearance) -> NDArray[np.float32]:
@@ -201,11 +228,28 @@ def _typical(appearance: Appearance) -> NDArray[np.float32]:
     return np.median(appearance.box, axis=0).astype(np.float32)
 
 
-def _named(chosen: list[_Person]) -> Subjects:
-    """Names by side; `chosen` has the most prominent person first."""
+def _named_by_side(chosen: list[_Person]) -> Subjects:
+    """Names of one or two; `chosen` has the most prominent person first."""
     names = [MAIN]
     if len(chosen) > 1:
         first_is_left = chosen[0].appearance.centre[0] <= chosen[1].appearance.centre[0]
         names = list(SIDES) if first_is_left else list(SIDES[::-1])
     tracks = {name: tuple(sorted(person.tracks)) for name, person in zip(names, chosen, strict=True)}
     return Subjects({name: tracks[name] for name in sorted(tracks)}, names[0])
+
+
+def _named_by_place(chosen: list[_Person], pair: int) -> Subjects:
+    """Names of three or more from left to right.
+
+    Args:
+        chosen: the most prominent person first.
+        pair: how many of them, from the first on, would be subjects where two are kept.
+    """
+    across = sorted(range(len(chosen)), key=lambda place: (chosen[place].appearance.centre[0], place))
+    names = {place: person(number) for number, place in enumerate(across, 1)}
+    of_two = [names[place] for place in across if place < pair]
+    return Subjects(
+        {names[place]: tuple(sorted(chosen[place].tracks)) for place in across},
+        names[0],
+        dict(zip(of_two, SIDES, strict=True)) if pair == len(SIDES) else {},
+    )

@@ -15,7 +15,7 @@ from affstore.models.faces.boxes import area, iou
 from affstore.models.faces.crops import whole_px
 from affstore.models.faces.detections import Detections
 from affstore.models.faces.specs import TrackingSpec
-from affstore.models.faces.subjects import Appearance, Subjects, subjects_of
+from affstore.models.faces.subjects import Appearance, Subjects, people_in, subjects_of
 from affstore.store.contract.errors import SpecError
 
 _ROW = 4 + 10 + 1
@@ -66,10 +66,14 @@ class _Track:
     colours: NDArray[np.float64] = field(default_factory=lambda: np.zeros(COLOURS))
     frames: array[int] = field(default_factory=lambda: array("q"))
     rows: array[float] = field(default_factory=lambda: array("f"))
+    all_frames: array[int] = field(default_factory=lambda: array("q"))
+    all_boxes: array[float] = field(default_factory=lambda: array("f"))
 
     def link(self, frame: int, box: NDArray[np.float32], colours: NDArray[np.float64]) -> None:
         """The track goes on with a face in this frame, of these colours."""
         self.box, self.last = box, frame
+        self.all_frames.append(frame)
+        self.all_boxes.frombytes(box.astype(np.float32).tobytes())
         self.colours += colours
         self.area += float(area(box))
         self.linked += 1
@@ -112,7 +116,7 @@ class FaceTracker:
             cut: whether the frame begins a new shot.
 
         Returns:
-            The faces to embed, at most `most_candidates`: those of the tracks whose faces are largest on average.
+            The faces to embed, at most `candidate_limit`: those of the tracks whose faces are largest on average.
 
         Raises:
             SpecError: the frame is not later than the one before.
@@ -125,16 +129,24 @@ class FaceTracker:
         self._frames_with[len(faces.box)] += 1
         linked = self._link(frame, faces.box, picture)
         foremost = sorted(linked, key=lambda face: (-self._mean_area(linked[face]), linked[face]))
-        return [self._keep(frame, linked[face], faces, face) for face in foremost[: self.spec.most_candidates]]
+        return [self._keep(frame, linked[face], faces, face) for face in foremost[: self.spec.candidate_limit]]
 
     def subjects(self) -> Subjects:
-        """The one or two people of the frames seen so far, as sets of tracks; see `affstore.models.faces.subjects`."""
+        """The people of the frames seen so far, as sets of tracks; see `affstore.models.faces.subjects`."""
         tracks = {
             index: Appearance.of(track.frames, self._values(index)[:, :4], track.colours)
             for index, track in enumerate(self._tracks)
             if len(track.frames)
         }
         return subjects_of(tracks, self._next_frame, self.spec, self.cuts)
+
+    def people(self) -> int:
+        """How many people there were so far, also those who are not kept: the subjects if all were asked for."""
+        tracks = {
+            index: Appearance.of(track.all_frames, np.array(track.all_boxes, np.float32).reshape(-1, 4), track.colours)
+            for index, track in enumerate(self._tracks)
+        }
+        return people_in(tracks, self._next_frame, self.spec, self.cuts)
 
     def faces_at_once(self) -> int:
         """The most faces at once, counting only what lasted as long in all as a subject must: single boxes err."""

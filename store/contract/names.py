@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Container
+from collections.abc import Container, Iterable
 
-from affstore.store.contract.errors import SourceError
+from affstore.store.contract.errors import SourceError, SpecError
+from affstore.store.contract.printable import excerpt
 
 MAIN = "main"
 """The subject of a video whose annotation names no side."""
@@ -14,6 +15,8 @@ MAIN = "main"
 SIDES = ("left", "right")
 """Subjects named by their place in the picture, as Aff-Wild2's `_left` and `_right`."""
 
+_PERSON = re.compile(r"person([1-9][0-9]{0,3})")
+_OF_VIDEO = re.compile(rf"(.+)_({'|'.join(SIDES)}|{_PERSON.pattern})", re.DOTALL)
 _TAG = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _LONGEST_TAG = 200
 _LONGEST_BYTES = 255
@@ -45,18 +48,57 @@ def check_name(name: str) -> str:
     return name
 
 
+def person(number: int) -> str:
+    """What one of three or more subjects is called, counted from 1 at the left of the picture."""
+    return f"person{number}"
+
+
+def person_number(subject: str) -> int | None:
+    """Which of three or more subjects one is, or None for `main`, `left` and `right`."""
+    found = _PERSON.fullmatch(subject)
+    return int(found[1]) if found else None
+
+
+def in_order(subjects: Iterable[str]) -> list[str]:
+    """Subjects in the order in which they are listed: `person2` before `person10`, all else as letters go."""
+    return sorted(subjects, key=subject_order)
+
+
+def subject_order(subject: str) -> tuple[str, int]:
+    """What subjects are sorted by; see `in_order`."""
+    number = person_number(subject) if subject.startswith("person") else None
+    return (subject, 0) if number is None else ("person", number)
+
+
+def check_subject(subject: str) -> str:
+    """The subject itself, if one may be called so.
+
+    Raises:
+        SpecError: no subject is called so.
+    """
+    if subject not in (MAIN, *SIDES) and person_number(subject) is None:
+        raise SpecError(f"A subject is called main, left, right, or person1, person2 …; found {excerpt(subject)}.")
+    return subject
+
+
 def split_subject(name: str, videos: Container[str] = ()) -> tuple[str, str]:
     """Split an annotation's or a crop folder's name into video and subject: `12_left` → (`12`, `left`).
+
+    Videos of other corpora may well end in `_person2`, so that is a subject only of a video that is known.
 
     Args:
         name: as the file or folder is called.
         videos: the names of known videos; one of them that ends in `_left` is that video, and no side of another.
     """
-    for side in SIDES:
-        video = name.removesuffix(f"_{side}")
-        if video and video != name and name not in videos:
-            return video, side
-    return name, MAIN
+    video, subject = possible_subject(name)
+    is_subject = subject in SIDES or video in videos
+    return (video, subject) if is_subject and name not in videos else (name, MAIN)
+
+
+def possible_subject(name: str) -> tuple[str, str]:
+    """The video and the subject that a name may be meant as, by its form alone: `12_person3` → (`12`, `person3`)."""
+    found = _OF_VIDEO.fullmatch(name)
+    return (found[1], found[2]) if found else (name, MAIN)
 
 
 def join_subject(video: str, subject: str) -> str:

@@ -34,7 +34,7 @@ class Address:
         family: one of `schema.yaml`'s families.
         producer: detector, extractor, task or experiment; empty for a source.
         video: the video's name; empty for a head.
-        subject: `main`, `left` or `right`; empty where the family has none.
+        subject: `main`, `left`, `right`, or `person1`, `person2` …; empty where the family has none.
     """
 
     family: str

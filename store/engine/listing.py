@@ -7,13 +7,13 @@ import json
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
-from operator import attrgetter
 from typing import Any
 
 import icechunk
 from zarr.core.buffer import Buffer, default_buffer_prototype
 
 from affstore.store.contract.errors import StoreError
+from affstore.store.contract.names import subject_order
 from affstore.store.contract.records import Address, Record
 from affstore.store.contract.schema import address_of, check_record, families
 
@@ -43,7 +43,7 @@ class Listing:
             StoreError: the snapshot's own list of nodes is damaged.
         """
         found = map(address_of, artifact_paths(self._repository, self._session.snapshot_id))
-        return tuple(sorted(found, key=attrgetter("family", "producer", "video", "subject")))
+        return tuple(sorted(found, key=_order))
 
     @cached_property
     def of_video(self) -> dict[str, list[Address]]:
@@ -180,6 +180,10 @@ def node_id(session: icechunk.Session, path: str) -> str:
         return session.get_node_id(f"/{path}")
     except (icechunk.NodeNotFoundError, icechunk.InvalidInputError):  # the second for a path that nothing can have
         return ""
+
+
+def _order(address: Address) -> tuple[object, ...]:
+    return address.family, address.producer, address.video, subject_order(address.subject)
 
 
 async def _texts(session: icechunk.Session, paths: Sequence[str]) -> list[Buffer]:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from affstore import FeatureStore
 from affstore.store.contract.keys import key_of
 from affstore.store.contract.labels import AU
-from affstore.store.contract.names import MAIN
+from affstore.store.contract.names import MAIN, in_order
 from affstore.store.contract.records import Address, Record
 from affstore.store.contract.schema import family
 from affstore.store.engine.reading import read_clock, read_known
@@ -54,7 +54,7 @@ COLUMNS: Mapping[str, str] = {
     "video": "name of the video in the store",
     "frame": "number of the frame, from 0, by full decode",
     "time_s": "when the frame begins to play, in seconds, by the container's timestamps",
-    "subject": "main; left and right where there are two people throughout",
+    "subject": "main; left and right where two people are kept; of more, person1, person2 … from left to right",
     "present": "whether a face of this subject was found in the frame",
     "face_score": "the detector's confidence, 0 to 1",
     "box_x0, box_y0, box_x1, box_y1": "the face, in px of the upright picture with square pixels",
@@ -97,7 +97,7 @@ def frame_table(store: FeatureStore, video: str, networks: AnalysisNetworks) -> 
 
 
 def _subjects(records: Iterable[Address], family: str) -> list[str]:
-    return sorted({address.subject for address in records if address.family == family})
+    return in_order({address.subject for address in records if address.family == family})
 
 
 def _subject_table(

@@ -114,7 +114,8 @@ def _result(
         predictions = tuple(_nested(evaluation, by_fold))
     else:
         predictions = tuple(_prediction(evaluation, chosen, video) for video in videos)
-    by_video = whole_videos((one.name, (one.label, one.value, one.known)) for one in predictions)
+    names = {address.video for address in store.addresses("source")}
+    by_video = whole_videos(((one.name, (one.label, one.value, one.known)) for one in predictions), names)
     interval = bootstrap_interval(experiment.space, by_video, experiment.without, draws=_DRAWS)
     records = tuple(
         record for one in (*subjects, *(chooses if chooses is not subjects else ())) for record in one.records

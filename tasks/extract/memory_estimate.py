@@ -189,14 +189,21 @@ def memory_need(profile: Profile, weights: Path, videos: Iterable[VideoSize], pa
     )
 
 
-def faces_in(records: Iterable[Record]) -> dict[str, int]:
-    """How many faces each video has in all of its frames, by the detector or the kind of folder that has most."""
+def faces_in(records: Iterable[Record], everyone: bool = False) -> dict[str, int]:
+    """How many faces each video has in all of its frames, by the detector or the kind of folder that has most.
+
+    Args:
+        records: of a store.
+        everyone: count as many faces in every frame as there are at most at once, since all will be kept.
+    """
     found: dict[tuple[str, str], int] = {}
+    most: dict[str, int] = {}
     for record in records:
         if record.address.family == "face":
-            whose = record.address.video, record.address.producer
-            found[whose] = found.get(whose, 0) + int(record.made.get("faces", record.attributes["frames"]))
-    most: dict[str, int] = {}
+            whose, frames = (record.address.video, record.address.producer), int(record.attributes["frames"])
+            found[whose] = found.get(whose, 0) + int(record.made.get("faces", frames))
+            at_once = int(record.attributes.get("faces_at_once", 0)) if everyone else 0
+            most[whose[0]] = max(most.get(whose[0], 0), frames * at_once)
     for (video, _), count in found.items():
         most[video] = max(most.get(video, 0), count)
     return most

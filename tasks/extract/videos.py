@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Set
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from affstore import FeatureStore
 from affstore.models.audio_pass import align_to_frames, read_waveforms, waveform_format
 from affstore.models.extractor_specs import ExtractorSpec, SoundExtractorSpec, faces_among, sounds_among
 from affstore.models.face_pass import StoredFaces, TrackedFaces, embed_faces, faces_in_video
+from affstore.models.faces.specs import TrackingSpec
 from affstore.models.faces.tracking import FaceTrack
 from affstore.models.media.sound import Sound
 from affstore.models.media.video import VideoFacts, frames
@@ -75,6 +77,11 @@ def _file_fault(job: VideoJob) -> str:
     return ""
 
 
+def _came_from(record: Record, gone: Set[str]) -> bool:
+    """Whether something that an artifact was computed from is gone."""
+    return any(parent.path in gone for parent in record.parents)
+
+
 @dataclass(frozen=True, slots=True)
 class _Work:
     """One video being worked on."""
@@ -134,8 +141,12 @@ class _Work:
 
     def _face_source(self) -> TrackedFaces | StoredFaces:
         if self.job.find_faces:
-            return TrackedFaces(detector(self.profile.detector, self.context.device), self.profile.tracking)
+            return TrackedFaces(detector(self.profile.detector, self.context.device), self._tracking)
         return StoredFaces({subject: self._read_track(record) for subject, record in self._tracks().items()})
+
+    @property
+    def _tracking(self) -> TrackingSpec:
+        return self.profile.tracking_of(next(iter(self._tracks().values()), None))
 
     def _tracks(self) -> dict[str, Record]:
         """The stored face tracks, by subject."""
@@ -156,26 +167,28 @@ class _Work:
 
     def _remove_subject(self, draft: Draft, face: Record) -> None:
         """Take away a face and all that was made of it; the same subject's crop folders stay."""
+        gone, made = {face.address.path}, self.store.records("visual", "prediction", video=self.job.video)
         draft.remove(face.address)
-        gone = {face.address.path}
-        for family in ("visual", "prediction"):
-            for record in self.store.records(family, video=self.job.video):
-                if gone & {parent.path for parent in record.parents}:
-                    gone.add(record.address.path)
-                    draft.remove(record.address)
+        # An experiment's predictions are made of its heads', which may be listed after them.
+        while further := [one for one in made if one.address.path not in gone and _came_from(one, gone)]:
+            for record in further:
+                gone.add(record.address.path)
+                draft.remove(record.address)
 
     def _face(self, subject: str, track: FaceTrack, faces: TrackedFaces, elapsed_s: float) -> Artifact:
-        spec = self.profile.detector
+        spec, side = self.profile.detector, faces.subjects.sides.get(subject)
         return Artifact(
             Address("face", spec.name, self.job.video, subject),
-            recipes.face(spec, self.profile.tracking, self.source.key, subject),
+            recipes.face(spec, self._tracking, self.source.key, subject),
             {"box": track.box, "landmark": track.landmark, "score": track.score, "present": track.present},
             {
                 "frames": self.job.frames,
                 "prominent": subject == faces.subjects.foremost,
+                "people": faces.people,
                 "faces_at_once": faces.faces_at_once,
                 "cuts": faces.cuts,
-            },
+            }
+            | ({"side": side} if side else {}),
             (self.source.as_parent(),),
             run_facts(spec, self.context.device, elapsed_s)
             | {"weights": spec.weights_sha256, "faces": rows(track.present)},

@@ -13,7 +13,7 @@ from affstore.store.contract.clock import FrameClock
 from affstore.store.contract.errors import NotFoundError, SourceError
 from affstore.store.contract.keys import digest_file, key_of
 from affstore.store.contract.labels import task_space
-from affstore.store.contract.names import MAIN, split_subject
+from affstore.store.contract.names import MAIN, possible_subject, split_subject
 from affstore.store.contract.records import Address, Artifact, Record
 from affstore.store.engine.draft import Draft
 from affstore.store.engine.reading import find_source, read_clock, video_names
@@ -68,14 +68,12 @@ def _whose(store: FeatureStore, name: str) -> tuple[Record, str, str]:
     Raises:
         NotFoundError: there is no such video.
     """
-    video, side = split_subject(name)
-    if video == name:
+    if possible_subject(name)[1] == MAIN:
         return find_source(store, name), MAIN, ""
     names = video_names(store)
-    if name in names:
-        note = two_meanings(name, names)
-        return find_source(store, name), MAIN, f". {note}" if note else ""
-    return find_source(store, video), side, ""
+    video, subject = split_subject(name, names)
+    note = two_meanings(name, names)
+    return find_source(store, video), subject, f". {note}" if note else ""
 
 
 def _store_label(store: FeatureStore, draft: Draft, found: LabelFile, whose: tuple[Record, str]) -> None:

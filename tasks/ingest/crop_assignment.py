@@ -6,7 +6,7 @@ from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from affstore.models.faces.crop_folder import CropFolder
-from affstore.store.contract.names import split_subject, video_name
+from affstore.store.contract.names import SIDES, possible_subject, split_subject, video_name
 from affstore.store.contract.records import Record
 
 
@@ -63,7 +63,8 @@ def match_crops_to_videos(records: Iterable[Record], crops: Iterable[CropFolder]
 
 def two_meanings(name: str, videos: Container[str]) -> str:
     """A sentence where a name such as `12_left` may mean a video or a person of another one, or an empty text."""
-    video, side = split_subject(name)
+    video, subject = possible_subject(name)
     if name not in videos or video == name or video not in videos:
         return ""
-    return f"'{name}' is taken for the video of that name, not for the {side} person of '{video}'."
+    who = f"{subject} person" if subject in SIDES else f"subject {subject}"
+    return f"'{name}' is taken for the video of that name, not for the {who} of '{video}'."

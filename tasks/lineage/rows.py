@@ -14,7 +14,7 @@ import numpy as np
 from affstore import FeatureStore
 from affstore.store.contract.errors import NotFoundError, SchemaError, SpecError, nearest
 from affstore.store.contract.keys import digest_file
-from affstore.store.contract.names import MAIN, split_subject
+from affstore.store.contract.names import MAIN, in_order, split_subject
 from affstore.store.contract.records import SLASH, Address
 from affstore.store.contract.schema import address_of, families
 from affstore.store.engine.reading import find_source, video_names
@@ -141,7 +141,7 @@ def _experiments(store: FeatureStore) -> list[str]:
 
 def _subjects(store: FeatureStore, producer: str, video: str) -> list[str]:
     """Whose predictions an experiment has in a video."""
-    return store.children(f"prediction/{producer.replace('/', SLASH)}/{video}")
+    return in_order(store.children(f"prediction/{producer.replace('/', SLASH)}/{video}"))
 
 
 def _no_row(store: FeatureStore, text: str) -> NotFoundError:
@@ -266,7 +266,7 @@ def _resolved(store: FeatureStore, line: _Line, published: PublishedRow, produce
     frame, remark = min(line.frame, frames - 1), ""
     if line.frame >= frames:
         remark = f"it lies past the video's {frames} frames and repeats the last one's prediction"
-    likely = [subject] if subject in there else sorted(there)
+    likely = [subject] if subject in there else list(there)
     agreeing = {name: _agrees(store, there[name], frame, line.values) for name in likely}
     given = likely[0] if subject in there else None
     chosen = next((name for name in likely if agreeing[name] is not False), given)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from affstore.models.faces.crop_folder import CropFolder, counts_from
 from affstore.store.contract.keys import changes, key_of
+from affstore.store.contract.names import in_order
 from affstore.store.contract.records import Address, Record
 from affstore.tasks import recipes
 from affstore.tasks.ingest.crop_assignment import CropAssignment
@@ -24,7 +25,7 @@ def _kind_rows(
 ) -> list[PlanRow]:
     video, frames = source.address.video, int(source.attributes["frames"])
     folders = given.of(kind, video)
-    subjects = sorted({*folders, *stored.subjects(kind, video)})
+    subjects = in_order({*folders, *stored.subjects(kind, video)})
     if not subjects:
         reason = f"'{video}' has no folder of {kind} faces; give it with --crops {kind}=FOLDER"
         networks = profile.faces_from(kind)

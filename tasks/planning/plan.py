@@ -114,8 +114,8 @@ def _subject_rows(source: Record, subject: str, stored: StoredRecords, profile: 
     """One subject's face, and every face network on it."""
     source_key = key_of(recipes.source(source.attributes["sha256"]))
     video = source.address.video
-    recipe = recipes.face(profile.detector, profile.tracking, source_key, subject)
     at = Address("face", profile.detector.name, video, subject)
+    recipe = recipes.face(profile.detector, profile.tracking_of(stored.at(at)), source_key, subject)
     face = _refused(at, stored, source) or compared(at, stored, recipe, source)
     rows = [face]
     for spec in profile.faces_from(profile.detector.name):

@@ -14,10 +14,10 @@ from affstore.models.extractor_specs import IMPORTED, ImportedFeatures
 from affstore.models.heads.splits import Folds
 from affstore.store.contract.errors import SpecError
 from affstore.store.contract.half_floats import to_float32
-from affstore.store.contract.names import MAIN, SIDES
+from affstore.store.contract.names import MAIN, SIDES, in_order, person_number
 from affstore.store.contract.records import Address, Record
 from affstore.tasks.imported_inputs import is_meant
-from affstore.tasks.specs import HeadRun, Input
+from affstore.tasks.specs import HeadRun, Input, most_subjects_of
 
 SplitName = Literal["train", "validation"]
 
@@ -153,12 +153,14 @@ def face_of(store: FeatureStore, meant: Address, named: Iterable[str]) -> str | 
     """Which stored face is meant by a subject's name, or None when that person's face was never found.
 
     In Aff-Wild2 a video of two people is named as `<video>` and `<video>_right` (or `_left`), or by both sides. So the
-    plain name means the side that nothing else names and, where that does not decide, the more prominent face.
+    plain name means the side that nothing else names and, where that does not decide, the more prominent face. Of three
+    or more faces, the sides are the two that would be kept alone. `person1` is the leftmost of all also where all were
+    asked for and there are only two, `left` and `right`, or one.
 
     Args:
         store: an open store.
-        meant: a face (or imported features of it) by its producer, its video and its subject: `main`, `left` or
-            `right`, as an annotation, a sample list or another producer names it.
+        meant: a face (or imported features of it) by its producer, its video and its subject: `main`, `left`, `right`
+            or `person1`, `person2` …, as an annotation, a sample list or another producer names it.
         named: every subject of that video that is named beside it.
     """
     found = store.records(meant.family, video=meant.video)
@@ -166,21 +168,46 @@ def face_of(store: FeatureStore, meant: Address, named: Iterable[str]) -> str | 
     if meant.subject in faces or not faces:
         return meant.subject if faces else None
     if meant.subject == MAIN:
-        free = sorted(set(faces) - set(named))
-        if not free and len(faces) == 1:
-            return None  # the only face is the one that its side names
-        return free[0] if len(free) == 1 else _foremost(faces)
+        return _plainly_named(faces, named)
+    number = person_number(meant.subject)
+    if number is not None:
+        return _numbered(faces, number)
     if set(faces) == {MAIN}:
         return MAIN if _side_of(store, faces[MAIN]) == meant.subject else None
-    return MAIN if MAIN in faces else None  # the other side is named, so this one goes by the plain name
+    # Where the other side is named, this one goes by the plain name.
+    return MAIN if MAIN in faces else _sides_among(faces).get(meant.subject)
+
+
+def _plainly_named(faces: Mapping[str, Record], named: Iterable[str]) -> str | None:
+    """The face that a video's own name means, beside those that are named by a side or a number."""
+    sides = _sides_among(faces)
+    others = {sides.get(one, one) for one in named}
+    free = in_order(set(faces) - others)
+    if not free and len(faces) == 1:
+        return None  # the only face is the one that its side names
+    of_two = [one for one in free if one in sides.values()] if sides else free
+    found = of_two or free
+    return found[0] if len(found) == 1 else _foremost({one: faces[one] for one in found or faces})
+
+
+def _sides_among(faces: Mapping[str, Record]) -> dict[str, str]:
+    """Of three or more faces, which are the sides of Aff-Wild2: those that would be kept if two were."""
+    return {str(side): name for name, face in faces.items() if (side := face.attributes.get("side"))}
+
+
+def _numbered(faces: Mapping[str, Record], number: int) -> str | None:
+    """The face that would have a number from left to right if the one or two people of a video were numbered, too."""
+    names = in_order(faces)
+    everyone = all(person_number(name) is None and most_subjects_of(face) == "all" for name, face in faces.items())
+    return names[number - 1] if everyone and number <= len(names) else None
 
 
 def _foremost(faces: Mapping[str, Record]) -> str:
-    """The more prominent of two faces; that of more frames where none is called so."""
+    """The most prominent of some faces; that of most frames where none is called so."""
     prominence = {
         side: (face.attributes.get("prominent", False), face.made.get("faces", 0)) for side, face in faces.items()
     }
-    return max(sorted(faces), key=prominence.__getitem__)
+    return max(in_order(faces), key=prominence.__getitem__)
 
 
 def named_subjects(store: FeatureStore, video: str) -> set[str]:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from affstore.store.contract.names import MAIN
+from affstore.store.contract.names import MAIN, in_order
 from affstore.store.contract.records import Address, Record
 from affstore.store.engine.exporters.base import EXPORTERS, Exporter
 from affstore.store.engine.exporters.tiers import by_video
@@ -128,7 +128,7 @@ def _write_tables(store: FeatureStore, records: Sequence[Record], folder: Path, 
 def _faces(store: FeatureStore, video: str, records: Sequence[Record]) -> Iterator[FaceRows]:
     """The faces of a video; of several networks or heads that say the same kind of thing, the first by name."""
     faces = [one for one in records if one.address.family in ("face", "visual", "prediction")]
-    subjects = sorted({one.address.subject or MAIN for one in faces})
+    subjects = in_order({one.address.subject or MAIN for one in faces})
     source = store.get(Address("source", video=video))
     for number, subject in enumerate(subjects):
         own = [one for one in faces if (one.address.subject or MAIN) == subject]
