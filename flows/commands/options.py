@@ -73,8 +73,9 @@ class EngineOptions:
     float32. Part of every key."""
 
     people: Literal["auto", "two", "all"] = "auto"
-    """Who of a video is a subject: the `two` foremost, left and right; or `all` who are there for long enough: three or
-    more are person1, person2 … from left to right. `auto` is as it was for the videos of the store, or two."""
+    """Who of a video is a subject: the `two` foremost, left and right; or `all` who are there for long enough: more are
+    person1, person2 … from left to right. `auto` is as it was for the videos of the store, or two. Part of every
+    key."""
 
 
 @Parameter(name="*")

@@ -38,10 +38,10 @@ class Subjects:
 
     Attributes:
         tracks: the tracks that make up each subject: `main` alone, or `left` and `right` by the mean x of their boxes'
-            centres; three or more are `person1`, `person2` … from left to right. `main` without tracks when nobody is
-            there.
+            centres. Where all people are kept and there are more, they are `person1`, `person2` … by the same order.
+            `main` without tracks when nobody is there.
         foremost: the most prominent subject's name.
-        sides: of three or more, who are `left` and `right` where two are kept, by these names.
+        sides: who of more people would be `left` and `right` if two were kept, by subject.
     """
 
     tracks: Mapping[str, tuple[int, ...]]
@@ -135,7 +135,7 @@ def subjects_of(
     for other in others:
         if other is not second and not _joined(other, chosen, shots, everyone) and everyone:
             chosen.append(other)
-    return _named_by_side(chosen) if len(chosen) <= len(SIDES) else _named_by_place(chosen, pair)
+    return _named_by_side(chosen) if len(chosen) == pair else _named_by_place(chosen, pair)
 
 
 def people_in(tracks: Mapping[int, Appearance], frames: int, spec: TrackingSpec, cuts: Sequence[int] = ()) -> int:
@@ -229,7 +229,7 @@ def _typical(appearance: Appearance) -> NDArray[np.float32]:
 
 
 def _named_by_side(chosen: list[_Person]) -> Subjects:
-    """Names of one or two; `chosen` has the most prominent person first."""
+    """Names of one person, or of two by rule 4; `chosen` has the most prominent one first."""
     names = [MAIN]
     if len(chosen) > 1:
         first_is_left = chosen[0].appearance.centre[0] <= chosen[1].appearance.centre[0]
@@ -239,7 +239,7 @@ def _named_by_side(chosen: list[_Person]) -> Subjects:
 
 
 def _named_by_place(chosen: list[_Person], pair: int) -> Subjects:
-    """Names of three or more from left to right.
+    """Names of more people than one, or two by rule 4, from left to right.
 
     Args:
         chosen: the most prominent person first.

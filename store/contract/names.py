@@ -49,12 +49,12 @@ def check_name(name: str) -> str:
 
 
 def person(number: int) -> str:
-    """What one of three or more subjects is called, counted from 1 at the left of the picture."""
+    """What one of many subjects is called, counted from 1 at the left of the picture."""
     return f"person{number}"
 
 
 def person_number(subject: str) -> int | None:
-    """Which of three or more subjects one is, or None for `main`, `left` and `right`."""
+    """Which of many subjects one is, or None for `main`, `left` and `right`."""
     found = _PERSON.fullmatch(subject)
     return int(found[1]) if found else None
 

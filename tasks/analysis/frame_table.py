@@ -54,7 +54,7 @@ COLUMNS: Mapping[str, str] = {
     "video": "name of the video in the store",
     "frame": "number of the frame, from 0, by full decode",
     "time_s": "when the frame begins to play, in seconds, by the container's timestamps",
-    "subject": "main; left and right where two people are kept; of more, person1, person2 … from left to right",
+    "subject": "main; left and right of two people; person1, person2 … from left to right where more are kept",
     "present": "whether a face of this subject was found in the frame",
     "face_score": "the detector's confidence, 0 to 1",
     "box_x0, box_y0, box_x1, box_y1": "the face, in px of the upright picture with square pixels",

@@ -153,9 +153,9 @@ def face_of(store: FeatureStore, meant: Address, named: Iterable[str]) -> str | 
     """Which stored face is meant by a subject's name, or None when that person's face was never found.
 
     In Aff-Wild2 a video of two people is named as `<video>` and `<video>_right` (or `_left`), or by both sides. So the
-    plain name means the side that nothing else names and, where that does not decide, the more prominent face. Of three
-    or more faces, the sides are the two that would be kept alone. `person1` is the leftmost of all also where all were
-    asked for and there are only two, `left` and `right`, or one.
+    plain name means the side that nothing else names and, where that does not decide, the more prominent face. Of many
+    faces, the sides are the two that would be kept alone. `person1` is the leftmost of all also where all were asked
+    for and there are only `left` and `right`, or `main`.
 
     Args:
         store: an open store.
@@ -191,12 +191,12 @@ def _plainly_named(faces: Mapping[str, Record], named: Iterable[str]) -> str | N
 
 
 def _sides_among(faces: Mapping[str, Record]) -> dict[str, str]:
-    """Of three or more faces, which are the sides of Aff-Wild2: those that would be kept if two were."""
+    """Of many faces, which are the sides of Aff-Wild2: those that would be kept if two were."""
     return {str(side): name for name, face in faces.items() if (side := face.attributes.get("side"))}
 
 
 def _numbered(faces: Mapping[str, Record], number: int) -> str | None:
-    """The face that would have a number from left to right if the one or two people of a video were numbered, too."""
+    """The face of a number from left to right where all were kept and are `left` and `right`, or `main`."""
     names = in_order(faces)
     everyone = all(person_number(name) is None and most_subjects_of(face) == "all" for name, face in faces.items())
     return names[number - 1] if everyone and number <= len(names) else None
