@@ -61,8 +61,8 @@ def add(
     paths
         Videos, folders or globs; none are needed where --crops brings more of known videos.
     crops
-        KIND=FOLDER: a folder that holds `VIDEO[_left|_right]/00001.jpg …`, one picture a frame; may be given several
-        times, also for one kind.
+        KIND=FOLDER: a folder that holds `VIDEO[_left|_right|_personN]/00001.jpg …`, one picture a frame; may be given
+        several times, also for one kind.
     labels
         FORMAT:SPACE=FOLDER: label files of another format than Aff-Wild2's, each called as its video, in a format of
         `affstore list labels`; of `expr`, `au` or `va`. Those below a folder `validation` are for validation.

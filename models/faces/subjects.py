@@ -13,7 +13,9 @@
    speaker at a time has one subject, the more prominent speaker. Whoever joins nobody is in the background.
 
 Where all people are asked for, nobody is: whoever joins nobody by rule 5 is one more subject, whatever the share of the
-first. To join, the colours of both must be alike in one shot, too, since there are more people to be taken for.
+first. To join in one shot, the colours of both must be alike, too, and the face must be found at most two sides from
+where it was lost; of several subjects the most alike one continues. In one light and place strangers are alike: of 15
+pairs of people in a street scene of our tests six reach 0.9.
 """
 
 from __future__ import annotations
@@ -30,6 +32,7 @@ from affstore.models.faces.specs import TrackingSpec
 from affstore.store.contract.names import MAIN, SIDES, person
 
 _LIKE_SIZE = 2.0
+_LONGEST_STEP = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,36 +194,52 @@ def _found_again(tracks: Mapping[int, Appearance], shots: _Shots) -> list[_Perso
 
 
 def _apart(boxes: NDArray[np.float32], box: NDArray[np.float32]) -> NDArray[np.float64]:
-    """`(n,)`: distance of each box's centre from that of one box, in mean sides; infinite unless of like size."""
+    """`(n,)`: distance of each box's centre from that of a box, in mean sides; infinite unless of like size.
+
+    Args:
+        boxes: `(n, 4)`.
+        box: `(4,)`, or one for each, `(n, 4)`.
+    """
     sides, side = np.sqrt(area(boxes)), np.sqrt(area(box))
-    offset = (boxes[:, :2] + boxes[:, 2:] - box[:2] - box[2:]) / 2
+    offset = (boxes[:, :2] + boxes[:, 2:] - box[..., :2] - box[..., 2:]) / 2
     distance = np.hypot(offset[:, 0], offset[:, 1]) / ((sides + side) / 2)
     alike = np.maximum(sides, side) <= _LIKE_SIZE * np.minimum(sides, side)
     return np.where(alike, distance, np.inf)
 
 
 def _joined(person: _Person, chosen: list[_Person], shots: _Shots, everyone: bool) -> bool:
-    """Rule 5: add a person to the nearest subject that may be the same one; whether there is such a subject.
+    """Rule 5: add a person to the subject that is most likely the same one; whether there is such a subject.
 
     Args:
         person: who is not a subject yet.
-        chosen: the subjects so far; the nearest is replaced by the two as one person.
+        chosen: the subjects so far; the one is replaced by the two as one person.
         shots: of the video.
-        everyone: whether all people are kept, so that colours must be alike in one shot, too.
+        everyone: whether all people are kept.
     """
     apart = _apart(np.stack([_typical(subject.appearance) for subject in chosen]), _typical(person.appearance))
-    may = []
+    found = []
     for place, subject in enumerate(chosen):
-        in_one_shot = shots.together(subject.appearance, person.appearance)
-        fits = not in_one_shot or bool(np.isfinite(apart[place]))
-        if fits and (everyone or not in_one_shot):
-            fits = shots.alike(subject.appearance, person.appearance)
-        if fits and not subject.appearance.together(person.appearance):
-            may.append(place)
-    if may:
-        nearest = min(may, key=lambda place: (apart[place], place))
-        chosen[nearest] = chosen[nearest].joined(person)
-    return bool(may)
+        one, other = subject.appearance, person.appearance
+        if one.together(other):
+            continue
+        in_one_shot = shots.together(one, other)
+        fits = bool(np.isfinite(apart[place])) if in_one_shot else shots.alike(one, other)
+        if everyone and in_one_shot:
+            fits = fits and shots.alike(one, other) and _farthest_step(one, other, shots) <= _LONGEST_STEP
+        if fits:
+            found.append((-likeness(one.colours, other.colours) if everyone else apart[place], place))
+    if found:
+        _, place = min(found)
+        chosen[place] = chosen[place].joined(person)
+    return bool(found)
+
+
+def _farthest_step(one: Appearance, other: Appearance, shots: _Shots) -> float:
+    """How far the face moves, at most, wherever one is seen after the other within a shot; in sides."""
+    both = one.then(other)
+    whose, shot = np.isin(both.frames, one.frames), shots.of(both.frames)
+    at = np.flatnonzero((whose[1:] != whose[:-1]) & (shot[1:] == shot[:-1]))
+    return float(_apart(both.box[at], both.box[at + 1]).max(initial=0))
 
 
 def _typical(appearance: Appearance) -> NDArray[np.float32]:

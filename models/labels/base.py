@@ -48,7 +48,8 @@ class FrameLabels(NamedTuple):
 class LabelFile:
     """A file of labels: what its place and name say of it, and what a configuration adds.
 
-    `12_left.txt` is of the video `12` and its subject `left`, unless a video is itself called `12_left`.
+    `12_left.txt` is of the video `12` and its subject `left`, unless a video is itself called `12_left`. Whether
+    `12_person3.txt` is of a person of `12` only the names of all videos say.
 
     Attributes:
         task: what the labels are of; empty where the place does not say.
