@@ -97,6 +97,8 @@ class Appearance:
 
     def together(self, other: Appearance) -> int:
         """Frames in which both were seen."""
+        if self.frames[-1] < other.frames[0] or other.frames[-1] < self.frames[0]:
+            return 0
         return len(np.intersect1d(self.frames, other.frames, assume_unique=True))
 
 
@@ -133,12 +135,14 @@ def subjects_of(
         return Subjects({MAIN: ()}, MAIN)
     first, others = ranked[0], ranked[1:]
     second = next((p for p in others if _is_second(p.appearance, first.appearance, needed, spec)), None)
-    chosen = [first] if second is None else [first, second]
-    pair, everyone = len(chosen), spec.most_subjects == "all"
+    pair = [first] if second is None else [first, second]
+    everyone = spec.most_subjects == "all"
+    chosen = _Chosen(pair, shots, everyone)
     for other in others:
-        if other is not second and not _joined(other, chosen, shots, everyone) and everyone:
-            chosen.append(other)
-    return _named_by_side(chosen) if len(chosen) == pair else _named_by_place(chosen, pair)
+        if other is not second and not chosen.join(other) and everyone:
+            chosen.add(other)
+    several = len(chosen.people) > len(pair)
+    return _named_by_place(chosen.people, len(pair)) if several else _named_by_side(chosen.people)
 
 
 def people_in(tracks: Mapping[int, Appearance], frames: int, spec: TrackingSpec, cuts: Sequence[int] = ()) -> int:
@@ -207,31 +211,62 @@ def _apart(boxes: NDArray[np.float32], box: NDArray[np.float32]) -> NDArray[np.f
     return np.where(alike, distance, np.inf)
 
 
-def _joined(person: _Person, chosen: list[_Person], shots: _Shots, everyone: bool) -> bool:
-    """Rule 5: add a person to the subject that is most likely the same one; whether there is such a subject.
+class _Chosen:
+    """The subjects so far, the most prominent first, and whom rule 5 has joined to each.
 
-    Args:
-        person: who is not a subject yet.
-        chosen: the subjects so far; the one is replaced by the two as one person.
-        shots: of the video.
-        everyone: whether all people are kept.
+    What a person is compared by is kept for each subject: an hour of a street has thousands of people.
     """
-    apart = _apart(np.stack([_typical(subject.appearance) for subject in chosen]), _typical(person.appearance))
-    found = []
-    for place, subject in enumerate(chosen):
-        one, other = subject.appearance, person.appearance
-        if one.together(other):
-            continue
-        in_one_shot = shots.together(one, other)
-        fits = bool(np.isfinite(apart[place])) if in_one_shot else shots.alike(one, other)
-        if everyone and in_one_shot:
-            fits = fits and shots.alike(one, other) and _farthest_step(one, other, shots) <= _LONGEST_STEP
-        if fits:
-            found.append((-likeness(one.colours, other.colours) if everyone else apart[place], place))
-    if found:
-        _, place = min(found)
-        chosen[place] = chosen[place].joined(person)
-    return bool(found)
+
+    def __init__(self, people: Iterable[_Person], shots: _Shots, everyone: bool) -> None:
+        self.people: list[_Person] = []
+        self._shots, self._everyone = shots, everyone
+        self._typical: list[NDArray[np.float32]] = []
+        self._roots: list[NDArray[np.float64]] = []
+        for one in people:
+            self.add(one)
+
+    def add(self, person: _Person) -> None:
+        """One more subject."""
+        self.people.append(person)
+        self._typical.append(_typical(person.appearance))
+        self._roots.append(_roots(person.appearance))
+
+    def join(self, person: _Person) -> bool:
+        """Rule 5: add a person to the subject that is most likely the same one; whether there is such a subject."""
+        fitting = self._fitting_among_all(person) if self._everyone else self._fitting_of_two(person)
+        if fitting:
+            _, place = min(fitting)
+            joined = self.people[place].joined(person)
+            self.people[place] = joined
+            self._typical[place], self._roots[place] = _typical(joined.appearance), _roots(joined.appearance)
+        return bool(fitting)
+
+    def _fitting_of_two(self, person: _Person) -> list[tuple[float, int]]:
+        """How far each subject is away that may be the same person, where two are kept."""
+        other, apart = person.appearance, self._apart(person)
+        found = []
+        for place, one in enumerate(subject.appearance for subject in self.people):
+            fits = np.isfinite(apart[place]) if self._shots.together(one, other) else self._shots.alike(one, other)
+            if fits and not one.together(other):
+                found.append((float(apart[place]), place))
+        return found
+
+    def _fitting_among_all(self, person: _Person) -> list[tuple[float, int]]:
+        """How unlike each subject is that may be the same person, where all are kept."""
+        other, apart = person.appearance, self._apart(person)
+        likeness = np.stack(self._roots) @ _roots(other)
+        found = []
+        for place in np.flatnonzero(likeness >= self._shots.least_likeness):
+            one = self.people[place].appearance
+            if one.together(other):
+                continue
+            near = np.isfinite(apart[place]) and _farthest_step(one, other, self._shots) <= _LONGEST_STEP
+            if near or not self._shots.together(one, other):
+                found.append((-float(likeness[place]), int(place)))
+        return found
+
+    def _apart(self, person: _Person) -> NDArray[np.float64]:
+        return _apart(np.stack(self._typical), _typical(person.appearance))
 
 
 def _farthest_step(one: Appearance, other: Appearance, shots: _Shots) -> float:
@@ -245,6 +280,12 @@ def _farthest_step(one: Appearance, other: Appearance, shots: _Shots) -> float:
 def _typical(appearance: Appearance) -> NDArray[np.float32]:
     """`(4,)`: the median box."""
     return np.median(appearance.box, axis=0).astype(np.float32)
+
+
+def _roots(appearance: Appearance) -> NDArray[np.float64]:
+    """`(COLOURS,)`: the roots of the shares of colours; the product of two is their `likeness`."""
+    total = appearance.colours.sum()
+    return np.sqrt(appearance.colours / total) if total > 0 else np.zeros(len(appearance.colours))
 
 
 def _named_by_side(chosen: list[_Person]) -> Subjects:
