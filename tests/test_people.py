@@ -20,15 +20,18 @@ from affstore.flows.analysis import write_analysis
 from affstore.flows.cli import call
 from affstore.flows.config.run_config import all_people_kept, checked
 from affstore.flows.execution import run_without_server
+from affstore.flows.inputs import Inputs, VideoFile, without
 from affstore.flows.request import RunResult, request_of
 from affstore.flows.watch import Watcher
 from affstore.models.demo.face import Face
 from affstore.models.demo.film import Pictures, write_film
 from affstore.models.demo.shoot import frames, stage
 from affstore.models.demo.takes import Take
+from affstore.models.evaluation.bootstrap import whole_videos
 from affstore.models.faces.specs import TrackingSpec
 from affstore.models.faces.subjects import Subjects
 from affstore.models.faces.tracking import FaceTracker
+from affstore.models.labels.base import LabelFile
 from affstore.store.contract.errors import SpecError
 from affstore.store.contract.keys import canonical
 from affstore.store.contract.labels import EXPR
@@ -100,6 +103,32 @@ def test_what_no_subject_is_called_is_refused_in_one_sentence(subject, capsys):
     assert call(command) == 2
     *_, line = capsys.readouterr().err.splitlines()
     assert line.startswith("affstore: A subject is called main, left, right, or person1, person2 …; found ")
+
+
+def test_what_people_there_may_be_is_said_in_one_sentence(tmp_path, capsys):
+    config = tmp_path / "run.yaml"
+    config.write_text("store: store\npeople: three\n")
+    assert call(["plan", str(config)]) == 2
+    *_, line = capsys.readouterr().err.splitlines()
+    assert line == f"affstore: {config}, line 2: 'people': Input should be 'auto', 'two' or 'all' (found 'three')."
+    assert call(["add", "--all", "--people", "three", "--store", "memory:none"]) == 2
+    assert '"three"' in capsys.readouterr().err
+
+
+def test_people_of_one_video_are_drawn_together_and_videos_that_are_called_so_are_not():
+    decided = (np.zeros((2, 1)), np.zeros((2, 1)), np.ones((2, 1), bool))
+    three = [(name, decided) for name in ("12_person1", "12_person2", "12_left", "13")]
+    assert [len(rows) for rows, _, _ in whole_videos(three, {"12", "13"})] == [6, 2]
+    assert [len(rows) for rows, _, _ in whole_videos(three, {"12_person1", "12_person2", "12", "13"})] == [2, 2, 2, 2]
+
+
+def test_labels_of_a_person_wait_with_the_video_and_those_of_a_video_called_so_do_not(tmp_path):
+    def given(*files):
+        labels = tuple(LabelFile.at(tmp_path / f"{name}.txt", "abaw") for name in ("12_person2", "13"))
+        return Inputs(tuple(VideoFile.of(tmp_path / f"{name}.mp4", name) for name in files), labels)
+
+    assert [one.name for one in without(given("12", "13"), {"12"}).annotations] == ["13"]
+    assert [one.name for one in without(given("12", "12_person2", "13"), {"12"}).annotations] == ["12_person2", "13"]
 
 
 # Tracking
