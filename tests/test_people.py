@@ -49,6 +49,7 @@ from affstore.store.contract.names import (
 from affstore.store.contract.records import Address, Artifact
 from affstore.tasks import recipes
 from affstore.tasks.analysis.frame_table import AnalysisNetworks
+from affstore.tasks.lineage.methods import methods_paragraph
 from affstore.tasks.remarks import remarks_of
 from affstore.tasks.specs import most_subjects_of
 from affstore.tasks.training.examples import face_of
@@ -545,6 +546,8 @@ def test_a_head_learns_of_named_people_and_predicts_everybody_of_a_new_video(ser
     assert [one["subject"] for one in found["predictions"]] == [f"person{number}" for number in (1, 2, 3, 4)]
     with (tmp_path / "out" / "new.csv").open(encoding="utf-8", newline="") as file:
         assert list(dict.fromkeys(row["subject"] for row in csv.DictReader(file))) == list(map(person, range(1, 5)))
+    paragraph = methods_paragraph(FeatureStore(str(tmp_path / "store")), "expr-mlp")
+    assert "In 4 of 4 videos everybody who was present for long enough was a subject." in paragraph
     # Two people of each video are kept again: nothing of the others stays, whatever was made of it.
     again = ["add", str(tmp_path / "in"), "--store", str(tmp_path / "store"), "-e", NETWORK, *OPTIONS, "--all"]
     assert call([*again, "--people", "two"]) == 0

@@ -74,8 +74,8 @@ class EngineOptions:
 
     people: Literal["auto", "two", "all"] = "auto"
     """Who of a video is a subject: the `two` foremost, left and right; or `all` who are there for long enough: more are
-    person1, person2 … from left to right. `auto` is as it was for the videos of the store, or two. Part of every
-    key."""
+    person1, person2 … from left to right. `auto` is as it was for the videos of the store, or two. Part of the
+    keys of faces."""
 
 
 @Parameter(name="*")

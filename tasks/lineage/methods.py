@@ -10,6 +10,7 @@ from affstore.store.contract.records import Record, least_trusted
 from affstore.tasks.lineage.graph import leaves_of, with_ancestors
 from affstore.tasks.lineage.head_post_processing import lines_of
 from affstore.tasks.lineage.stored_heads import POST_PROCESSING
+from affstore.tasks.specs import most_subjects_of
 
 _SHORT = 12
 _PACKAGES = ("python", "affstore", "torch", "keras", "lightautoml", "av", "numpy")
@@ -65,6 +66,16 @@ def _features(of: Mapping[str, Sequence[Record]]) -> Iterable[str]:
         told = [_producer(name, [r for r in of[family] if r.address.producer == name]) for name in producers]
         if told:
             yield sentence.format(_listed(told))
+        if family == "face":
+            yield from _all_people(of[family])
+
+
+def _all_people(faces: Sequence[Record]) -> Iterable[str]:
+    """A sentence on videos of which more people than two may be subjects."""
+    everyone = {face.address.video for face in faces if most_subjects_of(face) == "all"}
+    if everyone:
+        videos = {face.address.video for face in faces}
+        yield f"In {len(everyone)} of {len(videos)} videos everybody who was present for long enough was a subject."
 
 
 def _producer(name: str, records: Sequence[Record]) -> str:
