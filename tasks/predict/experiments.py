@@ -24,7 +24,7 @@ from affstore.tasks.experiments import Experiment
 from affstore.tasks.outcomes import Outcome, refused
 from affstore.tasks.specs import HeadRun, TunedPostProcessing, WorkerContext
 from affstore.tasks.task import task
-from affstore.tasks.training.examples import face_of, people_at, subject_of, subjects_of
+from affstore.tasks.training.examples import people_at, same_face, subject_of, subjects_of
 
 
 @task("predict", "predict {experiment.name}")
@@ -131,18 +131,17 @@ def _heads_of(
     """The prediction of each head for a subject; None where one has none."""
     found = {}
     for head in experiment.heads:
-        record = _of_head(store, head, at, people)
+        record = _of_head(store, head, people_at(_foremost(experiment).faces, at.video, at.subject), people)
         if record is None:
             return None
         found[head.name] = record
     return found
 
 
-def _of_head(store: FeatureStore, head: HeadRun, at: Address, people: Sequence[str]) -> Record | None:
-    subject: str | None = MAIN
-    if head.faces:
-        subject = face_of(store, people_at(head.faces, at.video, at.subject), people)
-    return store.find(Address("prediction", head.name, at.video, subject)) if subject else None
+def _of_head(store: FeatureStore, head: HeadRun, face: Address, people: Sequence[str]) -> Record | None:
+    """A head's prediction for a face, which may be another producer's than its own."""
+    subject = same_face(store, face, head.faces, people) if head.faces else MAIN
+    return store.find(Address("prediction", head.name, face.video, subject)) if subject else None
 
 
 def _prediction(

@@ -146,7 +146,25 @@ def _subject_of_input(
         return next(
             (one for one in named if subject_of(store, experiment, people_at("", video, one), named) == subject), None
         )
-    return face_of(store, people_at(producer, video, subject), people)
+    return same_face(store, people_at(experiment.faces, video, subject), producer, people)
+
+
+def same_face(store: FeatureStore, face: Address, producer: str, named: Iterable[str]) -> str | None:
+    """As whom another detector or kind of crop folder knows a face, or None where it does not; see `face_of`.
+
+    Crop folders of two people are called as Aff-Wild2's, so one of many is looked for there by its side, too.
+
+    Args:
+        store: an open store.
+        face: a subject of one producer.
+        producer: the other one.
+        named: every subject of that video that is named beside it.
+    """
+    others = set(named)
+    found = face_of(store, people_at(producer, face.video, face.subject), others)
+    record = store.find(face) if found is None else None
+    side = record.attributes.get("side") if record else None
+    return face_of(store, people_at(producer, face.video, side), others) if side else found
 
 
 def face_of(store: FeatureStore, meant: Address, named: Iterable[str]) -> str | None:
