@@ -20,7 +20,7 @@ from affstore.flows.runners.base import RunnerSpec
 from affstore.models.extractor_specs import ExtractorSpec
 from affstore.models.extractors.registry import entry_of, spec_of
 from affstore.models.extractors.untrained import resolve_weights
-from affstore.models.faces.specs import TrackingSpec, check_kind
+from affstore.models.faces.specs import DetectorSpec, TrackingSpec, check_kind
 from affstore.models.weights.folder import WeightsFolder
 from affstore.store.contract.errors import DuplicateNameError, SpecError, UnknownNameError, WeightsMissingError
 from affstore.store.contract.labels import LabelSpace, spaces_of, task_of, task_space
