@@ -6,15 +6,18 @@ need the network or published weights the documented offline form is run: see `O
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import shutil
 import subprocess
 import sys
 import tomllib
+from collections.abc import Iterator
 from dataclasses import replace
 from glob import glob
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -174,7 +177,7 @@ def with_head(store):
 
 def with_prediction(store):
     """A prediction of the demo's experiment for one face, which `add` alone does not make."""
-    face = store.records("visual")[0]
+    (face,) = store.records("visual", video="video2")
     frames, names = face.attributes["frames"], task_space("expr").names
     raw = np.full((frames, len(names)), 1 / len(names), np.float32)
     arrays = {
@@ -262,10 +265,25 @@ def test_an_extra_that_is_named_exists_and_is_installed_from_the_clone():
         assert set(re.findall(r"-e '\.\[(\w+)\]'", text)) <= set(extras), path
 
 
-@pytest.mark.parametrize("block", blocks("python", README, *PAGES.values()))
-def test_the_python_that_is_shown_runs(block, here):
+def notebooks() -> Iterator[Any]:
+    """Each notebook's cells of code, one after the other."""
+    for path in sorted((ROOT / "examples").glob("*.ipynb")):
+        cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+        code = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
+        yield pytest.param("\n".join(code), id=path.name)
+
+
+@pytest.mark.parametrize("block", [*blocks("python", README, *PAGES.values()), *notebooks()])
+def test_the_python_that_is_shown_runs(block, here, monkeypatch):
+    monkeypatch.setenv("MPLBACKEND", "Agg")
     done = subprocess.run([sys.executable, "-c", block], cwd=here, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_notebooks_are_kept_without_their_outputs():
+    for path in (ROOT / "examples").glob("*.ipynb"):
+        cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+        assert all(cell.get("outputs", []) == [] and cell.get("execution_count") is None for cell in cells), path
 
 
 def test_a_file_or_command_that_the_text_names_is_there():
