@@ -82,8 +82,9 @@ def with_server_and_runner[T](request: Request, runner: RunnerSpec, watcher: Wat
 
     Raises:
         ConflictError: somebody removes things from the store just now.
-        SpecError: the runner cannot reach the store, or a worker lacks what the run needs.
+        SpecError: the runner cannot reach the store, or it or a worker lacks what the run needs.
     """
+    runner.check()  # before a server is started for nothing
     if not runner.kind.in_process and request.context.store_url.startswith("memory:"):
         raise SpecError(
             f"A store in memory lives in one process; workers of '{runner.kind.name}' need a folder or s3://bucket/prefix."

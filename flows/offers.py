@@ -51,7 +51,9 @@ class _Kind:
 
 
 def _described(name: str, thing: Any) -> tuple[str, str]:
-    return thing.description, f"`{thing.needs}`" if thing.needs else ""
+    extra = getattr(thing, "extra", "")
+    needs = [f"pip install -e '.[{extra}]'"] if extra else []
+    return thing.description, ", ".join(f"`{one}`" for one in [*needs, *filter(None, [thing.needs])])
 
 
 def _extractor(name: str, kind: Any) -> tuple[str, str]:

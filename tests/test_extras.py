@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tomllib
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -14,7 +15,9 @@ import pytest
 from skimage.data import astronaut
 
 from affstore import FeatureStore
+from affstore.flows.execution import with_server_and_runner
 from affstore.flows.runners.base import RunnerSpec
+from affstore.flows.watch import Watcher
 from affstore.store.contract import extras
 from affstore.store.contract.errors import SpecError
 from affstore.store.contract.extras import EXTRAS, require_extra
@@ -121,6 +124,12 @@ def test_a_run_on_dask_says_which_extra_to_install(monkeypatch):
     monkeypatch.setitem(EXTRAS, "cluster", ("no_such_package",))
     with pytest.raises(SpecError, match=r"The runner 'dask' needs no_such_package.*'\.\[cluster\]'"):
         RunnerSpec.of("dask").start().__enter__()
+
+
+def test_a_missing_extra_is_said_before_a_server_is_started(monkeypatch):
+    monkeypatch.setitem(EXTRAS, "cluster", ("no_such_package",))
+    with pytest.raises(SpecError, match="needs no_such_package"):
+        with_server_and_runner(SimpleNamespace(), RunnerSpec.of("dask"), Watcher(), pytest.fail)
 
 
 def test_an_extra_that_is_installed_is_not_asked_for():

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from affstore.store.contract.errors import SpecError, UnknownNameError
+from affstore.store.contract.extras import require_extra
 from affstore.store.contract.printable import excerpt
 from affstore.store.contract.registry import Registry
 
@@ -81,6 +82,7 @@ class RunnerKind[O: RunnerOptions](ABC):
         name: what it is called on the command line and in configurations.
         description: what it is, in one line.
         needs: what must be installed for it, as `pip install …`; empty where nothing is missing.
+        extra: the extra of affstore's own installation that it needs; empty for none.
         Options: what a configuration may say of it.
         in_process: whether tasks run in the process of the command, where a store in memory can be read.
     """
@@ -89,6 +91,7 @@ class RunnerKind[O: RunnerOptions](ABC):
     name: ClassVar[str]
     description: ClassVar[str]
     needs: ClassVar[str] = ""
+    extra: ClassVar[str] = ""
     Options: type[O]
     in_process: ClassVar[bool] = False
 
@@ -152,8 +155,21 @@ class RunnerSpec:
         """How a run's work is spread, with networks on that device."""
         return replace(self.kind.parallelism(self.options), device=device)
 
+    def check(self) -> None:
+        """See that the extra that the runner needs is installed.
+
+        Raises:
+            SpecError: it is not; the message says what to type.
+        """
+        require_extra(self.kind.extra, f"The runner '{self.kind.name}'")
+
     def start(self) -> AbstractContextManager[Runner]:
-        """Start the workers for as long as the context lasts."""
+        """Start the workers for as long as the context lasts.
+
+        Raises:
+            SpecError: something that they need is not installed, or cannot be reached.
+        """
+        self.check()
         return self.kind.start(self.options)
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from affstore.flows.runners.base import RUNNERS, Runner, RunnerKind, RunnerOptions
 from affstore.flows.runners.dask import PRELOAD, on_scheduler, processes
 from affstore.store.contract.errors import SpecError
-from affstore.store.contract.extras import require_extra, require_package
+from affstore.store.contract.extras import require_package
 
 if TYPE_CHECKING:
     from affstore.tasks.extract.memory_estimate import Parallelism
@@ -21,6 +21,7 @@ class CudaRunner(RunnerKind[RunnerOptions]):
     name = "cuda"
     description = "a worker process for each GPU of this machine; networks run there with --device cuda"
     needs = "pip install dask-cuda"
+    extra = "cluster"
     Options = RunnerOptions
 
     def parallelism(self, options: RunnerOptions) -> Parallelism:
@@ -30,7 +31,6 @@ class CudaRunner(RunnerKind[RunnerOptions]):
     @contextmanager
     def start(self, options: RunnerOptions) -> Iterator[Runner]:
         """A cluster of this machine's GPUs, which is stopped at the end."""
-        require_extra("cluster", "The runner 'cuda'")
         require_package("dask_cuda", "The runner 'cuda'", self.needs)
         here = _gpus()
         if here < max(1, options.workers):

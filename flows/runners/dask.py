@@ -16,7 +16,6 @@ from urllib.parse import urlsplit
 from affstore.flows.runners.base import RUNNERS, Runner, RunnerKind, RunnerOptions, workers_of
 from affstore.flows.watch import watching
 from affstore.store.contract.errors import SpecError
-from affstore.store.contract.extras import require_extra
 
 if TYPE_CHECKING:
     from affstore.flows.worker_checks import WorkerNeeds
@@ -45,6 +44,7 @@ class DaskRunner(RunnerKind[DaskOptions]):
 
     name = "dask"
     description = "worker processes of a Dask cluster, of this machine or at --scheduler"
+    extra = "cluster"
     Options = DaskOptions
 
     def parallelism(self, options: DaskOptions) -> Parallelism:
@@ -54,7 +54,6 @@ class DaskRunner(RunnerKind[DaskOptions]):
     @contextmanager
     def start(self, options: DaskOptions) -> Iterator[Runner]:
         """The scheduler that is named, or a cluster that is stopped at the end."""
-        require_extra("cluster", "The runner 'dask'")
         if options.scheduler:
             with on_scheduler(options.scheduler) as runner:
                 yield runner

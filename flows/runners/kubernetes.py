@@ -14,7 +14,7 @@ from affstore.flows.runners.base import RUNNERS, Runner, RunnerKind, RunnerOptio
 from affstore.flows.runners.dask import on_scheduler, one_line, processes
 from affstore.flows.watch import watching
 from affstore.store.contract.errors import SpecError
-from affstore.store.contract.extras import require_extra, require_package
+from affstore.store.contract.extras import require_package
 from affstore.store.contract.printable import excerpt
 
 if TYPE_CHECKING:
@@ -44,6 +44,7 @@ class KubernetesRunner(RunnerKind[KubernetesOptions]):
     name = "kubernetes"
     description = "worker processes in pods, which Dask's operator starts from a manifest"
     needs = "pip install dask-kubernetes"
+    extra = "cluster"
     Options = KubernetesOptions
 
     def parallelism(self, options: KubernetesOptions) -> Parallelism:
@@ -53,7 +54,6 @@ class KubernetesRunner(RunnerKind[KubernetesOptions]):
     @contextmanager
     def start(self, options: KubernetesOptions) -> Iterator[Runner]:
         """A cluster of pods, which is deleted at the end."""
-        require_extra("cluster", "The runner 'kubernetes'")
         require_package("dask_kubernetes", "The runner 'kubernetes'", self.needs)
         manifest = _manifest(options)
         import kr8s

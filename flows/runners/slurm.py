@@ -19,7 +19,6 @@ from affstore.flows.runners.base import RUNNERS, Runner, RunnerKind, RunnerOptio
 from affstore.flows.runners.dask import PRELOAD, on_scheduler, one_line, processes
 from affstore.flows.watch import watching
 from affstore.store.contract.errors import SpecError, WorkersLostError
-from affstore.store.contract.extras import require_extra
 
 if TYPE_CHECKING:
     from affstore.tasks.extract.memory_estimate import Parallelism
@@ -76,6 +75,7 @@ class SlurmRunner(RunnerKind[SlurmOptions]):
 
     name = "slurm"
     description = "worker processes in jobs that are submitted to SLURM, from a machine that has its `sbatch`"
+    extra = "cluster"
     Options = SlurmOptions
 
     def parallelism(self, options: SlurmOptions) -> Parallelism:
@@ -85,7 +85,6 @@ class SlurmRunner(RunnerKind[SlurmOptions]):
     @contextmanager
     def start(self, options: SlurmOptions) -> Iterator[Runner]:
         """A scheduler in this process, and jobs that are cancelled at the end."""
-        require_extra("cluster", "The runner 'slurm'")
         if shutil.which("sbatch") is None:
             raise SpecError(
                 "The runner 'slurm' submits jobs by `sbatch`, which is not on this machine. Run the command on a login "

@@ -21,7 +21,6 @@ class AutoMlKind(HeadKind[AutoMlSpec, FrameDataset, FrameFeatures]):
 
     name = "lightautoml"
     description = "an ensemble that LightAutoML finds on single frames"
-    needs = "pip install -e '.[automl]'"
     spec_type = AutoMlSpec
     extra = "automl"
 
