@@ -56,6 +56,7 @@ TABLES: Mapping[str, Table] = {
     "sound": Table("Sound: wav2vec2 base, and five networks in one pass", ("sound.py",)),
     "small": Table("Small runs", ("small_runs.py", "--demo")),
     "memory": Table("Memory of a 26-minute video", ("memory.py",), rounds=False),
+    "rehearsal": Table("A corpus of Aff-Wild2's shape, on Dask", ("rehearsal.py",), rounds=False),
     "plan": Table("Planning a large store", ("plan.py",)),
     "lineage": Table("trace, impact and diff on large stores", ("lineage.py",)),
     "verify": Table("verify beside plain reading", ("verify.py",)),

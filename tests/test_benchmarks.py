@@ -84,6 +84,13 @@ def test_raw_video_is_compared_with_the_sum_of_its_parts(printed, shared):
     assert "two faces" in said
 
 
+def test_a_corpus_is_rehearsed_on_dask_and_read_whole(printed, tmp_path):
+    (tmp_path / "shape.csv").write_text("video,frames\none,90\ntwo,61\n", encoding="ascii")
+    said = printed("rehearsal", "--shape", str(tmp_path / "shape.csv"))
+    assert "videos, frames     2, 151" in said
+    assert "one video more" in said
+
+
 def test_files_to_store_are_compared_with_the_bare_network(printed, shared, tmp_path):
     (tmp_path / "face_video").mkdir()
     (tmp_path / "face_video/yes.mkv").symlink_to(shared / "media/face_video/yes.mkv")
