@@ -116,12 +116,20 @@ class FeatureStore:
     def state(self, at: str | None) -> FeatureStore:
         """The same store at a tag, snapshot or time, or as it is now; what the engine has of it in memory is shared.
 
+        Where that is the snapshot of this one, what was read of it is shared, too.
+
         Raises:
             NotFoundError: there is no such tag, snapshot or time in its history.
         """
         other = object.__new__(FeatureStore)
-        other.url, other._repository = self.url, self._repository
-        other._open_at(at)
+        other.url, other._repository, other.at = self.url, self._repository, at
+        with translate_errors(self.url, "Opening"):
+            other.snapshot = other._snapshot_of(at)
+        if other.snapshot == self.snapshot:
+            shared = {"session": self.session, "_root": self._root, "_listing": self._listing, "layout": self.layout}
+            vars(other).update(shared)
+        else:
+            other.layout = other._check_layout()
         return other
 
     # Reading

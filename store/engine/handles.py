@@ -35,11 +35,16 @@ def kept_open(url: str, at: str | None = None) -> FeatureStore:
             _handles.move_to_end(place)
     if handle is not None:
         with suppress(StoreError):  # opening it again says what is wrong, if anything is
-            return handle.state(at)
-    handle = FeatureStore(url)
+            return handle.state(at) if at is not None else _kept(place, handle.newest())
+    handle = _kept(place, FeatureStore(url))
+    return handle.state(at) if at is not None else handle
+
+
+def _kept(place: tuple[int, str, str], handle: FeatureStore) -> FeatureStore:
+    """The handle, which from now on is the one of its place."""
     with _lock:
         _handles[place] = handle
         _handles.move_to_end(place)
         while len(_handles) > _KEPT:
             _handles.popitem(last=False)
-    return handle.state(at) if at is not None else handle
+    return handle

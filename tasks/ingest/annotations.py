@@ -36,15 +36,18 @@ def store_labels(context: WorkerContext, name: str, found: Sequence[LabelFile]) 
         found: the files of that name, one a task.
     """
     store = context.store()
-    draft = store.draft(context.code, context.run_id)
     reasons: list[str] = []
     try:
         source, subject, note = _whose(store, name)
     except NotFoundError:
         return Outcome("annotate", name, "failed", f"there is no video '{name}' in the store to put its labels on")
-    for annotation in found:
+    due = [(one, recipe) for one in found if (recipe := _due(store, one, (source, subject))) is not None]
+    if not due:
+        return Outcome("annotate", name, "cached", f"its labels are in the store{note}")
+    draft = store.draft(context.code, context.run_id)
+    for annotation, recipe in due:
         try:
-            _store_label(store, draft, annotation, (source, subject))
+            _store_label(store, draft, annotation, recipe, (source, subject))
         except SourceError as error:
             reasons.append(str(error))
             _note_unusable(store, draft, annotation, str(error))
@@ -76,14 +79,19 @@ def _whose(store: FeatureStore, name: str) -> tuple[Record, str, str]:
     return find_source(store, video), subject, f". {note}" if note else ""
 
 
-def _store_label(store: FeatureStore, draft: Draft, found: LabelFile, whose: tuple[Record, str]) -> None:
+def _due(store: FeatureStore, found: LabelFile, whose: tuple[Record, str]) -> dict[str, Any] | None:
+    """The recipe of a file's labels; None where that is what the store has."""
+    source, subject = whose
+    recipe = recipes.label(found, digest_file(found.path), source.key)
+    stored = store.find(Address("label", str(found.task), source.address.video, subject))
+    return None if stored is not None and stored.key == key_of(recipe) else recipe
+
+
+def _store_label(
+    store: FeatureStore, draft: Draft, found: LabelFile, recipe: dict[str, Any], whose: tuple[Record, str]
+) -> None:
     source, subject = whose
     address = Address("label", str(found.task), source.address.video, subject)
-    sha256 = digest_file(found.path)
-    recipe = recipes.label(found, sha256, source.key)
-    stored = store.find(address)
-    if stored is not None and stored.key == key_of(recipe):
-        return
     draft.put(_label_artifact(address, recipe, found, (source, read_clock(store, source.address.video))))
     _take_back(store, draft, found, address)
     lift_quarantine(store, draft, "annotate", name=found.in_quarantine, location=place_of(found.path))
