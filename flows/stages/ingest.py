@@ -10,7 +10,7 @@ from affstore.flows.inputs import Inputs, without
 from affstore.flows.stage import stage
 from affstore.flows.watch import watching
 from affstore.models.labels.base import LabelFile
-from affstore.tasks.ingest.annotations import annotate
+from affstore.tasks.ingest.annotations import annotate, stored_labels
 from affstore.tasks.ingest.incoming_files import IncomingFile, IncomingFiles, IngestOptions
 from affstore.tasks.ingest.videos import ingest as ingested
 from affstore.tasks.ingest.videos import ingest_video
@@ -48,5 +48,8 @@ def _annotate(context: WorkerContext, found: Sequence[LabelFile]) -> list[Outcom
     for annotation in found:
         by_name[annotation.name].append(annotation)
     watching().stage("annotate", len(by_name))
-    units = {name: (context, name, by_name[name]) for name in sorted(by_name)}
-    return commit_finished(context, annotate, units)
+    store = context.store()
+    stored = {name: stored_labels(store, name, by_name[name]) for name in sorted(by_name)}
+    units = {name: (context, name, by_name[name]) for name, outcome in stored.items() if outcome is None}
+    unchanged = [show_outcome(outcome) for outcome in stored.values() if outcome is not None]
+    return unchanged + commit_finished(context, annotate, units)

@@ -43,7 +43,7 @@ def store_labels(context: WorkerContext, name: str, found: Sequence[LabelFile]) 
         return Outcome("annotate", name, "failed", f"there is no video '{name}' in the store to put its labels on")
     due = [(one, recipe) for one in found if (recipe := _due(store, one, (source, subject))) is not None]
     if not due:
-        return Outcome("annotate", name, "cached", f"its labels are in the store{note}")
+        return _cached(name, note)
     draft = store.draft(context.code, context.run_id)
     for annotation, recipe in due:
         try:
@@ -55,8 +55,22 @@ def store_labels(context: WorkerContext, name: str, found: Sequence[LabelFile]) 
     if reasons:
         return Outcome("annotate", name, "quarantined", " ".join(dict.fromkeys(reasons)), draft=written)
     if written is None:
-        return Outcome("annotate", name, "cached", f"its labels are in the store{note}")
+        return _cached(name, note)
     return Outcome("annotate", name, "done", f"{len(draft.records)} label files{note}", draft=written)
+
+
+def stored_labels(store: FeatureStore, name: str, found: Sequence[LabelFile]) -> Outcome | None:
+    """The outcome of annotation files whose labels the store has; None where there is something to do."""
+    try:
+        source, subject, note = _whose(store, name)
+    except NotFoundError:
+        return None
+    new = any(_due(store, one, (source, subject)) is not None for one in found)
+    return None if new else _cached(name, note)
+
+
+def _cached(name: str, note: str) -> Outcome:
+    return Outcome("annotate", name, "cached", f"its labels are in the store{note}")
 
 
 annotate = Task("annotate", "annotate {name}", store_labels)
