@@ -15,7 +15,7 @@ from affstore.models.labels.abaw import Annotation, blank, fit_to_frames, read_a
 from affstore.models.labels.base import FORMATS, LabelFile, check_labelled_once
 from affstore.store.contract.errors import AnnotationError, SpecError, UnknownNameError
 from affstore.store.contract.labels import AU, AU_8, EXPR, EXPR_7, TASKS, VA
-from affstore.tasks.ingest.annotations import store_labels
+from affstore.tasks.ingest.annotations import store_labels, stored_labels
 from affstore.tasks.specs import WorkerContext
 from tests.factories import commit, source
 
@@ -293,3 +293,21 @@ def test_status_says_what_was_left_out_of_an_annotation_and_a_longer_file_is_qua
     said = "va: The annotation has 203 lines for 200 frames; the last 3, 3 of them with a label, are left out."
     assert complaints == {"film": (["va"], said), "clip": ([], None)}
     assert ["204 lines and its video 200 frames" in held["reason"] for held in document["quarantined"]] == [True]
+
+
+def test_labels_that_the_store_has_are_known_until_their_file_or_their_video_changes(tmp_path):
+    store = commit(FeatureStore.create(f"memory:{tmp_path.name}"), source("film", frames=200))
+    folder = tmp_path / "VA_Estimation_Challenge" / "Train_Set"
+    folder.mkdir(parents=True)
+    folder.joinpath("film.txt").write_text("\n".join([VA_HEADER, *["0.5,0.25"] * 200]))
+    (found,) = find_annotations(tmp_path)
+    assert stored_labels(store, "film", [found]) is None
+    outcome = store_labels(WorkerContext(store.url, "run", tmp_path), "film", [found])
+    store.commit([outcome.draft], "labels")
+    known = stored_labels(store.newest(), "film", [found])
+    assert known is not None
+    assert known == store_labels(WorkerContext(store.url, "run", tmp_path), "film", [found])
+    assert known.status == "cached"
+    assert stored_labels(store.newest(), "another", [found]) is None
+    folder.joinpath("film.txt").write_text("\n".join([VA_HEADER, *["0.5,0.5"] * 200]))
+    assert stored_labels(store.newest(), "film", [found]) is None

@@ -31,6 +31,7 @@ from affstore.store.contract.errors import (
 )
 from affstore.store.contract.records import Address
 from affstore.store.contract.windows import WindowSpec
+from affstore.store.engine import listing
 from affstore.store.engine.exporters.base import export
 from affstore.store.engine.handles import kept_open
 from affstore.store.engine.history import check_history
@@ -504,6 +505,21 @@ def test_a_process_keeps_few_stores_open_and_finds_each_of_many_as_it_is_now(tmp
         before.tag("first")
         commit(FeatureStore(url), source("a"))
         assert (len(kept_open(url).records()), kept_open(url, "first").records()) == (1, [])
+
+
+def test_a_snapshot_s_records_are_read_once_by_all_who_ask_for_its_newest_state(tmp_path, monkeypatch):
+    url = FeatureStore.create(str(tmp_path / "store")).url
+    commit(kept_open(url), source("a"), source("b"))
+    read, real = [], listing.read_documents
+    monkeypatch.setattr(listing, "read_documents", lambda session, paths: read.extend(paths) or real(session, paths))
+    for _ in range(3):
+        assert len(kept_open(url).records()) == len(kept_open(url).newest().records()) == 2
+    assert sorted(read) == ["source/a", "source/b"]
+    commit(kept_open(url), source("c"))
+    read.clear()  # a commit reads what it wrote
+    for _ in range(2):
+        assert len(kept_open(url).records()) == 3
+    assert sorted(read) == ["source/a", "source/b", "source/c"]
 
 
 def test_threads_that_open_stores_at_once_each_get_the_one_they_asked_for(tmp_path):
