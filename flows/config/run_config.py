@@ -267,7 +267,7 @@ def all_people_kept(store: FeatureStore | None, detector: str) -> bool:
     if store is None:
         return False
     found = [address for address in store.addresses("face") if address.producer == detector]
-    return bool(found) and all(most_subjects_of(store.get(address)) == "all" for address in found)
+    return bool(found) and all(most_subjects_of(face) == "all" for face in store.find_all(found))
 
 
 def _with_weights(specs: Sequence[ExtractorSpec], weights: WeightsFolder, untrained: bool) -> list[ExtractorSpec]:
