@@ -311,3 +311,5 @@ def test_labels_that_the_store_has_are_known_until_their_file_or_their_video_cha
     assert stored_labels(store.newest(), "another", [found]) is None
     folder.joinpath("film.txt").write_text("\n".join([VA_HEADER, *["0.5,0.5"] * 200]))
     assert stored_labels(store.newest(), "film", [found]) is None
+    folder.joinpath("film.txt").unlink()
+    assert stored_labels(store.newest(), "film", [found]) is None, "its task says that it cannot be read"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -27,16 +27,19 @@ def load_passes(spec: DetectorSpec, device: torch.device) -> tuple[Pass, Pass, P
     for network, file in zip(networks, weights_files(), strict=True):
         load(network, file)
         network.eval().requires_grad_(False)
-    of_engine = _on_openvino if spec.engine == "openvino" else _on_torch
+
+    def run(network: nn.Module, *shape: int) -> Pass:
+        return _on_openvino(spec, network, device, shape) if spec.engine == "openvino" else _on_torch(network, device)
+
     proposal, refinement, output = networks
     return (
-        of_engine(spec, proposal, device, (1, -1, -1)),
-        _padded(of_engine(spec, refinement, device, (-1, 24, 24))),
-        _padded(of_engine(spec, output, device, (-1, 48, 48))),
+        run(proposal, 1, 3, -1, -1),
+        _padded(run(refinement, -1, 3, 24, 24)),
+        _padded(run(output, -1, 3, 48, 48)),
     )
 
 
-def _on_torch(_: DetectorSpec, network: nn.Module, device: torch.device, shape: tuple[int, int, int]) -> Pass:
+def _on_torch(network: nn.Module, device: torch.device) -> Pass:
     network.to(device).to(memory_format=torch.channels_last)
 
     def run(pictures: Tensor) -> list[NDArray[np.float32]]:
@@ -45,16 +48,12 @@ def _on_torch(_: DetectorSpec, network: nn.Module, device: torch.device, shape: 
     return run
 
 
-def _on_openvino(spec: DetectorSpec, network: nn.Module, device: torch.device, shape: tuple[int, int, int]) -> Pass:
+def _on_openvino(spec: DetectorSpec, network: nn.Module, device: torch.device, shape: Sequence[int]) -> Pass:
     from affstore.models.engines.openvino_models import Chain, check_on_cpu, compiled, converted
 
     check_on_cpu(spec.name, device.type)
-    count, height, width = shape
-    example = torch.zeros(2 if count < 0 else count, 3, max(48, height), max(48, width))
-    if height > 0:
-        example = example[:, :, :height, :width]
-    model = compiled(converted(network, [example], [[count, 3, height, width]]), spec.precision)
-    chain = Chain(model)
+    example = torch.zeros([length if length > 0 else 48 for length in shape])
+    chain = Chain(compiled(converted(network, [example], [shape]), spec.precision))
 
     def run(pictures: Tensor) -> list[NDArray[np.float32]]:
         return chain(pictures.numpy())

@@ -13,6 +13,7 @@ import numpy as np
 from numcodecs.zstd import Zstd
 from numpy.typing import NDArray
 
+from affstore.store.contract.errors import StoreError
 from affstore.store.engine.ledger import (
     FOLDER,
     STATE,
@@ -24,7 +25,7 @@ from affstore.store.engine.ledger import (
     with_bit_turned_back,
 )
 from affstore.store.engine.objects import Objects, objects_of
-from affstore.store.engine.places import settings, storage_of
+from affstore.store.engine.places import settings, storage_of, translate_errors
 
 ObjectState = Literal["noted", "self-checked", "not vouched for", "garbage", "foreign", "altered", "missing"]
 """`noted`: its bytes are those whose digest was noted. `self-checked`: a chunk or a note, with checksums of its own.
@@ -98,8 +99,9 @@ def missing_objects(url: str) -> list[str]:
     None of a store whose list the engine cannot read.
     """
     try:
-        accounting = account_for(url, icechunk.Repository.open(storage_of(url), settings()))
-    except icechunk.IcechunkError:
+        with translate_errors(url, "Reading"):  # the engine may also panic
+            accounting = account_for(url, icechunk.Repository.open(storage_of(url), settings()))
+    except StoreError:
         return []
     return [one.key for one in accounting.of("missing")]
 

@@ -10,7 +10,7 @@ import numpy as np
 from affstore import FeatureStore
 from affstore.models.labels.base import FORMATS, LabelFile
 from affstore.store.contract.clock import FrameClock
-from affstore.store.contract.errors import NotFoundError, SourceError
+from affstore.store.contract.errors import AffstoreError, NotFoundError, SourceError
 from affstore.store.contract.keys import digest_file, key_of
 from affstore.store.contract.labels import task_space
 from affstore.store.contract.names import MAIN, possible_subject, split_subject
@@ -60,13 +60,14 @@ def store_labels(context: WorkerContext, name: str, found: Sequence[LabelFile]) 
 
 
 def stored_labels(store: FeatureStore, name: str, found: Sequence[LabelFile]) -> Outcome | None:
-    """The outcome of annotation files whose labels the store has; None where there is something to do."""
+    """The outcome of annotation files whose labels the store has; None where a task has something to do, or to say."""
     try:
         source, subject, note = _whose(store, name)
-    except NotFoundError:
+        if any(_due(store, one, (source, subject)) is not None for one in found):
+            return None
+    except (AffstoreError, OSError):  # the task meets it again and says so; the other files' labels go on
         return None
-    new = any(_due(store, one, (source, subject)) is not None for one in found)
-    return None if new else _cached(name, note)
+    return _cached(name, note)
 
 
 def _cached(name: str, note: str) -> Outcome:
