@@ -62,7 +62,7 @@ def plan_rows(request: Request) -> Iterator[PlanRow]:
     if request.everything:
         yield from rows
         yield from plan_with(store, rows, request.heads_on(store))
-    arriving = incoming_files(store, inputs.digests()[0], request.options)
+    arriving = incoming_files(store, inputs.digests(request.options.rehash)[0], request.options)
     if not request.everything:
         named = named_videos(arriving, given) | {*request.videos}
         yield from (row for row in rows if row.address.video in named)

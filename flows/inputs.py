@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import glob
 import os
 from collections.abc import Iterable, Iterator, Mapping, Set
@@ -16,9 +15,10 @@ from affstore.flows.walk import Leavings, LeftAlone, files_in
 from affstore.models.faces.crop_folder import CropFolder, find_crops
 from affstore.models.labels.base import FORMATS, LabelFile, Split, check_labelled_once, label_file_at
 from affstore.store.contract.errors import SpecError, UnknownNameError
-from affstore.store.contract.keys import digest_file, key_of
+from affstore.store.contract.keys import key_of
 from affstore.store.contract.labels import Task
 from affstore.store.contract.names import as_text, name_fault, split_subject, video_name
+from affstore.tasks.ingest.file_digests import FileDigests
 from affstore.tasks.ingest.incoming_files import IncomingFile
 from affstore.tasks.specs import Profile
 
@@ -48,15 +48,18 @@ class VideoFile:
             name, fault = place, "the name of a folder that it is in is no UTF-8 text"
         return cls(Path(as_text(str(path))), as_text(name), fault or "")
 
-    def digested(self) -> IncomingFile:
+    def digested(self, known: FileDigests, anew: bool) -> IncomingFile:
         """The file with the digest of its bytes, or of its path where it will not be read.
+
+        Args:
+            known: the digests of files that were read before.
+            anew: read it, unless this process has read it already.
 
         Raises:
             OSError: it cannot be read.
         """
         if not self.fault:
-            facts = self.path.stat()
-            return IncomingFile(self.path, self.name, _digest_of(self.path, facts.st_size, facts.st_mtime_ns))
+            return IncomingFile(self.path, self.name, known.digest(self.path, anew))
         reason = f"'{self.path}' cannot be taken in: {self.fault}. Rename it and add it again."
         return IncomingFile(self.path, self.name, key_of(str(self.path)), "unfit", reason=reason)
 
@@ -122,14 +125,19 @@ class Inputs:
         """Whether there is anything to take in, or to say of a file that was named."""
         return bool(self.videos or self.annotations or self.refused)
 
-    def digests(self) -> tuple[list[IncomingFile], list[Refusal]]:
-        """Each video with the digest of its bytes; and the files that cannot be read."""
+    def digests(self, anew: bool = False) -> tuple[list[IncomingFile], list[Refusal]]:
+        """Each video with the digest of its bytes; and the files that cannot be read.
+
+        Args:
+            anew: read every file, also one that has not changed since another process read it.
+        """
         files, unread = [], []
-        for video in self.videos:
-            try:
-                files.append(video.digested())
-            except OSError as error:
-                unread.append(_refusal(video.path, f"cannot be read: {error.strerror}. Check its rights"))
+        with FileDigests() as known:
+            for video in self.videos:
+                try:
+                    files.append(video.digested(known, anew))
+                except OSError as error:
+                    unread.append(_refusal(video.path, f"cannot be read: {error.strerror}. Check its rights"))
         return files, unread
 
 
@@ -215,12 +223,6 @@ def without(inputs: Inputs, names: Set[str]) -> Inputs:
         annotations=tuple(labels for labels in inputs.annotations if is_meant(labels.name)),
         crops=tuple(folder for folder in inputs.crops if is_meant(folder.name)),
     )
-
-
-@functools.lru_cache(maxsize=100_000)
-def _digest_of(path: Path, size: int, changed_ns: int) -> str:
-    """The digest of a file's bytes, read once as long as it does not change."""
-    return digest_file(path)
 
 
 def gather(

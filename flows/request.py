@@ -17,6 +17,7 @@ from affstore.models.challenge_file import read_sample
 from affstore.models.heads.splits import Folds, read_groups
 from affstore.models.weights.folder import WeightsFolder, default_folder
 from affstore.store.contract.errors import SourceError, SpecError
+from affstore.store.contract.files import cache_folder
 from affstore.store.engine.places import is_local, local_folder
 from affstore.tasks.experiments import Experiment, ExperimentOutcome, Protocol
 from affstore.tasks.ingest.incoming_files import IngestOptions
@@ -256,7 +257,7 @@ def runs_folder(store_url: str) -> Path:
         folder = local_folder(store_url)
         return folder.with_name(f"{folder.name}.runs")
     name = "".join(character if character.isalnum() else "-" for character in store_url).strip("-")
-    return Path("~/.cache/affstore").expanduser() / f"{name}.runs"
+    return cache_folder() / f"{name}.runs"
 
 
 def _check_engines_decided(config: RunConfig, weights: WeightsFolder, store: FeatureStore) -> None:

@@ -43,6 +43,7 @@ def weights_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Weights of this session's own: untrained parameters are made once, and nothing of the user's is used."""
     folder = tmp_path_factory.mktemp("weights")
     os.environ["AFFSTORE_WEIGHTS"] = str(folder)
+    os.environ["AFFSTORE_CACHE"] = str(tmp_path_factory.mktemp("cache"))
     return folder
 
 

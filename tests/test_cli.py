@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import subprocess
 import sys
@@ -255,6 +256,26 @@ def test_the_dry_run_of_add_is_its_plan_with_networks_and_time_before_any_weight
     assert "is a table" in document["refused"][0]
     assert not [row for row in document["artifacts"] if "/b" in row["artifact"]], "what other videos lack is not asked"
     assert "not known yet" in output(capsys, *arguments, "--dry-run").out
+
+
+def test_the_dry_run_of_add_heeds_replace_and_retry(url, tmp_path, capsys):
+    (tmp_path / "a.mp4").write_bytes(b"other bytes than those of the store's 'a'")
+    arguments = ("add", tmp_path / "a.mp4", "-e", "emotieffnet_b0", "--store", url, "--dry-run", "--json")
+
+    def status_of_source(*more):
+        rows = json.loads(output(capsys, *arguments, *more).out)["artifacts"]
+        return [row["status"] for row in rows if row["artifact"].startswith("source/")]
+
+    assert status_of_source() == ["quarantined"]
+    assert status_of_source("--replace") == ["missing"]
+    commit(
+        FeatureStore(url),
+        quarantine_artifact("ingest", "n", tmp_path / "n.mp4", hashlib.sha256(b"n").hexdigest(), "Unreadable."),
+    )
+    (tmp_path / "n.mp4").write_bytes(b"n")
+    arguments = ("add", tmp_path / "n.mp4", *arguments[2:])
+    assert status_of_source() == ["quarantined"]
+    assert status_of_source("--retry") == ["missing"]
 
 
 @pytest.fixture

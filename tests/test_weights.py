@@ -343,6 +343,9 @@ def test_the_default_folder_is_the_one_the_environment_names(monkeypatch, tmp_pa
     monkeypatch.setenv("AFFSTORE_WEIGHTS", str(tmp_path))
     assert folder.default_folder().root == tmp_path
     monkeypatch.delenv("AFFSTORE_WEIGHTS")
+    monkeypatch.setenv("AFFSTORE_CACHE", str(tmp_path / "cache"))
+    assert folder.default_folder().root == tmp_path / "cache/weights"
+    monkeypatch.delenv("AFFSTORE_CACHE")
     assert folder.default_folder().root == Path.home() / ".cache/affstore/weights"
 
 

@@ -22,6 +22,7 @@ from affstore.flows.commands.options import (
     LimitOptions,
     Names,
     NetworkOptions,
+    Rehash,
     RunnerChoice,
     Store,
     crops_by_kind,
@@ -45,6 +46,7 @@ def add(
     everything: Annotated[bool, Parameter(name="--all", negative="")] = False,
     replace: Flag = False,
     retry: Flag = False,
+    rehash: Rehash = False,
     dry_run: Flag = False,
     json: Json = False,
 ) -> int:
@@ -102,12 +104,13 @@ def add(
         **asdict(networks),
     }
     config = checked(document, "add")
+    options = IngestOptions(replace, retry, rehash)
     if dry_run:
         from affstore.flows.commands.plan import show_plan
 
-        show_plan(config, json, named_only=not everything, share=limited.share)
+        show_plan(config, json, named_only=not everything, share=limited.share, options=options)
         return 0
-    return run_and_tell(config, json, IngestOptions(replace, retry), everything, limited).exit_code
+    return run_and_tell(config, json, options, everything, limited).exit_code
 
 
 COMMANDS.register("add", Command(add))

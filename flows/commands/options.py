@@ -39,6 +39,13 @@ Json = Annotated[bool, Parameter(name="--json", negative="", help="Print one JSO
 
 DryRun = Annotated[bool, Parameter(name="--dry-run", negative="", help="Say what would be done, and do nothing.")]
 
+Rehash = Annotated[
+    bool,
+    Parameter(
+        negative="", help="Read every video for its digest, also those that have not changed since the last run."
+    ),
+]
+
 Crops = Annotated[tuple[str, ...], Parameter(name="--crops", negative="")]
 """Folders of face pictures, as KIND=FOLDER."""
 

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from affstore.flows.limits import Share
     from affstore.store.contract.records import Provenance
     from affstore.tasks.extract.memory_estimate import MemoryNeed, VideoSize
+    from affstore.tasks.ingest.incoming_files import IncomingFile, IngestOptions
     from affstore.tasks.plan_rows import PlanRow
     from affstore.tasks.specs import Profile
 
@@ -105,7 +106,12 @@ def _weights_of(url: str, extractors: tuple[str, ...]) -> Weights:
 
 
 def show_plan(
-    config: RunConfig, as_json: bool, everything: bool = False, named_only: bool = False, share: Share | None = None
+    config: RunConfig,
+    as_json: bool,
+    everything: bool = False,
+    named_only: bool = False,
+    share: Share | None = None,
+    options: IngestOptions | None = None,
 ) -> list[PlanRow]:
     """Print the plan of a configuration, and give it back.
 
@@ -115,10 +121,11 @@ def show_plan(
         everything: list what is fresh too.
         named_only: plan for the videos that the configuration's paths name, not for all of the store.
         share: plan for one share of the files alone.
+        options: what is tried although the store knows better.
     """
     from affstore.tasks.planning.plan import seconds_of
 
-    found = _planned(config, named_only, share)
+    found = _planned(config, named_only, share, options)
     if as_json:
         documents = [_document(row) for row in found.rows if everything or row.status != "fresh"]
         networks = [
@@ -155,7 +162,7 @@ class _Plan:
     adds_bytes: int | None = None
 
 
-def _planned(config: RunConfig, named_only: bool, share: Share | None) -> _Plan:
+def _planned(config: RunConfig, named_only: bool, share: Share | None, options: IngestOptions | None) -> _Plan:
     from dataclasses import replace
 
     from affstore.flows.config.run_config import named_profile, profile_of
@@ -166,7 +173,6 @@ def _planned(config: RunConfig, named_only: bool, share: Share | None) -> _Plan:
     from affstore.models.weights.folder import default_folder
     from affstore.store.contract.errors import WeightsMissingError
     from affstore.tasks.ingest.crop_assignment import match_crops_to_videos
-    from affstore.tasks.ingest.incoming_files import incoming_files
     from affstore.tasks.planning.incoming_files import arrival_rows, extraction_rows, named_videos, unmatched_crop_rows
     from affstore.tasks.planning.plan import bytes_of, costed
     from affstore.tasks.planning.plan import plan as plan_of
@@ -191,7 +197,7 @@ def _planned(config: RunConfig, named_only: bool, share: Share | None) -> _Plan:
         from affstore.tasks.planning.head_runs import plan_with
 
         rows = plan_with(opened, rows, heads)
-    arriving = incoming_files(opened, inputs.digests()[0])
+    arriving = _arriving(opened, inputs, options)
     if named_only:
         named = named_videos(arriving, given)
         rows = [row for row in rows if row.address.video in named]
@@ -210,6 +216,14 @@ def _inputs(config: RunConfig, share: Share | None) -> Inputs:
 
     found = gather(config.sources, config.crops, config.names, config.label_folders())
     return share.of(found) if share is not None else found
+
+
+def _arriving(opened: FeatureStore, inputs: Inputs, options: IngestOptions | None) -> list[IncomingFile]:
+    """The video files of the configuration, and what would become of them."""
+    from affstore.tasks.ingest.incoming_files import IngestOptions, incoming_files
+
+    tried = options or IngestOptions()
+    return incoming_files(opened, inputs.digests(tried.rehash)[0], tried)
 
 
 def _need(config: RunConfig, due: tuple[Profile, list[VideoSize]]) -> MemoryNeed:

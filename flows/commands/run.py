@@ -5,7 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 from affstore.flows.commands import COMMANDS, Command
-from affstore.flows.commands.options import DEFAULT_LIMITS, DEFAULT_RUNNER, Flag, Json, LimitOptions, RunnerChoice
+from affstore.flows.commands.options import (
+    DEFAULT_LIMITS,
+    DEFAULT_RUNNER,
+    Flag,
+    Json,
+    LimitOptions,
+    Rehash,
+    RunnerChoice,
+)
 
 
 def run(
@@ -14,6 +22,7 @@ def run(
     *,
     runner: RunnerChoice = DEFAULT_RUNNER,
     limits: LimitOptions = DEFAULT_LIMITS,
+    rehash: Rehash = False,
     dry_run: Flag = False,
     json: Json = False,
 ) -> int:
@@ -34,16 +43,18 @@ def run(
     """
     from affstore.flows.commands.running import run_and_tell
     from affstore.flows.config.run_config import read_config
+    from affstore.tasks.ingest.incoming_files import IngestOptions
 
     limited = limits.limits()
     found = read_config(config)
     found = found.model_copy(update={"runner": runner.changed(found.runner)})
+    options = IngestOptions(rehash=rehash)
     if dry_run:
         from affstore.flows.commands.plan import show_plan
 
-        show_plan(found, json, named_only=limited.share is not None, share=limited.share)
+        show_plan(found, json, named_only=limited.share is not None, share=limited.share, options=options)
         return 0
-    return run_and_tell(found, json, limits=limited).exit_code
+    return run_and_tell(found, json, options, limits=limited).exit_code
 
 
 COMMANDS.register("run", Command(run))

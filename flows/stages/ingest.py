@@ -21,7 +21,7 @@ from affstore.tasks.specs import WorkerContext
 @stage("ingest")
 def ingest(context: WorkerContext, inputs: Inputs, options: IngestOptions) -> list[Outcome]:
     """Every video's bytes, clock and labels into the store, one task a video."""
-    files, unread = inputs.digests()
+    files, unread = inputs.digests(options.rehash)
     watching().stage("ingest", len(inputs.refused) + len(inputs.videos))
     outcomes = [
         show_outcome(Outcome("ingest", refusal.file, "failed", refusal.reason, file=refusal.file))

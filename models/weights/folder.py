@@ -52,7 +52,7 @@ class WeightsStatus:
 
 
 def default_folder() -> WeightsFolder:
-    """The folder that `AFFSTORE_WEIGHTS` names, else `~/.cache/affstore/weights`."""
+    """The folder that `AFFSTORE_WEIGHTS` names, else `weights` of the cache folder."""
     return WeightsFolder(weights_root())
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from affstore.store.contract.errors import WeightsError
-from affstore.store.contract.files import locked, replacing
+from affstore.store.contract.files import cache_folder, locked, replacing
 from affstore.store.contract.records import Provenance, provenance_of
 
 
@@ -42,8 +42,9 @@ class WeightsRecord:
 
 
 def weights_root() -> Path:
-    """The folder that `AFFSTORE_WEIGHTS` names, else `~/.cache/affstore/weights`."""
-    return Path(os.environ.get("AFFSTORE_WEIGHTS") or "~/.cache/affstore/weights").expanduser()
+    """The folder that `AFFSTORE_WEIGHTS` names, else `weights` of the cache folder."""
+    named = os.environ.get("AFFSTORE_WEIGHTS")
+    return Path(named).expanduser() if named else cache_folder() / "weights"
 
 
 def read_record(path: Path) -> WeightsRecord | None:

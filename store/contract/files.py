@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, and files that one process at a time works on."""
+"""Files that appear whole or not at all, files that one process at a time works on, and the cache folder."""
 
 from __future__ import annotations
 
@@ -8,6 +8,11 @@ import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+
+def cache_folder() -> Path:
+    """The folder that `AFFSTORE_CACHE` names, else `~/.cache/affstore`; whatever is in it can be made again."""
+    return Path(os.environ.get("AFFSTORE_CACHE") or "~/.cache/affstore").expanduser()
 
 
 @contextmanager

@@ -57,10 +57,12 @@ class IngestOptions:
     Attributes:
         replace_existing: a known name with other bytes is a new version of its video.
         retry: what is in quarantine with the same name and bytes is tried again.
+        rehash: every file is read for its digest, also one that has not changed since it was read before.
     """
 
     replace_existing: bool = False
     retry: bool = False
+    rehash: bool = False
 
 
 class IncomingFiles:

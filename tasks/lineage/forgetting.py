@@ -9,6 +9,7 @@ from affstore import FeatureStore
 from affstore.store.engine.erasing import Garbage, erase, find_in_objects
 from affstore.store.engine.tombstones import Tombstones
 from affstore.store.engine.writers import alone_in
+from affstore.tasks.ingest.file_digests import FileDigests
 from affstore.tasks.lineage.erasure import Erasure
 from affstore.tasks.lineage.mentions import mentioning, needles, remove_mentions
 
@@ -45,6 +46,8 @@ def forget(store: FeatureStore, erasure: Erasure, runs: Path) -> Forgotten:
         # First of all, so that whoever is killed after this can be told from whoever never began.
         Tombstones.of(store).with_forgotten(erasure.digests, unnamed).write(store)
         garbage = erase(store, (erasure.addresses or {}).get(store.snapshot, frozenset()), lost)
+        with FileDigests() as known:
+            known.forget(erasure.digests)
         files = remove_mentions(runs, mentioning(runs, erasure), erasure.heads) if runs.is_dir() else []
         found = find_in_objects(store.url, needles(erasure), needles(erasure, in_text=False))
         objects = (*(f"the tag {tag}" for tag in erasure.named_tags), *found)
