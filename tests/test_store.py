@@ -13,6 +13,7 @@ import sys
 import threading
 import weakref
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 import polars as pl
@@ -519,7 +520,14 @@ def test_a_snapshot_s_records_are_read_once_by_all_who_ask_for_its_newest_state(
     read.clear()  # a commit reads what it wrote
     for _ in range(2):
         assert len(kept_open(url).records()) == 3
-    assert sorted(read) == ["source/a", "source/b", "source/c"]
+    assert read == ["source/c"], "what the commit left as it was is known"
+    old = kept_open(url)
+    old.tag("old")
+    commit(old, replace(source("a"), recipe={"bytes": "others"}))
+    read.clear()
+    assert kept_open(url).get(Address("source", video="a")).key != old.get(Address("source", video="a")).key
+    assert kept_open(url, "old").records() == old.records()
+    assert read == ["source/a"]
 
 
 def test_threads_that_open_stores_at_once_each_get_the_one_they_asked_for(tmp_path):

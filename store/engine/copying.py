@@ -107,7 +107,7 @@ def plan_copy(
 def _state(
     store: FeatureStore, snapshot: str, tags: Sequence[str], left_out: Mapping[str, Collection[Address]]
 ) -> State:
-    opened = store if snapshot == store.snapshot else FeatureStore(store.url, tags[0])
+    opened = store if snapshot == store.snapshot else store.state(tags[0])
     without = left_out.get(snapshot, ())
     return State(opened, tuple(tags), tuple(record for record in opened.records() if record.address not in without))
 

@@ -78,6 +78,7 @@ class FeatureStore:
             if absent or not exists(url):
                 raise NotFoundError(f"There is no store at '{url}'. `affstore add VIDEO --store {url}` makes one.")
             self._repository = icechunk.Repository.open(storage_of(url), settings())
+        self._known: dict[str, Record] = {}
         self._open_at(at)
 
     def __reduce__(self) -> tuple[Any, tuple[str, str | None]]:
@@ -116,13 +117,13 @@ class FeatureStore:
     def state(self, at: str | None) -> FeatureStore:
         """The same store at a tag, snapshot or time, or as it is now; what the engine has of it in memory is shared.
 
-        Where that is the snapshot of this one, what was read of it is shared, too.
+        A record that is the same in both is read once.
 
         Raises:
             NotFoundError: there is no such tag, snapshot or time in its history.
         """
         other = object.__new__(FeatureStore)
-        other.url, other._repository, other.at = self.url, self._repository, at
+        other.url, other._repository, other._known, other.at = self.url, self._repository, self._known, at
         with translate_errors(self.url, "Opening"):
             other.snapshot = other._snapshot_of(at)
         if other.snapshot == self.snapshot:
@@ -360,7 +361,7 @@ class FeatureStore:
 
     @cached_property
     def _listing(self) -> Listing:
-        return Listing(self._repository, self.session)
+        return Listing(self._repository, self.session, self._known)
 
     def _open_at(self, at: str | None) -> None:
         self.at = at

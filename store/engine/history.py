@@ -191,4 +191,4 @@ def source_versions(store: FeatureStore) -> Iterator[Record]:
         if others.issuperset((*log["new_groups"], *log["updated_groups"])):
             continue
         written = [address for address in changes_by(store, commit).written if address.family == "source"]
-        yield from FeatureStore(store.url, commit.snapshot).find_all(written) if written else ()
+        yield from store.state(commit.snapshot).find_all(written) if written else ()

@@ -78,7 +78,7 @@ def plan_erasure(store: FeatureStore, videos: Sequence[str]) -> Erasure:
     if not videos:
         return Erasure()
     states = {store.snapshot: store}
-    states |= {snapshot: FeatureStore(store.url, tag) for tag, snapshot in store.tags().items()}
+    states |= {snapshot: store.state(tag) for tag, snapshot in store.tags().items()}
     records = {snapshot: state.records() for snapshot, state in states.items()}
     inputs = _Inputs(store, records)
     digests = frozenset(inputs.digest_of(text) for text in videos)

@@ -117,7 +117,7 @@ def _publications(store: FeatureStore, newest: Sequence[Record], what: str) -> I
     for tag, snapshot in store.tags().items():
         tagged, direct = store, newest
         if snapshot != store.snapshot:
-            tagged = FeatureStore(store.url, tag)
+            tagged = store.state(tag)
             try:
                 _, direct = _direct(tagged, what)
             except NotFoundError:
@@ -167,7 +167,7 @@ def _by_snapshot(store: FeatureStore, what: str) -> _Found:
     commit = next((one for one in commits(store) if one.snapshot == snapshot), None)
     if commit is None:
         return "snapshot", []
-    then = FeatureStore(store.url, snapshot)
+    then = store.state(snapshot)
     written = then.find_all(changes_by(store, commit).written)
     now = {record.address: record for record in store.find_all(record.address for record in written)}
     found = [now[record.address] for record in written if _same(now.get(record.address), record)]

@@ -141,7 +141,7 @@ def _earlier(store: FeatureStore, history: Sequence[Commit]) -> FeatureStore | N
 def _opened(store: FeatureStore, history: Sequence[Commit], snapshot: str | None) -> FeatureStore | None:
     """An earlier state; None for the engine's first snapshot, which is no feature store yet."""
     known = {commit.snapshot for commit in history if commit.parent is not None}
-    return FeatureStore(store.url, snapshot) if snapshot in known else None
+    return store.state(snapshot) if snapshot in known else None
 
 
 def overview(scope: Scope) -> Overview:

@@ -224,7 +224,7 @@ def _states(store: FeatureStore) -> Iterable[FeatureStore]:
     if not store.at:
         for tag, snapshot in store.tags().items():
             if snapshot != store.snapshot:
-                yield FeatureStore(store.url, tag)
+                yield store.state(tag)
 
 
 def _exported(store: FeatureStore, path: Path, line: _Line) -> Address:
