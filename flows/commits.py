@@ -160,6 +160,16 @@ def committed(context: WorkerContext, stage: str, batch: Sequence[Outcome]) -> l
 def _sentence(found: Any) -> str:
     if isinstance(found, AffstoreError):
         return str(found)
+    if isinstance(found, BaseException) and (lost := _LOST_WORK.get(type(found).__name__)):
+        return lost
     if isinstance(found, BaseException):
         return f"it broke unexpectedly ({type(found).__name__}: {' '.join(str(found).split())[:300]})"
     return "it did not finish"
+
+
+_LOST_WORK: Mapping[str, str] = {
+    "FutureCancelledError": "the Dask scheduler went away before it was done; start one, and run the command again",
+    "KilledWorker": "each worker process that began it died, as when memory runs out; give each more, with fewer "
+    "--workers, and run the command again",
+}
+"""What Dask's errors mean, by their names: this module does without Dask."""

@@ -51,5 +51,6 @@ def late_workers_checked(client: Client, needs: WorkerNeeds) -> Iterator[None]:
     try:
         yield
     finally:
-        with suppress(OSError, RuntimeError):  # a scheduler that is gone has forgotten it
+        # A scheduler that is gone has forgotten it, and a client that lost it has none to ask.
+        with suppress(OSError, RuntimeError, AttributeError):
             client.unregister_worker_plugin(_TOPIC)  # type: ignore[no-untyped-call]

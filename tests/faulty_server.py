@@ -1,7 +1,8 @@
 """A server between a client and an S3 server that does what bad ones do: `python faulty_server.py PORT BACKEND`.
 
-POST /fault sets what it does to requests from then on, as JSON: `kind` (none, flip, shorten, 500, cut before the
-request is passed on, or lose the answer of a request that was), `method`, `match` (a part of the path) and `times`.
+POST /fault sets what it does to requests from then on, as JSON: `kind` (none, flip, shorten, 500, 503, slow, cut before
+the request is passed on, or lose the answer of a request that was), `method` (or `*`), `match` (a part of the path) and
+`times`.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import http.client
 import json
 import sys
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -35,6 +37,10 @@ class Handler(BaseHTTPRequestHandler):
         kind = self.fault()
         if kind == "500":
             return self.reply(500, [], b"<Error><Code>InternalError</Code></Error>")
+        if kind == "503":
+            return self.reply(503, [], b"<Error><Code>SlowDown</Code></Error>")
+        if kind == "slow":
+            time.sleep(SLOW_S)
         if kind == "cut":
             return self.hang_up()
         backend = http.client.HTTPConnection(*self.backend, timeout=60)
@@ -69,7 +75,11 @@ class Handler(BaseHTTPRequestHandler):
     def fault(self) -> str:
         """What happens to this request."""
         with LOCK:
-            if self.command != FAULT["method"] or FAULT["match"] not in self.path or FAULT["done"] >= FAULT["times"]:
+            if (
+                FAULT["method"] not in ("*", self.command)
+                or FAULT["match"] not in self.path
+                or FAULT["done"] >= FAULT["times"]
+            ):
                 return "none"
             FAULT["done"] += 1
             return str(FAULT["kind"])
@@ -91,6 +101,7 @@ class Handler(BaseHTTPRequestHandler):
     do_GET = do_PUT = do_POST = do_HEAD = do_DELETE = answer
 
 
+SLOW_S = 2.0
 HOP = {"connection", "transfer-encoding", "content-length", "keep-alive"}
 
 

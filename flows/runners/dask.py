@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 import time
@@ -98,6 +99,8 @@ def on_scheduler(address: str, wait_s: float = _JOIN_S) -> Iterator[Runner]:
     from distributed import Client
     from distributed.versions import VersionMismatchWarning
 
+    # Of a scheduler that went away it logs tracebacks; each task that was not done says so in a sentence.
+    logging.getLogger("distributed.client").setLevel(logging.CRITICAL)
     try:
         with warnings.catch_warnings(action="ignore", category=VersionMismatchWarning):  # it is refused below
             client = Client(address, timeout=_ANSWER_S, set_as_default=False)  # type: ignore[no-untyped-call]

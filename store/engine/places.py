@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import errno
 import os
+import re
 import threading
 import time
 from collections.abc import Iterator
@@ -183,6 +184,12 @@ def _reason(error: Exception, text: str) -> str | None:
         or "ermission denied" in text
     ):
         return "it is read-only for this user"
+    if "snapshot timestamp" in text:
+        clocks = ", ".join(f"{whose} {when}" for whose, when in re.findall(r"([a-z][a-z ]*): `([^`]+)`", text))
+        return (
+            f"the clock here differs from that of the store's place, or of its last commit ({clocks}); set it, as by "
+            "NTP, and run the command again, nothing stored is lost"
+        )
     if "only be created in clean prefixes" in text:
         return "the place is not empty and holds no store; name another one"
     if "dispatch failure" in text or "error sending request" in text or "onnect" in text:

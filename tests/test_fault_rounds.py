@@ -1,0 +1,303 @@
+"""Each part of a run on Dask fails, at twenty moments each: `pytest -m slow tests/test_fault_rounds.py`.
+
+After every fault the same command is run again, undisturbed. Then nothing is lost, nothing is there twice, nothing was
+half visible in between, the store holds what the store of a run that nobody disturbed holds, and no process is left.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import secrets
+import shutil
+import signal
+import struct
+import subprocess
+import sys
+import time
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+
+from affstore import FeatureStore, content_digest
+from affstore.models.demo.film import Pictures, Recording, write_film
+from affstore.store.contract.clock import FrameClock
+from affstore.store.contract.errors import AffstoreError
+from tests.conftest import wait_for
+from tests.test_faulty_s3 import Faults
+from tests.test_scheduled import free_port
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
+
+ROUNDS = range(20)
+FILMS, RATE_HZ, SOUND_HZ, SIZE_PX = 24, 25, 16_000, (64, 48)
+MARK = "AFFSTORE_TEST_RUN"
+"""An environment variable that every process of a run inherits."""
+CODES = {0, 2, 3, 4, 130, 143, 129, -signal.SIGKILL}
+"""How a disturbed run may end: done, without a scheduler, partly done, without its store, interrupted, or killed."""
+HANGS_S = 10
+"""After how long a worker that says nothing is given up; Dask's own default is five minutes."""
+
+
+@pytest.fixture(scope="module")
+def films(tmp_path_factory):
+    """Small films with sound, each of other bytes."""
+    folder = tmp_path_factory.mktemp("rounds") / "films"
+    folder.mkdir()
+    for number in range(FILMS):
+        draw = np.random.default_rng(number)
+        count = 50 + 5 * number
+        pictures = (draw.integers(0, 256, (*SIZE_PX[::-1], 3), np.uint8) for _ in range(count))
+        sound = (draw.standard_normal(count * SOUND_HZ // RATE_HZ) / 8).astype(np.float32)
+        clock = FrameClock.uniform(RATE_HZ, count)
+        write_film(folder / f"v{number:02d}.avi", Pictures(pictures, SIZE_PX, clock), Recording(sound, SOUND_HZ))
+    return folder
+
+
+class Run:
+    """`affstore add` on Dask with two worker processes, as a process of its own, and all that it starts."""
+
+    def __init__(self, films: Path, store: str, folder: Path, *more: str, **environment: str) -> None:
+        self.mark, self.log = secrets.token_hex(8), folder / "log.txt"
+        network = ("-e", "silero_vad", "--weights", "untrained", "--engine", "torch", "--precision", "float32")
+        words = ("add", str(films), "--store", store, *network, "--runner", "dask", *more)
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_API_")}
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "affstore.flows.cli", *words],
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                env=kept | {MARK: self.mark, "DASK_DISTRIBUTED__SCHEDULER__WORKER_TTL": f"{HANGS_S}s"} | environment,
+            )
+
+    @property
+    def said(self) -> str:
+        return self.log.read_text("utf-8")
+
+    def ended(self, limit_s: float = 300) -> int:
+        """The exit code; never with a traceback."""
+        code = self.process.wait(limit_s)
+        assert "Traceback" not in self.said, self.said
+        return code
+
+    def parts(self, *, named: str = "") -> list[psutil.Process]:
+        """The living processes of the run whose command line holds a text, in the order they were started."""
+        found = []
+        for process in psutil.process_iter():
+            with suppress(psutil.Error):
+                own = process.environ().get(MARK) == self.mark and process.status() != psutil.STATUS_ZOMBIE
+                if own and named in " ".join(process.cmdline()):
+                    found.append(process)
+        return sorted(found, key=lambda one: one.create_time())
+
+    def part(self, named: str) -> psutil.Process | None:
+        """The first such process, once there is one; None where the run ends before."""
+        deadline = time.monotonic() + 60
+        while not (found := self.parts(named=named)):
+            if self.process.poll() is not None:
+                return None  # the run ended before it could fail
+            assert time.monotonic() < deadline, f"no {named}: {self.said}"
+            time.sleep(0.05)
+        return found[0]
+
+
+# Faults, each of a run that is at work and ends.
+
+
+def signalled(*signals: int, every_s: float = 0.4):
+    def strike(run: Run) -> None:
+        for number in signals:
+            with suppress(ProcessLookupError):
+                run.process.send_signal(number)
+            time.sleep(every_s)
+
+    return strike
+
+
+def part_signalled(named: str, number: int):
+    def strike(run: Run) -> None:
+        found = run.part(named)
+        if found is not None:
+            with suppress(psutil.NoSuchProcess):
+                found.send_signal(number)
+
+    return strike
+
+
+WORKER, SERVER = "spawn_main", "prefect.server"
+
+FAULTS = {
+    "a worker is killed": part_signalled(WORKER, signal.SIGKILL),
+    "a worker hangs": part_signalled(WORKER, signal.SIGSTOP),
+    "the coordinator is killed": signalled(signal.SIGKILL),
+    "the Prefect server is killed": part_signalled(SERVER, signal.SIGKILL),
+    "SIGTERM": signalled(signal.SIGTERM),
+    "SIGINT twice": signalled(signal.SIGINT, signal.SIGINT),
+    "the terminal is closed": signalled(signal.SIGHUP),
+}
+
+
+@pytest.fixture(scope="module")
+def undisturbed(films):
+    """The content of a run that nobody disturbed, its artifacts, and when it begins and ends to work."""
+    folder = films.with_name("undisturbed")
+    folder.mkdir()
+    begun = time.monotonic()
+    run = Run(films, str(folder / "store"), folder)
+    assert run.ended() == 0, run.said
+    lasts_s = time.monotonic() - begun
+    store = FeatureStore(str(folder / "store"))
+    return content_digest(store), len(store.addresses()), lasts_s
+
+
+def moment_s(fault: str, number: int, lasts_s: float) -> float:
+    """When a fault strikes: from before the first task to after the last one."""
+    return random.Random(f"{fault} {number}").uniform(0.3, 0.98) * lasts_s
+
+
+def check_after(run: Run, again: Run, store: str, undisturbed) -> None:
+    """What is true after a fault, whatever it was."""
+    digest, artifacts, _ = undisturbed
+    assert run.ended() in CODES, run.said
+    before = readable(store)
+    assert again.ended() == 0, again.said
+    opened = FeatureStore(store)
+    assert content_digest(opened) == digest
+    assert len(opened.addresses()) == artifacts
+    now = {record.address.path: record.run_id for record in opened.records()}
+    assert {path: now[path] for path in before} == before, "what was finished is not computed again"
+    deadline = time.monotonic() + 60
+    while (left := [*run.parts(), *again.parts()]) and time.monotonic() < deadline:
+        time.sleep(0.5)
+    assert not left, [(one.pid, one.cmdline()) for one in left]
+
+
+def readable(store: str) -> dict[str, str]:
+    """Everything that a reader finds, read whole, and the run that made it."""
+    try:
+        opened = FeatureStore(store)
+    except AffstoreError:
+        return {}
+    for record in opened.records():
+        opened.read(record.address)
+    return {record.address.path: record.run_id for record in opened.records()}
+
+
+@pytest.mark.parametrize("number", ROUNDS)
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_run_one_of_whose_parts_fails_is_completed_by_the_next(fault, number, films, undisturbed, tmp_path):
+    store = str(tmp_path / "store")
+    run = Run(films, store, tmp_path)
+    time.sleep(moment_s(fault, number, undisturbed[2]))
+    if run.process.poll() is None:
+        FAULTS[fault](run)
+    run.process.wait(300)
+    check_after(run, Run(films, store, tmp_path), store, undisturbed)
+
+
+@contextmanager
+def cluster(folder: Path):
+    """A scheduler and two workers that no run started."""
+    port = free_port()
+    address = f"tcp://127.0.0.1:{port}"
+    dask = [sys.executable, "-m", "distributed.cli.dask_scheduler", "--host", "127.0.0.1", "--port", str(port)]
+    work = [sys.executable, "-m", "distributed.cli.dask_worker", address, "--nthreads", "1", "--no-dashboard"]
+    processes = [subprocess.Popen([*dask, "--no-dashboard"], cwd=folder, stderr=subprocess.DEVNULL)]
+    wait_for(port)
+    preload = ["--preload", "affstore.flows.worker", "--death-timeout", "20"]
+    processes += [subprocess.Popen([*work, *preload], cwd=folder, stderr=subprocess.DEVNULL) for _ in range(2)]
+    try:
+        yield address, processes
+    finally:
+        for process in reversed(processes):
+            process.kill()
+            process.wait()
+
+
+@pytest.mark.parametrize("number", ROUNDS)
+def test_a_run_whose_scheduler_is_killed_is_completed_on_another(number, films, undisturbed, tmp_path):
+    store = str(tmp_path / "store")
+    with cluster(tmp_path) as (address, processes):
+        run = Run(films, store, tmp_path, "--scheduler", address)
+        time.sleep(moment_s("scheduler", number, undisturbed[2]))
+        processes[0].kill()
+        run.process.wait(300)
+    with cluster(tmp_path) as (address, _):
+        check_after(run, Run(films, store, tmp_path, "--scheduler", address), store, undisturbed)
+
+
+@pytest.fixture(scope="module")
+def bucket(s3_server):
+    """The endpoint of a server in between that fails as it is told, and the bucket behind it."""
+    backend, port = os.environ["AWS_ENDPOINT_URL"].rsplit(":", 1)[1], free_port()
+    command = [sys.executable, str(Path(__file__).with_name("faulty_server.py")), str(port), backend]
+    process = subprocess.Popen(command)
+    wait_for(port)
+    yield Faults(port), s3_server
+    process.kill()
+    process.wait()
+
+
+@pytest.mark.parametrize("number", ROUNDS)
+@pytest.mark.parametrize("kind", ["500", "503", "slow", "cut"])
+def test_a_run_whose_object_storage_fails_for_a_while_is_whole_at_last(
+    kind, number, films, undisturbed, bucket, tmp_path
+):
+    faults, place = bucket
+    store = f"{place}/{kind}-{number}-{secrets.token_hex(4)}"
+    faults.set("none")
+    run = Run(films, store, tmp_path, AWS_ENDPOINT_URL=faults.endpoint)
+    draw = random.Random(f"{kind} {number}")
+    time.sleep(moment_s(kind, number, undisturbed[2]))
+    faults.set(kind, "*")
+    time.sleep(draw.uniform(0.5, 15))
+    faults.set("none")
+    run.process.wait(300)
+    check_after(run, Run(films, store, tmp_path, AWS_ENDPOINT_URL=faults.endpoint), store, undisturbed)
+
+
+@pytest.mark.parametrize("number", ROUNDS)
+def test_a_run_whose_disk_fills_up_is_completed_once_there_is_room(number, films, undisturbed, tmp_path):
+    small = tmp_path / "small"
+    small.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", small], capture_output=True, text=True)
+    if mounted.returncode:
+        pytest.skip(f"needs the right to mount a small disk: {mounted.stderr.strip()}")
+    with ExitStack() as stack:
+        stack.callback(subprocess.run, ["umount", "-l", small], check=True)
+        run = Run(films, str(small / "store"), tmp_path)
+        time.sleep(moment_s("disk", number, undisturbed[2]))
+        with suppress(OSError), (small / "filler").open("wb", buffering=0) as filler:
+            while True:
+                filler.write(bytes(1 << 12))
+        run.process.wait(300)
+        (small / "filler").unlink()
+        check_after(run, Run(films, str(small / "store"), tmp_path), str(small / "store"), undisturbed)
+
+
+@pytest.fixture(scope="module")
+def clock_shift(tmp_path_factory):
+    """A library that shifts the clock of a process while it runs."""
+    if not (compiler := shutil.which("cc")):
+        pytest.skip("needs a C compiler")
+    library = tmp_path_factory.mktemp("clock") / "clock_shift.so"
+    code = Path(__file__).with_name("clock_shift.c")
+    subprocess.run([compiler, "-shared", "-fPIC", "-O1", "-o", library, code, "-ldl"], check=True)
+    return library
+
+
+@pytest.mark.parametrize("number", ROUNDS)
+def test_a_clock_that_jumps_harms_nothing(number, films, undisturbed, clock_shift, tmp_path):
+    draw, shift = random.Random(f"clock {number}"), tmp_path / "shift"
+    shift.write_bytes(bytes(8))
+    store = str(tmp_path / "store")
+    run = Run(films, store, tmp_path, LD_PRELOAD=str(clock_shift), CLOCK_SHIFT_FILE=str(shift))
+    time.sleep(moment_s("clock", number, undisturbed[2]))
+    with shift.open("r+b", buffering=0) as file:
+        file.write(struct.pack("=q", draw.choice((-1, 1)) * draw.choice((90, 7_200, 86_400))))
+    run.process.wait(300)
+    check_after(run, Run(films, store, tmp_path), store, undisturbed)
