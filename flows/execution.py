@@ -92,8 +92,6 @@ def with_server_and_runner[T](request: Request, runner: RunnerSpec, watcher: Wat
     if runner.kind.in_process:
         threading.Thread(target=_load_networks, args=(request,), daemon=True, name="loading").start()
     with marked_as_writing(request.context.store_url), using_watcher(watcher), _server(request, runner) as server:
-        if server.answers:
-            watcher.server(server.url, server.secret_file)
         return _call(server, runner, work, request)
 
 
@@ -136,11 +134,14 @@ def _load_networks(request: Request) -> None:
 def _call[T](server: Server, runner: RunnerSpec, work: Callable[[], T], request: Request) -> T:
     """Call `work` on a runner, shown by a server if there is one, once its workers have what they need."""
     reset_cancellation()
-    with runner.start() as started:
+    with runner.start() as started:  # its workers, and what is imported here, come up while the server does
         from affstore.flows.stage import run_on
 
         if started.check is not None:
             started.check(needs_of(request))
+        server.wait()
+        if server.answers:
+            watching().server(server.url, server.secret_file)
         with run_on(server, started):
             return work()
 

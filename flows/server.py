@@ -39,6 +39,9 @@ _LOOK_S = 1.0
 _STOPPED_LOOKS = 3
 """A server that is stopped this many times in a row when looked at does not come back in time."""
 _ROOM_BYTES = 1 << 20
+_PROGRAM = Path(__file__).with_name("shared_server.py")
+_GONE, _STOPPED = ("", "Z", "X"), ("T", "t")
+"""Letters that Linux has for processes that ended, or that a signal has stopped."""
 
 _SETTINGS = {
     # Only what shows runs: nothing is scheduled here, and events beside those of runs are not kept.
@@ -70,13 +73,24 @@ class Server:
         self.url, self.secret, self.pid = url, secret, pid
         self.secret_file = home / "server.json" if home is not None else None
         self._home = home
-        self._lost = threading.Event()
+        self._ready, self._lost = threading.Event(), threading.Event()
         self._over = threading.Event()
 
     @property
     def answers(self) -> bool:
         """Whether there is a server, as far as is known."""
         return bool(self.url) and not self._lost.is_set()
+
+    def wait(self) -> None:
+        """Wait until a server of ours, which was begun to be started, answers; go on without one that never does."""
+        deadline = time.monotonic() + _START_LIMIT_S
+        while self.pid and self.answers and not self._ready.is_set():
+            if _answers(self.url, self.secret):
+                self._ready.set()
+            elif time.monotonic() > deadline:
+                self.lose(f"it did not answer within {_START_LIMIT_S} s")
+            else:
+                time.sleep(0.1)
 
     def ping(self) -> bool:
         """Whether the server answers just now."""
@@ -94,9 +108,13 @@ class Server:
         self._lost.set()
         abandoned.set()
         logging.raiseExceptions = False  # log lines that were on their way to the server are not worth a word
+        reason = _reason(self._home) or _one_line(why)
+        if self._ready.is_set() or self._home is None:
+            says = f"does not answer any more ({reason})"
+        else:
+            says = f"could not be started ({reason}; its log is {self._home / 'server.log'})"
         watching().notice(
-            f"Prefect's server does not answer any more ({_reason(self._home) or _one_line(why)}). "
-            "The run goes on without its pages; everything is computed and kept as before."
+            f"Prefect's server {says}. The run goes on without its pages; everything is computed and kept as before."
         )
 
     @contextmanager
@@ -116,8 +134,8 @@ class Server:
         stopped = 0
         while not self._over.wait(_LOOK_S):
             state = _process_state(self.pid)
-            stopped = stopped + 1 if state in ("T", "t") else 0
-            if state in ("", "Z", "X"):
+            stopped = stopped + 1 if state in _STOPPED else 0
+            if state in _GONE:
                 self.lose("its process ended")
                 return
             if stopped == _STOPPED_LOOKS:
@@ -138,6 +156,9 @@ def prefect_server(home: Path) -> Iterator[Server]:
     that works there at the time. It is a server of its own also for threads: Dask's workers must never each start an
     ephemeral one. It answers only to those who know its secret, which is another for each.
 
+    A server of ours is only begun to be started: whoever needs it calls `Server.wait` first, and starts workers or the
+    like meanwhile.
+
     Raises:
         ServerError: the user's does not answer.
     """
@@ -150,19 +171,15 @@ def prefect_server(home: Path) -> Iterator[Server]:
     with ExitStack() as stack:
         try:
             server = stack.enter_context(running_server(home))
-        except (OSError, _NotStarted) as error:
+        except OSError as error:
             watching().notice(
-                f"Prefect's server could not be started ({_reason(home) or _one_line(error)}; its log is "
-                f"{home / 'server.log'}). The run goes on without its pages."
+                f"Prefect's server could not be started ({_reason(home) or _one_line(error)}). The run goes on without "
+                "its pages."
             )
             yield Server("")
             return
         with using_server(server.url, server.secret), server.watched():
             yield server
-
-
-class _NotStarted(Exception):
-    """A server of ours did not come up."""
 
 
 def _check_answers(url: str) -> None:
@@ -178,7 +195,7 @@ def _check_answers(url: str) -> None:
 
 @contextmanager
 def running_server(home: Path) -> Iterator[Server]:
-    """The server of a folder, started unless another command has it running."""
+    """The server of a folder, started unless another command did; `Server.wait` waits until it answers."""
     home.mkdir(parents=True, exist_ok=True)
     with (home / "users.lock").open("ab") as users:
         with locked(home / "start.lock"):
@@ -208,7 +225,7 @@ def _stop(pid: int) -> None:
     except ProcessLookupError:
         return
     deadline = time.monotonic() + _STOP_LIMIT_S
-    while time.monotonic() < deadline and _process_state(pid) not in ("", "Z", "X"):
+    while time.monotonic() < deadline and _process_state(pid) not in _GONE:
         time.sleep(0.05)
     _kill(pid)
 
@@ -253,18 +270,32 @@ class _Place:
 
 
 def _running(home: Path) -> Server | None:
-    """The server that another command started, if it answers to the secret that was written down."""
+    """The server that another command started, if it answers to the secret that was written down, or soon will."""
+    path = home / "server.json"
     try:
-        place = _Place(**json.loads((home / "server.json").read_text(encoding="utf-8")))
+        place, began = _Place(**json.loads(path.read_text(encoding="utf-8"))), path.stat().st_mtime
     except (OSError, ValueError, TypeError):
         return None
-    if _process_state(place.pid) in ("", "Z", "X", "T", "t"):
+    if _process_state(place.pid) in _GONE + _STOPPED:
         return None
+    starting = time.time() - began < _START_LIMIT_S and _is_a_server(place.pid)
+    return Server(place.url, place.secret, place.pid, home) if starting or _answers(place.url, place.secret) else None
+
+
+def _is_a_server(pid: int) -> bool:
+    """Whether a process is a server of ours, as far as this machine can tell: its number may be another's by now."""
     try:
-        with urllib.request.urlopen(_asking(f"{place.url}/admin/version", place.secret), timeout=30):
-            return Server(place.url, place.secret, place.pid, home)
+        return _PROGRAM.name.encode() in Path(f"/proc/{pid}/cmdline").read_bytes()
     except OSError:
-        return None
+        return sys.platform != "linux"
+
+
+def _answers(url: str, secret: str) -> bool:
+    try:
+        with urllib.request.urlopen(_asking(f"{url}/admin/version", secret), timeout=30):
+            return True
+    except OSError:
+        return False
 
 
 def _asking(url: str, secret: str) -> urllib.request.Request:
@@ -279,14 +310,13 @@ def _started(home: Path) -> Server:
     # The interface in the browser must ask the server it came from.
     environment["PREFECT_SERVER_UI_API_URL"] = url
     environment["PREFECT_SERVER_API_AUTH_STRING"] = environment["PREFECT_API_AUTH_STRING"] = secret
-    command = [sys.executable, "-P", str(Path(__file__).with_name("shared_server.py")), str(home), str(port)]
+    command = [sys.executable, "-P", str(_PROGRAM), str(home), str(port)]
     with (home / "server.log").open("wb") as log:
         # A session of its own: what a terminal sends to the command is the command's business.
         process = subprocess.Popen(
             command, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
         )
     try:
-        _wait(process, url)
         _write_down(home, _Place(url, secret, process.pid))
     except BaseException:
         _stop(process.pid)
@@ -300,19 +330,6 @@ def _write_down(home: Path, place: _Place) -> None:
     path.unlink(missing_ok=True)
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
         json.dump({"url": place.url, "secret": place.secret, "pid": place.pid}, file)
-
-
-def _wait(process: subprocess.Popen[bytes], url: str) -> None:
-    deadline = time.monotonic() + _START_LIMIT_S
-    while time.monotonic() < deadline:
-        if process.poll() is not None:
-            raise _NotStarted("its process ended at once")
-        try:
-            with urllib.request.urlopen(f"{url}/health", timeout=2):
-                return
-        except (urllib.error.URLError, OSError):
-            time.sleep(0.2)
-    raise _NotStarted(f"it did not answer within {_START_LIMIT_S} s")
 
 
 def _reason(home: Path | None) -> str:

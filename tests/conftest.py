@@ -111,6 +111,7 @@ def session_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]
     from affstore.flows.server import running_server
 
     with running_server(tmp_path_factory.mktemp("prefect")) as found:
+        found.wait()
         yield found
 
 

@@ -49,6 +49,7 @@ def server(home):
     patch = pytest.MonkeyPatch()
     patch.delenv("PREFECT_API_URL", raising=False)
     with prefect_server(home) as found:
+        found.wait()
         yield found
     patch.undo()
 
@@ -74,6 +75,7 @@ def test_a_server_answers_only_those_who_know_its_secret_which_only_its_user_can
 
 def test_a_second_command_shares_the_server_and_leaves_it_to_the_first(server, home):
     with servers.running_server(home) as second:
+        second.wait()
         assert (second.url, second.secret, second.pid) == (server.url, server.secret, server.pid)
     assert asked(f"{server.url}/admin/version", server.secret) == 200
 
@@ -178,6 +180,7 @@ def strike(fault, folder, runner):
     """Strike the server of a run while it works; run in a process of its own, which leaves as the command does."""
     listener, begun = Listener(), []
     with using_watcher(listener), prefect_server(folder / "prefect") as server:
+        server.wait()
 
         def now():
             os.kill(server.pid, fault)
@@ -231,6 +234,19 @@ def test_a_server_that_cannot_be_started_is_a_notice_and_its_reason_is_named(tmp
     assert "The run goes on without its pages" in said
 
 
+def test_a_server_that_ends_while_it_starts_is_one_notice_with_its_log(tmp_path, monkeypatch):
+    monkeypatch.delenv("PREFECT_API_URL", raising=False)
+    (tmp_path / "broken.py").write_text("raise SystemExit('no')")
+    monkeypatch.setattr(servers, "_PROGRAM", tmp_path / "broken.py")
+    listener = Listener()
+    with using_watcher(listener), prefect_server(tmp_path / "prefect") as server:
+        server.wait()
+        assert not server.answers
+    (said,) = listener.notices
+    assert "could not be started" in said
+    assert str(tmp_path / "prefect" / "server.log") in said
+
+
 def test_a_server_that_the_user_names_must_answer(tmp_path, monkeypatch):
     monkeypatch.setenv("PREFECT_API_URL", "http://127.0.0.1:9/api")
     with pytest.raises(ServerError, match="unset PREFECT_API_URL"), prefect_server(tmp_path):
@@ -239,6 +255,12 @@ def test_a_server_that_the_user_names_must_answer(tmp_path, monkeypatch):
 
 def test_a_place_that_was_written_down_by_a_command_that_is_gone_is_not_believed(tmp_path):
     (tmp_path / "server.json").write_text(json.dumps({"url": "http://127.0.0.1:9/api", "secret": "a:b", "pid": 2**22}))
+    assert servers._running(tmp_path) is None
+
+
+def test_a_process_that_is_no_server_is_not_taken_for_one_that_starts(tmp_path):
+    place = {"url": "http://127.0.0.1:9/api", "secret": "a:b", "pid": os.getpid()}
+    (tmp_path / "server.json").write_text(json.dumps(place))
     assert servers._running(tmp_path) is None
 
 

@@ -20,6 +20,7 @@ NUMBERS = (1, 2, -3, 4)
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A Prefect server for the tests of a module."""
     with prefect_server(tmp_path_factory.mktemp("prefect")) as server:
+        server.wait()
         assert server.answers
         yield server
 
