@@ -1,6 +1,6 @@
 """How long the papers' heads take to be fitted and applied, one after another and as many at once as there are cores.
 
-Every experiment of both papers, `--brief`, without Prefect. `--store` names a store with their embeddings and labels, as
+Every experiment of both papers, `--brief`, without Prefect. `--store` names a store that has embeddings and labels, as
 that of `affstore demo` after `affstore experiment --all --brief --weights untrained`. It is copied, and the copies are
 without heads, predictions and results.
 """

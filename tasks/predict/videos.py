@@ -19,11 +19,11 @@ from affstore.store.contract.records import Address, Artifact, Record, least_tru
 from affstore.store.engine.draft import Draft
 from affstore.tasks import recipes
 from affstore.tasks.outcomes import Outcome, postponed, refused
+from affstore.tasks.predict.fitted_heads import stored_head
 from affstore.tasks.specs import HeadRun, WorkerContext
 from affstore.tasks.task import task
 from affstore.tasks.training.examples import features_of, held_out, subjects_of
 from affstore.tasks.training.head_job import HeadJob
-from affstore.tasks.training.train import fitted
 
 
 @task("predict", "predict {video}")
@@ -80,13 +80,13 @@ def prediction_recipe(experiment: HeadRun, head: Record, features: Sequence[Reco
 
 def _prediction(work: HeadJob, address: Address, recipe: Any, parents: tuple[Record, ...]) -> Artifact:
     experiment = work.experiment
-    head, others = fitted(work.store, experiment.name)
-    outputs, present = work.predict(head, parents[1:])
-    raw = fill_gaps(outputs, present, fallback=others["prior"])
+    head = stored_head(work.store, parents[0])
+    outputs, present = work.predict(head.fitted, parents[1:])
+    raw = fill_gaps(outputs, present, fallback=head.prior)
     return Artifact(
         address,
         recipe,
-        _arrays(experiment, raw, present, others.get("thresholds")),
+        _arrays(experiment, raw, present, head.thresholds),
         {"frames": len(raw), "task": experiment.task, "labels": list(experiment.space.names)},
         tuple(parent.as_parent() for parent in parents),
         {

@@ -143,27 +143,10 @@ def _outputs_and_labels(
 
 
 def head_arrays(head: Fitted) -> dict[str, NDArray[Any]]:
-    """A fitted head's arrays by the names under which the store keeps them; `fitted` reads them."""
+    """A fitted head's arrays by the names under which the store keeps them; `tasks.predict.fitted_heads` reads them."""
     arrays: dict[str, NDArray[Any]] = {f"parameter_{name}": array for name, array in head.parameters.items()}
     arrays |= {f"curve_{name}": array for name, array in head.curve.items()}
     return arrays | ({"blob_model": head.blob} if len(head.blob) else {})
-
-
-def fitted(store: FeatureStore, name: str) -> tuple[Fitted, dict[str, NDArray[Any]]]:
-    """A stored head, and what belongs to it: the prior and, for action units, thresholds.
-
-    Raises:
-        NotFoundError: it was never fitted.
-    """
-    address = Address("head", name)
-    record = store.get(address)
-    arrays = store.read(address)
-    parameters = {name.removeprefix("parameter_"): a for name, a in arrays.items() if name.startswith("parameter_")}
-    curve = {name.removeprefix("curve_"): array for name, array in arrays.items() if name.startswith("curve_")}
-    others = {name: parameters.pop(name) for name in sorted({"prior", "thresholds"} & set(parameters))}
-    facts = record.attributes["head"]
-    blob = arrays.get("blob_model", np.empty(0, np.uint8))
-    return Fitted(parameters, curve, facts["best_epoch"], blob, facts.get("report", {})), others
 
 
 def fit_of(experiment: HeadRun) -> dict[str, Any]:

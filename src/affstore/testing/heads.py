@@ -20,7 +20,8 @@ from affstore.store.contract.errors import UnknownNameError
 from affstore.store.contract.keys import key_of
 from affstore.store.contract.labels import AFFECTNET_8, EXPR
 from affstore.store.contract.records import Address, Artifact
-from affstore.tasks.training.train import fitted, head_arrays
+from affstore.tasks.predict.fitted_heads import stored_head
+from affstore.tasks.training.train import head_arrays
 
 FRAMES, WIDTH = 90, len(AFFECTNET_8)
 
@@ -131,6 +132,8 @@ def _through_a_store(spec: Any, head: Fitted) -> Fitted:
     draft = store.draft({}, "contract")
     attributes = {"task": spec.task, "labels": [], "scores": None}
     attributes["head"] = {"best_epoch": head.best_epoch, "report": dict(head.report)}
-    draft.put(Artifact(Address("head", "tested"), {"spec": key_of(spec)}, head_arrays(head), attributes))
+    arrays = head_arrays(head) | {"parameter_prior": np.zeros(spec.outputs, np.float32)}
+    draft.put(Artifact(Address("head", "tested"), {"spec": key_of(spec)}, arrays, attributes))
     store.commit([draft], "contract")
-    return fitted(store.newest(), "tested")[0]
+    newest = store.newest()
+    return stored_head(newest, newest.get(Address("head", "tested"))).fitted
