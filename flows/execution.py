@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import threading
 from collections.abc import Callable, Iterator
@@ -137,6 +138,8 @@ def _call[T](server: Server, runner: RunnerSpec, work: Callable[[], T], request:
     with runner.start() as started:  # its workers, and what is imported here, come up while the server does
         from affstore.flows.stage import run_on
 
+        if server.answers:
+            importlib.import_module("affstore.flows.prefect_stage")  # a second or two, in which others come up
         if started.check is not None:
             started.check(needs_of(request))
         server.wait()

@@ -165,7 +165,7 @@ def prefect_server(home: Path) -> Iterator[Server]:
     given = os.environ.get("PREFECT_API_URL")
     if given:
         _check_answers(given)
-        with using_server(given, os.environ.get("PREFECT_API_AUTH_STRING", "")):
+        with using_server(given, os.environ.get("PREFECT_API_AUTH_STRING", ""), heartbeats=True):
             yield Server(given)
         return
     with ExitStack() as stack:
@@ -357,16 +357,27 @@ def _one_line(why: object) -> str:
 
 
 @contextmanager
-def using_server(url: str, secret: str) -> Iterator[None]:
-    """Make this process and the processes it starts talk to that server."""
-    from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
+def using_server(url: str, secret: str, heartbeats: bool = False) -> Iterator[None]:
+    """Make this process and the processes it starts talk to that server.
+
+    Args:
+        url: of its API.
+        secret: what it asks for; empty for nothing.
+        heartbeats: whether flows send some. On a server of ours nobody listens to them, and each flow would wait up
+            to a second at its end for the thread that sends them.
+    """
+    from prefect import settings as known
 
     new = {"PREFECT_API_URL": url} | ({"PREFECT_API_AUTH_STRING": secret} if secret else {})
     before = {name: os.environ.get(name) for name in new}
     os.environ.update(new)
-    settings: dict[Any, Any] = {PREFECT_API_URL: url} | ({PREFECT_API_AUTH_STRING: secret} if secret else {})
+    settings: dict[Any, Any] = {known.PREFECT_API_URL: url}
+    if secret:
+        settings[known.PREFECT_API_AUTH_STRING] = secret
+    if not heartbeats:
+        settings[known.PREFECT_FLOWS_HEARTBEAT_FREQUENCY] = None
     try:
-        with temporary_settings(settings):
+        with known.temporary_settings(settings):
             yield
     finally:
         for name, value in before.items():

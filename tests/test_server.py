@@ -143,6 +143,14 @@ def test_prefect_shows_what_a_run_is_called_what_it_was_asked_and_what_was_quara
 
 
 @pytest.mark.usefixtures("ctrl_c")
+def test_flows_send_heartbeats_only_to_a_server_that_the_user_names(server):
+    from prefect.settings import get_current_settings
+
+    assert get_current_settings().flows.heartbeat_frequency is None
+    with servers.using_server(server.url, server.secret, heartbeats=True):
+        assert get_current_settings().flows.heartbeat_frequency
+
+
 def test_an_interrupted_run_is_shown_as_interrupted_and_not_as_crashed(server, tmp_path):
     def interrupt():
         signal.raise_signal(signal.SIGINT)
