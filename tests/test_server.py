@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 import json
 import os
 import signal
@@ -142,15 +143,17 @@ def test_prefect_shows_what_a_run_is_called_what_it_was_asked_and_what_was_quara
     assert any("Quarantined" in line for line in logged(run))
 
 
-@pytest.mark.usefixtures("ctrl_c")
-def test_flows_send_heartbeats_only_to_a_server_that_the_user_names(server):
+def test_flows_send_heartbeats_only_to_a_server_that_the_user_names():
     from prefect.settings import get_current_settings
 
-    assert get_current_settings().flows.heartbeat_frequency is None
-    with servers.using_server(server.url, server.secret, heartbeats=True):
-        assert get_current_settings().flows.heartbeat_frequency
+    def heartbeats(wanted):
+        with servers.using_server("http://127.0.0.1:9/api", "", heartbeats=wanted):
+            return get_current_settings().flows.heartbeat_frequency is not None
+
+    assert [contextvars.Context().run(heartbeats, wanted) for wanted in (False, True)] == [False, True]
 
 
+@pytest.mark.usefixtures("ctrl_c")
 def test_an_interrupted_run_is_shown_as_interrupted_and_not_as_crashed(server, tmp_path):
     def interrupt():
         signal.raise_signal(signal.SIGINT)
