@@ -13,7 +13,7 @@ import sys
 from cyclopts import App, CycloptsError, UnknownCommandError
 
 from affstore.flows.commands import COMMANDS
-from affstore.flows.environment import prepare
+from affstore.flows.environment import RARE_GARBAGE_THRESHOLD, prepare
 from affstore.flows.interrupts import Interrupted, end_on_signals
 from affstore.flows.project_file import project_store
 from affstore.store.contract.errors import AffstoreError, UnknownNameError
@@ -50,8 +50,7 @@ def main() -> None:
     codes: list[int] = []
     # Registered before anything heavy is imported, so that it runs after whatever that registers for the end.
     atexit.register(_end, codes)
-    # Imports and records make much that lasts: looking for garbage every 700 objects is a tenth of a short command.
-    gc.set_threshold(50_000)
+    gc.set_threshold(*RARE_GARBAGE_THRESHOLD)
     prepare()
     end_on_signals()
     for stream in (sys.stdout, sys.stderr):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 
 _QUIET = {
@@ -29,6 +30,12 @@ _QUIET = {
     "TF_NUM_INTRAOP_THREADS": "1",
     "MKL_DYNAMIC": "FALSE",
 }
+
+
+USUAL_GARBAGE_THRESHOLD = gc.get_threshold()
+"""How often Python looks for garbage by default. Commands look less often until a run begins, whose few objects are large:
+imports and records make much that lasts, and looking every 700 objects is a tenth of a short command."""
+RARE_GARBAGE_THRESHOLD = (50_000, 10, 10)
 
 
 def prepare() -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from affstore.flows.commands.options import print_json, print_table
+from affstore.flows.environment import USUAL_GARBAGE_THRESHOLD
 from affstore.flows.provenance import warnings
 from affstore.flows.watch import Screen, Watcher, to_terminal, using_watcher
 
@@ -46,6 +48,7 @@ def run(config: RunConfig, as_json: bool, options: IngestOptions | None = None, 
 def run_under_screen[Result](as_json: bool, run: Callable[[Watcher], Result]) -> Result:
     """Run something while a person watches it; for programs, nothing is shown."""
     watcher = Watcher() if as_json else Screen()
+    gc.set_threshold(*USUAL_GARBAGE_THRESHOLD)
     with watcher.showing(), using_watcher(watcher):
         # The libraries that a run imports take seconds.
         watcher.step("reading the inputs, checking networks and weights")
