@@ -33,8 +33,8 @@ _QUIET = {
 
 
 USUAL_GARBAGE_THRESHOLD = gc.get_threshold()
-"""How often Python looks for garbage by default. Commands look less often until a run begins, whose few objects are large:
-imports and records make much that lasts, and looking every 700 objects is a tenth of a short command."""
+"""How often Python looks for garbage by default. Commands look less often until a run begins, whose objects are large:
+imports and records make much that lasts, and looking every 700 objects is a tenth of a short command's time."""
 RARE_GARBAGE_THRESHOLD = (50_000, 10, 10)
 
 
