@@ -93,7 +93,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             affstore(folder, "demo")
             again = [affstore(folder, "demo") for _ in range(asked.rounds)]
             rows.append(("demo, the second time", f"{median(again):.1f} s", "", "10 s"))
-    print_table(("command", "wall", "over its networks", "bar"), rows, f"\nSmall runs; {asked.rounds} rounds")
+    print_table(("command", "wall", "over its networks", "bar"), rows, f"Small runs; {asked.rounds} rounds")
 
 
 if __name__ == "__main__":
