@@ -207,7 +207,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 rows = all_seven(asked, folder, found[:: max(1, len(found) // asked.faces_of_seven)])
                 title = "Seven face networks"
             cores = len(os.sched_getaffinity(0))
-            print_table(("side", "faces/s", "ratio"), rows, f"\n{title}; {cores} cores, {asked.rounds} rounds")
+            print_table(("side", "faces/s", "ratio"), rows, f"{title}; {cores} cores, {asked.rounds} rounds")
 
 
 if __name__ == "__main__":

@@ -196,11 +196,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     rows.append(("all of them", "", "", "", "", "", hours(sum(frames / files for *_, files in rates))))
     device = torch.cuda.get_device_name() if asked.device != "cpu" else f"{threads()} cores, no GPU"
     head = ("network", "bare pass", "from crops", "of it", "from JPEG", "of it", f"{frames / 1e6:.2f} M frames")
-    print_table(head, rows, f"\nFaces/s in bfloat16; {device}, {asked.faces} faces, {asked.rounds} rounds")
+    print_table(head, rows, f"Faces/s in bfloat16; {device}, {asked.faces} faces, {asked.rounds} rounds")
     print_table(
         ("network", "precision", "most apart", "least cosine", "same expression"),
         far,
-        "\nAgainst torch float32 on the CPU",
+        "Against torch float32 on the CPU",
     )
 
 
