@@ -226,7 +226,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         with tempfile.TemporaryDirectory() as folder:
             rows = measured(tables[name], asked, Path(folder))
         title = f"{asked.seconds} s of sound, one thread, {asked.rounds} rounds; seconds of sound a second of processor"
-        print_table(HEAD, rows, f"\n{title}")
+        print_table(HEAD, rows, title)
 
 
 if __name__ == "__main__":
