@@ -153,19 +153,45 @@ def test_flows_send_heartbeats_only_to_a_server_that_the_user_names():
     assert [contextvars.Context().run(heartbeats, wanted) for wanted in (False, True)] == [False, True]
 
 
-@pytest.mark.usefixtures("ctrl_c")
-def test_an_interrupted_run_is_shown_as_interrupted_and_not_as_crashed(server, tmp_path):
-    def interrupt():
-        signal.raise_signal(signal.SIGINT)
+def interrupt(url, secret, folder):
+    """Interrupt a run as Ctrl-C does, and print how it ended; run in a process of its own."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    with servers.using_server(url, secret):
+        try:
+            carried_out(Server(url, secret), folder / "other store", before=lambda: signal.raise_signal(signal.SIGINT))
+            code = 0
+        except Interrupted as error:
+            code = error.exit_code
+        (run,) = flow_runs("pipeline: my store (1a2b)")[:1]
+        states = sorted({(one.state.type, one.state.name) for one in flow_runs("%: my store (1a2b)")})
+    print(json.dumps({"code": code, "states": states, "final": run.state.is_final()}))
 
-    with pytest.raises(Interrupted) as caught:
-        carried_out(server, tmp_path / "other store", before=interrupt)
-    assert caught.value.exit_code == 130
-    (run,) = flow_runs("pipeline: my store (1a2b)")[:1]
-    states = {(one.state.type, one.state.name) for one in flow_runs("%: my store (1a2b)")}
-    assert ("CANCELLED", "Interrupted") in states
-    assert not {kind for kind, _ in states} & {"CRASHED", "RUNNING"}
-    assert run.state.is_final()
+
+def test_an_interrupted_run_is_shown_as_interrupted_and_not_as_crashed(server, tmp_path):
+    found = json.loads(in_own_process(tmp_path, f"interrupt({server.url!r}, {server.secret!r}, folder)").stdout)
+    assert found["code"] == 130
+    assert ["CANCELLED", "Interrupted"] in found["states"]
+    assert not {kind for kind, _ in found["states"]} & {"CRASHED", "RUNNING"}
+    assert found["final"]
+
+
+def in_own_process(folder, call):
+    """Call something of this module, where `folder` is given, as a command is run: in a process that did nothing else.
+
+    After hundreds of tests with every library in one process, a signal has ended that silently.
+    """
+    body = f"from affstore.flows.environment import prepare\nprepare()\nfrom tests.test_server import *\n{call}"
+    script = f"from pathlib import Path\nfolder = Path({str(folder)!r})\nif __name__ == '__main__':\n"
+    (folder / "script.py").write_text(script + textwrap.indent(body, "    "))
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_API_")}
+    path = f"{Path(__file__).parents[1]}:{environment.get('PYTHONPATH', '')}"
+    return subprocess.run(
+        [sys.executable, folder / "script.py"],
+        env=environment | {"PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
 
 
 def test_an_error_of_a_stage_is_raised_as_it_is(server, tmp_path):
@@ -215,18 +241,7 @@ def strike(fault, folder, runner):
     ],
 )
 def test_a_run_whose_server_is_killed_or_stopped_says_so_once_and_ends_soon(fault, runner, tmp_path):
-    call = f"strike(signal.{fault}, Path({str(tmp_path)!r}), {runner!r})"
-    script = f"from affstore.flows.environment import prepare\nprepare()\nfrom tests.test_server import *\n{call}"
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_API_")}
-    path = f"{Path(__file__).parents[1]}:{environment.get('PYTHONPATH', '')}"
-    (tmp_path / "struck.py").write_text("import signal\nif __name__ == '__main__':\n" + textwrap.indent(script, "    "))
-    done = subprocess.run(
-        [sys.executable, tmp_path / "struck.py"],
-        env=environment | {"PYTHONPATH": path},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    done = in_own_process(tmp_path, f"strike(signal.{fault}, folder, {runner!r})")
     found = json.loads(done.stdout)
     assert (found["outcomes"], len(found["notices"]), found["ended"]) == (6, 1, True)
     assert "The run goes on without its pages" in found["notices"][0]
