@@ -25,6 +25,18 @@ class Interrupted(KeyboardInterrupt):
         """The same for a bare KeyboardInterrupt, and for what Prefect raises on SIGTERM."""
         return error if isinstance(error, cls) else cls(getattr(error, "signal", signal.SIGINT))
 
+    @classmethod
+    def behind(cls, error: BaseException | None) -> Interrupted | None:
+        """The interruption that a library caught on its way and raised another error from; None where there is none.
+
+        Pydantic does so when a signal comes while it serializes, as Prefect lets it for every task.
+        """
+        while error is not None:
+            if isinstance(error, KeyboardInterrupt) or (hasattr(error, "signal") and not isinstance(error, Exception)):
+                return cls.of(error)
+            error = error.__cause__
+        return None
+
 
 def end_on_signals() -> None:
     """Raise `Interrupted` on the signals that ask a command to end, unless they are ignored, as by `nohup`."""

@@ -10,7 +10,6 @@ from typing import Any
 from prefect import State, flow, get_run_logger
 from prefect.events.clients import NullEventsClient
 from prefect.events.worker import EventsWorker
-from prefect.exceptions import TerminationSignal
 from prefect.logging.handlers import APILogHandler
 from prefect.states import Cancelled, Completed, Failed
 
@@ -49,11 +48,10 @@ def _run(attempt: Attempt) -> State[Any]:
     """Do the work, and tell Prefect how it ended."""
     try:
         attempt.result = attempt.body()
-    except (KeyboardInterrupt, TerminationSignal) as error:
-        attempt.error = Interrupted.of(error)
-        return Cancelled(name="Interrupted", message="It was interrupted. What was finished is kept.")
     except BaseException as error:
-        attempt.error = error
+        attempt.error = Interrupted.behind(error) or error
+        if isinstance(attempt.error, Interrupted):
+            return Cancelled(name="Interrupted", message="It was interrupted. What was finished is kept.")
         raise
     attempt.done = True
     return state_of(attempt.result)
@@ -71,10 +69,12 @@ def attempt(run: Run, work: Callable[[], Any], name: str, arguments: Mapping[str
     called = _STAGE.with_options(name=name, flow_run_name=_titled(name, arguments), task_runner=run.runner.prefect())
     try:
         called(**parameters, return_state=True)
-    except (KeyboardInterrupt, TerminationSignal) as error:
-        raise made.error or Interrupted.of(error) from None
-    except Exception as error:  # noqa: BLE001 - whatever Prefect raises must not cost the work
-        if made.error is None:
+    except BaseException as error:
+        if interrupted := Interrupted.behind(error):
+            raise made.error or interrupted from None
+        if not isinstance(error, Exception):
+            raise
+        if made.error is None:  # whatever Prefect raises must not cost the work
             lose(run, error)
     finally:
         run.attempts.pop()
@@ -98,7 +98,9 @@ def ended(
         for about, future in now:
             try:
                 found = future.result(raise_on_failure=False)
-            except Exception as error:  # noqa: BLE001 - a worker that died (KilledWorker …) stops no other video
+            except Exception as error:
+                if interrupted := Interrupted.behind(error):
+                    raise interrupted from error
                 found = error
             if isinstance(found, Exception) and not isinstance(found, AffstoreError) and not run.server.ping():
                 lost[about] = units[about]  # a worker elsewhere begins no task without the server

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from affstore.flows.current_run import Run, as_they_end, runs
+from affstore.flows.interrupts import Interrupted
 from affstore.flows.runners.base import Runner
 from affstore.flows.server import Server
 from affstore.store.contract.printable import printable
@@ -126,7 +127,9 @@ def show(tell: Callable[[], Any]) -> Any:
         return None
     try:
         return tell()
-    except Exception as error:  # noqa: BLE001 - whatever Prefect raises must not cost the work
+    except Exception as error:
+        if interrupted := Interrupted.behind(error):
+            raise interrupted from error
         from affstore.flows.prefect_stage import lose
 
         lose(run, error)

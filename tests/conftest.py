@@ -18,6 +18,8 @@ import pytest
 from hypothesis import settings
 
 from affstore.flows.environment import prepare
+from tests import faulty_server
+from tests.faulty_server import Faults
 
 if TYPE_CHECKING:
     from affstore.flows.server import Server
@@ -69,9 +71,7 @@ def s3_server() -> Iterator[str]:
     import boto3  # type: ignore[import-untyped]
 
     # In a process of its own, because some of the engine's calls hold Python's lock while they wait for an answer.
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
     server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     wait_for(port)
@@ -90,6 +90,25 @@ def s3_server() -> Iterator[str]:
     patch.undo()
     server.kill()
     server.wait()
+
+
+def free_port() -> int:
+    """A port of this machine on which nothing listens."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port: int = free.getsockname()[1]
+        return port
+
+
+@pytest.fixture(scope="module")
+def proxy(s3_server: str) -> Iterator[Faults]:
+    """A server before the S3 server that fails as it is told; a process of its own, as that is."""
+    backend, port = os.environ["AWS_ENDPOINT_URL"].rsplit(":", 1)[1], free_port()
+    process = subprocess.Popen([sys.executable, faulty_server.__file__, str(port), backend])
+    wait_for(port)
+    yield Faults(port)
+    process.kill()
+    process.wait()
 
 
 def wait_for(port: int) -> None:

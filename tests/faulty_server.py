@@ -12,6 +12,7 @@ import json
 import sys
 import threading
 import time
+import urllib.request
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -103,6 +104,24 @@ class Handler(BaseHTTPRequestHandler):
 
 SLOW_S = 2.0
 HOP = {"connection", "transfer-encoding", "content-length", "keep-alive"}
+
+
+class Faults:
+    """A running server of this kind, and what it does."""
+
+    def __init__(self, port: int) -> None:
+        self.endpoint = f"http://127.0.0.1:{port}"
+
+    def set(self, kind: str, method: str = "GET", match: str = "", times: int = 1 << 30) -> None:
+        """Let it do that from now on."""
+        body = json.dumps({"kind": kind, "method": method, "match": match, "times": times}).encode()
+        urllib.request.urlopen(urllib.request.Request(f"{self.endpoint}/fault", body, method="POST")).read()
+
+    @property
+    def done(self) -> int:
+        """How many requests it has done that to."""
+        found: dict[str, Any] = json.loads(urllib.request.urlopen(f"{self.endpoint}/fault").read())
+        return int(found["done"])
 
 
 def main() -> None:

@@ -15,7 +15,7 @@ import struct
 import subprocess
 import sys
 import time
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import numpy as np
@@ -26,9 +26,7 @@ from affstore import FeatureStore, content_digest
 from affstore.models.demo.film import Pictures, Recording, write_film
 from affstore.store.contract.clock import FrameClock
 from affstore.store.contract.errors import AffstoreError
-from tests.conftest import wait_for
-from tests.test_faulty_s3 import Faults
-from tests.test_scheduled import free_port
+from tests.dask_cluster import dask_cluster
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
@@ -199,65 +197,33 @@ def test_a_run_one_of_whose_parts_fails_is_completed_by_the_next(fault, number, 
     check_after(run, Run(films, store, tmp_path), store, undisturbed)
 
 
-@contextmanager
-def cluster(folder: Path):
-    """A scheduler and two workers that no run started."""
-    port = free_port()
-    address = f"tcp://127.0.0.1:{port}"
-    dask = [sys.executable, "-m", "distributed.cli.dask_scheduler", "--host", "127.0.0.1", "--port", str(port)]
-    work = [sys.executable, "-m", "distributed.cli.dask_worker", address, "--nthreads", "1", "--no-dashboard"]
-    processes = [subprocess.Popen([*dask, "--no-dashboard"], cwd=folder, stderr=subprocess.DEVNULL)]
-    wait_for(port)
-    preload = ["--preload", "affstore.flows.worker", "--death-timeout", "20"]
-    processes += [subprocess.Popen([*work, *preload], cwd=folder, stderr=subprocess.DEVNULL) for _ in range(2)]
-    try:
-        yield address, processes
-    finally:
-        for process in reversed(processes):
-            process.kill()
-            process.wait()
-
-
 @pytest.mark.parametrize("number", ROUNDS)
 def test_a_run_whose_scheduler_is_killed_is_completed_on_another(number, films, undisturbed, tmp_path):
     store = str(tmp_path / "store")
-    with cluster(tmp_path) as (address, processes):
+    with dask_cluster(tmp_path, (), ()) as (address, processes):
         run = Run(films, store, tmp_path, "--scheduler", address)
         time.sleep(moment_s("scheduler", number, undisturbed[2]))
         processes[0].kill()
         run.process.wait(300)
-    with cluster(tmp_path) as (address, _):
+    with dask_cluster(tmp_path, (), ()) as (address, _):
         check_after(run, Run(films, store, tmp_path, "--scheduler", address), store, undisturbed)
-
-
-@pytest.fixture(scope="module")
-def bucket(s3_server):
-    """The endpoint of a server in between that fails as it is told, and the bucket behind it."""
-    backend, port = os.environ["AWS_ENDPOINT_URL"].rsplit(":", 1)[1], free_port()
-    command = [sys.executable, str(Path(__file__).with_name("faulty_server.py")), str(port), backend]
-    process = subprocess.Popen(command)
-    wait_for(port)
-    yield Faults(port), s3_server
-    process.kill()
-    process.wait()
 
 
 @pytest.mark.parametrize("number", ROUNDS)
 @pytest.mark.parametrize("kind", ["500", "503", "slow", "cut"])
 def test_a_run_whose_object_storage_fails_for_a_while_is_whole_at_last(
-    kind, number, films, undisturbed, bucket, tmp_path
+    kind, number, films, undisturbed, proxy, s3_url, tmp_path
 ):
-    faults, place = bucket
-    store = f"{place}/{kind}-{number}-{secrets.token_hex(4)}"
-    faults.set("none")
-    run = Run(films, store, tmp_path, AWS_ENDPOINT_URL=faults.endpoint)
+    store = s3_url
+    proxy.set("none")
+    run = Run(films, store, tmp_path, AWS_ENDPOINT_URL=proxy.endpoint)
     draw = random.Random(f"{kind} {number}")
     time.sleep(moment_s(kind, number, undisturbed[2]))
-    faults.set(kind, "*")
+    proxy.set(kind, "*")
     time.sleep(draw.uniform(0.5, 15))
-    faults.set("none")
+    proxy.set("none")
     run.process.wait(300)
-    check_after(run, Run(films, store, tmp_path, AWS_ENDPOINT_URL=faults.endpoint), store, undisturbed)
+    check_after(run, Run(films, store, tmp_path, AWS_ENDPOINT_URL=proxy.endpoint), store, undisturbed)
 
 
 @pytest.mark.parametrize("number", ROUNDS)

@@ -2,53 +2,14 @@
 
 from __future__ import annotations
 
-import json
-import os
-import socket
-import subprocess
-import sys
 import time
-import urllib.request
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from affstore import FeatureStore
 from affstore.store.contract.errors import StoreError, StoreUnavailableError
-from tests.conftest import wait_for
 from tests.factories import CODE, commit, source, visual
-
-PROXY = Path(__file__).with_name("faulty_server.py")
-
-
-class Faults:
-    """What the server in between does."""
-
-    def __init__(self, port: int) -> None:
-        self.endpoint = f"http://127.0.0.1:{port}"
-
-    def set(self, kind: str, method: str = "GET", match: str = "", times: int = 1 << 30) -> None:
-        body = json.dumps({"kind": kind, "method": method, "match": match, "times": times}).encode()
-        urllib.request.urlopen(urllib.request.Request(f"{self.endpoint}/fault", body, method="POST")).read()
-
-    @property
-    def done(self) -> int:
-        return json.loads(urllib.request.urlopen(f"{self.endpoint}/fault").read())["done"]
-
-
-@pytest.fixture(scope="module")
-def proxy(s3_server):
-    backend = os.environ["AWS_ENDPOINT_URL"].rsplit(":", 1)[1]
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    # A process of its own, as the S3 server is.
-    process = subprocess.Popen([sys.executable, str(PROXY), str(port), backend])
-    wait_for(port)
-    yield Faults(port)
-    process.kill()
-    process.wait()
 
 
 @pytest.fixture

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -20,19 +19,13 @@ import pytest
 import yaml
 
 from affstore import FeatureStore
-from tests.conftest import wait_for
+from tests.conftest import free_port, wait_for
 
 PREFECT = [sys.executable, "-m", "prefect"]
 DEPLOYMENTS = Path(__file__).parents[1] / "deploy" / "prefect.yaml"
 TAKES = ("video58", "112", "6-20-480x240", "video17")
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 @contextmanager

@@ -175,6 +175,34 @@ def test_an_interrupted_run_is_shown_as_interrupted_and_not_as_crashed(server, t
     assert found["final"]
 
 
+def test_a_signal_of_which_a_library_makes_another_error_interrupts_all_the_same(server, tmp_path):
+    from prefect.exceptions import TerminationSignal
+    from pydantic import BaseModel, model_serializer
+    from pydantic_core import PydanticSerializationError
+
+    def serialize():
+        class Model(BaseModel):
+            @model_serializer
+            def fields(self):
+                raise TerminationSignal(signal=signal.SIGTERM)
+
+        Model().model_dump()
+
+    with pytest.raises(PydanticSerializationError):
+        serialize()
+    with pytest.raises(Interrupted) as caught:
+        carried_out(server, tmp_path / "third store", before=serialize)
+    assert caught.value.exit_code == 143
+    assert server.answers
+
+
+def test_only_a_signal_is_an_interruption():
+    assert Interrupted.behind(ValueError("a value")) is None
+    assert Interrupted.behind(SystemExit(3)) is None
+    assert Interrupted.behind(None) is None
+    assert Interrupted.behind(KeyboardInterrupt()).exit_code == 130
+
+
 def in_own_process(folder, call):
     """Call something of this module, where `folder` is given, as a command is run: in a process that did nothing else.
 

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import os
 import re
-import subprocess
-import sys
 import time
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 from distributed import Client
@@ -22,7 +19,7 @@ from affstore.flows.watch import Watcher, using_watcher
 from affstore.flows.worker_checks import WorkerNeeds, facts_of_this_process, faults
 from affstore.store.contract.errors import SpecError
 from affstore.testing.artifacts import commit, source
-from tests.conftest import wait_for
+from tests.dask_cluster import dask_cluster, joined
 from tests.tasks_of_tests import has_gpu
 
 
@@ -80,29 +77,11 @@ class Listener(Watcher):
 @pytest.fixture(scope="module")
 def scheduler(tmp_path_factory):
     """A scheduler with one worker that declares a GPU and one that does not, each a process as on a cluster."""
-    folder, port = tmp_path_factory.mktemp("dask"), 18786
-    command = [sys.executable, "-m", "distributed.cli.dask_scheduler", "--port", str(port), "--no-dashboard"]
-    processes = [subprocess.Popen([*command, "--host", "127.0.0.1"], cwd=folder, stderr=subprocess.DEVNULL)]
-    wait_for(port)
-    address = f"tcp://127.0.0.1:{port}"
-    processes += [joined(address, folder), joined(address, folder, "--resources", "GPU=1")]
-    with Client(address, set_as_default=False) as client:
-        client.wait_for_workers(2)
-    yield address, folder
-    for process in reversed(processes):
-        process.terminate()
-        process.wait()
-
-
-def joined(address, folder, *more):
-    command = [sys.executable, "-m", "distributed.cli.dask_worker", address, "--nthreads", "1", "--no-dashboard"]
-    path = f"{Path(__file__).parents[1]}:{os.environ.get('PYTHONPATH', '')}"
-    return subprocess.Popen(
-        [*command, "--preload", "affstore.flows.worker", *more],
-        cwd=folder,
-        env=os.environ | {"PYTHONPATH": path},
-        stderr=subprocess.DEVNULL,
-    )
+    folder = tmp_path_factory.mktemp("dask")
+    with dask_cluster(folder, (), ("--resources", "GPU=1")) as (address, _):
+        with Client(address, set_as_default=False) as client:
+            client.wait_for_workers(2)
+        yield address, folder
 
 
 @pytest.mark.cluster

@@ -11,7 +11,7 @@ from pathlib import Path
 
 
 def cache_folder() -> Path:
-    """The folder that `AFFSTORE_CACHE` names, else `~/.cache/affstore`; whatever is in it can be made again."""
+    """The folder that `AFFSTORE_CACHE` names, else `~/.cache/affstore`."""
     return Path(os.environ.get("AFFSTORE_CACHE") or "~/.cache/affstore").expanduser()
 
 
