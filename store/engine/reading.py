@@ -102,10 +102,9 @@ def find_source(store: FeatureStore, video: str) -> Record:
     Raises:
         NotFoundError: there is none.
     """
-    for name in dict.fromkeys((video, video_name(video))):
-        found = store.find(Address("source", video=name)) if name else None
-        if found is not None:
-            return found
+    names = [name for name in dict.fromkeys((video, video_name(video))) if name]
+    if found := store.find_all(Address("source", video=name) for name in names):
+        return found[0]
     called = video_names(store).get(video_name(video))
     if called is None:
         raise NotFoundError(f"The store at '{store.url}' has no video '{video}'. `affstore show` lists its videos.")

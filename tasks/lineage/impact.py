@@ -12,7 +12,7 @@ from typing import Any
 from affstore import FeatureStore
 from affstore.store.contract.errors import NotFoundError, SchemaError, SpecError, nearest
 from affstore.store.contract.keys import digest_file
-from affstore.store.contract.records import SLASH, Address, Record
+from affstore.store.contract.records import Address, Record
 from affstore.store.contract.schema import address_of, families
 from affstore.store.engine.history import changes_by, commits
 from affstore.store.engine.reading import find_source
@@ -193,9 +193,7 @@ def _by_video(store: FeatureStore, what: str) -> _Found:
 
 def _by_producer(store: FeatureStore, what: str) -> _Found:
     """By the name of an extractor, a detector, a head or an experiment."""
-    name = what.replace("/", SLASH)
-    having = [family for family in families() if family != "source" and name in store.children(family)]
-    return "producer", store.find_all(one for one in store.addresses(*having) if one.producer == what) if having else []
+    return "producer", store.find_all(one for one in store.addresses() if one.producer == what)
 
 
 def _by_run(store: FeatureStore, what: str) -> _Found:
