@@ -135,6 +135,16 @@ def test_the_estimate_is_one_line_that_names_the_longest_video():
     assert "\n" not in said
 
 
+def test_of_a_crowd_that_was_not_searched_yet_it_says_what_each_face_more_takes():
+    everyone = replace(profile("ddamfn"), tracking=replace(TrackingSpec(), most_subjects="all"))
+    film, two = replace(FILM, searched=False), replace(FILM, faces=2 * FILM.frames)
+    need, of_two = (memory_need(everyone, Path("nowhere"), [video], HANDS) for video in (film, two))
+    assert need.total + need.a_face_more == of_two.total
+    assert "each face more in every frame adds 0." in str(need)
+    for known in (of_two, memory_need(profile("ddamfn"), Path("nowhere"), [film], HANDS)):
+        assert "each face more" not in str(known)
+
+
 def test_only_what_is_due_is_counted():
     store = commit(FeatureStore.create("memory:memory-due"), source("a", frames=40), source("b", frames=50))
     wanted = profile("emotieffnet_b0", "wav2vec2_base_960h")

@@ -52,6 +52,7 @@ class VideoSize:
         length_s: of its sound.
         sound_hz: samples a second in the file; 0 without sound.
         faces: in all of its frames together, as far as they are known; one a frame else.
+        searched: for faces, so that they are known.
     """
 
     video: str
@@ -60,6 +61,7 @@ class VideoSize:
     length_s: float
     sound_hz: int
     faces: int
+    searched: bool = True
 
     @property
     def heard_s(self) -> float:
@@ -69,15 +71,16 @@ class VideoSize:
     @classmethod
     def of_record(cls, source: Record, faces: Mapping[str, int]) -> VideoSize:
         """A video that the store has, and what `faces_in` says of it."""
-        facts = source.attributes
+        facts, video = source.attributes, source.address.video
         base, sound, frames = facts["time_base"], facts["sound"], int(facts["frames"])
         return cls(
-            source.address.video,
+            video,
             frames,
             int(facts["width"]) * int(facts["height"]),
             facts["end_pts"] * base[0] / base[1],
             int(sound["rate_hz"]) if sound else 0,
-            max(frames, faces.get(source.address.video, 0)),
+            max(frames, faces.get(video, 0)),
+            video in faces,
         )
 
     @classmethod
@@ -86,9 +89,8 @@ class VideoSize:
         header = announced(path)
         if header is None:
             return None
-        return cls(
-            video, header.frames, header.width_px * header.height_px, header.length_s, header.sound_hz, header.frames
-        )
+        pixels, sound_hz = header.width_px * header.height_px, header.sound_hz
+        return cls(video, header.frames, pixels, header.length_s, sound_hz, header.frames, searched=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +105,8 @@ class MemoryNeed:
         longest: the video that needs most; None where none is due.
         at_once: videos at work at the same time.
         gpu: of the parameters and passes, what lies on a GPU, estimated without having measured one.
+        a_face_more: what one more face in every frame would take, of those of these videos that were not searched for
+            faces yet, where all people are kept.
     """
 
     programs: int
@@ -112,6 +116,7 @@ class MemoryNeed:
     longest: VideoSize | None
     at_once: int
     gpu: int = 0
+    a_face_more: int = 0
 
     @property
     def total(self) -> int:
@@ -127,7 +132,8 @@ class MemoryNeed:
             f"{_gib(self.programs)} programs, {_gib(self.parameters)} parameters, {_gib(self.passes)} forward passes"
         )
         rows = f"{_gib(self.videos)} rows{whose}{others}"
-        return f"memory: about {_gib(self.total)} GiB ({parts}, {rows}; {at_once}{gpu})"
+        crowd = f"; each face more in every frame adds {_gib(self.a_face_more)} GiB" if self.a_face_more else ""
+        return f"memory: about {_gib(self.total)} GiB ({parts}, {rows}; {at_once}{gpu}{crowd})"
 
     def as_document(self) -> dict[str, Any]:
         """For other programs; sizes in bytes."""
@@ -138,6 +144,7 @@ class MemoryNeed:
             "passes": self.passes,
             "videos": self.videos,
             "gpu": self.gpu,
+            "a_face_more": self.a_face_more,
             "longest": self.longest.video if self.longest else None,
             "frames": self.longest.frames if self.longest else 0,
             "at_once": self.at_once,
@@ -178,6 +185,8 @@ def memory_need(profile: Profile, weights: Path, videos: Iterable[VideoSize], pa
     passes = processes * sum(each.host for each in of_faces)
     phases = [_phase(profile, video) for video in longest[:at_once]]
     heard = sum(phase[0] for phase in phases)
+    everyone = profile.tracking.most_subjects == "all"
+    unknown = [video for video in longest[:at_once] if everyone and not video.searched]
     return MemoryNeed(
         programs=processes * _PROGRAMS,
         parameters=processes * (max(files, default=0) + (0 if on_gpu else sum(files))),
@@ -186,6 +195,10 @@ def memory_need(profile: Profile, weights: Path, videos: Iterable[VideoSize], pa
         longest=longest[0] if longest else None,
         at_once=at_once,
         gpu=processes * (sum(files) + sum(each.gpu for each in of_faces)) + heard if on_gpu else 0,
+        a_face_more=sum(
+            _faces_bytes(profile, replace(video, faces=video.faces + video.frames)) - _faces_bytes(profile, video)
+            for video in unknown
+        ),
     )
 
 
