@@ -11,6 +11,7 @@ import pytest
 
 from affstore import FeatureStore
 from affstore.flows.cli import app, call
+from affstore.flows.commands import doctor
 from affstore.store.contract.keys import key_of
 from affstore.store.contract.records import Address
 from affstore.tasks.ingest.sources import quarantine_artifact
@@ -241,8 +242,21 @@ def test_a_wrong_configuration_is_refused_before_any_work(text, sentence, url, t
 
 def test_doctor_finds_this_machine_fit(url, capsys):
     findings = json.loads(output(capsys, "doctor", "--store", url, "--json").out)
-    assert {finding["check"] for finding in findings} >= {"Python", "store", "face detector", "prefect and fastapi"}
+    assert {finding["check"] for finding in findings} >= {"Python", "store", "face detector", "packages"}
     assert not [finding for finding in findings if finding["healthy"] is False]
+
+
+def test_doctor_names_packages_of_another_version_than_affstore_needs(url, capsys, monkeypatch):
+    real = doctor._version
+    here = {"zarr": "3.1.3", "lightautoml": None, "icechunk": None, "dask": "2025.1.0"}
+    monkeypatch.setattr(doctor, "_version", lambda package: here[package] if package in here else real(package))
+    findings = {one["check"]: one for one in json.loads(output(capsys, "doctor", "--store", url, "--json", code=1).out)}
+    said = findings["packages"]["text"]
+    assert not findings["packages"]["healthy"]
+    assert "zarr 3.1.3, and affstore needs <4,>=3.4" in said
+    assert "icechunk is not installed" in said
+    assert "dask 2025.1.0, and affstore needs" in said  # of an extra, which need not be there
+    assert "lightautoml" not in said
 
 
 def test_the_dry_run_of_add_is_its_plan_with_networks_and_time_before_any_weights_are_here(url, tmp_path, capsys):

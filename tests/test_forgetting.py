@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import json
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -29,6 +30,7 @@ from affstore.store.engine.writers import marked_as_writing
 from affstore.tasks.ingest.incoming_files import IncomingFile, incoming_files
 from affstore.tasks.lineage.erasure import plan_erasure
 from affstore.tasks.lineage.forgetting import forget
+from affstore.tasks.lineage.publication import write_note
 from affstore.tasks.lineage.verify import verify
 from tests.factories import CODE, commit, source
 from tests.factories import visual as rows_of
@@ -205,7 +207,8 @@ def test_nothing_is_forgotten_while_another_run_writes(tmp_path):
 
 
 MOMENTS = {
-    "after the tombstone": ("affstore.store.engine.erasing", "_without"),
+    "after the tombstone": ("affstore.tasks.lineage.forgetting", "remove_mentions"),
+    "before the commit": ("affstore.store.engine.erasing", "_without"),
     "after the commit": ("affstore.store.engine.erasing", "fold"),
     "before the garbage is collected": ("affstore.store.engine.erasing", "_collect"),
     "before the search": ("affstore.tasks.lineage.forgetting", "find_in_objects"),
@@ -215,20 +218,34 @@ MOMENTS = {
 SLOW = pytest.mark.slow
 
 
+def kill(command, module, function):
+    """Run a command in a process of its own, which is killed where it would call a function."""
+    killed = f"import os, signal, {module} as m; m.{function} = lambda *a, **k: os.kill(os.getpid(), signal.SIGKILL); "
+    killed += f"from affstore.flows.cli import call; call({command!r})"
+    process = subprocess.run([sys.executable, "-c", killed], capture_output=True, check=False)
+    assert process.returncode == -signal.SIGKILL, process.stderr
+
+
 @pytest.mark.parametrize(
-    "moment", [*list(MOMENTS)[:2], *(pytest.param(moment, marks=SLOW) for moment in list(MOMENTS)[2:])]
+    "moment",
+    [
+        pytest.param(moment, marks=() if moment in ("before the commit", "after the commit") else SLOW)
+        for moment in MOMENTS
+    ],
 )
 def test_a_deletion_that_is_killed_is_finished_by_the_next_one(moment, tmp_path, capsys):
     store = commit(FeatureStore.create(str(tmp_path / "store")), source("b"), rows_of("b", seed=3), person())
     store = commit(store, rows_of(PERSON, seed=8))
     store.tag("with-her")
-    module, function = MOMENTS[moment]
+    page = tmp_path / "store.runs" / "one" / "report.html"
+    page.parent.mkdir(parents=True)
+    page.write_text(f"<td>{PERSON}</td>", encoding="utf-8")
     command = ["forget", PERSON, "--yes", "--store", store.url]
-    killed = f"import os, signal, {module} as m; m.{function} = lambda *a, **k: os.kill(os.getpid(), signal.SIGKILL); "
-    killed += f"from affstore.flows.cli import call; call({command!r})"
-    process = subprocess.run([sys.executable, "-c", killed], capture_output=True, check=False)
-    assert process.returncode == -signal.SIGKILL, process.stderr
+    kill(command, *MOMENTS[moment])
+    call(["status", "--store", store.url])
+    assert "A deletion was interrupted" in capsys.readouterr().out
     assert call(command) == 0, capsys.readouterr().err
+    assert not page.exists()
     wanted = re.compile("|".join([PERSON, key_of(PERSON), "m\\\\u00fcller"]).encode())
     assert list(find_in_objects(store.url, wanted, wanted)) == []
     now = store.newest()
@@ -237,6 +254,30 @@ def test_a_deletion_that_is_killed_is_finished_by_the_next_one(moment, tmp_path,
     assert not Tombstones.of(now).unfinished
     assert [one.tag for one in Tombstones.of(now).retracted] == ["with-her"]
     assert Tombstones.of(now).date_of(key_of(PERSON))
+
+
+def test_a_deletion_that_was_killed_is_carried_out_with_the_next_one_whomever_that_is_of(tmp_path, capsys):
+    store = commit(FeatureStore.create(str(tmp_path / "store")), source("b"), source("c"), person())
+    kill(["forget", PERSON, "--yes", "--store", store.url], "affstore.store.engine.erasing", "_without")
+    assert call(["forget", "nobody", "--yes", "--store", store.url]) == 4
+    assert f"`affstore forget {key_of(PERSON)[:16]}` ends it" in " ".join(capsys.readouterr().err.split())
+    assert call(["forget", "c", "--yes", "--store", store.url]) == 0
+    now = store.newest()
+    assert now.addresses() == [Address("source", video="b")]
+    assert not Tombstones.of(now).unfinished
+    wanted = re.compile("|".join([PERSON, "m\\\\u00fcller", key_of(PERSON)]).encode())
+    assert list(find_in_objects(store.url, wanted, wanted)) == []
+
+
+def test_files_that_were_exported_near_the_store_and_name_the_video_are_told(tmp_path, capsys):
+    store = commit(FeatureStore.create(str(tmp_path / "store")), source("b"), person())
+    for video in ("b", PERSON):
+        (tmp_path / "analysis" / "videos").mkdir(parents=True, exist_ok=True)
+        (tmp_path / "analysis" / "videos" / f"{video}.csv").write_text(f"video,frame\n{video},0\n", encoding="utf-8")
+    write_note(tmp_path / "analysis", [(tmp_path / "analysis" / "videos" / "b.csv", "expr")], store.snapshot)
+    assert call(["forget", PERSON, "--yes", "--json", "--store", store.url]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["exported_files"] == [str(tmp_path / "analysis" / "videos" / f"{PERSON}.csv")]
 
 
 def test_pages_of_runs_that_name_a_forgotten_video_go_with_it(tmp_path):
@@ -293,8 +334,40 @@ def test_garbage_is_counted_before_it_is_removed_and_tags_keep_their_snapshots(t
     assert not (tmp_path / "no").exists()
 
 
-def test_a_tag_that_is_called_by_a_video_is_named_as_what_the_engine_cannot_erase(tmp_path, capsys):
+def test_a_store_one_of_whose_tags_is_called_by_a_video_is_written_anew_in_its_place(tmp_path, capsys):
+    store = commit(FeatureStore.create(str(tmp_path / "store")), source("b"), rows_of("b"))
+    store.tag("kept")
+    store = commit(store, source("anna"))
+    store.tag("anna-1")
+    before = store.read(rows_of("b").address)
+    command = ["forget", "anna", "--yes", "--store", store.url]
+    for module, function in (("copying", "_write_states"), ("rewriting", "exchange_folders")):
+        kill(command, f"affstore.store.engine.{module}", function)
+    assert call(command) == 0
+    assert "the store is written anew in its place" in " ".join(capsys.readouterr().out.split())
+    now = FeatureStore(store.url)
+    assert [address.path for address in now.addresses()] == ["source/b", "visual/toy/b/main"]
+    assert now.tags().keys() == {"kept"}
+    np.testing.assert_equal(now.read(rows_of("b").address), before)
+    assert list(find_in_objects(store.url, re.compile(b"anna"), re.compile(b"anna"))) == []
+    assert Tombstones.of(now).date_of(key_of("anna"))
+    assert not Tombstones.of(now).unfinished
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["store", "store.lock", "store.writers"]
+    assert {commit.state for commit in check_history(now)} == {"whole"}
+
+
+def test_a_deletion_that_was_killed_as_the_stores_changed_places_leaves_no_old_one(tmp_path):
     store = commit(FeatureStore.create(str(tmp_path / "store")), source("b"), source("anna"))
+    store.tag("anna-1")
+    command = ["forget", "anna", "--yes", "--store", store.url]
+    kill(command, "affstore.tasks.lineage.forgetting", "find_in_objects")
+    shutil.copytree(store.url, tmp_path / ".store.affstore-rewriting")  # as if it had not come to remove it
+    assert call(command) == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["store", "store.lock", "store.writers"]
+
+
+def test_a_bucket_one_of_whose_tags_is_called_by_a_video_has_to_be_copied(s3_url, tmp_path, capsys):
+    store = commit(FeatureStore.create(s3_url), source("b"), source("anna"))
     store.tag("anna-1")
     assert call(["copy", store.url, str(tmp_path / "copy"), "--without", "anna"]) == 0
     copied = FeatureStore(str(tmp_path / "copy"))
@@ -305,6 +378,21 @@ def test_a_tag_that_is_called_by_a_video_is_named_as_what_the_engine_cannot_eras
     assert "The tag 'anna-1' is called by it" in said
     assert "`affstore copy` writes a store without them" in " ".join(said.split())
     assert store.newest().addresses() == [Address("source", video="b")]
+    assert Tombstones.of(store).unfinished
+
+
+def test_a_copy_without_a_video_refuses_its_bytes_and_gives_no_tag_to_other_content(url, tmp_path, capsys):
+    assert call(["copy", url, str(tmp_path / "copy"), "--without", PERSON]) == 0
+    assert "left of its state is tagged 'with-her-reduced'" in " ".join(capsys.readouterr().out.split())
+    copied = FeatureStore(str(tmp_path / "copy"))
+    assert copied.tags().keys() == {"without-her", "with-her-reduced"}
+    with pytest.raises(NotFoundError, match=r"'with-her' .* was retracted"):
+        FeatureStore(copied.url, "with-her")
+    assert FeatureStore(copied.url, "with-her-reduced").addresses() == FeatureStore(url, "without-her").addresses()
+    judged = incoming_files(copied, [IncomingFile(tmp_path / "new.mp4", "new", key_of(PERSON))])
+    assert [one.verdict for one in judged] == ["forgotten"]
+    assert not Tombstones.of(copied).unfinished
+    assert not Tombstones.of(FeatureStore(url)).dates
 
 
 def test_a_store_of_an_older_format_is_copied_and_forgets_after_an_upgrade(old_url, tmp_path, capsys):  # noqa: F811

@@ -28,6 +28,9 @@ def copy(
     Every artifact is read back whole from the copy, and the content digests are compared. The place becomes a store
     only when all is there: after a kill, run the command again. Snapshots that no tag names are not copied.
 
+    With --without, a tag whose state loses something is noted as retracted in the copy, what is left of it is tagged
+    TAG-reduced, and the copy refuses the videos' bytes until `affstore forget --allow`.
+
     The exit code is 0 once the copy is proven, 2 if the place is not empty, and 4 if the original is damaged.
 
     Example: affstore copy affstore-demo/store affstore-copy --dry-run
@@ -43,12 +46,13 @@ def copy(
         may be given several times.
     """
     from affstore import FeatureStore
-    from affstore.store.engine.copying import check_empty, copy_store, plan_copy
-    from affstore.tasks.lineage.erasure import plan_erasure
+    from affstore.store.engine.copying import check_empty, copy_store
+    from affstore.tasks.lineage.erasure import interrupted, plan_erasure
+    from affstore.tasks.lineage.forgetting import plan_copy_without
 
     store = FeatureStore(source)
-    erasure = plan_erasure(store, without)
-    plan = plan_copy(store, erasure.addresses, erasure.named_tags)
+    erasure = plan_erasure(store, [*without, *interrupted(store)] if without else [])
+    plan = plan_copy_without(store, erasure)
     check_empty(target)
     done = plan if dry_run else copy_store(plan, target)
     if json:
@@ -60,6 +64,11 @@ def copy(
         f"{done.artifacts} artifacts ({done.array_bytes / 1e6:.1f} MB unpacked) of the newest state and {tags} tags "
         f"{would}copied from '{source}' to '{target}'.",
         *([f"{erasure.count} artifacts of {', '.join(without)} {would}left out."] if without else []),
+        *(
+            f"The tag '{tag}' {would}retracted; what is left of its state {would or 'is '}tagged '{tag}-reduced'."
+            for tag in erasure.tags or ()
+            if tag not in erasure.named_tags
+        ),
         *(f"The tag '{tag}' {would}left out: it is called by a video." for tag in erasure.named_tags),
         f"content {done.states[-1].content_digest[:16]}",
     )

@@ -39,21 +39,29 @@ def doctor(*, store: Store = DEFAULT_STORE, json: Json = False) -> int:
     return 1 if any(finding.healthy is False for finding in findings) else 0
 
 
-def _python(store: str) -> Iterator[Finding]:
-    version = ".".join(map(str, sys.version_info[:3]))
-    yield Finding("Python", (3, 11) <= sys.version_info < (3, 14), f"{version}, {os.cpu_count()} cores")
-
-
 def _packages(store: str) -> Iterator[Finding]:
-    """The pairs of releases that are known to break each other."""
-    fastapi, prefect = _version("fastapi"), _version("prefect")
-    broken = prefect[:2] == (3, 8) and fastapi >= (0, 151)
-    advice = "install 'fastapi<0.151': its newer releases break the server of prefect 3.8" if broken else "fit together"
-    yield Finding("prefect and fastapi", not broken, f"{_text(prefect)} and {_text(fastapi)}: {advice}")
-    zarr = _version("zarr")
-    yield Finding("zarr", zarr >= (3, 1, 3), f"{_text(zarr)}" + ("" if zarr >= (3, 1, 3) else ": install zarr>=3.1.6"))
-    torch, vision = _version("torch"), _version("torchvision")
-    yield Finding("torch and torchvision", torch >= (2, 11), f"{_text(torch)} and {_text(vision)}")
+    """Whether Python and the installed packages are those that affstore asks for."""
+    from packaging.requirements import Requirement
+    from packaging.specifiers import SpecifierSet
+
+    own = importlib.metadata.metadata("affstore")
+    python = ".".join(map(str, sys.version_info[:3]))
+    wanted = SpecifierSet(own["Requires-Python"])
+    found = f"{python}, {os.cpu_count()} cores"
+    fits = python in wanted
+    yield Finding("Python", fits, found if fits else f"{found}; affstore needs {wanted}: install such a Python")
+    wrong = []
+    for text in own.get_all("Requires-Dist") or ():
+        requirement = Requirement(text)
+        marker, here = requirement.marker, _version(requirement.name)
+        needed = marker is None or marker.evaluate({"extra": ""})
+        # What an extra asks for counts where it is installed.
+        if here is not None and not requirement.specifier.contains(here, prereleases=True):
+            wrong.append(f"{requirement.name} {here}, and affstore needs {requirement.specifier}")
+        elif here is None and needed:
+            wrong.append(f"{requirement.name} is not installed")
+    advice = "; ".join(sorted({*wrong})) + ": run `pip install --upgrade affstore`"
+    yield Finding("packages", not wrong, advice if wrong else "all have the versions that affstore needs")
 
 
 def _plugins(store: str) -> Iterator[Finding]:
@@ -147,19 +155,14 @@ def _existing(path: Path) -> Path:
     return path if path.exists() else _existing(path.parent)
 
 
-def _version(package: str) -> tuple[int, ...]:
+def _version(package: str) -> str | None:
     try:
-        text = importlib.metadata.version(package)
+        return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
-        return (0,)
-    return tuple(int(part) for part in text.split("+")[0].split(".")[:3] if part.isdigit())
+        return None
 
 
-def _text(version: tuple[int, ...]) -> str:
-    return ".".join(map(str, version)) if version != (0,) else "not installed"
-
-
-_CHECKS = (_python, _packages, _plugins, _gpu, _detector, _weights, _store, _disk, _server)
+_CHECKS = (_packages, _plugins, _gpu, _detector, _weights, _store, _disk, _server)
 
 
 COMMANDS.register("doctor", Command(doctor))

@@ -12,13 +12,14 @@ from affstore.flows.commands import COMMANDS, Command
 from affstore.flows.commands.options import DEFAULT_STORE, DryRun, Json, Store, print_json
 from affstore.flows.watch import to_terminal
 from affstore.store.contract.errors import NotFoundError, SpecError
+from affstore.store.contract.printable import counted
 
 if TYPE_CHECKING:
     from affstore import FeatureStore
     from affstore.tasks.lineage.erasure import Erasure
     from affstore.tasks.lineage.forgetting import Forgotten
 
-_LEFT = 4
+_LEFT, _MOST_NAMED = 4, 3
 
 
 def forget(
@@ -37,9 +38,11 @@ def forget(
     them again. Tags whose snapshot contains it are removed and noted as retracted. The history before is let go. The
     same bytes are refused from then on; the store keeps a salted, slow hash of their digest for that, and no name.
 
+    What was exported, predicted or analyzed into folders near the store is searched too, and told, for it is yours.
+
     The exit code is 0 once every byte of the store was searched and nothing found; 2 if a name stands for several
     videos or nobody said yes; 4 if there is no such video, another run is writing, or something is left, which is
-    named. Killed at any moment, it is finished by running it again.
+    named. Killed at any moment, it is finished by running it again; until then `affstore status` says so.
 
     Example: affstore forget video2 --store affstore-demo/store --dry-run
 
@@ -54,19 +57,23 @@ def forget(
     """
     from affstore import FeatureStore
     from affstore.store.engine.tombstones import Tombstones
-    from affstore.tasks.lineage.erasure import plan_erasure
+    from affstore.tasks.lineage.erasure import interrupted, plan_erasure
 
     if bool(video) == bool(allow):
         raise SpecError("Name one video to forget, or with --allow one that may be added again.")
     opened = FeatureStore(store)
     if allow:
         return _allow(opened, allow, json)
+    begun = interrupted(opened)
     try:
-        erasure = plan_erasure(opened, [video])
-    except NotFoundError:
-        if not Tombstones.of(opened).unfinished or dry_run:
+        erasure = plan_erasure(opened, [video, *begun])
+    except NotFoundError as error:
+        if begun:
+            ending = f"A deletion was interrupted; `affstore forget {begun[0][:16]}` ends it."
+            raise NotFoundError(f"{error} {ending}") from error
+        if dry_run or not Tombstones.of(opened).unfinished:
             raise
-        return _finish(opened, json)
+        return _finish(opened, video, json)
     document = _document(opened, erasure)
     lines = _plan_lines(document, video, erasure)
     if dry_run:
@@ -82,41 +89,52 @@ def forget(
 def _forget(store: FeatureStore, erasure: Erasure, document: dict[str, Any], as_json: bool) -> int:
     from affstore.flows.request import runs_folder
     from affstore.tasks.lineage.forgetting import forget as carry_out
-    from affstore.tasks.lineage.mentions import published_copies
+    from affstore.tasks.lineage.mentions import exported_mentions, published_copies
 
-    done = carry_out(store, erasure, runs_folder(store.url))
-    near = Path(runs_folder(store.url)).parent
-    copies = published_copies(near, erasure.tags or ())
+    runs = runs_folder(store.url)
+    done = carry_out(store, erasure, runs)
+    copies = published_copies(runs.parent, erasure.tags or ())
+    exports = exported_mentions(runs.parent, erasure)
     document |= {
         "done": not done.objects and not done.files,
         "bytes_removed": done.garbage.bytes,
         "left_in_store": list(done.objects),
         "left_in_files": [str(path) for path in done.files],
         "published_copies": [str(path) for path in copies],
+        "exported_files": [str(path) for files in exports.values() for path in files],
     }
-    _tell(
-        document,
-        [*_result_lines(done), *(f"Withdraw '{path}': it was published from there." for path in copies)],
-        as_json,
-    )
+    lines = [*_result_lines(done, runs), *(f"Withdraw '{path}': it was published from there." for path in copies)]
+    for folder, files in exports.items():
+        if folder not in copies:
+            some = ", ".join(str(path.relative_to(folder)) for path in files[:_MOST_NAMED])
+            lines.append(
+                f"{counted(len(files), 'file', 'files')} in '{folder}' still name it ({some}"
+                f"{', …' if len(files) > _MOST_NAMED else ''}); they were written from this store. Remove them."
+            )
+    _tell(document, lines, as_json)
     return 0 if document["done"] else _LEFT
 
 
 def _plan_lines(document: dict[str, Any], video: str, erasure: Erasure) -> list[str]:
-    kinds = ", ".join(f"{count} {family}" for family, count in erasure.families.items())
-    lines = [
-        f"'{video}' (sha256 {', '.join(sorted(digest[:16] for digest in erasure.digests))}): {erasure.count} artifacts "
-        f"({document['array_bytes'] / 1e6:.1f} MB unpacked) have to go: {kinds or 'of the history only'}."
-    ]
+    kinds = ", ".join(f"{count} {family}" for family, count in erasure.families.items()) or "of the history only"
+    digests = ", ".join(sorted(digest[:16] for digest in erasure.digests))
+    count = counted(erasure.count, "artifact", "artifacts")
+    size = f"{document['array_bytes'] / 1e6:.1f} MB unpacked"
+    lines = [f"'{video}' (sha256 {digests}): {count} ({size}) must go: {kinds}."]
     if erasure.heads:
         lines.append(f"Heads that were trained on it, and have to be trained again: {', '.join(erasure.heads)}.")
     if erasure.experiments:
         lines.append(f"Experiments whose predictions and results go: {', '.join(erasure.experiments)}.")
     for tag, count in (erasure.tags or {}).items():
-        lines.append(f"The tag '{tag}' contains {count} of them; it is removed and noted as retracted.")
+        noted = "" if tag in erasure.named_tags else " and noted as retracted"
+        lines.append(f"The tag '{tag}' contains {count} of them; it is removed{noted}.")
+    how = (
+        f"the store is written anew in its place, {document['kept_bytes'] / 1e6:.1f} MB unpacked"
+        if document["written_anew"]
+        else "see `affstore copy --without`"
+    )
     lines += [
-        f"The tag '{tag}' is called by it. The engine never erases a tag's name: see `affstore copy --without`."
-        for tag in erasure.named_tags
+        f"The tag '{tag}' is called by it. The engine never erases a tag's name: {how}." for tag in erasure.named_tags
     ]
     lines.append(f"{document['snapshots']} snapshots of the history are let go; {document['tags_kept']} tags stay.")
     return lines
@@ -124,14 +142,19 @@ def _plan_lines(document: dict[str, Any], video: str, erasure: Erasure) -> list[
 
 def _document(store: FeatureStore, erasure: Erasure) -> dict[str, Any]:
     from affstore.store.engine.sizes import array_bytes
+    from affstore.tasks.lineage.forgetting import is_rewritten
 
     lost = {*(erasure.tags or {}), *erasure.named_tags}
     now = (erasure.addresses or {}).get(store.snapshot, frozenset())
     kept = {snapshot for tag, snapshot in store.tags().items() if tag not in lost}
+    sizes = array_bytes(store)
+    gone = sum(size for address, size in sizes.items() if address in now)
     return {
         "sha256": sorted(erasure.digests),
         "artifacts": erasure.families,
-        "array_bytes": sum(size for address, size in array_bytes(store).items() if address in now),
+        "array_bytes": gone,
+        "kept_bytes": sum(sizes.values()) - gone,
+        "written_anew": is_rewritten(store, erasure),
         "heads": list(erasure.heads),
         "experiments": list(erasure.experiments),
         "retracted": dict(erasure.tags or {}),
@@ -140,7 +163,7 @@ def _document(store: FeatureStore, erasure: Erasure) -> dict[str, Any]:
     }
 
 
-def _result_lines(done: Forgotten) -> list[str]:
+def _result_lines(done: Forgotten, runs: Path) -> list[str]:
     lines = [f"{done.garbage.objects} objects ({done.garbage.bytes / 1e6:.1f} MB) were removed from the store."]
     if done.objects:
         lines.append(
@@ -148,7 +171,10 @@ def _result_lines(done: Forgotten) -> list[str]:
             "`affstore copy` writes a store without them; then remove this one."
         )
     else:
-        lines.append("Every byte that is left was searched: nothing names it.")
+        lines.append(
+            f"Every byte of the store was searched, and of '{runs}': nothing of the store names it. Files that you "
+            "exported elsewhere, copies, and a Prefect server of your own are yours to clean."
+        )
     lines += [f"'{path}' still names it: end the server or program that uses it, and remove it." for path in done.files]
     return lines
 
@@ -160,13 +186,18 @@ def _agreed() -> bool:
     return sys.stdin.readline().strip().lower() == "yes"
 
 
-def _finish(store: FeatureStore, as_json: bool) -> int:
-    from affstore.tasks.lineage.forgetting import finish
+def _finish(store: FeatureStore, video: str, as_json: bool) -> int:
+    """End a deletion whose video the store does not know any more; what was typed is looked for."""
+    from affstore.store.contract.keys import digest_file
+    from affstore.tasks.lineage.erasure import Erasure
 
-    garbage = finish(store)
-    line = f"A deletion that was interrupted is finished now: {garbage.objects} objects were removed."
-    _tell({"done": True, "bytes_removed": garbage.bytes}, [line], as_json)
-    return 0
+    names = {video, digest_file(Path(video))} if Path(video).is_file() else {video}
+    if not as_json:
+        to_terminal(
+            f"A deletion that was interrupted is ended now. The store has no video '{video}' any more, so what is left "
+            "is searched for that name only."
+        )
+    return _forget(store, Erasure(names=frozenset(names)), {}, as_json)
 
 
 def _allow(store: FeatureStore, what: str, as_json: bool) -> int:

@@ -47,7 +47,7 @@ def _document(store: FeatureStore) -> dict[str, Any]:
     from affstore.tasks.lineage.stored_heads import heads_on_imported_features
     from affstore.tasks.remarks import remarks_of, summary
 
-    records = store.records()
+    records, tombstones = store.records(), Tombstones.of(store)
     remarks = [*remarks_of(store), *without_features(store, heads_on_imported_features(store))]
     by_video: dict[str, list[Remark]] = {}
     for remark in remarks:
@@ -59,7 +59,8 @@ def _document(store: FeatureStore) -> dict[str, Any]:
         "snapshot": store.snapshot,
         "content_digest": content_digest(store),
         "tags": store.tags(),
-        "retracted": [asdict(one) for one in Tombstones.of(store).retracted],
+        "retracted": [asdict(one) for one in tombstones.retracted],
+        "unfinished_deletions": len(tombstones.unfinished),
         "videos": [
             _video(store, record, by_video.get(record.address.video, []))
             for record in records
@@ -158,6 +159,8 @@ def _print(document: dict[str, Any]) -> None:
         to_terminal(f"tag {tag} = {snapshot}")
     for one in document["retracted"]:
         to_terminal(f"tag {one['tag']} was retracted on {one['date']}: {one['artifacts']} artifacts were forgotten")
+    if document["unfinished_deletions"]:
+        to_terminal("A deletion was interrupted. Run `affstore forget` again with the name of its video.")
 
 
 COMMANDS.register("status", Command(status))

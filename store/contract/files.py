@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import fcntl
 import os
 import secrets
@@ -43,3 +44,21 @@ def locked(path: Path) -> Iterator[None]:
     with path.open("ab") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
+
+
+_HERE, _EXCHANGE = -100, 2
+"""Linux's `AT_FDCWD` and `RENAME_EXCHANGE`."""
+
+
+def exchange_folders(one: Path, other: Path) -> None:
+    """Let two folders of one file system change places in one step, so that neither name is ever missing.
+
+    Raises:
+        OSError: the kernel or the file system cannot do that.
+    """
+    rename = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    if rename is None:
+        raise OSError("this system cannot exchange two folders")
+    if rename(_HERE, os.fsencode(one), _HERE, os.fsencode(other), _EXCHANGE):
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number), str(one), None, str(other))

@@ -35,6 +35,7 @@ from affstore.store.engine.places import (
     translate_errors,
 )
 from affstore.store.engine.sizes import array_bytes
+from affstore.store.engine.tombstones import Tombstones
 from affstore.store.engine.writers import marked_as_writing
 
 _AT_ONCE = 8
@@ -69,47 +70,49 @@ class Copy:
         states: in the order of history; the newest state is the last one.
         artifacts: how many are written; one that is the same in several states counts once.
         array_bytes: of their arrays, unpacked.
+        tombstones: what the copy remembers of what was forgotten.
         snapshot: of the copy's newest state; empty as long as nothing was written.
     """
 
     states: tuple[State, ...]
     artifacts: int
     array_bytes: int
+    tombstones: Tombstones
     snapshot: str = ""
 
 
 def plan_copy(
-    store: FeatureStore, left_out: Mapping[str, Collection[Address]] | None = None, dropped_tags: Collection[str] = ()
+    store: FeatureStore,
+    left_out: Mapping[str, Collection[Address]] | None = None,
+    tags: Mapping[str, str] | None = None,
 ) -> Copy:
     """What a copy of a store would hold; nothing is written.
 
     Args:
         store: the newest state of the store.
         left_out: by snapshot, the addresses that the copy shall not hold.
-        dropped_tags: tags that the copy shall not have.
+        tags: those that the copy shall have, each with how it is called there; all of them by default.
     """
-    tags: dict[str, list[str]] = {store.snapshot: []}
-    for tag, snapshot in store.tags().items():
-        if tag not in dropped_tags:
-            tags.setdefault(snapshot, []).append(tag)
+    known = store.tags()
+    named: dict[str, list[str]] = {store.snapshot: []}
+    for tag, name in (tags if tags is not None else dict(zip(known, known, strict=True))).items():
+        named.setdefault(known[tag], []).append(name)
     with translate_errors(store.url, "Reading"):
-        written = {snapshot: store.repository.lookup_snapshot(snapshot).written_at for snapshot in tags}
-    order = sorted(tags, key=lambda snapshot: (snapshot == store.snapshot, written[snapshot]))
-    states = tuple(_state(store, snapshot, tags[snapshot], left_out or {}) for snapshot in order)
+        written = {snapshot: store.repository.lookup_snapshot(snapshot).written_at for snapshot in named}
+    order = sorted(named, key=lambda snapshot: (snapshot == store.snapshot, written[snapshot]))
+    opened = {snapshot: store.state(tag) for tag, snapshot in known.items()} | {store.snapshot: store}
+    without = left_out or {}
+    states = tuple(_state(opened[snapshot], named[snapshot], without.get(snapshot, ())) for snapshot in order)
     artifacts, size = 0, 0
     for state, before in zip(states, (None, *states), strict=False):
         sizes = array_bytes(state.store)
         new = [sizes.get(record.address, 0) for record in _new_records(state, before)]
         artifacts, size = artifacts + len(new), size + sum(new)
-    return Copy(states, artifacts, size)
+    return Copy(states, artifacts, size, Tombstones.of(store))
 
 
-def _state(
-    store: FeatureStore, snapshot: str, tags: Sequence[str], left_out: Mapping[str, Collection[Address]]
-) -> State:
-    opened = store if snapshot == store.snapshot else store.state(tags[0])
-    without = left_out.get(snapshot, ())
-    return State(opened, tuple(tags), tuple(record for record in opened.records() if record.address not in without))
+def _state(store: FeatureStore, tags: Sequence[str], without: Collection[Address]) -> State:
+    return State(store, tuple(tags), tuple(record for record in store.records() if record.address not in without))
 
 
 def _new_records(state: State, before: State | None) -> Iterator[Record]:
@@ -150,7 +153,8 @@ def copy_store(plan: Copy, url: str) -> Copy:
                 for tag in state.tags:
                     repository.create_tag(tag, snapshot_id=snapshot)
                     note_update(url, repository)
-            repository.set_metadata(plan.states[-1].store.repository_metadata())
+            forgotten = plan.tombstones.as_metadata() if plan.tombstones.dates else {}
+            repository.set_metadata(plan.states[-1].store.repository_metadata() | forgotten)
             note_update(url, repository)
         except (AffstoreError, icechunk.IcechunkError, OSError):
             wipe(url)

@@ -48,13 +48,13 @@ class Tombstones:
         salt: of the hashes.
         dates: by hash, when bytes were forgotten.
         retracted: publications that were withdrawn.
-        unfinished: whether a deletion was begun and has not ended.
+        unfinished: hashes of what deletions were begun for that have not ended.
     """
 
     salt: str
     dates: Mapping[str, str]
     retracted: tuple[Retraction, ...] = ()
-    unfinished: bool = False
+    unfinished: frozenset[str] = frozenset()
 
     @classmethod
     def of(cls, store: FeatureStore) -> Tombstones:
@@ -62,29 +62,46 @@ class Tombstones:
         found = store.repository_metadata().get(_NAME) or {}
         retracted = tuple(Retraction(**one) for one in found.get("retracted", ()))
         salt = found.get("salt") or secrets.token_hex(16)
-        return cls(salt, found.get("tombstones", {}), retracted, bool(found.get("unfinished")))
+        dates, unfinished = found.get("tombstones", {}), found.get("unfinished") or ()
+        # Earlier versions noted only that there was an unfinished one.
+        return cls(salt, dates, retracted, frozenset(dates if unfinished is True else unfinished))
 
     def date_of(self, sha256: str) -> str:
         """When bytes were forgotten; an empty text if they were not."""
         return self.dates.get(self._hash(sha256), "") if self.dates else ""
 
+    def began_with(self, digests: Iterable[str]) -> list[str]:
+        """Those of some digests whose deletion was begun and has not ended, sorted."""
+        return sorted(digest for digest in digests if self.unfinished and self._hash(digest) in self.unfinished)
+
     def with_forgotten(self, digests: Iterable[str], tags: Mapping[str, int]) -> Tombstones:
-        """The same with more, as long as it is unfinished."""
+        """The same with more, whose deletion is unfinished."""
         today = datetime.datetime.now(datetime.UTC).date().isoformat()
         dates = {self._hash(digest): today for digest in digests}
         known = {one.tag for one in self.retracted}
         retracted = [Retraction(tag, today, count) for tag, count in tags.items() if tag not in known]
-        return Tombstones(self.salt, {**dates, **self.dates}, (*self.retracted, *retracted), unfinished=True)
+        unfinished = self.unfinished | dates.keys()
+        return Tombstones(self.salt, {**dates, **self.dates}, (*self.retracted, *retracted), unfinished)
 
     def without(self, sha256: str) -> Tombstones:
         """The same without bytes, which may be added again."""
         own = self._hash(sha256)
         dates = {found: date for found, date in self.dates.items() if found != own}
-        return Tombstones(self.salt, dates, self.retracted, self.unfinished)
+        return Tombstones(self.salt, dates, self.retracted, self.unfinished - {own})
 
     def finished(self) -> Tombstones:
         """The same, once nothing is left of what was forgotten."""
-        return replace(self, unfinished=False)
+        return replace(self, unfinished=frozenset())
+
+    def as_metadata(self) -> dict[str, Any]:
+        """The same as a repository's metadata has it."""
+        document = {
+            "salt": self.salt,
+            "tombstones": dict(self.dates),
+            "retracted": [asdict(one) for one in self.retracted],
+            "unfinished": sorted(self.unfinished),
+        }
+        return {_NAME: document}
 
     def write(self, store: FeatureStore) -> None:
         """Make them those of a store.
@@ -97,15 +114,9 @@ class Tombstones:
                 f"The store at '{store.url}' is of an older format, which has no place for what was forgotten. Run "
                 "`affstore upgrade` first; nothing was changed."
             )
-        document: dict[str, Any] = {
-            "salt": self.salt,
-            "tombstones": dict(self.dates),
-            "retracted": [asdict(one) for one in self.retracted],
-            "unfinished": self.unfinished,
-        }
         with translate_errors(store.url, "Writing to"), committer_lock(store.url):
             repository = store.repository.reopen()
-            repository.update_metadata({_NAME: document})
+            repository.update_metadata(self.as_metadata())
             note_update(store.url, repository)
 
     def _hash(self, sha256: str) -> str:

@@ -15,6 +15,7 @@ from affstore.store.contract.names import video_name
 from affstore.store.contract.records import Address, Record
 from affstore.store.contract.schema import address_of
 from affstore.store.engine.history import source_versions
+from affstore.store.engine.tombstones import Tombstones
 from affstore.tasks.lineage.graph import by_family
 
 _DIGEST = re.compile(r"[0-9a-f]{8,64}")
@@ -77,9 +78,7 @@ def plan_erasure(store: FeatureStore, videos: Sequence[str]) -> Erasure:
     """
     if not videos:
         return Erasure()
-    states = {store.snapshot: store}
-    states |= {snapshot: store.state(tag) for tag, snapshot in store.tags().items()}
-    records = {snapshot: state.records() for snapshot, state in states.items()}
+    records = _kept_records(store)
     inputs = _Inputs(store, records)
     digests = frozenset(inputs.digest_of(text) for text in videos)
     own = [one for one in inputs.all if _bytes_of(one) in digests]
@@ -95,6 +94,21 @@ def plan_erasure(store: FeatureStore, videos: Sequence[str]) -> Erasure:
     tags = {tag: len(addresses[snapshot]) for tag, snapshot in store.tags().items() if addresses[snapshot]}
     named = tuple(tag for tag in store.tags() if any(_is_called_by(tag, name) for name in names))
     return Erasure(digests, names, locations, addresses, tuple(gone.values()), tags, named)
+
+
+def interrupted(store: FeatureStore) -> list[str]:
+    """SHA-256 of the videos that the store knows and whose deletion was begun and has not ended, sorted."""
+    tombstones = Tombstones.of(store)
+    if not tombstones.unfinished:
+        return []  # to compare digests takes 50 ms each
+    return tombstones.began_with({_bytes_of(one) for one in _Inputs(store, _kept_records(store)).all})
+
+
+def _kept_records(store: FeatureStore) -> dict[str, list[Record]]:
+    """By snapshot, the records of the newest state and of every tag."""
+    states = {store.snapshot: store}
+    states |= {snapshot: store.state(tag) for tag, snapshot in store.tags().items()}
+    return {snapshot: state.records() for snapshot, state in states.items()}
 
 
 class _Inputs:

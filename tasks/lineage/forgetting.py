@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from affstore import FeatureStore
+from affstore.store.contract.errors import SpecError
+from affstore.store.engine.copying import Copy, plan_copy
 from affstore.store.engine.erasing import Garbage, erase, find_in_objects
+from affstore.store.engine.places import is_local
+from affstore.store.engine.rewriting import remove_rest, rewrite
 from affstore.store.engine.tombstones import Tombstones
 from affstore.store.engine.writers import alone_in
 from affstore.tasks.ingest.file_digests import FileDigests
@@ -29,35 +33,58 @@ class Forgotten:
     files: tuple[Path, ...]
 
 
+def is_rewritten(store: FeatureStore, erasure: Erasure) -> bool:
+    """Whether a deletion writes the whole store anew: the engine keeps the name of a tag called by the video."""
+    return bool(erasure.named_tags) and is_local(store.url)
+
+
 def forget(store: FeatureStore, erasure: Erasure, runs: Path) -> Forgotten:
     """Carry out a deletion. Killed at any moment, it is finished by the next one.
 
     Args:
         store: the newest state.
-        erasure: what has to go.
+        erasure: what has to go; of a deletion whose videos the store does not know any more, the names to look for.
         runs: the folder of the store's runs.
 
     Raises:
         ConflictError: another run is writing; nothing was changed.
     """
     with alone_in(store.url):
-        lost = dict(erasure.tags or {}) | {tag: (erasure.tags or {}).get(tag, 0) for tag in erasure.named_tags}
-        unnamed = {tag: count for tag, count in lost.items() if tag not in erasure.named_tags}
+        if is_local(store.url):
+            remove_rest(store.url)
+        counts, addresses = erasure.tags or {}, erasure.addresses or {}
+        lost = {*counts, *erasure.named_tags}
+        unnamed = {tag: count for tag, count in counts.items() if tag not in erasure.named_tags}
         # First of all, so that whoever is killed after this can be told from whoever never began.
         Tombstones.of(store).with_forgotten(erasure.digests, unnamed).write(store)
-        garbage = erase(store, (erasure.addresses or {}).get(store.snapshot, frozenset()), lost)
+        # Before the store itself, for as long as it has the videos it knows by what names to look for them.
+        files = remove_mentions(runs, mentioning(runs, erasure), erasure.heads) if runs.is_dir() else []
         with FileDigests() as known:
             known.forget(erasure.digests)
-        files = remove_mentions(runs, mentioning(runs, erasure), erasure.heads) if runs.is_dir() else []
+        if rewritten := is_rewritten(store, erasure):
+            garbage = rewrite(store, addresses, store.tags().keys() - lost)
+        else:
+            garbage = erase(store, addresses.get(store.snapshot, frozenset()), lost)
+        now = FeatureStore(store.url)
         found = find_in_objects(store.url, needles(erasure), needles(erasure, in_text=False))
-        objects = (*(f"the tag {tag}" for tag in erasure.named_tags), *found)
-        Tombstones.of(store).finished().write(store)
+        objects = (*(f"the tag {tag}" for tag in erasure.named_tags if not rewritten), *found)
+        if not objects and not files:
+            Tombstones.of(now).finished().write(now)
     return Forgotten(garbage, objects, tuple(files))
 
 
-def finish(store: FeatureStore) -> Garbage:
-    """Finish a deletion that was interrupted after nothing named the video any more."""
-    with alone_in(store.url):
-        garbage = erase(store, frozenset(), ())
-        Tombstones.of(store).finished().write(store)
-    return garbage
+def plan_copy_without(store: FeatureStore, erasure: Erasure) -> Copy:
+    """A copy without videos, which refuses their bytes as a store does that has forgotten them.
+
+    A tag must not name other content than it did: where its state loses something, the tag is noted as retracted, and
+    what is left of the state is tagged `TAG-reduced`.
+    """
+    known, counts = store.tags(), erasure.tags or {}
+    tags = {tag: f"{tag}-reduced" if tag in counts else tag for tag in known if tag not in erasure.named_tags}
+    taken = next((name for tag, name in tags.items() if name != tag and name in known), None)
+    if taken:
+        raise SpecError(f"The store has a tag '{taken}' already, which the copy needs for what is left of another.")
+    retracted = {tag: count for tag, count in counts.items() if tag in tags}
+    plan = plan_copy(store, erasure.addresses, tags)
+    tombstones = plan.tombstones.with_forgotten(erasure.digests, retracted).finished()
+    return replace(plan, tombstones=tombstones) if erasure.digests else plan

@@ -11,6 +11,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from affstore.tasks.lineage.erasure import Erasure
+from affstore.tasks.lineage.publication import NOTE
 
 _PAGES = ("report.html", "artifacts.json")
 """What tells that a folder is a run's: all in it was drawn from the store, and can be drawn again."""
@@ -108,3 +109,15 @@ def published_copies(folder: Path, tags: Iterable[str]) -> list[Path]:
     return sorted(
         path for depth in ("*", "*/*") for path in folder.glob(depth) if path.name in wanted and path.is_dir()
     )
+
+
+def exported_mentions(folder: Path, erasure: Erasure) -> dict[Path, list[Path]]:
+    """By folder near a store that predictions were written to, its files that name what has to go.
+
+    Args:
+        folder: where the store is; two levels below it are looked at.
+        erasure: what has to go.
+    """
+    folders = sorted(note.parent for depth in ("*", "*/*") for note in folder.glob(f"{depth}/{NOTE}"))
+    found = {one: mentioning(one, erasure) for one in folders}
+    return {one: files for one, files in found.items() if files}
