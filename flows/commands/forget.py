@@ -118,9 +118,9 @@ def _forget(store: FeatureStore, erasure: Erasure, document: dict[str, Any], as_
 def _plan_lines(document: dict[str, Any], video: str, erasure: Erasure) -> list[str]:
     kinds = ", ".join(f"{count} {family}" for family, count in erasure.families.items()) or "of the history only"
     digests = ", ".join(sorted(digest[:16] for digest in erasure.digests))
-    count = counted(erasure.count, "artifact", "artifacts")
+    artifacts = counted(erasure.count, "artifact", "artifacts")
     size = f"{document['array_bytes'] / 1e6:.1f} MB unpacked"
-    lines = [f"'{video}' (sha256 {digests}): {count} ({size}) must go: {kinds}."]
+    lines = [f"'{video}' (sha256 {digests}): {artifacts} ({size}) must go: {kinds}."]
     if erasure.heads:
         lines.append(f"Heads that were trained on it, and have to be trained again: {', '.join(erasure.heads)}.")
     if erasure.experiments:
