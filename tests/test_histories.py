@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import re
+import secrets
 import shutil
 import tempfile
 from pathlib import Path
@@ -26,17 +27,19 @@ from affstore import FeatureStore, content_digest
 from affstore.flows.commits import committed
 from affstore.store.contract.keys import digest_file
 from affstore.store.contract.names import video_name
-from affstore.store.engine.copying import copy_store, plan_copy, roll_back
+from affstore.store.engine.copying import Copy, copy_store, plan_copy, roll_back
 from affstore.store.engine.erasing import collect_garbage, find_in_objects
 from affstore.store.engine.history import check_history, source_versions
+from affstore.store.engine.objects import wipe
 from affstore.store.engine.tombstones import Tombstones
 from affstore.tasks.ingest.incoming_files import IncomingFile, IngestOptions, incoming_files
 from affstore.tasks.ingest.videos import ingest
-from affstore.tasks.lineage.erasure import plan_erasure
-from affstore.tasks.lineage.forgetting import forget
+from affstore.tasks.lineage.erasure import Erasure, plan_erasure
+from affstore.tasks.lineage.forgetting import forget, plan_copy_without
 from affstore.tasks.specs import WorkerContext
 from tests.factories import commit
 from tests.lineage_store import FRAMES, face, head, label, prediction, visual
+from tests.test_forgetting import all_bytes, chunks, pieces
 
 NAMES = ("anna-first", "bert-second", "carl-third")
 NOW = datetime.timedelta()
@@ -59,11 +62,14 @@ class Histories(RuleBasedStateMachine):
     """One store, and what has to be true of it."""
 
     clips: list[Path]
+    bucket = ""
+    """Where the stores are; in a folder of this machine if empty."""
 
     @initialize()
     def begin(self) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="affstore-histories-"))
-        self.url = FeatureStore.create(str(self.folder / "store")).url
+        self.places = f"{self.bucket}/{secrets.token_hex(4)}" if self.bucket else str(self.folder)
+        self.url = FeatureStore.create(f"{self.places}/store").url
         self.tags: dict[str, str] = {}
         self.forgotten: set[str] = set()
         self.counter = 0
@@ -121,9 +127,9 @@ class Histories(RuleBasedStateMachine):
         self.store.tag(name)
         self.tags[name] = content_digest(self.store)
 
-    @rule(which=st.integers(0, 2), by_digest=st.booleans())
+    @rule(which=st.integers(0, 2), by_digest=st.booleans(), by_copy=st.booleans())
     @precondition(lambda self: self.store.addresses("source"))
-    def forget(self, which: int, by_digest: bool) -> None:
+    def forget(self, which: int, by_digest: bool, by_copy: bool) -> None:
         store = self.store
         sources = store.records("source")
         meant = sources[which % len(sources)]
@@ -131,12 +137,41 @@ class Histories(RuleBasedStateMachine):
         others = [one for one in plan_sources(store) if one.attributes["sha256"] != digest]
         unique = all(name not in {one.address.video, *one.attributes["aliases"]} for one in others)
         erasure = plan_erasure(store, [name if unique and not by_digest else digest])
-        done = forget(store, erasure, self.folder / "store.runs")
-        assert not done.objects or not unique
+        numbers = self.numbers_of(erasure)
+        if by_copy:
+            plan = plan_copy_without(store, erasure)
+            self.tags = {tag: state.content_digest for state in plan.states for tag in state.tags}
+            self.move_to(plan)
+        else:
+            done = forget(store, erasure, self.folder / "store.runs")
+            assert not done.objects or not unique
+            self.tags = {tag: content for tag, content in self.tags.items() if tag not in erasure.tags}
         self.forgotten.add(digest)
-        self.tags = {tag: content for tag, content in self.tags.items() if tag not in erasure.tags}
-        assert list(find_in_objects(self.url, re.compile(digest.encode()), re.compile(digest.encode()))) == []
-        assert not unique or list(find_in_objects(self.url, re.compile(name.encode()), re.compile(name.encode()))) == []
+        wanted = "|".join([digest, *([name] if unique else [])]).encode()
+        assert list(find_in_objects(self.url, re.compile(wanted), re.compile(wanted))) == []
+        left = b"\0".join(all_bytes(self.url))
+        assert [piece for piece in numbers if piece in left] == []
+
+    def numbers_of(self, erasure: Erasure) -> set[bytes]:
+        """64 bytes of each chunk that goes, where no artifact that stays has the same."""
+        states = {state.snapshot: state for state in (self.store, *map(self.store.state, self.store.tags()))}
+        goes, stays = set[bytes](), set[bytes]()
+        for snapshot, state in states.items():
+            for address in state.addresses():
+                found = pieces(chunks(state, address))
+                if address in erasure.addresses[snapshot]:
+                    goes |= found
+                else:
+                    stays |= found
+        return goes - stays
+
+    def move_to(self, plan: Copy) -> None:
+        """Go on with a copy; the original is removed."""
+        target = f"{self.places}/copy{self.next()}"
+        copy_store(plan, target)
+        wipe(self.url)
+        shutil.rmtree(self.url, ignore_errors=True)
+        self.url = target
 
     @rule(fold=st.booleans())
     def gc(self, fold: bool) -> None:
@@ -146,11 +181,9 @@ class Histories(RuleBasedStateMachine):
 
     @rule()
     def copy(self) -> None:
-        target = str(self.folder / f"copy{self.next()}")
-        copy_store(plan_copy(self.store), target)
-        assert content_digest(FeatureStore(target)) == content_digest(self.store)
-        shutil.rmtree(self.url)
-        self.url = target
+        before = content_digest(self.store)
+        self.move_to(plan_copy(self.store))
+        assert content_digest(self.store) == before
 
     @rule(which=st.integers(0, 20))
     def roll_back(self, which: int) -> None:
@@ -195,14 +228,29 @@ def plan_sources(store: FeatureStore):
     return [*kept, *source_versions(store)]
 
 
-@pytest.mark.parametrize("count", [3, pytest.param(50, marks=[pytest.mark.slow, pytest.mark.timeout(7200)])])
+_SLOW = (pytest.mark.slow, pytest.mark.timeout(7200))
+
+
+@pytest.mark.parametrize("count", [3, pytest.param(50, marks=_SLOW)])
 def test_lineage_tags_and_digests_hold_through_random_histories(clips, count):
-    Histories.clips = clips
+    Histories.clips, Histories.bucket = clips, ""
+    live_through(count, 12 if count > 3 else 8)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(7200)
+def test_they_hold_in_a_bucket_too(clips, s3_url):
+    Histories.clips, Histories.bucket = clips, s3_url
+    live_through(10, 12)
+
+
+def live_through(count: int, steps: int) -> None:
+    """So many histories of so many steps each, the same ones each time."""
     run_state_machine_as_test(
         Histories,
         settings=settings(
             max_examples=count,
-            stateful_step_count=12 if count > 3 else 8,
+            stateful_step_count=steps,
             deadline=None,
             suppress_health_check=list(HealthCheck),
             derandomize=True,
