@@ -11,7 +11,7 @@ from typing import Any
 from distributed import Client, Worker, WorkerPlugin
 
 from affstore.flows.watch import watching
-from affstore.flows.worker_checks import WorkerNeeds, facts_of_this_process, faults
+from affstore.flows.worker_checks import WorkerNeeds, clock_faults, facts_of_this_process, faults
 
 _TOPIC = "affstore-late-worker"
 
@@ -21,33 +21,42 @@ class LateWorkerCheck(WorkerPlugin):
 
     name = _TOPIC
 
-    def __init__(self, needs: WorkerNeeds) -> None:
-        self.needs = needs
+    def __init__(self, needs: WorkerNeeds, declared: bool) -> None:
+        self.needs, self.declared = needs, declared
 
     async def setup(self, worker: Worker) -> None:
         """Dask calls this when a worker starts."""
-        asked = time.time()
-        facts = await asyncio.to_thread(facts_of_this_process, self.needs)
-        # Whether its clock is right only somebody on another machine could say.
-        found = list(faults(self.needs, facts, (asked, time.time())))
-        if found:
-            worker.log_event(_TOPIC, {"address": worker.address, "host": facts.host, "faults": found})
+        needs = self.needs.of_worker(worker.state.total_resources, self.declared)
+        facts = await asyncio.to_thread(facts_of_this_process, needs)
+        # Whether its clock is right only the command can say.
+        found = list(faults(needs, facts, (facts.time_s, facts.time_s)))
+        told = {"address": worker.address, "host": facts.host, "faults": found, "time_s": time.time()}
+        worker.log_event(_TOPIC, told)
 
 
 @contextmanager
-def late_workers_checked(client: Client, needs: WorkerNeeds) -> Iterator[None]:
-    """Send home each worker that joins while this lasts and lacks something, with a notice."""
+def late_workers_checked(client: Client, needs: WorkerNeeds, declared: bool) -> Iterator[None]:
+    """Send home each worker that joins while this lasts and lacks something, with a notice.
 
-    async def refuse(event: tuple[Any, dict[str, Any]]) -> None:
-        _, found = event
-        watching().notice(
-            f"The worker {found['address']} on {found['host']}, which came late, {'; it '.join(found['faults'])}. "
-            "It was sent home; the others go on."
-        )
-        await client.retire_workers(workers=[found["address"]], close_workers=True)
+    Args:
+        client: of the cluster.
+        needs: what each must have.
+        declared: whether workers of the cluster declare their GPU.
+    """
 
-    client.subscribe_topic(_TOPIC, refuse)  # type: ignore[no-untyped-call]
-    client.register_plugin(LateWorkerCheck(needs))
+    async def judge(event: tuple[Any, dict[str, Any]]) -> None:
+        _, told = event
+        now = time.time()
+        found = [*told["faults"], *clock_faults(told["time_s"], (now, now))]
+        if found:
+            watching().notice(
+                f"The worker {told['address']} on {told['host']}, which came late, {'; it '.join(found)}. It was sent "
+                "home; the others go on."
+            )
+            await client.retire_workers(workers=[told["address"]], close_workers=True)
+
+    client.subscribe_topic(_TOPIC, judge)  # type: ignore[no-untyped-call]
+    client.register_plugin(LateWorkerCheck(needs, declared))
     try:
         yield
     finally:

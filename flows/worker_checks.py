@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import socket
 import time
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from affstore.store.contract.errors import AffstoreError
@@ -39,6 +39,15 @@ class WorkerNeeds:
     weights: tuple[str, ...] = ()
     gpu: bool = False
     versions: Mapping[str, str] = field(default_factory=versions_here)
+
+    def of_worker(self, resources: Iterable[str], declared: bool) -> WorkerNeeds:
+        """What one worker must have: where some declare a GPU, work for a GPU goes to these alone.
+
+        Args:
+            resources: what the worker declares.
+            declared: whether any worker declares a GPU.
+        """
+        return replace(self, gpu=self.gpu and (not declared or "GPU" in resources))
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +102,7 @@ def faults(needs: WorkerNeeds, facts: WorkerFacts, asked: tuple[float, float]) -
     if others:
         yield f"has other versions: {', '.join(others)}; install there what is installed here"
     if facts.store_fault:
-        yield f"cannot use the store at '{needs.store_url}' ({facts.store_fault.rstrip('.')}); mount it there too"
+        yield f"cannot use the store at '{needs.store_url}' ({facts.store_fault.rstrip('.')}); mount it there as here"
     for what, missing, of in (("inputs", facts.files, needs.files), ("weights", facts.weights, needs.weights)):
         if missing:
             yield (
@@ -102,7 +111,17 @@ def faults(needs: WorkerNeeds, facts: WorkerFacts, asked: tuple[float, float]) -
             )
     if not facts.has_gpu:
         yield "has no GPU that torch can use, as the run asks for; start it where there is one, or use --device cpu"
-    off_s = max(asked[0] - facts.time_s, facts.time_s - asked[1])
+    yield from clock_faults(facts.time_s, asked)
+
+
+def clock_faults(time_s: float, asked: tuple[float, float]) -> Iterator[str]:
+    """The same of its clock alone.
+
+    Args:
+        time_s: what it shows.
+        asked: when it was asked, and when the answer was there, by the clock of the command's machine.
+    """
+    off_s = max(asked[0] - time_s, time_s - asked[1])
     if off_s > _MOST_CLOCK_OFF_S:
         yield f"has a clock that is {off_s:.0f} s off; set the time of its machine"
 
@@ -110,13 +129,15 @@ def faults(needs: WorkerNeeds, facts: WorkerFacts, asked: tuple[float, float]) -
 def _store_fault(needs: WorkerNeeds) -> str:
     from affstore import FeatureStore
     from affstore.store.engine.places import check_writable
+    from affstore.store.engine.writers import sees_a_writer
 
     try:
         FeatureStore(needs.store_url, needs.snapshot)
         check_writable(needs.store_url)
+        seen = sees_a_writer(needs.store_url)
     except AffstoreError as error:
         return str(error)
-    return ""
+    return "" if seen else "it does not see the locks of the machine that the run is on: NFS of version 4 shares them"
 
 
 def _not_here(paths: tuple[str, ...]) -> tuple[str, ...]:

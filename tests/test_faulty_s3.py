@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import socket
 import time
 
 import numpy as np
 import pytest
 
 from affstore import FeatureStore
+from affstore.flows.cli import call
 from affstore.store.contract.errors import StoreError, StoreUnavailableError
+from affstore.store.engine import places
+from tests.conftest import free_port
 from tests.factories import CODE, commit, source, visual
 
 
@@ -102,3 +106,29 @@ def test_a_server_that_always_fails_is_given_up(store, faults):
     with pytest.raises(StoreUnavailableError):
         FeatureStore(store.url)
     assert time.monotonic() - began < 20
+
+
+def test_a_server_that_takes_the_call_and_says_nothing_is_given_up(monkeypatch, capsys):
+    monkeypatch.setattr(places, "_ANSWERS_S", 1)
+    monkeypatch.setattr(places, "_GIVEN_UP_S", 2)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{silent.getsockname()[1]}")
+        assert call(["status", "--store", "s3://bucket/store"]) == 4
+    assert "the server does not answer" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", [["status"], ["verify"], ["gc"], ["forget", "a", "--yes"]])
+def test_a_server_that_is_not_there_is_one_sentence(command, monkeypatch, capsys):
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{free_port()}")
+    assert call([*command, "--store", "s3://bucket/store"]) == 4
+    said = capsys.readouterr().err
+    assert "the server does not answer" in said
+    assert len(said) < 600
+
+
+def test_a_store_whose_address_holds_a_secret_is_refused_without_repeating_it(capsys):
+    assert call(["status", "--store", "s3://AKIAKEY:hunter2@bucket/store"]) == 2
+    said = capsys.readouterr().err
+    assert "holds no credentials" in said
+    assert "hunter2" not in said
+    assert "AKIAKEY" not in said

@@ -21,9 +21,11 @@ from affstore.store.contract.errors import SpecError
 from affstore.store.contract.records import Address, Artifact
 from affstore.tasks.extract.jobs import VideoJob
 from affstore.tasks.extract.videos import extract_video
+from affstore.tasks.lineage.canary import canary_videos
 from affstore.tasks.outcomes import Outcome
 from affstore.tasks.prefect_task import as_state
 from affstore.tasks.specs import WorkerContext
+from tests.factories import commit, source, visual
 
 NETWORK = ("-e", "mt_emotimobilefacenet", "--weights", "untrained", "--engine", "torch", "--precision", "float32")
 
@@ -185,6 +187,24 @@ def test_a_canary_that_is_gone_stops_the_run(films, whole, capsys):
     assert "The video '" in error
     assert "is not there any more" in error
     assert whole.newest().find(Address("source", video="newest")) is None
+
+
+def test_canary_videos_are_the_same_ones_whatever_is_added(tmp_path):
+    store = FeatureStore.create(str(tmp_path / "store"))
+    store = commit(store, *(make(name) for name in ("m", "b", "z", "a") for make in (source, visual)))
+    taken_in = {"m": "2026-01-02", "b": "2026-01-01", "z": "2026-01-01", "a": "2026-02-01"}
+    records = [replace(one, made_at=taken_in[one.address.video]) for one in store.records()]
+    for there in ("bz", "bzm", "bzma"):
+        known = [one for one in records if one.address.video in there]
+        assert canary_videos(known, ("toy",), 2) == ["b", "z"]
+    assert canary_videos(records, ("other",), 2) == []
+
+
+@pytest.mark.slow
+def test_a_canary_of_more_videos_than_there_are_says_so(films, tmp_path, capsys):
+    arguments = ["add", str(film(films / "one" / "one.mp4", 6, 7)), "--store", str(tmp_path / "store"), *NETWORK]
+    assert call([*arguments, "--canary", "3"]) == 0
+    assert "The store has 0 videos by these networks" in " ".join(capsys.readouterr().out.split())
 
 
 def test_shares_that_would_each_choose_an_engine_are_refused(films, capsys):

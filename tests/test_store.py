@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import datetime
+import errno
+import fcntl
 import gc
 import multiprocessing
 import os
@@ -219,6 +221,17 @@ def test_a_place_that_cannot_be_written_is_said_so(tmp_path):
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs to mount a small file system")
+def test_a_place_where_locks_do_not_hold_is_refused(tmp_path, monkeypatch):
+    def without_locks(file, how):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    for flock, sentence in ((lambda file, how: None, "two processes can hold"), (without_locks, "it has no locks")):
+        monkeypatch.setattr(fcntl, "flock", flock)
+        with pytest.raises(StoreUnavailableError, match=f"{sentence}.* NFS of version 4 .* or s3://"):
+            FeatureStore.create(str(tmp_path / "store"))
+    assert not any((tmp_path / "store").iterdir())
+
+
 def test_a_full_disk_loses_nothing_that_was_stored(tmp_path):
     small = tmp_path / "small"
     small.mkdir()

@@ -8,6 +8,7 @@ import time
 from dataclasses import replace
 
 import pytest
+import torch
 from distributed import Client
 
 from affstore import FeatureStore
@@ -18,6 +19,7 @@ from affstore.flows.stage import results, run_on, stage
 from affstore.flows.watch import Watcher, using_watcher
 from affstore.flows.worker_checks import WorkerNeeds, facts_of_this_process, faults
 from affstore.store.contract.errors import SpecError
+from affstore.store.engine.writers import marked_as_writing
 from affstore.testing.artifacts import commit, source
 from tests.dask_cluster import dask_cluster, joined
 from tests.tasks_of_tests import has_gpu
@@ -25,13 +27,14 @@ from tests.tasks_of_tests import has_gpu
 
 @pytest.fixture
 def needs(tmp_path):
-    """Of a run that has one video and one network, all there."""
+    """Of a run that is at work and has one video and one network, all there."""
     store = FeatureStore.create(str(tmp_path / "store"))
     for name in ("video.mp4", "weights.safetensors"):
         (tmp_path / name).write_bytes(b"")
-    return WorkerNeeds(
-        store.url, store.snapshot, (str(tmp_path / "video.mp4"),), (str(tmp_path / "weights.safetensors"),)
-    )
+    with marked_as_writing(store.url):
+        yield WorkerNeeds(
+            store.url, store.snapshot, (str(tmp_path / "video.mp4"),), (str(tmp_path / "weights.safetensors"),)
+        )
 
 
 def wrong(needs, **facts):
@@ -64,6 +67,20 @@ def test_a_worker_that_sees_another_store_says_so(needs, tmp_path):
     other = FeatureStore.create(str(tmp_path / "other"))
     (fault,) = wrong(replace(needs, store_url=other.url))
     assert "cannot use the store" in fault
+
+
+def test_a_worker_whose_machine_does_not_share_the_locks_says_so(tmp_path):
+    store = FeatureStore.create(str(tmp_path / "store"))
+    (fault,) = wrong(WorkerNeeds(store.url, store.snapshot))  # nobody holds the mark of a run, as seen from there
+    assert "does not see the locks of the machine that the run is on" in fault
+
+
+@pytest.mark.parametrize(
+    ("resources", "declared", "asked"), [((), False, True), ((), True, False), (("GPU",), True, True)]
+)
+def test_where_workers_declare_a_gpu_only_these_must_have_one(resources, declared, asked, needs):
+    assert replace(needs, gpu=True).of_worker(resources, declared).gpu == asked
+    assert not needs.of_worker(resources, declared).gpu
 
 
 class Listener(Watcher):
@@ -115,6 +132,14 @@ def test_workers_that_lack_something_are_each_named_before_the_run(scheduler, ne
         text = str(caught.value)
         assert text.count("The worker tcp://127.0.0.1:") == 2
         assert text.count("'/nowhere/a.mp4'") == text.count("(here 0)") == 2
+
+
+@pytest.mark.cluster
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU, so that no worker lacks one")
+def test_for_a_gpu_run_only_the_worker_that_declares_one_is_refused_without(scheduler, needs):
+    with on_scheduler(scheduler[0]) as runner, pytest.raises(SpecError) as caught:
+        runner.check(replace(needs, gpu=True))
+    assert str(caught.value).count("has no GPU that torch can use") == 1
 
 
 @pytest.mark.cluster

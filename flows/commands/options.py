@@ -145,7 +145,7 @@ class LimitOptions:
     """The same after a time (ISO 8601, in UTC; a date is its end)."""
 
     canary: int = 0
-    """Compute so many known videos again first, always the same ones, and stop if their numbers are others."""
+    """Compute so many videos again first, those that were here first, and stop if their numbers are others."""
 
     def limits(self) -> RunLimits:
         """What was asked for, checked.

@@ -9,6 +9,7 @@ import time
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, nullcontext
+from dataclasses import replace
 from functools import partial
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
@@ -116,7 +117,7 @@ def on_scheduler(address: str, wait_s: float = _JOIN_S) -> Iterator[Runner]:
             lambda: _prefect_dask(address),
             lambda: nullcontext(client.get_executor(pure=False)),  # type: ignore[no-untyped-call]
             partial(_check_workers, client, run),
-            any("GPU" in worker["resources"] for worker in workers.values()),
+            _declare_gpus(workers),
         )
 
 
@@ -160,19 +161,30 @@ def _check_workers(client: Any, run: ExitStack, needs: WorkerNeeds) -> None:
     from affstore.flows.worker_checks import WorkerFacts, facts_of_this_process, faults
 
     watching().step("asking the workers for versions, files and clocks")
+    workers: Mapping[str, Any] = client.scheduler_info(n_workers=-1)["workers"]
+    declared = _declare_gpus(workers)
+    needs_of = {address: needs.of_worker(worker["resources"], declared) for address, worker in workers.items()}
+    answers: dict[str, Any] = {}
     asked = time.time()
-    answers = client.run(facts_of_this_process, needs, on_error="return")
+    for wanted in (needs, replace(needs, gpu=False)):
+        alike = [address for address, its in needs_of.items() if its == wanted and address not in answers]
+        if alike:
+            answers |= client.run(facts_of_this_process, wanted, workers=alike, on_error="return")
     answered = time.time()
     found = []
     for address, facts in sorted(answers.items()):
         if isinstance(facts, WorkerFacts):
-            wrong = list(faults(needs, facts, (asked, answered)))
+            wrong = list(faults(needs_of[address], facts, (asked, answered)))
             found += [f"The worker {address} on {facts.host} {'; it '.join(wrong)}."] if wrong else []
         else:
             found.append(f"The worker {address} cannot answer ({one_line(facts)}); install affstore there as here.")
     if found:
         raise SpecError(" ".join(found))
-    run.enter_context(late_workers_checked(client, needs))
+    run.enter_context(late_workers_checked(client, needs, declared))
+
+
+def _declare_gpus(workers: Mapping[str, Any]) -> bool:
+    return any("GPU" in worker["resources"] for worker in workers.values())
 
 
 def one_line(error: BaseException) -> str:

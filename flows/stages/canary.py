@@ -6,6 +6,7 @@ from affstore.flows.commits import commit_finished
 from affstore.flows.stage import stage
 from affstore.flows.watch import watching
 from affstore.store.contract.errors import StoreError
+from affstore.store.contract.printable import counted
 from affstore.tasks.lineage.canary import canary_videos, recompute_video
 from affstore.tasks.outcomes import Outcome
 from affstore.tasks.specs import Profile, WorkerContext
@@ -20,6 +21,9 @@ def canary(context: WorkerContext, profile: Profile, count: int) -> list[Outcome
     """
     producers = tuple(sorted({profile.detector.name} | {spec.name for spec in profile.extractors}))
     videos = canary_videos(context.store().records(), producers, count)
+    if len(videos) < count:
+        known = counted(len(videos), "video", "videos")
+        watching().notice(f"The store has {known} by these networks, so no more were computed again than these.")
     watching().stage("canary", len(videos))
     units = {video: (context, video, producers) for video in videos}
     outcomes = commit_finished(context, recompute_video, units, context.uses_gpu)

@@ -46,6 +46,21 @@ def locked(path: Path) -> Iterator[None]:
         yield
 
 
+def lock_holds(path: Path) -> bool:
+    """Whether a lock on a file keeps others out, as it does not on some network file systems.
+
+    Raises:
+        OSError: the file cannot be opened, or nothing can be locked there.
+    """
+    with path.open("ab") as one, path.open("ab") as other:
+        try:
+            fcntl.flock(one, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True  # another opening of the file, of this process or of another one, keeps it
+    return False
+
+
 _HERE, _EXCHANGE = -100, 2
 """Linux's `AT_FDCWD` and `RENAME_EXCHANGE`."""
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
 
-from affstore.store.engine.places import drop_memory, is_local, is_memory, local_folder, s3_options
+from affstore.store.engine.places import drop_memory, is_local, is_memory, local_folder, s3_options, translate_errors
 
 _TIMEOUT_S, _ATTEMPTS = 5, 4
 """How long a server may be silent, and how often it is asked."""
@@ -92,22 +93,38 @@ def s3_files(url: str) -> tuple[Any, str]:
 def _in_bucket(url: str) -> Objects:
     from pyarrow import fs
 
-    system, place = s3_files(url)
+    with _said(url, "Opening"):
+        system, place = s3_files(url)
 
     def read(key: str) -> bytes:
-        with system.open_input_file(f"{place}/{key}") as file:
+        with _said(url, "Reading"), system.open_input_file(f"{place}/{key}") as file:
             return bytes(file.read())
 
     def write(key: str, content: bytes) -> None:
-        with system.open_output_stream(f"{place}/{key}") as file:
+        with _said(url, "Writing to"), system.open_output_stream(f"{place}/{key}") as file:
             file.write(content)
 
     def sizes() -> dict[str, int]:
-        found = system.get_file_info(fs.FileSelector(place, recursive=True))
+        with _said(url, "Listing"):
+            found = system.get_file_info(fs.FileSelector(place, recursive=True))
         return {one.path.removeprefix(f"{place}/"): one.size for one in found if one.type == fs.FileType.File}
 
     def delete(key: str) -> None:
-        if system.get_file_info(f"{place}/{key}").type == fs.FileType.File:
-            system.delete_file(f"{place}/{key}")
+        with _said(url, "Writing to"):
+            if system.get_file_info(f"{place}/{key}").type == fs.FileType.File:
+                system.delete_file(f"{place}/{key}")
 
     return Objects(read, write, sizes, delete)
+
+
+@contextmanager
+def _said(url: str, doing: str) -> Iterator[None]:
+    """Errors of the server as sentences of ours; that an object is not there stays what it is."""
+    with translate_errors(url, doing):
+        try:
+            yield
+        except FileNotFoundError as error:
+            absent = error
+        else:
+            return
+    raise absent

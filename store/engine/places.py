@@ -17,9 +17,12 @@ from urllib.parse import urlparse
 import icechunk
 
 from affstore.store.contract.errors import AffstoreError, SpecError, StoreError, StoreUnavailableError
-from affstore.store.contract.files import locked
+from affstore.store.contract.files import lock_holds, locked
 
 _MEMORY_LOCK = threading.Lock()
+_CONNECTS_S, _ANSWERS_S, _GIVEN_UP_S = 5, 30, 90
+"""How long a server may take to let itself be connected to, to begin its answer (a chunk may be on its way there
+meanwhile), and to answer at last, with all tries."""
 _engine_process: int | None = None
 """The process in which the engine's threads run, from its first use on."""
 # What it warns of is met by `committer_lock`; what it fails at is raised, and said in one sentence.
@@ -47,12 +50,17 @@ def storage_of(url: str) -> icechunk.Storage:
 def settings() -> icechunk.RepositoryConfig:
     """How the engine asks a server again, and how much of its lists it keeps in memory.
 
-    A burst of errors is outlasted, a bad server is given up after some 10 s. Two lists of 10,000 videos are kept: a
-    list that is larger than the limit would be read anew by each call.
+    A burst of errors is outlasted, a bad server is given up after some 10 s, one that says nothing after `_GIVEN_UP_S`.
+    Two lists of 10,000 videos are kept: a list that is larger than the limit would be read anew by each call.
     """
     retries = icechunk.StorageRetriesSettings(max_tries=8, initial_backoff_ms=100, max_backoff_ms=2000)
+    timeouts = icechunk.StorageTimeoutSettings(
+        connect_timeout_ms=1000 * _CONNECTS_S,
+        read_timeout_ms=1000 * _ANSWERS_S,
+        operation_timeout_ms=1000 * _GIVEN_UP_S,
+    )
     return icechunk.RepositoryConfig(
-        storage=icechunk.StorageSettings(retries=retries),
+        storage=icechunk.StorageSettings(retries=retries, timeouts=timeouts),
         caching=icechunk.CachingConfig(num_snapshot_nodes=1_500_000),
     )
 
@@ -78,7 +86,7 @@ def is_memory(url: str) -> bool:
 
 
 def check_writable(url: str) -> None:
-    """See that a local store's folder can be written, before any work.
+    """See that a local store's folder can be written, and that a lock holds there, before any work.
 
     Raises:
         StoreUnavailableError: it cannot; the message says why.
@@ -88,10 +96,19 @@ def check_writable(url: str) -> None:
     folder = local_folder(url)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with _lock_file(url).open("a", encoding="ascii"):
-            pass
+        holds = lock_holds(_lock_file(url))
     except OSError as error:
+        if error.errno in (errno.ENOLCK, errno.EOPNOTSUPP):
+            raise StoreUnavailableError(_NO_LOCKS.format(folder=folder, found="it has no locks")) from error
         raise StoreUnavailableError(f"The store at '{folder}' cannot be written: {error.strerror}.") from error
+    if not holds:
+        raise StoreUnavailableError(_NO_LOCKS.format(folder=folder, found="two processes can hold one lock at once"))
+
+
+_NO_LOCKS = (
+    "The store cannot be at '{folder}': {found} on that file system, and two runs would lose each other's work. Use a "
+    "disk of this machine, NFS of version 4 that is mounted with locks, or s3://."
+)
 
 
 @contextmanager
@@ -192,9 +209,9 @@ def _reason(error: Exception, text: str) -> str | None:
         )
     if "only be created in clean prefixes" in text:
         return "the place is not empty and holds no store; name another one"
-    if "dispatch failure" in text or "error sending request" in text or "onnect" in text:
+    if any(sign in text for sign in ("dispatch failure", "error sending request", "onnect", "timeout", "timed out")):
         return f"the server does not answer ({_short(text)})"
-    if "service error" in text:
+    if "service error" in text or "ACCESS_DENIED" in text or "NO_SUCH_BUCKET" in text:
         return "the server refuses; see that the bucket exists and that these credentials may use it"
     return None
 
@@ -225,6 +242,11 @@ def _s3_place(url: str) -> tuple[str, str]:
     """The bucket and the prefix of an address."""
     parts = urlparse(url)
     prefix = parts.path.strip("/")
+    if "@" in parts.netloc:  # which is not repeated, for it may be a secret
+        raise SpecError(
+            "The address of a store holds no credentials: write s3://bucket/prefix, and give them as for every AWS "
+            "tool, in AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY or a profile."
+        )
     if not parts.netloc or not prefix:
         raise SpecError(f"'{url}' names no place: write s3://bucket/prefix.")
     return parts.netloc, prefix

@@ -72,6 +72,18 @@ def alone_in(url: str) -> Iterator[None]:
             file.close()
 
 
+def sees_a_writer(url: str) -> bool:
+    """Whether this process sees that somebody writes to a store; always so where nothing can be locked.
+
+    A worker asks this while the run that it is of writes: where it sees nobody, its machine does not share the locks.
+    """
+    file = _opened(url)
+    if file is None:
+        return True
+    with file:
+        return not _locked(file, fcntl.LOCK_EX)
+
+
 def _opened(url: str) -> IO[bytes] | None:
     if not is_local(url):
         return None

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 
 from affstore.models.weights.folder import WeightsFolder
-from affstore.store.contract.keys import key_of
 from affstore.store.contract.records import Record
 from affstore.tasks.lineage.reproduce import reproduce
 from affstore.tasks.outcomes import Outcome
@@ -14,7 +13,7 @@ from affstore.tasks.task import task
 
 
 def canary_videos(records: Sequence[Record], producers: Collection[str], count: int) -> list[str]:
-    """The same few videos each time, whatever was added since: the first by the digest of their bytes.
+    """The same few videos each time, whatever was added since: those that have been in the store for longest.
 
     Args:
         records: of the store.
@@ -23,7 +22,7 @@ def canary_videos(records: Sequence[Record], producers: Collection[str], count: 
     """
     computed = {one.address.video for one in records if _is_of(one, producers)}
     sources = [one for one in records if one.address.family == "source" and one.address.video in computed]
-    return [one.address.video for one in sorted(sources, key=lambda one: key_of(one.attributes["sha256"]))[:count]]
+    return [one.address.video for one in sorted(sources, key=lambda one: (one.made_at, one.address.video))[:count]]
 
 
 def _is_of(record: Record, producers: Collection[str]) -> bool:
