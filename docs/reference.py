@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 import re
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, get_args, get_origin
 
 import yaml
 from mkdocs.structure.files import File, Files
@@ -34,29 +36,64 @@ def on_files(files: Files, config: Any) -> Files:
 
 def _commands(of: Any = app, path: tuple[str, ...] = ("affstore",)) -> Iterator[str]:
     if of is app:
-        yield "# Commands\n\nEvery command has `--help` and `--json`; whatever writes has `--dry-run`.\n\n"
+        yield "# Commands\n\nEvery command has `--help`; where an option may be given by a variable, that is named.\n\n"
     for name in of:
         if name.startswith("-"):
             continue
         command, words = of[name], (*path, name)
-        about, _, options = (command.help or "").partition("Parameters\n----------\n")
-        yield f"{'#' * len(words)} {' '.join(words)}\n\n{_prose(about)}\n\n{_options(options)}\n"
+        yield f"{'#' * len(words)} {' '.join(words)}\n\n{_prose(command.help or '')}\n\n"
+        if command.default_command is not None:
+            # cyclopts' own view of the command, so that the options of shared dataclasses are in.
+            shown = [one for one in command.assemble_argument_collection(parse_docstring=True) if one.show]
+            yield from _table("argument", [one for one in shown if one.index is not None])
+            yield from _table("option", [one for one in shown if one.index is None])
         yield from _commands(command, words)
 
 
 def _prose(text: str) -> str:
-    """A help text, whose example becomes a block."""
-    about, _, example = text.partition("Example: ")
-    block = f"\n\n```text\n$ {' '.join(example.split())}\n```" if example else ""
-    return f"{about.strip()}{block}"
+    """A help text without its parameters, whose example becomes a block."""
+    about, _, _ = inspect.cleandoc(text).partition("Parameters\n----------")
+    return _EXAMPLE.sub(lambda found: f"```text\n$ {' '.join(found[1].split())}\n```", about).strip()
 
 
-def _options(text: str) -> str:
-    found = re.findall(r"^(\S+)\n((?:    .*\n?|\n)+)", text, re.MULTILINE)
-    rows = [
-        f"| `{name.rstrip('_')}` | {' '.join(about.split()).replace('|', chr(92) + '|')} |" for name, about in found
-    ]
-    return "\n".join(["| option | what it says |", "| --- | --- |", *rows, ""]) if rows else ""
+_EXAMPLE = re.compile(r"^Example: (.+?)$(?=\n\n|\s*\Z)", re.MULTILINE | re.DOTALL)
+
+
+def _table(kind: str, arguments: Sequence[Any]) -> Iterator[str]:
+    if arguments:
+        yield f"| {kind} | takes | default | what it says |\n| --- | --- | --- | --- |\n"
+        yield from (f"| {' | '.join(_row(one))} |\n" for one in arguments)
+        yield "\n"
+
+
+def _row(argument: Any) -> Iterator[str]:
+    variables = ", or ".join(f"`{name}`" for name in argument.parameter.env_var or ())
+    yield " ".join(f"`{name}`" for name in argument.names)
+    yield _cell(_takes(argument))
+    yield _default(argument) + (f", or {variables}" if variables else "")
+    yield _cell(argument.parameter.help or "")
+
+
+def _takes(argument: Any) -> str:
+    """What may be written after an option: its choices, or the kind of value, and whether several."""
+    hint = argument.hint
+    kinds = [one for one in (get_args(hint) or (hint,)) if one in _KINDS]
+    words = [*(_KINDS[one] for one in kinds), *(f"`{one}`" for one in argument.get_choices() or ())]
+    several = ", or several" if get_origin(hint) is tuple else ""
+    return (", ".join(words[:-1]) + " or " if words[1:] else "") + words[-1] + several
+
+
+_KINDS = {str: "text", Path: "a path", int: "a whole number", float: "a number", bool: "a switch"}
+
+
+def _default(argument: Any) -> str:
+    default = argument.field_info.default
+    if argument.required:
+        return "must be named"
+    if isinstance(default, tuple):
+        return ", ".join(f"`{one}`" for one in default)
+    nothing = default is None or default is False or default in ("", argument.field_info.empty)
+    return "" if nothing else f"`{default}`"
 
 
 def _cell(text: str) -> str:

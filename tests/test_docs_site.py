@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import html
+import io
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
+from affstore.flows.cli import app
 from affstore.flows.commands import COMMANDS
+from tests.test_documented_commands import leaves
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -27,6 +33,40 @@ def site(tmp_path_factory) -> Path:
 def test_every_command_has_its_place_in_the_reference(site):
     page = (site / "reference" / "commands" / "index.html").read_text(encoding="utf-8")
     assert [name for name in COMMANDS.names() if f"affstore {name}" not in page] == []
+
+
+def options_of_help(path: tuple[str, ...]) -> list[str]:
+    """Every option that `--help` of a command shows, as it is typed."""
+    page = io.StringIO()
+    app.help_print(list(path), console=Console(file=page, width=1000))
+    _, _, panel = page.getvalue().partition("─ Parameters ─")
+    names = [re.split(" {2,}(?!-)", row)[0] for row in re.findall(r"^│[ *]+(-.*)", panel, re.MULTILINE)]
+    return [name for row in names for name in re.findall(r"(?<!\S)-{1,2}[a-z][\w-]*", row)]
+
+
+def test_every_option_of_every_help_stands_in_the_reference_with_what_it_says(site):
+    page = (site / "reference" / "commands" / "index.html").read_text(encoding="utf-8")
+    found = re.findall(r'<h\d id="affstore-([a-z-]+)">(.*?)(?=<h\d id=|\Z)', page, re.DOTALL)
+    sections = dict(found)
+    assert len(sections) == len(found) == len(list(leaves()))
+    for path, command in leaves():
+        rows = re.findall(
+            r"<tr>\n<td>((?:<code>-{1,2}[a-z].*?</code> ?)+)</td>(.*?)</tr>", sections["-".join(path)], re.DOTALL
+        )
+        written = [name for names, _ in rows for name in re.findall("<code>(.*?)</code>", names)]
+        assert written == (options_of_help(path) if command.default_command else []), path
+        assert [names for names, cells in rows if re.search(r"<td></td>\s*$", cells)] == [], path
+    assert {"--engine", "--people", "--runner", "--store", "-s", "--share"} <= set(options_of_help(("add",)))
+
+
+def test_the_reference_of_commands_has_no_remains_of_docstrings(site):
+    page = (site / "reference" / "commands" / "index.html").read_text(encoding="utf-8")
+    assert "-----" not in page
+    assert "Parameters" not in page
+    blocks = [html.unescape(re.sub("<[^>]+>", "", one)) for one in re.findall(r"<pre>.*?</pre>", page, re.DOTALL)]
+    shown = [command for _, command in leaves() if "Example: " in (command.help or "")]
+    assert len(blocks) == len(shown)
+    assert [block for block in blocks if not re.fullmatch(r"\$ affstore [^\n]+\n?", block)] == []
 
 
 def test_the_reference_of_python_has_what_is_exported(site):
