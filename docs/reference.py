@@ -1,4 +1,4 @@
-"""The generated pages of the reference: what the code itself says of commands, API, experiment files and schema."""
+"""The generated pages of the reference: what the code says of commands, API, experiment files, schema and columns."""
 
 from __future__ import annotations
 
@@ -15,9 +15,13 @@ import affstore
 from affstore.flows.cli import app
 from affstore.flows.config.experiment_schema import ExperimentConfig
 from affstore.flows.config.heads import HeadConfig
-from affstore.flows.config.run_config import RunConfig
+from affstore.flows.config.run_config import LabelFolderConfig, PublishConfig, RunConfig
+from affstore.models.evaluation.evaluate import EvaluationSpec
 from affstore.store.contract import labels, schema
 from affstore.store.contract.labels import LabelSpace, SpaceKind
+from affstore.tasks.analysis.frame_table import COLUMNS
+from affstore.tasks.analysis.summary import Episode, Measure
+from affstore.tasks.experiments import Experiment
 
 
 def on_files(files: Files, config: Any) -> Files:
@@ -28,6 +32,7 @@ def on_files(files: Files, config: Any) -> Files:
         "experiments": "".join(_experiments()),
         "schema": "".join(_schema()),
         "label_spaces": "".join(_label_spaces()),
+        "columns": "".join(_columns()),
     }
     for name, text in pages.items():
         files.append(File.generated(config, f"reference/{name}.md", content=text))
@@ -36,7 +41,7 @@ def on_files(files: Files, config: Any) -> Files:
 
 def _commands(of: Any = app, path: tuple[str, ...] = ("affstore",)) -> Iterator[str]:
     if of is app:
-        yield "# Commands\n\nEvery command has `--help`; where an option may be given by a variable, that is named.\n\n"
+        yield "# Commands\n\nEvery command has `--help` and `--json`; a variable that gives a default is named there.\n\n"
     for name in of:
         if name.startswith("-"):
             continue
@@ -109,15 +114,57 @@ def _api() -> Iterator[str]:
 
 def _experiments() -> Iterator[str]:
     yield "# Configurations and experiment files\n\nAn unknown field is a mistake; the message has its line.\n\n"
-    for title, config in (
-        ("A configuration (`affstore run`)", RunConfig),
-        ("An experiment", ExperimentConfig),
-        ("A head of an experiment", HeadConfig),
+    for title, config, others in (
+        ("A configuration (`affstore run`)", RunConfig, ()),
+        ("A folder or table of labels (`labels:` of a configuration)", LabelFolderConfig, ()),
+        ("A publication (`publish:` of a configuration)", PublishConfig, ()),
+        (
+            "An experiment (`experiments:` of a configuration, or a file)",
+            ExperimentConfig,
+            (Experiment, EvaluationSpec),
+        ),
+        ("A head of an experiment", HeadConfig, ()),
     ):
-        about, _, fields = (config.__doc__ or "").partition("Attributes:\n")
-        yield f"## {title}\n\n{' '.join(about.split())}\n\n| field | what it says |\n| --- | --- |\n"
-        found = re.findall(r"^        (\w+): ((?:.+\n?)(?:            .+\n?)*)", fields, re.MULTILINE)
-        yield "".join(f"| `{name}` | {_cell(text)} |\n" for name, text in found) + "\n"
+        about = "\n".join(inspect.getdoc(config).partition("Attributes:\n")[0].split("\n\n"))
+        said = {name: text for one in (*others, config) for name, text in attributes_of(one)}
+        yield f"## {title}\n\n{_cell(about)}\n\n| field | default | what it says |\n| --- | --- | --- |\n"
+        for name, field in config.model_fields.items():
+            default = "must be there" if field.is_required() else _plain(field.get_default(call_default_factory=True))
+            yield f"| `{name}` | {default} | {_cell(said[name])} |\n"
+        yield "\n"
+
+
+def attributes_of(kind: type) -> list[tuple[str, str]]:
+    """What the docstring of a class says of each attribute."""
+    _, _, fields = inspect.getdoc(kind).partition("Attributes:\n")  # type: ignore[union-attr]
+    return re.findall(r"^    (\w+): ((?:.+\n?)(?:        .+\n?)*)", fields, re.MULTILINE)
+
+
+def _plain(default: Any) -> str:
+    """A default as it would be written in YAML; nothing of one that is empty or made of parts."""
+    if isinstance(default, tuple) and default and all(isinstance(one, str) for one in default):
+        return f"`[{', '.join(default)}]`"
+    return f"`{str(default).lower() if isinstance(default, bool) else default}`" if _is_plain(default) else ""
+
+
+def _is_plain(default: Any) -> bool:
+    return isinstance(default, bool | int | float) or (isinstance(default, str) and default != "")
+
+
+def _columns() -> Iterator[str]:
+    yield "# Columns of `analyze`\n\n"
+    yield "What `affstore analyze` writes, as CSV and, of each video, as Parquet. An empty cell (null in Parquet) says "
+    yield "that nothing is known: no face, no sound, or no network for it. It is never 0.\n\n"
+    yield "## videos/NAME.csv, videos/NAME.parquet\n\nA row a frame and subject.\n\n"
+    yield "| column | what it is |\n| --- | --- |\n"
+    for names, about in COLUMNS.items():
+        yield f"| {', '.join(f'`{name}`' for name in names.split(', '))} | {_cell(about)} |\n"
+    yield "\n`NAME`, `SPACE` and `n` stand for a class, a label space of yours and the number of an action unit. "
+    yield "Columns of a network that is not on this machine are left out.\n\n"
+    for file, kind in (("summary.csv", Measure), ("episodes.csv", Episode)):
+        yield f"## {file}\n\n{_cell(inspect.getdoc(kind).partition('Attributes:')[0])}\n\n"  # type: ignore[union-attr]
+        yield "| column | what it is |\n| --- | --- |\n"
+        yield "".join(f"| `{name}` | {_cell(about)} |\n" for name, about in attributes_of(kind)) + "\n"
 
 
 def _schema() -> Iterator[str]:
@@ -129,8 +176,12 @@ def _schema() -> Iterator[str]:
         if family.arrays:
             yield "| array | dimensions | type | what it is |\n| --- | --- | --- | --- |\n"
         for array, one in written.get("arrays", {}).items():
-            yield f"| `{array}` | {', '.join(one['dims'])} | {one['dtype']} | {one['about']} |\n"
+            yield f"| `{array}` | {', '.join(one['dims'])} | {_either(one['dtype'])} | {one['about']} |\n"
         yield f"\nAttributes: {', '.join(f'`{one}`' for one in written['attributes'])}.\n\n"
+
+
+def _either(types: str | list[str]) -> str:
+    return types if isinstance(types, str) else " or ".join(types)
 
 
 _SCHEMA = yaml.safe_load(schema.SCHEMA_FILE.read_text(encoding="utf-8"))

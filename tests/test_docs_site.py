@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import html
 import io
 import re
@@ -9,11 +10,21 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from rich.console import Console
 
+from affstore import FeatureStore
+from affstore.flows.analysis import write_analysis
 from affstore.flows.cli import app
 from affstore.flows.commands import COMMANDS
+from affstore.flows.config.experiment_schema import ExperimentConfig
+from affstore.flows.config.heads import HeadConfig
+from affstore.flows.config.run_config import LabelFolderConfig, PublishConfig, RunConfig
+from affstore.store.contract.records import Address
+from affstore.tasks.analysis.frame_table import AnalysisNetworks
+from tests.factories import commit, source
+from tests.test_analyze import FRAMES, artifact, person, predicted, voice
 from tests.test_documented_commands import leaves
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -72,6 +83,45 @@ def test_the_reference_of_commands_has_no_remains_of_docstrings(site):
 def test_the_reference_of_python_has_what_is_exported(site):
     page = (site / "reference" / "api" / "index.html").read_text(encoding="utf-8")
     assert all(name in page for name in ("FeatureStore", "read_video", "FrameWindows", "WindowSpec"))
+
+
+def test_every_column_of_every_table_of_an_analysis_is_described(site, tmp_path):
+    always, mood = np.ones(FRAMES, bool), np.full((FRAMES, 2), 0.5, np.float32)
+    feeling = {"embedding": np.ones((FRAMES, 2), np.float32), "affect": np.full((FRAMES, 3), 0.5, np.float32)}
+    store = commit(
+        FeatureStore.create(str(tmp_path / "store")),
+        source("one", FRAMES),
+        *person("one", "left", always),
+        voice("one"),
+        artifact(Address("audio", "feelings", "one"), {**feeling, "present": always}, vectors=50, complaint=None),
+        predicted("one", "mine", "tension", ("calm", "tense"), np.zeros((FRAMES, 1), np.int8)),
+        predicted("one", "units", "au", ("AU1", "AU12"), np.ones((FRAMES, 2), np.int8)),
+        predicted("one", "scale", "mood", ("up", "down"), mood),
+    )
+    networks = AnalysisNetworks("faces", "faces", "voices", "feelings", heads=("mine", "units", "scale"))
+    write_analysis(store, ["one"], networks, tmp_path / "out", [])
+    page = (site / "reference" / "columns" / "index.html").read_text(encoding="utf-8")
+    for table in ("videos/one.csv", "summary.csv", "episodes.csv"):
+        with (tmp_path / "out" / table).open(encoding="utf-8") as file:
+            columns = next(csv.reader(file))
+        about = re.split(r"<h2", page)[1 + ("videos/one.csv", "summary.csv", "episodes.csv").index(table)]
+        cells = re.findall(r"<tr>\n<td>(.*?)</td>\n<td>(.+?)</td>", about)
+        names = [name for names, _ in cells for name in re.findall("<code>(.*?)</code>", names)]
+        # The classes and label spaces above stand for anybody's.
+        forms = [
+            re.sub("^SPACE", "(tension|mood)", re.sub("NAME$", r"\\w+", re.sub("^AUn", r"AU\\d+", name)))
+            for name in names
+        ]
+        assert [name for name in columns if not any(re.fullmatch(form, name) for form in forms)] == [], table
+        assert [form for form in forms if not any(re.fullmatch(form, name) for name in columns)] == [], table
+        assert len(set(names)) == len(names)
+
+
+def test_every_field_of_a_configuration_is_described(site):
+    page = (site / "reference" / "experiments" / "index.html").read_text(encoding="utf-8")
+    written = set(re.findall(r"<tr>\n<td><code>(\w+)</code></td>\n<td>.*?</td>\n<td>.+?</td>", page))
+    for config in (RunConfig, LabelFolderConfig, PublishConfig, ExperimentConfig, HeadConfig):
+        assert set(config.model_fields) <= written, config
 
 
 def test_no_page_fetches_anything_when_it_is_read(site):

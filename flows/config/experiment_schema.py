@@ -48,17 +48,19 @@ class _SweepConfig(Strict):
 
 
 class ExperimentConfig(Strict):
-    """An experiment; the attributes are those of `affstore.tasks.experiments.Experiment`.
+    """Heads, how their outputs become one, post-processing and how it is scored.
 
     The fields of `method` may also stand beside the others.
 
     Attributes:
         name: of a user's own; a file without one is called as the file is, and affstore's are named by place.
+        task: the name of what it predicts: `expr`, `au`, `va`, or a label space of yours.
         method: a head, or exactly one of `blend`, `threshold_blend` and `other_step` of methods.
         smooth_frames: a number, or `{value, grid}`; so are weights and thresholds of methods.
         requires: `face` for a detected face, `face@cropped` for one of a crop folder.
     """
 
+    # What has no line above is as in `affstore.tasks.experiments.Experiment`.
     name: str = ""
     title: str = ""
     source: str = ""

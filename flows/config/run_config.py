@@ -78,10 +78,10 @@ def _runner(value: Any) -> RunnerSpec:
 
 
 class LabelFolderConfig(_Strict):
-    """A folder of label files.
+    """A folder of label files, or a table of many videos.
 
     Attributes:
-        folder: where they are, each called as its video.
+        folder: where they are, each called as its video; or one table with a column `video`.
         format: `timed_table`, or any other of `affstore list labels`.
         space: what they are of: one of the configuration's label spaces, or `expr`, `au` or `va`.
         split: what their frames are for; without it, their folders say (`train`, `validation`), or they are for
@@ -107,6 +107,7 @@ class RunConfig(_Strict):
         labels: folders of label files whose place does not say what they are of.
         extractors: names of face and sound networks.
         weights: `official`, or `untrained` seeded parameters, which every record and report then says.
+        engine: what runs the networks: `torch`, `openvino`, or `auto` for the fastest that is faithful.
         precision: of every network's forward pass.
         device: `cpu`, `cuda`, or `auto`.
         stored: the type of embeddings in the store; `auto` is that of what the store has, or float32.

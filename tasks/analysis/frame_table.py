@@ -58,7 +58,9 @@ COLUMNS: Mapping[str, str] = {
     "present": "whether a face of this subject was found in the frame",
     "face_score": "the detector's confidence, 0 to 1",
     "box_x0, box_y0, box_x1, box_y1": "the face, in px of the upright picture with square pixels",
-    "left_eye_x … mouth_right_y": "eyes, nose and corners of the mouth, in the same px",
+    ", ".join(
+        f"{point}_{axis}" for point in family("face").places["point"] for axis in "xy"
+    ): "eyes, nose and corners of the mouth, in the same px; left is left in the picture",
     "expression": "the expression with the largest probability",
     "p_NAME": "probability of that expression, 0 to 1; those of a frame sum to 1",
     "valence, arousal": "as the network gives them, from about -1 to 1",

@@ -21,16 +21,16 @@ _ROUNDING = 1e-9
 
 @dataclass(frozen=True, slots=True)
 class Measure:
-    """A column of one subject of a video in numbers.
+    """One column of a video's table in numbers, for one subject.
 
     Attributes:
         video: its name.
-        subject: whose.
-        measure: the column.
-        frames: with a value.
-        share: of all frames that have one.
-        mean: over them.
-        sd: standard deviation over them; None of a single frame.
+        subject: whose rows.
+        measure: the column that is measured, as `valence`.
+        frames: how many frames have a value in it.
+        share: the share of the video's frames that these are, 0 to 1.
+        mean: the mean over them; of `present` and `speech`, the share of frames that are true.
+        sd: standard deviation over them; nothing for a single frame.
         mean_change: mean absolute difference of neighbouring frames that both have a value.
         sd_change: standard deviation of these differences.
     """
@@ -52,14 +52,14 @@ class Episode:
 
     Attributes:
         video: its name.
-        subject: whose; empty for speech.
+        subject: whose face; empty for speech.
         kind: `expression` or `speech`.
-        label: which expression; `speech`.
-        first_frame: its first frame.
-        start_s: when that begins.
-        end_s: when the frame after it begins, or the video ends.
-        frames: how many.
-        mean_probability: of the label over them.
+        label: which expression; for speech, `speech`.
+        first_frame: the number of its first frame.
+        start_s: when that frame begins to play, in seconds.
+        end_s: when the frame after its last one begins to play, or the video ends, in seconds.
+        frames: how many frames it has.
+        mean_probability: the mean probability of the label over these frames.
     """
 
     video: str
