@@ -41,7 +41,7 @@ def on_files(files: Files, config: Any) -> Files:
 
 def _commands(of: Any = app, path: tuple[str, ...] = ("affstore",)) -> Iterator[str]:
     if of is app:
-        yield "# Commands\n\nEvery command has `--help` and `--json`; a variable that gives a default is named there.\n\n"
+        yield "# Commands\n\nEvery command has `--help` and `--json`. A variable stands beside its default.\n\n"
     for name in of:
         if name.startswith("-"):
             continue
