@@ -18,6 +18,7 @@ from affstore import FeatureStore
 from affstore.flows.analysis import write_analysis
 from affstore.flows.cli import app
 from affstore.flows.commands import COMMANDS
+from affstore.flows.config.experiment_files import experiment_names
 from affstore.flows.config.experiment_schema import ExperimentConfig
 from affstore.flows.config.heads import HeadConfig
 from affstore.flows.config.run_config import LabelFolderConfig, PublishConfig, RunConfig
@@ -122,6 +123,17 @@ def test_every_field_of_a_configuration_is_described(site):
     written = set(re.findall(r"<tr>\n<td><code>(\w+)</code></td>\n<td>.*?</td>\n<td>.+?</td>", page))
     for config in (RunConfig, LabelFolderConfig, PublishConfig, ExperimentConfig, HeadConfig):
         assert set(config.model_fields) <= written, config
+
+
+def test_the_readme_says_in_one_table_what_was_run_and_counts_the_experiments_that_there_are():
+    markdown = pytest.importorskip("markdown", reason="needs the extra `docs`")
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    (quoted,) = re.findall(r"<blockquote>.*?</blockquote>", markdown.markdown(text, extensions=["tables"]), re.DOTALL)
+    assert quoted.count("<table>") == 1
+    _, _, lines = text.partition("**What has been run, and what has not**")
+    rows = [line for line in lines.partition("It implements")[0].splitlines() if "|" in line]
+    assert quoted.count("<tr>") == len(rows) - 1  # one line separates the head
+    assert f"the {len(experiment_names())} experiments" in quoted
 
 
 def test_no_page_fetches_anything_when_it_is_read(site):

@@ -26,7 +26,7 @@ CLIPS = {
     "cleo_1": ("2.mp4", 0, 2.5),
     "cleo_2": ("2.mp4", 2.5, 2.5),
 }
-"""What stands in for the reader's own clips: the halves of three real films of one person, from when on and how long."""
+"""What stands in for the reader's own clips: halves of three real films of one person, from when on and how long."""
 
 BAR_S = 15 * 60
 """Of the commands' own processor time: on two cores with nothing else to do, the page is done within it."""
