@@ -1,7 +1,8 @@
 """Every command that README and the commands' help show is run as it stands there, on small data, in one folder.
 
-The commands that take minutes even on small data are run with `--dry-run`, and whole in the slow suite. Of those that
-need the network or published weights the documented offline form is run: see `OFFLINE`.
+The commands that take minutes even on small data are run with `--dry-run`, and whole in the slow suite; `analyze` and
+README's configuration in test_documented_runs.py. Of those that need the network or published weights the documented
+offline form is run: see `OFFLINE`.
 """
 
 from __future__ import annotations
