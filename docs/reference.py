@@ -125,7 +125,7 @@ def _experiments() -> Iterator[str]:
         ),
         ("A head of an experiment", HeadConfig, ()),
     ):
-        about = "\n".join(inspect.getdoc(config).partition("Attributes:\n")[0].split("\n\n"))
+        about = _docstring(config).partition("Attributes:\n")[0]
         said = {name: text for one in (*others, config) for name, text in attributes_of(one)}
         yield f"## {title}\n\n{_cell(about)}\n\n| field | default | what it says |\n| --- | --- | --- |\n"
         for name, field in config.model_fields.items():
@@ -136,8 +136,12 @@ def _experiments() -> Iterator[str]:
 
 def attributes_of(kind: type) -> list[tuple[str, str]]:
     """What the docstring of a class says of each attribute."""
-    _, _, fields = inspect.getdoc(kind).partition("Attributes:\n")  # type: ignore[union-attr]
+    _, _, fields = _docstring(kind).partition("Attributes:\n")
     return re.findall(r"^    (\w+): ((?:.+\n?)(?:        .+\n?)*)", fields, re.MULTILINE)
+
+
+def _docstring(kind: type) -> str:
+    return inspect.cleandoc(kind.__doc__ or "")
 
 
 def _plain(default: Any) -> str:
@@ -162,7 +166,7 @@ def _columns() -> Iterator[str]:
     yield "\n`NAME`, `SPACE` and `n` stand for a class, a label space of yours and the number of an action unit. "
     yield "Columns of a network that is not on this machine are left out.\n\n"
     for file, kind in (("summary.csv", Measure), ("episodes.csv", Episode)):
-        yield f"## {file}\n\n{_cell(inspect.getdoc(kind).partition('Attributes:')[0])}\n\n"  # type: ignore[union-attr]
+        yield f"## {file}\n\n{_cell(_docstring(kind).partition('Attributes:')[0])}\n\n"
         yield "| column | what it is |\n| --- | --- |\n"
         yield "".join(f"| `{name}` | {_cell(about)} |\n" for name, about in attributes_of(kind)) + "\n"
 
