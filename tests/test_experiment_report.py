@@ -159,13 +159,49 @@ def test_the_table_has_ours_the_papers_and_the_difference(tmp_path):
 def test_each_measure_of_the_paper_has_its_line(tmp_path):
     page = written(tmp_path, make_outcome("va"))
     assert 'rowspan="2"' in page
-    assert re.search(r"CCC valence</td><td class=\"number\">0\.\d{3}</td><td class=\"number\">–</td>", page)
+    assert re.search(r"CCC valence</td><td class=\"number\">−?0\.\d{3}</td><td class=\"number\">0\.447</td>", page)
 
 
 @pytest.mark.usefixtures("no_figures")
-def test_a_row_without_a_paper_number_has_a_dash(tmp_path):
-    page = written(tmp_path, make_outcome("au", paper={}))
-    assert page.count('<td class="number">–</td>') == 4  # honest, chance, paper, difference
+def test_beside_one_with_a_paper_s_number_an_experiment_without_one_has_dashes(tmp_path):
+    page = written(tmp_path, make_outcome("au", paper={}), make_outcome("expr"))
+    table = page[: page.index("</table>")]
+    assert table.count('<td class="number">–</td>') == 2  # the paper, difference
+
+
+@pytest.mark.usefixtures("no_figures")
+def test_of_an_own_experiment_only_what_there_is_is_shown(tmp_path):
+    own = make_outcome("expr", name="mine", title="mine", source="", paper={})
+    page = written(tmp_path, own, weights={})
+    assert re.findall("<th [^>]*>(.*?)</th>", page)[:4] == ["experiment", "task", "measure", "papers&#39; protocol"]
+    assert "<summary>mine: macro F1" in page
+    assert "<code>mine</code>, task expr.</p>" in page
+    assert "Difference" not in page
+    failed = ExperimentOutcome(own.experiment, "failed", "no labels")
+    assert 'class="failed">failed: no labels</td></tr>' in written(tmp_path, failed)
+
+
+@pytest.mark.usefixtures("no_figures")
+@pytest.mark.parametrize(
+    ("provenance", "about", "videos", "reason"),
+    [
+        ("untrained", {}, 4, "untrained weights"),
+        ("unofficial", {}, 4, "other weights"),
+        ("published", {"papers_corpus": False}, 4, "another corpus"),
+        ("published", {"papers_corpus": None}, 2, "only 2 videos"),
+        ("published", {"papers_corpus": None}, 30, ""),
+        ("published", {"brief": True}, 4, "trainings were cut short"),
+        ("published", {}, 4, ""),
+    ],
+)
+def test_a_difference_that_would_mean_nothing_is_not_given_but_why(tmp_path, provenance, about, videos, reason):
+    row = make_row("expr")
+    result = make_shown(row, videos=[make_video("expr", f"v{i}", 50, seed=i) for i in range(videos)])
+    page = written(tmp_path, ExperimentOutcome(row, "done", "", (replace(result, provenance=provenance),)), **about)
+    cells = re.findall(r"not comparable: <small>(.*?)</small>", page)
+    assert cells == ([reason] if reason else [])
+    assert bool(re.search(r"<td class=\"number\">[+−]\d", page)) is not bool(reason)
+    assert ("none is given" in page) is bool(reason)
 
 
 def test_a_failed_row_says_why_and_the_others_are_there(tmp_path):

@@ -8,13 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from affstore.flows.provenance import warnings
-from affstore.flows.report.experiment_sections import section, three_decimals, value_of
-from affstore.flows.report.pages import Cell, Table, numbers, render
-from affstore.flows.report.report_data import PROTOCOLS
-from affstore.models.evaluation.metrics import HEADLINES
+from affstore.flows.report.comparison import comparison, legend
+from affstore.flows.report.experiment_sections import section
+from affstore.flows.report.pages import render
 from affstore.store.contract.extras import is_installed
 from affstore.store.contract.records import Provenance
-from affstore.tasks.experiments import ExperimentOutcome, ExperimentResult
+from affstore.tasks.experiments import ExperimentOutcome
 
 if TYPE_CHECKING:
     from affstore.flows.report.figure_parts import Picture
@@ -50,8 +49,8 @@ def write_experiment_report(
         store=str(about.get("store", "")),
         snapshot=str(about.get("snapshot") or ""),
         notices=_notices(outcomes, about),
-        comparison=_comparison(outcomes),
-        legend=_legend(outcomes),
+        comparison=comparison(outcomes, about),
+        legend=legend(outcomes, about),
         sections=[section(one, _drawn(one, folder / "figures" / one.experiment.producer)) for one in outcomes],
         details=_details(about),
         **{"title": "Experiments", "tag": "", "published": (), "outcomes": None, **(more or {})},
@@ -88,88 +87,6 @@ def _differing(same_corpus: bool | None, same_weights: bool) -> str:
     return (
         "" if same_corpus else "The papers' numbers are of Aff-Wild2; on any other corpus ours say nothing about them."
     )
-
-
-def _comparison(outcomes: Sequence[ExperimentOutcome]) -> Table:
-    head = [
-        "experiment",
-        "source",
-        "task",
-        "measure",
-        *numbers([*PROTOCOLS.values(), "by chance", "the paper", "difference"]),
-    ]
-    return Table.of(head, [cells for outcome in outcomes for cells in _rows(outcome)])
-
-
-def _rows(outcome: ExperimentOutcome) -> list[list[str | Cell]]:
-    """A line of the table for each measure of an experiment: the headline, and whatever else the paper gives."""
-    experiment, by_protocol = outcome.experiment, {result.protocol: result for result in outcome.results}
-    headline = outcome.results[0].scores.headline if outcome.results else HEADLINES[experiment.space.kind][0]
-    measures = list(dict.fromkeys([headline, *experiment.paper]))
-    if not outcome.results and experiment.paper:
-        measures = list(experiment.paper)
-    lines: list[list[str | Cell]] = []
-    for number, measure in enumerate(measures):
-        line: list[str | Cell] = []
-        if not number:
-            title = Cell(experiment.title, rows=len(measures), link=experiment.producer)
-            line = [title, *(Cell(text, rows=len(measures)) for text in (experiment.source, experiment.task))]
-        line.append(Cell(measure, "measure"))
-        if outcome.results:
-            line += [_number_cell(by_protocol.get(protocol), measure) for protocol in PROTOCOLS]
-        elif not number:
-            line.append(Cell(f"failed: {outcome.reason}", "failed", columns=2, rows=len(measures)))
-        lines.append(
-            [*line, _chance_cell(outcome, measure), _paper_cell(outcome, measure), _difference_cell(outcome, measure)]
-        )
-    return lines
-
-
-def _number_cell(result: ExperimentResult | None, measure: str) -> Cell:
-    value = value_of(result, measure)
-    if result is None or value is None:
-        return Cell("–", "number")
-    low, high = map(three_decimals, result.interval)
-    interval = f"[{low}, {high}]" if measure == result.scores.headline else ""
-    return Cell(f"{three_decimals(value)}{' †' if result.trained_on else ''}", "number", note=interval)
-
-
-def _chance_cell(outcome: ExperimentOutcome, measure: str) -> Cell:
-    """What the best constant answer scores."""
-    first = outcome.results[0] if outcome.results else None
-    known = first is not None and measure == first.scores.headline and first.by_chance is not None
-    return Cell(three_decimals(first.by_chance) if known and first and first.by_chance is not None else "–", "number")
-
-
-def _paper_cell(outcome: ExperimentOutcome, measure: str) -> Cell:
-    paper = outcome.experiment.paper.get(measure)
-    if paper is None:
-        return Cell("–", "number")
-    return Cell(f"{three_decimals(paper)} (test set)" if outcome.experiment.files else three_decimals(paper), "number")
-
-
-def _difference_cell(outcome: ExperimentOutcome, measure: str) -> Cell:
-    """Ours less the paper's, under the papers' protocol where that was run; none where the frames are not the same."""
-    result = outcome.results[0] if outcome.results else None
-    value, paper = value_of(result, measure), outcome.experiment.paper.get(measure)
-    if result is None or value is None or paper is None or outcome.experiment.files or result.trained_on:
-        return Cell("–", "number")
-    text = f"{round(value - paper, 3) + 0.0:+.3f}".replace("-", "−")
-    return Cell(text if result.protocol == "papers" else f"{text} (honest)", "number")
-
-
-def _legend(outcomes: Sequence[ExperimentOutcome]) -> str:
-    sentences = [
-        "In brackets: 95 % interval, by drawing whole videos with replacement. Difference: ours less the paper's."
-    ]
-    if any(result.trained_on for one in outcomes for result in one.results):
-        sentences.append("† The head was trained on the videos it is scored on: the number says nothing.")
-    if any(one.experiment.files for one in outcomes):
-        sentences.append(
-            "(test set): the paper's number is on the challenge's test set, whose labels are not public; ours is on "
-            "the validation videos, so that no difference is given."
-        )
-    return " ".join(sentences)
 
 
 def _details(about: Mapping[str, Any]) -> list[tuple[str, list[str]]]:

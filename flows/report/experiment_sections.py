@@ -13,7 +13,7 @@ from affstore.flows.report.pages import Table, numbers
 from affstore.flows.report.report_data import PROTOCOLS, class_names, confusion_counts, predictions_and_labels
 from affstore.models.evaluation.metrics import HEADLINES, MEASURES
 from affstore.store.contract.labels import SpaceKind
-from affstore.tasks.experiments import ExperimentOutcome, ExperimentResult
+from affstore.tasks.experiments import Experiment, ExperimentOutcome, ExperimentResult
 
 if TYPE_CHECKING:
     from affstore.flows.report.figure_parts import Picture
@@ -30,7 +30,7 @@ class Section:
         summary: what is seen while it is folded.
         anchor: what links to it name.
         name: the experiment's own.
-        place: in which table of which paper it stands.
+        place: what it predicts; of an experiment of the papers, where it stands there.
         notices: what must be known first.
         note: of the experiment's file.
         chosen: what was given or searched, by protocol.
@@ -56,16 +56,15 @@ class Section:
 def section(outcome: ExperimentOutcome, pictures: Sequence[Picture]) -> Section:
     """The part of the page about one experiment."""
     experiment = outcome.experiment
-    status = " Computed by the papers' code; no table has it." if experiment.status == "notebook" else ""
-    cell = f" Cell {experiment.cell}; see docs/papers.md." if experiment.cell else ""
+    source = f" ({experiment.source})" if experiment.source else ""
     results = [one for one in outcome.results if one.videos]
     classes = bool(results) and experiment.space.kind not in (SpaceKind.INTENSITIES, SpaceKind.VALUES)
     matrices = results if classes and experiment.space.kind is SpaceKind.CLASSES else []
     return Section(
-        summary=f"{experiment.title} ({experiment.source}): {_brief(outcome)}",
+        summary=f"{experiment.title}{source}: {_brief(outcome)}",
         anchor=experiment.producer,
         name=experiment.name,
-        place=f"{experiment.source}, task {experiment.task}.{status}{cell}",
+        place=_place(experiment),
         notices=tuple(_notices(outcome)),
         note=experiment.note,
         chosen=_chosen(outcome.results),
@@ -77,6 +76,13 @@ def section(outcome: ExperimentOutcome, pictures: Sequence[Picture]) -> Section:
         ),
         pictures=tuple(pictures),
     )
+
+
+def _place(experiment: Experiment) -> str:
+    source = f"{experiment.source}, " if experiment.source else ""
+    status = " Computed by the papers' code; no table has it." if experiment.status == "notebook" else ""
+    cell = f" Cell {experiment.cell}; see docs/papers.md." if experiment.cell else ""
+    return f"{source}task {experiment.task}.{status}{cell}"
 
 
 def value_of(result: ExperimentResult | None, measure: str) -> float | None:
@@ -103,7 +109,7 @@ def _notices(outcome: ExperimentOutcome) -> Iterable[str]:
     if outcome.status == "failed":
         yield f"This experiment failed: {outcome.reason}"
     if any(result.provenance == "untrained" for result in outcome.results):
-        yield "A network on the way had untrained parameters: the numbers say nothing about the paper's."
+        yield "A network on the way had untrained parameters: the numbers say nothing about the published ones."
     if any(result.provenance == "unofficial" for result in outcome.results):
         yield "A network on the way had weights that are not known to be the published file's."
     if any(result.trained_on for result in outcome.results):

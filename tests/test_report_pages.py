@@ -1,0 +1,66 @@
+"""The report of a run, of experiments and of a store in a real browser: at any width, in the dark, by the keyboard."""
+
+from __future__ import annotations
+
+import pytest
+
+from affstore.flows.cli import call
+from affstore.flows.report.experiment_report import write_experiment_report
+from affstore.flows.report.pages import Cell, Table
+from affstore.tasks.experiments import ExperimentOutcome
+from tests.conftest import accessibility_faults
+from tests.lineage_store import whole_chain
+from tests.test_experiment_report import ABOUT, make_outcome, make_row
+
+LONG = "a_video_with_a_name_that_nobody_would_type_twice_" * 3
+
+
+@pytest.fixture(scope="module")
+def pages(tmp_path_factory):
+    """A page of each kind, by what it is of."""
+    folder = tmp_path_factory.mktemp("pages")
+    of_papers = [make_outcome(task, ("papers", "honest")) for task in ("expr", "au", "va")]
+    of_papers.append(ExperimentOutcome(make_row("va", name="abaw6/table1/failed"), "failed", f"no weights in {LONG}"))
+    own = [make_outcome("expr", name="mine", title="mine", source="", paper={})]
+    about = ABOUT | {"papers_corpus": None, "corpus": [f"/data/{LONG}/videos"], "notes": [f"a note on {LONG}"]}
+    rows = [
+        ("ingest", f"{LONG}.mp4", Cell("quarantined", "quarantined"), f"'{LONG}.mp4' is no video."),
+        ("extract", "b", Cell("done"), "emotieffnet_b0"),
+        ("extract", "a", Cell("cached", "cached"), ""),
+    ]
+    more = {
+        "title": "affstore run 0a1b2c3d",
+        "tag": "v1",
+        "published": [f"/data/{LONG}/expr-mlp.txt"],
+        "outcomes": Table.of(("stage", "what", "outcome", "reason"), rows),
+    }
+    store = whole_chain(str(folder / "store"), folder)
+    assert call(["report", "--store", store.url, "--to", str(folder / "store.html")]) == 0
+    return {
+        "the papers' experiments": write_experiment_report(of_papers, folder / "papers", about),
+        "own experiments": write_experiment_report(own, folder / "own", about),
+        "a run": write_experiment_report(own, folder / "run", about, more),
+        "a run without experiments": write_experiment_report([], folder / "bare", about, more),
+        "a store": folder / "store.html",
+    }
+
+
+def opened(browser, page, scheme="light", width=1400):
+    """Show a page with all that is folded unfolded."""
+    media = {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", media)
+    size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    browser.get(page.as_uri())
+    browser.execute_script("document.querySelectorAll('details').forEach(one => { one.open = true; })")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_no_page_scrolls_sideways_or_has_a_serious_fault(pages, browser, scheme):
+    for name, page in pages.items():
+        for width in (420, 1400):
+            opened(browser, page, scheme, width)
+            shown = browser.execute_script("return document.documentElement.scrollWidth")
+            assert shown <= width, f"{name} at {width} px"
+            assert accessibility_faults(browser) == [], f"{name} at {width} px"
+    assert [one for one in browser.get_log("browser") if one["level"] == "SEVERE"] == []
