@@ -13,13 +13,14 @@ from tests.lineage_store import whole_chain
 from tests.test_experiment_report import ABOUT, make_outcome, make_row
 
 LONG = "a_video_with_a_name_that_nobody_would_type_twice_" * 3
+OF_PAPERS = [make_outcome(task, ("papers", "honest")) for task in ("expr", "au", "va")]
 
 
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory):
     """A page of each kind, by what it is of."""
     folder = tmp_path_factory.mktemp("pages")
-    of_papers = [make_outcome(task, ("papers", "honest")) for task in ("expr", "au", "va")]
+    of_papers = [*OF_PAPERS]
     of_papers.append(ExperimentOutcome(make_row("va", name="abaw6/table1/failed"), "failed", f"no weights in {LONG}"))
     own = [make_outcome("expr", name="mine", title="mine", source="", paper={})]
     about = ABOUT | {"papers_corpus": None, "corpus": [f"/data/{LONG}/videos"], "notes": [f"a note on {LONG}"]}
@@ -64,3 +65,46 @@ def test_no_page_scrolls_sideways_or_has_a_serious_fault(pages, browser, scheme)
             assert shown <= width, f"{name} at {width} px"
             assert accessibility_faults(browser) == [], f"{name} at {width} px"
     assert [one for one in browser.get_log("browser") if one["level"] == "SEVERE"] == []
+
+
+def titles_shown(browser):
+    """The experiments whose lines are shown, from the top."""
+    found = browser.find_elements("css selector", "table[data-rows=experiments] td:first-child a")
+    return [one.text for one in found if one.is_displayed()]
+
+
+def test_the_table_of_experiments_is_sifted_and_sorted_by_the_keyboard(pages, browser):
+    from selenium.webdriver.common.keys import Keys
+
+    opened(browser, pages["the papers' experiments"])
+    assert titles_shown(browser) == ["the expr row", "the au row", "the va row", "the va row"]
+    sift = browser.find_element("css selector", ".tools input")
+    sift.send_keys("CCC valence")
+    assert titles_shown(browser) == ["the va row", "the va row"]
+    assert browser.find_element("css selector", ".tools [role=status]").text == "2 of 4"
+    sift.send_keys(Keys.BACKSPACE * len("CCC valence"))
+    assert len(titles_shown(browser)) == 4
+
+    values = {outcome.experiment.title: outcome.results[0].scores.value for outcome in OF_PAPERS}
+    increasing = sorted(values, key=values.__getitem__)
+    [column] = [one for one in browser.find_elements("css selector", "th button") if "papers" in one.text]
+    for turn, order in (("ascending", increasing), ("descending", increasing[::-1])):
+        column.send_keys(Keys.ENTER)
+        assert column.find_element("xpath", "..").get_attribute("aria-sort") == turn
+        assert titles_shown(browser) == [*order, "the va row"], "what failed has no number and comes last"
+    second = browser.find_elements("css selector", "table[data-rows=experiments] tbody tr")[-1]
+    assert second.text.startswith("CCC valence"), "an experiment's second line stays below its first"
+
+
+def test_the_outcomes_of_a_run_and_the_costs_of_a_store_are_sorted_too(pages, browser):
+    from selenium.webdriver.common.keys import Keys
+
+    for page, table in (("a run", "outcomes"), ("a store", "costs")):
+        opened(browser, pages[page])
+        button = browser.find_element("css selector", f"table[data-rows={table}] th button")
+        button.send_keys(Keys.SPACE)
+        shown = [row.text.split()[0] for row in browser.find_elements("css selector", f"[data-rows={table}] tbody tr")]
+        assert shown == sorted(shown)
+        button.send_keys(Keys.SPACE)
+        shown = [row.text.split()[0] for row in browser.find_elements("css selector", f"[data-rows={table}] tbody tr")]
+        assert shown == sorted(shown, reverse=True)

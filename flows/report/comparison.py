@@ -125,7 +125,7 @@ def _paper_cell(outcome: ExperimentOutcome, measure: str) -> Cell:
 
 
 def _difference_cell(outcome: ExperimentOutcome, measure: str, about: Mapping[str, Any]) -> Cell:
-    """Ours less the paper's, under the papers' protocol where that was run; why there is none where it means nothing."""
+    """Ours less the paper's, under the papers' protocol where that was run; where it would mean nothing, why."""
     result = outcome.results[0] if outcome.results else None
     value, paper = value_of(result, measure), outcome.experiment.paper.get(measure)
     if result is None or value is None or paper is None or outcome.experiment.files or result.trained_on:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from affstore.flows.provenance import warnings
 from affstore.flows.report.comparison import comparison, legend
 from affstore.flows.report.experiment_sections import section
-from affstore.flows.report.pages import render
+from affstore.flows.report.pages import Script, render
 from affstore.store.contract.extras import is_installed
 from affstore.store.contract.records import Provenance
 from affstore.tasks.experiments import ExperimentOutcome
@@ -53,6 +53,7 @@ def write_experiment_report(
         legend=legend(outcomes, about),
         sections=[section(one, _drawn(one, folder / "figures" / one.experiment.producer)) for one in outcomes],
         details=_details(about),
+        script=Script.of("tables.js"),
         **{"title": "Experiments", "tag": "", "published": (), "outcomes": None, **(more or {})},
     )
     path.write_bytes(text.encode("utf-8", "replace"))

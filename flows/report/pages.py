@@ -31,9 +31,9 @@ class Script:
     digest: Markup
 
     @classmethod
-    def of(cls, name: str) -> Script:
-        """The script of that name among the templates."""
-        text = (_TEMPLATES / name).read_text(encoding="utf-8")
+    def of(cls, *names: str) -> Script:
+        """The scripts of these names among the templates, one after the other."""
+        text = "".join((_TEMPLATES / name).read_text(encoding="utf-8") for name in names)
         digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
         return cls(Markup(text), Markup(digest))
 

@@ -1,4 +1,4 @@
-"""One page that says what a run did: offline, no script, no network."""
+"""One page that says what a run did: offline, from no network."""
 
 from __future__ import annotations
 

@@ -48,7 +48,7 @@ def write_store_report(found: Overview, path: Path) -> Path:
         costs=_costs(found.costs),
         costs_note=_COSTS_NOTE,
         graph=Markup(_as_json(_graph(found))),
-        script=Script.of("store.js"),
+        script=Script.of("store.js", "tables.js"),
     )
     with replacing(path) as new:
         new.write_bytes(text.encode("utf-8", "replace"))
