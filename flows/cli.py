@@ -13,6 +13,7 @@ import sys
 from cyclopts import App, CycloptsError, UnknownCommandError
 
 from affstore.flows.commands import COMMANDS
+from affstore.flows.commands.next_steps import typed
 from affstore.flows.environment import RARE_GARBAGE_THRESHOLD, prepare
 from affstore.flows.interrupts import Interrupted, end_on_signals
 from affstore.flows.project_file import project_store
@@ -88,7 +89,7 @@ def call(arguments: list[str]) -> int:
         The exit code.
     """
     try:
-        with project_store():
+        with project_store(), typed(arguments):
             code = app(arguments, exit_on_error=False, print_error=False)
         return code if isinstance(code, int) else 0
     except AffstoreError as error:

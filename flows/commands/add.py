@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
 from affstore.flows.commands import COMMANDS, Command
+from affstore.flows.commands.next_steps import step
 from affstore.flows.commands.options import (
     DEFAULT_EXTRACTORS,
     DEFAULT_LIMITS,
@@ -29,6 +31,9 @@ from affstore.flows.commands.options import (
     label_folders,
 )
 from affstore.store.contract.errors import SpecError
+
+if TYPE_CHECKING:
+    from affstore.flows.request import RunResult
 
 
 def add(
@@ -110,7 +115,17 @@ def add(
 
         show_plan(config, json, named_only=not everything, share=limited.share, options=options)
         return 0
-    return run_and_tell(config, json, options, everything, limited).exit_code
+    return run_and_tell(config, json, options, everything, limited, then=lambda run: _next(run, paths)).exit_code
+
+
+def _next(result: RunResult, paths: Sequence[str]) -> list[str]:
+    """What to type after videos were taken in: a look at them, and what labels or the videos alone are good for."""
+    store = result.request.context.store_url
+    if result.request.context.store().addresses("label"):
+        good_for = ["affstore experiment list"]
+    else:
+        good_for = [step(store, "analyze", *paths, "--pull")] if paths else []
+    return [step(store, "status"), *good_for]
 
 
 COMMANDS.register("add", Command(add))

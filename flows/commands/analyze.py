@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from affstore.flows.commands import COMMANDS, Command
+from affstore.flows.commands.next_steps import step, tell_next_of
 from affstore.flows.commands.options import (
     DEFAULT_ENGINE,
     DEFAULT_RUNNER,
@@ -167,6 +168,8 @@ def _analyze(
     else:
         tell(result)
         _tell(analysis, notes)
+        tables = [str(analysis.folder / "videos" / f"{one.name}.csv") for one in analysis.entries[:1]]
+        tell_next_of(result, [step(config.store, "trace", f"{table}:2") for table in tables])
     return result.exit_code
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from cyclopts import App, Parameter
 
 from affstore.flows.commands import COMMANDS, Command
+from affstore.flows.commands.next_steps import applies, step
 from affstore.flows.commands.options import (
     DEFAULT_NETWORKS,
     DEFAULT_RUNNER,
@@ -28,6 +29,7 @@ from affstore.flows.watch import to_terminal
 from affstore.store.contract.errors import SpecError
 
 if TYPE_CHECKING:
+    from affstore.flows.request import RunResult
     from affstore.tasks.experiments import Experiment
 
 app = App(
@@ -137,7 +139,14 @@ def experiment(
     config = checked(document, "experiment")
     if dry_run:
         return _dry(experiments, json)
-    return run_and_tell(config, json).exit_code
+    return run_and_tell(config, json, then=_next).exit_code
+
+
+def _next(result: RunResult) -> list[str]:
+    """What to type after experiments: how to predict with the first that has a number, and the page of the store."""
+    context = result.request.context
+    scored = [one.experiment.name for one in result.experiments if one.results]
+    return [*applies(context.store(), scored), step(context.store_url, "report")]
 
 
 def _experiments(names: tuple[str, ...], every: bool) -> tuple[Experiment, ...]:

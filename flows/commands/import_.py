@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from cyclopts import Parameter
 
 from affstore.flows.commands import COMMANDS, Command
+from affstore.flows.commands.next_steps import step, tell_next
 from affstore.flows.commands.options import DEFAULT_STORE, DryRun, Flag, Json, Store, print_json
 from affstore.flows.watch import to_terminal
 
@@ -83,6 +84,8 @@ def import_(
             did = "in the store already" if not one.new else "would be taken in" if dry_run else "taken in"
             to_terminal(f"{one.artifact}: {did}; {one.frames} frames, {one.present} of them with {one.width} numbers")
         to_terminal(*map(str, refused), *([note] if note else []))
+        if not dry_run:
+            tell_next([step(store, "show", found[0].artifact)])
     return 3 if refused else 0
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from affstore.flows.commands import COMMANDS, Command
+from affstore.flows.commands.next_steps import again, step, tell_next_of
 from affstore.flows.commands.options import (
     DEFAULT_ENGINE,
     DEFAULT_RUNNER,
@@ -107,6 +108,10 @@ def predict(
     else:
         tell(result)
         _tell(subjects, lacking, tables)
+        shown = [step(store, "show", lacking[0])] if lacking else []
+        tell_next_of(
+            result, [*shown, *([step(store, "trace", f"{tables[0]}:2")] if tables else again("--out", "tables"))]
+        )
     return exit_code
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from affstore.flows.commands import COMMANDS, Command
+from affstore.flows.commands.next_steps import applies, step
 from affstore.flows.commands.options import (
     DEFAULT_LIMITS,
     DEFAULT_RUNNER,
@@ -14,6 +16,9 @@ from affstore.flows.commands.options import (
     Rehash,
     RunnerChoice,
 )
+
+if TYPE_CHECKING:
+    from affstore.flows.request import RunResult
 
 
 def run(
@@ -54,7 +59,17 @@ def run(
 
         show_plan(found, json, named_only=limited.share is not None, share=limited.share, options=options)
         return 0
-    return run_and_tell(found, json, options, limits=limited).exit_code
+    return run_and_tell(found, json, options, limits=limited, then=_next).exit_code
+
+
+def _next(result: RunResult) -> list[str]:
+    """What to type after a run: what lies behind a published number, then how to predict with what was trained."""
+    context = result.request.context
+    published = [str(path) for path in result.published if path.suffix == ".txt"]
+    trace = [step(context.store_url, "trace", f"{published[0]}:2")] if published else []
+    trained = [one.experiment.name for one in result.experiments if one.results]
+    applied = applies(context.store(), trained)
+    return [*trace, *applied] or [step(context.store_url, "status")]
 
 
 COMMANDS.register("run", Command(run))

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from affstore.flows.commands.next_steps import tell_next_of
 from affstore.flows.commands.options import print_json, print_table
 from affstore.flows.environment import USUAL_GARBAGE_THRESHOLD
 from affstore.flows.provenance import warnings
@@ -30,13 +31,24 @@ def run_and_tell(
     options: IngestOptions | None = None,
     everything: bool = True,
     limits: RunLimits | None = None,
+    then: Callable[[RunResult], Sequence[str]] | None = None,
 ) -> RunResult:
-    """Run a configuration and print the outcomes; see `request_of`."""
+    """Run a configuration and print the outcomes; see `request_of`.
+
+    Args:
+        config: what is run.
+        as_json: print one document instead.
+        options: what is tried although the store knows better.
+        everything: whether all videos of the store are brought up to date.
+        limits: how much of it is done.
+        then: what to type next where all went well.
+    """
     result = run_under_screen(as_json, lambda watcher: _run(config, watcher, options, everything, limits))
     if as_json:
         print_json(as_document(result))
     else:
         tell(result)
+        tell_next_of(result, then(result) if then is not None else ())
     return result
 
 
