@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import importlib
+import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from affstore import FeatureStore
 from affstore.flows.config.run_config import PublishConfig
+from affstore.flows.current_run import runs
 from affstore.flows.report.run_report import write_report
 from affstore.flows.request import Request, RunResult, heads_of, protocols_on
 from affstore.flows.stage import show, stage
@@ -34,7 +37,8 @@ from affstore.store.engine.reading import video_names
 from affstore.tasks.experiments import Experiment, ExperimentOutcome
 from affstore.tasks.imported_inputs import without_features
 from affstore.tasks.ingest.crop_assignment import match_crops_to_videos
-from affstore.tasks.lineage.run_record import run_record, write_run_record
+from affstore.tasks.lineage.machine import Machine
+from affstore.tasks.lineage.run_record import Circumstances, run_record, write_run_record
 from affstore.tasks.outcomes import Outcome, refused
 from affstore.tasks.remarks import remarks_of
 from affstore.tasks.specs import HeadRun, WorkerContext
@@ -69,10 +73,17 @@ def pipeline(request: Request) -> RunResult:
     )
     names = {spec.name for spec in request.profile.extractors} | {head.name for head in request.heads}
     names |= {one.producer for one in request.experiments} | {*request.profile.required_faces}
-    write_run_record(run_record(store, context.run_id, names, videos), request.report_folder)
-    result = replace(result, report=write_report(result))
+    record = replace(run_record(store, context.run_id, names, videos), circumstances=_circumstances(request))
+    write_run_record(record, request.report_folder)
+    result = replace(result, report=write_report(result, record, videos))
     stages.finish(result)
     return result
+
+
+def _circumstances(request: Request) -> Circumstances:
+    begun = datetime.fromtimestamp(request.begun_at_s, UTC).isoformat(timespec="seconds")
+    seconds = round(max(0.0, time.time() - request.begun_at_s), 1)
+    return Circumstances(begun, seconds, Machine.here(request.context.uses_gpu), runs[-1].runner.check is not None)
 
 
 def _experiments(request: Request, stages: _Stages) -> list[ExperimentOutcome]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import time
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -48,6 +49,7 @@ class Request:
         fitted: experiments and heads of the store that are applied to the videos, and not fitted.
         videos: names of stored videos that are meant beside the inputs.
         limits: how much of all this the run does.
+        begun_at_s: when it was asked for, in seconds since 1970.
     """
 
     context: WorkerContext
@@ -65,6 +67,7 @@ class Request:
     fitted: tuple[FittedExperiment, ...] = ()
     videos: tuple[str, ...] = ()
     limits: RunLimits = field(default_factory=RunLimits)
+    begun_at_s: float = field(default_factory=time.time, compare=False)
 
     @property
     def heads(self) -> tuple[HeadRun, ...]:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import pytest
 
 from affstore.flows.cli import call
+from affstore.flows.report.analysis_pages import Thumbnail
 from affstore.flows.report.experiment_report import write_experiment_report
+from affstore.flows.report.faces import NOTE, VideoFaces
 from affstore.flows.report.pages import Cell, Table
 from affstore.tasks.experiments import ExperimentOutcome
 from tests.conftest import accessibility_faults
 from tests.lineage_store import whole_chain
 from tests.test_experiment_report import ABOUT, make_outcome, make_row
 
+DOT = "data:image/gif;base64,R0lGODlhAQABAAAAACwAAAAAAQABAAA="
 LONG = "a_video_with_a_name_that_nobody_would_type_twice_" * 3
 OF_PAPERS = [make_outcome(task, ("papers", "honest")) for task in ("expr", "au", "va")]
 
@@ -34,6 +37,9 @@ def pages(tmp_path_factory):
         "tag": "v1",
         "published": [f"/data/{LONG}/expr-mlp.txt"],
         "outcomes": Table.of(("stage", "what", "outcome", "reason"), rows),
+        "circumstances": f"Begun 2026-03-01 12:30:05 UTC, took 7.2 s, on {LONG}.",
+        "faces_note": NOTE,
+        "faces": [VideoFaces(LONG, (Thumbnail(f"main at 0.36 s, from its folder '{LONG}'", 0.36, DOT),) * 3)],
     }
     store = whole_chain(str(folder / "store"), folder)
     assert call(["report", "--store", store.url, "--to", str(folder / "store.html")]) == 0

@@ -26,7 +26,7 @@ def write_experiment_report(
 ) -> Path:
     """Write `folder/report.html`, which holds all it shows, and its figures as `folder/figures/EXPERIMENT/*.png`.
 
-    Equal arguments give equal bytes: nothing of the machine or the hour is written.
+    Equal arguments give equal bytes: when and where a run was is told by its record, never by the clock.
 
     Args:
         outcomes: in the order in which they are shown.
@@ -36,7 +36,8 @@ def write_experiment_report(
             of names and paths), `papers_corpus` (whether it is the papers'; leave it out where that is not known),
             `notes` (sentences, e.g. on faces that were replaced), `code` (package to version). Whatever else there is,
             is listed as it is.
-        more: of a run: `title` of the page, `tag`, files that were `published`, and a table of `outcomes`.
+        more: of a run: `title` of the page, `tag`, files that were `published`, a table of `outcomes`,
+            `circumstances` (a sentence on when and where it was), and `faces` of some videos with a `faces_note`.
 
     Returns:
         The page.
@@ -54,7 +55,16 @@ def write_experiment_report(
         sections=[section(one, _drawn(one, folder / "figures" / one.experiment.producer)) for one in outcomes],
         details=_details(about),
         script=Script.of("tables.js"),
-        **{"title": "Experiments", "tag": "", "published": (), "outcomes": None, **(more or {})},
+        **{
+            "title": "Experiments",
+            "tag": "",
+            "published": (),
+            "outcomes": None,
+            "circumstances": "",
+            "faces_note": "",
+            "faces": (),
+            **(more or {}),
+        },
     )
     path.write_bytes(text.encode("utf-8", "replace"))
     return path.resolve()

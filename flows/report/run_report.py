@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from affstore.flows.report.experiment_report import write_experiment_report
+from affstore.flows.report.faces import NOTE, faces_of
 from affstore.flows.report.pages import Cell, Table
+from affstore.tasks.lineage.run_record import Circumstances, RunRecord
 
 if TYPE_CHECKING:
     from affstore.flows.request import RunResult
@@ -14,8 +17,13 @@ if TYPE_CHECKING:
 _MARKED = ("quarantined", "failed", "cached")
 
 
-def write_report(result: RunResult) -> Path:
+def write_report(result: RunResult, record: RunRecord, videos: Collection[str] | None = None) -> Path:
     """Write `report.html`: every experiment with its figures, what was published, and every outcome with its reason.
+
+    Args:
+        result: what the run did.
+        record: what it stands on; when and where the run was is taken from it.
+        videos: those that the run was about, of some of which faces are shown; all of the store's if None.
 
     Returns:
         The page.
@@ -35,8 +43,25 @@ def write_report(result: RunResult) -> Path:
         "tag": result.tag,
         "published": [str(path) for path in result.published],
         "outcomes": _outcomes(result),
+        "circumstances": _circumstances(record.circumstances) if record.circumstances else "",
+        "faces_note": NOTE,
+        "faces": faces_of(store, videos),
     }
     return write_experiment_report(result.experiments, request.report_folder, about, more)
+
+
+def _circumstances(found: Circumstances) -> str:
+    begun = found.begun_at.replace("T", " ").removesuffix("+00:00")
+    others = "; tasks ran in other processes, which may be on other machines" if found.other_workers else ""
+    return f"Begun {begun} UTC, took {_duration(found.seconds)}, on {found.machine}{others}."
+
+
+def _duration(seconds: float) -> str:
+    """A time as a person says it: seconds below two minutes, then minutes and seconds, then hours and minutes."""
+    if seconds < 120:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes < 120 else f"{minutes // 60} h {minutes % 60} min"
 
 
 def _outcomes(result: RunResult) -> Table:

@@ -16,9 +16,36 @@ from affstore import FeatureStore
 from affstore.store.contract.files import replacing
 from affstore.store.contract.records import Record
 from affstore.tasks.lineage.graph import LineageGraph, by_family
+from affstore.tasks.lineage.machine import Machine
 
 NAME = "artifacts.json"
 """How the record is called in the run's folder."""
+
+
+@dataclass(frozen=True, slots=True)
+class Circumstances:
+    """When a run was, how long, and where; part of no key.
+
+    Attributes:
+        begun_at: ISO 8601, UTC, to the second.
+        seconds: from then until everything was in the store.
+        machine: that the command ran on.
+        other_workers: whether its tasks ran in other processes, which may be on other machines.
+    """
+
+    begun_at: str
+    seconds: float
+    machine: Machine
+    other_workers: bool = False
+
+    def as_document(self) -> dict[str, Any]:
+        """As plain values."""
+        return {
+            "begun_at": self.begun_at,
+            "seconds": self.seconds,
+            "machine": self.machine.as_document(),
+            "other_workers": self.other_workers,
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +58,7 @@ class RunRecord:
         snapshot: of the store at the run's end.
         written: what the run wrote.
         reused: what it read, or found to be as it should; each record names the run that made it, and when.
+        circumstances: when it was, how long and where; None where nobody took the time.
     """
 
     run_id: str
@@ -38,6 +66,7 @@ class RunRecord:
     snapshot: str
     written: tuple[Record, ...]
     reused: tuple[Record, ...]
+    circumstances: Circumstances | None = None
 
     def as_document(self) -> dict[str, Any]:
         """The record as plain values."""
@@ -45,6 +74,7 @@ class RunRecord:
             "run_id": self.run_id,
             "store": self.store_url,
             "snapshot": self.snapshot,
+            **(self.circumstances.as_document() if self.circumstances else {}),
             "counts": {"written": by_family(self.written), "reused": by_family(self.reused)},
             "written": [_entry(record) for record in self.written],
             "reused": [_entry(record) for record in self.reused],
