@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,10 @@ from affstore.tasks.cancellation import subscribe
 if TYPE_CHECKING:
     from affstore.tasks.extract.memory_estimate import MemoryNeed
     from affstore.tasks.outcomes import Outcome
+
+
+_SHORTEST_BAR, _LONGEST_BAR, _BESIDE_BAR = 10, 40, 45
+"""Columns of a bar, and of what stands beside it where thousands of videos are counted."""
 
 
 class Watcher:
@@ -72,7 +77,7 @@ class Screen(Watcher):
 
         columns = [
             TextColumn("{task.description:9}"),
-            BarColumn(),
+            BarColumn(max(_SHORTEST_BAR, min(_LONGEST_BAR, self._console.width - _BESIDE_BAR))),
             TextColumn("{task.fields[counts]}"),
             TimeRemainingColumn(),
         ]
@@ -159,7 +164,15 @@ class Screen(Watcher):
         return f"  {left_s:.0f} s left"
 
     def _say(self, text: str) -> None:
-        (self._progress.console if self._progress is not None else self._console).print(text, soft_wrap=True)
+        from rich.text import Text
+
+        console = self._progress.console if self._progress is not None else self._console
+        line = Text.from_markup(text, emoji=False)
+        parts = wrapped(line.plain, console.width) if console.is_terminal else [line.plain]
+        pieces = line.divide(accumulate(len(part) + 1 for part in parts[:-1]))
+        for piece in pieces:
+            piece.rstrip()
+        console.print(Text("\n").join(pieces), soft_wrap=True)
 
 
 _watchers: list[Watcher] = [Watcher()]

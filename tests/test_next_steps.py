@@ -22,6 +22,7 @@ from tests.test_limits import film as write_film
 
 def said(capsys, *words):
     """A command's exit code, and the commands that its last lines name."""
+    capsys.readouterr()
     code = call([*map(str, words)])
     lines = capsys.readouterr().out.splitlines()
     steps = [line.removeprefix("next ").strip() for line in lines if line.startswith("next ")]
