@@ -204,7 +204,7 @@ def test_the_paragraph_names_what_decides_the_numbers(place, capsys):
     ("words", "said"),
     [
         (("methods", "expr-mpl"), "Did you mean 'expr-mlp'?"),
-        (("methods", "nothing"), "It has: expr-mlp."),
+        (("methods", "nothing"), "`affstore status` lists whose"),
         (("openlineage", "events.jsonl", "r9"), "no artifact of a run 'r9'"),
     ],
 )

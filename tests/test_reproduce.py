@@ -116,8 +116,8 @@ def test_numbers_that_are_not_those_of_the_inputs_are_found(copy):
 
 def test_the_command_suggests_names_and_has_documented_exit_codes(made, capsys):
     url = str(made / "store")
-    assert call(["reproduce", "label/va/a/mian", "--store", url]) == 2
-    assert "No artifact is called 'label/va/a/mian'. Did you mean 'label/va/a/main'?" in capsys.readouterr().err
+    assert call(["reproduce", "label/va/a/mian", "--store", url]) == 4
+    assert "has no artifact 'label/va/a/mian'. Did you mean 'label/va/a/main'?" in capsys.readouterr().err
     assert call(["reproduce", "--store", url]) == 2
     assert call(["reproduce", "--all", "--store", url, "--json"]) == 0
     document = json.loads(capsys.readouterr().out)

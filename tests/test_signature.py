@@ -176,6 +176,66 @@ def test_what_cannot_be_signed_is_one_sentence(place, copied, capsys, tmp_path):
     assert "is no publication" in capsys.readouterr().err
 
 
+def rewritten(folder, change):
+    """The envelope after a change of it."""
+    envelope = envelope_of(folder)
+    change(envelope)
+    (folder / "publication.dsse.json").write_text(json.dumps(envelope), encoding="ascii")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda envelope: envelope["signatures"][0].pop("keyid"),
+        lambda envelope: envelope["signatures"][0].update(keyid=""),
+        lambda envelope: envelope["signatures"][0].update(keyid="another way to number keys"),
+        lambda envelope: envelope["signatures"].insert(0, {"sig": base64.b64encode(b"of somebody else").decode()}),
+        lambda envelope: envelope["signatures"].append({"keyid": "0" * 64, "sig": "", "certificate": "ignored"}),
+        lambda envelope: envelope.update(payload=envelope["payload"].translate(str.maketrans("+/", "-_"))),
+        lambda envelope: envelope["signatures"][0].update(
+            sig=envelope["signatures"][0]["sig"].translate(str.maketrans("+/", "-_"))
+        ),
+        lambda envelope: envelope.update(comment="a field that the specification does not know"),
+    ],
+)
+def test_whatever_form_the_specification_allows_is_an_envelope(place, copied, change):
+    # https://github.com/secure-systems-lab/dsse/blob/master/envelope.md
+    rewritten(copied, change)
+    assert call(["signature", str(copied), "--key", str(place / "ed25519.pub")]) == 0
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda envelope: envelope.pop("payloadType"), "is no DSSE envelope: it has no 'payloadType'"),
+        (lambda envelope: envelope.update(payloadType="text/plain"), "holds 'text/plain', not an in-toto statement"),
+        (lambda envelope: envelope["signatures"][0].pop("sig"), "is no DSSE envelope: it has no 'sig'"),
+        (lambda envelope: envelope.update(signatures=[]), "but by nobody"),
+        (lambda envelope: envelope.update(signatures=["text"]), "is no DSSE envelope"),
+        (lambda envelope: envelope.update(payload=7), "is no DSSE envelope"),
+        (
+            lambda envelope: envelope.update(signatures=[{"sig": base64.b64encode(b"x" * 64).decode()}]),
+            "but by a key without an id",
+        ),
+    ],
+)
+def test_what_is_no_envelope_of_this_signer_is_one_sentence(place, copied, capsys, change, said):
+    rewritten(copied, change)
+    assert call(["signature", str(copied), "--key", str(place / "ed25519.pub")]) == 7
+    error = capsys.readouterr().err
+    assert said in error
+    assert error.count("\n") == 1
+
+
+def test_each_of_several_signers_is_found_by_a_key_that_stands_second(place, copied):
+    assert call(["sign", str(copied), "--key", str(place / "p256.pem"), "--store", str(place / "store")]) == 0
+    second = envelope_of(copied)["signatures"]
+    assert call(["sign", str(copied), "--key", str(place / "ed25519.pem"), "--store", str(place / "store")]) == 0
+    rewritten(copied, lambda envelope: envelope["signatures"].extend(second))
+    for name in KINDS:
+        assert call(["signature", str(copied), "--key", str(place / f"{name}.pub")]) == 0
+
+
 def test_a_dry_run_signs_nothing(place, copied, capsys):
     (copied / "publication.dsse.json").unlink()
     words = ["sign", str(copied), "--key", str(place / "ed25519.pem"), "--store", str(place / "store"), "--dry-run"]

@@ -27,7 +27,7 @@ from affstore.models.faces.specs import DetectorSpec, TrackingSpec
 from affstore.models.heads.mlp.spec import default_mlp
 from affstore.models.heads.splits import Folds
 from affstore.models.weights.folder import default_folder
-from affstore.store.contract.errors import SpecError, UnknownNameError
+from affstore.store.contract.errors import NotFoundError, SpecError
 from affstore.store.contract.keys import canonical, key_of
 from affstore.store.contract.labels import AU, space_of, task_space
 from affstore.store.contract.records import Address, Artifact, Record
@@ -145,7 +145,7 @@ def test_a_head_says_by_its_record_alone_what_it_needs(store):
     (head,) = fitted.heads
     assert (head.inputs, fitted.space, fitted.producer) == ((Input(NETWORK.name),), AU, "units")
     assert fitted.networks == {NETWORK.name: NETWORK}
-    with pytest.raises(UnknownNameError, match="Did you mean 'units'"):
+    with pytest.raises(NotFoundError, match="Did you mean 'units'"):
         fitted_experiment(store, "unit")
     other = replace(NETWORK, weights=WeightsRef(NETWORK.weights.name, "6" * 64))
     with pytest.raises(SpecError, match=r"fitted on .* parameters 555555555555…, and those here are 666666666666…"):
@@ -382,6 +382,49 @@ def test_both_commands_say_what_is_done_to_the_outputs_and_who_chose_it_and_a_tr
     (again,) = reproduce(store.newest(), [Address("prediction", "theirs", "new", "main")], default_folder())
     assert (again.verdict, again.reason) == ("equal", "")
     assert [f"came with {line.strip()}" in " ".join(way) for line in lines] == [True, True]
+
+
+def test_a_trace_says_what_an_experiment_did_to_the_outputs_and_in_which_result_that_was_chosen(
+    scored, tmp_path, capsys
+):
+    shutil.copytree(scored.url, tmp_path / "store")
+    store = FeatureStore(str(tmp_path / "store"))
+    predicted = applied(store, "shown")
+    result = store.get(Address("result", "shown@papers"))
+    chosen = result.attributes["chosen"]
+    row = ["trace", "shown/new/3", "--store", store.url]
+    assert call([*row, "--json"]) == 0
+    nodes = {node["name"]: node for node in json.loads(capsys.readouterr().out)["nodes"]}
+    done = nodes[predicted.address.path]["post_processing"]
+    assert done["smooth_frames"] == chosen["smooth_frames"]
+    assert done["thresholds"] == dict(zip(AU.names, chosen["thresholds"], strict=True))
+    assert done["from"]["result"] == {"path": result.address.path, "key": result.key, "digest": result.digest}
+    assert done["from"]["chosen_on"] == {"split": "validation", "videos": 1}
+    assert "post_processing" not in nodes["prediction/units/new/main"]
+    smoothed = f"smoothing over {2 * chosen['smooth_frames'] + 1} frames"
+    for form in ([], ["--mermaid"]):
+        assert call([*row, *form]) == 0
+        said = capsys.readouterr().out
+        assert smoothed in said
+        assert f"thresholds AU1 {chosen['thresholds'][0]:.3g}, AU2" in said
+        assert f"as in result/shown@papers, key {result.key[:12]}" in said
+    draft = store.newest().draft({}, "run")
+    draft.remove(result.address)
+    store.newest().commit([draft], "the result goes")
+    assert call(row) == 0
+    said = capsys.readouterr().out
+    assert smoothed in said
+    assert "the result that this was chosen in is not in this snapshot as it was" in said
+
+
+def test_a_head_of_an_affstore_with_other_fields_is_one_sentence(tmp_path, capsys):
+    store = FeatureStore.create(str(tmp_path / "store"))
+    facts = {"task": "au", "labels": list(AU.names), "head": {}, "scores": {}}
+    old = Artifact(Address("head", "old"), {"fit": {"head": {"kind": "mlp"}}}, {"parameter_a": np.zeros(2)}, facts)
+    commit(store, old)
+    words = [str(tmp_path / "file"), "--licence", "CC0-1.0", "--corpus", "none", "--store", store.url]
+    assert call(["head", "export", "old", *words]) == 2
+    assert "was fitted by another affstore: its record has no 'inputs'" in capsys.readouterr().err
 
 
 def test_a_file_of_an_earlier_affstore_is_imported_and_is_said_to_bring_no_thresholds(scored, tmp_path, capsys):

@@ -7,9 +7,9 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from affstore.flows.commands import COMMANDS, Command
-from affstore.flows.commands.options import DEFAULT_STORE, Flag, Json, Store, print_json, print_table
+from affstore.flows.commands.options import DEFAULT_STORE, At, Flag, Json, Store, print_json, print_table
 from affstore.flows.watch import to_terminal
-from affstore.store.contract.errors import NotFoundError
+from affstore.store.contract.errors import NotFoundError, SpecError
 
 if TYPE_CHECKING:
     from affstore import FeatureStore
@@ -26,10 +26,14 @@ def diff(
     /,
     *,
     store: Store = DEFAULT_STORE,
+    at: At = None,
     frames: Flag = False,
     json: Json = False,
 ) -> int:
     """Compare two states of a store: which artifacts, what decided them, scores and, if asked, numbers frame by frame.
+
+    The exit code is 0 whether or not something differs, 2 when --at and a second state are both named, and 4 when the
+    store has no such state, or neither state has such a part.
 
     Example: affstore diff --store affstore-demo/store --frames
 
@@ -38,7 +42,7 @@ def diff(
     before
         A tag, a snapshot or a time (ISO 8601, in UTC; a date is its end). Without it, what the newest commit changed.
     after
-        Another one; the newest state without it.
+        Another one; without it the state that --at names, or the newest.
     part
         Only what has this path or begins so, as `visual/emotieffnet_b0`, or is of this video.
     frames
@@ -47,7 +51,9 @@ def diff(
     from affstore import FeatureStore
     from affstore.tasks.lineage.differences import difference
 
-    newest = FeatureStore(store, after or None)
+    if after and at is not None:
+        raise SpecError(f"Both '{after}' and --at '{at}' name the later state. Leave one of them out.")
+    newest = FeatureStore(store, after or at)
     found = difference(FeatureStore(store, before or _state_before(newest)), newest, part, frames)
     if json:
         print_json(found.as_document())

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from affstore.flows.commands import COMMANDS, Command
-from affstore.flows.commands.options import DEFAULT_STORE, Json, Store, print_json, print_table
+from affstore.flows.commands.options import DEFAULT_STORE, Json, NoAt, Store, print_json, print_table, refuse_at
 from affstore.store.contract.errors import AffstoreError, NotFoundError
 
 
@@ -23,13 +23,14 @@ class Finding(NamedTuple):
     text: str
 
 
-def doctor(*, store: Store = DEFAULT_STORE, json: Json = False) -> int:
+def doctor(*, store: Store = DEFAULT_STORE, at: NoAt = None, json: Json = False) -> int:
     """Say whether this machine, this store and the Prefect server are healthy, and what to do where they are not.
 
     The exit code is 1 when something is wrong.
 
     Example: affstore doctor --store affstore-data
     """
+    refuse_at(at, "the machine and the store are looked at as they are now. `affstore verify` takes it.")
     findings = [finding for check in _CHECKS for finding in check(store)]
     if json:
         print_json([finding._asdict() for finding in findings])

@@ -22,6 +22,9 @@ def export(
 ) -> int:
     """Copy the store, or some families of it, for other tools: as ordinary Zarr v3 or as Parquet with a row a frame.
 
+    The exit code is 2 when there is no such family or format, or the folder is not empty, and 4 when the store has no
+    such state.
+
     Example: affstore export embeddings --to parquet --family visual --family audio
 
     Parameters

@@ -9,7 +9,7 @@ from typing import Any
 from cyclopts import App
 
 from affstore.flows.commands import COMMANDS, Command
-from affstore.flows.commands.options import DEFAULT_STORE, DryRun, Flag, Json, Store, print_json, print_table
+from affstore.flows.commands.options import DEFAULT_STORE, At, DryRun, Flag, Json, Store, print_json, print_table
 from affstore.flows.watch import to_terminal
 
 app = App(
@@ -21,15 +21,17 @@ app = App(
 
 
 @app.command(name="list")
-def list_(*, store: Store = DEFAULT_STORE, json: Json = False) -> int:
+def list_(*, store: Store = DEFAULT_STORE, at: At = None, json: Json = False) -> int:
     """List the fitted heads of a store: what each predicts, from which networks, how it scored, and whose it is.
+
+    The exit code is 4 when there is no such store or state.
 
     Example: affstore head list --store affstore-demo/store
     """
     from affstore import FeatureStore
     from affstore.tasks.lineage.stored_heads import POST_PROCESSING, networks_of
 
-    opened = FeatureStore(store)
+    opened = FeatureStore(store, at)
     found = [
         {
             "head": record.address.producer,
@@ -85,6 +87,7 @@ def export(
     licence: str,
     corpus: str,
     store: Store = DEFAULT_STORE,
+    at: At = None,
     dry_run: DryRun = False,
     json: Json = False,
 ) -> int:
@@ -93,6 +96,8 @@ def export(
     By an experiment's name, the smoothing and thresholds go with it that `affstore predict` applies under that name,
     and where they came from; by a head's own name, nothing but the head. The file is safetensors with a JSON document;
     no name of a video is in it, and nothing in it is executed.
+
+    The exit code is 2 when it cannot be given on or written, and 4 when the store has no such head or state.
 
     Example: affstore head export expr-mlp expr-mlp.safetensors --licence CC0-1.0 --corpus demo
     --store affstore-demo/store
@@ -115,7 +120,7 @@ def export(
     from affstore.tasks.lineage.head_post_processing import post_processing_of
     from affstore.tasks.lineage.stored_heads import POST_PROCESSING, experiments_on
 
-    opened = FeatureStore(store)
+    opened = FeatureStore(store, at)
     fitted = only_head(opened, name)
     head = fitted.heads[0].name
     if dry_run:

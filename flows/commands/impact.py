@@ -10,6 +10,9 @@ from affstore.flows.watch import to_terminal
 def impact(what: str, /, *, store: Store = DEFAULT_STORE, at: At = None, json: Json = False) -> int:
     """Find every artifact and publication that stands on weights, a video, an annotation, a package version or a run.
 
+    The exit code is 2 when a name stands for several things, which are named, and 4 when nothing in the store stands on
+    anything called so.
+
     Example: affstore impact enet_b0_8_best_vgaf --store affstore-demo/store
 
     Parameters

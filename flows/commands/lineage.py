@@ -7,7 +7,7 @@ from pathlib import Path
 from cyclopts import App
 
 from affstore.flows.commands import COMMANDS, Command
-from affstore.flows.commands.options import DEFAULT_STORE, At, DryRun, Json, Store, print_json
+from affstore.flows.commands.options import DEFAULT_STORE, At, DryRun, Json, NoAt, Store, print_json, refuse_at
 from affstore.flows.watch import to_terminal
 
 app = App(
@@ -31,7 +31,7 @@ def openlineage(
 ) -> int:
     """Write OpenLineage events, a START and a COMPLETE for each producer of each run, into a file or to a server.
 
-    The exit code is 4 when there is no such run, or the server does not take them.
+    The exit code is 4 when the store has no such run or state, or the server does not take them.
 
     Example: affstore lineage openlineage events.jsonl --store affstore-demo/store
 
@@ -64,13 +64,15 @@ def ro_crate(
     /,
     *,
     store: Store = DEFAULT_STORE,
+    at: NoAt = None,
     license: str = "",
     dry_run: DryRun = False,
     json: Json = False,
 ) -> int:
     """Describe a published folder as an RO-Crate 1.1 of the Process Run Crate profile.
 
-    The exit code is 4 when the store lacks the snapshot that was published.
+    The exit code is 2 when the folder is no publication, and 4 when the store lacks the snapshot that was published, or
+    the publication was retracted.
 
     Example: affstore lineage ro-crate affstore-demo/published/* --store affstore-demo/store
 
@@ -83,6 +85,7 @@ def ro_crate(
     """
     from affstore.tasks.lineage.ro_crate import METADATA, crate_of, write_crate
 
+    refuse_at(at, "the folder's note says from which snapshot it was published. Leave it out.")
     document = crate_of(store, folder, license)
     path = folder / METADATA if dry_run else write_crate(document, folder)
     if json:
@@ -96,7 +99,7 @@ def ro_crate(
 def methods(experiment: str, /, *, store: Store = DEFAULT_STORE, at: At = None, json: Json = False) -> int:
     """Print a paragraph for the methods of a paper: all that decides an experiment's numbers, with the digests.
 
-    The exit code is 4 when there is no such experiment.
+    The exit code is 4 when the store has no predictions of such an experiment, or no such state.
 
     Example: affstore lineage methods expr-mlp --store affstore-demo/store
 

@@ -25,6 +25,10 @@ def log(
 ) -> int:
     """Tell a store's history, newest first: when, which stage of which run, and what was added, replaced or removed.
 
+    Of what was forgotten on request it says how many artifacts and which publications, and no name.
+
+    The exit code is 4 when the store has no such state.
+
     Example: affstore log -n 5 --store affstore-demo/store
 
     Parameters
@@ -51,8 +55,8 @@ def log(
     rows = [
         (
             one["time"],
-            one["stage"],
-            _in_words(one["artifacts"]),
+            "" if one["stage"] in _WHOLE_STORE else one["stage"],
+            one["what"],
             *((", ".join(one["videos"]),) if videos else ()),
             one["run_id"],
             one["snapshot"],
@@ -64,32 +68,97 @@ def log(
     return 0
 
 
+_WHOLE_STORE = {
+    "Repository initialized": "the history begins",
+    "an empty affstore": "the store was made, with nothing in it",
+    "older history is let go": "the history before was let go",
+}
+"""Commits that are of no stage and change no artifact, by their messages."""
+
+_FIRST_WORDS = {
+    "rollback": "went back to an earlier state",
+    "copy": "copied a state of another store",
+    "repaired": "computed again what was broken",
+    "layout": "wrote all artifacts anew in a newer layout",
+}
+"""What some stages do, said before what they changed."""
+
+_FAMILIES = {
+    "source": ("video", "videos"),
+    "face": ("face track", "face tracks"),
+    "visual": ("visual embedding", "visual embeddings"),
+    "audio": ("sound embedding", "sound embeddings"),
+    "label": ("label track", "label tracks"),
+    "quarantine": ("entry in quarantine", "entries in quarantine"),
+}
+"""One and several of a family, where its own name with an s would not do."""
+
+
 def _entry(store: FeatureStore, commit: Commit, tags: dict[str, str], videos: bool) -> dict[str, Any]:
     from affstore.store.engine.history import changes_by
     from affstore.tasks.lineage.graph import by_family
 
-    changed = changes_by(store, commit)
+    changed, stage = changes_by(store, commit), _stage_of(commit)
     kinds = {"added": changed.added, "replaced": changed.replaced, "removed": changed.removed}
     document: dict[str, Any] = {
         "time": commit.time,
-        "stage": commit.message.partition(":")[0],
+        "stage": stage,
         "run_id": commit.run_id,
         "snapshot": commit.snapshot,
         "parent": commit.parent,
         "tags": [tag for tag, snapshot in tags.items() if snapshot == commit.snapshot],
         "artifacts": {kind: by_family(addresses) for kind, addresses in kinds.items() if addresses},
     }
+    if stage == "forget":
+        document |= _forgotten(store, commit)
+    document["what"] = _in_words(document)
     if videos:
         touched = [address for addresses in kinds.values() for address in addresses if address.family != "quarantine"]
         document["videos"] = sorted({address.video for address in touched} - {""})
     return document
 
 
-def _in_words(artifacts: dict[str, dict[str, int]]) -> str:
-    return "; ".join(
-        f"{kind} {', '.join(f'{count} {family}' for family, count in counts.items())}"
-        for kind, counts in artifacts.items()
-    )
+def _stage_of(commit: Commit) -> str:
+    """The stage that a commit's message names: `extract` of `extract: 3`, and `layout` of `layout 3`."""
+    return commit.message.partition(":")[0].rstrip(" 0123456789")
+
+
+def _forgotten(store: FeatureStore, commit: Commit) -> dict[str, Any]:
+    """How many artifacts were forgotten, as the message says; their list is gone, as is the history that had them.
+
+    A retraction has a date and no snapshot, so what was retracted by two deletions of one day stands with both.
+    """
+    from affstore.store.engine.tombstones import Tombstones
+
+    count = commit.message.partition(":")[2].strip()
+    retracted = [one for one in Tombstones.of(store).retracted if one.date == commit.time[: len(one.date)]]
+    return {
+        "forgotten": int(count) if count.isdecimal() else None,
+        "retracted": [{"tag": one.tag, "artifacts": one.artifacts} for one in retracted],
+    }
+
+
+def _in_words(entry: dict[str, Any]) -> str:
+    """What a commit did, as a line of a diary."""
+    stage = entry["stage"]
+    if stage in _WHOLE_STORE:
+        return _WHOLE_STORE[stage]
+    parts = [_FIRST_WORDS[stage]] if stage in _FIRST_WORDS else []
+    if stage == "forget":
+        of = _counted(entry["forgotten"], "artifact", "artifacts") if entry["forgotten"] is not None else "artifacts"
+        parts.append(f"forgot {of} on request")
+        parts += [f"publication {one['tag']} was retracted that day" for one in entry["retracted"]]
+    else:
+        parts += [f"{kind} {_listed(counts)}" for kind, counts in entry["artifacts"].items()]
+    return "; ".join(parts) or "no artifact changed"
+
+
+def _listed(counts: dict[str, int]) -> str:
+    return ", ".join(_counted(count, *_FAMILIES.get(name, (name, f"{name}s"))) for name, count in counts.items())
+
+
+def _counted(count: int, one: str, several: str) -> str:
+    return f"{count} {one if count == 1 else several}"
 
 
 COMMANDS.register("log", Command(log))

@@ -30,6 +30,9 @@ At = Annotated[
     Parameter(help="A tag, a snapshot or a time (ISO 8601, in UTC; a date is its end), instead of the newest state."),
 ]
 
+NoAt = Annotated[str | None, Parameter(name="--at", show=False)]
+"""`--at` of a command that reads a store and cannot read an earlier state of it; see `refuse_at`."""
+
 Extractors = Annotated[
     tuple[str, ...],
     Parameter(name=["--extractor", "-e"], negative="", help="A face or sound network; may be given several times."),
@@ -210,6 +213,20 @@ def label_folders(given: Sequence[str]) -> tuple[dict[str, str], ...]:
             )
         found.append({"folder": folder, "format": format_name, "space": space})
     return tuple(found)
+
+
+def refuse_at(at: str | None, why: str) -> None:
+    """Say why a command takes no `--at`, if it was given one.
+
+    Args:
+        at: what was given.
+        why: what decides the state instead, as a sentence with what to do.
+
+    Raises:
+        SpecError: one was given.
+    """
+    if at is not None:
+        raise SpecError(f"--at '{at}' has no meaning here: {why}")
 
 
 def print_json(document: Any) -> None:

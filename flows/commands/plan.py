@@ -12,6 +12,7 @@ from affstore.flows.commands.options import (
     DEFAULT_ENGINE,
     DEFAULT_EXTRACTORS,
     DEFAULT_STORE,
+    At,
     Crops,
     EngineOptions,
     Extractors,
@@ -46,6 +47,7 @@ def plan(
     /,
     *,
     store: Store = DEFAULT_STORE,
+    at: At = None,
     extractors: Extractors = DEFAULT_EXTRACTORS,
     crops: Crops = (),
     weights: Weights | None = None,
@@ -58,7 +60,8 @@ def plan(
     The cost is in seconds of one process, from how long the same took on this store, in bytes of arrays before they are
     packed, and in memory.
 
-    The exit code is 0 when nothing is to be done and 10 when something is, for schedulers.
+    The exit code is 0 when nothing is to be done and 10 when something is, for schedulers; 2 when the configuration or
+    a name in it is wrong, 4 when the store has no such state, 5 when weights are not here.
 
     Example: affstore plan affstore-demo/demo.yaml || affstore run affstore-demo/demo.yaml
 
@@ -84,22 +87,24 @@ def plan(
             "store": store,
             "crops": crops_by_kind(crops),
             "extractors": extractors,
-            "weights": weights or _weights_of(store, extractors),
+            "weights": weights or _weights_of(store, at, extractors),
             **asdict(engine),
         }
         found = checked(document, "plan")
-    rows = show_plan(found, json, everything)
+    rows = show_plan(found, json, everything, at=at)
     return WORK_TO_DO if any(row.due and row.requested for row in rows) else 0
 
 
-def _weights_of(url: str, extractors: tuple[str, ...]) -> Weights:
+def _weights_of(url: str, at: str | None, extractors: tuple[str, ...]) -> Weights:
     """Which parameters the store's embeddings by these networks were made with: `untrained` if all were."""
     from affstore import FeatureStore
     from affstore.store.contract.errors import NotFoundError
 
     try:
-        records = FeatureStore(url).records("visual", "audio")
+        records = FeatureStore(url, at).records("visual", "audio")
     except NotFoundError:
+        if at is not None:
+            raise
         return "official"
     found = {record.provenance for record in records if record.address.producer in extractors}
     return "untrained" if found == {"untrained"} else "official"
@@ -112,6 +117,7 @@ def show_plan(
     named_only: bool = False,
     share: Share | None = None,
     options: IngestOptions | None = None,
+    at: str | None = None,
 ) -> list[PlanRow]:
     """Print the plan of a configuration, and give it back.
 
@@ -122,10 +128,11 @@ def show_plan(
         named_only: plan for the videos that the configuration's paths name, not for all of the store.
         share: plan for one share of the files alone.
         options: what is tried although the store knows better.
+        at: the state of the store that is compared; the newest without it.
     """
     from affstore.tasks.planning.plan import seconds_of
 
-    found = _planned(config, named_only, share, options)
+    found = _planned(config, _store_or_empty(config, at), named_only, share, options)
     if as_json:
         documents = [_document(row) for row in found.rows if everything or row.status != "fresh"]
         networks = [
@@ -162,7 +169,9 @@ class _Plan:
     adds_bytes: int | None = None
 
 
-def _planned(config: RunConfig, named_only: bool, share: Share | None, options: IngestOptions | None) -> _Plan:
+def _planned(
+    config: RunConfig, opened: FeatureStore, named_only: bool, share: Share | None, options: IngestOptions | None
+) -> _Plan:
     from dataclasses import replace
 
     from affstore.flows.config.run_config import named_profile, profile_of
@@ -177,7 +186,7 @@ def _planned(config: RunConfig, named_only: bool, share: Share | None, options: 
     from affstore.tasks.planning.plan import bytes_of, costed
     from affstore.tasks.planning.plan import plan as plan_of
 
-    config, opened = config.without_training() if share is not None else config, _store_or_empty(config)
+    config = config.without_training() if share is not None else config
     config = config.model_copy(update={"experiments": runnable(config, opened).experiments})
     lacking = ""
     try:
@@ -235,15 +244,15 @@ def _need(config: RunConfig, due: tuple[Profile, list[VideoSize]]) -> MemoryNeed
     return memory_need(profile, default_folder().root, videos, config.runner.parallelism(config.device_in_use))
 
 
-def _store_or_empty(config: RunConfig) -> FeatureStore:
-    """The store of a configuration; before its first run, an empty one."""
+def _store_or_empty(config: RunConfig, at: str | None) -> FeatureStore:
+    """The store of a configuration, at a state; before its first run, an empty one."""
     from affstore import FeatureStore
     from affstore.store.contract.errors import NotFoundError
 
     try:
-        return FeatureStore(config.store)
+        return FeatureStore(config.store, at)
     except NotFoundError:
-        if not config.sources:
+        if at is not None or not config.sources:
             raise
         return FeatureStore.create("memory:before the first run")
 

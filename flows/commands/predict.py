@@ -51,7 +51,10 @@ def predict(
 
     The videos are taken in, and embedded by the very networks that the heads were fitted on; nothing is computed twice.
     An experiment's smoothing, weights and thresholds are those that were tuned for it; an imported head's are those
-    that came with it. Exit code 3: some videos could not be used, or have nothing that the heads need, as a face.
+    that came with it.
+
+    The exit code is 3 when some videos could not be used, or have nothing that the heads need, as a face, and 4 when
+    the store has no such experiment or head.
 
     Example: affstore predict expr-mlp video2 --store affstore-demo/store
 

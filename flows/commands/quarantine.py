@@ -46,6 +46,8 @@ app = App(
 def list_(*, store: Store = DEFAULT_STORE, at: At = None, json: Json = False) -> int:
     """List what is in quarantine: its number, the stage that refused it, the file and the reason.
 
+    The exit code is 4 when there is no such store or state.
+
     Example: affstore quarantine list --store affstore-data
     """
     from affstore import FeatureStore

@@ -21,14 +21,14 @@ def report(
 ) -> int:
     """Write one offline page: coverage of videos, a lineage graph to walk, metrics, drift since before, and costs.
 
-    The exit code is 4 when there is no such store, tag, run or state.
+    The exit code is 2 when --at is another state than the tag's, and 4 when the store has no such tag, run or state.
 
     Example: affstore report --store affstore-demo/store --to demo.html
 
     Parameters
     ----------
     what
-        A tag, for that publication; a run, for what it wrote; without it, the whole store.
+        A tag, for that publication; a run, for what it wrote up to --at; without it, the whole store.
     to
         The file to write; one that is there is replaced.
     """

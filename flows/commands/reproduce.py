@@ -23,8 +23,8 @@ def reproduce(
     same snapshot. On a CPU the same bits come out. What was recorded on another device or with other versions may
     differ within the tolerance of engines (docs/adr/0004), and that is said. Nothing is written to the store.
 
-    The exit code is 0 when all are equal or within the tolerance, 4 when one has other numbers, 3 when one cannot be
-    computed, as its video is gone.
+    The exit code is 0 when all are equal or within the tolerance, 2 when there is no such device, 3 when one cannot be
+    computed, as its video is gone, 4 when one has other numbers, or the store has no such artifact or state.
 
     Example: affstore reproduce visual/emotieffnet_b0/video2/main --store affstore-demo/store
 

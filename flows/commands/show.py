@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 def show(what: str = "", /, *, store: Store = DEFAULT_STORE, at: At = None, json: Json = False) -> int:
     """Show one artifact's record and arrays, all that there is of one video, or a list of all videos.
 
+    The exit code is 4 when the store has no such artifact, video or state.
+
     Example: affstore show visual/emotieffnet_b0/video2/main --store affstore-demo/store
 
     Parameters

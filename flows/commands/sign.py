@@ -5,19 +5,27 @@ from __future__ import annotations
 from pathlib import Path
 
 from affstore.flows.commands import COMMANDS, Command
-from affstore.flows.commands.options import DEFAULT_STORE, DryRun, Json, Store, print_json
+from affstore.flows.commands.options import DEFAULT_STORE, DryRun, Json, NoAt, Store, print_json, refuse_at
 from affstore.flows.watch import to_terminal
 
 
 def sign(
-    folder: Path, /, *, key: Path, store: Store = DEFAULT_STORE, dry_run: DryRun = False, json: Json = False
+    folder: Path,
+    /,
+    *,
+    key: Path,
+    store: Store = DEFAULT_STORE,
+    at: NoAt = None,
+    dry_run: DryRun = False,
+    json: Json = False,
 ) -> int:
     """Sign a published folder: the digests of its files, of the store's content, and of heads and weights behind them.
 
     Writes `publication.dsse.json` into the folder, a DSSE envelope over an in-toto statement, which
     `affstore signature` and the tools of in-toto check offline.
 
-    The exit code is 7 when a file is not as it was published, and 4 when the store lacks the snapshot.
+    The exit code is 2 when the folder is no publication or the key cannot be used, 4 when the store lacks the snapshot
+    or the publication was retracted, and 7 when a file is not as it was published.
 
     Example: affstore sign affstore-demo/published/* --key key.pem --store affstore-demo/store
 
@@ -31,6 +39,7 @@ def sign(
     from affstore.tasks.lineage.signature import ENVELOPE, statement_of
     from affstore.tasks.lineage.signature import sign as signed
 
+    refuse_at(at, "the folder's note says from which snapshot it was published. Leave it out.")
     statement = statement_of(store, folder)
     envelope = folder / ENVELOPE if dry_run else signed(store, folder, key)
     if json:
@@ -43,7 +52,8 @@ def sign(
 def signature(folder: Path, /, *, key: Path, json: Json = False) -> int:
     """Check the signature of a published folder and the digest of each of its files, without a store or a network.
 
-    The exit code is 7 when there is no signature, it is not one by this key, or it or a file was changed.
+    The exit code is 2 when the key cannot be used, and 7 when there is no signature, none is by this key, or it or a
+    file was changed.
 
     Example: affstore signature affstore-demo/published/* --key key.pub
 

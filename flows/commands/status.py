@@ -26,6 +26,8 @@ def status(*, store: Store = DEFAULT_STORE, at: At = None, json: Json = False) -
     Of each video it is said what is damaged or missing, also imported features that one of the store's heads takes. A
     person is shown 20 videos, those with something to know first; --json has all.
 
+    The exit code is 4 when there is no such store or state.
+
     Example: affstore status --store affstore-data
     """
     from affstore import FeatureStore

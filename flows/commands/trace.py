@@ -22,6 +22,9 @@ def trace(
 ) -> int:
     """Follow a row back to bytes: its head and what that was trained on, features, weights, face, frame, video, label.
 
+    The exit code is 2 when the text names no row or more than one, and 4 when the store has no such artifact, frame or
+    state, or nothing that the line of the file says.
+
     Example: affstore trace visual/emotieffnet_b0/video2/main/5 --store affstore-demo/store
 
     Parameters

@@ -35,7 +35,7 @@ def verify(
     that: objects by their noted digests, artifacts of the newest state by computing them again.
 
     The exit code is 4 when something is altered, missing, orphaned (computed from what is not there any more) or
-    unexplained (it names nothing that it was computed from).
+    unexplained (it names nothing that it was computed from), or the store has no such state.
 
     Example: affstore verify --store affstore-demo/store --deep
 

@@ -29,7 +29,7 @@ def mermaid_lines(trace: Trace) -> list[str]:
     names = {name: f"n{place}" for place, name in enumerate(trace.nodes)}
     lines = ["flowchart TD"]
     for name, node in trace.nodes.items():
-        text = "<br/>".join(_escaped(part) for part in (_title(node), *_fact_lines(node)[:1]))
+        text = "<br/>".join(_escaped(part) for part in (_title(node), *_fact_lines(node)[:1], *_done(node)))
         left, right = _SHAPES.get(node.kind, ("[", "]"))
         lines.append(f'    {names[name]}{left}"{text}"{right}')
     for name, node in trace.nodes.items():
@@ -127,7 +127,7 @@ _KINDS = {
 def _fact_lines(node: Node) -> list[str]:
     """What a person is told of a node below its title."""
     facts = node.facts
-    lines = list(_values(facts.get("at_frame", {})))
+    lines = [*_values(facts.get("at_frame", {})), *_done(node)]
     if "key" in facts:
         lines.append(f"key {facts['key'][:_SHORT]}, digest {facts['digest'][:_SHORT]}")
     if "made_at" in facts:
@@ -149,6 +149,15 @@ def _fact_lines(node: Node) -> list[str]:
     if changed:
         lines.append(f"{len(changed)} of them changed since the next step was computed: {', '.join(changed[:3])}")
     return lines
+
+
+def _done(node: Node) -> list[str]:
+    """What an experiment did to the outputs of its heads."""
+    if "post_processing" not in node.facts:
+        return []
+    from affstore.tasks.lineage.head_post_processing import lines_behind
+
+    return lines_behind(node.facts["post_processing"])
 
 
 def _making(facts: Mapping[str, Any]) -> Iterator[str]:

@@ -11,8 +11,8 @@
     │   ├── MediaError            a video or a sound is not what it claims to be
     │   ├── AnnotationError       an annotation file does not say what its task needs
     │   └── OutOfRangeError       a number is too large for the type that it is to be stored in
-    ├── StoreError                the store cannot be read or written                                  exit 4
-    │   ├── NotFoundError (KeyError)
+    ├── StoreError                the store cannot be read or written, or lacks what was named         exit 4
+    │   ├── NotFoundError (KeyError)  the store has nothing of that name; suggests the nearest
     │   ├── SchemaError           an artifact breaks `store/schema.yaml`; the field is named
     │   ├── NewerSchemaError      the store was written by a newer affstore
     │   ├── ConflictError         another run changed what this one worked with
@@ -26,6 +26,9 @@
         ├── WeightsDigestError
         ├── UnsafePickleError
         └── ArchitectureError
+
+Of names: one that affstore itself would have to know (a command, an option, an extractor, an experiment, a format) is a
+`SpecError`; one that only the store could have (an artifact, a video, a head, a tag, a run) is a `NotFoundError`.
 
 Every message says what was asked, what was found, and what to do.
 """
@@ -72,7 +75,7 @@ class SpecError(AffstoreError, ValueError):
 
 
 class UnknownNameError(SpecError):
-    """A name that is not registered."""
+    """A name that affstore does not know, whatever the store holds."""
 
     @classmethod
     def of(cls, kind: str, name: str, known: Iterable[str]) -> UnknownNameError:
@@ -129,13 +132,29 @@ class OutOfRangeError(SourceError):
 
 
 class StoreError(AffstoreError):
-    """The store cannot be read or written."""
+    """The store cannot be read or written, or has not what was named."""
 
     exit_code = 4
 
 
 class NotFoundError(StoreError, KeyError):
-    """Nothing is stored under that address."""
+    """The store has nothing of that name or address."""
+
+    @classmethod
+    def of(cls, url: str, kind: str, name: str, known: Iterable[str], otherwise: str) -> NotFoundError:
+        """Build the message, with the nearest name in the store as a suggestion; the names are not listed.
+
+        Args:
+            url: of the store.
+            kind: what the name should be the name of, e.g. `"artifact"`; empty where it may be one of many things.
+            name: what was asked for.
+            known: every name that would have worked; there may be thousands.
+            otherwise: what to do where none is near, as a sentence.
+        """
+        near = nearest(name, sorted(known))
+        name = excerpt(name)[1:-1] if len(name) > _LONGEST_NAME else name
+        hint = f"Did you mean '{near}'?" if near else otherwise
+        return cls(f"The store at '{url}' has no {kind}{' ' if kind else ''}'{name}'. {hint}")
 
 
 class SchemaError(StoreError):

@@ -345,6 +345,19 @@ class FeatureStore:
             is_old = repository.spec_version < icechunk.SpecVersion.current()
             return {} if is_old else repository.get_metadata()
 
+    def check_not_retracted(self, tag: str) -> None:
+        """See that a tag is not one that was withdrawn; whoever does not find one asks this before saying so.
+
+        Raises:
+            NotFoundError: it named a publication of a video that was forgotten.
+        """
+        for one in self.repository_metadata().get("affstore", {}).get("retracted", ()):
+            if one["tag"] == tag:
+                raise NotFoundError(
+                    f"The publication '{tag}' of the store at '{self.url}' was retracted on {one['date']}: it "
+                    "contained a video that was forgotten on request. Publish again without it."
+                )
+
     @property
     def repository(self) -> icechunk.Repository:
         """The engine's repository, for the modules of this folder."""
@@ -381,12 +394,7 @@ class FeatureStore:
         else:
             found = next((info.id for info in ancestry if info.id == at), None)
         if found is None:
-            retracted = self.repository_metadata().get("affstore", {}).get("retracted", ())
-            for one in (one for one in retracted if one["tag"] == at):
-                raise NotFoundError(
-                    f"The publication '{at}' of the store at '{self.url}' was retracted on {one['date']}: it contained "
-                    "a video that was forgotten on request. Publish again without it."
-                )
+            self.check_not_retracted(at)
             first = ancestry[-1].written_at.isoformat(timespec="seconds")
             raise NotFoundError(
                 f"The store at '{self.url}' has no tag, snapshot or time '{excerpt(at)[1:-1]}': its history begins at "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,10 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from affstore import FeatureStore
+from affstore.store.contract.errors import NotFoundError
 from affstore.store.contract.keys import changes
 from affstore.store.contract.records import Address, Record
 from affstore.store.contract.schema import address_of
 from affstore.store.engine.history import may_differ
+from affstore.store.engine.reading import find_source
 from affstore.tasks.lineage.graph import by_family
 
 _OF_PARENTS = ("face", "source", "head", "inputs", "train", "validation")
@@ -137,9 +140,13 @@ def difference(before: FeatureStore, after: FeatureStore, part: str = "", number
     Args:
         before: the first.
         after: the second.
-        part: only artifacts whose path begins so, or those of the video that is called so.
+        part: only artifacts whose path begins so, or those of the video that has this name or alias.
         numbers: whether arrays are read and compared frame by frame.
+
+    Raises:
+        NotFoundError: neither state has such a part; the message suggests the nearest.
     """
+    part = _known_part(before, after, part) if part else ""
     addresses = sorted(address for address in may_differ(before, after) if _is_of(address, part))
     old = {record.address.path: record for record in before.find_all(addresses)}
     new = {record.address.path: record for record in after.find_all(addresses)}
@@ -161,6 +168,18 @@ def difference(before: FeatureStore, after: FeatureStore, part: str = "", number
         tuple(changed),
         tuple(rewritten),
     )
+
+
+def _known_part(before: FeatureStore, after: FeatureStore, part: str) -> str:
+    """The part as the states call it: a video by its name where that is an alias."""
+    addresses = {*before.addresses(), *after.addresses()}
+    if any(_is_of(address, part) for address in addresses):
+        return part
+    for store in (after, before):
+        with suppress(NotFoundError):
+            return find_source(store, part).address.video
+    known = {text for one in addresses for text in (one.path, _place(one.path), one.video)} - {""}
+    raise NotFoundError.of(after.url, "artifact or video", part, known, "`affstore show` lists what there is.")
 
 
 def _is_of(address: Address, part: str) -> bool:

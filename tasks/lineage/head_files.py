@@ -74,8 +74,7 @@ def write_head(store: FeatureStore, name: str, path: Path, licence: str, corpus:
         What the file says of it.
 
     Raises:
-        UnknownNameError: there is no such head or experiment.
-        NotFoundError: what its networks are is not in the store any more.
+        NotFoundError: there is no such head or experiment, or what its networks are is not in the store any more.
         SpecError: it is an experiment of several heads, it cannot be given on without code, or the file cannot be
             written.
     """
@@ -119,7 +118,7 @@ def only_head(store: FeatureStore, name: str) -> FittedExperiment:
     """A head, or an experiment of one head, by its name.
 
     Raises:
-        UnknownNameError: there is none.
+        NotFoundError: there is none.
         SpecError: it is an experiment of several heads.
     """
     fitted = fitted_experiment(store, name)

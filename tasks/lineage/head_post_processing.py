@@ -1,4 +1,4 @@
-"""What an experiment chose to do to its only head's outputs, as the head's file carries it, and who chose it."""
+"""What an experiment chose to do to its heads' outputs, and who chose it: in a head's file, and behind a prediction."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from affstore.store.contract.keys import key_of, plain
 from affstore.store.contract.labels import SpaceKind, Task, task_space
 from affstore.store.contract.records import Address, Record
 from affstore.store.contract.schema import address_of
-from affstore.tasks.lineage.recorded_specs import post_processing_from
-from affstore.tasks.lineage.stored_heads import POST_PROCESSING, FittedExperiment
+from affstore.tasks.lineage.recorded_specs import post_processing_from, spec_from
+from affstore.tasks.lineage.stored_heads import POST_PROCESSING, FittedExperiment, result_of
 from affstore.tasks.specs import TunedPostProcessing
 
 
@@ -54,6 +54,51 @@ def _origin(store: FeatureStore, result: Record, evaluation: Any) -> dict[str, A
     }
 
 
+def post_processing_behind(store: FeatureStore, prediction: Record) -> dict[str, Any]:
+    """What was done to the outputs of heads for a prediction, and where that was chosen; empty where it was nothing.
+
+    Args:
+        store: that has the prediction.
+        prediction: its record.
+
+    Returns:
+        `smooth_frames` on either side; `thresholds` by label, or None; `numbers`, the weights and the like that the
+        experiment's method searched for; `never`, classes that are not predicted; and `from`, who chose it, by which
+        result of the snapshot, on how many videos. That is None where the result is gone or chose otherwise since.
+    """
+    finish = prediction.recipe.get("finish", {})
+    if "chosen" not in finish:
+        return {}
+    chosen = dict(finish["chosen"])
+    smooth, thresholds = chosen.pop("smooth_frames", 0), chosen.pop("thresholds", None)
+    names = prediction.attributes["labels"]
+    return {
+        "smooth_frames": smooth,
+        "thresholds": None if thresholds is None else dict(zip(names, thresholds, strict=False)),
+        "numbers": chosen,
+        "never": list(finish["judging"].get("without") or ()),
+        "from": _chosen_by(store, prediction),
+    }
+
+
+def _chosen_by(store: FeatureStore, prediction: Record) -> dict[str, Any] | None:
+    """Who chose what was done for a prediction: an experiment of the store, or whoever exported its head."""
+    chosen = prediction.recipe["finish"]["chosen"]
+    result = result_of(store, prediction.address.producer)
+    if result is not None:
+        there = result.attributes["chosen"]
+        if any(there.get(name) != value for name, value in chosen.items()):
+            return None
+        try:
+            origin = _origin(store, result, spec_from(result.recipe["asked"]["judging"]))
+        except (SpecError, KeyError):  # of an affstore that had other fields: what of it was searched is not known
+            return {"result": {"path": result.address.path, "key": result.key, "digest": result.digest}}
+        return {name: value for name, value in origin.items() if name != "scores"}
+    head = store.find(Address("head", prediction.address.producer))
+    came = head.made.get(POST_PROCESSING) if head is not None else None
+    return dict(came["from"]) if came and came["finish"] == prediction.recipe["finish"] else None
+
+
 def checked_post_processing(document: Mapping[str, Any], task: Task) -> None:
     """See that what a file says is done to a head's outputs fits the head's task, and is what was written.
 
@@ -80,17 +125,49 @@ def checked_post_processing(document: Mapping[str, Any], task: Task) -> None:
 
 def lines_of(document: Mapping[str, Any]) -> list[str]:
     """What is done to a head's outputs and who chose it, a sentence a line."""
-    found, origin = post_processing_from(document["finish"]), document["from"]
-    delta, thresholds = found.tuned.smooth_frames, found.tuned.thresholds
-    over = f"over {2 * delta + 1} frames ({delta} on either side)" if delta else "none"
-    lines = [f"smoothing {over}, {_by(origin, origin['smoothing'])}"]
-    if thresholds is not None:
-        names = task_space(found.evaluation.task).names
-        values = ", ".join(f"{name} {value:.3g}" for name, value in zip(names, thresholds, strict=True))
-        lines.append(f"thresholds {values}, {_by(origin, origin['thresholds'])}")
-    if found.evaluation.without:
-        lines.append(f"never predicted: {', '.join(found.evaluation.without)}")
-    return lines
+    found = post_processing_from(document["finish"])
+    names, thresholds = task_space(found.evaluation.task).names, found.tuned.thresholds
+    facts = {
+        "smooth_frames": found.tuned.smooth_frames,
+        "thresholds": None if thresholds is None else dict(zip(names, thresholds, strict=True)),
+        "numbers": {},
+        "never": found.evaluation.without,
+    }
+    return _lines(facts, document["from"])
+
+
+def lines_behind(facts: Mapping[str, Any]) -> list[str]:
+    """What was done for a prediction and where that was chosen, as `post_processing_behind` gives it, a line each."""
+    if not facts:
+        return []
+    origin = facts["from"]
+    place = f"as in {origin['result']['path']}, key {origin['result']['key'][:_SHORT]}" if origin else _NOWHERE
+    return [*_lines(facts, origin), place]
+
+
+_SHORT = 12
+_NOWHERE = "the result that this was chosen in is not in this snapshot as it was"
+
+
+def _lines(facts: Mapping[str, Any], origin: Mapping[str, Any] | None) -> list[str]:
+    """What was done, a sentence a line, with who chose it as far as that is known."""
+    delta = facts["smooth_frames"]
+    told = [
+        ("smoothing", f"over {2 * delta + 1} frames ({delta} on either side)" if delta else "none"),
+        ("thresholds", _numbers(facts["thresholds"] or {})),
+        ("searched numbers", _numbers(facts["numbers"])),
+        ("never predicted:", ", ".join(facts["never"])),
+    ]
+    if origin is None or origin.keys() == {"result"}:
+        return [f"{what} {values}" for what, values in told if values]
+    said = ("smoothing", "thresholds")
+    return [
+        f"{what} {values}{f', {_by(origin, origin[what])}' if what in said else ''}" for what, values in told if values
+    ]
+
+
+def _numbers(values: Mapping[str, float]) -> str:
+    return ", ".join(f"{name} {value:.3g}" for name, value in values.items())
 
 
 def _by(origin: Mapping[str, Any], how: str) -> str:

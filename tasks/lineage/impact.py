@@ -16,9 +16,11 @@ from affstore.store.contract.records import Address, Record
 from affstore.store.contract.schema import address_of, families
 from affstore.store.engine.history import changes_by, commits
 from affstore.store.engine.reading import find_source
-from affstore.tasks.lineage.graph import LineageGraph, by_family, leaves_of
+from affstore.tasks.lineage.graph import Leaf, LineageGraph, by_family, leaves_of
 
 _DIGEST = re.compile(r"[0-9a-f]{8,64}")
+_NAMED = 6
+"""Files that one name stands for, of which a message tells the places."""
 _PACKAGE = re.compile(r"([A-Za-z0-9._-]+)==(\S+)")
 
 
@@ -88,7 +90,7 @@ def impact(store: FeatureStore, what: str) -> Impact:
             wrote; an extractor or experiment; or an artifact.
 
     Raises:
-        NotFoundError: nothing in the store stands on anything called so.
+        NotFoundError: nothing in the store stands on anything called so, or it is a tag that was retracted.
         SpecError: several things are called so.
     """
     kind, direct = _direct(store, what)
@@ -133,6 +135,7 @@ def _direct(store: FeatureStore, what: str) -> tuple[str, list[Record]]:
         kind, found = find(store, what) if what else ("", [])
         if found:
             return kind, sorted(found, key=lambda record: record.address)
+    store.check_not_retracted(what)
     raise NotFoundError(f"Nothing in the store at '{store.url}' stands on '{what}'. {_hint(store, what)}")
 
 
@@ -237,12 +240,21 @@ def _by_file(store: FeatureStore, what: str) -> _Found:
 
 
 def _located(store: FeatureStore, text: str, fits: Callable[[str], bool]) -> _Found:
-    found: dict[str, list[Record]] = {}
+    """The artifacts that were read from the one file or folder whose place fits."""
+    found: dict[Leaf, list[Record]] = {}
     for record in store.mentioning(text):
         for leaf in leaves_of(record):
             if leaf.kind != "weights" and fits(leaf.name):
-                found.setdefault(leaf.kind, []).append(record)
-    return next(iter(found.items()), ("video", []))
+                found.setdefault(leaf, []).append(record)
+    if len({leaf.digest for leaf in found}) > 1:
+        several = [f"{leaf.kind} '{leaf.name}' (sha256 {leaf.digest[:16]})" for leaf in found]
+        more = f" and {len(several) - _NAMED} others" if len(several) > _NAMED else ""
+        raise SpecError(
+            f"'{text}' stands for {len(several)} files in the store at '{store.url}': {', '.join(several[:_NAMED])}"
+            f"{more}. Name one by its path or digest."
+        )
+    records = {record.address: record for own in found.values() for record in own}
+    return next(iter(found)).kind if found else "video", list(records.values())
 
 
 _FINDERS = (

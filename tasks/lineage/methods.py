@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from affstore import FeatureStore, content_digest
-from affstore.store.contract.errors import NotFoundError, nearest
+from affstore.store.contract.errors import NotFoundError
 from affstore.store.contract.records import Record, least_trusted
 from affstore.tasks.lineage.graph import leaves_of, with_ancestors
 from affstore.tasks.lineage.head_post_processing import lines_of
@@ -24,9 +24,8 @@ def methods_paragraph(store: FeatureStore, experiment: str) -> str:
     """
     producers = sorted({address.producer for address in store.addresses("prediction")})
     if experiment not in producers:
-        near = nearest(experiment, producers)
-        hint = f"Did you mean '{near}'?" if near else f"It has: {', '.join(producers) or 'none'}."
-        raise NotFoundError(f"The store at '{store.url}' has no predictions of an experiment '{experiment}'. {hint}")
+        otherwise = "`affstore status` lists whose predictions there are."
+        raise NotFoundError.of(store.url, "predictions of an experiment", experiment, producers, otherwise)
     predictions = store.find_all(a for a in store.addresses("prediction") if a.producer == experiment)
     results = [r for r in store.records("result") if r.address.producer.rpartition("@")[0] == experiment]
     behind = with_ancestors(store, [*predictions, *results])

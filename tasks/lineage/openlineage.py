@@ -61,9 +61,8 @@ def events(store: FeatureStore, run_id: str = "") -> list[dict[str, Any]]:
         if record.address.family != "quarantine" and run_id in ("", record.run_id):
             found.setdefault((record.run_id, _place(record.address)), []).append(record)
     if run_id and not found:
-        raise NotFoundError(
-            f"The store at '{store.url}' has no artifact of a run '{run_id}'. `affstore log` lists runs."
-        )
+        runs = {record.run_id for record in records}
+        raise NotFoundError.of(store.url, "artifact of a run", run_id, runs, "`affstore log` lists runs.")
     frames = {record.address: int(record.attributes.get("frames") or 0) for record in records}
     jobs = [_Job(run, place, own) for (run, place), own in found.items()]
     both = [event for job in jobs for event in _events_of(store, job, frames)]

@@ -9,7 +9,7 @@ from typing import Literal
 
 from affstore import FeatureStore
 from affstore.models.faces.specs import DetectorSpec, TrackingSpec
-from affstore.store.contract.errors import NotFoundError, nearest
+from affstore.store.contract.errors import NotFoundError, SpecError
 from affstore.store.contract.records import Address, Record
 from affstore.store.engine.history import Commit, commits
 from affstore.store.engine.sizes import array_bytes
@@ -111,9 +111,14 @@ def scope_of(url: str, what: str = "", at: str | None = None) -> Scope:
     """What a text means: a tag, a run, or without one the whole store.
 
     Raises:
-        NotFoundError: there is no such tag or run.
+        NotFoundError: there is no such tag or run, or the tag was retracted.
+        SpecError: the tag is of another state than `at`.
     """
-    store = FeatureStore(url, what if what in FeatureStore(url, at).tags() else at)
+    store = FeatureStore(url, at)
+    if what in store.tags():
+        if at is not None and store.tags()[what] != store.snapshot:
+            raise SpecError(f"The tag '{what}' and --at '{at}' name two states of the store. Leave one of them out.")
+        store = store.state(what)
     history = list(commits(store))
     if not what:
         return Scope(f"affstore: {url}", store, _earlier(store, history))
@@ -121,10 +126,9 @@ def scope_of(url: str, what: str = "", at: str | None = None) -> Scope:
         return Scope(f"affstore publication {what}", store, _earlier(store, history))
     own = [commit for commit in history if commit.run_id == what]
     if not own:
-        known = [*store.tags(), *{commit.run_id for commit in history if commit.run_id}]
-        near = nearest(what, sorted(known))
-        hint = f"Did you mean '{near}'?" if near else "`affstore log` lists runs and tags."
-        raise NotFoundError(f"The store at '{url}' has no tag and no run '{what}'. {hint}")
+        store.check_not_retracted(what)
+        known = {*store.tags(), *(commit.run_id for commit in history if commit.run_id)}
+        raise NotFoundError.of(url, "tag and no run", what, known, "`affstore log` lists runs and tags.")
     before = _opened(store, history, own[-1].parent)
     return Scope(f"affstore run {what}", FeatureStore(url, own[0].snapshot), before, what)
 

@@ -87,23 +87,28 @@ def read_note(folder: Path) -> dict[str, PublishedFile]:
     return noted
 
 
-def opened_at(store_url: str, published: Path, snapshot: str, tag: str = "") -> FeatureStore:
-    """The store at the snapshot that something was published from; a copy of it has another one under the same tag.
+def opened_at(store_url: str, published: Path, noted: PublishedFile, in_copies: bool = False) -> FeatureStore:
+    """The store at the snapshot that something was published from.
+
+    Args:
+        store_url: of the store.
+        published: the file or folder.
+        noted: what the note says of it.
+        in_copies: whether a copy of the store will do, which has another snapshot under the same tag.
 
     Raises:
         NotFoundError: the store has no such snapshot, or the publication was retracted.
     """
     with suppress(NotFoundError):
-        return FeatureStore(store_url, snapshot)
-    try:
-        return FeatureStore(store_url, tag or snapshot)
-    except NotFoundError as error:
-        if "was retracted" in str(error):
-            raise
-        raise NotFoundError(
-            f"'{published}' was published from the snapshot {snapshot}, which the store at '{store_url}' lacks: it was "
-            "published from another store, or the snapshot has expired. Name the store with --store."
-        ) from error
+        return FeatureStore(store_url, noted.snapshot)
+    store = FeatureStore(store_url)
+    if in_copies and noted.tag in store.tags():
+        return store.state(noted.tag)
+    store.check_not_retracted(noted.tag)
+    raise NotFoundError(
+        f"'{published}' was published from the snapshot {noted.snapshot}, which the store at '{store_url}' lacks: it "
+        "was published from another store, or the snapshot has expired. Name the store with --store."
+    )
 
 
 def _read(note: Path) -> dict[str, PublishedFile]:

@@ -13,6 +13,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from affstore import FeatureStore
+from affstore.models.engines.torch_network import device_of
 from affstore.models.ensembles.spec import heads_of
 from affstore.models.extractor_specs import IMPORTED
 from affstore.models.faces.specs import DetectorSpec, TrackingSpec
@@ -25,7 +26,6 @@ from affstore.store.contract.errors import (
     NotFoundError,
     SpecError,
     StoreError,
-    UnknownNameError,
 )
 from affstore.store.contract.keys import digest_file, key_of
 from affstore.store.contract.names import join_subject
@@ -52,13 +52,13 @@ def addresses_named(store: FeatureStore, names: Iterable[str]) -> list[Address]:
     """The addresses of artifacts by their paths.
 
     Raises:
-        UnknownNameError: there is no such artifact; the message suggests the nearest.
+        NotFoundError: there is no such artifact; the message suggests the nearest.
     """
     known = {address.path: address for address in store.addresses() if address.family != "quarantine"}
     found = []
     for name in names:
         if name not in known:
-            raise UnknownNameError.of("artifact", name, known)
+            raise NotFoundError.of(store.url, "artifact", name, known, "`affstore show` lists what there is.")
         found.append(known[name])
     return found
 
@@ -73,7 +73,12 @@ def reproduce(
         addresses: of the artifacts.
         weights: where the networks' parameters are.
         device: where networks run.
+
+    Raises:
+        SpecError: this machine has no such device; that is said although nothing that is computed may need it.
     """
+    if device != "cpu":  # which is always here, and asking about others takes long
+        device_of(device)
     graph = LineageGraph(store.records())
     for address in addresses:
         record = graph.records[address.path]

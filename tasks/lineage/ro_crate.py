@@ -41,8 +41,7 @@ def crate_of(store_url: str, folder: Path, license_url: str = "") -> dict[str, A
         NotFoundError: the store has not the snapshot that was published.
     """
     noted = read_note(folder)
-    snapshot = next(iter(noted.values())).snapshot
-    store = opened_at(store_url, folder, snapshot)
+    store = opened_at(store_url, folder, next(iter(noted.values())))
     files = [_file(folder, name, one.sha256) for name, one in sorted(noted.items())]
     by_experiment = {
         one.producer: [n for n in sorted(noted) if noted[n].producer == one.producer] for one in noted.values()

@@ -146,16 +146,13 @@ def _subjects(store: FeatureStore, producer: str, video: str) -> list[str]:
 
 def _no_row(store: FeatureStore, text: str) -> NotFoundError:
     """The error for what names no row, with the nearest that does."""
-    paths = [address.path for address in store.addresses()]
-    producers = _experiments(store)
-    near = nearest(text, paths) or nearest(text.split("/", 1)[0], producers)
-    if near:
-        hint = f"Did you mean '{near}'?"
-    elif text.split("/", 1)[0] in families():
-        hint = "`affstore show` lists what there is."
-    else:
-        hint = "Give an artifact's path, EXPERIMENT/VIDEO/FRAME, or FILE:LINE of a published file."
-    return NotFoundError(f"The store at '{store.url}' has no '{text}'. {hint}")
+    begin = text.split("/", 1)[0]
+    otherwise = "Give an artifact's path, EXPERIMENT/VIDEO/FRAME, or FILE:LINE of a published file."
+    if near := nearest(begin, _experiments(store)):
+        otherwise = f"Did you mean '{near}'?"
+    elif begin in families():
+        otherwise = "`affstore show` lists what there is."
+    return NotFoundError.of(store.url, "", text, (address.path for address in store.addresses()), otherwise)
 
 
 # Lines of published files
@@ -178,7 +175,7 @@ def _in_file(store: FeatureStore, path: Path, number: int) -> tuple[FeatureStore
     line = _read_line(path, number)
     note = find_note(path)
     if note is not None:
-        opened = store if store.at else opened_at(store.url, path, note.snapshot, note.tag)
+        opened = store if store.at else opened_at(store.url, path, note, in_copies=True)
         row = PublishedRow(
             str(path), number, line.text, True, note.snapshot, note.tag, digest_file(path) == note.sha256
         )

@@ -110,21 +110,18 @@ def check_signature(folder: Path, key: Path) -> SignedPublication:
     """
     public = _public_key(key)
     payload, signatures = _read_envelope(folder / ENVELOPE)
-    own = key_id(public)
-    by_this_key = [signature for keyid, signature in signatures if keyid == own]
-    if not by_this_key:
-        others = ", ".join(sorted({keyid[:16] for keyid, _ in signatures}))
+    if not any(_is_by(public, signature, payload) for _, signature in signatures):
+        own = key_id(public)
+        if own in {keyid for keyid, _ in signatures}:
+            raise SignatureError(
+                f"The signature of '{folder / ENVELOPE}' does not fit what it says: one of the two was changed after "
+                "signing. Get the publication anew."
+            )
+        others = ", ".join(sorted({keyid[:16] or "a key without an id" for keyid, _ in signatures}))
         raise SignatureError(
             f"'{folder}' is not signed by the key in '{key}', which is {own[:16]}, but by {others or 'nobody'}. Ask "
             "the signer for the public key."
         )
-    try:
-        _verify(public, by_this_key[0], _signed(payload))
-    except InvalidSignature as error:
-        raise SignatureError(
-            f"The signature of '{folder / ENVELOPE}' does not fit what it says: one of the two was changed after "
-            "signing. Get the publication anew."
-        ) from error
     statement = _read_statement(payload, folder / ENVELOPE)
     names = _check_files(folder, statement["subject"])
     there = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
@@ -155,7 +152,7 @@ def statement_of(store_url: str, folder: Path) -> dict[str, Any]:
     for name, one in noted.items():
         _check_file(folder, name, one.sha256)
     ((snapshot, tag),) = snapshots
-    store = opened_at(store_url, folder, snapshot)
+    store = opened_at(store_url, folder, next(iter(noted.values())))
     files = [{"name": name, "digest": {"sha256": one.sha256}} for name, one in sorted(noted.items())]
     note = {"name": NOTE, "digest": {"sha256": digest_file(folder / NOTE)}}
     content = {"name": f"affstore:snapshot:{snapshot}", "digest": {"sha256": content_digest(store)}}
@@ -220,20 +217,25 @@ def _check_file(folder: Path, name: str, digest: str) -> None:
 
 
 def _read_envelope(path: Path) -> tuple[bytes, list[tuple[str, bytes]]]:
-    """The payload and the signatures, each with the id of its key."""
+    """The payload and the signatures, each with the id of its key, which is empty where the signer gave none."""
     try:
         envelope = json.loads(path.read_text(encoding="utf-8"))
-        signatures = [
-            (str(one["keyid"]), base64.b64decode(one["sig"], validate=True)) for one in envelope["signatures"]
-        ]
-        payload, kind = base64.b64decode(envelope["payload"], validate=True), envelope["payloadType"]
+        signatures = [(str(one.get("keyid") or ""), _from_base64(one["sig"])) for one in envelope["signatures"]]
+        payload, kind = _from_base64(envelope["payload"]), envelope["payloadType"]
     except FileNotFoundError as error:
         raise SignatureError(f"There is no '{path}': nobody signed the publication. `affstore sign` does.") from error
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except KeyError as error:
+        raise SignatureError(f"'{path}' is no DSSE envelope: it has no {error}. Get the publication anew.") from error
+    except (OSError, ValueError, TypeError, AttributeError) as error:
         raise SignatureError(f"'{path}' is no DSSE envelope: {error}. Get the publication anew.") from error
     if kind != PAYLOAD_TYPE:
         raise SignatureError(f"'{path}' holds '{kind}', not an in-toto statement ({PAYLOAD_TYPE}).")
     return payload, signatures
+
+
+def _from_base64(text: str) -> bytes:
+    """Bytes from either of the two alphabets of base64; DSSE leaves to the signer which."""
+    return base64.b64decode(text.translate(str.maketrans("-_", "+/")), validate=True)
 
 
 def _read_statement(payload: bytes, path: Path) -> dict[str, Any]:
@@ -256,11 +258,16 @@ def _signature(private: PrivateKey, signed: bytes) -> bytes:
     return private.sign(signed) if isinstance(private, Ed25519PrivateKey) else private.sign(signed, ECDSA(SHA256()))
 
 
-def _verify(public: PublicKey, signature: bytes, signed: bytes) -> None:
-    if isinstance(public, Ed25519PublicKey):
-        public.verify(signature, signed)
-    else:
-        public.verify(signature, signed, ECDSA(SHA256()))
+def _is_by(public: PublicKey, signature: bytes, payload: bytes) -> bool:
+    """Whether a signature of a payload is one by this key; the id that stands with it is a hint and proves nothing."""
+    try:
+        if isinstance(public, Ed25519PublicKey):
+            public.verify(signature, _signed(payload))
+        else:
+            public.verify(signature, _signed(payload), ECDSA(SHA256()))
+    except InvalidSignature:
+        return False
+    return True
 
 
 def _private_key(path: Path) -> PrivateKey:

@@ -10,7 +10,7 @@ from affstore import FeatureStore
 from affstore.models.ensembles.spec import heads_of, searched_values, with_heads_renamed, with_values
 from affstore.models.evaluation.evaluate import TunedParameters
 from affstore.models.extractor_specs import IMPORTED, ExtractorSpec, ImportedFeatures
-from affstore.store.contract.errors import AffstoreError, SpecError, UnknownNameError
+from affstore.store.contract.errors import AffstoreError, NotFoundError, SpecError
 from affstore.store.contract.keys import canonical
 from affstore.store.contract.labels import LabelSpace
 from affstore.store.contract.records import Address, Parent, Record
@@ -140,7 +140,7 @@ def fitted_experiment(store: FeatureStore, name: str) -> FittedExperiment:
     """A scored experiment, or a head, by its name; `NAME@honest` means what was tuned under that protocol.
 
     Raises:
-        UnknownNameError: the store has none of that name; the message suggests the nearest.
+        NotFoundError: the store has none of that name; the message suggests the nearest.
         SpecError: it is not understood any more.
     """
     results = _results(store)
@@ -151,9 +151,16 @@ def fitted_experiment(store: FeatureStore, name: str) -> FittedExperiment:
             return _scored(store, results[producer], _called(results[producer], results))
     if name not in heads:
         experiments = (str(record.attributes["row"]) for record in results.values())
-        raise UnknownNameError.of("scored experiment or head of this store", name, sorted({*experiments, *heads}))
+        otherwise = "`affstore head list` lists its heads, and `affstore status` its results."
+        raise NotFoundError.of(store.url, "scored experiment or head", name, {*experiments, *heads}, otherwise)
     record = store.get(heads[name])
-    return FittedExperiment(name, (head_run_of(store, record),), None, None, record.attributes["scores"] or {})
+    try:
+        run = head_run_of(store, record)
+    except KeyError as error:
+        raise SpecError(
+            f"The head '{name}' was fitted by another affstore: its record has no {error}. Fit it again."
+        ) from error
+    return FittedExperiment(name, (run,), None, None, record.attributes["scores"] or {})
 
 
 def best_of(store: FeatureStore, task: str) -> list[str]:
@@ -186,6 +193,13 @@ def experiment_names(store: FeatureStore) -> set[str]:
     """How the store calls the predictions of its scored experiments."""
     results = _results(store)
     return {_called(one, results).replace("/", ".") for one in results.values()}
+
+
+def result_of(store: FeatureStore, producer: str) -> Record | None:
+    """The result of the experiment whose predictions are called so, where what was tuned for them was chosen."""
+    results = _results(store)
+    named = (one for one in results.values() if _called(one, results).replace("/", ".") == producer)
+    return next(named, None)
 
 
 def experiments_on(store: FeatureStore, head: str) -> list[str]:

@@ -18,6 +18,7 @@ from affstore.store.contract.schema import family
 from affstore.store.engine.history import Commit, commit_of
 from affstore.store.engine.reading import read_clock
 from affstore.tasks.lineage.graph import Leaf, LineageGraph, Link, leaves_of, with_ancestors
+from affstore.tasks.lineage.head_post_processing import post_processing_behind
 from affstore.tasks.lineage.rows import Row
 
 _LINE_A_FRAME = "abaw"
@@ -214,6 +215,8 @@ class _Tracer:
             facts |= {"committed": _commit_facts(commit)}
         if record.address.family == "head":
             facts |= {"scores": record.attributes["scores"]}
+        if record.address.family == "prediction" and (done := post_processing_behind(self._store, record)):
+            facts |= {"post_processing": done}
         if record.address.family == "label":
             facts |= {"split": record.attributes["split"]}
         frame = self._row.frame

@@ -1,0 +1,239 @@
+"""One rule for all commands: what a name that is not there ends with, and which commands read an earlier state."""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import replace
+
+import pytest
+
+from affstore import FeatureStore
+from affstore.flows.cli import app, call
+from affstore.store.contract.keys import digest_file, key_of
+from affstore.store.contract.records import Address
+from affstore.tasks.ingest.sources import quarantine_artifact
+from affstore.tasks.lineage.publication import write_note
+from tests.factories import commit, source
+from tests.lineage_store import head, label, prediction, whole_chain
+
+
+def every_command(of=app, path=()):
+    """Every command by its name, with the function that carries it out."""
+    found = {}
+    for name in of:
+        if not name.startswith("-"):
+            inner = of[name]
+            deeper = inner.default_command is None
+            found |= every_command(inner, (*path, name)) if deeper else {" ".join((*path, name)): inner.default_command}
+    return found
+
+
+EVERY = every_command()
+
+WRITING = {
+    *("add", "analyze", "experiment", "forget", "gc", "head import", "import", "predict", "quarantine drop"),
+    *("quarantine retry", "rollback", "upgrade"),
+}
+"""Commands that write to the store that they are given, so that an earlier state of it is nothing to them."""
+
+READING = {
+    "diff": ["--json"],
+    "export": ["{folder}/out", "--dry-run", "--json"],
+    "head export": ["later", "{folder}/head", "--licence", "CC0-1.0", "--corpus", "none", "--json"],
+    "head list": ["--json"],
+    "impact": ["later", "--json"],
+    "lineage methods": ["later"],
+    "lineage openlineage": ["{folder}/events", "--json"],
+    "log": ["--videos", "--json"],
+    "plan": ["{folder}/plan.yaml", "--everything", "--json"],
+    "quarantine list": ["--json"],
+    "report": ["--dry-run", "--json"],
+    "reproduce": ["source/later"],
+    "show": ["--json"],
+    "status": ["--json"],
+    "trace": ["source/later"],
+    "verify": ["--json"],
+}
+"""How each command that only reads a store is asked for something that came later."""
+
+REFUSING = {
+    "doctor": [],
+    "lineage ro-crate": ["{folder}/v1"],
+    "sign": ["{folder}/v1", "--key", "{folder}/key.pem"],
+}
+"""Commands that only read a store, and not at a state that one may choose."""
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A store with a head and predictions, a tagged publication of it, and what was added later."""
+    folder = tmp_path_factory.mktemp("states")
+    store = whole_chain(str(folder / "store"), folder)
+    store.tag("v1")
+    (folder / "v1").mkdir()
+    (folder / "v1" / "expr-mlp.txt").write_text("published", encoding="ascii")
+    write_note(folder / "v1", [(folder / "v1" / "expr-mlp.txt", "expr-mlp")], store.snapshot, "v1")
+    (folder / "plan.yaml").write_text(f"store: {store.url}\nextractors: []\n", encoding="utf-8")
+    refused = quarantine_artifact("ingest", "later", folder / "later.mp4", key_of("later"), "It cannot be read.")
+    store = commit(store, source("later"), refused, head(store, "later", seed=1), run_id="r9")
+    commit(store, replace(prediction(store, "a"), address=Address("prediction", "later", "a", "main")), run_id="r9")
+    return folder
+
+
+def outcome(capsys, place, command, arguments, *more):
+    """The exit code and what a command says on either stream."""
+    of_store = [] if command in ("plan", "view") else ["--store", str(place / "store")]
+    code = call([*command.split(), *(one.format(folder=place) for one in arguments), *of_store, *more])
+    said = capsys.readouterr()
+    return code, said.out, said.err
+
+
+def test_every_command_that_only_reads_a_store_is_tried_at_an_earlier_state():
+    reading = {name for name, function in EVERY.items() if "store" in inspect.signature(function).parameters} - WRITING
+    assert reading == READING.keys() | REFUSING.keys()
+    assert not [name for name in WRITING if "at" in inspect.signature(EVERY[name]).parameters]
+
+
+@pytest.mark.parametrize("command", READING)
+def test_an_earlier_state_is_what_a_reading_command_reads(place, capsys, command):
+    now = outcome(capsys, place, command, READING[command])
+    then = outcome(capsys, place, command, READING[command], "--at", "v1")
+    assert then[:2] != now[:2]
+    assert "later" not in then[1]
+    code, _, error = outcome(capsys, place, command, READING[command], "--at", "1999-12-31")
+    assert code == 4
+    assert "no tag, snapshot or time '1999-12-31'" in error.splitlines()[-1]
+
+
+@pytest.mark.parametrize("command", REFUSING)
+def test_a_command_that_cannot_read_an_earlier_state_says_why(place, capsys, command):
+    code, _, error = outcome(capsys, place, command, REFUSING[command], "--at", "v1")
+    assert (code, error.count("\n")) == (2, 1)
+    assert "--at 'v1' has no meaning here: the" in error
+
+
+def test_two_states_at_once_are_refused(place, capsys):
+    later = FeatureStore(str(place / "store")).snapshot
+    code, _, error = outcome(capsys, place, "report", ["v1", "--dry-run"], "--at", later)
+    assert (code, "name two states" in error) == (2, True)
+    assert outcome(capsys, place, "report", ["v1", "--dry-run"], "--at", "v1")[0] == 0
+    code, _, error = outcome(capsys, place, "diff", ["v1", later], "--at", later)
+    assert (code, "Both" in error) == (2, True)
+    assert outcome(capsys, place, "report", ["r9", "--dry-run"], "--at", "v1")[0] == 4
+
+
+# Names
+
+IN_STORES = {
+    "diff": ["v1", "v1", "nope"],
+    "forget": ["nope", "--dry-run"],
+    "head export": ["nope", "{folder}/head", "--licence", "CC0-1.0", "--corpus", "none"],
+    "impact": ["nope"],
+    "lineage methods": ["nope"],
+    "lineage openlineage": ["{folder}/events", "nope"],
+    "predict": ["nope", "a"],
+    "quarantine drop": ["nope"],
+    "quarantine retry": ["nope"],
+    "report": ["nope", "--dry-run"],
+    "reproduce": ["nope"],
+    "rollback": ["nope", "--dry-run"],
+    "show": ["nope"],
+    "trace": ["nope/a/1"],
+    "view": ["nope", "--in", "{folder}"],
+}
+"""A name that only a store, or what was written from it, could have."""
+
+OF_AFFSTORE = {
+    "experiment": ["list", "nope"],
+    "list": ["nope"],
+    "weights import": ["nope", "{folder}/plan.yaml"],
+    "weights pull": ["nope"],
+    "weights verify": ["nope"],
+}
+"""A name that affstore itself would have to know."""
+
+FILES = {
+    *("add", "analyze", "copy", "demo", "export", "head import", "import", "lineage ro-crate", "plan", "run", "sign"),
+    *("signature", "upgrade"),
+}
+"""Commands whose arguments are files, folders or stores."""
+
+
+def test_every_command_that_takes_a_name_is_tried_with_one_that_is_not_there():
+    named = {name for name, function in EVERY.items() if any(map(is_given_by_place, parameters(function)))}
+    assert named == IN_STORES.keys() | OF_AFFSTORE.keys() | FILES
+
+
+def parameters(function):
+    return inspect.signature(function).parameters.values()
+
+
+def is_given_by_place(parameter):
+    return parameter.kind in (parameter.POSITIONAL_ONLY, parameter.VAR_POSITIONAL)
+
+
+@pytest.mark.parametrize("command", IN_STORES)
+def test_a_name_that_the_store_does_not_have_ends_with_4_and_one_sentence(place, capsys, command):
+    code, said, error = outcome(capsys, place, command, IN_STORES[command])
+    assert (code, said) == (4, "")
+    assert "nope" in error
+    assert error.count("\n") == 1
+    assert len(error) < 400
+
+
+@pytest.mark.parametrize("command", OF_AFFSTORE)
+def test_a_name_that_affstore_does_not_know_ends_with_2_and_one_sentence(place, capsys, command):
+    words = [one.format(folder=place) for one in OF_AFFSTORE[command]]
+    assert call([*command.split(), *words]) == 2
+    error = capsys.readouterr().err
+    assert "called 'nope'" in error
+    assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize("command", READING.keys() | REFUSING.keys() | {"signature"})
+def test_the_help_of_a_reading_command_names_its_exit_codes(capsys, command):
+    assert call([*command.split(), "--help"]) == 0
+    assert "The exit code is" in " ".join(capsys.readouterr().out.split())
+
+
+def test_a_name_that_is_almost_right_is_suggested_and_the_names_are_not_listed(place, capsys):
+    for command, asked, meant in (
+        ("reproduce", "visual/toy/a/mian", "visual/toy/a/main"),
+        ("trace", "visual/toy/a/mian", "visual/toy/a/main"),
+        ("lineage methods", "expr-mpl", "expr-mlp"),
+        ("report", "v11", "v1"),
+    ):
+        code, _, error = outcome(capsys, place, command, [asked])
+        assert (code, "has no" in error, f"Did you mean '{meant}'?" in error) == (4, True, True), command
+    code, _, error = outcome(capsys, place, "diff", ["v1", "v1", "visual/toy/c"])
+    assert (code, "Did you mean 'visual/toy'" in error or "'visual/toy/" in error) == (4, True)
+    assert outcome(capsys, place, "diff", ["v1", "v1", "copy"])[0] == 0, "an alias of a video"
+
+
+def test_a_device_that_is_not_here_is_refused_where_no_network_runs_too(place, capsys):
+    for device, said in (("xpu", "affstore runs networks on 'cpu' or 'cuda'"), ("dishwasher", "is not a device")):
+        code, _, error = outcome(capsys, place, "reproduce", ["label/expr/a/main"], "--device", device)
+        assert (code, said in error) == (2, True)
+
+
+def test_a_file_name_that_several_files_have_is_refused_with_their_places(tmp_path, capsys):
+    for part in ("train", "validation"):
+        (tmp_path / part).mkdir()
+    store = FeatureStore.create(str(tmp_path / "store"))
+    store = commit(store, source("a"), source("b"))
+    labels = [annotated(store, "a", "train", tmp_path), annotated(store, "b", "validation", tmp_path)]
+    commit(store, *labels)
+    assert call(["impact", "same.txt", "--store", store.url]) == 2
+    error = capsys.readouterr().err
+    assert "'same.txt' stands for 2 files" in error
+    assert all(f"annotation '{tmp_path / part / 'same.txt'}'" in error for part in ("train", "validation"))
+    assert call(["impact", str(tmp_path / "train" / "same.txt"), "--store", store.url]) == 0
+    assert "1 artifacts stand on the annotation" in capsys.readouterr().out
+
+
+def annotated(store, video, split, folder):
+    """A label from an annotation file of its own, which is called as all others are."""
+    path = folder / split / "same.txt"
+    made = label(store, video, split, path)
+    path.write_text(f"{path.read_text(encoding='utf-8')}\n{len(split)}", encoding="utf-8")
+    return replace(made, recipe={**made.recipe, "bytes": digest_file(path)})
