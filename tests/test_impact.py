@@ -11,6 +11,7 @@ from affstore.flows.cli import call
 from affstore.store.contract.keys import digest_file
 from affstore.store.contract.records import Address
 from affstore.store.engine.history import changes_by, commit_of, commits
+from affstore.tasks.ingest.sources import quarantine_artifact
 from affstore.tasks.lineage.graph import LineageGraph
 from affstore.tasks.lineage.impact import impact
 from tests.factories import commit, source
@@ -167,6 +168,57 @@ def test_the_log_counts_what_each_commit_changed_and_names_videos_only_when_aske
     assert call(["log", "--store", url, "-n", "0", "--at", "v1", "--json"]) == 0
     assert len(json.loads(capsys.readouterr().out)) == 8
     assert call(["log", "--store", url, "-n", "-1"]) == 2
+
+
+def test_every_kind_of_commit_is_a_line_of_a_diary(tmp_path, capsys):
+    url = str(tmp_path / "store")
+    whole_chain(url, tmp_path).tag("kept")
+    store = commit(FeatureStore(url), source("person"), message="ingest: 1")
+    store.tag("with-them")
+    refused = quarantine_artifact("ingest", "x", tmp_path / "x.mp4", "0" * 64, "It cannot be read.")
+    commit(store, refused, message="ingest: 1")
+    assert call(["quarantine", "drop", "--all", "--store", url]) == 0
+    assert call(["rollback", "kept", "--store", url]) == 0
+    commit(FeatureStore(url), source("person"), message="ingest: 1")
+    told = diary(url, capsys)
+    assert told == [
+        "added 1 video",
+        "went back to an earlier state; removed 1 video",
+        "removed 1 entry in quarantine",
+        "added 1 entry in quarantine",
+        "added 1 video",
+        "added 2 predictions",
+        "added 1 head",
+        "added 2 visual embeddings",
+        "added 2 face tracks",
+        "added 2 label tracks",
+        "added 2 videos",
+        "the store was made, with nothing in it",
+        "the history begins",
+    ]
+    assert call(["forget", "person", "--yes", "--store", url]) == 0
+    told = diary(url, capsys)
+    assert told == [
+        "the history before was let go",
+        "forgot 1 artifact on request; publication with-them was retracted that day",
+        "the history begins",
+    ]
+    assert call(["log", "--store", url, "-n", "0", "--json"]) == 0
+    entry = json.loads(capsys.readouterr().out)[1]
+    assert (entry["stage"], entry["forgotten"]) == ("forget", 1)
+    assert entry["retracted"] == [{"tag": "with-them", "artifacts": 1}]
+    assert "person" not in json.dumps(entry)
+
+
+def diary(url, capsys):
+    """What the log says of each commit, and that a person is shown the same."""
+    capsys.readouterr()
+    assert call(["log", "--store", url, "-n", "0", "--json"]) == 0
+    told = [one["what"] for one in json.loads(capsys.readouterr().out)]
+    assert call(["log", "--store", url, "-n", "0"]) == 0
+    lines = capsys.readouterr().out.splitlines()[1:]
+    assert all(what in line for what, line in zip(told, lines, strict=True))
+    return told
 
 
 def test_every_artifact_is_of_the_commit_that_wrote_it(tmp_path):

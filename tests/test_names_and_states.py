@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import subprocess
 from dataclasses import replace
 
 import pytest
@@ -208,6 +209,33 @@ def test_a_name_that_is_almost_right_is_suggested_and_the_names_are_not_listed(p
     code, _, error = outcome(capsys, place, "diff", ["v1", "v1", "visual/toy/c"])
     assert (code, "Did you mean 'visual/toy'" in error or "'visual/toy/" in error) == (4, True)
     assert outcome(capsys, place, "diff", ["v1", "v1", "copy"])[0] == 0, "an alias of a video"
+
+
+def test_every_command_says_of_a_retracted_publication_that_it_was_retracted(tmp_path, capsys):
+    store = whole_chain(str(tmp_path / "store"), tmp_path)
+    store.tag("v1")
+    published = tmp_path / "v1" / "expr-mlp.txt"
+    published.parent.mkdir()
+    published.write_text("name,class\na/00001.jpg,0\n", encoding="ascii")
+    write_note(tmp_path / "v1", [(published, "expr-mlp")], store.snapshot, "v1")
+    subprocess.run(["openssl", "genpkey", "-algorithm", "ed25519", "-out", tmp_path / "key.pem"], check=True)
+    assert call(["forget", "a", "--yes", "--store", store.url]) == 0
+    capsys.readouterr()
+    naming = {
+        "diff": ["v1"],
+        "impact": ["v1"],
+        "lineage ro-crate": ["{folder}/v1"],
+        "report": ["v1", "--dry-run"],
+        "rollback": ["v1", "--dry-run"],
+        "sign": ["{folder}/v1", "--key", "{folder}/key.pem"],
+        "trace": ["{folder}/v1/expr-mlp.txt:2"],
+    }
+    ways = [(name, words, ()) for name, words in naming.items()]
+    ways += [(name, words, ("--at", "v1")) for name, words in READING.items() if name != "plan"]
+    for command, words, more in ways:
+        code, said, error = outcome(capsys, tmp_path, command, words, *more)
+        assert (code, said, error.count("\n")) == (4, "", 1), command
+        assert "was retracted on 20" in error, command
 
 
 def test_a_device_that_is_not_here_is_refused_where_no_network_runs_too(place, capsys):

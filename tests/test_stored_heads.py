@@ -420,7 +420,9 @@ def test_a_trace_says_what_an_experiment_did_to_the_outputs_and_in_which_result_
 def test_a_head_of_an_affstore_with_other_fields_is_one_sentence(tmp_path, capsys):
     store = FeatureStore.create(str(tmp_path / "store"))
     facts = {"task": "au", "labels": list(AU.names), "head": {}, "scores": {}}
-    old = Artifact(Address("head", "old"), {"fit": {"head": {"kind": "mlp"}}}, {"parameter_a": np.zeros(2)}, facts)
+    old = Artifact(
+        Address("head", "old"), {"fit": {"head": {"kind": "mlp"}}}, {"parameter_a": np.zeros(2, np.float32)}, facts
+    )
     commit(store, old)
     words = [str(tmp_path / "file"), "--licence", "CC0-1.0", "--corpus", "none", "--store", store.url]
     assert call(["head", "export", "old", *words]) == 2

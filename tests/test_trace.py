@@ -10,6 +10,7 @@ from PIL import Image
 
 from affstore import FeatureStore
 from affstore.flows.cli import call
+from affstore.flows.request import runs_folder
 from affstore.models.challenge_file import every_frame, write_submission
 from affstore.models.media.video import frames, probe
 from affstore.store.contract.keys import digest_file
@@ -19,6 +20,7 @@ from affstore.tasks.ingest.sources import source_artifact
 from affstore.tasks.lineage.graph import LineageGraph
 from affstore.tasks.lineage.publication import write_note
 from affstore.tasks.lineage.rows import find_row
+from affstore.tasks.lineage.run_record import read_circumstances, run_record, write_run_record
 from affstore.tasks.lineage.trace import trace
 from tests.factories import commit, source
 from tests.lineage_store import (
@@ -109,6 +111,25 @@ def test_a_prediction_names_head_training_data_weights_frame_video_and_annotatio
     annotation = nodes[f"annotation:{digest_file(folder / 'b.txt')}"]
     assert (annotation["line"], annotation["text"], annotation["at_hand"]) == (14, str(12 % 8), True)
     assert nodes[f"video:{store.get(Address('source', video='b')).attributes['sha256']}"]["at_hand"] is False
+
+
+def test_a_trace_shows_when_and_on_which_machine_each_run_was(url, store, capsys):
+    record = write_run_record(run_record(store, "r2", ()), runs_folder(url) / "r2")
+    assert traced(store, "expr-mlp/b/12")["runs"] == {"r1": None, "r2": None}
+    machine = {"processor": "Example 3000", "cores": 4, "gpu": "", "platform": "Linux x86_64"}
+    facts = {"begun_at": "2026-01-02T03:04:05+00:00", "seconds": 6.5, "machine": machine, "other_workers": False}
+    record.write_text(json.dumps(json.loads(record.read_text(encoding="utf-8")) | facts), encoding="utf-8")
+    assert call(["trace", "expr-mlp/b/12", "--store", url, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["runs"] == {"r1": None, "r2": facts}
+    assert call(["trace", "expr-mlp/b/12", "--store", url]) == 0
+    said = capsys.readouterr().out
+    assert "run r1: no record beside the store says on which machine\n" in said
+    assert "run r2: begun 2026-01-02T03:04:05+00:00, 6.5 s on Example 3000, 4 cores, no GPU used, Linux x86" in said
+    for damaged in ("[]", "{", json.dumps({"machine": "text"})):
+        record.write_text(damaged, encoding="utf-8")
+        assert call(["trace", "expr-mlp/b/12", "--store", url]) == 0, "what cannot be read is not known"
+        assert "run r2: no record" in capsys.readouterr().out
+    assert read_circumstances(record.parent.parent / "r1", "../r2") is None
 
 
 @pytest.mark.parametrize(

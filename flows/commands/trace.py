@@ -22,6 +22,8 @@ def trace(
 ) -> int:
     """Follow a row back to bytes: its head and what that was trained on, features, weights, face, frame, video, label.
 
+    With the versions of the code, and each run's time and machine, as its record in STORE.runs has them.
+
     The exit code is 2 when the text names no row or more than one, and 4 when the store has no such artifact, frame or
     state, or nothing that the line of the file says.
 
@@ -39,13 +41,14 @@ def trace(
     """
     from affstore import FeatureStore
     from affstore.flows.report.lineage_lines import mermaid_lines, tree_lines
+    from affstore.flows.request import runs_folder
     from affstore.tasks.lineage.rows import find_row
     from affstore.tasks.lineage.trace import trace as traced
 
     opened, found = find_row(FeatureStore(store, at), row)
     if picture is not None and found.frame is None:
         raise SpecError(f"'{row}' names no frame, so there is no picture of it. Name one, as in '{row}/0'.")
-    document = traced(opened, found)
+    document = traced(opened, found, runs_folder(opened.url))
     if json:
         print_json(document.as_document())
     else:

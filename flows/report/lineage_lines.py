@@ -17,7 +17,7 @@ _SHORT = 12
 def tree_lines(trace: Trace) -> list[str]:
     """The trace as a tree: what each thing was computed from hangs below it."""
     printed: set[str] = set()
-    lines = [*_headline(trace), *_node_lines(trace, trace.root, "", printed), *_code_lines(trace)]
+    lines = [*_headline(trace), *_node_lines(trace, trace.root, "", printed), *_code_lines(trace), *_run_lines(trace)]
     if trace.label is not None and trace.label not in printed:
         lines += ["", "what an annotator says of this frame:", *_node_lines(trace, trace.label, "", printed)]
     lines += ["", *trace.gaps] if trace.gaps else ["", "Every step back to the bytes is in this snapshot."]
@@ -84,6 +84,26 @@ def _code_lines(trace: Trace) -> Iterator[str]:
         ]
         if others:
             yield f"  {node.name} with {', '.join(others)}"
+
+
+def _run_lines(trace: Trace) -> Iterator[str]:
+    """When each run was that wrote something of it, how long it took, and on which machine."""
+    for run_id, told in trace.runs.items():
+        if told is None:
+            yield f"run {run_id}: no record beside the store says on which machine"
+            continue
+        machine = told["machine"]
+        where = [
+            str(machine.get("processor", "an unknown processor")),
+            f"{machine.get('cores', '?')} cores",
+            f"GPU {machine['gpu']}" if machine.get("gpu") else "no GPU used",
+            str(machine.get("platform", "")),
+        ]
+        others = "; its tasks ran in other processes, maybe on other machines" if told.get("other_workers") else ""
+        yield (
+            f"run {run_id}: begun {told.get('begun_at', 'at an unknown time')}, {told.get('seconds', '?')} s on "
+            f"{', '.join(filter(None, where))}{others}"
+        )
 
 
 def _node_lines(trace: Trace, name: str, indent: str, printed: set[str]) -> Iterator[str]:

@@ -126,3 +126,28 @@ def write_run_record(record: RunRecord, folder: Path) -> Path:
     with replacing(folder / NAME) as new:
         new.write_text(json.dumps(record.as_document(), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     return folder / NAME
+
+
+def read_circumstances(runs: Path, run_id: str) -> dict[str, Any] | None:
+    """When a run was, how long, and on which machine, as the record in its folder says it.
+
+    Args:
+        runs: the folder of the store's runs.
+        run_id: the run.
+
+    Returns:
+        `begun_at`, `seconds`, `machine` and what else the record has of the kind; None where there is no record, it
+        cannot be read, or it is of an affstore that noted nothing of it.
+    """
+    if Path(run_id).name != run_id:  # of a store that somebody else wrote: no way out of the folder
+        return None
+    try:
+        document = json.loads((runs / run_id / NAME).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    if not isinstance(document, dict) or not isinstance(document.get("machine"), dict):
+        return None
+    return {name: document[name] for name in _CIRCUMSTANCES if name in document}
+
+
+_CIRCUMSTANCES = ("begun_at", "seconds", "machine", "other_workers")

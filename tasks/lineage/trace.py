@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
@@ -20,6 +20,7 @@ from affstore.store.engine.reading import read_clock
 from affstore.tasks.lineage.graph import Leaf, LineageGraph, Link, leaves_of, with_ancestors
 from affstore.tasks.lineage.head_post_processing import post_processing_behind
 from affstore.tasks.lineage.rows import Row
+from affstore.tasks.lineage.run_record import read_circumstances
 
 _LINE_A_FRAME = "abaw"
 """The format of annotations that have a line a frame."""
@@ -57,6 +58,7 @@ class Trace:
         nodes: every step by its name, the row's own first.
         label: name of the node of what an annotator says of the row's frame; None without one.
         gaps: sentences that say where the way is broken.
+        runs: every run that wrote something of it: when it was and on which machine; None where that is not known.
     """
 
     row: Row
@@ -66,6 +68,7 @@ class Trace:
     nodes: Mapping[str, Node]
     label: str | None = None
     gaps: tuple[str, ...] = field(default=())
+    runs: Mapping[str, Mapping[str, Any] | None] = field(default_factory=dict)
 
     def as_document(self) -> dict[str, Any]:
         """The trace as plain values, for other programs."""
@@ -80,17 +83,26 @@ class Trace:
                 for node in self.nodes.values()
             ],
             "gaps": list(self.gaps),
+            "runs": {run_id: dict(told) if told else None for run_id, told in self.runs.items()},
         }
 
 
-def trace(store: FeatureStore, row: Row) -> Trace:
+def trace(store: FeatureStore, row: Row, runs: Path | None = None) -> Trace:
     """Follow a row back to the bytes that it came from.
 
     Args:
         store: at the snapshot that the row is in.
         row: as `find_row` gives it.
+        runs: the folder of the store's runs, whose records say on which machine they were; it may be gone.
     """
-    return _Tracer(store, row).trace()
+    found = _Tracer(store, row).trace()
+    names = {
+        name
+        for node in found.nodes.values()
+        for name in (node.facts.get("run_id"), *node.facts.get("runs", ()))
+        if name
+    }
+    return replace(found, runs={name: read_circumstances(runs, name) if runs else None for name in sorted(names)})
 
 
 class _Tracer:
