@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from affstore import FeatureStore
@@ -13,7 +14,7 @@ from affstore.store.contract.records import Address, Artifact
 from affstore.tasks import recipes
 from affstore.testing.artifacts import commit, source, visual
 from tests.conftest import accessibility_faults
-from tests.lineage_store import FRAMES, prediction, whole_chain
+from tests.lineage_store import FRAMES, NAMES, prediction, whole_chain
 from tests.lineage_store import visual as embedding
 
 MOST_BYTES = 5_000_000
@@ -191,6 +192,35 @@ def test_the_coverage_is_sifted(url, tmp_path, browser):
     assert set(lacking) >= {"a", "b"}, "the predictions of both are stale"
 
 
+def labels_and_predictions(store, names):
+    """A label of each video, two heads that were fitted on all of them, and what these predict for each."""
+    of = {"frames": 8, "task": "expr", "labels": list(NAMES)}
+    sources = {one.address.video: one.as_parent() for one in store.records("source")}
+    value = {"value": np.zeros((8, 1), np.int8), "known": np.ones((8, 1), bool)}
+    facts = of | {"split": "train", "location": "/annotations.txt", "complaint": None}
+    labels = [
+        Artifact(Address("label", "expr", one, "main"), {"of": one}, value, facts, (sources[one],)) for one in names
+    ]
+    store = commit(store, *labels, run_id="r2")
+    seen = [one for one in store.records("visual", "label") if one.address.producer in ("network0", "expr")]
+    parents, prior = tuple(one.as_parent() for one in seen), {"parameter_prior": np.ones(8, np.float32)}
+    facts = {"task": "expr", "labels": list(NAMES), "head": {}, "scores": {"headline": "macro F1", "value": 0.5}}
+    for head in ("expr-one", "expr-two"):
+        fit = {"fit": {"head": {"kind": "mlp", "name": head}}}
+        store = commit(store, Artifact(Address("head", head), fit, prior, facts, parents), run_id="r2")
+        fitted, raw = store.get(Address("head", head)).as_parent(), np.full((8, 8), 1 / 8, np.float32)
+        arrays = {"raw": raw, "smoothed": raw, "prediction": np.zeros((8, 1), np.int8), "present": np.ones(8, bool)}
+        embeddings = [one for one in parents if one.path.startswith("visual/")]
+        predicted = [
+            Artifact(
+                Address("prediction", head, name, "main"), {"head": head, "of": name}, arrays, of, (fitted, parent)
+            )
+            for name, parent in zip(names, embeddings, strict=True)
+        ]
+        store = commit(store, *predicted, run_id="r2")
+    return store
+
+
 @pytest.mark.slow
 def test_a_thousand_videos_fit_a_page_and_are_walked(tmp_path, browser):
     store = FeatureStore.create(str(tmp_path / "store"))
@@ -199,11 +229,17 @@ def test_a_thousand_videos_fit_a_page_and_are_walked(tmp_path, browser):
         store = commit(store, *(source(name, 8) for name in names), run_id="r1")
         networks = [f"network{number}" for number in range(8)]
         store = commit(store, *(visual(name, 8, 4, extractor=one) for name in names for one in networks), run_id="r1")
+    store = labels_and_predictions(store, [f"video{number:04}" for number in range(1000)])
+    store = commit(store, result(store), run_id="r2")
     text = page_of(store.url, tmp_path / "large.html")
     assert (tmp_path / "large.html").stat().st_size <= MOST_BYTES
-    assert "9000 artifacts, 1000 videos" in text
+    assert "12003 artifacts, 1000 videos" in text
     browser.get(f"file://{tmp_path}/large.html")
     browser.find_element("link text", "video0999").click()
     assert is_at(browser, "source/video0999")
+    press(browser, "children", "label/expr/video0999/main")
+    assert is_at(browser, "label/expr/video0999/main")
+    press(browser, "children", "head/expr-one")
+    assert is_at(browser, "head/expr-one")
     assert accessibility_faults(browser) == []
     assert [one for one in browser.get_log("browser") if one["level"] == "SEVERE"] == []

@@ -14,6 +14,10 @@ _SHORT = 12
 """Characters of a digest that a person is shown; `--json` has all of them."""
 
 
+_NAMED = 3
+"""Runs of which nothing more is known that a line names."""
+
+
 def tree_lines(trace: Trace) -> list[str]:
     """The trace as a tree: what each thing was computed from hangs below it."""
     printed: set[str] = set()
@@ -88,9 +92,12 @@ def _code_lines(trace: Trace) -> Iterator[str]:
 
 def _run_lines(trace: Trace) -> Iterator[str]:
     """When each run was that wrote something of it, how long it took, and on which machine."""
+    unknown = [run_id for run_id, told in trace.runs.items() if told is None]
+    if unknown:
+        more = f" and {len(unknown) - _NAMED} more" if len(unknown) > _NAMED else ""
+        yield f"run {', '.join(unknown[:_NAMED])}{more}: no record beside the store says on which machine"
     for run_id, told in trace.runs.items():
         if told is None:
-            yield f"run {run_id}: no record beside the store says on which machine"
             continue
         machine = told["machine"]
         where = [
