@@ -67,22 +67,6 @@ def test_status_lists_videos_producers_and_tags(url, capsys):
     assert "UNTRAINED" in output(capsys, "status", "--store", url).out
 
 
-def test_every_reading_command_takes_a_time_of_the_past(url, tmp_path, capsys):
-    then = FeatureStore(url).history()[0].written_at.isoformat()
-    commit(FeatureStore(url), source("later"))
-    reading = [
-        ("status",), ("show",), ("log",), ("quarantine", "list"), ("trace", "source/a"), ("impact", "a"),
-        ("export", tmp_path / "out", "--family", "source"),
-    ]  # fmt: skip
-    for command in reading:
-        assert "later" not in output(capsys, *command, "--store", url, "--at", then, "--json").out, command
-        said = output(capsys, *command, "--store", url, "--at", "1999-12-31", code=4).err
-        assert "no tag, snapshot or time '1999-12-31'" in said, command
-    found = json.loads(output(capsys, "verify", "--store", url, "--at", then, "--json", code=4).out)
-    assert [finding["fault"] for finding in found["findings"]] == ["unexplained"]
-    assert "later" in output(capsys, "diff", then, "--store", url, "--json").out
-
-
 def test_show_finds_an_artifact_a_video_and_its_alias(url, capsys):
     document = json.loads(output(capsys, "show", "visual/toy/a/main", "--store", url, "--json").out)
     assert document["arrays"] == {"embedding": "float32 (40, 8)", "present": "bool (40,)"}

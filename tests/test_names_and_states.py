@@ -97,8 +97,9 @@ def test_every_command_that_only_reads_a_store_is_tried_at_an_earlier_state():
 
 @pytest.mark.parametrize("command", READING)
 def test_an_earlier_state_is_what_a_reading_command_reads(place, capsys, command):
+    state = FeatureStore(str(place / "store"), "v1")
     now = outcome(capsys, place, command, READING[command])
-    then = outcome(capsys, place, command, READING[command], "--at", "v1")
+    then = outcome(capsys, place, command, READING[command], "--at", state.history()[0].written_at.isoformat())
     assert then[:2] != now[:2]
     assert "later" not in then[1]
     code, _, error = outcome(capsys, place, command, READING[command], "--at", "1999-12-31")
