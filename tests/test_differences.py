@@ -100,6 +100,9 @@ def test_the_command_tells_alike_changes_once_and_takes_tags_snapshots_and_times
     assert "visual" in capsys.readouterr().out
     assert call(["diff", "v1", "v1", "--store", before.url]) == 0
     assert "nothing differs" in capsys.readouterr().out
+    assert call(["diff", "v1", after.snapshot, "copy", "--json", "--store", before.url]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert [one["artifact"] for one in document["changed"]] == ["visual/toy/a/main"], "'copy' is an alias of 'a'"
     assert call(["diff", "v1", "v2", "--store", before.url]) == 4
     assert "no tag, snapshot or time 'v2'" in capsys.readouterr().err
     empty = FeatureStore.create(f"{before.url}2")

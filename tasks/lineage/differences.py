@@ -146,8 +146,11 @@ def difference(before: FeatureStore, after: FeatureStore, part: str = "", number
     Raises:
         NotFoundError: neither state has such a part; the message suggests the nearest.
     """
-    part = _known_part(before, after, part) if part else ""
-    addresses = sorted(address for address in may_differ(before, after) if _is_of(address, part))
+    candidates = sorted(may_differ(before, after))
+    addresses = [address for address in candidates if _is_of(address, part)]
+    if not addresses and part:
+        part = _known_part(before, after, part)
+        addresses = [address for address in candidates if _is_of(address, part)]
     old = {record.address.path: record for record in before.find_all(addresses)}
     new = {record.address.path: record for record in after.find_all(addresses)}
     changed, rewritten = [], []
