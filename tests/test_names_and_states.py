@@ -192,7 +192,7 @@ def test_a_name_that_affstore_does_not_know_ends_with_2_and_one_sentence(place, 
     assert error.count("\n") == 1
 
 
-@pytest.mark.parametrize("command", READING.keys() | REFUSING.keys() | {"signature"})
+@pytest.mark.parametrize("command", sorted({*READING, *REFUSING, "signature"}))
 def test_the_help_of_a_reading_command_names_its_exit_codes(capsys, command):
     assert call([*command.split(), "--help"]) == 0
     assert "The exit code is" in " ".join(capsys.readouterr().out.split())
