@@ -128,7 +128,7 @@ def test_a_trace_shows_when_and_on_which_machine_each_run_was(url, store, capsys
     for damaged in ("[]", "{", json.dumps({"machine": "text"})):
         record.write_text(damaged, encoding="utf-8")
         assert call(["trace", "expr-mlp/b/12", "--store", url]) == 0, "what cannot be read is not known"
-        assert "run r2: no record" in capsys.readouterr().out
+        assert "run r1, r2: no record" in capsys.readouterr().out
     assert read_circumstances(record.parent.parent / "r1", "../r2") is None
 
 
