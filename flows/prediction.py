@@ -19,7 +19,7 @@ from affstore.store.contract.errors import AffstoreError, SpecError
 from affstore.store.contract.files import replacing
 from affstore.store.contract.records import Address
 from affstore.store.engine.reading import find_source, video_names
-from affstore.tasks.analysis.frame_table import AnalysisNetworks, frame_table
+from affstore.tasks.analysis.frame_table import PLACE_COLUMNS, AnalysisNetworks, frame_table
 from affstore.tasks.lineage.publication import write_note
 from affstore.tasks.lineage.stored_heads import FittedExperiment, best_of, fitted_experiment
 
@@ -121,7 +121,7 @@ def write_predictions(store: FeatureStore, fitted: FittedExperiment, videos: Ite
         for video in sorted(videos):
             source = find_source(store, video).address.video
             table = frame_table(store, source, AnalysisNetworks(heads=(fitted.producer,)))
-            kept = [name for name in table.column_names if name in _ALWAYS or not name.startswith(_PLACES)]
+            kept = [name for name in table.column_names if name not in ("face_score", *PLACE_COLUMNS)]
             path = folder / f"{source}.csv"
             with replacing(path) as new:
                 pa.csv.write_csv(table.select(kept), new, pa.csv.WriteOptions(quoting_style="needed"))
@@ -131,7 +131,3 @@ def write_predictions(store: FeatureStore, fitted: FittedExperiment, videos: Ite
     except OSError as error:
         raise SpecError(f"'{folder}' cannot be written: {error.strerror or error}. Name another --out.") from error
     return written
-
-
-_ALWAYS = ("video", "frame", "time_s", "subject", "present")
-_PLACES = ("face_score", "box_", "left_eye_", "right_eye_", "nose_", "mouth_left_", "mouth_right_")

@@ -8,10 +8,23 @@ import numpy as np
 
 from affstore.models.challenge_file import read_sample
 from affstore.models.evaluation.metrics import score
-from affstore.store.contract.labels import task_space
+from affstore.store.contract.labels import TASKS, LabelSpace, task_space
+from affstore.store.contract.names import MAIN
+from affstore.store.contract.records import Address, Artifact
 from affstore.testing.artifacts import CODE, commit, source, visual
 
-__all__ = ["CODE", "MemoryCrops", "commit", "mean_ccc", "odd_sounds", "read_submission", "source", "visual"]
+__all__ = [
+    "CODE",
+    "MemoryCrops",
+    "commit",
+    "label",
+    "mean_ccc",
+    "odd_sounds",
+    "prediction",
+    "read_submission",
+    "source",
+    "visual",
+]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -30,6 +43,34 @@ class MemoryCrops:
 
     def read(self, rows: np.ndarray) -> np.ndarray:
         return self.crops[rows]
+
+
+def label(space: LabelSpace, video: str, value, known=None, subject: str = MAIN) -> Artifact:
+    """Labels of a video's person; known in every frame unless it is said."""
+    value = np.asarray(value, space.dtype).reshape(len(value), -1)
+    known = np.ones(value.shape, bool) if known is None else np.asarray(known, bool).reshape(value.shape)
+    address = Address("label", space.name, video, subject)
+    arrays = {"value": np.where(known, value, 0).astype(space.dtype), "known": known}
+    facts = {"split": "train", "location": f"/labels/{video}", "complaint": None}
+    return Artifact(address, {"of": address.path}, arrays, {**_of_space(space, len(value)), **facts})
+
+
+def prediction(space: LabelSpace, head: str, video: str, decision, subject: str = MAIN, present=None) -> Artifact:
+    """A head's decisions on a video's person, certain of them; on frames of their own unless it is said."""
+    decision = np.asarray(decision, space.dtype).reshape(len(decision), -1)
+    certain = np.eye(len(space), dtype=np.float32)[decision[:, 0]] if space.columns < len(space) else decision
+    raw = certain.astype(np.float32)
+    present = np.ones(len(decision), bool) if present is None else np.asarray(present, bool)
+    address = Address("prediction", head, video, subject)
+    arrays = {"raw": raw, "smoothed": raw, "prediction": decision, "present": present}
+    facts = _of_space(space, len(decision))
+    facts.pop("space", None)  # which its head would say
+    return Artifact(address, {"of": address.path}, arrays, facts)
+
+
+def _of_space(space: LabelSpace, frames: int) -> dict:
+    own = {} if TASKS.get(space.name) == space else {"space": space.definition()}
+    return {"frames": frames, "task": space.name, "labels": list(space.names), **own}
 
 
 def mean_ccc(prediction, value) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import os
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 from affstore.flows.report.pages import Script, render
 from affstore.store.contract.clock import FrameClock
 from affstore.store.contract.records import Record
+from affstore.store.contract.schema import family
 from affstore.tasks.analysis.summary import Episode, Measure, rows_of, subjects_in, values_of
 
 _WIDE, _HIGH = 1000, 100
@@ -251,21 +253,29 @@ def _data_address(face: NDArray[np.uint8]) -> str:
 
 _OF_CLASS = "_p_"
 """Between a label space of one's own and its class, in the name of a column."""
+_UNIT_PROBABILITY = re.compile(r"AU[0-9]+_probability")
+_VOICE = tuple(f"voice_{dimension}" for dimension in family("audio").places["dimension"])
 
 
 def _charts(rows: pa.Table, end_s: float) -> Iterator[Chart]:
-    names = rows.column_names
+    of_own_spaces = [name for name in rows.column_names if _OF_CLASS in name]
+    names = [name for name in rows.column_names if name not in of_own_spaces]
     groups = [
         ("Face", 0.0, 1.0, ["present"]),
         ("Expressions: probability", 0.0, 1.0, [name for name in names if name.startswith("p_")]),
         ("Valence and arousal", -1.0, 1.0, [name for name in ("valence", "arousal") if name in names]),
-        ("Action units: probability", 0.0, 1.0, [name for name in names if name.startswith("AU") and "_prob" in name]),
+        ("Action units: probability", 0.0, 1.0, [name for name in names if _UNIT_PROBABILITY.fullmatch(name)]),
         *(
-            (f"{space}: probability", 0.0, 1.0, [name for name in names if name.startswith(f"{space}{_OF_CLASS}")])
-            for space in dict.fromkeys(name.partition(_OF_CLASS)[0] for name in names if _OF_CLASS in name)
+            (
+                f"{space}: probability",
+                0.0,
+                1.0,
+                [name for name in of_own_spaces if name.partition(_OF_CLASS)[0] == space],
+            )
+            for space in dict.fromkeys(name.partition(_OF_CLASS)[0] for name in of_own_spaces)
         ),
         ("Speech: probability", 0.0, 1.0, [name for name in ("speech_probability",) if name in names]),
-        ("Voice", 0.0, 1.0, [name for name in names if name.startswith("voice_")]),
+        ("Voice", 0.0, 1.0, [name for name in names if name in _VOICE]),
     ]
     times = values_of(rows, "time_s")
     for title, low, high, columns in groups:

@@ -189,6 +189,15 @@ def _limits(name: str, limits: Any) -> tuple[float, float] | None:
     return float(numbers[0]), float(numbers[1])
 
 
+def space_from_fields(written: Mapping[str, Any]) -> LabelSpace:
+    """A user's label space from its fields, as recipes and the records of heads hold them; those at defaults may lack.
+
+    `space_of` reads what users write, whose `kind` has other words.
+    """
+    fields = {name: tuple(value) if isinstance(value, list) else value for name, value in written.items()}
+    return LabelSpace(**{**fields, "kind": SpaceKind(written["kind"])})
+
+
 _CLASSES, _UNITS = SpaceKind.CLASSES, SpaceKind.UNITS
 
 EXPR = LabelSpace(

@@ -72,6 +72,13 @@ COLUMNS: Mapping[str, str] = {
 }
 """The columns, in order; an empty cell says that nothing is known: no face, no sound, or no network for it."""
 
+_FACE = family("face").places
+PLACE_COLUMNS = (
+    *(f"box_{corner}" for corner in _FACE["corner"]),
+    *(f"{point}_{axis}" for point in _FACE["point"] for axis in _FACE["axis"]),
+)
+"""The columns that say where in the picture a face is."""
+
 
 def inputs_of(store: FeatureStore, video: str, networks: AnalysisNetworks) -> list[Record]:
     """The artifacts that a video's table is made from."""

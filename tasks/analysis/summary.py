@@ -12,7 +12,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-_PLACES = ("box_", "left_eye_", "right_eye_", "nose_", "mouth_left_", "mouth_right_")
+from affstore.tasks.analysis.frame_table import PLACE_COLUMNS
+
 _SHORTEST_S = 0.2
 """Shorter runs of one expression, or of speech, are no episodes."""
 
@@ -95,7 +96,7 @@ def measures(table: pa.Table) -> list[Measure]:
         for field in table.schema
         if (pa.types.is_floating(field.type) or pa.types.is_boolean(field.type))
         and field.name != "time_s"
-        and not field.name.startswith(_PLACES)
+        and field.name not in PLACE_COLUMNS
     ]
     video = table["video"][0].as_py()
     found = []

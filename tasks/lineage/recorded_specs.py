@@ -23,7 +23,7 @@ from affstore.models.heads.contract import HeadSpec
 from affstore.models.heads.kinds import head_kind
 from affstore.store.contract.errors import SpecError
 from affstore.store.contract.keys import canonical, changes
-from affstore.store.contract.labels import LabelSpace, SpaceKind
+from affstore.store.contract.labels import SpaceKind, space_from_fields
 from affstore.tasks.experiments import Sweep
 from affstore.tasks.specs import Input, PostProcessing, TunedPostProcessing
 
@@ -118,14 +118,6 @@ def post_processing_from(recipe: Mapping[str, Any]) -> TunedPostProcessing:
     return TunedPostProcessing(evaluation, tuned)
 
 
-def _label_space(written: Mapping[str, Any]) -> LabelSpace:
-    """A user's label space; its recipe's `kind` is how its columns are meant."""
-    fields: dict[str, Any] = {
-        name: tuple(value) if isinstance(value, list) else value for name, value in written.items()
-    }
-    return LabelSpace(**{**fields, "kind": SpaceKind(written["kind"])})
-
-
 def _parts_of(spec_type: Any) -> list[Any]:
     """The specs within a spec, by the types of its fields."""
     hints = get_type_hints(spec_type).values()
@@ -135,7 +127,7 @@ def _parts_of(spec_type: Any) -> list[Any]:
 
 def _value(value: Any, known: Mapping[str, Any], hint: Any = None) -> Any:
     if isinstance(value, Mapping) and value.get("kind") in set(SpaceKind):
-        return _label_space(value)
+        return space_from_fields(value)
     if isinstance(value, Mapping) and "kind" in value:
         spec_type = known.get(str(value["kind"]))
         if spec_type is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,12 +12,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from affstore.store.contract.labels import LabelSpace, SpaceKind
 from affstore.store.contract.names import MAIN, in_order
 from affstore.store.contract.records import Address, Record
 from affstore.store.engine.exporters.base import EXPORTERS, Exporter
 from affstore.store.engine.exporters.tiers import by_video
 from affstore.store.engine.feature_store import FeatureStore
+from affstore.store.engine.label_spaces import space_of_record
 from affstore.store.engine.reading import read_clock, read_known
+
+_UNIT = re.compile(r"AU_?0*([1-9][0-9]?)", re.IGNORECASE)
+"""How a space may call an action unit of FACS: `AU1`, `au01` or `AU_1`."""
+
+_OPEN_FACE_RANGE = (0.0, 5.0)
 
 _PY_FEAT_EMOTIONS = {
     "Anger": "anger",
@@ -43,7 +51,9 @@ class FaceRows:
         box: `(frames, 4)` x0, y0, x1, y1 in px, or None.
         score: `(frames,)`, or None.
         emotions: probability by the class's name.
-        units: action units, 0 or 1, by name.
+        units: action units that are shown (1) or not (0), by their numbers as `01`.
+        intensities: how strong action units are, from 0 to `strongest`, by their numbers.
+        strongest: the highest of the intensities' range.
     """
 
     video: str
@@ -56,19 +66,23 @@ class FaceRows:
     score: NDArray[np.float32] | None
     emotions: Mapping[str, NDArray[np.float32]]
     units: Mapping[str, NDArray[np.float32]]
+    intensities: Mapping[str, NDArray[np.float32]]
+    strongest: float
 
 
 class OpenFaceExporter(Exporter):
     """A CSV a video, as OpenFace 2 writes it of several faces, with the columns that the store can fill.
 
     Frames are counted from 1, and a row is written for each frame and subject, with `success` 0 and empty cells where
-    the face is not there. Intensities (`AU01_r`), gaze, pose and the 68 landmarks are not written: nothing here
-    measures them.
+    the face is not there. Units that are shown or not are `AU01_c`; those of a space with intensities from 0 to 5,
+    which is OpenFace's range, are `AU01_r`. What is predicted is written or, where nothing is, what is annotated; units
+    that are no action units of FACS are not. Gaze, pose and the 68 landmarks are not written: nothing here measures
+    them.
     """
 
     contract = 1
     name = "openface"
-    description = "a CSV a video with OpenFace 2's names: frame, face_id, timestamp, confidence, success, AU01_c …"
+    description = "a CSV a video with OpenFace 2's names: frame, face_id, timestamp, success, AU01_r, AU01_c …"
 
     def write(self, store: FeatureStore, records: Sequence[Record], folder: Path) -> list[Path]:
         """Write the tables."""
@@ -76,7 +90,11 @@ class OpenFaceExporter(Exporter):
 
 
 class PyFeatExporter(Exporter):
-    """A CSV a video with py-feat's names: where the face is, action units, seven emotions, frame and input."""
+    """A CSV a video with py-feat's names: where the face is, action units, seven emotions, frame and input.
+
+    py-feat has one column an action unit, `AU01`, from 0 to 1: whether it is shown or, where only a label space of
+    intensities says something of it, the share of the strongest level.
+    """
 
     contract = 1
     name = "pyfeat"
@@ -92,7 +110,9 @@ def _open_face_rows(one: FaceRows) -> Iterator[dict[str, Any]]:
         there = bool(one.present[frame])
         row = {"frame": frame + 1, "face_id": one.number, "timestamp": _cell(time_s)}
         row |= {"confidence": "" if one.score is None else _cell(one.score[frame]), "success": int(there)}
-        yield row | {f"{_padded(name)}_c": _cell(values[frame]) for name, values in one.units.items()}
+        if one.strongest == _OPEN_FACE_RANGE[1]:
+            row |= {f"AU{number}_r": _cell(values[frame]) for number, values in one.intensities.items()}
+        yield row | {f"AU{number}_c": _cell(values[frame]) for number, values in one.units.items()}
 
 
 def _py_feat_rows(one: FaceRows) -> Iterator[dict[str, Any]]:
@@ -103,7 +123,8 @@ def _py_feat_rows(one: FaceRows) -> Iterator[dict[str, Any]]:
             names = ("FaceRectX", "FaceRectY", "FaceRectWidth", "FaceRectHeight")
             row |= dict(zip(names, map(_cell, (x0, y0, x1 - x0, y1 - y0)), strict=True))
         row["FaceScore"] = _cell(float(one.present[frame]) if one.score is None else one.score[frame])
-        row |= {_padded(name): _cell(values[frame]) for name, values in one.units.items()}
+        shares = {number: values / one.strongest for number, values in one.intensities.items()} | dict(one.units)
+        row |= {f"AU{number}": _cell(values[frame]) for number, values in sorted(shares.items())}
         emotions = {_PY_FEAT_EMOTIONS.get(name, name.lower()): values for name, values in one.emotions.items()}
         row |= {name: _cell(values[frame]) for name, values in emotions.items()}
         yield row | {"Identity": one.subject, "input": one.location}
@@ -127,15 +148,17 @@ def _write_tables(store: FeatureStore, records: Sequence[Record], folder: Path, 
 
 def _faces(store: FeatureStore, video: str, records: Sequence[Record]) -> Iterator[FaceRows]:
     """The faces of a video; of several networks or heads that say the same kind of thing, the first by name."""
-    faces = [one for one in records if one.address.family in ("face", "visual", "prediction")]
-    subjects = in_order({one.address.subject or MAIN for one in faces})
+    subjects = in_order(
+        {one.address.subject or MAIN for one in records if one.address.family in ("face", "visual", "prediction")}
+    )
     source = store.get(Address("source", video=video))
     for number, subject in enumerate(subjects):
-        own = [one for one in faces if (one.address.subject or MAIN) == subject]
+        own = [one for one in records if (one.address.subject or MAIN) == subject]
         seen = [one for one in own if one.address.family in ("face", "visual")]
         if not seen:
             continue
         first = read_known(store, seen[0].address, "box", "score")
+        (units, _), (intensities, strongest) = (_units(store, own, kind) for kind in _UNIT_KINDS)
         yield FaceRows(
             video,
             str(source.attributes["location"]),
@@ -146,7 +169,9 @@ def _faces(store: FeatureStore, video: str, records: Sequence[Record]) -> Iterat
             first.get("box"),
             first.get("score"),
             _emotions(store, own),
-            _units(store, own),
+            units,
+            intensities,
+            strongest,
         )
 
 
@@ -160,22 +185,32 @@ def _emotions(store: FeatureStore, records: Sequence[Record]) -> dict[str, NDArr
     return {}
 
 
-def _units(store: FeatureStore, records: Sequence[Record]) -> dict[str, NDArray[np.float32]]:
-    for record in records:
-        if record.address.family == "prediction" and str(record.attributes["task"]).startswith("au"):
-            return dict(
-                zip(
-                    record.attributes["labels"],
-                    read_known(store, record.address, "prediction")["prediction"].T,
-                    strict=True,
-                )
-            )
-    return {}
+_UNIT_KINDS = (SpaceKind.UNITS, SpaceKind.INTENSITIES)
 
 
-def _padded(unit: str) -> str:
-    """AU1 as AU01."""
-    return f"AU{int(unit[2:]):02d}" if unit.startswith("AU") and unit[2:].isdecimal() else unit
+def _units(
+    store: FeatureStore, records: Sequence[Record], kind: SpaceKind
+) -> tuple[dict[str, NDArray[np.float32]], float]:
+    """The action units of the first prediction, or else label, of a space of that kind; and the space's highest label.
+
+    Units are known by their numbers, written as `01`.
+    """
+    for family, array in (("prediction", "prediction"), ("label", "value")):
+        for record in records:
+            if record.address.family != family:
+                continue
+            space = space_of_record(store, record)
+            columns = _action_units(space) if space.kind is kind else {}
+            if columns:
+                values = read_known(store, record.address, array)[array]
+                return {number: values[:, column] for number, column in columns.items()}, space.high
+    return {}, 1.0
+
+
+def _action_units(space: LabelSpace) -> dict[str, int]:
+    """The columns of a space that are action units of FACS, by their numbers in order; a space may have others."""
+    found = ((_UNIT.fullmatch(name), column) for column, name in enumerate(space.names))
+    return dict(sorted((f"{int(match[1]):02d}", column) for match, column in found if match))
 
 
 def _cell(value: Any) -> str:
