@@ -88,10 +88,10 @@ class LabelFolder:
             UnknownNameError: there is no such format.
         """
         form = FORMATS.get(self.format)
-        found = form.find(Path(self.folder))
+        found = form.files_of(Path(self.folder), self.task)
         if not found:
             raise SpecError(f"'{self.folder}' holds no labels of the format '{self.format}' ({form.description}).")
-        return [replace(one, task=self.task, split=self.split or one.split) for one in found]
+        return [replace(one, split=self.split or one.split) for one in found]
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +151,7 @@ class _Found:
 
     naming: Naming
     videos: dict[Path, VideoFile] = field(default_factory=dict)
-    annotations: dict[tuple[Path, str], LabelFile] = field(default_factory=dict)
+    annotations: dict[tuple[Path, str, str], LabelFile] = field(default_factory=dict)
     label_paths: set[Path] = field(default_factory=set)
     leavings: Leavings = field(default_factory=Leavings)
     refused: list[Refusal] = field(default_factory=list)
@@ -199,7 +199,7 @@ class _Found:
         Raises:
             SpecError: one subject of a video is labelled twice for one task.
         """
-        self.annotations |= {(annotation.path, annotation.within): annotation for annotation in found}
+        self.annotations |= {(one.path, one.within, str(one.task)): one for one in found}
         self.label_paths |= {annotation.path for annotation in found}
         check_labelled_once(self.annotations.values())
 

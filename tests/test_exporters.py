@@ -52,10 +52,19 @@ def test_tiers_hold_classes_units_faces_and_speech_where_they_are_known(store):
     found = plain(store)
     assert found["visual/faces/right"] == [(0.0, 0.8, "Happiness"), (0.8, 1.0, "Sadness")]
     assert found["face/mtcnn/right"] == [(0.0, 1.0, "face")]
-    assert found["audio/voices/Speech"] == [(0.4, 0.8, "Speech")]
-    assert found["prediction/au-mlp/left/AU12"] == [(0.2, 0.6, "AU12")]
-    assert found["prediction/au-mlp/left/AU1"] == [(0.0, 1.4, "AU1")]
-    assert "prediction/au-mlp/left/AU2" not in found
+    assert found["audio/voices/Speech"] == [(0.4, 0.8, "Speech"), (1.2, 1.6, "unknown")]
+    assert found["prediction/au-mlp/left/AU12"] == [(0.2, 0.6, "AU12"), (1.4, 1.6, "unknown")]
+    assert found["prediction/au-mlp/left/AU1"] == [(0.0, 1.4, "AU1"), (1.4, 1.6, "unknown")]
+    assert found["prediction/au-mlp/left/AU2"] == [(1.4, 1.6, "unknown")]
+
+
+def test_a_sound_network_without_classes_says_where_sound_is(tmp_path):
+    speech = voice("two")
+    attributes = {**speech.attributes, "classes": None}
+    arrays = {name: speech.arrays[name] for name in ("embedding", "present")}
+    silent = Artifact(speech.address, speech.recipe, arrays, attributes)
+    store = commit(FeatureStore.create(str(tmp_path / "store")), source("two"), silent)
+    assert plain(store) == {"audio/voices": [(0.0, 1.2, "sound")]}
 
 
 def test_elan_s_files_are_read_back_by_pympi(store, tmp_path):
@@ -110,10 +119,9 @@ def test_what_is_exported_can_be_taken_in_as_labels_again(store, tmp_path, name)
     form, clock = FORMATS.get(name), read_clock(store, "two")
     found = form.read(form.at(path), TASKS["au"], clock)
     stored = store.read(Address("prediction", "au-mlp", "two", "left"))
-    named = [UNITS.index("AU1"), UNITS.index("AU12")]
-    there = stored["prediction"] * stored["present"][:, None]
-    assert np.array_equal(found.value[:, named], there[:, named])
-    assert found.known.all(axis=0).tolist() == [i in named for i in range(len(UNITS))]
-    assert "no tier for AU2" in found.complaint
+    assert np.array_equal(found.value, stored["prediction"] * stored["present"][:, None])
+    assert np.array_equal(found.known, np.repeat(stored["present"][:, None], len(UNITS), axis=1))
+    assert found.complaint is None
+    assert found.note == "read from the tier 'prediction/au-mlp/left/AU1' and 11 more, predictions"
     with pytest.raises(AnnotationError, match="its tiers are"):
         form.read(form.at(path), TASKS["va"], clock)

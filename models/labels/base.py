@@ -124,6 +124,14 @@ class LabelFormat(ABC):
         paths = [path for path in below if not path.name.startswith(".")]
         return [found for path in paths if (found := self.at(path)) is not None]
 
+    def files_of(self, folder: Path, task: Task) -> list[LabelFile]:
+        """All files of this format in a folder that may hold labels of a task; one of several people once for each.
+
+        Raises:
+            SpecError: see `find`.
+        """
+        return [replace(one, task=task) for one in self.find(folder)]
+
     @abstractmethod
     def read(self, found: LabelFile, space: LabelSpace, clock: FrameClock) -> FrameLabels:
         """The labels of every frame of a video.

@@ -7,16 +7,15 @@ from fractions import Fraction
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
-from affstore.models.labels.base import FORMATS, FrameLabels, LabelFile, LabelFormat
-from affstore.models.labels.tiers import Annotation, labels_of
-from affstore.store.contract.clock import FrameClock
+from affstore.models.labels.base import FORMATS, LabelFile
+from affstore.models.labels.tier_choice import Annotation, Tiers
+from affstore.models.labels.tiers import TierFormat
 from affstore.store.contract.errors import AnnotationError
-from affstore.store.contract.labels import LabelSpace
 
 _DEEPEST = 50
 
 
-class Elan(LabelFormat):
+class Elan(TierFormat):
     """A `.eaf` file, called as its video; see `affstore.models.labels.tiers.labels_of` for what its tiers mean.
 
     Annotations of nested tiers have the times of those that they refer to; some that share one parent share its time.
@@ -24,16 +23,16 @@ class Elan(LabelFormat):
 
     contract = 1
     name = "elan"
-    version = 1
+    version = 2  # 2: a unit may be unknown; tiers of affstore's exports
     description = "ELAN's .eaf files: a tier called as the label space, or one for each of its names"
 
     def at(self, path: Path) -> LabelFile | None:
         """A file, by its suffix; what its labels are of is for a configuration to say."""
         return LabelFile.at(path, self.name) if path.suffix.lower() == ".eaf" else None
 
-    def read(self, found: LabelFile, space: LabelSpace, clock: FrameClock) -> FrameLabels:
-        """See `LabelFormat.read`."""
-        root = _parsed(found.path)
+    def tiers(self, path: Path) -> Tiers:
+        """See `TierFormat.tiers`."""
+        root = _parsed(path)
         slots = {one.get("TIME_SLOT_ID"): one.get("TIME_VALUE") for one in root.iter("TIME_SLOT")}
         own = {one.get("ANNOTATION_ID", ""): one for one in root.iter("ALIGNABLE_ANNOTATION")}
         refers = {one.get("ANNOTATION_ID", ""): one for one in root.iter("REF_ANNOTATION")}
@@ -48,15 +47,14 @@ class Elan(LabelFormat):
                 parent = element.get("ANNOTATION_REF", "")
                 element = own.get(parent, refers.get(parent, element))
             name = element.get("ANNOTATION_ID")
-            raise AnnotationError(f"'{found.path}': the annotation '{name}' has no times. Align it in ELAN and save.")
+            raise AnnotationError(f"'{path}': the annotation '{name}' has no times. Align it in ELAN and save.")
 
         def annotations(tier: ET.Element) -> Iterator[Annotation]:
             for whole in tier.iter("ANNOTATION"):
                 for inner in whole:
                     yield Annotation(*times(inner), inner.findtext("ANNOTATION_VALUE") or "")
 
-        tiers = {tier.get("TIER_ID", ""): list(annotations(tier)) for tier in root.iter("TIER")}
-        return labels_of(found.path, tiers, space, clock)
+        return {tier.get("TIER_ID", ""): list(annotations(tier)) for tier in root.iter("TIER")}
 
 
 def _parsed(path: Path) -> ET.Element:

@@ -7,11 +7,10 @@ from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 
-from affstore.models.labels.base import FORMATS, FrameLabels, LabelFile, LabelFormat
-from affstore.models.labels.tiers import Annotation, labels_of
-from affstore.store.contract.clock import FrameClock
+from affstore.models.labels.base import FORMATS, LabelFile
+from affstore.models.labels.tier_choice import Annotation, Tiers
+from affstore.models.labels.tiers import TierFormat
 from affstore.store.contract.errors import AnnotationError
-from affstore.store.contract.labels import LabelSpace
 
 _TOKEN = re.compile(r'"((?:[^"]|"")*)"|(?<![\w\[.])([+-]?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?)(?![\w\].])')
 """Texts and free-standing numbers: in Praat's long and short forms they come in the same order."""
@@ -20,7 +19,7 @@ _INTERVALS = "IntervalTier"
 _Token = tuple[str, bool]
 
 
-class Praat(LabelFormat):
+class Praat(TierFormat):
     """A `.TextGrid` file, long or short, called as its video; see `affstore.models.labels.tiers.labels_of`.
 
     Intervals without a text say nothing. Tiers of points have no length and are not read.
@@ -28,26 +27,23 @@ class Praat(LabelFormat):
 
     contract = 1
     name = "praat"
-    version = 1
+    version = 2  # 2: a unit may be unknown; tiers of affstore's exports
     description = "Praat's .TextGrid files: an interval tier called as the label space, or one for each of its names"
 
     def at(self, path: Path) -> LabelFile | None:
         """A file, by its suffix; what its labels are of is for a configuration to say."""
         return LabelFile.at(path, self.name) if path.suffix.lower() == ".textgrid" else None
 
-    def read(self, found: LabelFile, space: LabelSpace, clock: FrameClock) -> FrameLabels:
-        """See `LabelFormat.read`."""
-        text = _text(found.path)
+    def tiers(self, path: Path) -> Tiers:
+        """See `TierFormat.tiers`."""
+        text = _text(path)
         tokens = iter(
             [(one[1].replace('""', '"'), True) if one[2] is None else (one[2], False) for one in _tokens(text)]
         )
         try:
-            tiers = dict(_tiers(tokens))
+            return dict(_tiers(tokens))
         except (StopIteration, RuntimeError, ValueError) as error:
-            raise AnnotationError(
-                f"'{found.path}' is no whole TextGrid. Save it again in Praat as a text file."
-            ) from error
-        return labels_of(found.path, tiers, space, clock)
+            raise AnnotationError(f"'{path}' is no whole TextGrid. Save it again in Praat as a text file.") from error
 
 
 def _tokens(text: str) -> Iterator[re.Match[str]]:

@@ -2,80 +2,114 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from abc import abstractmethod
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
-from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from affstore.models.labels.base import FrameLabels, shortened
+from affstore.models.labels.base import FrameLabels, LabelFile, LabelFormat, shortened
+from affstore.models.labels.tier_choice import Annotation, Tiers, choose, is_of_export, labelled_subjects, note_of
 from affstore.models.labels.timed_table import first_frame
 from affstore.store.contract.clock import FrameClock
 from affstore.store.contract.errors import AnnotationError
-from affstore.store.contract.labels import LabelSpace, SpaceKind
+from affstore.store.contract.labels import UNKNOWN_TEXTS, LabelSpace, SpaceKind, Task, task_space
+from affstore.store.contract.names import MAIN, in_order, join_subject, possible_subject
+
+_MOST_NAMED = 6
+"""So many tiers are named in a message."""
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Annotation:
-    """What a tier says from `start` to before `end`, in seconds of the video's own clock."""
+class TierFormat(LabelFormat):
+    """A format whose files hold tiers, each called as its video; see `labels_of` for what its tiers mean.
 
-    start: Fraction
-    end: Fraction
-    text: str
+    What affstore exports is a file a video, with tiers of each person's labels, and is read once for each of them. Of a
+    folder of exports in which some have labels of the space, those that have none are left out: their predictions, of
+    the same names, are no labels.
+    """
+
+    @abstractmethod
+    def tiers(self, path: Path) -> Tiers:
+        """The tiers of a file.
+
+        Raises:
+            AnnotationError: it is not of this format; the message names the file.
+        """
+
+    def files_of(self, folder: Path, task: Task) -> list[LabelFile]:
+        """See `LabelFormat.files_of`."""
+        found = super().files_of(folder, task)
+        kinds = {one.path: self._held(one, task_space(task)) for one in found}
+        if any(held.subjects for held in kinds.values()):
+            found = [one for one in found if kinds[one.path].subjects or not kinds[one.path].is_export]
+        return [person for one in found for person in _by_subject(one, kinds[one.path].subjects)]
+
+    def read(self, found: LabelFile, space: LabelSpace, clock: FrameClock) -> FrameLabels:
+        """See `LabelFormat.read`."""
+        return labels_of(found, self.tiers(found.path), space, clock)
+
+    def _held(self, found: LabelFile, space: LabelSpace) -> _Held:
+        try:
+            tiers = self.tiers(found.path)
+        except AnnotationError:
+            return _Held(frozenset(), is_export=False)  # which is said when its labels are read
+        return _Held(frozenset(labelled_subjects(tiers, space)), bool(tiers) and all(map(is_of_export, tiers)))
 
 
-Tiers = Mapping[str, Sequence[Annotation]]
-"""Annotations by the tier's name."""
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """What a file holds: whose labels of a space as affstore exports them, and whether it has no other tiers."""
+
+    subjects: frozenset[str]
+    is_export: bool
 
 
-def labels_of(path: Path, tiers: Tiers, space: LabelSpace, clock: FrameClock) -> FrameLabels:
+def _by_subject(found: LabelFile, subjects: Set[str]) -> list[LabelFile]:
+    """A file once for each of the people whose labels it holds; as it is where its name says whose they are."""
+    if subjects in (set(), {MAIN}, {possible_subject(found.name)[1]}):
+        return [found]
+    return [found.of_video(join_subject(found.name, subject), found.split) for subject in in_order(subjects)]
+
+
+def labels_of(found: LabelFile, tiers: Tiers, space: LabelSpace, clock: FrameClock) -> FrameLabels:
     """The labels of every frame.
 
     The tier of a space of classes is called as the space, and its texts are the classes' names; any name will do where
     the file has one tier with texts. Of other spaces each name has a tier, whose texts are numbers; of a unit that is
-    shown or not, an interval says that it is shown, whatever its text, and it is not shown elsewhere. A tier may also
-    be called `SOMETHING/NAME`, as affstore's exports are.
+    shown or not, an interval says that it is shown, whatever its text, or that nobody knows by `unknown`, `?` or a text
+    that the space has for it; the unit is not shown elsewhere. `affstore.models.labels.tier_choice` says by which name
+    a tier is found.
 
     Raises:
         AnnotationError: there is no such tier, or two of its annotations overlap.
     """
+    path = found.path
     value = np.zeros((len(clock), space.columns), space.dtype)
     known = np.zeros(value.shape, bool)
     wrong: list[str] = []
-    missing = []
+    missing, taken = [], []
     for column, name in enumerate([space.name] if space.kind is SpaceKind.CLASSES else space.names):
-        tier = _tier(path, tiers, name, alone=space.kind is SpaceKind.CLASSES)
-        if tier is None:
+        choice = choose(found, tiers, space, name)
+        if choice is None:
             missing.append(name)
         else:
-            wrong += _fill(path, tier, space, clock, (value[:, column], known[:, column]))
-    if len(missing) == space.columns:
-        there = ", ".join(map(shortened, tiers)) or "none"
+            taken.append(choice)
+            column_of = (name, value[:, column], known[:, column])
+            wrong += _fill(path, tiers[choice.tier], space, clock, column_of)
+    if not taken:
+        there = "; ".join(map(shortened, list(tiers)[:_MOST_NAMED])) or "none"
+        more = f" and {len(tiers) - _MOST_NAMED} others" if len(tiers) > _MOST_NAMED else ""
         wanted = ", ".join(missing[:3])
-        raise AnnotationError(f"'{path}' has no tier for '{space}' (expected {wanted}); its tiers are: {there}.")
+        raise AnnotationError(f"'{path}' has no tier for '{space}' (expected {wanted}); its tiers are: {there}{more}.")
     complaints = [f"It has no tier for {', '.join(missing)}."] if missing else []
     if wrong:
         complaints.append(
             f"{len(wrong)} annotations are no label of '{space}', the first {shortened(wrong[0])}; they are unknown."
         )
-    return FrameLabels(value, known, " ".join(complaints) or None)
-
-
-def _tier(path: Path, tiers: Tiers, name: str, alone: bool) -> Sequence[Annotation] | None:
-    """The tier of a name; the only one with texts where any will do."""
-    wanted = name.casefold()
-    found = [tier for tier in tiers if tier.casefold() == wanted] or [
-        tier for tier in tiers if tier.casefold().endswith(f"/{wanted}")
-    ]
-    filled = [tier for tier, annotations in tiers.items() if annotations]
-    if not found and alone and len(filled) == 1:
-        found = filled
-    if len(found) > 1:
-        raise AnnotationError(f"'{path}' has several tiers for '{name}': {', '.join(found)}. Leave one.")
-    return tiers[found[0]] if found else None
+    return FrameLabels(value, known, " ".join(complaints) or None, note_of(taken))
 
 
 def _fill(
@@ -83,12 +117,14 @@ def _fill(
     tier: Sequence[Annotation],
     space: LabelSpace,
     clock: FrameClock,
-    column: tuple[NDArray[np.generic], NDArray[np.bool_]],
+    column: tuple[str, NDArray[np.generic], NDArray[np.bool_]],
 ) -> list[str]:
-    """Write a tier into a column; gives the texts that are no labels."""
-    value, known = column
+    """Write a tier into a column, which has a name; gives the texts that are no labels."""
+    name, value, known = column
     known[:] = space.kind is SpaceKind.UNITS
     names = [one.casefold() for one in space.names]
+    unknown = {one.casefold() for one in space.unknown}
+    unknown_units = (unknown | {*UNKNOWN_TEXTS}) - {name.casefold()}
     ordered, wrong = sorted(tier), []
     for one, other in pairwise(ordered):
         if other.start < one.end:
@@ -98,10 +134,10 @@ def _fill(
         text = one.text.strip().casefold()
         frames = slice(first_frame(clock, one.start), first_frame(clock, one.end))
         if space.kind is SpaceKind.UNITS:
-            value[frames] = 1
+            value[frames] = known[frames] = text not in unknown_units
         elif space.kind is SpaceKind.CLASSES and text in names:
             value[frames], known[frames] = names.index(text), True
-        elif text and text not in {unknown.casefold() for unknown in space.unknown}:
+        elif text and text not in unknown:
             number = _number(text)
             valid = space.kind is not SpaceKind.CLASSES and bool(space.is_valid(np.array(number)))
             known[frames] = valid

@@ -189,6 +189,20 @@ def _limits(name: str, limits: Any) -> tuple[float, float] | None:
     return float(numbers[0]), float(numbers[1])
 
 
+UNKNOWN_TEXTS = ("unknown", "?")
+"""What an interval of a unit's tier says where nobody knows whether the unit is shown; see `unknown_text`."""
+
+
+def unknown_text(unit: str) -> str:
+    """The text of `UNKNOWN_TEXTS` that is not the unit's own name."""
+    return next(text for text in UNKNOWN_TEXTS if text != unit.casefold())
+
+
+def label_tier(space: LabelSpace, subject: str, name: str = "") -> str:
+    """What the tier of a subject's labels of a space, or of one of its names, is called in affstore's exports."""
+    return "/".join(part for part in ("label", space.name, subject, name) if part)
+
+
 def space_from_fields(written: Mapping[str, Any]) -> LabelSpace:
     """A user's label space from its fields, as recipes and the records of heads hold them; those at defaults may lack.
 

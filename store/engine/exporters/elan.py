@@ -18,12 +18,13 @@ _KIND = "affstore"
 class ElanExporter(Exporter):
     """A file a video, `VIDEO.eaf`, with a tier for each label space, network and unit of each subject.
 
-    Times are in whole milliseconds, as ELAN has them. There is no annotation where nothing is known.
+    Times are in whole milliseconds, as ELAN has them. There is no annotation where nothing is known, and where a unit
+    is not shown; where nobody knows whether a unit is shown, one says `unknown`.
     """
 
     contract = 1
     name = "elan"
-    description = "a .eaf file a video for ELAN: intervals of classes, units and faces; nothing where nothing is known"
+    description = "a .eaf file a video for ELAN: intervals of labels, predictions, faces and sound"
 
     def write(self, store: FeatureStore, records: Sequence[Record], folder: Path) -> list[Path]:
         """Write the files."""

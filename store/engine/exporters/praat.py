@@ -15,12 +15,13 @@ from affstore.store.engine.reading import read_clock
 class PraatExporter(Exporter):
     """A file a video, `VIDEO.TextGrid`, with an interval tier for each label space, network and unit of each subject.
 
-    An interval without a text says that nothing is known, or that the unit is not shown.
+    An interval without a text says that nothing is known or, in the tier of a unit, that it is not shown; where nobody
+    knows whether a unit is shown, the text is `unknown`.
     """
 
     contract = 1
     name = "praat"
-    description = "a .TextGrid file a video for Praat: intervals of classes, units and faces, empty where nothing is"
+    description = "a .TextGrid file a video for Praat: intervals of labels, predictions, faces and sound"
 
     def write(self, store: FeatureStore, records: Sequence[Record], folder: Path) -> list[Path]:
         """Write the files; a video of which nothing is known in intervals has none."""

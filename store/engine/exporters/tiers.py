@@ -10,12 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from affstore.store.contract.labels import LabelSpace, SpaceKind, label_tier, unknown_text
 from affstore.store.contract.records import Record
-from affstore.store.contract.schema import family
 from affstore.store.engine.feature_store import FeatureStore
+from affstore.store.engine.label_spaces import space_of_record
 from affstore.store.engine.reading import read_clock
-
-_FACE = "face"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +28,7 @@ class Interval:
 
 @dataclass(frozen=True, slots=True)
 class Tier:
-    """Intervals of one kind, in order and apart; where there is none, nothing is known or nothing holds."""
+    """Intervals of one kind, in order and apart; without one a unit is not shown, and of all else nothing is known."""
 
     name: str
     intervals: tuple[Interval, ...]
@@ -43,49 +42,78 @@ def by_video(records: Iterable[Record]) -> Iterator[tuple[str, list[Record]]]:
 
 
 def tiers_of(store: FeatureStore, video: str, records: Sequence[Record]) -> list[Tier]:
-    """The tiers of a video: classes and units of labels, predictions and networks, and where a face is."""
+    """The tiers of a video: labels, classes and units of predictions and networks, and where a face or sound is.
+
+    Classes have their names as texts, where they are known. A unit has a tier of its own: there is its name where it is
+    shown, `unknown` where nobody knows, and nothing where it is not shown. Intensities, and labels that are real
+    numbers, have the number, where it is known; predicted real numbers are curves and have no tier.
+    """
     clock = read_clock(store, video)
     edges = np.append(clock.starts_s, clock.end_s)
     return [
         Tier(name, tuple(_intervals(edges, texts)))
         for record in records
         for name, texts in _named_texts(store, record)
-        if any(text is not None for text in texts)
+        if record.address.family == "label" or any(text is not None for text in texts)
     ]
 
 
 def _named_texts(store: FeatureStore, record: Record) -> Iterator[tuple[str, list[str | None]]]:
     """The name of each tier of an artifact, and the text of every frame."""
-    address, group = record.address, store.group(record.address)
-    title = "/".join(part for part in (address.family, address.producer, address.subject) if part)
-    names = list(record.attributes.get("labels") or record.attributes.get("classes") or ())
-    schema = family(address.family)
-    mask_name = schema.mask or "present"  # predictions are filled in where nothing was seen
-    array = next((one for one in ("prediction", "value", "logits") if schema.stored_name(one, group) in group), None)
-    if address.family == "audio" and len(names) != 1:
-        array = None  # of a segment, not of a frame
-    if array is None or not names:
-        present = store.read(address, [mask_name])[mask_name]
-        yield title, [_FACE if there else None for there in present.reshape(len(present), -1).any(1)]
+    address = record.address
+    if address.family in ("label", "prediction"):
+        yield from _of_space(store, record, space_of_record(store, record))
         return
-    held = store.read(address, [array, mask_name])
-    values, mask = held[array], held[mask_name]
-    if values.dtype.kind == "f" and array != "logits":
-        return  # real numbers are curves, not intervals
-    known = np.broadcast_to(mask if mask.ndim > 1 else mask[:, None], values.shape)
-    if array == "logits" and len(names) > 1:
-        values, known = values.argmax(1)[:, None], known[:, :1]
-    elif array == "logits":
-        values = values > 0
-    if values.shape[1] == 1 and len(names) > 1:
-        yield title, [names[int(v)] if k else None for v, k in zip(values[:, 0], known[:, 0], strict=True)]
+    title = "/".join(part for part in (address.family, address.producer, address.subject) if part)
+    names = list(record.attributes.get("classes") or ())
+    of_frames = address.family != "audio" or len(names) == 1  # several classes of sound are those of a segment
+    if not (names and of_frames and "logits" in store.group(address)):
+        present = store.read(address, ["present"])["present"]
+        text = "sound" if address.family == "audio" else "face"
+        yield title, [text if there else None for there in present]
+        return
+    held = store.read(address, ["logits", "present"])
+    if len(names) > 1:
+        yield title, _classes(names, held["logits"].argmax(1), held["present"])
     else:
-        for i, name in enumerate(names):
+        yield f"{title}/{names[0]}", _unit(names[0], held["logits"][:, 0] > 0, held["present"])
+
+
+def _of_space(store: FeatureStore, record: Record, space: LabelSpace) -> Iterator[tuple[str, list[str | None]]]:
+    """The tiers of a label or a prediction, which is unknown where it was filled in because nothing was seen."""
+    address = record.address
+    array, mask = ("value", "known") if address.family == "label" else ("prediction", "present")
+    title = label_tier(space, address.subject)
+    if address.family == "prediction":
+        title = f"{address.family}/{address.producer}/{address.subject}"
+        if space.kind is SpaceKind.VALUES:
+            return
+    held = store.read(address, [array, mask])
+    values = held[array]
+    known = np.broadcast_to(held[mask].reshape(len(values), -1), values.shape)
+    if space.kind is SpaceKind.CLASSES:
+        yield title, _classes(space.names, values[:, 0], known[:, 0])
+        return
+    for i, name in enumerate(space.names):
+        if space.kind is SpaceKind.UNITS:
             yield f"{title}/{name}", _unit(name, values[:, i], known[:, i])
+        else:
+            numbers = map(_number, values[:, i])
+            yield f"{title}/{name}", [text if k else None for text, k in zip(numbers, known[:, i], strict=True)]
+
+
+def _classes(names: Sequence[str], values: NDArray[Any], known: NDArray[np.bool_]) -> list[str | None]:
+    return [names[int(value)] if there else None for value, there in zip(values, known, strict=True)]
 
 
 def _unit(name: str, values: NDArray[Any], known: NDArray[np.bool_]) -> list[str | None]:
-    return [name if v and k else None for v, k in zip(values, known, strict=True)]
+    unknown = unknown_text(name)
+    return [(name if v else None) if k else unknown for v, k in zip(values, known, strict=True)]
+
+
+def _number(value: np.generic) -> str:
+    """As few digits as give the same number again."""
+    return np.format_float_positional(value, trim="-") if value.dtype.kind == "f" else str(value)
 
 
 def _intervals(edges: NDArray[np.float64], texts: Sequence[str | None]) -> Iterator[Interval]:
