@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
 
 from affstore.flows.commands import COMMANDS, Command
 from affstore.flows.commands.options import DEFAULT_STORE, At, Flag, Json, Store, print_json
@@ -16,16 +19,18 @@ def export(
     store: Store = DEFAULT_STORE,
     at: At = None,
     to: str = "zarr",
-    family: tuple[str, ...] = (),
+    family: Annotated[tuple[str, ...], Parameter(negative="")] = (),
+    video: Annotated[tuple[str, ...], Parameter(negative="")] = (),
+    extractor: Annotated[tuple[str, ...], Parameter(name=["--extractor", "-e"], negative="")] = (),
     dry_run: Flag = False,
     json: Json = False,
 ) -> int:
-    """Copy the store, or some families of it, for other tools: as ordinary Zarr v3 or as Parquet with a row a frame.
+    """Copy the store, or some of it, for other tools: as tables, tiers of intervals, videos, or ordinary Zarr v3.
 
     The exit code is 2 when there is no such family or format, or the folder is not empty, and 4 when the store has no
-    such state.
+    such state, video or network.
 
-    Example: affstore export embeddings --to parquet --family visual --family audio
+    Example: affstore export embeddings --to parquet --family visual --video interview
 
     Parameters
     ----------
@@ -35,19 +40,21 @@ def export(
         `zarr`, `parquet`, or another format that `affstore list exporters` names.
     family
         source, face, visual, audio, label, head or prediction; may be given several times; all without it.
+    video
+        Only what is of this video; may be given several times.
+    extractor
+        Of the networks' outputs only this one's; may be given several times.
     dry_run
         Say what would be copied, and do nothing.
     """
     from affstore import FeatureStore
-    from affstore.store.contract.schema import family as known_family
     from affstore.store.engine.exporters.base import EXPORTERS
     from affstore.store.engine.exporters.base import export as copy
+    from affstore.store.engine.exporters.selection import selected
 
-    for name in family:
-        known_family(name)
     EXPORTERS.get(to)
     opened = FeatureStore(store, at)
-    records = opened.records(*family)
+    records = selected(opened, family, video, extractor)
     written = [] if dry_run else copy(opened, records, folder, to)
     if json:
         print_json({"artifacts": [r.address.path for r in records], "written": [str(path) for path in written]})

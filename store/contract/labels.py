@@ -208,7 +208,9 @@ def space_from_fields(written: Mapping[str, Any]) -> LabelSpace:
 
     `space_of` reads what users write, whose `kind` has other words.
     """
-    fields = {name: tuple(value) if isinstance(value, list) else value for name, value in written.items()}
+    fields: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in written.items()
+    }
     return LabelSpace(**{**fields, "kind": SpaceKind(written["kind"])})
 
 

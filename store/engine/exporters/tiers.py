@@ -111,9 +111,9 @@ def _unit(name: str, values: NDArray[Any], known: NDArray[np.bool_]) -> list[str
     return [(name if v else None) if k else unknown for v, k in zip(values, known, strict=True)]
 
 
-def _number(value: np.generic) -> str:
+def _number(value: Any) -> str:
     """As few digits as give the same number again."""
-    return np.format_float_positional(value, trim="-") if value.dtype.kind == "f" else str(value)
+    return np.format_float_positional(np.float32(value), trim="-") if value.dtype.kind == "f" else str(value)
 
 
 def _intervals(edges: NDArray[np.float64], texts: Sequence[str | None]) -> Iterator[Interval]:

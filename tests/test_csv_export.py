@@ -1,0 +1,89 @@
+"""CSV holds what Parquet holds; and a part of a store is exported by naming its videos and networks."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from affstore import FeatureStore
+from affstore.flows.cli import call
+from affstore.store.contract.records import Artifact
+from affstore.store.engine.exporters.base import EXPORTERS
+from tests.factories import commit, source, visual
+from tests.test_analyze import FRAMES, person, voice
+from tests.test_exporters import units
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory) -> FeatureStore:
+    url = str(tmp_path_factory.mktemp("tables") / "store")
+    first = np.arange(FRAMES) < 25
+    half = visual("one", FRAMES, extractor="timm/half", gaps=(3,))
+    arrays = {**half.arrays, "embedding": half.arrays["embedding"].astype(np.float16)}
+    packed = Artifact(half.address, half.recipe, arrays, half.attributes, (), half.made)
+    people = [*person("two", "left", first), *person("two", "right", ~first), *person("one", "main", first)]
+    sources = [source("one", FRAMES, aliases=["eins"]), source("two", FRAMES)]
+    return commit(FeatureStore.create(url), *sources, *people, packed, voice("two"), units("two", "left"))
+
+
+def exported(store, folder, to, *options):
+    assert call(["export", str(folder), "--store", store.url, "--to", to, *options]) == 0
+    return {str(path.relative_to(folder).with_suffix("")): path for path in folder.rglob(f"*.{to}")}
+
+
+def test_every_table_of_parquet_is_the_same_as_csv(store, tmp_path):
+    parquet, csv = exported(store, tmp_path / "p", "parquet"), exported(store, tmp_path / "c", "csv")
+    assert csv.keys() == parquet.keys() >= {"visual/timm/half", "face/mtcnn", "prediction/au-mlp", "source/source"}
+    for name, path in parquet.items():
+        wanted, found = pd.read_parquet(path), pd.read_csv(csv[name], keep_default_na=False, na_values=[""])
+        lists = [column for column in wanted if isinstance(wanted[column].dropna().iloc[0], np.ndarray)]
+        for column in lists:
+            width = len(wanted[column].dropna().iloc[0])
+            numbered = found[[f"{column}_{index}" for index in range(width)]].to_numpy()
+            rows = [np.full(width, np.nan) if row is None else row for row in wanted[column]]
+            np.testing.assert_allclose(numbered, np.stack(rows).astype(np.float64), rtol=1e-6)
+        for column in wanted.columns.difference(lists):
+            if wanted[column].dtype.kind in "fi":
+                np.testing.assert_allclose(found[column], wanted[column], rtol=1e-6)
+            else:
+                missing = wanted[column].isna()
+                assert found[column].isna().equals(missing) or column == "subject"
+                said = found[column].where(~found[column].isna(), "").astype(str).tolist()
+                assert said == wanted[column].where(~missing, "").astype(str).tolist()
+
+
+def names(store, capsys, *options):
+    capsys.readouterr()
+    assert call(["export", "/nowhere", "--store", store.url, "--dry-run", "--json", *options]) == 0
+    return json.loads(capsys.readouterr().out)["artifacts"]
+
+
+def test_only_some_videos_and_networks_are_exported(store, capsys):
+    of_one = names(store, capsys, "--video", "eins")
+    assert of_one == ["face/mtcnn/one/main", "source/one", "visual/faces/one/main", "visual/timm%2Fhalf/one/main"]
+    assert names(store, capsys, "--video", "one", "--video", "two") == [r.address.path for r in store.records()]
+    of_network = names(store, capsys, "--extractor", "timm/half", "--video", "one")
+    assert of_network == ["face/mtcnn/one/main", "source/one", "visual/timm%2Fhalf/one/main"]
+    assert names(store, capsys, "-e", "voices", "--family", "audio", "--family", "visual") == ["audio/voices/two"]
+
+
+@pytest.mark.parametrize("name", ["csv", "parquet", "zarr", "elan", "praat", "openface", "pyfeat"])
+def test_every_exporter_heeds_which_videos_are_meant(store, tmp_path, name):
+    folder = tmp_path / "out"
+    assert call(["export", str(folder), "--store", store.url, "--to", name, "--video", "two"]) == 0
+    held = "".join(path.read_text("latin-1") for path in folder.rglob("*") if path.is_file())
+    assert "/videos/one.mp4" not in held
+    assert not [path for path in folder.rglob("*") if path.stem == "one"]
+    assert name in EXPORTERS.names()
+
+
+@pytest.mark.parametrize(
+    ("option", "given", "meant"), [("--video", "tow", "two"), ("--extractor", "timm/hafl", "timm/half")]
+)
+def test_what_is_not_there_is_refused_with_the_nearest_name(store, tmp_path, capsys, option, given, meant):
+    assert call(["export", str(tmp_path / "out"), "--store", store.url, option, given]) == 2
+    assert f"Did you mean '{meant}'?" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
