@@ -27,8 +27,8 @@ def export(
 ) -> int:
     """Copy the store, or some of it, for other tools: as tables, tiers of intervals, videos, or ordinary Zarr v3.
 
-    The exit code is 2 when there is no such family or format, or the folder is not empty, and 4 when the store has no
-    such state, video or network.
+    The exit code is 2 when there is no such family or format, or the folder is not empty, 3 where a video could not be
+    exported (the others are), and 4 when the store has no such state, video or network.
 
     Example: affstore export embeddings --to parquet --family visual --video interview
 
@@ -48,7 +48,7 @@ def export(
         Say what would be copied, and do nothing.
     """
     from affstore import FeatureStore
-    from affstore.store.engine.exporters.base import EXPORTERS
+    from affstore.store.engine.exporters.base import EXPORTERS, Written
     from affstore.store.engine.exporters.base import export as copy
     from affstore.store.engine.exporters.selection import selected
 
@@ -56,11 +56,15 @@ def export(
     opened = FeatureStore(store, at)
     records = selected(opened, family, video, extractor)
     written = [] if dry_run else copy(opened, records, folder, to)
+    left_out, notes = (written.left_out, written.notes) if isinstance(written, Written) else ([], [])
     if json:
-        print_json({"artifacts": [r.address.path for r in records], "written": [str(path) for path in written]})
+        paths = [r.address.path for r in records]
+        print_json({"artifacts": paths, "written": [*map(str, written)], "left_out": left_out, "notes": notes})
     else:
+        for sentence in (*left_out, *notes):
+            to_terminal(sentence)
         to_terminal(f"{len(records)} artifacts {'would be ' if dry_run else ''}copied to {folder}")
-    return 0
+    return 3 if left_out else 0
 
 
 COMMANDS.register("export", Command(export))

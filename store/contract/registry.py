@@ -34,13 +34,13 @@ class Fault:
 class Registry[T]:
     """The things of one kind, filled when the first of them is asked for.
 
-    Every module of `package` is imported and registers what it brings. Then the entry points of `group` are loaded: an
+    Every module of `packages` is imported and registers what it brings. Then the entry points of `group` are loaded: an
     entry point's name is the thing's name, and its object is the thing. A name that ends in `/` stands for every name
     that begins with it. Whatever is wrong with one plugin is kept as a `Fault` and leaves the others usable.
 
     Attributes:
         kind: what the things are called in messages, e.g. `extractor`.
-        package: whose modules register affstore's own.
+        packages: whose modules register affstore's own; those above the registry's own layer are known by name only.
         group: of entry points, e.g. `affstore.extractors`.
         contract: number of the contract that plugins of this kind must be written for; an object says which one it
             follows by its attribute `contract`.
@@ -48,11 +48,16 @@ class Registry[T]:
     """
 
     def __init__(self, kind: str, package: str, group: str, contract: int = 1, base: type[Any] = object) -> None:
-        self.kind, self.package, self.group, self.contract, self.base = kind, package, group, contract, base
+        self.kind, self.group, self.contract, self.base = kind, group, contract, base
+        self.packages: tuple[str, ...] = (package,)
         self._things: dict[str, T] = {}
         self._origins: dict[str, str] = {}
         self._faults: dict[str, Fault] = {}
         self._filled = False
+
+    def also_from(self, package: str) -> None:
+        """Let the modules of another package register things, too."""
+        self.packages = (*self.packages, package)
 
     def register(self, name: str, thing: T, origin: str = OWN) -> T:
         """Make a thing known under a name, and return it.
@@ -112,9 +117,10 @@ class Registry[T]:
         if self._filled:
             return
         self._filled = True
-        package = importlib.import_module(self.package)
-        for module in pkgutil.walk_packages(package.__path__, f"{self.package}."):
-            importlib.import_module(module.name)
+        for name in self.packages:
+            package = importlib.import_module(name)
+            for module in pkgutil.walk_packages(package.__path__, f"{name}."):
+                importlib.import_module(module.name)
         for entry in sorted(entry_points(group=self.group), key=lambda entry: (entry.name, _origin(entry))):
             self._load(entry)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -40,6 +41,21 @@ def source(video: str, frames: int = 40, **attributes: Any) -> Artifact:
         {"pts": pts, "time_s": pts / 1000},
         found | attributes,
     )
+
+
+def film(path: Path, frames: int = 40) -> Path:
+    """Write the file of such a video, as `.mkv`: 64 x 48 px of grey, without sound."""
+    import av
+
+    with av.open(str(path), "w", options={"fflags": "+bitexact"}) as container:
+        stream = container.add_stream("mpeg4", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for frame in range(frames):
+            picture = av.VideoFrame.from_ndarray(np.full((48, 64, 3), 60 + frame, np.uint8), "rgb24")
+            picture.pts = frame
+            container.mux(stream.encode(picture))
+        container.mux(stream.encode(None))
+    return path
 
 
 def visual(

@@ -9,7 +9,7 @@ import pytest
 from affstore import FeatureStore, content_digest
 from affstore.store.contract.errors import SpecError
 from affstore.store.engine.exporters.base import EXPORTERS, Exporter, export
-from affstore.testing.artifacts import commit, source, visual
+from affstore.testing.artifacts import commit, film, source, visual
 
 
 class ExporterContract:
@@ -22,8 +22,9 @@ class ExporterContract:
 
     @pytest.fixture
     def store(self, tmp_path: Path) -> FeatureStore:
-        """Two videos with an embedding each; in some frames there is no face."""
-        artifacts = [*(source(name) for name in "ab"), visual("a", gaps=(0, 7)), visual("b", seed=1)]
+        """Two videos, whose files are there, with an embedding each; in some frames there is no face."""
+        sources = [source(name, location=str(film(tmp_path / f"{name}.mkv"))) for name in "ab"]
+        artifacts = [*sources, visual("a", gaps=(0, 7)), visual("b", seed=1)]
         return commit(FeatureStore.create(str(tmp_path / "store")), *artifacts)
 
     def test_it_is_registered_under_its_name_and_described_in_a_line(self, exporter: Exporter) -> None:
@@ -47,7 +48,7 @@ class ExporterContract:
         found = []
         for name, gaps in {"gaps": (0, 7), "whole": ()}.items():
             store = FeatureStore.create(str(tmp_path / name))
-            commit(store, source("a"), visual("a", gaps=gaps, zeros=(0, 7)))
+            commit(store, source("a", location=str(film(tmp_path / "a.mkv"))), visual("a", gaps=gaps, zeros=(0, 7)))
             export(store.newest(), store.newest().records("visual"), tmp_path / f"{name}.out", exporter.name)
             found.append(_bytes_of(tmp_path / f"{name}.out"))
         assert found[0] != found[1]

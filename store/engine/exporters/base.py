@@ -14,6 +14,20 @@ from affstore.store.engine.feature_store import FeatureStore
 from affstore.store.engine.places import translate_errors
 
 
+class Written(list[Path]):
+    """What an exporter wrote, with what a person should know of it; an exporter that has nothing to say gives a list.
+
+    Attributes:
+        left_out: a sentence for each video that could not be exported, while others were.
+        notes: other sentences.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.left_out: list[str] = []
+        self.notes: list[str] = []
+
+
 class Exporter(ABC):
     """A format that artifacts are copied into.
 
@@ -36,20 +50,21 @@ class Exporter(ABC):
         """Copy the artifacts of these records into a folder that is empty or does not exist.
 
         Returns:
-            What was written.
+            What was written; as `Written`, with sentences on what was not.
         """
 
 
 EXPORTERS: Registry[Exporter] = Registry(
     "exporter", "affstore.store.engine.exporters", "affstore.exporters", base=Exporter
 )
+EXPORTERS.also_from("affstore.tasks.exporters")  # those that decode videos, which the store's engine cannot
 
 
 def export(store: FeatureStore, records: Sequence[Record], folder: Path, exporter: str) -> list[Path]:
     """Copy artifacts out of the store, by the exporter of that name.
 
     Returns:
-        What was written.
+        What was written; a `Written` where the exporter has something to say.
 
     Raises:
         UnknownNameError: there is no such exporter.
