@@ -30,7 +30,7 @@ def export(
     The exit code is 2 when there is no such family or format, or the folder is not empty, 3 where a video could not be
     exported (the others are), and 4 when the store has no such state, video or network.
 
-    Example: affstore export embeddings --to parquet --family visual --video interview
+    Example: affstore export embeddings --to parquet --family visual --video video2
 
     Parameters
     ----------

@@ -133,9 +133,7 @@ class _Sound:
             self._packets = _copied(source, stream, target)
         else:
             rate = min(stream.rate or 48_000, 96_000)
-            aac = cast(
-                AudioStream, out.add_stream("aac", rate=rate, layout="stereo" if stream.channels > 1 else "mono")
-            )
+            aac = out.add_stream("aac", rate=rate, layout="stereo" if stream.channels > 1 else "mono")
             aac.codec_context.flags |= CodecFlags.bitexact
             self._packets = _as_aac(source, stream, aac)
 

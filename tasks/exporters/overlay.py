@@ -97,9 +97,9 @@ def _of_network(store: FeatureStore, records: Sequence[Record]) -> Iterator[list
         if one.address.family != "visual":
             continue
         held = read_known(store, one.address, "logits", "valence_arousal")
-        texts = [[] for _ in held["present"]] if {"logits", "valence_arousal"} & held.keys() else None
-        if texts is None:
+        if not {"logits", "valence_arousal"} & held.keys():
             continue
+        texts: list[list[str]] = [[] for _ in held["present"]]
         classes = one.attributes.get("classes")
         for index in np.flatnonzero(held["present"]):
             if "logits" in held and classes:
