@@ -128,11 +128,12 @@ def test_a_video_whose_file_is_gone_is_left_out_and_the_others_are_written(store
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["here.mp4"]
 
 
-def test_a_file_that_is_another_by_now_leaves_no_half_of_a_video(tmp_path):
+@pytest.mark.parametrize("count", [COUNT, COUNT - 4])
+def test_a_file_that_is_another_by_now_leaves_no_half_of_a_video(tmp_path, count):
     artifact = filmed(tmp_path / "film")
     store = commit(FeatureStore.create(str(tmp_path / "store")), artifact, face("film", np.ones(COUNT, bool)))
-    clock = FrameClock.uniform(25, COUNT)
-    write_film(tmp_path / "film.mp4", Pictures(grey(), SIZE, clock), None)
+    clock = FrameClock.uniform(25, count)
+    write_film(tmp_path / "film.mp4", Pictures(grey(count), SIZE, clock), None)
     written = export(store, store.records(), tmp_path / "out", "overlay")
     assert isinstance(written, Written)
     assert written == []

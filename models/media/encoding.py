@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from fractions import Fraction
 from functools import cache
+from itertools import chain
 from pathlib import Path
 from typing import Any, cast
 
@@ -67,7 +68,9 @@ def write_video(path: Path, pictures: Iterable[NDArray[np.uint8]], clock: FrameC
             out = stack.enter_context(av.open(str(path), "w", format="mp4", options=options))
             source = stack.enter_context(opened(sound_of)) if sound_of else None
             shown = iter(pictures)
-            first = next(shown)
+            first = next(shown, None)
+            if first is None:
+                raise MediaError(f"There is no picture for '{path.name}'.")
             video = _stream(out, first, clock)
             sound = _Sound(out, source)  # both streams are known before the first packet is written
             for packet in _encoded(video, first, shown, clock):
@@ -107,14 +110,13 @@ def _encoded(
 ) -> Iterator[Any]:
     """The packets of all pictures."""
     base = as_fraction(stream.codec_context.time_base or clock.time_base)
-    for index, pts in enumerate(clock.pts):
-        pixels = first if index == 0 else next(rest)
+    # Strict, as asking for one more picture lets the decoder say whether the file is still what it was.
+    for pixels, pts in zip(chain([first], rest), clock.pts, strict=True):
         height, width = pixels.shape[:2]
         even = np.pad(pixels, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
         frame = av.VideoFrame.from_ndarray(even, "rgb24")
         frame.pts, frame.time_base = round(int(pts) * clock.time_base / base), base
         yield from stream.encode(frame)
-    next(rest, None)  # lets the decoder say whether the file is still what it was
     yield from stream.encode(None)
 
 
