@@ -11,7 +11,7 @@ from affstore.models.evaluation.metrics import score
 from affstore.store.contract.labels import TASKS, LabelSpace, task_space
 from affstore.store.contract.names import MAIN
 from affstore.store.contract.records import Address, Artifact
-from affstore.testing.artifacts import CODE, commit, source, visual
+from affstore.testing.artifacts import CODE, commit, label, prediction, source, visual
 
 __all__ = [
     "CODE",

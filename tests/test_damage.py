@@ -9,7 +9,7 @@ import sys
 import tarfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import icechunk
@@ -56,7 +56,7 @@ def everything(url: str) -> dict[str, bytes]:
     store = FeatureStore(url)
     found = {}
     for record in store.records():
-        found[str(record.address)] = repr(record).encode()
+        found[str(record.address)] = str(asdict(record)).encode()
         for name, array in store.read(record.address).items():
             found[f"{record.address}/{name}"] = array.tobytes()
     windows = FrameWindows(FeatureStore(url), store.records("visual"), WindowSpec())

@@ -19,7 +19,7 @@ import affstore
 from affstore.flows.offers import KINDS
 from affstore.flows.report.readme_tables import with_tables
 from affstore.store.contract.errors import AffstoreError
-from affstore.store.contract.labels import AFFECTNET_8
+from affstore.store.contract.labels import AFFECTNET_8, EXPR
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -100,12 +100,19 @@ def test_every_example_runs(example, example_store):
 @pytest.fixture(scope="module")
 def example_store(tmp_path_factory):
     from affstore import FeatureStore
-    from tests.factories import commit, source, visual
+    from tests.factories import commit, label, prediction, source, visual
 
     url = str(tmp_path_factory.mktemp("examples") / "affstore-data")
     faces = visual("interview", extractor="emotieffnet_b0", width=1280)
     names = AFFECTNET_8.names
     logits = np.zeros((40, len(names)), np.float32)
     faces = replace(faces, arrays={**faces.arrays, "logits": logits}, attributes={**faces.attributes, "classes": names})
-    commit(FeatureStore.create(url), source("interview"), faces)
+    happy = np.where(np.arange(40) < 30, 4, np.nan)[:, None]
+    artifacts = (
+        source("interview"),
+        faces,
+        label("interview", EXPR, happy),
+        prediction("interview", EXPR, np.eye(8)[[0] * 40]),
+    )
+    commit(FeatureStore.create(url), *artifacts)
     return url

@@ -19,7 +19,7 @@ SILENT = -1
 """What `align` gives where no sample plays."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class FrameClock:
     """Sample `i` plays in `[pts[i], pts[i + 1])`, the last one until `end_pts`; 0-based.
 
@@ -38,6 +38,10 @@ class FrameClock:
             raise SpecError(f"A clock needs a positive time base; found {self.time_base}.")
         if len(self.pts) and (np.any(np.diff(self.pts) <= 0) or self.end_pts <= int(self.pts[-1])):
             raise SpecError("A clock's instants must increase strictly, and end after the last one begins.")
+
+    def __repr__(self) -> str:
+        begin = float(self.pts[0] * self.time_base) if len(self) else 0.0
+        return f"<FrameClock: {len(self)} samples, {self.rate_hz:.6g} a second, {begin:g} s to {self.end_s:g} s>"
 
     def __len__(self) -> int:
         return len(self.pts)

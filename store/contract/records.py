@@ -85,7 +85,7 @@ class Artifact:
     made: Mapping[str, Any] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Record:
     """An artifact's line of lineage, stored in its group's attributes and committed with its arrays.
 
@@ -112,6 +112,11 @@ class Record:
     run_id: str
     made_at: str
     attributes: Mapping[str, Any]
+
+    def __repr__(self) -> str:
+        frames = self.attributes.get("frames")
+        length = "" if frames is None else f" {frames} frames,"
+        return f"<Record {self.address}:{length} key {self.key[:12]}, made {self.made_at} by run {self.run_id}>"
 
     @property
     def provenance(self) -> Provenance | None:

@@ -81,6 +81,10 @@ class FeatureStore:
         self._known: dict[str, Record] = {}
         self._open_at(at)
 
+    def __repr__(self) -> str:
+        # The snapshot of a store that was opened as it was then: what stands here opens the same state again.
+        return f"FeatureStore({self.url!r}, at={self.at or self.snapshot!r})"
+
     def __reduce__(self) -> tuple[Any, tuple[str, str | None]]:
         # Handles do not travel, addresses do: a worker opens its own.
         return FeatureStore, (self.url, self.at)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any
@@ -19,7 +19,7 @@ from affstore.store.contract.schema import FamilySchema, family
 from affstore.store.engine.feature_store import FeatureStore
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False, eq=False)
 class AlignedEmbedding:
     """A feature with one row a video frame.
 
@@ -35,8 +35,10 @@ class AlignedEmbedding:
     Examples:
         >>> import affstore
         >>> video = affstore.read_video(affstore.FeatureStore("affstore-data"), "interview", "emotieffnet_b0")
-        >>> int(video.present.sum()), video.classes[:2]
-        (40, ('Anger', 'Contempt'))
+        >>> video
+        <AlignedEmbedding visual/emotieffnet_b0/interview/main: 40 frames × 1280, 40 present, 0 s to 1.6 s, 8 logits>
+        >>> video.classes[:2]
+        ('Anger', 'Contempt')
         >>> video.record.provenance
         'untrained'
     """
@@ -53,6 +55,19 @@ class AlignedEmbedding:
     def classes(self) -> tuple[str, ...]:
         """What the columns of `logits` mean; empty without logits."""
         return tuple(self.record.attributes.get("classes") or ())
+
+    def __repr__(self) -> str:
+        logits = () if self.logits is None else (f"{self.logits.shape[1]} logits",)
+        more = [name for name in ("valence_arousal", "affect") if getattr(self, name) is not None]
+        return in_one_line(self, self.embedding, f"{int(self.present.sum())} present", *logits, *more)
+
+
+def in_one_line(aligned: Any, rows: NDArray[Any], known: str, *more: str) -> str:
+    """What is shown of something that has a clock, a record and a row a frame."""
+    clock: FrameClock = aligned.clock
+    times = f"{clock.starts_s[0]:g} s to {clock.end_s:g} s" if len(clock) else "no time"
+    facts = ", ".join((f"{len(rows)} frames × {rows.shape[1]}", known, times, *more))
+    return f"<{type(aligned).__name__} {aligned.record.address}: {facts}>"
 
 
 def read_clock(store: FeatureStore, video: str) -> FrameClock:
@@ -91,7 +106,9 @@ def read_video(store: FeatureStore, video: str, extractor: str, subject: str = M
         (40, 1280)
     """
     source = find_source(store, video)
-    record = _feature(store, source.address.video, extractor, subject)
+    name = source.address.video
+    wanted = (Address("visual", extractor, name, subject), Address("audio", extractor, name))
+    record = find_record(store, wanted, f"embedding by '{extractor}'")
     arrays: dict[str, Any] = with_gaps(family(record.address.family), store.read(record.address))
     return AlignedEmbedding(clock=read_clock(store, video), record=record, **arrays)
 
@@ -109,6 +126,25 @@ def find_source(store: FeatureStore, video: str) -> Record:
     if called is None:
         raise NotFoundError(f"The store at '{store.url}' has no video '{video}'. `affstore show` lists its videos.")
     return store.get(Address("source", video=called))
+
+
+def find_record(store: FeatureStore, wanted: Sequence[Address], what: str) -> Record:
+    """The first record that there is at some addresses of one video.
+
+    Args:
+        store: an open store.
+        wanted: where it may be, for a subject.
+        what: is looked for, as the message says it.
+
+    Raises:
+        NotFoundError: there is none; the message says what the video has of these families.
+    """
+    found = store.find_all(wanted)
+    if found:
+        return found[0]
+    video, subject = wanted[0].video, wanted[0].subject
+    there = ", ".join(one.path for one in store.addresses(*(one.family for one in wanted), video=video))
+    raise NotFoundError(f"'{video}' has no {what} for subject '{subject}'. It has: {there or 'none'}.")
 
 
 def video_names(store: FeatureStore) -> dict[str, str]:
@@ -146,15 +182,3 @@ def read_known(store: FeatureStore, address: Address, *names: str) -> dict[str, 
     wanted = [name for name in dict.fromkeys((*names, mask)) if name in schema.arrays]
     there = [name for name in wanted if schema.stored_name(name, group) in group]
     return with_gaps(replace(schema, mask=mask), store.read(address, there))
-
-
-def _feature(store: FeatureStore, video: str, extractor: str, subject: str) -> Record:
-    """The visual or audio record of a video."""
-    for address in (Address("visual", extractor, video, subject), Address("audio", extractor, video)):
-        record = store.find(address)
-        if record is not None:
-            return record
-    there = [address.path for address in store.addresses("visual", "audio", video=video)]
-    raise NotFoundError(
-        f"'{video}' has no embedding by '{extractor}' for subject '{subject}'. It has: {', '.join(there) or 'none'}."
-    )

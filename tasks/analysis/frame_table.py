@@ -16,6 +16,7 @@ from affstore.store.contract.labels import AU
 from affstore.store.contract.names import MAIN, in_order
 from affstore.store.contract.records import Address, Record
 from affstore.store.contract.schema import family
+from affstore.store.engine.frames import class_texts, nullable, opening_columns
 from affstore.store.engine.reading import read_clock, read_known
 
 _VERSION = 1
@@ -113,13 +114,7 @@ def _subject_table(
     store: FeatureStore, video: str, subject: str, networks: AnalysisNetworks, records: Mapping[Address, Record]
 ) -> pa.Table:
     times = read_clock(store, video).starts_s
-    count = len(times)
-    columns: dict[str, Any] = {
-        "video": pa.array([video] * count, pa.string()),
-        "frame": pa.array(np.arange(count, dtype=np.int64)),
-        "time_s": pa.array(np.asarray(times, np.float64)),
-        "subject": pa.array([subject] * count, pa.string()),
-    }
+    count, columns = len(times), opening_columns(video, subject, times)
     read = _Reader(store, records)
     face = read(Address("face", networks.faces, video, subject), "box", "landmark", "score")
     columns["present"] = pa.array(face.get("present", np.zeros(count, bool)))
@@ -131,7 +126,7 @@ def _subject_table(
         *_speech_columns(read, Address("audio", networks.speech, video), count),
         *_voice_columns(read, Address("audio", networks.voice, video), count),
     ]
-    return pa.table(columns | {name: _nullable(values) for name, values in parts})
+    return pa.table(columns | {name: nullable(values) for name, values in parts})
 
 
 class _Reader:
@@ -166,8 +161,8 @@ def _expression_columns(read: _Reader, address: Address, count: int) -> Iterator
     raised = np.exp(logits - logits.max(1, keepdims=True))
     probabilities = raised / raised.sum(1, keepdims=True)
     known = np.isfinite(probabilities[:, 0])
-    best = np.where(known, np.nan_to_num(probabilities).argmax(1), -1)
-    yield "expression", pa.array([names[i] if i >= 0 else None for i in best], pa.string())
+    best = np.where(known, np.nan_to_num(probabilities).argmax(1), np.nan)
+    yield "expression", class_texts(best, names)
     yield from ((f"p_{name}", probabilities[:, i]) for i, name in enumerate(names))
 
 
@@ -188,8 +183,7 @@ def _head_columns(read: _Reader, head: str, of: tuple[str, str], count: int) -> 
     decision = found.get("prediction", _nothing(count, of_sibling.shape[1]))
     smoothed = found.get("smoothed", _nothing(count, len(names)))
     if of_sibling.shape[1] < len(names):
-        classes = [None if np.isnan(one) else names[int(one)] for one in decision[:, 0]]
-        yield space, pa.array(classes, pa.string())
+        yield space, class_texts(decision[:, 0], names)
         yield from ((f"{space}_p_{name}", smoothed[:, i]) for i, name in enumerate(names))
     elif space == AU.name:
         for suffix, values in (("", decision), ("_probability", smoothed)):
@@ -225,8 +219,3 @@ def _any(read: _Reader, address: Address) -> bool:
 
 def _nothing(*shape: int) -> NDArray[np.float32]:
     return np.full(shape, np.nan, np.float32)
-
-
-def _nullable(values: NDArray[Any] | pa.Array) -> pa.Array:
-    """Floats with null in place of NaN; what is an array of Arrow's already stays."""
-    return values if isinstance(values, pa.Array) else pa.array(np.ascontiguousarray(values), from_pandas=True)

@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from affstore import FeatureStore
 from affstore.store.contract.keys import key_of
+from affstore.store.contract.labels import LabelSpace, SpaceKind
 from affstore.store.contract.records import Address, Artifact
 
 CODE = {"affstore": "test"}
@@ -72,6 +74,36 @@ def visual(
         {"embedding": embedding, "present": present},
         {"frames": frames, "classes": None},
         made={"provenance": "untrained"},
+    )
+
+
+def label(video: str, space: LabelSpace, value: NDArray[Any], subject: str = "main") -> Artifact:
+    """Labels of a video, `(frames, columns)`; NaN where nothing is known."""
+    known = np.isfinite(value)
+    attributes = {"frames": len(value), "task": space.name, "labels": list(space.names), "split": "train"}
+    return Artifact(
+        Address("label", space.name, video, subject),
+        {"space": space.name, "of": key_of(video)},
+        {"value": np.where(known, value, 0).astype(space.dtype), "known": known},
+        attributes | {"location": "", "complaint": None},
+    )
+
+
+def prediction(
+    video: str, space: LabelSpace, raw: NDArray[Any], name: str = "mlp", gaps: Sequence[int] = ()
+) -> Artifact:
+    """What a head gives for a video, `(frames, names)`; in the rows `gaps` there is no face."""
+    raw, present = np.asarray(raw, np.float32), np.ones(len(raw), bool)
+    present[list(gaps)] = False
+    if space.kind is SpaceKind.CLASSES:
+        decided = raw.argmax(1)[:, None]
+    else:
+        decided = raw if space.kind is SpaceKind.VALUES else raw > 0.5
+    return Artifact(
+        Address("prediction", name, video, "main"),
+        {"head": name, "of": key_of(video)},
+        {"raw": raw, "smoothed": raw.copy(), "prediction": decided.astype(space.dtype), "present": present},
+        {"frames": len(raw), "task": space.name, "labels": list(space.names)},
     )
 
 

@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from itertools import groupby, product
+from collections.abc import Callable, Sequence
+from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
-import numpy as np
 import pyarrow as pa
 
 from affstore.store.contract import schema
 from affstore.store.contract.errors import SpecError
 from affstore.store.contract.records import Record
-from affstore.store.engine.datasets import dataset_of
 from affstore.store.engine.feature_store import FeatureStore
-
-if TYPE_CHECKING:
-    import xarray as xr
-
-_PREFIXES = {"logits": "logit_", "raw": "raw_", "smoothed": "smoothed_", "prediction": "prediction_"}
-"""Of the columns that an array becomes; those of any other array are called by their classes or units alone."""
+from affstore.store.engine.frames import columns_of, opening_columns
+from affstore.store.engine.reading import read_clock
 
 
 class TableWriter(Protocol):
@@ -78,35 +72,7 @@ def _write(
 
 def _table(store: FeatureStore, record: Record, names: Sequence[str]) -> pa.Table:
     """An artifact's arrays as columns; null where the family's mask says that nothing is there."""
-    address, dataset, mask = record.address, dataset_of(store, record), schema.family(record.address.family).mask
-    frames = dataset.sizes["frame"]
-    columns = {
-        "video": pa.array([address.video] * frames, pa.string()),
-        "subject": pa.array([address.subject] * frames, pa.string()),
-        "frame": pa.array(np.arange(frames, dtype=np.int64)),
-        "time_s": pa.array(dataset["time_s"].values),
-    }
-    for name in names:
-        if name in dataset.data_vars and not (name == mask and dataset[name].ndim > 1):
-            group = store.group(address)
-            whole = group[schema.family(address.family).stored_name(name, group)].dtype  # type: ignore[union-attr]
-            columns |= dict(_columns(dataset[name], record, pa.from_numpy_dtype(whole)))
-    return pa.table(columns)
-
-
-def _columns(array: xr.DataArray, record: Record, kind: pa.DataType) -> Iterator[tuple[str, pa.Array]]:
-    """An array as named columns; along an axis without names, as a column of lists."""
-    name, axes, values = str(array.name), array.dims[1:], np.ascontiguousarray(array.values)
-    classes = record.attributes.get("labels")
-    prefix = _PREFIXES.get(name, "")
-    if axes in (("label",), ("decision",)) and axes[0] not in array.coords and classes:
-        title = prefix.rstrip("_") or record.address.producer
-        yield title, pa.array([classes[int(i)] if np.isfinite(i) else None for i in values[:, 0]], pa.string())
-    elif all(axis in array.coords for axis in axes):
-        for index, place in enumerate(product(*(array.coords[axis].values for axis in axes))):
-            title = prefix + "_".join(map(str, place)) if place else name
-            yield title, pa.array(values.reshape(len(values), -1)[:, index], from_pandas=True).cast(kind)
-    else:
-        missing = np.isnan(values).any(axis=1) if values.dtype.kind == "f" else np.zeros(len(values), bool)
-        flat = pa.array(values.reshape(-1))
-        yield name, pa.FixedSizeListArray.from_arrays(flat, values.shape[1], mask=pa.array(missing))
+    address, arrays = record.address, store.read(record.address)
+    opening = opening_columns(address.video, address.subject, read_clock(store, address.video).starts_s)
+    columns = {name: opening[name] for name in ("video", "subject", "frame", "time_s")}
+    return pa.table(columns | columns_of(record, {name: arrays[name] for name in names}))
