@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
+import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -65,12 +66,33 @@ def test_groups_are_read_from_a_table(tmp_path):
     assert read_groups(table) == {"001": "anna", "12": "ben"}
 
 
+@pytest.mark.parametrize("header", ["video;Participant", "Video;participant", "VIDEO;PARTICIPANT"])
+def test_headers_of_a_table_of_groups_are_read_without_regard_to_case(tmp_path, header):
+    table = tmp_path / "groups.csv"
+    table.write_text(f"{header};Session\na;p1;1\nb;p2;2\n")
+    assert read_groups(table) == {"a": "p1", "b": "p2"}
+    assert read_groups(tmp_path / "groups.csv:SESSION") == {"a": "1", "b": "2"}
+
+
+def test_groups_are_read_from_the_parquet_file_that_has_the_labels(tmp_path):
+    table = tmp_path / "labels.parquet"
+    columns = {"Video": ["a", "a", "b"], "start": [0.0, 1.5, 0.0], "participant": ["p1", "p1", None], "site": [1, 1, 2]}
+    pl.DataFrame(columns).write_parquet(table)
+    assert read_groups(tmp_path / "labels.parquet:site") == {"a": "1", "b": "2"}
+    with pytest.raises(SpecError, match=r"line 4: found 'b,0.0,,2', expected a video and its participant"):
+        read_groups(tmp_path / "labels.parquet:participant")
+    (tmp_path / "broken.parquet").write_bytes(b"PAR1")
+    with pytest.raises(SpecError, match=r"groups cannot be read as a table: .*cannot be read as a Parquet file"):
+        read_groups(tmp_path / "broken.parquet")
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
+        ("video,group,GROUP\na,x,y\n", "expected the columns 'video' and 'group'.*, each once"),
         ("", "found the header '', expected the columns 'video' and 'group'"),
         ("a,anna\n", "found the header 'a,anna'"),
-        ("video,group\na\n", "line 2: found 'a', expected a video and its group"),
+        ("video,group\na\n", "line 2: found 1 columns, expected 2"),
         ("video,group\na,\n", "line 2"),
         ("video,group\n12_left,anna\n12_right,ben\n", "line 3: '12' is in the group 'anna' already"),
     ],

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import cProfile
+import hashlib
 import re
 from fractions import Fraction
 
@@ -13,10 +15,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from affstore.models.labels.base import FORMATS, check_labelled_once
-from affstore.models.labels.timed_table import _read_table, read_rows, read_table
+from affstore.models.labels.timed_table import _decimal_marks, read_rows
 from affstore.store.contract.clock import FrameClock
 from affstore.store.contract.errors import AnnotationError, SpecError
+from affstore.store.contract.keys import _digest_of, digest_of_unchanged
 from affstore.store.contract.labels import space_of
+from affstore.store.contract.table_files import _read_table, read_table
 
 EMOTIONS = space_of("emotions", {"kind": "classes", "names": ["calm", "joy", "anger"], "unknown": ["?", "n/a"]})
 AFFECT = space_of("affect", {"kind": "values", "names": ["Valence", "Power"], "range": [0, 100]})
@@ -253,19 +257,67 @@ def test_a_split_that_cannot_be_meant_is_refused(tmp_path, rows, said):
         TABLE.find(tmp_path)
 
 
-def test_a_table_of_thousands_of_rows_is_read_and_sorted_once_for_all_its_videos(tmp_path):
-    lines = [f"v{row % 50},{row // 50},{EMOTIONS.names[row % 3]}" for row in range(20_000)]
-    (tmp_path / "all.csv").write_text("\n".join(["video,frame,label", *lines]))
+def long_table(path, rows):
+    """A table of as many rows, 50 a video; each with a frame, a class and a value with a decimal point."""
+    lines = [f"v{row // 50},{row % 50},{EMOTIONS.names[row % 3]},{row % 100}.5,7" for row in range(rows)]
+    path.write_text("\n".join(["video,frame,label,Valence,Power", *lines]))
+    return path
+
+
+@pytest.mark.parametrize("rows", [10_000, pytest.param(100_000, marks=pytest.mark.slow)])
+def test_a_table_of_thousands_of_rows_is_read_and_sorted_once_for_all_its_videos(tmp_path, rows):
+    path = long_table(tmp_path / "all.csv", rows)
     _read_table.cache_clear()
-    found, clock = TABLE.find(tmp_path), FrameClock.uniform(25, 400)
-    assert len(found) == 50
-    for one in found:
-        labels = TABLE.read(one, EMOTIONS, clock)
+    _decimal_marks.cache_clear()
+    found, clock = TABLE.find(tmp_path), FrameClock.uniform(25, 50)
+    assert [one.within for one in found] == [f"v{number}" for number in range(rows // 50)]
+    for number, one in enumerate(found):
+        labels, affect = TABLE.read(one, EMOTIONS, clock), TABLE.read(one, AFFECT, clock)
+        np.testing.assert_array_equal(labels.value[:, 0], (50 * number + np.arange(50)) % 3)
+        np.testing.assert_array_equal(affect.value[:, 0], (50 * number + np.arange(50)) % 100 + 0.5)
         assert labels.known.all()
-        assert labels.value[:3, 0].tolist() == [(int(one.within[1:]) + 50 * frame) % 3 for frame in range(3)]
-    assert _read_table.cache_info().misses == 1
-    table = read_table(tmp_path / "all.csv")
-    assert [len(table.rows(one.within)) for one in found] == [400] * 50
+    assert (_read_table.cache_info().misses, _decimal_marks.cache_info().misses) == (1, 2)
+    assert [len(read_table(path).rows(one.within)) for one in found] == [50] * len(found)
+
+
+def calls_of(path):
+    """How many calls of functions it takes to find and read the labels of all videos of a table."""
+    profile, clock = cProfile.Profile(), FrameClock.uniform(25, 50)
+    with profile:
+        for one in TABLE.find(path):
+            TABLE.read(one, EMOTIONS, clock)
+    return sum(entry.callcount for entry in profile.getstats())
+
+
+def test_a_table_twice_as_long_takes_twice_the_work(tmp_path):
+    short, long = (calls_of(long_table(tmp_path / f"{rows}.csv", rows)) for rows in (4000, 8000))
+    assert short > 4000
+    assert long < 2.05 * short
+
+
+@pytest.mark.parametrize("video", ["a", "b"])
+def test_decimal_marks_that_differ_between_videos_of_a_table_are_refused_for_each(tmp_path, video):
+    text = "video;start;end;valence;power\na;0;1;0,5;2\nc;0;1;7;2\nb;0;1;0.5;2\n"
+    (tmp_path / "all.csv").write_text(text)
+    found = {one.within: one for one in TABLE.find(tmp_path)}
+    with pytest.raises(AnnotationError, match=r"line 4: numbers .* comma \('0,5', line 2\) .* point \('0.5', line 4\)"):
+        TABLE.read(found[video], AFFECT, TEN)
+
+
+def test_commas_in_columns_that_are_not_read_are_no_decimal_marks(tmp_path):
+    (tmp_path / "all.csv").write_text('video,start,end,valence,power,note\na,0,1,0.5,2,"1,5"\n')
+    (one,) = TABLE.find(tmp_path)
+    assert TABLE.read(one, AFFECT, TEN).value[0, 0] == 0.5
+
+
+def test_the_digest_of_a_table_is_that_of_its_bytes_and_is_computed_once_until_it_changes(tmp_path):
+    path = tmp_path / "all.csv"
+    _digest_of.cache_clear()
+    for text in ("one", "other text"):
+        path.write_text(text)
+        digests = {digest_of_unchanged(path) for _ in range(10)}
+        assert digests == {hashlib.sha256(text.encode()).hexdigest()}
+    assert _digest_of.cache_info().misses == 2
 
 
 @pytest.mark.parametrize("also", ["start,end", "time"])

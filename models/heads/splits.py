@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -12,6 +11,8 @@ from typing import ClassVar
 
 from affstore.store.contract.errors import AnnotationError, SpecError
 from affstore.store.contract.names import split_subject
+from affstore.store.contract.table_files import VIDEO
+from affstore.store.contract.video_columns import rows_of_videos, table_with_columns
 
 SPLITS = ("train", "validation")
 
@@ -124,7 +125,8 @@ GROUP_COLUMNS = ("group", "participant", "participant_id", "person", "subject_id
 def read_groups(path: Path) -> dict[str, str]:
     """Read the groups of videos from a table with a column `video`, and one of `GROUP_COLUMNS` or one that is named.
 
-    Columns are apart by commas, semicolons or tabs; a table may have others, and several rows of a video.
+    A table is read as one of labels is: CSV with commas, semicolons or tabs, or Parquet; headers without regard to
+    case. It may have other columns, and several rows of a video.
 
     Args:
         path: of the table; `FILE:COLUMN` names the column.
@@ -132,40 +134,18 @@ def read_groups(path: Path) -> dict[str, str]:
     Raises:
         SpecError: it cannot be read, or is no such table; the message has the line.
     """
-    file, column = str(path), ""
-    if not path.exists() and ":" in file:
-        file, _, column = file.rpartition(":")
-    path = Path(file)
-    try:
-        text = path.read_bytes().decode("utf-8-sig")
-        lines = [
-            [cell.strip() for cell in line] for line in csv.reader(text.splitlines(), delimiter=delimiter_of(text))
-        ]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise SpecError(f"The groups '{path}' cannot be read as a table: {error}.") from error
-    header = lines[0] if lines else []
-    wanted = (column,) if column else GROUP_COLUMNS
-    column = next((one for one in wanted if one in header), "")
-    if "video" not in header or not column:
-        expected = f"'video' and '{wanted[0]}'" + ("" if column else f" (or {', '.join(wanted[1:])}; or FILE:COLUMN)")
-        raise SpecError(f"'{path}': found the header {','.join(header)!r}, expected the columns {expected}.")
-    at = header.index("video"), header.index(column)
+    table, asked = table_with_columns(path, "groups")
+    wanted = asked or GROUP_COLUMNS
+    column = next((one for one in wanted if table.header.count(one) == 1), "")
+    if table.header.count(VIDEO) != 1 or not column:
+        expected = f"'video' and '{wanted[0]}'" + ("" if asked else f" (or {', '.join(wanted[1:])}; or FILE:COLUMN)")
+        header = ",".join(table.header)
+        raise SpecError(f"'{table.path}': found the header {header!r}, expected the columns {expected}, each once.")
     groups: dict[str, str] = {}
-    for number, line in enumerate(lines[1:], 2):
-        if not any(line):
-            continue
-        if len(line) != len(header) or not all(line[index] for index in at):
-            raise SpecError(f"'{path}', line {number}: found {','.join(line)!r}, expected a video and its {column}.")
-        video, group = split_subject(line[at[0]])[0], line[at[1]]
+    for line, video, group in rows_of_videos(table, column):
         if groups.setdefault(video, group) != group:
-            raise SpecError(f"'{path}', line {number}: '{video}' is in the group '{groups[video]}' already.")
+            raise SpecError(f"'{table.path}', line {line}: '{video}' is in the group '{groups[video]}' already.")
     return groups
-
-
-def delimiter_of(text: str) -> str:
-    """What columns of a table are apart by, from its header: tabs, else semicolons, else commas."""
-    header = text.split("\n", 1)[0]
-    return next((sign for sign in "\t;" if sign in header), ",")
 
 
 def check_leak(splits: Mapping[str, Iterable[tuple[str, str]]]) -> None:

@@ -15,14 +15,12 @@ from affstore.models.labels.base import (
     FrameLabels,
     LabelFile,
     LabelFormat,
-    fault,
-    shortened,
     split_by_folders,
-    text_lines,
 )
 from affstore.store.contract.clock import FrameClock
 from affstore.store.contract.errors import AnnotationError
 from affstore.store.contract.labels import AU, AU_8, EXPR, EXPR_7, VA, LabelSpace, SpaceKind, Task, task_space
+from affstore.store.contract.table_files import fault, shortened, text_lines
 
 EDITIONS: dict[str, tuple[LabelSpace, ...]] = {"expr": (EXPR, EXPR_7), "au": (AU, AU_8), "va": (VA,)}
 """The spaces each task had, today's first: ABAW 1 and 2 had 7 expressions, ABAW 1 had 8 action units."""

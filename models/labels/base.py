@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from affstore.store.contract.clock import FrameClock
-from affstore.store.contract.errors import AnnotationError, SpecError
+from affstore.store.contract.errors import SpecError
 from affstore.store.contract.labels import LabelSpace, Task
 from affstore.store.contract.names import split_subject, video_name
 from affstore.store.contract.registry import Registry
@@ -181,31 +181,3 @@ def check_labelled_once(found: Iterable[LabelFile]) -> None:
                 f"'{one.name}' is annotated twice for the task '{one.task}': '{path}' and '{one.path}'. "
                 "Point at the folder of one edition."
             )
-
-
-def text_lines(path: Path) -> list[str]:
-    """The lines of a text file, without blank ones at its end; at least one, which may be empty.
-
-    Raises:
-        AnnotationError: it cannot be read, or is no UTF-8 text.
-    """
-    try:
-        text = path.read_bytes().decode("utf-8-sig")
-    except OSError as error:
-        raise AnnotationError(f"The annotation '{path}' cannot be read: {error.strerror}.") from error
-    except UnicodeDecodeError as error:
-        raise AnnotationError(f"'{path}' is not UTF-8 text (byte {error.start}); it is no annotation.") from error
-    lines = text.replace("\r\n", "\n").split("\n")
-    while len(lines) > 1 and not lines[-1].strip():
-        lines.pop()
-    return lines
-
-
-def fault(path: Path, line: int, reason: str) -> AnnotationError:
-    """What is wrong with a line of a file, and what to do."""
-    return AnnotationError(f"'{path}', line {line}: {reason}. Correct the file or leave it out.")
-
-
-def shortened(text: str) -> str:
-    """A piece of a file as a message may show it."""
-    return repr(text if len(text) <= 60 else f"{text[:60]}…")

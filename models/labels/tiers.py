@@ -11,13 +11,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from affstore.models.labels.base import FrameLabels, LabelFile, LabelFormat, shortened
+from affstore.models.labels.base import FrameLabels, LabelFile, LabelFormat
 from affstore.models.labels.tier_choice import Annotation, Tiers, choose, is_of_export, labelled_subjects, note_of
 from affstore.models.labels.timed_table import first_frame
 from affstore.store.contract.clock import FrameClock
 from affstore.store.contract.errors import AnnotationError
 from affstore.store.contract.labels import UNKNOWN_TEXTS, LabelSpace, SpaceKind, Task, task_space
 from affstore.store.contract.names import MAIN, in_order, join_subject, possible_subject
+from affstore.store.contract.table_files import shortened
 
 _MOST_NAMED = 6
 """So many tiers are named in a message."""

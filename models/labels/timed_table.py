@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import csv
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
 from itertools import pairwise
@@ -21,18 +20,15 @@ from affstore.models.labels.base import (
     LabelFile,
     LabelFormat,
     Split,
-    fault,
-    shortened,
     split_called,
-    text_lines,
 )
 from affstore.store.contract.clock import FrameClock
 from affstore.store.contract.errors import AnnotationError, SpecError
 from affstore.store.contract.labels import LabelSpace, SpaceKind
+from affstore.store.contract.table_files import PARQUET, VIDEO, Table, fault, read_table, shortened
 
-_PARQUET = ".parquet"
-_SUFFIXES = (".csv", ".tsv", _PARQUET)
-_START, _END, _TIME, _FRAME, _VIDEO, _SPLIT = "start", "end", "time", "frame", "video", "split"
+_SUFFIXES = (".csv", ".tsv", PARQUET)
+_START, _END, _TIME, _FRAME, _SPLIT = "start", "end", "time", "frame", "split"
 _WHOLE = re.compile(r"\d{1,9}(\.0+)?")
 _ROUNDED = Fraction(1, 2000)
 """Times are often written to the millisecond: at 29.97 Hz, every third frame's is rounded up."""
@@ -124,97 +120,6 @@ class TimedTable(LabelFormat):
 FORMATS.register(TimedTable.name, TimedTable())
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Table:
-    """A table as text.
-
-    Attributes:
-        path: of its file.
-        header: the columns' names, in small letters.
-        records: of each row that is not empty, its line of the file and its cells.
-        delimiter: between columns; empty for Parquet.
-        by_video: the records of each video; empty without a column `video`.
-    """
-
-    path: Path
-    header: tuple[str, ...]
-    records: tuple[tuple[int, list[str]], ...]
-    delimiter: str = ""
-    by_video: Mapping[str, tuple[tuple[int, list[str]], ...]] = field(default_factory=dict)
-
-    @classmethod
-    def of(cls, path: Path, header: tuple[str, ...], records: Sequence[tuple[int, list[str]]], sign: str) -> Table:
-        """A table with its rows sorted by their videos once, as a table of a thousand videos is asked for each."""
-        by_video: dict[str, list[tuple[int, list[str]]]] = {}
-        if header.count(_VIDEO) == 1:
-            at = header.index(_VIDEO)
-            for record in records:
-                by_video.setdefault(record[1][at], []).append(record)
-        return cls(path, header, tuple(records), sign, {name: tuple(rows) for name, rows in by_video.items()})
-
-    def rows(self, video: str) -> tuple[tuple[int, list[str]], ...]:
-        """The records of a video; all of them if its name is empty."""
-        return self.by_video.get(video, ()) if video else self.records
-
-    def column(self, name: str) -> int:
-        """The place of a column.
-
-        Raises:
-            AnnotationError: it is not there once.
-        """
-        if self.header.count(name) != 1:
-            found = "no column" if name not in self.header else "two columns"
-            example = (self.delimiter or ",").join(self.header)
-            raise fault(self.path, 1, f"found {found} '{name}' in {shortened(example)}, expected one")
-        return self.header.index(name)
-
-
-def read_table(path: Path) -> Table:
-    """Read a CSV, TSV or Parquet file.
-
-    Raises:
-        AnnotationError: it cannot be read, or a row has more or fewer cells than the header.
-    """
-    try:
-        facts = path.stat()
-    except OSError as error:
-        raise AnnotationError(f"The annotation '{path}' cannot be read: {error.strerror}.") from error
-    return _read_table(path, facts.st_size, facts.st_mtime_ns)
-
-
-@lru_cache(maxsize=8)
-def _read_table(path: Path, size: int, changed_ns: int) -> Table:
-    """The table of a file that is read once as long as it does not change: it may be of a thousand videos."""
-    if path.suffix.lower() == _PARQUET:
-        return _parquet(path)
-    lines = text_lines(path)
-    delimiter = next((sign for sign in "\t;" if sign in lines[0]), ",")
-    try:
-        rows = [[cell.strip() for cell in row] for row in csv.reader(lines, delimiter=delimiter)]
-    except csv.Error as error:
-        raise AnnotationError(f"'{path}' cannot be read as a table: {error}.") from error
-    header = tuple(cell.casefold() for cell in rows[0]) if rows else ()
-    records = [(number, cells) for number, cells in enumerate(rows[1:], 2) if any(cells)]
-    for number, cells in records:
-        if len(cells) != len(header):
-            raise fault(path, number, f"found {len(cells)} columns, expected {len(header)} as in the header")
-    return Table.of(path, header, records, delimiter)
-
-
-def _parquet(path: Path) -> Table:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        table = pq.read_table(path)
-        columns = [["" if cell is None else str(cell) for cell in column.to_pylist()] for column in table.columns]
-    except (pa.ArrowException, OSError) as error:
-        raise AnnotationError(f"'{path}' cannot be read as a Parquet file: {error}.") from error
-    header = tuple(name.strip().casefold() for name in table.column_names)
-    records = [(number, list(cells)) for number, cells in enumerate(zip(*columns, strict=True), 2)]
-    return Table.of(path, header, records, "")
-
-
 def _by_video(found: LabelFile) -> list[LabelFile]:
     """A table once for each video that it has rows of; as it is where it has no column `video`, or cannot be read.
 
@@ -226,9 +131,9 @@ def _by_video(found: LabelFile) -> list[LabelFile]:
         table = read_table(found.path)
     except AnnotationError:
         return [found]  # which is said when its labels are read
-    if table.header.count(_VIDEO) != 1:
+    if table.header.count(VIDEO) != 1:
         return [found]
-    at, split_at = table.column(_VIDEO), table.column(_SPLIT) if _SPLIT in table.header else None
+    at, split_at = table.column(VIDEO), table.column(_SPLIT) if _SPLIT in table.header else None
     splits: dict[str, tuple[int, Split]] = {}
     for line, cells in table.records:
         if not cells[at]:
@@ -276,27 +181,38 @@ def read_rows(path: Path, space: LabelSpace, video: str = "") -> list[Row]:
     chosen = [(line, [cells[i] for i in at]) for line, cells in table.rows(video)]
     if not chosen:
         raise AnnotationError(f"'{path}': found no row below the header, expected one for each interval or instant.")
-    _check_decimal_marks(path, chosen)
+    _check_decimal_marks(table, tuple(at))
     records = [(line, [_with_point(cell) for cell in cells]) for line, cells in chosen]
     if times == [_FRAME]:
         return _frames(path, records)
     return _instants(path, records) if times == [_TIME] else _intervals(path, records)
 
 
-def _check_decimal_marks(path: Path, records: Sequence[tuple[int, list[str]]]) -> None:
-    """See that a table does not write some numbers with a comma and others with a point."""
-    marked = {
-        mark: next(((line, cell) for line, cells in records for cell in cells if form.fullmatch(cell)), None)
-        for mark, form in (("comma", _DECIMAL_COMMA), ("point", _DECIMAL_POINT))
-    }
-    if marked["comma"] and marked["point"]:
-        (line, comma), (other, point) = marked["comma"], marked["point"]
+def _check_decimal_marks(table: Table, columns: tuple[int, ...]) -> None:
+    """See that a table does not write some numbers with a comma and others with a point, whosever rows they are in."""
+    marks = _decimal_marks(table, columns)
+    if "comma" in marks and "point" in marks:
+        (line, comma), (other, point) = marks["comma"], marks["point"]
         raise fault(
-            path,
+            table.path,
             max(line, other),
             f"numbers are written with a decimal comma ('{comma}', line {line}) and with a point ('{point}', line "
             f"{other}); expected one of both",
         )
+
+
+@lru_cache(maxsize=8)
+def _decimal_marks(table: Table, columns: tuple[int, ...]) -> dict[str, tuple[int, str]]:
+    """Of each mark the first line and cell with it; found once, as a table of a thousand videos is asked for each."""
+    found: dict[str, tuple[int, str]] = {}
+    for line, cells in table.records:
+        for cell in (cells[i] for i in columns):
+            for mark, form in (("comma", _DECIMAL_COMMA), ("point", _DECIMAL_POINT)):
+                if mark not in found and form.fullmatch(cell):
+                    found[mark] = line, cell
+        if len(found) == 2:
+            break
+    return found
 
 
 def _with_point(cell: str) -> str:

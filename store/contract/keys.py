@@ -7,6 +7,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from fractions import Fraction
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -125,6 +126,17 @@ def digest_file(path: Path) -> str:
         while block := file.read(_BLOCK_BYTES):
             digest.update(block)
     return digest.hexdigest()
+
+
+def digest_of_unchanged(path: Path) -> str:
+    """The same, computed once as long as the file does not change: a table of a thousand videos is asked for each."""
+    facts = path.stat()
+    return _digest_of(path, facts.st_size, facts.st_mtime_ns)
+
+
+@lru_cache(maxsize=8)
+def _digest_of(path: Path, size: int, changed_ns: int) -> str:
+    return digest_file(path)
 
 
 def changes(old: Any, new: Any, at: str = "") -> list[str]:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from affstore.store.contract.errors import SpecError
 from affstore.store.contract.keys import key_of
+from affstore.store.contract.names import MAIN, video_name
 from affstore.store.contract.records import Record
+from affstore.store.contract.video_columns import VideoColumns, read_video_columns
 
 if TYPE_CHECKING:
     import polars as pl
@@ -14,18 +18,34 @@ if TYPE_CHECKING:
     from affstore.store.engine.feature_store import FeatureStore
 
 
-def catalogue(store: FeatureStore) -> pl.DataFrame:
+def catalogue(store: FeatureStore, columns: str | Path | None = None) -> pl.DataFrame:
     """What is in a store.
+
+    Args:
+        store: an open store.
+        columns: a table (CSV, TSV or Parquet) with a column `video` and others, such as participant, session and
+            condition, which are put beside what is of that video; `FILE:COLUMN,COLUMN` takes some of them. Videos go by
+            their names or aliases, and a row of `12_left` is of the subject `left` of `12`. The columns have their
+            names in small letters and hold texts, null where the table says nothing.
 
     Returns:
         One row an artifact: family, producer, video, subject, frames, key, digest, provenance, run_id, made_at, path.
-        `provenance` is published, unofficial or untrained, and null where no weights were involved.
+        `provenance` is published, unofficial or untrained, and null where no weights were involved. Then come the
+        table's columns.
+
+    Raises:
+        SpecError: the table cannot be read, says two things of a video, or has a column that the catalogue has, too.
 
     Examples:
         >>> import affstore, polars
         >>> artifacts = affstore.catalogue(affstore.FeatureStore("affstore-data"))
         >>> artifacts.filter(polars.col("family") == "visual")["path"].to_list()
         ['visual/emotieffnet_b0/interview/main']
+        >>> table = polars.DataFrame({"video": ["interview"], "participant": ["P07"], "condition": ["stress"]})
+        >>> table.write_csv("videos.csv")
+        >>> joined = affstore.catalogue(affstore.FeatureStore("affstore-data"), columns="videos.csv")
+        >>> joined.filter(participant="P07").select("family", "condition").row(-1)
+        ('visual', 'stress')
     """
     import polars as pl
 
@@ -42,7 +62,32 @@ def catalogue(store: FeatureStore) -> pl.DataFrame:
         "made_at": pl.String,
         "path": pl.String,
     }
-    return pl.DataFrame([_row(record) for record in store.records()], schema=schema, orient="row")
+    records = store.records()
+    rows = [_row(record) for record in records]
+    if columns is not None:
+        table = _joined(records, Path(columns), set(schema))
+        schema |= dict.fromkeys(table.names, pl.String)
+        aliases = {r.address.video: r.attributes["aliases"] for r in records if r.address.family == "source"}
+        names = {video: (video, *map(video_name, also)) for video, also in aliases.items()}
+        own = [(names.get(at.video, (at.video,)), at.subject or MAIN) for at in (record.address for record in records)]
+        rows = [(*row, *table.of(*whose)) for row, whose in zip(rows, own, strict=True)]
+    return pl.DataFrame(rows, schema=schema, orient="row")
+
+
+def _joined(records: Iterable[Record], table: Path, taken: set[str]) -> VideoColumns:
+    """The table whose columns go beside the catalogue's own.
+
+    Raises:
+        SpecError: see `catalogue`.
+    """
+    found = read_video_columns(table, {record.address.video for record in records})
+    twice = [name for name in found.names if name in taken]
+    if twice:
+        raise SpecError(
+            f"'{found.path}' has the column '{twice[0]}', and the catalogue has one, too. Name the columns that you "
+            f"want, as {found.path}:participant,session, or call it something else in the file."
+        )
+    return found
 
 
 def content_digest(store: FeatureStore) -> str:

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import product
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import pyarrow as pa
@@ -74,8 +74,7 @@ def read_frames(
     subjects = [subject] if subject else in_order({one.subject for one in asked if one.subject}) or known
     records = [store.get(one) for one in asked]
     tables = [_of_subject(store, (name, one), records, there, embeddings) for one in subjects]
-    found: Any = pl.concat([pl.from_arrow(table) for table in tables], how="diagonal")
-    return found  # type: ignore[no-any-return]
+    return pl.concat([cast(pl.DataFrame, pl.from_arrow(table)) for table in tables], how="diagonal")
 
 
 def opening_columns(video: str, subject: str, time_s: NDArray[np.float64]) -> dict[str, pa.Array]:

@@ -11,7 +11,7 @@ from affstore import FeatureStore
 from affstore.models.labels.base import FORMATS, LabelFile
 from affstore.store.contract.clock import FrameClock
 from affstore.store.contract.errors import AffstoreError, NotFoundError, SourceError
-from affstore.store.contract.keys import digest_file, key_of
+from affstore.store.contract.keys import digest_of_unchanged, key_of
 from affstore.store.contract.labels import task_space
 from affstore.store.contract.names import MAIN, possible_subject, split_subject
 from affstore.store.contract.records import Address, Artifact, Record
@@ -97,7 +97,7 @@ def _whose(store: FeatureStore, name: str) -> tuple[Record, str, str]:
 def _due(store: FeatureStore, found: LabelFile, whose: tuple[Record, str]) -> dict[str, Any] | None:
     """The recipe of a file's labels; None where that is what the store has."""
     source, subject = whose
-    recipe = recipes.label(found, digest_file(found.path), source.key)
+    recipe = recipes.label(found, digest_of_unchanged(found.path), source.key)
     stored = store.find(Address("label", str(found.task), source.address.video, subject))
     return None if stored is not None and stored.key == key_of(recipe) else recipe
 
@@ -122,7 +122,7 @@ def _take_back(store: FeatureStore, draft: Draft, found: LabelFile, address: Add
 
 def _note_unusable(store: FeatureStore, draft: Draft, found: LabelFile, reason: str) -> None:
     """Quarantine an annotation file, unless that is what the store says already."""
-    artifact = quarantine_artifact("annotate", found.in_quarantine, found.path, digest_file(found.path), reason)
+    artifact = quarantine_artifact("annotate", found.in_quarantine, found.path, digest_of_unchanged(found.path), reason)
     stored = store.find(artifact.address)
     if stored is None or stored.attributes["reason"] != reason:
         draft.put(artifact)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 
 from affstore import FeatureStore
 from affstore.models.labels.base import LabelFile
-from affstore.store.contract.keys import digest_file, key_of
+from affstore.store.contract.keys import digest_of_unchanged, key_of
 from affstore.store.contract.names import split_subject
 from affstore.store.contract.records import Address
 from affstore.store.engine.reading import video_names
@@ -34,7 +34,7 @@ def arrival_rows(
         source = store.find(Address("source", video=names.get(video, video)))
         address = Address("label", str(found.task), names.get(video, video), subject)
         stored = store.find(address)
-        key = source and key_of(recipes.label(found, digest_file(found.path), source.key))
+        key = source and key_of(recipes.label(found, digest_of_unchanged(found.path), source.key))
         if source is not None and (stored is None or stored.key != key) and not _unusable(store, found):
             rows.append(PlanRow(address, "missing" if stored is None else "stale", f"to read: {found.path}"))
     return rows
@@ -84,5 +84,5 @@ def named_videos(arriving: Iterable[IncomingFile], given: CropAssignment) -> set
 
 def _unusable(store: FeatureStore, found: LabelFile) -> bool:
     """Whether an annotation file is in quarantine."""
-    sha256 = digest_file(found.path)
+    sha256 = digest_of_unchanged(found.path)
     return store.find(Address("quarantine", "annotate", key_of([found.in_quarantine, sha256])[:16])) is not None

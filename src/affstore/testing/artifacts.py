@@ -95,9 +95,8 @@ def prediction(
     """What a head gives for a video, `(frames, names)`; in the rows `gaps` there is no face."""
     raw, present = np.asarray(raw, np.float32), np.ones(len(raw), bool)
     present[list(gaps)] = False
-    if space.kind is SpaceKind.CLASSES:
-        decided = raw.argmax(1)[:, None]
-    else:
+    decided: NDArray[Any] = raw.argmax(1)[:, None]
+    if space.kind is not SpaceKind.CLASSES:
         decided = raw if space.kind is SpaceKind.VALUES else raw > 0.5
     return Artifact(
         Address("prediction", name, video, "main"),
