@@ -1,11 +1,11 @@
-"""Windows of many videos as a torch `Dataset`."""
+"""Windows of many videos as a torch `Dataset`: embeddings of one network or several, with labels and masks."""
 
 from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Sequence
 from itertools import accumulate
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,63 +14,124 @@ from affstore.store.contract.records import Record
 from affstore.store.contract.windows import WindowSpec, window_starts
 from affstore.store.engine.feature_store import FeatureStore
 from affstore.store.engine.row_reader import RowReader
+from affstore.store.engine.whole_arrays import WholeArrays
+from affstore.store.engine.window_tracks import labels_of, tracks_of
 
 if TYPE_CHECKING:
     import torch
 
+UNKNOWN = -100
+"""Stands for a class, unit or level that is not known: what torch's losses ignore (`ignore_index`)."""
+
 
 class Window(NamedTuple):
-    """One window, padded with zeros (and present False) to the spec's length.
+    """One window, or a batch of windows; what is beyond a short video's end is as where nothing is there.
 
     Attributes:
-        embedding: `(length, width)` float32.
-        present: `(length,)` bool.
-        video: index into `FrameWindows.records`.
+        embeddings: by extractor, `(length, width)` float32; zeros where its mask is False.
+        masks: by extractor, `(length,)` bool: a face was seen, or sound plays, at that frame.
+        labels: by label space, `(length, columns)`: int64 with `UNKNOWN` (-100) of classes, units and levels, float32
+            with NaN of real numbers.
+        known: by label space, `(length, columns)` bool: the label is known.
+        video: index into `FrameWindows.videos`.
         start: the first frame.
     """
 
-    embedding: torch.Tensor
-    present: torch.Tensor
+    embeddings: dict[str, torch.Tensor]
+    masks: dict[str, torch.Tensor]
+    labels: dict[str, torch.Tensor]
+    known: dict[str, torch.Tensor]
     video: int
     start: int
+
+    @property
+    def embedding(self) -> torch.Tensor:
+        """The embeddings of all extractors side by side, `(length, widths)`."""
+        import torch
+
+        return torch.cat([*self.embeddings.values()], dim=-1)
+
+    @property
+    def present(self) -> torch.Tensor:
+        """`(length,)` bool: every extractor has something at that frame."""
+        import torch
+
+        return torch.stack([*self.masks.values()]).all(dim=0)
+
+    def __repr__(self) -> str:
+        shapes = (f"{name} {tuple(one.shape)}" for name, one in (*self.embeddings.items(), *self.labels.items()))
+        # A batch holds a number a window.
+        video, start = ((one if isinstance(one, int) else "…") for one in (self.video, self.start))
+        return f"<Window of video {video} from frame {start}: {', '.join(shapes)}>"
 
 
 class FrameWindows:
     """A map-style torch dataset: `windows[i]` reads one window from the store, and nothing else.
 
+    Embeddings of one video and subject by several networks are in one window, and so is a video's sound beside each of
+    its subjects. What a video lacks is zeros under a mask that is False throughout.
+
     It pickles, so a `DataLoader` may use several workers, each of which opens the store for itself, with
     `multiprocessing_context="spawn"` or `"forkserver"`: a forked process has none of the engine's threads. A batch's
-    windows are read side by side. Every video's mask is kept, a byte a frame.
+    windows are read side by side. Masks and labels, some bytes a frame, are kept up to 256 MB; embeddings are not.
 
     Attributes:
-        records: the artifacts it walks over, in order.
+        records: the artifacts it walks over, as given.
+        extractors: whose embeddings a window has, in their order.
+        videos: of each video and subject that it walks over, both names.
+        spec: length and stride.
 
     Examples:
         >>> import affstore
         >>> store = affstore.FeatureStore("affstore-data")
-        >>> windows = affstore.FrameWindows(store, store.records("visual"), affstore.WindowSpec(length=16, stride=8))
-        >>> len(windows), tuple(windows[0].embedding.shape)
-        (4, (16, 1280))
+        >>> spec = affstore.WindowSpec(length=16, stride=8)
+        >>> windows = affstore.FrameWindows(store, store.records("visual"), spec, labels=["expr"])
+        >>> windows
+        <FrameWindows: 4 windows of 16 frames, every 8, of 1 video: emotieffnet_b0; labels: expr>
+        >>> windows[3]
+        <Window of video 0 from frame 24: emotieffnet_b0 (16, 1280), expr (16, 1)>
+        >>> windows[3].labels["expr"][4:8, 0].tolist()
+        [4, 4, -100, -100]
     """
 
-    def __init__(self, store: FeatureStore, records: Sequence[Record], spec: WindowSpec | None = None) -> None:
+    def __init__(
+        self, store: FeatureStore, records: Sequence[Record], spec: WindowSpec | None = None, labels: Sequence[str] = ()
+    ) -> None:
         """Plan the windows; nothing is read yet.
 
         Args:
             store: an open store; it is read at its snapshot, whatever is committed meanwhile.
-            records: visual or audio artifacts, e.g. `store.records("visual")` filtered by extractor.
+            records: visual and audio artifacts, e.g. those of `store.records("visual", "audio")` by some extractors.
             spec: window length and stride; the papers' 300 and 200 if not given.
+            labels: label spaces, as `expr`.
+
+        Raises:
+            SpecError: a record has no embedding, is there twice, or is of another length than others of its video.
+            NotFoundError: no video has labels of a space; the message says what there is.
         """
         self._url, self._snapshot = store.url, store.snapshot
-        self.records = tuple(records)
-        self.spec = spec or WindowSpec()
-        self._readers: tuple[RowReader, RowReader] | None = self._readers_of(store)
-        self._masks: dict[int, NDArray[np.bool_]] = {}
-        self._starts = [window_starts(self.spec, int(record.attributes["frames"])) for record in self.records]
+        self.records, self.spec = tuple(records), spec or WindowSpec()
+        self._tracks = tracks_of(self.records)
+        self.extractors = tuple(dict.fromkeys(record.address.producer for record in self.records))
+        self.videos = tuple((track.video, track.subject) for track in self._tracks)
+        self._spaces = (labels,) if isinstance(labels, str) else tuple(dict.fromkeys(labels))
+        self._labels, self._label_of = labels_of(store, self._tracks, self._spaces)
+        self._starts = [window_starts(self.spec, track.frames) for track in self._tracks]
         self._ends = list(accumulate(len(starts) for starts in self._starts))
+        self._open(store)
+
+    def __repr__(self) -> str:
+        count, names = len(self._tracks), ", ".join(self.extractors)
+        what = f"of {count} {'video' if count == 1 else 'videos or subjects'}: {names}"
+        labels = f"; labels: {', '.join(self._spaces)}" if self._spaces else ""
+        return f"<FrameWindows: {len(self)} windows of {self.spec.length} frames, every {self.spec.stride}, {what}{labels}>"
 
     def __getstate__(self) -> dict[str, object]:
-        return {**self.__dict__, "_readers": None, "_masks": {}}
+        return {name: value for name, value in self.__dict__.items() if name not in ("_embedding", "_whole")}
+
+    def __setstate__(self, state: dict[str, object]) -> None:
+        self.__dict__.update(state)
+        self._embedding: RowReader | None = None
 
     def __len__(self) -> int:
         return self._ends[-1] if self._ends else 0
@@ -89,15 +150,45 @@ class FrameWindows:
         Raises:
             IndexError: there is no such window.
         """
+        length, places = self.spec.length, [self._place(index) for index in indexes]
+        whose = [(record, start) for video, start in places for record in self._tracks[video].records.values()]
+        pieces = [(record, start, start + length) for record, start in whose]
+        rows = iter(self._reader().read_many(pieces, length))
+        return [self._window(video, start, rows) for video, start in places]
+
+    def _window(self, video: int, start: int, rows: Any) -> Window:
+        """A window, with the embeddings of its video from an iterator over what was read."""
         import torch
 
-        length = self.spec.length
-        places = [self._place(index) for index in indexes]
-        rows = self._reader(0).read_many([(video, start, start + length) for video, start in places], length)
-        return [
-            Window(torch.from_numpy(embedding), torch.from_numpy(self._present(video, start)), video, start)
-            for embedding, (video, start) in zip(rows, places, strict=True)
-        ]
+        track, length = self._tracks[video], self.spec.length
+        found = {extractor: next(rows) for extractor in track.records}
+        embeddings, masks, labels, known = {}, {}, {}, {}
+        for extractor in self.extractors:
+            if extractor in found:
+                embeddings[extractor] = torch.from_numpy(found[extractor])
+                mask = self._whole.read("present", track.records[extractor])
+                masks[extractor] = torch.from_numpy(_piece(mask, start, length))
+            else:
+                embeddings[extractor] = torch.zeros(length, self._width(extractor))
+                masks[extractor] = torch.zeros(length, dtype=torch.bool)
+        for space in self._spaces:
+            value, certain = self._label(video, space, start)
+            labels[space], known[space] = torch.from_numpy(value), torch.from_numpy(certain)
+        return Window(embeddings, masks, labels, known, video, start)
+
+    def _label(self, video: int, space: str, start: int) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+        """The labels of a window, and which of them are known."""
+        number = self._label_of[space][video]
+        like = self._whole.read("value", next(one for one in self._label_of[space] if one is not None))
+        shape = (self.spec.length, like.shape[1])
+        real = like.dtype.kind == "f"
+        value: NDArray[Any] = np.full(shape, np.nan, np.float32) if real else np.full(shape, UNKNOWN, np.int64)
+        if number is None:
+            return value, np.zeros(shape, bool)
+        known = _piece(self._whole.read("known", number), start, self.spec.length)
+        stored = _piece(self._whole.read("value", number), start, self.spec.length)
+        value[known] = stored[known]
+        return value, known
 
     def _place(self, index: int) -> tuple[int, int]:
         """The video and the first frame of a window."""
@@ -106,25 +197,24 @@ class FrameWindows:
         video = bisect_right(self._ends, index)
         return video, int(self._starts[video][index - (self._ends[video - 1] if video else 0)])
 
-    def _present(self, video: int, start: int) -> NDArray[np.bool_]:
-        present = np.zeros(self.spec.length, bool)
-        found = self._mask(video)[start : start + len(present)]
-        present[: len(found)] = found
-        return present
+    def _width(self, extractor: str) -> int:
+        like = next(track.records[extractor] for track in self._tracks if extractor in track.records)
+        return self._reader().shape(like)[1]
 
-    def _mask(self, video: int) -> NDArray[np.bool_]:
-        if video not in self._masks:
-            self._masks[video] = self._reader(1).read(video, 0, self._reader(1).shape(video)[0])
-        return self._masks[video]
+    def _reader(self) -> RowReader:
+        if self._embedding is None:
+            self._open(FeatureStore(self._url, self._snapshot))
+        return self._embedding  # type: ignore[return-value]
 
-    def _reader(self, which: int) -> RowReader:
-        if self._readers is None:
-            self._readers = self._readers_of(FeatureStore(self._url, self._snapshot))
-        return self._readers[which]
+    def _open(self, store: FeatureStore) -> None:
+        self._embedding = RowReader(store, self.records, "embedding")
+        readers = {"present": RowReader(store, self.records, "present")}
+        self._whole = WholeArrays(readers | {name: RowReader(store, self._labels, name) for name in ("value", "known")})
 
-    def _readers_of(self, store: FeatureStore) -> tuple[RowReader, RowReader]:
-        """Of embeddings and of masks."""
-        return (
-            RowReader(store, self.records, "embedding"),
-            RowReader(store, self.records, "present"),
-        )
+
+def _piece(rows: NDArray[Any], start: int, length: int) -> NDArray[Any]:
+    """Rows from `start` on, with zeros behind the last."""
+    found = np.zeros((length, *rows.shape[1:]), rows.dtype)
+    there = rows[start : start + length]
+    found[: len(there)] = there
+    return found
