@@ -13,12 +13,12 @@ import sys
 from cyclopts import App, CycloptsError, UnknownCommandError
 
 from affstore.flows.commands import COMMANDS
-from affstore.flows.commands.next_steps import typed
 from affstore.flows.environment import RARE_GARBAGE_THRESHOLD, prepare
 from affstore.flows.interrupts import Interrupted, end_on_signals
 from affstore.flows.project_file import project_store
 from affstore.store.contract.errors import AffstoreError, UnknownNameError
 from affstore.store.contract.printable import printable
+from affstore.tasks.lineage.run_note import begun_by
 
 _SIGNALS = 128
 """Exit codes above this are those of signals."""
@@ -90,7 +90,7 @@ def call(arguments: list[str]) -> int:
         The exit code.
     """
     try:
-        with project_store(), typed(arguments):
+        with project_store(), begun_by(arguments):
             code = app(arguments, exit_on_error=False, print_error=False)
         return code if isinstance(code, int) else 0
     except AffstoreError as error:

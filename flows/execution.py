@@ -17,19 +17,31 @@ from affstore.models.weights.folder import WeightsFolder
 from affstore.store.contract.errors import AffstoreError, SpecError
 from affstore.store.engine.writers import marked_as_writing
 from affstore.tasks.cancellation import reset_cancellation
+from affstore.tasks.lineage.run_note import noted
 from affstore.tasks.plan_rows import PlanRow
 
 
 def run_pipeline(request: Request, runner: RunnerSpec, watcher: Watcher) -> RunResult:
     """Run the DAG; see `with_server_and_runner`. Without anything to compute, no Prefect server is started."""
-    own_server = not os.environ.get("PREFECT_API_URL")
-    if own_server and not request.options.retry and not request.limits.canary and nothing_to_do(request):
-        return run_without_server(request, watcher)
-    return with_server_and_runner(request, runner, watcher, lambda: _pipeline(request))
+    with noted(request.report_folder, request.context.run_id) as ending:
+        own_server = not os.environ.get("PREFECT_API_URL")
+        if own_server and not request.options.retry and not request.limits.canary and nothing_to_do(request):
+            result = _without_server(request, watcher)
+        else:
+            result = with_server_and_runner(request, runner, watcher, lambda: _pipeline(request))
+        ending.exit_code = result.exit_code
+    return result
 
 
 def run_without_server(request: Request, watcher: Watcher) -> RunResult:
     """Run the DAG in threads of this process, shown by no server: a few seconds' work is done before one is up."""
+    with noted(request.report_folder, request.context.run_id) as ending:
+        result = _without_server(request, watcher)
+        ending.exit_code = result.exit_code
+    return result
+
+
+def _without_server(request: Request, watcher: Watcher) -> RunResult:
     with using_watcher(watcher):
         return _call(Server(""), RunnerSpec.of(), lambda: _pipeline(request), request)
 

@@ -17,7 +17,9 @@ __all__ = [
     "CODE",
     "MemoryCrops",
     "commit",
+    "decisions_of",
     "label",
+    "labels_of",
     "mean_ccc",
     "odd_sounds",
     "prediction",
@@ -45,7 +47,7 @@ class MemoryCrops:
         return self.crops[rows]
 
 
-def label(space: LabelSpace, video: str, value, known=None, subject: str = MAIN) -> Artifact:
+def labels_of(space: LabelSpace, video: str, value, known=None, subject: str = MAIN) -> Artifact:
     """Labels of a video's person; known in every frame unless it is said."""
     value = np.asarray(value, space.dtype).reshape(len(value), -1)
     known = np.ones(value.shape, bool) if known is None else np.asarray(known, bool).reshape(value.shape)
@@ -55,7 +57,7 @@ def label(space: LabelSpace, video: str, value, known=None, subject: str = MAIN)
     return Artifact(address, {"of": address.path}, arrays, {**_of_space(space, len(value)), **facts})
 
 
-def prediction(space: LabelSpace, head: str, video: str, decision, subject: str = MAIN, present=None) -> Artifact:
+def decisions_of(space: LabelSpace, head: str, video: str, decision, subject: str = MAIN, present=None) -> Artifact:
     """A head's decisions on a video's person, certain of them; on frames of their own unless it is said."""
     decision = np.asarray(decision, space.dtype).reshape(len(decision), -1)
     certain = np.eye(len(space), dtype=np.float32)[decision[:, 0]] if space.columns < len(space) else decision

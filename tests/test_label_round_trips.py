@@ -16,7 +16,7 @@ from affstore.store.contract.errors import AnnotationError
 from affstore.store.contract.labels import TASKS, SpaceKind, space_of
 from affstore.store.contract.names import split_subject
 from affstore.store.contract.records import Address, Artifact
-from tests.factories import commit, label, prediction, source
+from tests.factories import commit, decisions_of, labels_of, source
 from tests.test_analyze import FRAMES, person, voice
 
 OWN = {
@@ -59,16 +59,16 @@ def labels():
                 known = np.repeat(rng.random((FRAMES // 4, space.columns)) < 0.7, 4, axis=0)
                 if space.kind is SpaceKind.UNITS:
                     known[:, 0], known[:, 1], value[:, 1] = False, True, 0
-                yield label(space, video, value.reshape(shape), known, subject)
+                yield labels_of(space, video, value.reshape(shape), known, subject)
 
 
 def predicted():
     """Units that a head predicts otherwise, of the same names, also for a video without labels."""
     for video, subjects in PEOPLE.items():
         for subject in subjects:
-            yield prediction(TASKS["au"], "au-mlp", video, np.ones((FRAMES, 12)), subject)
+            yield decisions_of(TASKS["au"], "au-mlp", video, np.ones((FRAMES, 12)), subject)
     yield source("unlabelled", FRAMES)
-    yield prediction(TASKS["au"], "au-mlp", "unlabelled", np.ones((FRAMES, 12)))
+    yield decisions_of(TASKS["au"], "au-mlp", "unlabelled", np.ones((FRAMES, 12)))
 
 
 @pytest.fixture(scope="module")

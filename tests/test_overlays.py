@@ -21,7 +21,7 @@ from affstore.store.contract.records import Address, Artifact
 from affstore.store.engine.exporters.base import Written, export
 from affstore.tasks.exporters.overlay import in_words
 from affstore.tasks.ingest.sources import source_artifact
-from tests.factories import commit, prediction
+from tests.factories import commit, decisions_of
 
 SIZE = (96, 80)
 UNEVEN = FrameClock(np.cumsum([0, 40, 40, 80, 17, 63, 40, 40, 200, 40]).astype(np.int64), Fraction(1, 1000), 600)
@@ -65,7 +65,7 @@ def store(tmp_path_factory) -> FeatureStore:
     folder = tmp_path_factory.mktemp("films")
     there = np.arange(COUNT) < 5
     artifacts = [filmed(folder / "here"), face("here", there), filmed(folder / "gone"), face("gone", there)]
-    predicted = prediction(EXPR, "expr-mlp", "here", np.full(COUNT, 4), present=there)
+    predicted = decisions_of(EXPR, "expr-mlp", "here", np.full(COUNT, 4), present=there)
     (folder / "gone.mp4").unlink()
     return commit(FeatureStore.create(str(folder / "store")), *artifacts, predicted)
 

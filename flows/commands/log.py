@@ -9,8 +9,11 @@ from cyclopts import Parameter
 from affstore.flows.commands import COMMANDS, Command
 from affstore.flows.commands.options import DEFAULT_STORE, At, Flag, Json, Store, print_json, print_table
 from affstore.store.contract.errors import SpecError
+from affstore.store.contract.printable import counted
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from affstore import FeatureStore
     from affstore.store.engine.history import Commit
 
@@ -21,9 +24,13 @@ def log(
     at: At = None,
     number: Annotated[int, Parameter(name=["--number", "-n"])] = 20,
     videos: Flag = False,
+    runs: Flag = False,
     json: Json = False,
 ) -> int:
     """Tell a store's history, newest first: when, which stage of which run, and what was added, replaced or removed.
+
+    With `--runs`, tell of each run when it began, how long it took, how it ended, what it wrote and reused, and by
+    which command it was begun.
 
     Of what was forgotten on request it says how many artifacts and which publications, and no name.
 
@@ -34,9 +41,11 @@ def log(
     Parameters
     ----------
     number
-        How many commits; 0 tells all.
+        How many commits, or runs; 0 tells all.
     videos
         Name the videos, too: they are looked up in the snapshots, no commit message holds them.
+    runs
+        Tell runs, a line each, with those that found everything in the store and made no commit.
     """
     from itertools import islice
 
@@ -45,7 +54,11 @@ def log(
 
     if number < 0:
         raise SpecError(f"--number counts commits, from 0 for all of them; found {number}.")
+    if runs and videos:
+        raise SpecError("--videos is told of commits, not of runs. Leave out one of --runs and --videos.")
     opened = FeatureStore(store, at)
+    if runs:
+        return _tell_runs(opened, number or None, json)
     tags = opened.tags()
     entries = [_entry(opened, one, tags, videos) for one in islice(commits(opened), number or None)]
     if json:
@@ -92,6 +105,41 @@ _FAMILIES = {
     "quarantine": ("entry in quarantine", "entries in quarantine"),
 }
 """One and several of a family, where its own name with an s would not do."""
+
+
+def _tell_runs(store: FeatureStore, most: int | None, json: bool) -> int:
+    from affstore.flows.request import runs_folder
+    from affstore.tasks.lineage.run_index import runs_of
+
+    entries = runs_of(store, runs_folder(store.url), most)
+    if json:
+        print_json([one.as_document() for one in entries])
+        return 0
+    head = ("began", "took", "ended", "wrote", "reused", "command", "run")
+    rows = [
+        (
+            one.note.began,
+            _duration(one.note.seconds),
+            f"{one.note.state}: {one.note.reason}" if one.note.reason else one.note.state,
+            _listed(one.written) or "nothing",
+            "" if one.reused is None else _listed(one.reused) or "nothing",
+            one.note.command,
+            one.note.run_id,
+        )
+        for one in entries
+    ]
+    print_table(head, rows)
+    return 0
+
+
+def _duration(seconds: float | None) -> str:
+    """As a person says it: 4.2 s, 12 min, 3 h 05 min."""
+    if seconds is None:
+        return ""
+    if seconds < 100:
+        return f"{seconds:g} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60:02} min"
 
 
 def _entry(store: FeatureStore, commit: Commit, tags: dict[str, str], videos: bool) -> dict[str, Any]:
@@ -145,7 +193,7 @@ def _in_words(entry: dict[str, Any]) -> str:
         return _WHOLE_STORE[stage]
     parts = [_FIRST_WORDS[stage]] if stage in _FIRST_WORDS else []
     if stage == "forget":
-        of = _counted(entry["forgotten"], "artifact", "artifacts") if entry["forgotten"] is not None else "artifacts"
+        of = counted(entry["forgotten"], "artifact", "artifacts") if entry["forgotten"] is not None else "artifacts"
         parts.append(f"forgot {of} on request")
         parts += [f"publication {one['tag']} was retracted that day" for one in entry["retracted"]]
     else:
@@ -153,12 +201,8 @@ def _in_words(entry: dict[str, Any]) -> str:
     return "; ".join(parts) or "no artifact changed"
 
 
-def _listed(counts: dict[str, int]) -> str:
-    return ", ".join(_counted(count, *_FAMILIES.get(name, (name, f"{name}s"))) for name, count in counts.items())
-
-
-def _counted(count: int, one: str, several: str) -> str:
-    return f"{count} {one if count == 1 else several}"
+def _listed(counts: Mapping[str, int]) -> str:
+    return ", ".join(counted(count, *_FAMILIES.get(name, (name, f"{name}s"))) for name, count in counts.items())
 
 
 COMMANDS.register("log", Command(log))

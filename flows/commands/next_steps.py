@@ -4,29 +4,18 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from affstore.flows.config.defaults import DEFAULT_STORE
 from affstore.flows.watch import to_terminal
+from affstore.tasks.lineage.run_note import typed_words
 
 if TYPE_CHECKING:
     from affstore import FeatureStore
     from affstore.flows.request import RunResult
 
 _MOST = 2
-_typed: list[Sequence[str]] = []
-
-
-@contextmanager
-def typed(words: Sequence[str]) -> Iterator[None]:
-    """Remember what was typed after `affstore` while this lasts."""
-    _typed.append(words)
-    try:
-        yield
-    finally:
-        _typed.pop()
 
 
 def again(*more: str) -> list[str]:
@@ -34,9 +23,9 @@ def again(*more: str) -> list[str]:
 
     A deadline is left out, for it may be over.
     """
-    if not _typed:
+    words = list(typed_words())
+    if not words:
         return []
-    words = list(_typed[-1])
     while "--deadline" in words:
         at = words.index("--deadline")
         del words[at : at + 2]

@@ -6,10 +6,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
-from affstore.models.labels.base import LabelFile, shortened
+from affstore.models.labels.base import LabelFile
 from affstore.store.contract.errors import AnnotationError, SpecError
 from affstore.store.contract.labels import LabelSpace, SpaceKind, label_tier
 from affstore.store.contract.names import MAIN, check_subject, possible_subject
+from affstore.store.contract.table_files import shortened
 
 _COMPUTED = ("prediction", "visual", "audio", "face")
 """What the tiers of affstore's exports begin with that are nobody's labels."""

@@ -124,7 +124,8 @@ class FrameWindows:
         count, names = len(self._tracks), ", ".join(self.extractors)
         what = f"of {count} {'video' if count == 1 else 'videos or subjects'}: {names}"
         labels = f"; labels: {', '.join(self._spaces)}" if self._spaces else ""
-        return f"<FrameWindows: {len(self)} windows of {self.spec.length} frames, every {self.spec.stride}, {what}{labels}>"
+        spec = f"{len(self)} windows of {self.spec.length} frames, every {self.spec.stride}"
+        return f"<FrameWindows: {spec}, {what}{labels}>"
 
     def __getstate__(self) -> dict[str, object]:
         return {name: value for name, value in self.__dict__.items() if name not in ("_embedding", "_whole")}

@@ -13,7 +13,7 @@ from urllib.parse import quote
 from affstore.tasks.lineage.erasure import Erasure
 from affstore.tasks.lineage.publication import NOTE
 
-_PAGES = ("report.html", "artifacts.json")
+_PAGES = ("report.html", "artifacts.json", "run.json")
 """What tells that a folder is a run's: all in it was drawn from the store, and can be drawn again."""
 
 _SHORT_BYTES = 8
