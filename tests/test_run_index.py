@@ -16,8 +16,7 @@ from affstore.store.contract.errors import StoreError
 from affstore.tasks.lineage.run_index import runs_of
 from affstore.tasks.lineage.run_note import NAME, begun_by, noted, read_note
 from affstore.tasks.lineage.run_record import run_record, write_run_record
-from tests.factories import commit, source, visual
-from tests.lineage_store import whole_chain
+from tests.factories import CODE, commit, source, visual
 
 
 def test_a_run_that_ends_well_or_in_part_says_how_long_it_took_and_by_which_command(tmp_path):
@@ -83,27 +82,39 @@ def test_a_folder_that_cannot_be_made_stops_no_run(tmp_path):
     assert read_note(tmp_path / "file" / "r") is None
 
 
+def committed_by(run_id, store, *artifacts):
+    """Commit as a run does, whose id is in the commit, too."""
+    draft = store.newest().draft(CODE, run_id)
+    for artifact in artifacts:
+        draft.put(artifact)
+    store.commit([draft], "test", {"run_id": run_id})
+    return store.newest()
+
+
 def test_runs_with_and_without_notes_records_and_commits_are_listed_the_last_first(tmp_path):
-    store, runs = whole_chain("memory:index", tmp_path), tmp_path / "runs"
+    runs = tmp_path / "runs"
+    store = committed_by("r1", FeatureStore.create("memory:index"), source("a"), visual("a"))
+    store = committed_by("r2", store, source("b"))
+    store = committed_by("r2", store, visual("b"))
     (runs / "prefect").mkdir(parents=True)
     with begun_by(["run", "mine.yaml"]), noted(runs / "r9", "r9"):
         write_run_record(run_record(store, "r9", {"toy"}), runs / "r9")
     entries = {one.note.run_id: one for one in runs_of(store, runs)}
-    assert next(iter(entries)) == "r9"
+    assert set(entries) == {"r9", "r1", "r2"}
     assert entries["r9"].written == {}
-    assert entries["r9"].reused == run_record(store, "r9", {"toy"}).as_document()["counts"]["reused"]
-    by_commits = {one.run_id for one in store.records()}
-    assert set(entries) == {"r9", *by_commits}
-    for run in by_commits:
-        assert entries[run].written == run_record(store, run, ()).as_document()["counts"]["written"]
+    assert entries["r9"].reused == {"source": 2, "visual": 2}
+    for run in ("r1", "r2"):
+        assert entries[run].written == {"source": 1, "visual": 1}
         assert (entries[run].reused, entries[run].note.state) == (None, "unknown")
-        assert entries[run].note.began
-    assert len(runs_of(store, runs, 1)) == 1
+    began = [one.note.began for one in entries.values()]
+    assert all(began)
+    assert began == sorted(began, reverse=True)
+    assert [one.note.run_id for one in runs_of(store, runs, 1)] == list(entries)[:1]
 
 
 def test_log_tells_the_runs_of_a_store_with_what_they_could_not_use(tmp_path, capsys):
     url = str(tmp_path / "store")
-    commit(FeatureStore.create(url), source("a"), visual("a"), run_id="earlier")
+    committed_by("earlier", FeatureStore.create(url), source("a"), visual("a"))
     (tmp_path / "broken.mp4").write_bytes(b"no video")
     add = ["add", str(tmp_path / "broken.mp4"), "--store", url, "--weights", "untrained"]
     assert call(add) == 3
