@@ -169,7 +169,7 @@ class Hidden:
             raise ModuleNotFoundError(name)
 sys.meta_path.insert(0, Hidden())
 import affstore
-print(affstore.read_frames(affstore.FeatureStore(sys.argv[1]), "talk").height)
+print(affstore.read_frames(affstore.FeatureStore(sys.argv[1]), "talk", subject="main").height)
 """
 
 
