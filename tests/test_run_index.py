@@ -133,20 +133,6 @@ def test_log_tells_runs_a_line_each(tmp_path, capsys):
     assert "Leave out one of --runs and --videos" in capsys.readouterr().err
 
 
-@pytest.mark.slow
-def test_a_run_of_the_command_line_leaves_a_note_of_what_it_could_not_use(tmp_path, capsys):
-    url = str(tmp_path / "store")
-    FeatureStore.create(url)
-    (tmp_path / "broken.mp4").write_bytes(b"no video")
-    assert call(["add", str(tmp_path / "broken.mp4"), "--store", url, "--weights", "untrained"]) == 3
-    capsys.readouterr()
-    assert call(["log", "--runs", "--json", "--store", url]) == 0
-    (run,) = json.loads(capsys.readouterr().out)
-    assert run["command"].startswith(f"affstore add {tmp_path}/broken.mp4 --store")
-    assert (run["state"], run["exit_code"], run["written"]) == ("done in part", 3, {"quarantine": 1})
-    assert run["seconds"] > 0
-
-
 def test_a_note_whose_command_names_a_forgotten_video_goes_with_its_run(tmp_path):
     from affstore.tasks.lineage.erasure import plan_erasure
     from affstore.tasks.lineage.forgetting import forget
