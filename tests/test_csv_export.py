@@ -84,6 +84,6 @@ def test_every_exporter_heeds_which_videos_are_meant(store, tmp_path, name):
     ("option", "given", "meant"), [("--video", "tow", "two"), ("--extractor", "timm/hafl", "timm/half")]
 )
 def test_what_is_not_there_is_refused_with_the_nearest_name(store, tmp_path, capsys, option, given, meant):
-    assert call(["export", str(tmp_path / "out"), "--store", store.url, option, given]) == 2
+    assert call(["export", str(tmp_path / "out"), "--store", store.url, option, given]) == 4
     assert f"Did you mean '{meant}'?" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()

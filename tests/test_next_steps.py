@@ -12,8 +12,9 @@ import pytest
 
 from affstore import FeatureStore
 from affstore.flows.cli import call
-from affstore.flows.commands.next_steps import again, typed
+from affstore.flows.commands.next_steps import again
 from affstore.flows.limits import RunLimits
+from affstore.tasks.lineage.run_note import begun_by
 from tests.factories import commit, source
 from tests.test_heads_on_imported_features import LABELLED, film, tense, write_config, write_gaze
 from tests.test_limits import NETWORK
@@ -51,7 +52,7 @@ def test_the_usual_store_need_not_be_typed_again(tmp_path, monkeypatch, capsys):
 
 
 def test_a_command_that_goes_on_is_said_as_it_was_typed_but_for_a_time_that_is_over():
-    with typed(["add", "my films/", "--deadline", "2026-01-01", "--store", "x", "--deadline=2026-01-01"]):
+    with begun_by(["add", "my films/", "--deadline", "2026-01-01", "--store", "x", "--deadline=2026-01-01"]):
         assert again() == ["affstore add 'my films/' --store x"]
     assert again() == []
 

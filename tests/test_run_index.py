@@ -126,7 +126,7 @@ def test_log_tells_runs_a_line_each(tmp_path, capsys):
     head, *lines = capsys.readouterr().out.splitlines()
     assert head.split() == ["began", "took", "ended", "wrote", "reused", "command", "run"]
     assert any("done in part" in line and "affstore add videos" in line for line in lines)
-    assert any("1 source, 1 visual" in line for line in lines)
+    assert any("1 video, 1 visual embedding" in line for line in lines)
     assert call(["log", "--runs", "-n", "1", "--store", url]) == 0
     assert len(capsys.readouterr().out.splitlines()) == 2
     assert call(["log", "--runs", "--videos", "--store", url]) == 2

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from affstore.store.contract.errors import UnknownNameError
+from affstore.store.contract.errors import NotFoundError
 from affstore.store.contract.names import video_name
 from affstore.store.contract.records import Record
 from affstore.store.contract.schema import family
@@ -27,18 +27,19 @@ def selected(
             networks, and are as they are.
 
     Raises:
-        UnknownNameError: there is no such family, video or network in the store; the message suggests the nearest.
+        UnknownNameError: there is no such family; the message suggests the nearest.
+        NotFoundError: the store has no such video or network; likewise.
     """
     for name in families:
         family(name)
     called = video_names(store) if videos else {}
     for video in videos:
         if video_name(video) not in called:
-            raise UnknownNameError.of(f"video of the store at '{store.url}'", video, called)
+            raise NotFoundError.of(store.url, "video", video, called, "`affstore status` lists its videos.")
     known = {one.producer for one in store.addresses(*_OF_NETWORKS)} if extractors else set()
     for extractor in extractors:
         if extractor not in known:
-            raise UnknownNameError.of(f"network of the store at '{store.url}'", extractor, known)
+            raise NotFoundError.of(store.url, "network", extractor, known, "`affstore status` lists what it has.")
     meant = {called[video_name(video)] for video in videos}
     return store.find_all(
         one
