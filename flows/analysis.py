@@ -167,7 +167,7 @@ class _Video:
         page, noted = facts.key(key), note_of(self._files["json"])
         if fresh and self._files["html"].is_file() and noted is not None and noted.page == page:
             return False
-        table = pq.read_table(self._files["parquet"]) if fresh else self._write_table(key)
+        table = pq.ParquetFile(self._files["parquet"]).read() if fresh else self._write_table(key)
         seconds, end_s = self._clock.duration_s, self._clock.end_s
         entry, found, runs = numbers_of(table, seconds, end_s, self._remark)
         write_text(self._files["html"], video_page(table, entry, found, runs, facts))

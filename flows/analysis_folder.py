@@ -162,7 +162,7 @@ def _noted(folder: Path) -> list[VideoNote]:
 def _from_table(path: Path) -> VideoNote | None:
     """What the table of an earlier version tells; the last frame is taken to play as long as the mean one."""
     try:
-        table = pq.read_table(path)
+        table = pq.ParquetFile(path).read()
     except (pa.ArrowException, OSError):
         return None
     times = sorted(set(values_of(table, "time_s").tolist()))

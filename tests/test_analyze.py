@@ -209,8 +209,8 @@ def test_the_index_filters_and_sorts_and_a_curve_is_clicked(written, tmp_path, b
     assert browser.find_element("id", "shown").text == "1 of 3"
     browser.get(f"file://{tmp_path}/out/videos/one.html")
     browser.find_element("css selector", ".chart").click()
-    line = browser.find_element("css selector", ".now").get_attribute("style")
-    assert float(line.removeprefix("left: ").removesuffix("%;")) == pytest.approx(50, abs=0.5)
+    chart, line = (browser.find_element("css selector", one).rect for one in (".chart", ".chart .now"))
+    assert (line["x"] - chart["x"]) / chart["width"] == pytest.approx(0.5, abs=0.005)
 
 
 def test_a_row_of_a_table_is_traced_to_the_video(store, written, tmp_path, capsys):

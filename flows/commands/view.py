@@ -12,7 +12,7 @@ from cyclopts import Parameter
 from affstore.flows.commands import COMMANDS, Command
 from affstore.flows.commands.options import Json, print_json
 from affstore.flows.watch import to_terminal
-from affstore.store.contract.errors import NotFoundError
+from affstore.store.contract.errors import NotFoundError, nearest
 
 
 def view(
@@ -22,26 +22,21 @@ def view(
     folder: Annotated[Path, Parameter(name="--in")] = Path("affstore-analysis"),
     json: Json = False,
 ) -> int:
-    """Open the page of a video, or of all videos, that `affstore analyze` wrote: player, curves, faces, remarks.
+    """Open the page of a video, or of all videos, that `affstore analyze` wrote: player, curves, faces, labels.
 
-    The page is one file that needs no server and no network. Without a terminal its place is only printed.
+    The page is one file that needs no server and no network; the player needs the video, too. Without a terminal its
+    place is only printed.
 
     Example: affstore view --in my_analysis
 
     Parameters
     ----------
     video
-        Its name; the index of all videos without one.
+        Its name, or its file; the index of all videos without one.
     folder
         What `affstore analyze --out` wrote.
     """
-    page = folder / "videos" / f"{video}.html" if video else folder / "index.html"
-    if not page.is_file():
-        known = ", ".join(sorted(path.stem for path in folder.glob("videos/*.html"))) or "none"
-        raise NotFoundError(
-            f"There is no page '{page}'; pages of videos there: {known}. `affstore analyze VIDEO --out {folder}` "
-            "writes them."
-        )
+    page = _page(folder, video)
     if json:
         print_json({"page": str(page.resolve())})
         return 0
@@ -49,5 +44,32 @@ def view(
     to_terminal(f"{'opened' if opened else 'page'}    {page.resolve()}")
     return 0
 
+
+def _page(folder: Path, video: str) -> Path:
+    """The page that is meant.
+
+    Raises:
+        NotFoundError: there is none; the message says what to type.
+    """
+    index, pages = folder / "index.html", folder / "videos"
+    names = dict.fromkeys((video, Path(video).name, Path(video).stem))
+    page = next((one for name in names if (one := pages / f"{name}.html").is_file()), index) if video else index
+    if page.is_file() and (page != index or not video):
+        return page
+    if not index.is_file():
+        raise NotFoundError(
+            f"Nothing was analyzed into '{folder}' yet. Type `affstore analyze my_videos/ --out {folder} --pull`, with "
+            "your own files in place of my_videos/, or name the folder of an earlier analysis with --in."
+        )
+    known = sorted(page.stem for page in pages.glob("*.html"))
+    near = nearest(Path(video).stem, known)
+    few = f"{', '.join(known[:_FEW]) or 'none'}{f' and {len(known) - _FEW} more' if len(known) > _FEW else ''}"
+    raise NotFoundError(
+        f"'{folder}' has no page of a video '{video}'. {f"Did you mean '{near}'?" if near else f'It has: {few}.'} "
+        f"`affstore analyze VIDEO --out {folder}` adds one."
+    )
+
+
+_FEW = 10
 
 COMMANDS.register("view", Command(view))

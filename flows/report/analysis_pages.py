@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from affstore.flows.report.analysis_charts import sound_charts, subject_charts
 from affstore.flows.report.analysis_media import begins_at_s, player_address, sound_of, thumbnails
-from affstore.flows.report.analysis_overlay import MOST_FACES, overlay
+from affstore.flows.report.analysis_overlay import overlay
 from affstore.flows.report.pages import Script, digest_of_templates, render
 from affstore.store.contract.clock import FrameClock
 from affstore.store.contract.keys import key_of
@@ -170,12 +170,10 @@ def video_page(
         entry=entry,
         files=entry.page.removeprefix("videos/").removesuffix(".html"),
         player=facts.player,
-        shape=(source.attributes["width"], source.attributes["height"]),
         thumbnails=thumbnails(file, table, clock, source) if file else [],
         charts=[*charts, *([("sound", heard)] if heard else [])],
         compared=[(subject, one) for subject, of in compared.items() for one in of],
         data=overlay(table, clock, source, compared, begins_at_s(file) if file else 0.0),
-        most_faces=MOST_FACES,
         found=[one for one in found if one.measure != "present"],
         runs=runs,
         notes=facts.notes,

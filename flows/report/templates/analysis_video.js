@@ -73,22 +73,35 @@
     }
     draw(frame);
   };
+  // Browsers reckon with durations that files state wrongly, so a frame may be shown by one instant of its time and not
+  // by another. What the picture shows is what is drawn; what was asked for is tried again elsewhere within its frame.
+  let asked = null;
+  const seek = (wanted, part) => {
+    const next = wanted < last ? starts[wanted + 1] : end;
+    player.currentTime = Math.max(0, starts[wanted] + part * (next - starts[wanted]) - page.begins);
+  };
   const go = (wanted) => {
     begun = true;
     show(wanted);
-    // A little inside the frame, so that rounding does not show the one before.
-    const long = (frame < last ? starts[frame + 1] : end) - starts[frame];
-    if (player.readyState) player.currentTime = Math.max(0, starts[frame] - page.begins + Math.min(1e-3, long / 2));
+    asked = {frame, parts: [0.9, 0.1]};
+    if (player.readyState) seek(frame, 0.5);
   };
-  const follow = (time) => { if (!player.seeking) show(frameAt(time + page.begins)); };
+  const step = (count) => go((asked ? asked.frame : frame) + count);
+  const presented = (time) => {
+    const found = frameAt(time + page.begins);
+    if (!player.paused) asked = null;
+    if (found !== frame) show(found);
+    if (asked && found !== asked.frame && asked.parts.length) seek(asked.frame, asked.parts.shift());
+  };
   if (player.requestVideoFrameCallback) {
-    const presented = (_, facts) => { follow(facts.mediaTime); player.requestVideoFrameCallback(presented); };
-    player.requestVideoFrameCallback(presented);
+    const each = (_, facts) => { presented(facts.mediaTime); player.requestVideoFrameCallback(each); };
+    player.requestVideoFrameCallback(each);
   } else {
-    const tick = () => { follow(player.currentTime); if (!player.paused) requestAnimationFrame(tick); };
+    const tick = () => { presented(player.currentTime); if (!player.paused) requestAnimationFrame(tick); };
     player.addEventListener("play", tick);
+    player.addEventListener("seeked", () => presented(player.currentTime));
   }
-  for (const name of ["seeked", "pause", "loadedmetadata"]) player.addEventListener(name, () => follow(player.currentTime));
+  player.addEventListener("pause", () => show(frame));
   player.addEventListener("error", () => { at("unplayable").hidden = false; });
   at("file").addEventListener("change", (event) => {
     if (!event.target.files.length) return;
@@ -117,8 +130,8 @@
     at("next").addEventListener("click", () => disagree(1));
     at("previous").addEventListener("click", () => disagree(-1));
   }
-  at("back").addEventListener("click", () => go(frame - 1));
-  at("on").addEventListener("click", () => go(frame + 1));
+  at("back").addEventListener("click", () => step(-1));
+  at("on").addEventListener("click", () => step(1));
 
   for (const chart of charts) {
     chart.addEventListener("click", (event) => {
@@ -130,8 +143,8 @@
 
   const second = (turn) => go(frameAt(starts[frame] + turn));
   const keys = {
-    ArrowLeft: (event) => event.shiftKey ? second(-1) : go(frame - 1),
-    ArrowRight: (event) => event.shiftKey ? second(1) : go(frame + 1),
+    ArrowLeft: (event) => event.shiftKey ? second(-1) : step(-1),
+    ArrowRight: (event) => event.shiftKey ? second(1) : step(1),
     " ": () => { if (player.paused) player.play().catch(() => {}); else player.pause(); },
     d: () => which && disagree(1),
     D: () => which && disagree(-1),
