@@ -269,6 +269,26 @@ def test_frames_without_a_face_are_grey_on_the_charts_of_their_subject_alone(fil
     assert (min(edges), max(edges)) == (pytest.approx(1000 * clock.starts_s[30] / clock.end_s, abs=0.1), 1000)
 
 
+def test_classes_of_labels_and_of_predictions_are_bands_one_below_the_other(film, page):
+    clock = read_clock(film[0], "film")
+    bands = page.find_elements("css selector", ".chart[aria-label='Expressions: probability of left'] .band")
+    assert len(bands) == 2
+    edges = [float(1000 * clock.starts_s[frame] / clock.end_s) for frame in range(FRAMES)]
+    for band, runs in zip(bands, ([(0, 2), (4, 10), (10, 28), (28, 40)], [(0, 20), (20, 30)]), strict=True):
+        drawn = [one for path in band.find_elements("css selector", "path") for one in rectangles(path)]
+        wanted = [(edges[first], 1000 if last == FRAMES else edges[last]) for first, last in runs]
+        assert sorted(drawn) == [pytest.approx(one, abs=0.1) for one in wanted]
+    colours = [one.get_attribute("class") for band in bands for one in band.find_elements("css selector", "path")]
+    assert (len(colours), len(set(colours))) == (5, 3), "a class has one colour in both"
+    dashed = page.find_elements("css selector", ".chart[aria-label='AU12: probability of left'] path.label")
+    assert len(dashed) == 1
+
+
+def rectangles(path):
+    found = re.findall(r"M([\d.]+) 0H([\d.]+)V100H", path.get_attribute("d"))
+    return [(float(first), float(last)) for first, last in found]
+
+
 def test_the_envelope_of_the_sound_is_silent_where_the_film_is(film):
     store, out = film
     clock = read_clock(store, "film")

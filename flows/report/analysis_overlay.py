@@ -99,7 +99,7 @@ def _faces(rows: pa.Table, step: int, scale: float, classes: Sequence[str]) -> d
     within = (points - box[:, None, :2]) / extent
     marks = np.clip(np.nan_to_num((within + 0.25) / 1.5) * 255, 0, 255).round().astype(np.uint8)
     numbers = {name: number for number, name in enumerate(classes)}
-    said = kept["expression"].to_pylist() if classes else [None] * kept.num_rows
+    said = [one or "" for one in kept["expression"].to_pylist()] if classes else [""] * kept.num_rows
     spoken = np.array([numbers.get(one, _NO_CLASS) for one in said], np.uint8)[seen]
     return {
         "seen": _base64(np.packbits(seen, bitorder="little")),

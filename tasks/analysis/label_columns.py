@@ -29,7 +29,7 @@ def labelled_spaces(records: Iterable[Record]) -> list[LabelSpace]:
     Raises:
         UnknownNameError: a label is of a space that is neither affstore's own nor written beside it.
     """
-    found = {}
+    found: dict[str, LabelSpace] = {}
     for record in records:
         if record.address.family == "label":
             name, own = str(record.attributes["task"]), record.attributes.get("space")
