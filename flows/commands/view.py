@@ -22,7 +22,7 @@ def view(
     folder: Annotated[Path, Parameter(name="--in")] = Path("affstore-analysis"),
     json: Json = False,
 ) -> int:
-    """Open the page of a video, or of all videos, that `affstore analyze` wrote: player, curves, faces, labels.
+    """Open the page of a video, or of all videos, that `affstore analyze` wrote: player, curves, faces, remarks.
 
     The page is one file that needs no server and no network; the player needs the video, too. Without a terminal its
     place is only printed.
