@@ -63,7 +63,9 @@ def write_note_of(note: VideoNote, path: Path) -> None:
     write_text(path, json.dumps(asdict(note), ensure_ascii=True) + "\n")
 
 
-def numbers_of(table: pa.Table, seconds: float, end_s: float, remark: str) -> tuple[VideoEntry, Any, Any]:
+def numbers_of(
+    table: pa.Table, seconds: float, end_s: float, remark: str
+) -> tuple[VideoEntry, tuple[Measure, ...], tuple[Episode, ...]]:
     """The line of the index, the measures and the episodes of a video, from its table."""
     found = tuple(measures(table))
     return entry_of(table, found, seconds, remark), found, tuple(episodes(table, end_s))
