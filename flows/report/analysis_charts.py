@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby, pairwise
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from affstore.models.media.sound import Sound
 from affstore.store.contract.clock import FrameClock
 from affstore.store.contract.labels import LabelSpace, SpaceKind
+from affstore.store.contract.schema import family
 from affstore.tasks.analysis.comparison import compared_with
 from affstore.tasks.analysis.label_columns import label_column
 from affstore.tasks.analysis.summary import values_of
@@ -23,6 +25,8 @@ WIDE, HIGH = 1000, 100
 COLOURS = 8
 _OF_CLASS = "_p_"
 """Between a label space of one's own and its class, in the name of a column."""
+_UNIT_PROBABILITY = re.compile(r"AU[0-9]+_probability")
+_VOICE = tuple(f"voice_{dimension}" for dimension in family("audio").places["dimension"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +146,7 @@ def subject_charts(rows: pa.Table, clock: FrameClock, spaces: Sequence[LabelSpac
     found = [drawing.chart("Face", (0, 1), ["present"]), *_network_charts(drawing, by_space)]
     heads = dict.fromkeys(name.partition(_OF_CLASS)[0] for name in rows.column_names if _OF_CLASS in name)
     for name in (one for one in heads if one != "label"):
-        classes = [one for one in rows.column_names if one.startswith(f"{name}{_OF_CLASS}")]
+        classes = [one for one in rows.column_names if _OF_CLASS in one and one.partition(_OF_CLASS)[0] == name]
         chart = drawing.chart(f"{name}: probability", (0, 1), classes)
         found.append(_with_bands(drawing, chart, by_space.get(name), name))
     drawn = {one.title for one in found if one}
@@ -159,7 +163,7 @@ def sound_charts(rows: pa.Table, clock: FrameClock, sound: Sound | None) -> list
         sound: the video's, if its file is at hand.
     """
     drawing = _Drawing(rows, _across(values_of(rows, "time_s"), clock), "")
-    voice = [name for name in rows.column_names if name.startswith("voice_")]
+    voice = [name for name in rows.column_names if name in _VOICE]
     speech = [name for name in ("speech_probability",) if name in rows.column_names]
     wave = None
     if sound is not None and (path := _envelope(sound, clock)):
@@ -170,7 +174,7 @@ def sound_charts(rows: pa.Table, clock: FrameClock, sound: Sound | None) -> list
 
 def _network_charts(drawing: _Drawing, spaces: dict[str, LabelSpace]) -> Iterator[Chart | None]:
     """What networks say, and heads of action units; the labels of the same things with them."""
-    names = drawing.rows.column_names
+    names = [name for name in drawing.rows.column_names if _OF_CLASS not in name]  # an own space may be called `p`
     chart = drawing.chart("Expressions: probability", (0, 1), [name for name in names if name.startswith("p_")])
     of = next((s for s in spaces.values() if "expression" in compared_with(s, names).values()), None)
     yield _with_bands(drawing, chart, of, "expression")
@@ -179,7 +183,7 @@ def _network_charts(drawing: _Drawing, spaces: dict[str, LabelSpace]) -> Iterato
         pairs = compared_with(spaces["va"], names) if "va" in spaces else {}
         labels = [label for label, of in pairs.items() if of in columns]
         yield drawing.chart(title, (-1, 1), [one for one in columns if one in names], labels)
-    units = [name for name in names if name.startswith("AU") and name.endswith("_probability")]
+    units = [name for name in names if _UNIT_PROBABILITY.fullmatch(name)]
     if "au" not in spaces:
         yield drawing.chart("Action units: probability", (0, 1), units)
         return

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from affstore import FeatureStore
-from affstore.flows.report.analysis_pages import Thumbnail, thumbnails
+from affstore.flows.report.analysis_media import Thumbnail, thumbnails
 from affstore.models.extractor_specs import Crop
 from affstore.store.contract.errors import AffstoreError
 from affstore.store.contract.records import Address, Record

@@ -112,7 +112,7 @@ def frame_table(store: FeatureStore, video: str, networks: AnalysisNetworks) -> 
         labels = labels_by_subject(store, video, networks.faces, inputs)
         for i, subject in enumerate(subjects):
             for name, values in label_columns(store, spaces, labels.get(subject, {}), tables[i].num_rows):
-                tables[i] = tables[i].append_column(name, _nullable(values))
+                tables[i] = tables[i].append_column(name, nullable(values))
     return pa.concat_tables(tables)
 
 
