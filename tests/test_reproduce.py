@@ -9,8 +9,12 @@ import subprocess
 from dataclasses import replace
 from pathlib import Path
 
+import google_crc32c
 import numpy as np
 import pytest
+from numcodecs import blosc
+from zarr.core.buffer import default_buffer_prototype
+from zarr.core.sync import sync
 
 from affstore import FeatureStore, content_digest
 from affstore.flows.cli import call
@@ -19,6 +23,7 @@ from affstore.models.weights.folder import default_folder
 from affstore.store.contract.keys import digest_arrays, digest_file
 from affstore.store.contract.records import Address
 from affstore.store.contract.schema import families
+from affstore.store.engine.mending import bit_turned_back
 from affstore.tasks.ingest.annotations import store_labels
 from affstore.tasks.ingest.incoming_files import IncomingFile
 from affstore.tasks.ingest.videos import ingest
@@ -148,14 +153,8 @@ def test_what_one_turned_bit_broke_is_brought_back_to_the_same_digest(made, copy
         repaired = list(repair(str(copy), default_folder()))
         assert {one.state for one in repaired} == {"repaired"}
         assert content_digest(FeatureStore(str(copy))) == before
-        if kind == "chunks":
-            assert {one.what for one in repaired} < {"label/va/a/main", "source/a"}
-            path.write_bytes(was)  # earlier snapshots keep the broken one
         assert path.read_bytes() == was
         assert verify(FeatureStore(str(copy))).findings == ()
-        if kind == "chunks":  # the next one has to be the newest state's, not a chunk that only its history has
-            shutil.rmtree(copy)
-            shutil.copytree(made / "store", copy)
 
 
 def test_a_whole_store_is_left_alone_by_a_repair(copy):
@@ -180,9 +179,115 @@ def test_what_cannot_be_brought_back_is_said_and_nothing_is_changed(made, copy):
     assert one.state == "repaired"
 
 
-def test_only_the_newest_state_is_repaired(made):
+def zeroed(path):
+    path.write_bytes(bytes(path.stat().st_size))
+
+
+@pytest.fixture
+def tagged(made, copy, tmp_path) -> Path:
+    """A store whose newest state has other labels than the one that is tagged `v1`."""
+    FeatureStore(str(copy)).tag("v1")
+    later = tmp_path / "later.txt"
+    later.write_text((made / "a.txt").read_text(encoding="utf-8").replace("0.1", "0.2"), encoding="utf-8")
+    work = store_labels(WorkerContext(str(copy), "run", made), "a", [LabelFile("va", "train", "a", "main", later)])
+    FeatureStore(str(copy)).commit([work.draft], "added", {"run_id": "run"})
+    return copy
+
+
+def chunk_of_tag_alone(url) -> Path:
+    """The largest chunk that only the state needs which `v1` names."""
+    store = FeatureStore(str(url))
+    alone = [one for one in verify(store).objects if one.tags == ("v1",) and one.snapshots == 1]
+    return Path(url, max((one for one in alone if one.key.startswith("chunks/")), key=lambda one: one.size).key)
+
+
+@pytest.mark.parametrize("damage", [lambda path: damaged(path, 12345), zeroed, Path.unlink], ids=["bit", "all", "gone"])
+def test_a_tagged_state_is_repaired_where_it_is(tagged, tmp_path, damage, capsys):
+    url, before = str(tagged), content_digest(FeatureStore(str(tagged), "v1"))
+    newest, path = FeatureStore(url).snapshot, chunk_of_tag_alone(tagged)
+    was = path.read_bytes()
+    damage(path)
+    assert call(["verify", "--store", url]) == 4
+    export = ["export", "--to", "parquet", "--at", "v1", "--store", url]
+    assert call([*export, str(tmp_path / "broken")]) == 4
+    assert call(["verify", "--repair", "--dry-run", "--store", url]) == 4
+    assert not path.exists() or path.read_bytes() != was
+    capsys.readouterr()
+    assert call(["verify", "--repair", "--store", url]) == 0
+    assert "label/va/a/main of snapshot" in " ".join(capsys.readouterr().out.split())
+    assert (path.read_bytes(), FeatureStore(url).snapshot) == (was, newest)
+    assert content_digest(FeatureStore(url, "v1")) == before
+    assert call([*export, str(tmp_path / "out")]) == 0
+    assert call(["copy", url, str(tmp_path / "other")]) == 0
+    assert content_digest(FeatureStore(str(tmp_path / "other"), "v1")) == before
+
+
+def packed_otherwise(url):
+    """Commit the labels again, with the same numbers in chunks that Blosc packs by another method."""
+    store = FeatureStore(url)
+    (record,) = store.records("label")
+    draft = store.draft({}, "run")
+    draft.copy(record, store.read(record.address), families()["label"].version)
+    key = f"{record.address.path}/value/c/0/0"
+    prototype = default_buffer_prototype()
+    content = sync(draft.fork.store.get(key, prototype)).to_bytes()
+    other = blosc.Blosc(cname="zstd", clevel=9).encode(blosc.Blosc().decode(content[:-4]))
+    assert other != content[:-4]
+    whole = prototype.buffer.from_bytes(other + google_crc32c.value(other).to_bytes(4, "little"))
+    sync(draft.fork.store.set(key, whole))
+    store.commit([draft], "packed otherwise")
+    return store.newest()
+
+
+def test_what_packs_into_other_bytes_is_committed_anew_and_a_copy_takes_it_for_the_tag(copy, tmp_path):
+    store = packed_otherwise(str(copy))
+    store.tag("v1")
+    assert verify(store).findings == ()
+    path = chunk_of_tag_alone(copy)
+    zeroed(path)
+    place = str(tmp_path / "other")
+    assert call(["copy", str(copy), place]) == 4
+    (one,) = repair(str(copy), default_folder())
+    assert (one.what, one.state) == ("label/va/a/main", "repaired")
+    assert "earlier snapshots keep what is broken" in one.reason
+    assert path.read_bytes() == bytes(path.stat().st_size)
+    broken = [one.what for one in verify(store.newest()).findings]
+    assert broken == [f"label/va/a/main of snapshot {store.snapshot}"]
+    assert call(["copy", str(copy), place]) == 0
+    copied = FeatureStore(place, "v1")
+    assert content_digest(copied) == content_digest(store)
+    assert verify(copied).findings == ()
+
+
+def test_what_the_tag_alone_has_and_no_file_gives_again_is_left_as_it_is(made, tagged):
+    path = chunk_of_tag_alone(tagged)
+    zeroed(path)
+    was = (made / "a.txt").read_bytes()
+    (made / "a.txt").unlink()
+    try:
+        (one,) = repair(str(tagged), default_folder())
+    finally:
+        (made / "a.txt").write_bytes(was)
+    assert (one.what.partition(" ")[0], one.state) == ("label/va/a/main", "not repaired")
+    assert path.read_bytes() == bytes(path.stat().st_size)
+
+
+def test_a_repair_is_of_every_state(made):
     assert call(["verify", "--repair", "--at", FeatureStore(str(made / "store")).snapshot, "--store", str(made)]) == 2
     assert call(["verify", "--dry-run", "--store", str(made / "store")]) == 2
+
+
+@pytest.mark.parametrize("length", [1, 5, 3000])
+def test_a_turned_bit_is_named_by_the_checksum_behind_it_and_anything_else_is_not(length):
+    rng = np.random.default_rng(length)
+    data = rng.bytes(length)
+    whole = data + google_crc32c.value(data).to_bytes(4, "little")
+    assert bit_turned_back(whole) is None
+    for bit in {0, 8 * length - 1, 8 * length, 8 * len(whole) - 1, *rng.integers(8 * len(whole), size=20).tolist()}:
+        turned = bytearray(whole)
+        turned[bit // 8] ^= 1 << bit % 8
+        assert bit_turned_back(bytes(turned)) == whole
+    assert bit_turned_back(bytes([whole[0] ^ 3]) + whole[1:]) is None
 
 
 @pytest.mark.slow

@@ -32,7 +32,8 @@ def verify(
 
     Every version of every artifact is read whole, every commit is compared with the chain of digests, and every file
     below the store's place is named by what needs it. With --repair, what is broken is brought back first, and only
-    that: objects by their noted digests, artifacts of the newest state by computing them again.
+    that, in the newest state, under tags and in the history: objects by their noted digests, chunks by their checksums,
+    artifacts by computing them again.
 
     The exit code is 4 when something is altered, missing, orphaned (computed from what is not there any more) or
     unexplained (it names nothing that it was computed from), or the store has no such state.
@@ -85,7 +86,7 @@ def _repair(store: str, at: str | None, dry_run: bool) -> list[Repair]:
     from affstore.tasks.lineage.repair import repair
 
     if at is not None:
-        raise SpecError("Only the newest state can be repaired: earlier snapshots are never changed. Leave --at out.")
+        raise SpecError("--repair brings back every state of the store: leave --at out.")
     return list(repair(store, default_folder(), dry_run))
 
 

@@ -227,7 +227,7 @@ class _Needs:
 
     def _of_chunks(self, objects: Objects, manifests: Iterable[str], sizes: Mapping[str, int]) -> None:
         """A manifest names its chunks by their ids; each known id is looked for anywhere in its bytes."""
-        chunks = {_id_bytes(key.partition("/")[2]): key for key in sizes if key.startswith("chunks/")}
+        chunks = {id_bytes(key.partition("/")[2]): key for key in sizes if key.startswith("chunks/")}
         beginnings = np.array([int.from_bytes(id[:8], "little") for id in chunks], np.uint64)
         for batch in batched(contents(objects, manifests), 1000):
             parts = [decoded(content) for _, content in batch]
@@ -263,7 +263,7 @@ def decoded(content: bytes) -> bytes:
         return b""
 
 
-def _id_bytes(text: str) -> bytes:
+def id_bytes(text: str) -> bytes:
     """An id as the engine's lists hold it; in keys it is Crockford's base 32."""
     number = 0
     for letter in text:

@@ -204,7 +204,7 @@ def check_empty(url: str) -> None:
         if exists(url):
             if not is_unfinished(icechunk.Repository.open(storage_of(url), settings())):
                 raise SpecError(f"A store cannot be copied to '{url}': there is one already. Name another place.")
-        elif is_local(url) and any(local_folder(url).iterdir()):
+        elif is_local(url) and any(not path.is_dir() for path in local_folder(url).rglob("*")):
             raise SpecError(f"A store cannot be copied to '{url}': the folder is not empty. Name another place.")
 
 
@@ -213,7 +213,7 @@ def _write_states(url: str, repository: icechunk.Repository, states: Sequence[St
     snapshots = []
     for state, before in zip(states, (None, *states), strict=False):
         session = repository.writable_session(UNFINISHED)
-        content = _write(session, state, before)
+        content = _write(session, state, before, states)
         parent = repository.lookup_snapshot(session.snapshot_id)
         snapshots.append(session.commit(content.message, metadata=linked(session, parent, content), allow_empty=True))
         note_update(url, repository)
@@ -226,8 +226,11 @@ def _write_states(url: str, repository: icechunk.Repository, states: Sequence[St
     return snapshots
 
 
-def _write(session: icechunk.Session, state: State, before: State | None) -> Content:
-    """Bring a session from the state before to the next one; gives what the commit will be about."""
+def _write(session: icechunk.Session, state: State, before: State | None, spare: Sequence[State] = ()) -> Content:
+    """Bring a session from the state before to the next one; gives what the commit will be about.
+
+    An artifact that is damaged is taken from a spare state that has the same record, as a repair leaves it.
+    """
     source, target = state.store.session.store, session.store
     there, wanted = _groups(before.records) if before else set(), _groups(state.records)
     new = list(_new_records(state, before))
@@ -243,7 +246,11 @@ def _write(session: icechunk.Session, state: State, before: State | None) -> Con
     sync(_copy_keys(source, target, [f"{path}/zarr.json" for path in sorted(above)]))
     names = array_names(state.store.repository, state.store.snapshot)
     for record in new:
-        _copy_artifact(source, target, record, names.get(record.address.path, ()))
+        try:
+            _copy_artifact(source, target, record, names.get(record.address.path, ()))
+        except (StoreError, icechunk.IcechunkError):
+            if not any(_copy_from(other, target, record) for other in spare if other is not state):
+                raise
     written = frozenset(record.address.path for record in new)
     removed = {record.address.path for record in before.records} - wanted if before else set[str]()
     about = {"state_of": state.store.snapshot}
@@ -261,8 +268,21 @@ def _copy_artifact(source: Store, target: Store, record: Record, names: Sequence
     path = record.address.path
     sync(_copy_keys(source, target, [f"{path}/zarr.json", *(f"{path}/{name}/zarr.json" for name in names)]))
     arrays = {name: zarr.open_array(target, path=f"{path}/{name}", mode="r") for name in names}
-    sync(_copy_at_once(source, target, (key for array in arrays.values() for key in _chunk_keys(array))))
+    sync(_copy_at_once(source, target, (key for array in arrays.values() for key in chunk_keys(array))))
     read_whole(record, arrays)
+
+
+def _copy_from(state: State, target: Store, record: Record) -> bool:
+    """Copy an artifact from another state; whether that has it, by the same record, and whole."""
+    if state.store.find(record.address) != record:
+        return False
+    names = array_names(state.store.repository, state.store.snapshot)[record.address.path]
+    try:
+        sync(target.delete_dir(record.address.path))
+        _copy_artifact(state.store.session.store, target, record, names)
+    except (StoreError, icechunk.IcechunkError):
+        return False
+    return True
 
 
 async def _copy_at_once(source: Store, target: Store, keys: Iterable[str]) -> None:
@@ -275,7 +295,7 @@ async def _copy_at_once(source: Store, target: Store, keys: Iterable[str]) -> No
     await asyncio.gather(*(copy(key) for key in keys))
 
 
-def _chunk_keys(array: zarr.Array[Any]) -> Iterator[str]:
+def chunk_keys(array: zarr.Array[Any]) -> Iterator[str]:
     """The keys of all chunks that an array can have; the engine would list those that it has by looking at all keys."""
     counts = (-(-length // rows) for length, rows in zip(array.shape, array.shards or array.chunks, strict=True))
     for place in itertools.product(*map(range, counts)):
