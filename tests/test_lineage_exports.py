@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
 import threading
+from datetime import datetime
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
+from jsonschema import Draft202012Validator, FormatChecker, ValidationError
+from referencing import Registry, Resource
 
 from affstore import FeatureStore, content_digest
 from affstore.flows.cli import call
@@ -76,33 +79,53 @@ def test_the_client_of_openlineage_takes_the_events(place, tmp_path):
         )
 
 
-def test_events_and_facets_keep_the_published_schemas(place, tmp_path):
-    folder = os.environ.get("OPENLINEAGE_SPEC")
-    if not folder:
-        pytest.skip(
-            "needs OpenLineage's published schemas: clone the project and name its folder `spec` in OPENLINEAGE_SPEC"
-        )
-    from jsonschema import Draft202012Validator, FormatChecker
-    from referencing import Registry, Resource
+SCHEMAS = Path(__file__).parent / "references" / "openlineage"
 
-    paths = [Path(folder, "OpenLineage.json"), *sorted(Path(folder, "facets").glob("*.json"))]
-    schemas = [json.loads(path.read_text(encoding="utf-8")) for path in paths]
+
+def validator_of(reference):
+    """What checks a value against a part of the published schemas, by its address."""
+    schemas = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(SCHEMAS.glob("*.json"))]
     registry = Registry().with_resources([(one["$id"], Resource.from_contents(one)) for one in schemas])
+    checked = FormatChecker()
+    checked.checks("date-time", ValueError)(lambda text: datetime.fromisoformat(text).utcoffset() is not None)
+    checked.checks("uri")(lambda text: bool(urlsplit(text).scheme))
+    return Draft202012Validator({"$ref": reference}, registry=registry, format_checker=checked)
 
-    def check(value, reference):
-        Draft202012Validator({"$ref": reference}, registry=registry, format_checker=FormatChecker()).validate(value)
 
-    def check_facets(value):
-        if isinstance(value, dict):
-            if str(value.get("_schemaURL", "")).startswith("https://openlineage.io"):
-                check(value, value["_schemaURL"])
-            value = list(value.values())
-        for inner in value if isinstance(value, list) else ():
-            check_facets(inner)
+def facets_in(value):
+    """Every facet that names a published schema, anywhere in an event."""
+    if isinstance(value, dict):
+        if str(value.get("_schemaURL", "")).startswith("https://openlineage.io"):
+            yield value
+        value = list(value.values())
+    for inner in value if isinstance(value, list) else ():
+        yield from facets_in(inner)
 
-    for event in events_of(place, tmp_path / "events.jsonl"):
-        check(event, event["schemaURL"])
-        check_facets(event)
+
+def test_events_and_facets_keep_the_published_schemas(place, tmp_path):
+    events = events_of(place, tmp_path / "events.jsonl")
+    for event in events:
+        validator_of(event["schemaURL"]).validate(event)
+        for facet in facets_in(event):
+            validator_of(facet["_schemaURL"]).validate(facet)
+    kinds = {facet["_schemaURL"].rpartition("/")[2] for event in events for facet in facets_in(event)}
+    assert kinds == {path.stem for path in SCHEMAS.glob("*.json")} - {"OpenLineage"}
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda event: event.update(eventType="DONE"), "'DONE' is not one of"),
+        (lambda event: event.update(eventTime="yesterday"), "'yesterday' is not a 'date-time'"),
+        (lambda event: event["run"].update(runId="r1"), "'r1' is not a 'uuid'"),
+        (lambda event: event["job"].pop("namespace"), "'namespace' is a required property"),
+    ],
+)
+def test_the_published_schemas_find_an_event_that_breaks_them(place, tmp_path, change, said):
+    event = events_of(place, tmp_path / "events.jsonl")[0]
+    change(event)
+    with pytest.raises(ValidationError, match=said):
+        validator_of(event["schemaURL"]).validate(event)
 
 
 @pytest.fixture

@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from affstore import FeatureStore
 from affstore.flows.cli import call
+from affstore.models.faces.crop_pictures import CropPictures
+from affstore.models.feature_files import read_features
+from affstore.models.weights.folder import WeightsFolder
 from affstore.store.contract.keys import digest_file
 from affstore.store.contract.records import Address, Artifact
+from affstore.tasks.ingest.imported_features import imported_artifact
 from affstore.tasks.lineage.verify import verify
+from affstore.tasks.recipes import cropped_face
 from tests.factories import commit, source
-from tests.lineage_store import NAMES, whole_chain
+from tests.lineage_store import FRAMES, NAMES, NETWORK_WEIGHTS, whole_chain
 
 
 @pytest.fixture
@@ -65,6 +72,65 @@ def test_files_are_read_again_only_when_asked(tmp_path):
         ("altered", str(video)),
         ("altered", str(tmp_path / "b.txt")),
     }
+
+
+def test_weights_that_are_gone_are_missing_and_damaged_ones_are_altered(store, tmp_path, monkeypatch, capsys):
+    folder = WeightsFolder(tmp_path / "weights")
+    networks = {("missing", "weights toy_weights"), ("missing", "weights mtcnn")}
+    assert {fault for fault in faults(store, weights=folder, deep=True) if "weights" in fault[1]} == networks
+    path = folder.path_of(NETWORK_WEIGHTS)
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"others")
+    assert ("altered", "weights toy_weights") in faults(store, weights=folder, deep=True)
+    path.unlink()
+    monkeypatch.setenv("AFFSTORE_WEIGHTS", str(folder.root))
+    assert call(["verify", "--store", store.url]) == 0
+    capsys.readouterr()
+    assert call(["verify", "--deep", "--store", store.url]) == 4
+    assert f"({NETWORK_WEIGHTS[:12]}) are not in '{folder.root}'" in capsys.readouterr().out
+
+
+def test_crop_folders_and_imported_files_are_read_again_too(tmp_path):
+    store = commit(FeatureStore.create(str(tmp_path / "store")), source("a", FRAMES))
+    crops, table = tmp_path / "crops", tmp_path / "gaze.npy"
+    crops.mkdir()
+    for number in (1, 3):
+        Image.new("RGB", (8, 8), (9 * number, 0, 0)).save(crops / f"{number:05d}.jpg")
+    np.save(table, np.ones((FRAMES, 2), np.float32))
+    source_record = store.get(Address("source", video="a"))
+    face = Artifact(
+        Address("face", "cropped", "a", "main"),
+        cropped_face(CropPictures(crops, FRAMES).digest_alone(), source_record.key, "main"),
+        {"present": np.arange(FRAMES) % 2 == 0},
+        {"frames": FRAMES, "prominent": True, "location": str(crops), "signature": "s", "counts_from": 1},
+        (source_record.as_parent(),),
+    )
+    features = imported_artifact(store, "gaze", ("a", "main"), table, read_features(table, ()))
+    store = commit(store, face, features)
+    outside = str(Path(source_record.attributes["location"]))
+    assert {what for _, what in faults(store, deep=True)} == {outside}
+    assert verify(store, deep=True).files == 3
+    Image.new("RGB", (8, 8), (1, 1, 1)).save(crops / "00003.jpg")
+    np.save(table, np.zeros((FRAMES, 2), np.float32))
+    found = set(faults(store, deep=True)) - {("missing", outside)}
+    assert found == {("altered", str(crops)), ("altered", str(table))}
+    shutil.rmtree(crops)
+    table.unlink()
+    found = set(faults(store, deep=True)) - {("missing", outside)}
+    assert found == {("missing", str(crops)), ("missing", str(table))}
+
+
+def test_imported_files_of_unknown_place_are_said_and_no_fault(tmp_path):
+    store = commit(FeatureStore.create(str(tmp_path / "store")), source("a", FRAMES, location=str(tmp_path / "a.mp4")))
+    np.save(tmp_path / "gaze.npy", np.ones((FRAMES, 2), np.float32))
+    made = imported_artifact(
+        store, "gaze", ("a", "main"), tmp_path / "gaze.npy", read_features(tmp_path / "gaze.npy", ())
+    )
+    imported = {name: value for name, value in made.made["imported"].items() if name != "location"}
+    store = commit(store, replace(made, made={**made.made, "imported": imported}))
+    found = verify(store, deep=True)
+    assert [finding.what for finding in found.findings] == [str(tmp_path / "a.mp4")]
+    assert [count for reason, count in found.unproven.items() if reason.startswith("files of features")] == [1]
 
 
 def copies_with(store, tmp_path, damage, *kinds):

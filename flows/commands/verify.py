@@ -43,7 +43,7 @@ def verify(
     Parameters
     ----------
     deep
-        Read videos, annotation files and weights again, too.
+        Read videos, annotation files, crop folders, imported files and weights again, too; one that is gone is missing.
     objects
         List every object: what is known of it, and how many snapshots and which tags need it.
     repair

@@ -19,6 +19,7 @@ from affstore.store.contract.keys import digest_file, key_of
 from affstore.store.contract.names import name_fault
 from affstore.store.contract.records import Address, Artifact, Record
 from affstore.store.engine.reading import find_source
+from affstore.tasks.ingest.sources import place_of
 
 
 def imported_artifact(
@@ -60,7 +61,12 @@ def imported_artifact(
         "engine": "imported",
         "provenance": "unofficial",
         "stored": "float32",
-        "imported": {"file": path.name, "columns": list(features.columns), "width": features.values.shape[1]},
+        "imported": {
+            "file": path.name,
+            "location": place_of(path),
+            "columns": list(features.columns),
+            "width": features.values.shape[1],
+        },
     }
     return Artifact(
         Address(sense, IMPORTED + name, source.address.video, subject),

@@ -150,7 +150,8 @@ def leaves_of(record: Record) -> tuple[Leaf, ...]:
     elif "crops" in recipe:
         found.append(Leaf("crops", str(recipe["crops"]), location))
     elif "imported" in recipe:
-        found.append(Leaf("features", str(recipe["imported"]["bytes"]), str(record.made["imported"]["file"])))
+        made = record.made["imported"]
+        found.append(Leaf("features", str(recipe["imported"]["bytes"]), str(made.get("location") or made["file"])))
     elif record.address.family == "quarantine":
         found.append(Leaf("video", str(recipe.get("bytes", "")), location))
     return tuple(found)

@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from affstore import FeatureStore
+from affstore.models.faces.crop_pictures import CropPictures
+from affstore.models.faces.specs import DetectorSpec, resolve
 from affstore.models.weights.folder import WeightsFolder
-from affstore.store.contract.errors import AffstoreError, StoreError, WeightsError, WeightsMissingError
+from affstore.store.contract.errors import AffstoreError, MediaError, StoreError, WeightsError, WeightsMissingError
 from affstore.store.contract.keys import digest_file, key_of
 from affstore.store.contract.records import Address, Record
 from affstore.store.engine.accounting import (
@@ -57,8 +59,9 @@ class Verification:
         artifacts: how many versions of artifacts were read whole: those of the snapshot, and earlier ones.
         array_bytes: of their arrays, unpacked.
         snapshots: how many commits of the history were read.
-        files: how many sources, annotations and weights were digested again.
-        unproven: how many commits no chain proves, and how many objects no digest vouches for, by the reason.
+        files: how many videos, annotations, crop folders, imported files and weights were digested again, or sought.
+        unproven: how many commits no chain proves, how many objects no digest vouches for, and how many files could
+            not be looked for, by the reason.
         objects: every object of the store's place.
         findings: what is wrong, in order.
     """
@@ -103,7 +106,8 @@ def verify(store: FeatureStore, weights: WeightsFolder | None = None, deep: bool
     Args:
         store: an open store. Every artifact of its snapshot, and every version of its history, is read whole.
         weights: the folder whose parameters are digested again with `deep`.
-        deep: whether videos, annotation files and weights are read again where they are at hand.
+        deep: whether videos, annotation files, crop folders, files of features and weights are read again; what is
+            not there any more is missing.
     """
     findings: list[Finding] = []
     checked = _read_all(store, findings)
@@ -117,6 +121,7 @@ def verify(store: FeatureStore, weights: WeightsFolder | None = None, deep: bool
     findings += [finding for finding in files if finding is not None]
     unproven = {reason: sum(commit.state == state for commit in history) for state, reason in _UNPROVEN.items()}
     unproven |= {_UNNOTED: len(objects.of("not vouched for"))}
+    unproven |= {_UNPLACED: sum(_is_unplaced(leaf) for one in records.values() for leaf in leaves_of(one)) * deep}
     return Verification(
         store.snapshot,
         len(checked) + len(earlier),
@@ -209,6 +214,7 @@ def _missing_object(key: str, users: str = "") -> Finding:
 
 
 _UNNOTED = "objects whose digests nobody noted when they were written"
+_UNPLACED = "files of features that were imported by an affstore that did not note where they are"
 _UNPROVEN: Mapping[LinkState, str] = {
     "unchained": "commits made before commits were chained",
     "folded": "commits that came first when older history was let go on purpose",
@@ -273,30 +279,59 @@ def _links(graph: LineageGraph, there: set[str]) -> Iterator[Finding]:
 
 def _files(records: list[Record], weights: WeightsFolder | None) -> Iterator[Finding | None]:
     """The files that the store's numbers came from, each digested once; None for one that is as it was."""
-    in_use = (record for record in records if record.address.family != "quarantine")
-    leaves = dict.fromkeys(leaf for record in in_use for leaf in leaves_of(record))
     known: set[str] = set()
-    for leaf in leaves:
-        if leaf.kind in ("video", "annotation"):
-            yield _source(leaf)
-        elif leaf.kind == "weights" and weights is not None and leaf.digest not in known:
+    for leaf, record in _leaves(records).items():
+        if leaf.kind != "weights":
+            yield _file(leaf, record)
+        elif weights is not None and leaf.digest not in known:
             known.add(leaf.digest)
-            try:
-                weights.load(leaf.digest)
-            except WeightsMissingError:
-                continue  # no reader of the store needs them
-            except WeightsError as error:
-                yield Finding("altered", f"weights {leaf.name}", str(error))
-            else:
-                yield None
+            yield _weights(leaf, weights)
 
 
-def _source(leaf: Leaf) -> Finding | None:
-    path = Path(leaf.name)
+def _leaves(records: list[Record]) -> dict[Leaf, Record]:
+    """The bytes outside the store that can be read again, and an artifact that was computed from them."""
+    in_use = (record for record in records if record.address.family != "quarantine")
+    return {leaf: record for record in in_use for leaf in leaves_of(record) if not _is_unplaced(leaf)}
+
+
+def _is_unplaced(leaf: Leaf) -> bool:
+    """Whether a file of features was imported by an affstore that noted its name only."""
+    return leaf.kind == "features" and not Path(leaf.name).is_absolute()
+
+
+def _weights(leaf: Leaf, weights: WeightsFolder) -> Finding | None:
+    what = f"weights {leaf.name}"
+    where, how = f"in '{weights.root}'", "`affstore weights list` says how to get them"
     try:
-        digest = digest_file(path)
-    except OSError as error:
-        return Finding("missing", leaf.name, f"The {leaf.kind} '{leaf.name}' cannot be read: {error.strerror}.")
+        if leaf.name == DetectorSpec().name:
+            where, how = "those of the package mtcnn that is installed", "install the release that found the faces"
+            here = resolve(DetectorSpec()).weights_sha256 == leaf.digest
+        else:
+            here = bool(weights.load(leaf.digest))
+    except WeightsMissingError:
+        here = False
+    except WeightsError as error:
+        return Finding("altered", what, str(error))
+    reason = (
+        f"The parameters '{leaf.name}' ({leaf.digest[:12]}) are not {where}. What is stored can be read without, but "
+        f"not computed again: {how}."
+    )
+    return None if here else Finding("missing", what, reason)
+
+
+_OUTSIDE: Mapping[str, str] = {"crops": "crop folder", "features": "file of features", "annotation": "annotation"}
+
+
+def _file(leaf: Leaf, record: Record) -> Finding | None:
+    path, kind = Path(leaf.name), _OUTSIDE.get(leaf.kind, leaf.kind)
+    try:
+        if leaf.kind == "crops":
+            digest = CropPictures(path, int(record.attributes["frames"])).digest_alone()
+        else:
+            digest = digest_file(path)
+    except (OSError, MediaError) as error:
+        cause = error.strerror if isinstance(error, OSError) else str(error).rstrip(".")
+        return Finding("missing", leaf.name, f"The {kind} '{leaf.name}' cannot be read: {cause}.")
     if digest == leaf.digest:
         return None
-    return Finding("altered", leaf.name, f"The {leaf.kind} '{leaf.name}' has other bytes than when it was added.")
+    return Finding("altered", leaf.name, f"The {kind} '{leaf.name}' has other bytes than when it was added.")
