@@ -79,6 +79,36 @@ def test_the_client_of_openlineage_takes_the_events(place, tmp_path):
         )
 
 
+def test_a_store_is_the_same_however_it_is_spelled_and_in_a_copy_its_runs_are(place, tmp_path, monkeypatch):
+    events = events_of(place, tmp_path / "events.jsonl")
+    monkeypatch.chdir(place)
+    (tmp_path / "linked").symlink_to(place / "store")
+    for spelled in ("store", "./store/", f"{place}/v1/../store", f"file://{place}/store", str(tmp_path / "linked")):
+        again = tmp_path / "again.jsonl"
+        assert call(["lineage", "openlineage", str(again), "--store", spelled]) == 0
+        assert [json.loads(line) for line in again.read_text(encoding="utf-8").splitlines()] == events
+    assert {event["job"]["namespace"] for event in events} == {(place / "store").resolve().as_uri()}
+    assert call(["copy", "store", str(tmp_path / "copied" / "store")]) == 0
+    copied = events_of(tmp_path / "copied", tmp_path / "copied.jsonl")
+    assert [event["run"]["runId"] for event in copied] == [event["run"]["runId"] for event in events]
+    other = whole_chain(str(tmp_path / "store"), tmp_path)
+    assert not {event["run"]["runId"] for event in events_of(tmp_path, tmp_path / "other.jsonl")} & {
+        event["run"]["runId"] for event in events
+    }
+    assert other.identity != FeatureStore("store").identity
+
+
+@pytest.mark.parametrize("to", ["ftp://x/y", "s3://bucket/events.jsonl", "https://", "http://[x", "htp://localhost:5000"])
+def test_a_target_of_an_unknown_kind_is_refused_and_nothing_is_written(place, tmp_path, monkeypatch, capsys, to):
+    monkeypatch.chdir(tmp_path)
+    for words in ([], ["--dry-run"]):
+        assert call(["lineage", "openlineage", to, "--store", str(place / "store"), *words]) == 2
+        error = capsys.readouterr().err
+        assert "name a file, or http(s)://HOST" in error
+        assert error.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
 SCHEMAS = Path(__file__).parent / "references" / "openlineage"
 
 

@@ -31,7 +31,8 @@ def openlineage(
 ) -> int:
     """Write OpenLineage events, a START and a COMPLETE for each producer of each run, into a file or to a server.
 
-    The exit code is 4 when the store has no such run or state, or the server does not take them.
+    The exit code is 2 when that is neither a file nor an address of a server, and 4 when the store has no such run or
+    state, or the server does not take them.
 
     Example: affstore lineage openlineage events.jsonl --store affstore-demo/store
 
@@ -44,13 +45,10 @@ def openlineage(
         Only of that run.
     """
     from affstore import FeatureStore
-    from affstore.tasks.lineage.openlineage import events, send_events, write_events
+    from affstore.tasks.lineage.openlineage import events, give_events
 
     found = events(FeatureStore(store, at), run)
-    if to.startswith(("http://", "https://")) and not dry_run:
-        send_events(found, to)
-    elif not dry_run:
-        write_events(found, Path(to))
+    give_events(found, to, dry_run)
     if json:
         print_json({"to": to, "events": found})
     else:

@@ -40,6 +40,8 @@ from affstore.store.engine.ranges import damage, read_rows
 BRANCH = "main"
 UNFINISHED = "unfinished-copy"
 """The branch on which a copy is written; it is there as long as the copy is no store yet."""
+_IDENTITY = "affstore_identity"
+"""Metadata of the repository; see `FeatureStore.identity`."""
 _MOST_RACES = 10
 _CREATION_S = 20
 """How long a repository that another process is creating is waited for."""
@@ -111,6 +113,8 @@ class FeatureStore:
                 with suppress(icechunk.ConflictError):
                     content, parent = Content("an empty affstore"), repository.lookup_snapshot(session.snapshot_id)
                     session.commit(content.message, metadata=linked(session, parent, content))
+                    note_update(url, repository)
+                    repository.update_metadata({_IDENTITY: uuid4().hex})
                     note_update(url, repository)
         return cls(url)
 
@@ -361,6 +365,15 @@ class FeatureStore:
                     f"The publication '{tag}' of the store at '{self.url}' was retracted on {one['date']}: it "
                     "contained a video that was forgotten on request. Publish again without it."
                 )
+
+    @cached_property
+    def identity(self) -> str:
+        """What a store is called wherever it lies, however its place is spelled, and in every copy of it.
+
+        A store that was made before stores had one is called as the first commit that its history has.
+        """
+        known = self.repository_metadata().get(_IDENTITY)
+        return str(known) if known else next(info.id for info in reversed(self.history()) if info.parent_id)
 
     @property
     def repository(self) -> icechunk.Repository:

@@ -13,17 +13,19 @@ import urllib.error
 import urllib.request
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from affstore import FeatureStore
-from affstore.store.contract.errors import NotFoundError, StoreUnavailableError
+from affstore.store.contract.errors import NotFoundError, SpecError, StoreUnavailableError
 from affstore.store.contract.files import replacing
 from affstore.store.contract.keys import key_of
 from affstore.store.contract.records import Address, Record
 from affstore.store.contract.schema import address_of, family
+from affstore.store.engine.places import is_local, local_folder
 
 _SPEC = "https://openlineage.io/spec"
 _EVENT = f"{_SPEC}/2-0-2/OpenLineage.json#/$defs/RunEvent"
@@ -69,6 +71,31 @@ def events(store: FeatureStore, run_id: str = "") -> list[dict[str, Any]]:
     return sorted(both, key=lambda event: (event["eventTime"], event["eventType"] != "START", event["job"]["name"]))
 
 
+def give_events(found: Sequence[Any], to: str, dry_run: bool = False) -> None:
+    """Write events into a file, or post them to a server.
+
+    Args:
+        found: the events.
+        to: a file, or an address of http or https.
+        dry_run: only see that it is one of these.
+
+    Raises:
+        SpecError: it is neither.
+        StoreUnavailableError: see `send_events`.
+    """
+    scheme, beyond, _ = to.partition("://")
+    if beyond and (scheme.lower() not in ("http", "https") or not _host_of(to)):
+        raise SpecError(f"OpenLineage events cannot be given to '{to}': name a file, or http(s)://HOST.")
+    if not dry_run:
+        send_events(found, to) if beyond else write_events(found, Path(to))
+
+
+def _host_of(url: str) -> str:
+    with suppress(ValueError):  # brackets of no address
+        return urlsplit(url).hostname or ""
+    return ""
+
+
 def write_events(found: Iterable[Any], path: Path) -> None:
     """Write events as OpenLineage's file transport does, a line each."""
     with replacing(path) as new:
@@ -108,7 +135,7 @@ def _events_of(store: FeatureStore, job: _Job, frames: dict[Address, int]) -> It
         inputs.setdefault(_place(address_of(path)), []).append(address_of(path))
     common = {
         "run": {"runId": _id(store, job.run_id, job.place.path), "facets": _run_facets(store, job)},
-        "job": {"namespace": store.url, "name": job.place.path, "facets": {"jobType": _job_type()}},
+        "job": {"namespace": _place_of(store), "name": job.place.path, "facets": {"jobType": _job_type()}},
         "producer": _PRODUCER,
         "schemaURL": _EVENT,
         "inputs": [_dataset(store, place) for place in sorted(inputs)],
@@ -123,7 +150,7 @@ def _place(address: Address) -> Address:
 
 
 def _id(store: FeatureStore, *names: str) -> str:
-    return str(uuid.uuid5(_IDS, json.dumps([store.url, *names])))
+    return str(uuid.uuid5(_IDS, json.dumps([store.identity, *names])))
 
 
 def _started(records: Iterable[Record]) -> str:
@@ -147,7 +174,7 @@ def _published(version: str, name: str) -> str:
 
 
 def _run_facets(store: FeatureStore, job: _Job) -> dict[str, Any]:
-    parent_job = {"namespace": store.url, "name": "affstore"}
+    parent_job = {"namespace": _place_of(store), "name": "affstore"}
     facets = {
         "parent": _facet(_published("1-2-0", "ParentRunFacet"), run={"runId": _id(store, job.run_id)}, job=parent_job),
         "affstore_run": _facet("urn:affstore:openlineage:run:1", runId=job.run_id, code=dict(job.records[0].code)),
@@ -171,15 +198,20 @@ def _dataset(store: FeatureStore, place: Address) -> dict[str, Any]:
     ]
     facets = {
         "version": _facet(_published("1-0-1", "DatasetVersionDatasetFacet"), datasetVersion=store.snapshot),
-        "dataSource": _facet(_published("1-0-1", "DatasourceDatasetFacet"), name=store.url, uri=_uri(store.url)),
+        "dataSource": _facet(
+            _published("1-0-1", "DatasourceDatasetFacet"), name=_place_of(store), uri=_place_of(store)
+        ),
     }
     if fields:
         facets["schema"] = _facet(_published("1-2-0", "SchemaDatasetFacet"), fields=fields)
-    return {"namespace": store.url, "name": place.path, "facets": facets}
+    return {"namespace": _place_of(store), "name": place.path, "facets": facets}
 
 
-def _uri(url: str) -> str:
-    return url if urlsplit(url).scheme else Path(url).resolve().as_uri()
+def _place_of(store: FeatureStore) -> str:
+    """Where a store is, as an address that is the same however a user spells it."""
+    if is_local(store.url):
+        return local_folder(store.url).resolve().as_uri()
+    return store.url.rstrip("/")
 
 
 def _output_facets(job: _Job, frames: dict[Address, int]) -> dict[str, Any]:
