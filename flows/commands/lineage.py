@@ -64,13 +64,15 @@ def ro_crate(
     store: Store = DEFAULT_STORE,
     at: NoAt = None,
     license: str = "",
+    author: str = "",
+    organization: str = "",
     dry_run: DryRun = False,
     json: Json = False,
 ) -> int:
     """Describe a published folder as an RO-Crate 1.1 of the Process Run Crate profile.
 
-    The exit code is 2 when the folder is no publication, and 4 when the store lacks the snapshot that was published, or
-    the publication was retracted.
+    The exit code is 2 when the folder is no publication, 4 when the store lacks the snapshot that was published, or the
+    publication was retracted, and 7 when a file is not as it was published.
 
     Example: affstore lineage ro-crate affstore-demo/published/* --store affstore-demo/store
 
@@ -79,12 +81,16 @@ def ro_crate(
     folder
         One publication: the folder that is called as its tag.
     license
-        Address of the licence of the published files; without it, that nobody else may use them.
+        Address or SPDX identifier of the licence of the published files; without it, that nobody else may use them.
+    author
+        Who ran it and answers for it: a name, or a name and an address, as 'Ada Lovelace <https://orcid.org/...>'.
+    organization
+        Where the author works, and who publishes it, likewise.
     """
-    from affstore.tasks.lineage.ro_crate import METADATA, crate_of, write_crate
+    from affstore.tasks.lineage.ro_crate import METADATA, CrateTerms, crate_of, write_crate
 
     refuse_at(at, "the folder's note says from which snapshot it was published. Leave it out.")
-    document = crate_of(store, folder, license)
+    document = crate_of(store, folder, CrateTerms(license, author, organization))
     path = folder / METADATA if dry_run else write_crate(document, folder)
     if json:
         print_json(document)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from affstore import FeatureStore
-from affstore.store.contract.errors import NotFoundError, SpecError
+from affstore.store.contract.errors import NotFoundError, SignatureError, SpecError
 from affstore.store.contract.files import replacing
 from affstore.store.contract.keys import digest_file
 
@@ -85,6 +85,34 @@ def read_note(folder: Path) -> dict[str, PublishedFile]:
     if not noted:
         raise SpecError(f"'{folder / NOTE}' names no file. Publish again to another folder.")
     return noted
+
+
+def published_state(folder: Path, noted: Mapping[str, PublishedFile]) -> tuple[str, str]:
+    """The snapshot that the files of a publication were written from, and its tag.
+
+    Raises:
+        SpecError: there are several.
+    """
+    snapshots = {(one.snapshot, one.tag) for one in noted.values()}
+    if len(snapshots) > 1:
+        raise SpecError(f"'{folder}' holds files of {len(snapshots)} snapshots. Name the folder of one publication.")
+    ((snapshot, tag),) = snapshots
+    return snapshot, tag
+
+
+def check_published(folder: Path, name: str, sha256: str) -> None:
+    """See that a file of a publication is as it was published.
+
+    Raises:
+        SignatureError: it is not there, has other bytes, or lies outside the folder.
+    """
+    path = folder / name
+    if not path.resolve().is_relative_to(folder.resolve()):
+        raise SignatureError(f"The publication in '{folder}' names '{name}', which lies outside it.")
+    if not path.is_file():
+        raise SignatureError(f"'{path}' was published and is not there any more. Get the publication anew.")
+    if digest_file(path) != sha256:
+        raise SignatureError(f"'{path}' has other bytes than were published. Get the publication anew.")
 
 
 def opened_at(store_url: str, published: Path, noted: PublishedFile, in_copies: bool = False) -> FeatureStore:

@@ -1,20 +1,30 @@
-"""A publication as an RO-Crate: its files, and the action that made each of them, by the Process Run Crate profile."""
+"""A publication as an RO-Crate: its files, and the action that made each of them, by the Process Run Crate profile.
+
+The other two profiles of workflow runs want one workflow file, of which one execution made all files. Predictions here
+are made by whichever runs found something due, some with artifacts of earlier runs: no file and no run stands for that.
+"""
 
 from __future__ import annotations
 
 import json
 import mimetypes
+import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from affstore import FeatureStore, content_digest
+from affstore.store.contract.errors import SpecError
 from affstore.store.contract.files import replacing
+from affstore.store.contract.printable import excerpt
 from affstore.store.contract.records import Record
 from affstore.store.engine.history import commits
 from affstore.tasks.lineage.graph import leaves_of, with_ancestors
 from affstore.tasks.lineage.methods import methods_paragraph
-from affstore.tasks.lineage.publication import NOTE, opened_at, read_note
+from affstore.tasks.lineage.publication import NOTE, check_published, opened_at, published_state, read_note
 
 METADATA = "ro-crate-metadata.json"
 """How the crate's description is called, by the specification."""
@@ -28,40 +38,123 @@ _SOFTWARE = "https://pypi.org/project/affstore/"
 Entity = dict[str, Any]
 
 
-def crate_of(store_url: str, folder: Path, license_url: str = "") -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class CrateTerms:
+    """What a store cannot know of a publication.
+
+    Attributes:
+        license: the address of the files' licence, or its SPDX identifier; without it, that nobody else may use them.
+        author: who ran it and answers for it: a name, or `Name <address>`, as of an ORCID.
+        organization: that the author works for and that publishes it, likewise.
+    """
+
+    license: str = ""
+    author: str = ""
+    organization: str = ""
+
+
+def crate_of(store_url: str, folder: Path, terms: CrateTerms | None = None) -> dict[str, Any]:
     """The description of a published folder as an RO-Crate.
 
     Args:
         store_url: of the store that it was published from.
         folder: as a publication left it, with its note.
-        license_url: of the files; without it, that nobody else may use them.
+        terms: the licence, and who answers for it.
 
     Raises:
-        SpecError: the folder is no publication.
+        SpecError: the folder is no publication, or the terms are not as they should be.
+        SignatureError: a file is not as it was published.
         NotFoundError: the store has not the snapshot that was published.
     """
+    about = _terms(terms or CrateTerms())
     noted = read_note(folder)
+    published_state(folder, noted)
+    for name, one in noted.items():
+        check_published(folder, name, one.sha256)
     store = opened_at(store_url, folder, next(iter(noted.values())))
     files = [_file(folder, name, one.sha256) for name, one in sorted(noted.items())]
     by_experiment = {
         one.producer: [n for n in sorted(noted) if noted[n].producer == one.producer] for one in noted.values()
     }
+    by = {"agent": {"@id": about["author"]["@id"]}} if "author" in about else {}
     actions = [_action(store, name, names) for name, names in sorted(by_experiment.items())]
     inputs = {entity["@id"]: entity for _, entities in actions for entity in entities}
-    root = _root(store, [*noted, NOTE], [action["@id"] for action, _ in actions], license_url or _NO_LICENSE)
+    root = _root(store, [*noted, NOTE], [action["@id"] for action, _ in actions])
+    root |= {role: {"@id": entity["@id"]} for role, entity in about.items()}
     graph = [
         _descriptor(),
         root,
         {"@id": _PROFILE, "@type": "CreativeWork", "name": "Process Run Crate", "version": "0.5"},
-        {"@id": root["license"]["@id"], "@type": "CreativeWork", "name": "Licence", "description": "Of these files."},
+        *about.values(),
         *files,
         _plain_file(folder, NOTE, "Which experiment, tag and snapshot each file came from"),
-        *(action for action, _ in actions),
+        *(action | by for action, _ in actions),
         *_software(store),
         *inputs.values(),
     ]
     context = [f"{_CRATE}/context", {"sha256": "https://w3id.org/ro/terms/workflow-run#sha256"}]
     return {"@context": context, "@graph": graph}
+
+
+def _terms(terms: CrateTerms) -> dict[str, Entity]:
+    """The entities that a crate's root links to, by how it does."""
+    license_url, name = _license(terms.license)
+    described = {"@type": "CreativeWork", "name": name, "description": "The licence of these files."}
+    found: dict[str, Entity] = {"license": {"@id": license_url, **described}}
+    for role, kind, text in (("author", "Person", terms.author), ("publisher", "Organization", terms.organization)):
+        if text:
+            found[role] = _somebody(role, kind, text)
+    if found.keys() >= {"author", "publisher"}:
+        found["author"]["affiliation"] = {"@id": found["publisher"]["@id"]}
+    return found
+
+
+def _license(text: str) -> tuple[str, str]:
+    """The address and the name of a licence.
+
+    Raises:
+        SpecError: it is neither an address nor an SPDX identifier.
+    """
+    from packaging.licenses import InvalidLicenseExpression, canonicalize_license_expression
+
+    if not text:
+        return _NO_LICENSE, "No permission"
+    if _is_address(text):
+        return text, text
+    try:
+        identifier = str(canonicalize_license_expression(text))
+    except InvalidLicenseExpression:
+        identifier = ""
+    if not re.fullmatch(r"(?!LicenseRef-)[A-Za-z0-9.+-]+", identifier):
+        raise SpecError(
+            f"{excerpt(text)} is no licence: give its address, as https://creativecommons.org/licenses/by/4.0/, or an "
+            "SPDX identifier, as CC-BY-4.0."
+        )
+    return f"https://spdx.org/licenses/{identifier}", identifier
+
+
+def _somebody(role: str, kind: str, text: str) -> Entity:
+    """A person or an organisation, from a name or `Name <address>`.
+
+    Raises:
+        SpecError: it is neither.
+    """
+    found = re.fullmatch(r"\s*([^<>]*[^<>\s])\s*(?:<([^<>]*)>)?\s*", text)
+    name, address = found.groups() if found else ("", None)
+    if not name or (address is not None and not _is_address(address)):
+        raise SpecError(
+            f"{excerpt(text)} names no {role}: give a name, or a name and an address, as 'Ada Lovelace "
+            "<https://orcid.org/0000-0002-1825-0097>'."
+        )
+    where = {"url": address} if address else {}
+    return {"@id": address or f"#{role}", "@type": kind, "name": name, **where}
+
+
+def _is_address(text: str) -> bool:
+    with suppress(ValueError):  # brackets of no address
+        parts = urlsplit(text)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and not re.search(r"[\s<>\"]", text)
+    return False
 
 
 def write_crate(document: Mapping[str, Any], folder: Path) -> Path:
@@ -80,7 +173,7 @@ def _descriptor() -> Entity:
     }
 
 
-def _root(store: FeatureStore, names: Sequence[str], actions: Sequence[str], license_url: str) -> Entity:
+def _root(store: FeatureStore, names: Sequence[str], actions: Sequence[str]) -> Entity:
     tag = next((tag for tag, snapshot in store.tags().items() if snapshot == store.snapshot), "")
     commit = next(iter(commits(store)))
     return {
@@ -91,7 +184,6 @@ def _root(store: FeatureStore, names: Sequence[str], actions: Sequence[str], lic
         "identifier": f"sha256:{content_digest(store)}",
         "version": store.snapshot,
         "datePublished": commit.time,
-        "license": {"@id": license_url},
         "conformsTo": {"@id": _PROFILE},
         "hasPart": _links(names),
         "mentions": _links(actions),

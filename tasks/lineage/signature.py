@@ -36,7 +36,7 @@ from affstore.store.contract.files import replacing
 from affstore.store.contract.keys import digest_file, key_of
 from affstore.store.contract.records import Record
 from affstore.tasks.lineage.graph import leaves_of, with_ancestors
-from affstore.tasks.lineage.publication import NOTE, opened_at, read_note
+from affstore.tasks.lineage.publication import NOTE, check_published, opened_at, published_state, read_note
 
 ENVELOPE = "publication.dsse.json"
 """How the envelope is called; it is in the publication's folder."""
@@ -146,12 +146,9 @@ def key_id(public: PublicKey) -> str:
 def statement_of(store_url: str, folder: Path) -> dict[str, Any]:
     """What a signature of a published folder states; see `sign` for what it raises."""
     noted = read_note(folder)
-    snapshots = {(one.snapshot, one.tag) for one in noted.values()}
-    if len(snapshots) > 1:
-        raise SpecError(f"'{folder}' holds files of {len(snapshots)} snapshots. Sign the folder of one publication.")
+    snapshot, tag = published_state(folder, noted)
     for name, one in noted.items():
-        _check_file(folder, name, one.sha256)
-    ((snapshot, tag),) = snapshots
+        check_published(folder, name, one.sha256)
     store = opened_at(store_url, folder, next(iter(noted.values())))
     files = [{"name": name, "digest": {"sha256": one.sha256}} for name, one in sorted(noted.items())]
     note = {"name": NOTE, "digest": {"sha256": digest_file(folder / NOTE)}}
@@ -202,18 +199,8 @@ def _check_files(folder: Path, subjects: Iterable[Mapping[str, Any]]) -> set[str
     """See that the files that were signed have their bytes; gives their names."""
     names = {one["name"]: one["digest"]["sha256"] for one in subjects if not one["name"].startswith("affstore:")}
     for name, digest in names.items():
-        _check_file(folder, name, digest)
+        check_published(folder, name, digest)
     return set(names)
-
-
-def _check_file(folder: Path, name: str, digest: str) -> None:
-    path = folder / name
-    if not path.resolve().is_relative_to(folder.resolve()):
-        raise SignatureError(f"The publication in '{folder}' names '{name}', which lies outside it.")
-    if not path.is_file():
-        raise SignatureError(f"'{path}' was published and is not there any more. Get the publication anew.")
-    if digest_file(path) != digest:
-        raise SignatureError(f"'{path}' has other bytes than were published. Get the publication anew.")
 
 
 def _read_envelope(path: Path) -> tuple[bytes, list[tuple[str, bytes]]]:
