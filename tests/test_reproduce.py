@@ -259,6 +259,17 @@ def test_what_packs_into_other_bytes_is_committed_anew_and_a_copy_takes_it_for_t
     assert verify(copied).findings == ()
 
 
+def test_what_no_manifest_leads_to_any_more_is_committed_anew(copy):
+    store = FeatureStore(str(copy))
+    nodes = store.repository.inspect_snapshot(store.snapshot)["nodes"]
+    (value,) = (node for node in nodes if node["path"] == "/label/va/a/main/value")
+    (copy / "manifests" / value["manifest_refs"][0]["id"]).unlink()
+    (one,) = repair(str(copy), default_folder())
+    assert (one.what, one.state) == ("label/va/a/main", "repaired")
+    assert content_digest(store.newest()) == content_digest(store)
+    assert store.newest().read(Address("label", "va", "a", "main"))["value"].shape == (FRAMES, 2)
+
+
 def test_what_the_tag_alone_has_and_no_file_gives_again_is_left_as_it_is(made, tagged):
     path = chunk_of_tag_alone(tagged)
     zeroed(path)

@@ -98,7 +98,10 @@ def _of_state(
     for record in sorted(broken, key=lambda record: (depth[record.address], record.address)):
         current = in_newest[record.address]
         what = record.address.path if current else f"{record.address.path} of snapshot {then.snapshot}"
-        if turn_bits_back(then, record, dry_run):
+        turned = False
+        with suppress(StoreError):  # what leads to its chunks cannot be read
+            turned = turn_bits_back(then, record, dry_run)
+        if turned:
             state: RepairState = "would be repaired" if dry_run else "repaired"
             yield Repair(what, state, "One bit of a chunk was turned; its checksum says which.")
         elif dry_run:
@@ -143,10 +146,11 @@ def _computed_again(
         arrays = recomputed(FeatureStore(then.url, then.at or then.snapshot), graph, record, context)
         if not schema.has_digest(arrays, record.digest):
             return "not repaired", f"Computed again it has other numbers. {_INSTEAD}"
-        if write_chunks_again(then, record, arrays):
-            return "repaired", "Computed again, to the same digest."
+        with suppress(StoreError):  # what leads to its chunks cannot be read
+            if write_chunks_again(then, record, arrays):
+                return "repaired", "Computed again, to the same digest."
         if not in_newest:
-            return "not repaired", f"Computed again it has the same digest, packed into other bytes. {_INSTEAD}"
+            return "not repaired", f"Computed again it has the same digest, but does not fit in its place. {_INSTEAD}"
         newest = then.newest()
         draft = newest.draft(code_versions(), "repair")
         draft.copy(record, arrays, schema.version)
