@@ -13,17 +13,19 @@ from typing import Any
 from prefect import State, flow
 from prefect.states import Completed, Failed
 
+from affstore import FeatureStore
 from affstore.flows.config.run_config import RunConfig, read_config
 from affstore.flows.execution import plan_rows, run_pipeline
 from affstore.flows.inputs import Inputs, without
 from affstore.flows.limits import RunLimits
 from affstore.flows.prefect_stage import state_of
-from affstore.flows.request import Request, request_of
+from affstore.flows.request import Request, request_of, with_fitted
 from affstore.flows.watch import Watcher
 from affstore.models.weights.folder import default_folder
-from affstore.store.contract.errors import AffstoreError, SpecError
+from affstore.store.contract.errors import AffstoreError, SpecError, UnknownNameError
 from affstore.store.contract.printable import printable
 from affstore.tasks.ingest.bucket import copy_new
+from affstore.tasks.lineage.stored_heads import fitted_experiment
 from affstore.tasks.lineage.verify import verify_place
 
 _LONGEST_S = 14 * 24 * 3600
@@ -66,16 +68,17 @@ def reprocess(config: str, max_hours: float | None = None, canary: int = 0) -> S
 
 
 @_deployed
-def add_videos(config: str, folder: str, copies: str = "") -> State[Any]:
+def add_videos(config: str, folder: str, copies: str = "", retrain: bool = False) -> State[Any]:
     """Take in what is new in a folder or a bucket, extract from it, and publish predictions for it.
-
-    Heads are trained again only where labels in the folder change what they are trained on.
 
     Args:
         config: path of a YAML file, whose own sources are not looked at.
         folder: that new videos are put into; a file that changed within the last minute is left for the next time. Or
             `s3://bucket/prefix`.
         copies: of a bucket's files: a folder that the workers see under the same path. They are kept there.
+        retrain: train again what labels in the folder change, and what was never trained. Else predictions are by the
+            heads that the store has, whatever labels came since they were trained; an experiment that it has none for
+            waits for `reprocess`, as the state then says.
     """
     if folder.startswith("s3://"):
         if not copies:
@@ -87,8 +90,26 @@ def add_videos(config: str, folder: str, copies: str = "") -> State[Any]:
     if not any(path.is_file() for path in Path(folder).rglob("*")):
         return Completed(name="Nothing new", message=f"'{printable(folder)}' is empty.")
     found = read_config(Path(config)).model_copy(update={"sources": (folder,)})
-    request = request_of(found, everything=False)
+    request = request_of(found, everything=False) if retrain else _applying_request(found)
     return _ran(found, replace(request, inputs=settled_part(request.inputs, time.time() - _SETTLED_S)))
+
+
+def _applying_request(config: RunConfig) -> Request:
+    """What a configuration asks for, its experiments as the store has fitted them; nothing is trained.
+
+    Raises:
+        SpecError: an experiment of the store is not understood any more, or a network has other parameters here.
+    """
+    store, fitted, waiting = FeatureStore.create(config.store), [], []
+    for experiment in config.experiments:
+        try:
+            fitted.append(fitted_experiment(store, experiment.name))
+        except UnknownNameError:
+            waiting.append(f"'{experiment.name}' was not trained yet: `reprocess` does, or `retrain: true`.")
+    networks = {*config.all_extractors, *(name for one in fitted for name in one.networks)}
+    changes = {"extractors": tuple(sorted(networks)), "publish": config.publish}
+    request = request_of(config.without_training().model_copy(update=changes), everything=False)
+    return replace(with_fitted(request, fitted), notes=(*request.notes, *waiting))
 
 
 def settled_part(inputs: Inputs, before: float) -> Inputs:
@@ -129,4 +150,7 @@ def audit(config: str) -> State[Any]:
 
 
 def _ran(config: RunConfig, request: Request) -> State[Any]:
-    return state_of(run_pipeline(request, config.runner, Watcher()))
+    """Run, and say how it ended and what differs from what was asked."""
+    state = state_of(run_pipeline(request, config.runner, Watcher()))
+    said = " ".join((*map(printable, request.notes), state.message or ""))
+    return state.model_copy(update={"message": said})

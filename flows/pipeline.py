@@ -22,6 +22,7 @@ from affstore.flows.stages.extract import extract
 from affstore.flows.stages.ingest import ingest
 from affstore.flows.stages.predict import predict
 from affstore.flows.stages.publish import (
+    TunedExperiment,
     predict_again,
     predict_experiments,
     publish,
@@ -129,8 +130,20 @@ def _fit_cross_validated(request: Request, experiments: Sequence[Experiment]) ->
 def _published(
     request: Request, experiments: Sequence[ExperimentOutcome], stages: _Stages
 ) -> tuple[tuple[Path, ...], str]:
-    """Keep the predictions of a user's experiments and of those on the test set, and write what is asked for."""
+    """Keep the predictions of a user's experiments and of those on the test set, and write what is asked for.
+
+    Of experiments that the store has fitted, the predictions are there already.
+    """
     context, to = request.context, request.publish
+    applied = [
+        TunedExperiment(one.experiment, one.tuned)
+        for one in request.fitted
+        if one.experiment is not None and one.tuned is not None
+    ]
+    if applied and to is not None and to.folder is not None and not stages.partial:
+        outcomes, published, tag = publish(context, applied, to)
+        stages.did(outcomes)
+        return published, tag
     predicted = [
         with_heads_of_result(one)
         for one in experiments

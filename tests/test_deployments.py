@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 import time
 
+import pyarrow.parquet as parquet
 import pytest
 
 from affstore import FeatureStore
 from affstore.flows.deployment import add_videos, audit, reprocess, settled_part
 from affstore.flows.inputs import gather
+from affstore.models.demo.corpus import CorpusSpec, write_corpus
 from affstore.store.contract.errors import SourceError
 from affstore.store.engine.objects import s3_files
 from affstore.tasks.ingest.bucket import copy_new
@@ -141,3 +145,67 @@ def test_a_wrong_parameter_is_one_sentence_in_the_state(config, tmp_path):
     state = reprocess(str(config), max_hours=-1.0, return_state=True)
     assert state.type == "FAILED"
     assert "--max-hours takes a number of hours above 0" in state.message
+
+
+@pytest.fixture
+def learning(server, tmp_path):
+    """A configuration with an experiment, and the folder of what comes later: a film with labels to learn from."""
+    write_corpus(tmp_path / "corpus", CorpusSpec(only=("video58", "112", "video17"), episode_s=0.5))
+    incoming = tmp_path / "incoming"
+    incoming.mkdir()
+    for path in [*(tmp_path / "corpus").rglob("video17.*")]:
+        to = incoming / path.relative_to(tmp_path / "corpus")
+        to.parent.mkdir(parents=True, exist_ok=True)
+        shutil.move(path, to)
+        settled(to)
+    document = {
+        "store": "store",
+        "sources": ["corpus/videos", "corpus/annotations"],
+        "weights": "untrained",
+        "engine": "openvino",
+        "precision": "float32",
+        "extractors": ["mt_emotimobilefacenet"],
+        "experiments": [{"name": "au-mlp", "task": "au", "inputs": ["mt_emotimobilefacenet"]}],
+        "publish": {"folder": "published"},
+    }
+    path = tmp_path / "run.yaml"
+    path.write_text(json.dumps(document))
+    return path, incoming
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_new_videos_are_predicted_and_published_by_the_heads_as_they_are_unless_retraining_is_asked(learning, tmp_path):
+    config, incoming = map(str, learning)
+    assert reprocess(config, return_state=True).name == "Completed"
+    (before,) = FeatureStore(str(tmp_path / "store")).records("head")
+
+    state = add_videos(config, incoming, return_state=True)
+    assert state.name == "Completed", state.message
+    store = FeatureStore(str(tmp_path / "store"))
+    assert store.records("head") == [before], "its new labels are in the store, and the head was not trained on them"
+    assert [one.subject for one in store.addresses("label", video="video17")]
+    (prediction,) = [one for one in store.records("prediction", video="video17") if one.address.producer == "au-mlp"]
+    (newest,) = [tag for tag, snapshot in store.tags().items() if snapshot == store.snapshot]
+    rows = parquet.read_table(tmp_path / "published" / newest / "parquet" / "prediction" / "au-mlp.parquet")
+    videos = rows.column("video").to_pylist()
+    assert videos.count("video17") == prediction.attributes["frames"]
+    assert {"112", "video58"} < set(videos), "what was published before is in the new publication too"
+    assert len((tmp_path / "published" / newest / "au-mlp.txt").read_text().splitlines()) == len(videos) + 1
+    assert "0 done" in add_videos(config, incoming, return_state=True).message
+
+    assert add_videos(config, incoming, retrain=True, return_state=True).name == "Completed"
+    (after,) = FeatureStore(str(tmp_path / "store")).records("head")
+    assert after.key != before.key
+    assert {parent.path for parent in after.parents} > {parent.path for parent in before.parents}
+
+
+@pytest.mark.slow
+def test_new_videos_before_any_training_are_taken_in_and_the_state_says_what_waits(learning, tmp_path):
+    config, incoming = map(str, learning)
+    state = add_videos(config, incoming, return_state=True)
+    assert state.name == "Completed"
+    assert state.message.startswith("'au-mlp' was not trained yet: `reprocess` does, or `retrain: true`.")
+    store = FeatureStore(str(tmp_path / "store"))
+    assert [one.video for one in store.addresses("visual")] == ["video17"]
+    assert not store.addresses("head")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from affstore import FeatureStore, content_digest
@@ -17,7 +17,7 @@ from affstore.models.evaluation.evaluate import TunedParameters
 from affstore.store.contract.errors import StoreError
 from affstore.store.contract.records import Record
 from affstore.store.engine.exporters.base import export
-from affstore.tasks.experiments import ExperimentOutcome
+from affstore.tasks.experiments import Experiment, ExperimentOutcome
 from affstore.tasks.lineage.publication import NOTE, write_note
 from affstore.tasks.lineage.stored_heads import FittedExperiment
 from affstore.tasks.outcomes import Outcome, refused
@@ -26,11 +26,24 @@ from affstore.tasks.specs import WorkerContext
 from affstore.tasks.training.folds import cross_validated_name
 
 
+@dataclass(frozen=True, slots=True)
+class TunedExperiment:
+    """An experiment, and what was tuned for it: all that its predictions need beside the heads' outputs."""
+
+    experiment: Experiment
+    tuned: TunedParameters
+
+    @property
+    def name(self) -> str:
+        """The experiment's."""
+        return self.experiment.name
+
+
 @stage("predict experiments")
-def predict_experiments(context: WorkerContext, experiments: Sequence[ExperimentOutcome]) -> list[Outcome]:
+def predict_experiments(context: WorkerContext, experiments: Sequence[TunedExperiment]) -> list[Outcome]:
     """One task an experiment: what it predicts with what was tuned for it, for every subject of every video."""
     watching().stage("predict", len(experiments))
-    units = {one.experiment.name: (context, one.experiment, tuned_for(one)) for one in experiments}
+    units = {one.name: (context, one.experiment, one.tuned) for one in experiments}
     return commit_finished(context, predict_experiment, units)
 
 
@@ -45,25 +58,19 @@ def predict_again(context: WorkerContext, fitted: Sequence[FittedExperiment], am
     return commit_finished(context, predict_experiment, units) if units else []
 
 
-def with_heads_of_result(outcome: ExperimentOutcome) -> ExperimentOutcome:
-    """An outcome whose experiment has the heads that its first result is of: of `honest` alone, those of that name."""
+def with_heads_of_result(outcome: ExperimentOutcome) -> TunedExperiment:
+    """An experiment with what its first protocol tuned, on the heads of that: of `honest` alone, those of that name."""
     first = outcome.results[0]
     if first.protocol == "papers":
-        return outcome
+        return TunedExperiment(outcome.experiment, first.tuned)
     names = {head.name: cross_validated_name(head.name) for head in outcome.experiment.heads}
     tuned = replace(first.tuned, method=with_heads_renamed(first.tuned.method, names))
-    experiment = outcome.experiment.with_heads_named(names)
-    return replace(outcome, experiment=experiment, results=(replace(first, tuned=tuned), *outcome.results[1:]))
-
-
-def tuned_for(outcome: ExperimentOutcome) -> TunedParameters:
-    """What was given or searched for an experiment, under the first of its protocols."""
-    return outcome.results[0].tuned
+    return TunedExperiment(outcome.experiment.with_heads_named(names), tuned)
 
 
 @stage("publish")
 def publish(
-    context: WorkerContext, experiments: Sequence[ExperimentOutcome], to: PublishConfig
+    context: WorkerContext, experiments: Sequence[TunedExperiment], to: PublishConfig
 ) -> tuple[list[Outcome], tuple[Path, ...], str]:
     """Challenge files and Parquet in `to.folder/<tag>`, and the tag on the snapshot; a published tag never changes."""
     store = context.store()
@@ -86,7 +93,7 @@ def publish(
     return outcomes, tuple(sorted(p for p in folder.rglob("*") if p.is_file() and p.name != NOTE)), tag
 
 
-def _names(experiments: Sequence[ExperimentOutcome]) -> list[str]:
+def _names(experiments: Sequence[TunedExperiment]) -> list[str]:
     """How the store calls the experiments' predictions, sorted."""
     return sorted(one.experiment.producer for one in experiments)
 
@@ -94,14 +101,14 @@ def _names(experiments: Sequence[ExperimentOutcome]) -> list[str]:
 def write_files(
     context: WorkerContext,
     at: str,
-    experiments: Sequence[ExperimentOutcome],
+    experiments: Sequence[TunedExperiment],
     folder: Path,
     samples: Mapping[str, Path],
 ) -> list[Outcome]:
     """The challenge file of every experiment, from the tag or snapshot `at`."""
     watching().stage("publish", len(experiments))
     units = {
-        one.experiment.name: (context, at, one.experiment, tuned_for(one), folder, samples.get(one.experiment.task))
+        one.name: (context, at, one.experiment, one.tuned, folder, samples.get(one.experiment.task))
         for one in experiments
     }
     outcomes = commit_finished(context, publish_experiment, units)
