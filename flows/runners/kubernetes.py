@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 _JOIN_S = 1800
 """How long the first pod may take to start: an image of some GB is fetched first."""
 
+_IDLE_S = 2 * 3600
+"""After so long without a task the operator deletes the pods of a command that was killed; see `_manifest`."""
+
 
 class KubernetesOptions(RunnerOptions):
     """What a configuration may say of Kubernetes.
@@ -84,6 +87,9 @@ class KubernetesRunner(RunnerKind[KubernetesOptions]):
 def _manifest(options: KubernetesOptions) -> dict[str, Any]:
     """The manifest under a name that no other run has, for as many workers as are asked for.
 
+    Where it does not say after how many idle seconds the operator deletes the cluster (`idleTimeout`), it gets two
+    hours: a command that was killed cannot delete it.
+
     Raises:
         SpecError: there is none, or it is none.
     """
@@ -103,6 +109,7 @@ def _manifest(options: KubernetesOptions) -> dict[str, Any]:
     try:
         name = f"{found['metadata']['name']}-{uuid4().hex[:6]}"
         found["metadata"]["name"] = name
+        found["spec"].setdefault("idleTimeout", _IDLE_S)
         found["spec"]["scheduler"]["service"]["selector"]["dask.org/cluster-name"] = name
         worker = found["spec"]["worker"]
         worker["replicas"] = options.workers or int(worker.get("replicas", 1))
