@@ -136,9 +136,7 @@ def here(tmp_path_factory) -> Path:
     written = (ROOT / "deploy" / "configs" / "affwild2.yaml").read_text(encoding="utf-8")
     sources = re.compile(r"^sources:\n(?:  - .*\n)*", re.MULTILINE)
     assert sources.search(written)
-    small = sources.sub(
-        "sources: [/data/affwild2]\nweights: untrained\nengine: openvino\nprecision: float32\n", written
-    )
+    small = sources.sub("sources: [/data/affwild2]\nweights: untrained\n", written)
     configuration.write_text(small.replace("/data/affwild2", str(folder / "affwild2")), encoding="utf-8")
     weights = folder / "Downloads" / "enet_b0_8_best_vgaf.pt"
     weights.parent.mkdir()
