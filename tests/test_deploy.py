@@ -12,8 +12,11 @@ import pytest
 import yaml
 
 from affstore.flows.config.run_config import checked, read_config
+from affstore.flows.limits import RunLimits
+from affstore.flows.request import request_of
 from affstore.flows.runners.base import RUNNERS, RunnerSpec
 from affstore.store.contract.errors import SpecError
+from tests.test_limits import film
 
 DEPLOY = Path(__file__).parents[1] / "deploy"
 KUBERNETES = "1.31"
@@ -57,6 +60,71 @@ def test_a_manifest_becomes_a_cluster_of_a_run_s_own(tmp_path):
     assert RunnerSpec.of("kubernetes", manifest=str(path)).parallelism().at_once == 8
 
 
+def test_pods_of_a_command_that_was_killed_are_deleted_but_not_while_the_first_one_may_still_start(tmp_path):
+    from affstore.flows.runners.kubernetes import _JOIN_S, _manifest
+
+    path = DEPLOY / "kubernetes" / "dask-cluster.yaml"
+    said = _manifest(RunnerSpec.of("kubernetes", manifest=str(path)).options)["spec"]["idleTimeout"]
+    (tmp_path / "cluster.yaml").write_text(MANIFEST.replace("spec: {", "spec: {worker: {}, "))
+    unsaid = _manifest(RunnerSpec.of("kubernetes", manifest=str(tmp_path / "cluster.yaml")).options)["spec"]
+    for idle in (said, unsaid["idleTimeout"]):
+        assert isinstance(idle, int), "the operator's own schema takes whole seconds"
+        assert idle > _JOIN_S
+
+
+def test_pods_run_as_the_image_s_user_to_whose_group_the_volume_belongs():
+    cluster = documents("kubernetes/dask-cluster.yaml")[0]["spec"]
+    (worker,) = (one for one in documents("kubernetes/affstore.yaml") if one["kind"] == "Deployment")
+    pods = [cluster["worker"]["spec"], cluster["scheduler"]["spec"], worker["spec"]["template"]["spec"]]
+    for name in ("Dockerfile", "Dockerfile.cuda"):
+        text = (DEPLOY / name).read_text(encoding="utf-8")
+        user, group = map(int, re.findall(r"^USER (\d+):(\d+)$", text, re.MULTILINE)[0])
+        assert f"useradd --create-home --uid {user} affstore" in text
+        for pod in pods:
+            context = pod["securityContext"]
+            assert (context["runAsUser"], context["runAsGroup"], context["fsGroup"]) == (user, group, group)
+
+
+def test_what_compose_runs_writes_only_into_volumes_that_can_be_written():
+    (compose,) = documents("compose.yaml")
+    worker = compose["services"]["worker"]
+    mounts = dict(volume.rsplit(":", 1) if volume.endswith(":ro") else (volume, "rw") for volume in worker["volumes"])
+    writable = [mount.rpartition(":")[2] for mount, mode in mounts.items() if mode == "rw"]
+    image = (DEPLOY / "Dockerfile").read_text(encoding="utf-8")
+    variables = dict(re.findall(r"(AFFSTORE_\w+)=(\S+)", image)) | worker["environment"]
+    config = read_config(DEPLOY / "configs" / "compose.yaml")
+    assert config.store == variables["AFFSTORE_STORE"], "what `affstore status` shows there is what runs write"
+    assert config.store.startswith("s3://affstore/"), "the bucket that compose makes"
+    assert config.publish is not None
+    for written in (variables["AFFSTORE_CACHE"], variables["AFFSTORE_WEIGHTS"], str(config.publish.folder)):
+        assert any(f"{written}/".startswith(f"{folder}/") for folder in writable), written
+    (made,) = re.findall(r"install --directory --owner affstore --group affstore (.+)$", image, re.MULTILINE)
+    assert set(writable) <= set(made.split()), "a new volume belongs to whom its folder of the image belongs"
+    assert {source.split("/")[1] for source in config.sources} == {"data"}
+
+
+def test_what_compose_runs_is_the_configuration_beside_it():
+    written = [yaml.safe_load((DEPLOY / "configs" / name).read_text()) for name in ("affwild2.yaml", "compose.yaml")]
+    for one in written:
+        del one["store"], one["publish"]
+    assert written[0] == written[1]
+
+
+@pytest.mark.slow  # parameters of three networks are drawn
+def test_shares_of_the_shipped_configurations_choose_no_engine_on_an_empty_store(tmp_path):
+    film(tmp_path / "films" / "one.mp4", 5)
+    for name in ("affwild2.yaml", "compose.yaml"):
+        document = yaml.safe_load((DEPLOY / "configs" / name).read_text(encoding="utf-8"))
+        document |= {"store": "store", "sources": ["films"], "weights": "untrained"}
+        (tmp_path / name).write_text(yaml.safe_dump(document))
+        limits = RunLimits.of(share="1/2")
+        request = request_of(read_config(tmp_path / name), limits=limits)
+        assert {spec.name for spec in request.profile.extractors} >= set(document["extractors"])
+        (tmp_path / name).write_text(yaml.safe_dump(document | {"engine": "auto"}))
+        with pytest.raises(SpecError, match="Name `engine` and `precision`"):
+            request_of(read_config(tmp_path / name), limits=limits)
+
+
 @pytest.mark.parametrize(
     ("text", "why"),
     [
@@ -95,12 +163,39 @@ def test_the_services_are_a_compose_file():
 @pytest.mark.parametrize("name", ["Dockerfile", "Dockerfile.cuda"])
 def test_what_an_image_copies_is_in_the_repository_and_reaches_the_builder(name):
     text = (DEPLOY / name).read_text(encoding="utf-8")
-    copied = [path for line in re.findall(r"^COPY (.+)$", text, re.MULTILINE) for path in line.split()[:-1]]
+    copied = [path for line in re.findall(r"^COPY --\S+ (.+)$", text, re.MULTILINE) for path in line.split()[:-1]]
     sent = (DEPLOY.parent / ".dockerignore").read_text(encoding="utf-8").split()
     assert copied
     for path in copied:
         assert (DEPLOY.parent / path).exists()
         assert f"!{path}" in sent
+
+
+@pytest.mark.parametrize("name", ["Dockerfile", "Dockerfile.cuda"])
+def test_an_image_pins_what_it_is_made_of_and_keeps_no_cache(name):
+    """What hadolint asks of such a file, as far as there is anything to ask."""
+    text = (DEPLOY / name).read_text(encoding="utf-8").replace("\\\n", "")
+    (base,) = re.findall(r"^FROM (\S+)$", text, re.MULTILINE)
+    assert re.search(r":\d+\.\d+-slim-\w+$", base)
+    installed = [line for line in re.findall(r"pip install [^&\n]+", text) if "-r torch.txt" not in line]
+    assert all("--no-cache-dir" in line for line in re.findall(r"pip install [^&\n]+", text))
+    for line in installed:
+        assert "-c " in line
+        assert all("==" in word for word in line.split() if word.startswith(("dask-", "prefect-")))
+    assert "apt-get" not in text
+    assert "sudo" not in text
+    assert all("--chown=affstore:affstore" in line for line in re.findall(r"^COPY .+$", text, re.MULTILINE))
+
+
+def test_the_image_for_cpus_takes_torch_from_where_it_is_without_cuda_and_that_for_gpus_brings_dask_cuda():
+    cpu, gpu = ((DEPLOY / name).read_text(encoding="utf-8") for name in ("Dockerfile", "Dockerfile.cuda"))
+    assert re.search(r"^ARG TORCH_INDEX=\S+/cpu$", cpu, re.MULTILINE)
+    assert '--index-url "$TORCH_INDEX"' in cpu
+    assert "TORCH_INDEX" not in gpu
+    assert "dask-cuda==" in gpu
+    lock = (DEPLOY.parent / "requirements.lock").read_text(encoding="utf-8")
+    assert len(re.findall(r"^(?:torch|torchvision)==", lock, re.MULTILINE)) == 2, "named there, and so in torch.txt"
+    assert len(re.findall(r"^(?:dask|distributed)==", lock, re.MULTILINE)) == 2, "left out, as dask-cuda binds them"
 
 
 @pytest.mark.parametrize("path", sorted(DEPLOY.glob("slurm/*")), ids=lambda path: path.name)
@@ -112,4 +207,6 @@ def test_the_scripts_of_slurm_are_bash(path):
 
 def test_shipped_configurations_are_valid():
     for path in sorted((DEPLOY / "configs").glob("*.yaml")):
-        assert read_config(path).experiments
+        found = read_config(path)
+        assert found.experiments
+        assert "auto" not in (found.engine, found.precision), "shares of a run must not each choose"
