@@ -244,6 +244,7 @@ def test_a_deletion_that_is_killed_is_finished_by_the_next_one(moment, tmp_path,
     kill(command, *MOMENTS[moment])
     call(["status", "--store", store.url])
     assert "A deletion was interrupted" in capsys.readouterr().out
+    assert any("deletions were interrupted" in reason for reason in verify(store.newest()).unproven)
     assert call(command) == 0, capsys.readouterr().err
     assert not page.exists()
     wanted = re.compile("|".join([PERSON, key_of(PERSON), "m\\\\u00fcller"]).encode())

@@ -28,6 +28,7 @@ from affstore.store.engine.accounting import (
 from affstore.store.engine.chain import LinkState
 from affstore.store.engine.history import CheckedCommit, check_history
 from affstore.store.engine.places import translate_errors
+from affstore.store.engine.tombstones import Tombstones
 from affstore.tasks.lineage.graph import Leaf, LineageGraph, leaves_of
 
 Fault = Literal["altered", "missing", "orphaned", "unexplained"]
@@ -60,8 +61,8 @@ class Verification:
         array_bytes: of their arrays, unpacked.
         snapshots: how many commits of the history were read.
         files: how many videos, annotations, crop folders, imported files and weights were digested again, or sought.
-        unproven: how many commits no chain proves, how many objects no digest vouches for, and how many files could
-            not be looked for, by the reason.
+        unproven: how many commits no chain proves, how many objects no digest vouches for, how many files could not be
+            looked for, and how many deletions were interrupted, by the reason.
         objects: every object of the store's place.
         findings: what is wrong, in order.
     """
@@ -122,6 +123,7 @@ def verify(store: FeatureStore, weights: WeightsFolder | None = None, deep: bool
     unproven = {reason: sum(commit.state == state for commit in history) for state, reason in _UNPROVEN.items()}
     unproven |= {_UNNOTED: len(objects.of("not vouched for"))}
     unproven |= {_UNPLACED: sum(_is_unplaced(leaf) for one in records.values() for leaf in leaves_of(one)) * deep}
+    unproven |= {_INTERRUPTED: len(Tombstones.of(store).unfinished)}
     return Verification(
         store.snapshot,
         len(checked) + len(earlier),
@@ -215,6 +217,7 @@ def _missing_object(key: str, users: str = "") -> Finding:
 
 _UNNOTED = "objects whose digests nobody noted when they were written"
 _UNPLACED = "files of features that were imported by an affstore that did not note where they are"
+_INTERRUPTED = "deletions were interrupted; run `affstore forget` again with the name of the video"
 _UNPROVEN: Mapping[LinkState, str] = {
     "unchained": "commits made before commits were chained",
     "folded": "commits that came first when older history was let go on purpose",
