@@ -35,7 +35,7 @@ _NAMED = 3
 
 
 def _deployed[**P](body: Callable[P, State[Any]]) -> Any:
-    """A flow whose errors of ours are one sentence in the state that it ends with."""
+    """A flow whose errors, of ours and of files, are one sentence in the state that it ends with."""
 
     @functools.wraps(body)
     def call(*args: P.args, **kwargs: P.kwargs) -> State[Any]:
@@ -43,6 +43,9 @@ def _deployed[**P](body: Callable[P, State[Any]]) -> Any:
             return body(*args, **kwargs)
         except AffstoreError as error:
             return Failed(message=printable(str(error)))
+        except OSError as error:
+            where = error.filename or "a file of this run"
+            return Failed(message=printable(f"{error.strerror or error}: {where}. Check room and rights."))
 
     name = body.__name__.replace("_", "-")
     return flow(name=name, timeout_seconds=_LONGEST_S, persist_result=False)(call)
