@@ -17,6 +17,7 @@ from affstore.models.demo.corpus import CorpusSpec, write_corpus
 from affstore.store.contract.errors import SourceError
 from affstore.store.engine.objects import s3_files
 from affstore.tasks.ingest.bucket import copy_new
+from tests.conftest import free_port
 from tests.test_limits import film
 
 
@@ -139,6 +140,14 @@ def test_an_audit_says_what_is_due_and_what_is_damaged(config, tmp_path):
     state = audit(str(config), return_state=True)
     assert state.type == "FAILED"
     assert "faults in" in state.message
+
+
+def test_an_audit_of_a_bucket_whose_server_is_not_there_says_so(config, monkeypatch):
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{free_port()}")
+    config.write_text("store: s3://bucket/store\nsources: []\nextractors: []\n")
+    state = audit(str(config), return_state=True)
+    assert state.type == "FAILED"
+    assert "the server does not answer" in state.message
 
 
 def test_a_wrong_parameter_is_one_sentence_in_the_state(config, tmp_path):
