@@ -17,13 +17,14 @@ from affstore.models.weights.folder import WeightsFolder
 from affstore.store.contract.errors import AffstoreError, SpecError
 from affstore.store.engine.writers import marked_as_writing
 from affstore.tasks.cancellation import reset_cancellation
-from affstore.tasks.lineage.run_note import noted
+from affstore.tasks.lineage.machine import Machine
+from affstore.tasks.lineage.run_note import Ending, noted
 from affstore.tasks.plan_rows import PlanRow
 
 
 def run_pipeline(request: Request, runner: RunnerSpec, watcher: Watcher) -> RunResult:
     """Run the DAG; see `with_server_and_runner`. Without anything to compute, no Prefect server is started."""
-    with noted(request.report_folder, request.context.run_id) as ending:
+    with _noted(request, not runner.kind.in_process) as ending:
         own_server = not os.environ.get("PREFECT_API_URL")
         if own_server and not request.options.retry and not request.limits.canary and nothing_to_do(request):
             result = _without_server(request, watcher)
@@ -35,10 +36,15 @@ def run_pipeline(request: Request, runner: RunnerSpec, watcher: Watcher) -> RunR
 
 def run_without_server(request: Request, watcher: Watcher) -> RunResult:
     """Run the DAG in threads of this process, shown by no server: a few seconds' work is done before one is up."""
-    with noted(request.report_folder, request.context.run_id) as ending:
+    with _noted(request, other_workers=False) as ending:
         result = _without_server(request, watcher)
         ending.exit_code = result.exit_code
     return result
+
+
+def _noted(request: Request, other_workers: bool) -> AbstractContextManager[Ending]:
+    machine = Machine.here(request.context.uses_gpu)
+    return noted(request.report_folder, request.context.run_id, machine, other_workers)
 
 
 def _without_server(request: Request, watcher: Watcher) -> RunResult:

@@ -39,7 +39,8 @@ from affstore.tasks.experiments import Experiment, ExperimentOutcome
 from affstore.tasks.imported_inputs import without_features
 from affstore.tasks.ingest.crop_assignment import match_crops_to_videos
 from affstore.tasks.lineage.machine import Machine
-from affstore.tasks.lineage.run_record import Circumstances, run_record, write_run_record
+from affstore.tasks.lineage.run_note import Circumstances
+from affstore.tasks.lineage.run_record import run_record, write_run_record
 from affstore.tasks.outcomes import Outcome, refused
 from affstore.tasks.remarks import remarks_of
 from affstore.tasks.specs import HeadRun, WorkerContext
@@ -74,9 +75,8 @@ def pipeline(request: Request) -> RunResult:
     )
     names = {spec.name for spec in request.profile.extractors} | {head.name for head in request.heads}
     names |= {one.producer for one in request.experiments} | {*request.profile.required_faces}
-    record = replace(run_record(store, context.run_id, names, videos), circumstances=_circumstances(request))
-    write_run_record(record, request.report_folder)
-    result = replace(result, report=write_report(result, record, videos))
+    write_run_record(run_record(store, context.run_id, names, videos), request.report_folder)
+    result = replace(result, report=write_report(result, _circumstances(request), videos))
     stages.finish(result)
     return result
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import getpass
 import io
-import json
 import re
 import socket
 from dataclasses import replace
@@ -24,7 +23,7 @@ from affstore.models.faces.crop_folder import Listing
 from affstore.models.faces.specs import DetectorSpec, TrackingSpec
 from affstore.store.contract.records import Address, Artifact
 from affstore.tasks.lineage.machine import Machine
-from affstore.tasks.lineage.run_record import Circumstances, run_record, write_run_record
+from affstore.tasks.lineage.run_note import NAME, Circumstances, noted, read_note
 from affstore.tasks.outcomes import Outcome
 from affstore.tasks.specs import Profile, WorkerContext
 from tests.factories import commit, source
@@ -72,8 +71,7 @@ def page(store, folder, circumstances=WHEN, videos=None):
     context = WorkerContext(store.url, "r1", folder / "weights")
     request = Request(context, Inputs((), ()), Profile(DetectorSpec(), TrackingSpec(), ()), runs_folder=folder)
     result = RunResult(request, (Outcome("extract", "clip", "done"),), snapshot=store.snapshot)
-    record = replace(run_record(store, "r1", ()), circumstances=circumstances)
-    return write_report(result, record, videos).read_text(encoding="utf-8")
+    return write_report(result, circumstances, videos).read_text(encoding="utf-8")
 
 
 def pictures(text):
@@ -99,22 +97,18 @@ def test_equal_stores_and_records_give_equal_pages_and_no_clock_is_read(store, t
     assert page(store, tmp_path / "b", later) == first.replace("2026-03-01 12:30:05", "2027-03-01 12:30:05")
 
 
-def test_the_record_of_a_run_names_this_machine_s_processor_and_nobody(store, tmp_path):
+def test_the_note_of_a_run_names_this_machine_s_processor_and_nobody(tmp_path):
     where = Machine.here(uses_gpu=False)
     assert where.cores >= 1
     assert where.processor
     assert where.gpu == ""
-    record = replace(run_record(store, "r1", ()), circumstances=replace(WHEN, machine=where))
-    document = json.loads(write_run_record(record, tmp_path / "runs").read_text())
-    assert (document["begun_at"], document["seconds"], document["other_workers"]) == (WHEN.begun_at, 192.4, False)
-    assert document["machine"] == {
-        "processor": where.processor,
-        "cores": where.cores,
-        "gpu": "",
-        "platform": where.platform,
-    }
-    named = json.dumps(document["machine"])
-    assert not re.search(rf"\b({re.escape(getpass.getuser())}|{re.escape(socket.gethostname())})\b", named)
+    with noted(tmp_path / "r1", "r1", where):
+        pass
+    note = read_note(tmp_path / "r1")
+    facts = {"processor": where.processor, "cores": where.cores, "gpu": "", "platform": where.platform}
+    assert note.machine == facts
+    text = (tmp_path / "r1" / NAME).read_text(encoding="utf-8")
+    assert not re.search(rf"\b({re.escape(getpass.getuser())}|{re.escape(socket.gethostname())})\b", text)
 
 
 def test_faces_are_cut_out_of_the_video_where_they_were_found(store, tmp_path):

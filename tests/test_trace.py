@@ -18,9 +18,10 @@ from affstore.store.contract.records import Address
 from affstore.store.engine.exporters.base import export
 from affstore.tasks.ingest.sources import source_artifact
 from affstore.tasks.lineage.graph import LineageGraph
+from affstore.tasks.lineage.machine import Machine
 from affstore.tasks.lineage.publication import write_note
 from affstore.tasks.lineage.rows import find_row
-from affstore.tasks.lineage.run_record import read_circumstances, run_record, write_run_record
+from affstore.tasks.lineage.run_note import NAME, begun_by, noted
 from affstore.tasks.lineage.trace import trace
 from tests.factories import commit, source
 from tests.lineage_store import (
@@ -114,22 +115,25 @@ def test_a_prediction_names_head_training_data_weights_frame_video_and_annotatio
 
 
 def test_a_trace_shows_when_and_on_which_machine_each_run_was(url, store, capsys):
-    record = write_run_record(run_record(store, "r2", ()), runs_folder(url) / "r2")
     assert traced(store, "expr-mlp/b/12")["runs"] == {"r1": None, "r2": None}
-    machine = {"processor": "Example 3000", "cores": 4, "gpu": "", "platform": "Linux x86_64"}
-    facts = {"begun_at": "2026-01-02T03:04:05+00:00", "seconds": 6.5, "machine": machine, "other_workers": False}
-    record.write_text(json.dumps(json.loads(record.read_text(encoding="utf-8")) | facts), encoding="utf-8")
+    machine = Machine("Example 3000", 4, "", "Linux x86_64")
+    folder = runs_folder(url) / "r2"
+    with begun_by(["add", "b.mp4"]), noted(folder, "r2", machine):
+        pass
+    note = folder / NAME
     assert call(["trace", "expr-mlp/b/12", "--store", url, "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["runs"] == {"r1": None, "r2": facts}
+    told = json.loads(capsys.readouterr().out)["runs"]
+    assert told["r1"] is None
+    assert (told["r2"]["command"], told["r2"]["other_workers"]) == ("affstore add b.mp4", False)
+    assert told["r2"]["machine"] == {"processor": "Example 3000", "cores": 4, "gpu": "", "platform": "Linux x86_64"}
     assert call(["trace", "expr-mlp/b/12", "--store", url]) == 0
     said = capsys.readouterr().out
-    assert "run r1: no record beside the store says on which machine\n" in said
-    assert "run r2: begun 2026-01-02T03:04:05+00:00, 6.5 s on Example 3000, 4 cores, no GPU used, Linux x86" in said
+    assert "run r1: no note beside the store says on which machine\n" in said
+    assert f"run r2: begun {told['r2']['began']}, {told['r2']['seconds']} s on Example 3000, 4 cores, no GPU" in said
     for damaged in ("[]", "{", json.dumps({"machine": "text"})):
-        record.write_text(damaged, encoding="utf-8")
+        note.write_text(damaged, encoding="utf-8")
         assert call(["trace", "expr-mlp/b/12", "--store", url]) == 0, "what cannot be read is not known"
-        assert "run r1, r2: no record" in capsys.readouterr().out
-    assert read_circumstances(record.parent.parent / "r1", "../r2") is None
+        assert "run r1, r2: no note" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

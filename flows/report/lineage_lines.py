@@ -95,7 +95,7 @@ def _run_lines(trace: Trace) -> Iterator[str]:
     unknown = [run_id for run_id, told in trace.runs.items() if told is None]
     if unknown:
         more = f" and {len(unknown) - _NAMED} more" if len(unknown) > _NAMED else ""
-        yield f"run {', '.join(unknown[:_NAMED])}{more}: no record beside the store says on which machine"
+        yield f"run {', '.join(unknown[:_NAMED])}{more}: no note beside the store says on which machine"
     for run_id, told in trace.runs.items():
         if told is None:
             continue
@@ -108,7 +108,7 @@ def _run_lines(trace: Trace) -> Iterator[str]:
         ]
         others = "; its tasks ran in other processes, maybe on other machines" if told.get("other_workers") else ""
         yield (
-            f"run {run_id}: begun {told.get('begun_at', 'at an unknown time')}, {told.get('seconds', '?')} s on "
+            f"run {run_id}: begun {told['began']}, {'?' if told['seconds'] is None else told['seconds']} s on "
             f"{', '.join(filter(None, where))}{others}"
         )
 

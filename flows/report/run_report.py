@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from affstore.flows.report.experiment_report import write_experiment_report
 from affstore.flows.report.faces import NOTE, faces_of
 from affstore.flows.report.pages import Cell, Table
-from affstore.tasks.lineage.run_record import Circumstances, RunRecord
+from affstore.tasks.lineage.run_note import Circumstances
 
 if TYPE_CHECKING:
     from affstore.flows.request import RunResult
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 _MARKED = ("quarantined", "failed", "cached")
 
 
-def write_report(result: RunResult, record: RunRecord, videos: Collection[str] | None = None) -> Path:
+def write_report(result: RunResult, when: Circumstances | None = None, videos: Collection[str] | None = None) -> Path:
     """Write `report.html`: every experiment with its figures, what was published, and every outcome with its reason.
 
     Args:
         result: what the run did.
-        record: what it stands on; when and where the run was is taken from it.
+        when: it was, how long, and where; the page says nothing of it if None.
         videos: those that the run was about, of some of which faces are shown; all of the store's if None.
 
     Returns:
@@ -43,7 +43,7 @@ def write_report(result: RunResult, record: RunRecord, videos: Collection[str] |
         "tag": result.tag,
         "published": [str(path) for path in result.published],
         "outcomes": _outcomes(result),
-        "circumstances": _circumstances(record.circumstances) if record.circumstances else "",
+        "circumstances": _circumstances(when) if when else "",
         "faces_note": NOTE,
         "faces": faces_of(store, videos),
     }

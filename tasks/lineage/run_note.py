@@ -7,14 +7,15 @@ import fcntl
 import json
 import shlex
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 from affstore.store.contract.files import replacing
+from affstore.tasks.lineage.machine import Machine
 
 NAME = "run.json"
 """How the note is called in the run's folder."""
@@ -31,6 +32,8 @@ _FIELDS: dict[str, Any] = {
     "seconds": (int, float),
     "exit_code": int,
     "reason": str,
+    "machine": dict,
+    "other_workers": bool,
 }
 """Of a note, beside the run's name, and their types."""
 
@@ -64,6 +67,23 @@ class Ending:
 
 
 @dataclass(frozen=True, slots=True)
+class Circumstances:
+    """When a run was, how long, and where, as its report says it; what is kept of it is in the run's note.
+
+    Attributes:
+        begun_at: ISO 8601, UTC, to the second.
+        seconds: from then until everything was in the store.
+        machine: that the command ran on.
+        other_workers: whether its tasks ran in other processes, which may be on other machines.
+    """
+
+    begun_at: str
+    seconds: float
+    machine: Machine
+    other_workers: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class RunNote:
     """What is known of a run itself.
 
@@ -76,6 +96,8 @@ class RunNote:
         seconds: how long it took; None where it has not ended, or nobody knows.
         exit_code: of the command; None likewise.
         reason: the error that it failed with.
+        machine: that the command ran on, see `Machine`; None where nobody noted it.
+        other_workers: whether its tasks ran in other processes, which may be on other machines.
     """
 
     run_id: str
@@ -84,11 +106,13 @@ class RunNote:
     state: State = "unknown"
     seconds: float | None = None
     exit_code: int | None = None
-    reason: str = field(default="")
+    reason: str = ""
+    machine: Mapping[str, Any] | None = None
+    other_workers: bool = False
 
 
 @contextmanager
-def noted(folder: Path, run_id: str) -> Iterator[Ending]:
+def noted(folder: Path, run_id: str, machine: Machine | None = None, other_workers: bool = False) -> Iterator[Ending]:
     """Keep the note of a run while it lasts, and write down how it ended.
 
     A folder that cannot be written stops no run: its report says so in time.
@@ -96,13 +120,14 @@ def noted(folder: Path, run_id: str) -> Iterator[Ending]:
     Args:
         folder: of the run.
         run_id: the run.
+        machine: that its command runs on.
+        other_workers: whether its tasks run in other processes.
     """
     ending, start = Ending(), time.monotonic()
-    note: dict[str, Any] = {
-        "run_id": run_id,
-        "began": _now(),
-        "command": shlex.join(["affstore", *typed_words()]) if typed_words() else "",
-    }
+    command = shlex.join(["affstore", *typed_words()]) if typed_words() else ""
+    note: dict[str, Any] = {"run_id": run_id, "began": _now(), "command": command}
+    if machine is not None:
+        note |= {"machine": machine.as_document(), "other_workers": other_workers}
     lock = _locked(folder, note)
     try:
         yield ending

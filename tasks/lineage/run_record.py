@@ -16,36 +16,9 @@ from affstore import FeatureStore
 from affstore.store.contract.files import replacing
 from affstore.store.contract.records import Record
 from affstore.tasks.lineage.graph import LineageGraph, by_family
-from affstore.tasks.lineage.machine import Machine
 
 NAME = "artifacts.json"
 """How the record is called in the run's folder."""
-
-
-@dataclass(frozen=True, slots=True)
-class Circumstances:
-    """When a run was, how long, and where; part of no key.
-
-    Attributes:
-        begun_at: ISO 8601, UTC, to the second.
-        seconds: from then until everything was in the store.
-        machine: that the command ran on.
-        other_workers: whether its tasks ran in other processes, which may be on other machines.
-    """
-
-    begun_at: str
-    seconds: float
-    machine: Machine
-    other_workers: bool = False
-
-    def as_document(self) -> dict[str, Any]:
-        """As plain values."""
-        return {
-            "begun_at": self.begun_at,
-            "seconds": self.seconds,
-            "machine": self.machine.as_document(),
-            "other_workers": self.other_workers,
-        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +31,6 @@ class RunRecord:
         snapshot: of the store at the run's end.
         written: what the run wrote.
         reused: what it read, or found to be as it should; each record names the run that made it, and when.
-        circumstances: when it was, how long and where; None where nobody took the time.
     """
 
     run_id: str
@@ -66,7 +38,6 @@ class RunRecord:
     snapshot: str
     written: tuple[Record, ...]
     reused: tuple[Record, ...]
-    circumstances: Circumstances | None = None
 
     def as_document(self) -> dict[str, Any]:
         """The record as plain values."""
@@ -74,7 +45,6 @@ class RunRecord:
             "run_id": self.run_id,
             "store": self.store_url,
             "snapshot": self.snapshot,
-            **(self.circumstances.as_document() if self.circumstances else {}),
             "counts": {"written": by_family(self.written), "reused": by_family(self.reused)},
             "written": [_entry(record) for record in self.written],
             "reused": [_entry(record) for record in self.reused],
@@ -126,28 +96,3 @@ def write_run_record(record: RunRecord, folder: Path) -> Path:
     with replacing(folder / NAME) as new:
         new.write_text(json.dumps(record.as_document(), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     return folder / NAME
-
-
-def read_circumstances(runs: Path, run_id: str) -> dict[str, Any] | None:
-    """When a run was, how long, and on which machine, as the record in its folder says it.
-
-    Args:
-        runs: the folder of the store's runs.
-        run_id: the run.
-
-    Returns:
-        `begun_at`, `seconds`, `machine` and what else the record has of the kind; None where there is no record, it
-        cannot be read, or it is of an affstore that noted nothing of it.
-    """
-    if Path(run_id).name != run_id:  # of a store that somebody else wrote: no way out of the folder
-        return None
-    try:
-        document = json.loads((runs / run_id / NAME).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    if not isinstance(document, dict) or not isinstance(document.get("machine"), dict):
-        return None
-    return {name: document[name] for name in _CIRCUMSTANCES if name in document}
-
-
-_CIRCUMSTANCES = ("begun_at", "seconds", "machine", "other_workers")

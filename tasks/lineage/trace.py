@@ -20,7 +20,7 @@ from affstore.store.engine.reading import read_clock
 from affstore.tasks.lineage.graph import Leaf, LineageGraph, Link, leaves_of, with_ancestors
 from affstore.tasks.lineage.head_post_processing import post_processing_behind
 from affstore.tasks.lineage.rows import Row
-from affstore.tasks.lineage.run_record import read_circumstances
+from affstore.tasks.lineage.run_note import read_note
 
 _LINE_A_FRAME = "abaw"
 """The format of annotations that have a line a frame."""
@@ -102,7 +102,18 @@ def trace(store: FeatureStore, row: Row, runs: Path | None = None) -> Trace:
         for name in (node.facts.get("run_id"), *node.facts.get("runs", ()))
         if name
     }
-    return replace(found, runs={name: read_circumstances(runs, name) if runs else None for name in sorted(names)})
+    return replace(found, runs={name: _run_facts(runs, name) if runs else None for name in sorted(names)})
+
+
+def _run_facts(runs: Path, run_id: str) -> dict[str, Any] | None:
+    """When a run was, how long, and on which machine; None where no note says so."""
+    if Path(run_id).name != run_id:  # of a store that somebody else wrote: no way out of the folder
+        return None
+    note = read_note(runs / run_id)
+    if note is None or note.machine is None:
+        return None
+    facts = {"began": note.began, "seconds": note.seconds, "command": note.command}
+    return {**facts, "machine": dict(note.machine), "other_workers": note.other_workers}
 
 
 class _Tracer:
