@@ -25,6 +25,7 @@ from affstore.store.contract.keys import digest_file
 from affstore.store.contract.records import Address
 from affstore.tasks.ingest.incoming_files import IngestOptions
 from affstore.tasks.lineage.publication import PublishedFile, find_note
+from affstore.tasks.lineage.run_note import read_note
 from tests.factories import read_submission
 
 FACE, SOUND = "mt_emotimobilefacenet", "silero_vad"
@@ -93,6 +94,13 @@ def test_a_video_without_sound_has_no_audio_row(clips):
         sound = read_video(store, name, SOUND)
         assert not sound.present.any()
         assert read_video(store, name, FACE).present.mean() > 0.9
+
+
+def test_a_run_notes_when_it_was_where_and_that_it_ended(clips):
+    note = read_note(clips[1].report.parent)
+    assert (note.state, note.exit_code, note.other_workers) == ("done", 0, False)
+    assert note.seconds > 1
+    assert note.machine["cores"] >= 1
 
 
 def test_every_record_says_that_the_networks_are_untrained(clips):
