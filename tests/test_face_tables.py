@@ -8,11 +8,12 @@ import pytest
 
 from affstore import FeatureStore
 from affstore.flows.cli import call
-from affstore.flows.report.analysis_pages import _charts
+from affstore.flows.report.analysis_charts import subject_charts
 from affstore.store.contract.keys import plain
 from affstore.store.contract.labels import AU, SpaceKind, space_of
 from affstore.store.contract.records import Address, Artifact
 from affstore.store.engine.label_spaces import space_of_record
+from affstore.store.engine.reading import read_clock
 from affstore.tasks.analysis.frame_table import AnalysisNetworks, frame_table
 from affstore.tasks.analysis.summary import measures
 from tests.factories import commit, decisions_of, labels_of, source
@@ -112,5 +113,6 @@ def test_columns_of_an_own_space_are_no_other_s_whatever_it_is_called(tmp_path, 
     store = commit(FeatureStore.create(url), source("one", FRAMES), predicted)
     table = frame_table(store, "one", AnalysisNetworks(heads=("mine",)))
     assert {f"{name}_p_calm", f"{name}_p_my_prob"} <= {one.measure for one in measures(table)}
-    charts = {chart.title: [curve.name for curve in chart.curves] for chart in _charts(table, 1.6)}
+    drawn = subject_charts(table, read_clock(store, "one"), [])
+    charts = {chart.title: [curve.name for curve in chart.curves] for chart in drawn}
     assert charts == {"Face": ["present"], f"{name}: probability": ["calm", "my_prob"]}
