@@ -59,8 +59,8 @@ def _page(folder: Path, video: str) -> Path:
     if not index.is_file():
         asked = f"There is no page of '{video}'. " if video else ""
         raise NotFoundError(
-            f"{asked}Nothing was analyzed into '{folder}'. Type `affstore analyze my_videos/ --out {folder} --pull` "
-            "with your own files in place of my_videos/, or name the folder of an earlier analysis with --in."
+            f"{asked}Nothing was analyzed into '{folder}' yet. Type `affstore analyze my_videos/ --out {folder} "
+            "--pull` with your own files in place of my_videos/, or name the folder of an earlier analysis with --in."
         )
     known = sorted(page.stem for page in pages.glob("*.html"))
     near = nearest(Path(video).stem, known)
