@@ -6,6 +6,7 @@ import json
 
 import numpy as np
 import pandas as pd
+import polars as pl
 import pytest
 
 from affstore import FeatureStore
@@ -86,4 +87,32 @@ def test_every_exporter_heeds_which_videos_are_meant(store, tmp_path, name):
 def test_what_is_not_there_is_refused_with_the_nearest_name(store, tmp_path, capsys, option, given, meant):
     assert call(["export", str(tmp_path / "out"), "--store", store.url, option, given]) == 4
     assert f"Did you mean '{meant}'?" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("to", ["csv", "parquet"])
+def test_columns_of_the_user_stand_beside_each_row(tmp_path, capsys, to):
+    store = commit(
+        FeatureStore.create(str(tmp_path / "store")), *(make(one) for one in "ab" for make in (source, visual))
+    )
+    table = tmp_path / "people.csv"
+    table.write_text("Video,Participant,session\na,P07,2\n", encoding="utf-8")
+    command = ["export", str(tmp_path / "out"), "--to", to, "--family", "visual", "--store", store.url, "--columns"]
+    assert call([*command, f"{table}:participant"]) == 0
+    (path,) = (tmp_path / "out" / "visual").iterdir()
+    found = (pl.read_csv if to == "csv" else pl.read_parquet)(path)
+    assert set(found.select("video", "participant").unique().rows()) == {("a", "P07"), ("b", None)}
+    assert "session" not in found.columns
+    for text, said in (("video,frame\na,1\n", "'frame'"), ("video,present\na,1\n", "a column 'present' already")):
+        table.write_text(text, encoding="utf-8")
+        assert call(["export", str(tmp_path / text[6:9]), *command[2:], str(table)]) == 2
+        assert said in capsys.readouterr().err
+
+
+def test_a_format_without_rows_has_no_place_for_columns(store, tmp_path, capsys):
+    table = tmp_path / "people.csv"
+    table.write_text("video,participant\none,P07\n", encoding="utf-8")
+    command = ["export", str(tmp_path / "out"), "--to", "elan", "--store", store.url, "--columns", str(table)]
+    assert call(command) == 2
+    assert "'elan' has no place for the columns participant" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()

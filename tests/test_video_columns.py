@@ -72,7 +72,7 @@ def test_a_column_of_a_label_table_is_taken_by_its_name(store, tmp_path):
         ("video,participant\ntalk,P1\n", ":session", "found no column 'session'"),
         ("video,participant\n,P1\n", "", "line 2: found no video"),
         ("video,participant\ntalk\n", "", "cannot be read as a table: .*line 2: found 1 columns, expected 2"),
-        ("video,Subject,age\ntalk,P1,3\n", "", "has the column 'subject', and the catalogue has one, too"),
+        ("video,Subject,age\ntalk,P1,3\n", "", "has the column 'subject', and what it is joined to has one, too"),
     ],
 )
 def test_a_table_that_cannot_be_joined_says_why(store, tmp_path, text, columns, said):

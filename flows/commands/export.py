@@ -22,6 +22,7 @@ def export(
     family: Annotated[tuple[str, ...], Parameter(negative="")] = (),
     video: Annotated[tuple[str, ...], Parameter(negative="")] = (),
     extractor: Annotated[tuple[str, ...], Parameter(name=["--extractor", "-e"], negative="")] = (),
+    columns: str = "",
     dry_run: Flag = False,
     json: Json = False,
 ) -> int:
@@ -44,18 +45,25 @@ def export(
         Only what is of this video; may be given several times.
     extractor
         Of the networks' outputs only this one's; may be given several times.
+    columns
+        A table (CSV, TSV or Parquet) with a column `video` and others, as participant or condition, that are put beside
+        each row of the tables; `FILE:COLUMN,COLUMN` takes some of them.
     dry_run
         Say what would be copied, and do nothing.
     """
     from affstore import FeatureStore
+    from affstore.store.engine.catalogue import JoinedColumns
     from affstore.store.engine.exporters.base import EXPORTERS, Written
     from affstore.store.engine.exporters.base import export as copy
+    from affstore.store.engine.exporters.frame_tables import OPENING
     from affstore.store.engine.exporters.selection import selected
 
-    EXPORTERS.get(to)
-    opened = FeatureStore(store, at)
+    exporter, opened = EXPORTERS.get(to), FeatureStore(store, at)
     records = selected(opened, family, video, extractor)
-    written = [] if dry_run else copy(opened, records, folder, to)
+    joined = JoinedColumns.read(opened, Path(columns), OPENING) if columns else None
+    if joined is not None:
+        exporter.beside(joined)  # which says it where the format has no place for them
+    written = [] if dry_run else copy(opened, records, folder, to, joined)
     left_out, notes = (written.left_out, written.notes) if isinstance(written, Written) else ([], [])
     if json:
         paths = [r.address.path for r in records]

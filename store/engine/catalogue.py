@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from affstore.store.contract.errors import SpecError
 from affstore.store.contract.keys import key_of
 from affstore.store.contract.names import MAIN, video_name
-from affstore.store.contract.records import Record
+from affstore.store.contract.records import Address, Record
 from affstore.store.contract.video_columns import VideoColumns, read_video_columns
 
 if TYPE_CHECKING:
@@ -65,29 +66,54 @@ def catalogue(store: FeatureStore, columns: str | Path | None = None) -> pl.Data
     records = store.records()
     rows = [_row(record) for record in records]
     if columns is not None:
-        table = _joined(records, Path(columns), set(schema))
-        schema |= dict.fromkeys(table.names, pl.String)
-        aliases = {r.address.video: r.attributes["aliases"] for r in records if r.address.family == "source"}
-        names = {video: (video, *map(video_name, also)) for video, also in aliases.items()}
-        own = [(names.get(at.video, (at.video,)), at.subject or MAIN) for at in (record.address for record in records)]
-        rows = [(*row, *table.of(*whose)) for row, whose in zip(rows, own, strict=True)]
+        joined = JoinedColumns.read(store, Path(columns), set(schema))
+        schema |= dict.fromkeys(joined.names, pl.String)
+        rows = [(*row, *joined.of(record.address)) for row, record in zip(rows, records, strict=True)]
     return pl.DataFrame(rows, schema=schema, orient="row")
 
 
-def _joined(records: Iterable[Record], table: Path, taken: set[str]) -> VideoColumns:
-    """The table whose columns go beside the catalogue's own.
+@dataclass(frozen=True, slots=True)
+class JoinedColumns:
+    """Columns of a user's table, to be put beside what a store has of the same videos.
 
-    Raises:
-        SpecError: see `catalogue`.
+    Attributes:
+        table: what it says of each video.
+        known_as: each video's name and aliases, by its name.
     """
-    found = read_video_columns(table, {record.address.video for record in records})
-    twice = [name for name in found.names if name in taken]
-    if twice:
-        raise SpecError(
-            f"'{found.path}' has the column '{twice[0]}', and the catalogue has one, too. Name the columns that you "
-            f"want, as {found.path}:participant,session, or call it something else in the file."
-        )
-    return found
+
+    table: VideoColumns
+    known_as: Mapping[str, tuple[str, ...]]
+
+    @classmethod
+    def read(cls, store: FeatureStore, table: Path, taken: Collection[str]) -> JoinedColumns:
+        """Read a table; see `catalogue` for what it may be.
+
+        Args:
+            store: whose videos they are of.
+            table: the file, or `FILE:COLUMN,COLUMN`.
+            taken: names of columns that what they are put beside has already.
+
+        Raises:
+            SpecError: it cannot be read, says two things of a video, or has a column whose name is taken.
+        """
+        videos = {one.address.video: one.attributes["aliases"] for one in store.records("source")}
+        found = read_video_columns(table, videos)
+        twice = [name for name in found.names if name in taken]
+        if twice:
+            raise SpecError(
+                f"'{found.path}' has the column '{twice[0]}', and what it is joined to has one, too. Name the columns "
+                f"that you want, as {found.path}:participant,session, or call it something else in the file."
+            )
+        return cls(found, {video: (video, *map(video_name, also)) for video, also in videos.items()})
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The columns."""
+        return self.table.names
+
+    def of(self, address: Address) -> tuple[str | None, ...]:
+        """What the table says of the video and subject that an artifact is of."""
+        return self.table.of(self.known_as.get(address.video, (address.video,)), address.subject or MAIN)
 
 
 def content_digest(store: FeatureStore) -> str:

@@ -10,6 +10,7 @@ from typing import ClassVar
 from affstore.store.contract.errors import SpecError
 from affstore.store.contract.records import Record
 from affstore.store.contract.registry import Registry
+from affstore.store.engine.catalogue import JoinedColumns
 from affstore.store.engine.feature_store import FeatureStore
 from affstore.store.engine.places import translate_errors
 
@@ -53,6 +54,15 @@ class Exporter(ABC):
             What was written; as `Written`, with sentences on what was not.
         """
 
+    def beside(self, columns: JoinedColumns) -> Exporter:
+        """The same with a user's columns beside each row.
+
+        Raises:
+            SpecError: the format has no rows.
+        """
+        names = ", ".join(columns.names)
+        raise SpecError(f"'{self.name}' has no place for the columns {names}. Export tables: --to csv or --to parquet.")
+
 
 EXPORTERS: Registry[Exporter] = Registry(
     "exporter", "affstore.store.engine.exporters", "affstore.exporters", base=Exporter
@@ -60,17 +70,31 @@ EXPORTERS: Registry[Exporter] = Registry(
 EXPORTERS.also_from("affstore.tasks.exporters")  # those that decode videos, which the store's engine cannot
 
 
-def export(store: FeatureStore, records: Sequence[Record], folder: Path, exporter: str) -> list[Path]:
+def export(
+    store: FeatureStore,
+    records: Sequence[Record],
+    folder: Path,
+    exporter: str,
+    columns: JoinedColumns | None = None,
+) -> list[Path]:
     """Copy artifacts out of the store, by the exporter of that name.
+
+    Args:
+        store: where they are.
+        records: what is copied.
+        folder: gets it.
+        exporter: its name.
+        columns: a user's, which are put beside each row.
 
     Returns:
         What was written; a `Written` where the exporter has something to say.
 
     Raises:
         UnknownNameError: there is no such exporter.
-        SpecError: `folder` exists and is not empty.
+        SpecError: `folder` exists and is not empty, or the format has no place for columns.
     """
     chosen = EXPORTERS.get(exporter)
+    chosen = chosen.beside(columns) if columns is not None else chosen
     if folder.exists() and any(folder.iterdir() if folder.is_dir() else [folder]):
         raise SpecError(f"Nothing is exported over what exists: '{folder}' is not empty. Name another place.")
     with translate_errors(str(folder), "Exporting to"):

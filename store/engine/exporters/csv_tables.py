@@ -2,33 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
 
-from affstore.store.contract.records import Record
-from affstore.store.engine.exporters.base import EXPORTERS, Exporter
-from affstore.store.engine.exporters.frame_tables import write_tables
-from affstore.store.engine.feature_store import FeatureStore
+from affstore.store.engine.exporters.base import EXPORTERS
+from affstore.store.engine.exporters.frame_tables import TableExporter, TableWriter
 
 
-class CsvExporter(Exporter):
+class CsvExporter(TableExporter):
     """A file for each family and producer, as `visual/emotieffnet_b0.csv`, with a row a frame.
 
     The columns are those of the export to Parquet, but for lists, which have a column a number: `embedding_0`,
     `embedding_1` …. An empty cell says that nothing is there.
     """
 
-    contract = 1
     name = "csv"
     description = "the tables of parquet as text, an embedding in numbered columns; an empty cell where nothing is"
 
-    def write(self, store: FeatureStore, records: Sequence[Record], folder: Path) -> list[Path]:
-        """Write the files."""
-        return write_tables(store, records, folder, ".csv", _CsvWriter)
+    suffix = ".csv"
+
+    def opened(self, path: Path, schema: pa.Schema) -> TableWriter:
+        """See `TableExporter.opened`."""
+        return _CsvWriter(path, schema)
 
 
 class _CsvWriter:

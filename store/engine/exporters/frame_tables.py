@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from abc import abstractmethod
+from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import pyarrow as pa
 
 from affstore.store.contract import schema
 from affstore.store.contract.errors import SpecError
 from affstore.store.contract.records import Record
+from affstore.store.engine.catalogue import JoinedColumns
+from affstore.store.engine.exporters.base import Exporter
 from affstore.store.engine.feature_store import FeatureStore
 from affstore.store.engine.frames import columns_of, opening_columns
 from affstore.store.engine.reading import read_clock
@@ -27,52 +30,74 @@ class TableWriter(Protocol):
         """End the file."""
 
 
-def write_tables(
-    store: FeatureStore,
-    records: Sequence[Record],
-    folder: Path,
-    suffix: str,
-    opened: Callable[[Path, pa.Schema], TableWriter],
-) -> list[Path]:
-    """Write a file for each family and producer, as `visual/emotieffnet_b0` and the suffix; a table a video.
+OPENING = ("video", "subject", "frame", "time_s")
+"""The first columns of each table."""
 
-    Artifacts without frames, such as heads, have no rows and are left out.
 
-    Raises:
-        SpecError: videos of one producer differ in width.
+class TableExporter(Exporter):
+    """A file for each family and producer, as `visual/emotieffnet_b0` and the suffix; a table a video.
+
+    Attributes:
+        suffix: of its files.
     """
-    framed = [record for record in records if "frames" in record.attributes]
-    written = []
-    for (name, producer), group in groupby(framed, lambda one: (one.address.family, one.address.producer)):
-        path = folder / name / f"{producer or name}{suffix}"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _write(store, list(group), path, opened)
-        written.append(path)
-    return written
 
+    contract = 1
+    suffix: ClassVar[str]
 
-def _write(
-    store: FeatureStore, records: Sequence[Record], path: Path, opened: Callable[[Path, pa.Schema], TableWriter]
-) -> None:
-    """One file of one family and producer. Optional arrays that some lack are left out."""
-    known = schema.family(records[0].address.family)
-    shared = set.intersection(*({*map(known.name_of, store.group(one.address).array_keys())} for one in records))
-    writer: TableWriter | None = None
-    try:
-        for record in records:
-            table = _table(store, record, sorted(shared))
-            writer = opened(path, table.schema) if writer is None else writer
-            writer.write_table(table)
-    except (pa.ArrowInvalid, ValueError) as error:
-        raise SpecError(f"'{path.stem}' differs in width between videos: {error}. Export fewer artifacts.") from error
-    finally:
-        if writer is not None:
-            writer.close()
+    def __init__(self, columns: JoinedColumns | None = None) -> None:
+        """An exporter that puts a user's columns beside each row, or none."""
+        self._columns = columns
 
+    def beside(self, columns: JoinedColumns) -> Exporter:
+        """See `Exporter.beside`."""
+        return type(self)(columns)
 
-def _table(store: FeatureStore, record: Record, names: Sequence[str]) -> pa.Table:
-    """An artifact's arrays as columns; null where the family's mask says that nothing is there."""
-    address, arrays = record.address, store.read(record.address)
-    opening = opening_columns(address.video, address.subject, read_clock(store, address.video).starts_s)
-    columns = {name: opening[name] for name in ("video", "subject", "frame", "time_s")}
-    return pa.table(columns | columns_of(record, {name: arrays[name] for name in names}))
+    @abstractmethod
+    def opened(self, path: Path, schema: pa.Schema) -> TableWriter:
+        """A new file for tables of a schema."""
+
+    def write(self, store: FeatureStore, records: Sequence[Record], folder: Path) -> list[Path]:
+        """Write the files. Artifacts without frames, such as heads, have no rows and are left out.
+
+        Raises:
+            SpecError: videos of one producer differ in width, or a user's column is called as one of the table.
+        """
+        framed = [record for record in records if "frames" in record.attributes]
+        written = []
+        for (name, producer), group in groupby(framed, lambda one: (one.address.family, one.address.producer)):
+            path = folder / name / f"{producer or name}{self.suffix}"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._write(store, list(group), path)
+            written.append(path)
+        return written
+
+    def _write(self, store: FeatureStore, records: Sequence[Record], path: Path) -> None:
+        """One file of one family and producer. Optional arrays that some lack are left out."""
+        known = schema.family(records[0].address.family)
+        shared = set.intersection(*({*map(known.name_of, store.group(one.address).array_keys())} for one in records))
+        writer: TableWriter | None = None
+        try:
+            for record in records:
+                table = self._table(store, record, sorted(shared))
+                writer = self.opened(path, table.schema) if writer is None else writer
+                writer.write_table(table)
+        except (pa.ArrowInvalid, ValueError) as error:
+            raise SpecError(
+                f"'{path.stem}' differs in width between videos: {error}. Export fewer artifacts."
+            ) from error
+        finally:
+            if writer is not None:
+                writer.close()
+
+    def _table(self, store: FeatureStore, record: Record, names: Sequence[str]) -> pa.Table:
+        """An artifact's arrays as columns; null where the family's mask says that nothing is there."""
+        address, arrays = record.address, store.read(record.address)
+        opening = opening_columns(address.video, address.subject, read_clock(store, address.video).starts_s)
+        columns = {name: opening[name] for name in OPENING}
+        values = columns_of(record, {name: arrays[name] for name in names})
+        own = dict(zip(self._columns.names, self._columns.of(address), strict=True)) if self._columns else {}
+        twice = own.keys() & values.keys()
+        if twice:
+            raise SpecError(f"The table of {address} has a column '{min(twice)}' already. Call yours something else.")
+        beside = {name: pa.array([text] * len(opening["frame"]), pa.string()) for name, text in own.items()}
+        return pa.table(columns | beside | values)

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from affstore.store.contract.records import Record
-from affstore.store.engine.exporters.base import EXPORTERS, Exporter
-from affstore.store.engine.exporters.frame_tables import write_tables
-from affstore.store.engine.feature_store import FeatureStore
+from affstore.store.engine.exporters.base import EXPORTERS
+from affstore.store.engine.exporters.frame_tables import TableExporter, TableWriter
 
 
-class ParquetExporter(Exporter):
+class ParquetExporter(TableExporter):
     """A file for each family and producer, as `visual/emotieffnet_b0.parquet`, with a row a frame.
 
     Null says that nothing is there. A row has its video, subject, frame number and time, a column for each class, unit
@@ -24,13 +21,11 @@ class ParquetExporter(Exporter):
     name = "parquet"
     description = "a file for each family and producer with a row a frame and named columns; null where nothing is"
 
-    def write(self, store: FeatureStore, records: Sequence[Record], folder: Path) -> list[Path]:
-        """Write the files."""
-        return write_tables(store, records, folder, ".parquet", _opened)
+    suffix = ".parquet"
 
-
-def _opened(path: Path, schema: pa.Schema) -> pq.ParquetWriter:
-    return pq.ParquetWriter(path, schema, compression="zstd")
+    def opened(self, path: Path, schema: pa.Schema) -> TableWriter:
+        """See `TableExporter.opened`."""
+        return pq.ParquetWriter(path, schema, compression="zstd")
 
 
 EXPORTERS.register(ParquetExporter.name, ParquetExporter())
