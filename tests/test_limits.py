@@ -204,7 +204,7 @@ def test_canary_videos_are_the_same_ones_whatever_is_added(tmp_path):
 def test_a_canary_of_more_videos_than_there_are_says_so(films, tmp_path, capsys):
     arguments = ["add", str(film(films / "one" / "one.mp4", 6, 7)), "--store", str(tmp_path / "store"), *NETWORK]
     assert call([*arguments, "--canary", "3"]) == 0
-    assert "The store has 0 videos by these networks" in " ".join(capsys.readouterr().out.split())
+    assert "The store has 0 videos by these networks" in " ".join(capsys.readouterr().err.split())
 
 
 def test_shares_that_would_each_choose_an_engine_are_refused(films, capsys):
