@@ -126,7 +126,7 @@ def part_signalled(named: str, number: int):
     return strike
 
 
-WORKER, SERVER = "spawn_main", "prefect.server"
+WORKER, SERVER = "spawn_main", "shared_server.py"
 
 FAULTS = {
     "a worker is killed": part_signalled(WORKER, signal.SIGKILL),
