@@ -14,12 +14,11 @@ from affstore.flows.engines import EngineRequest, is_decided
 from affstore.flows.inputs import Inputs, check_kinds, gather
 from affstore.flows.limits import RunLimits
 from affstore.flows.runnable import changed, runnable
+from affstore.flows.runs_folder import runs_folder
 from affstore.models.challenge_file import read_sample
 from affstore.models.heads.splits import Folds, read_groups
 from affstore.models.weights.folder import WeightsFolder, default_folder
 from affstore.store.contract.errors import SourceError, SpecError
-from affstore.store.contract.files import cache_folder
-from affstore.store.engine.places import is_local, local_folder
 from affstore.tasks.experiments import Experiment, ExperimentOutcome, Protocol
 from affstore.tasks.ingest.incoming_files import IngestOptions
 from affstore.tasks.lineage.stored_heads import FittedExperiment
@@ -252,15 +251,6 @@ def _inputs(config: RunConfig) -> Inputs:
     if inputs.refused and not (inputs.videos or inputs.annotations or inputs.crops):
         raise SourceError(" ".join(refusal.reason for refusal in inputs.refused))
     return inputs
-
-
-def runs_folder(store_url: str) -> Path:
-    """Where what belongs to runs, and not to the store, is kept: beside a local store, else in the cache folder."""
-    if is_local(store_url):
-        folder = local_folder(store_url)
-        return folder.with_name(f"{folder.name}.runs")
-    name = "".join(character if character.isalnum() else "-" for character in store_url).strip("-")
-    return cache_folder() / f"{name}.runs"
 
 
 def _check_engines_decided(config: RunConfig, weights: WeightsFolder, store: FeatureStore) -> None:

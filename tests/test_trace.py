@@ -10,7 +10,7 @@ from PIL import Image
 
 from affstore import FeatureStore
 from affstore.flows.cli import call
-from affstore.flows.request import runs_folder
+from affstore.flows.runs_folder import runs_folder
 from affstore.models.challenge_file import every_frame, write_submission
 from affstore.models.media.video import frames, probe
 from affstore.store.contract.keys import digest_file

@@ -87,7 +87,7 @@ def forget(
 
 
 def _forget(store: FeatureStore, erasure: Erasure, document: dict[str, Any], as_json: bool) -> int:
-    from affstore.flows.request import runs_folder
+    from affstore.flows.runs_folder import runs_folder
     from affstore.tasks.lineage.forgetting import forget as carry_out
     from affstore.tasks.lineage.mentions import exported_mentions, published_copies
 

@@ -108,7 +108,7 @@ _FAMILIES = {
 
 
 def _tell_runs(store: FeatureStore, most: int | None, json: bool) -> int:
-    from affstore.flows.request import runs_folder
+    from affstore.flows.runs_folder import runs_folder
     from affstore.tasks.lineage.run_index import runs_of
 
     entries = runs_of(store, runs_folder(store.url), most)

@@ -41,7 +41,7 @@ def trace(
     """
     from affstore import FeatureStore
     from affstore.flows.report.lineage_lines import mermaid_lines, tree_lines
-    from affstore.flows.request import runs_folder
+    from affstore.flows.runs_folder import runs_folder
     from affstore.tasks.lineage.rows import find_row
     from affstore.tasks.lineage.trace import trace as traced
 
