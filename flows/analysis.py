@@ -188,7 +188,7 @@ class _Video:
             self._clock,
             file_at_hand(self._source),
             self._files["html"],
-            tuple(labelled_spaces(self._records)),
+            tuple(labelled_spaces(self._store, self._records)),
             (*notes, *([self._remark] if self._remark else [])),
             tuple(_made_by(self._records)),
         )

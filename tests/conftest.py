@@ -175,6 +175,24 @@ def browser() -> Iterator[Any]:
     started.quit()
 
 
+def show_at(browser: Any, width_px: int, scheme: str) -> None:
+    """Let pages have a width and a colour scheme (`light`, `dark`)."""
+    media = {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", media)
+    size = {"width": width_px, "height": 900, "deviceScaleFactor": 1, "mobile": False}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+
+
+def check_readable_at_any_width(browser: Any, scheme: str) -> None:
+    """See that a page has no serious fault and that nothing of it scrolls sideways, at 420 and 1400 px."""
+    for width_px in (420, 1400):
+        show_at(browser, width_px, scheme)
+        assert accessibility_faults(browser) == []
+        parts = "[document.documentElement, ...document.querySelectorAll('.scroll')]"
+        hidden = browser.execute_script(f"return {parts}.map(one => one.scrollWidth - one.clientWidth)")
+        assert max(hidden) <= 0, width_px
+
+
 def accessibility_faults(browser: Any) -> list[tuple[str, str]]:
     """What axe-core calls serious on the page that a browser shows."""
     axe = pytest.importorskip("axe_selenium_python", reason="needs axe-selenium-python")

@@ -13,7 +13,19 @@ from affstore.store.contract.names import MAIN
 from affstore.store.contract.records import Address, Artifact
 from affstore.testing.artifacts import CODE, commit, label, prediction, source, visual
 
+AU_RUN = {
+    "store": "store",
+    "weights": "untrained",
+    "engine": "openvino",
+    "precision": "float32",
+    "extractors": ["mt_emotimobilefacenet"],
+    "experiments": [{"name": "au-mlp", "task": "au", "inputs": ["mt_emotimobilefacenet"]}],
+    "publish": {"folder": "published"},
+}
+"""A configuration that fits one head for action units on one quick network and publishes; it lacks its sources."""
+
 __all__ = [
+    "AU_RUN",
     "CODE",
     "MemoryCrops",
     "commit",

@@ -20,7 +20,7 @@ from affstore.flows.report.analysis_pages import Refused, VideoEntry, index_page
 from affstore.store.contract.errors import NotFoundError
 from affstore.store.contract.records import Address, Artifact
 from affstore.tasks.analysis.frame_table import AnalysisNetworks
-from tests.conftest import accessibility_faults
+from tests.conftest import check_readable_at_any_width
 from tests.factories import commit, source, visual
 
 NETWORKS = AnalysisNetworks(expression="toy")
@@ -240,16 +240,8 @@ def test_an_index_of_a_thousand_videos_filters_sorts_and_searches(thousand, brow
 def test_an_index_with_refused_files_is_accessible_and_readable_at_any_width(store, tmp_path, browser, scheme):
     commit(store, refused("broken.mp4", "It is no video at all, and this sentence is long enough to need two lines."))
     analysed(store, tmp_path / "out", "one", "two", "broken.mp4")
-    media = {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
-    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", media)
     browser.get(f"file://{tmp_path}/out/index.html")
-    for width in (420, 1400):
-        size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
-        browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
-        assert accessibility_faults(browser) == []
-        parts = "[document.documentElement, ...document.querySelectorAll('.scroll')]"
-        hidden = browser.execute_script(f"return {parts}.map(one => one.scrollWidth - one.clientWidth)")
-        assert max(hidden) <= 0, width
+    check_readable_at_any_width(browser, scheme)
 
 
 def shown_by(capsys, *words):

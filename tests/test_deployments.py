@@ -18,6 +18,7 @@ from affstore.store.contract.errors import SourceError
 from affstore.store.engine.objects import s3_files
 from affstore.tasks.ingest.bucket import copy_new
 from tests.conftest import free_port
+from tests.factories import AU_RUN
 from tests.test_limits import film
 
 
@@ -167,16 +168,7 @@ def learning(server, tmp_path):
         to.parent.mkdir(parents=True, exist_ok=True)
         shutil.move(path, to)
         settled(to)
-    document = {
-        "store": "store",
-        "sources": ["corpus/videos", "corpus/annotations"],
-        "weights": "untrained",
-        "engine": "openvino",
-        "precision": "float32",
-        "extractors": ["mt_emotimobilefacenet"],
-        "experiments": [{"name": "au-mlp", "task": "au", "inputs": ["mt_emotimobilefacenet"]}],
-        "publish": {"folder": "published"},
-    }
+    document = AU_RUN | {"sources": ["corpus/videos", "corpus/annotations"]}
     path = tmp_path / "run.yaml"
     path.write_text(json.dumps(document))
     return path, incoming

@@ -10,7 +10,7 @@ from affstore.flows.report.experiment_report import write_experiment_report
 from affstore.flows.report.faces import NOTE, VideoFaces
 from affstore.flows.report.pages import Cell, Table
 from affstore.tasks.experiments import ExperimentOutcome
-from tests.conftest import accessibility_faults
+from tests.conftest import accessibility_faults, show_at
 from tests.lineage_store import whole_chain
 from tests.test_experiment_report import ABOUT, make_outcome, make_row
 
@@ -54,10 +54,7 @@ def pages(tmp_path_factory):
 
 def opened(browser, page, scheme="light", width=1400):
     """Show a page with all that is folded unfolded."""
-    media = {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
-    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", media)
-    size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
-    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    show_at(browser, width, scheme)
     browser.get(page.as_uri())
     browser.execute_script("document.querySelectorAll('details').forEach(one => { one.open = true; })")
 

@@ -19,18 +19,10 @@ import pytest
 from affstore import FeatureStore, content_digest
 from affstore.flows.runners.base import RunnerSpec
 from affstore.store.contract.errors import SpecError, WorkersLostError
+from tests.factories import AU_RUN
 
 TAKES = ("video58", "112", "6-20-480x240", "video17")
-CONFIG = {
-    "store": "store",
-    "sources": ["../corpus"],
-    "weights": "untrained",
-    "engine": "openvino",
-    "precision": "float32",
-    "extractors": ["mt_emotimobilefacenet"],
-    "experiments": [{"name": "au-mlp", "task": "au", "inputs": ["mt_emotimobilefacenet"]}],
-    "publish": {"folder": "published"},
-}
+CONFIG = AU_RUN | {"sources": ["../corpus"]}
 DEPLOY = Path(__file__).parents[1] / "deploy" / "slurm"
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]

@@ -129,7 +129,7 @@ def test_a_trace_shows_when_and_on_which_machine_each_run_was(url, store, capsys
     assert call(["trace", "expr-mlp/b/12", "--store", url]) == 0
     said = capsys.readouterr().out
     assert "run r1: no note beside the store says on which machine\n" in said
-    assert f"run r2: begun {told['r2']['began']}, {told['r2']['seconds']} s on Example 3000, 4 cores, no GPU" in said
+    assert f"run r2: begun {told['r2']['began']}, took 0.0 s, on Example 3000, 4 cores, no GPU used, Linux" in said
     for damaged in ("[]", "{", json.dumps({"machine": "text"})):
         note.write_text(damaged, encoding="utf-8")
         assert call(["trace", "expr-mlp/b/12", "--store", url]) == 0, "what cannot be read is not known"

@@ -65,7 +65,8 @@ def copy(
         f"{would}copied from '{source}' to '{target}'.",
         *([f"{erasure.count} artifacts of {', '.join(without)} {would}left out."] if without else []),
         *(
-            f"The tag '{tag}' {would}retracted; what is left of its state {would or 'is '}tagged '{tag}-reduced'."
+            f"The tag '{tag}' {would or 'is '}retracted; what is left of its state {would or 'is '}tagged "
+            f"'{tag}-reduced'."
             for tag in erasure.tags or ()
             if tag not in erasure.named_tags
         ),

@@ -9,7 +9,7 @@ from cyclopts import Parameter
 from affstore.flows.commands import COMMANDS, Command
 from affstore.flows.commands.options import DEFAULT_STORE, At, Flag, Json, Store, print_json, print_table
 from affstore.store.contract.errors import SpecError
-from affstore.store.contract.printable import counted
+from affstore.store.contract.printable import counted, lasting
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -119,7 +119,7 @@ def _tell_runs(store: FeatureStore, most: int | None, json: bool) -> int:
     rows = [
         (
             one.note.began,
-            _duration(one.note.seconds),
+            "" if one.note.seconds is None else lasting(one.note.seconds),
             f"{one.note.state}: {one.note.reason}" if one.note.reason else one.note.state,
             _listed(one.written) or "nothing",
             "" if one.reused is None else _listed(one.reused) or "nothing",
@@ -130,16 +130,6 @@ def _tell_runs(store: FeatureStore, most: int | None, json: bool) -> int:
     ]
     print_table(head, rows)
     return 0
-
-
-def _duration(seconds: float | None) -> str:
-    """As a person says it: 4.2 s, 12 min, 3 h 05 min."""
-    if seconds is None:
-        return ""
-    if seconds < 100:
-        return f"{seconds:g} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60:02} min"
 
 
 def _entry(store: FeatureStore, commit: Commit, tags: dict[str, str], videos: bool) -> dict[str, Any]:

@@ -26,6 +26,7 @@ from affstore.flows.commands.options import (
 )
 from affstore.flows.provenance import warnings
 from affstore.flows.watch import Screen, Watcher, to_terminal
+from affstore.store.contract.printable import lasting
 
 if TYPE_CHECKING:
     from affstore import FeatureStore
@@ -284,7 +285,7 @@ def _print(plan: _Plan, everything: bool) -> None:
         print_table(
             ("to compute", "videos", "frames", "about"),
             [
-                (name, str(videos), str(frames), "not known yet" if seconds is None else _duration(seconds))
+                (name, str(videos), str(frames), "not known yet" if seconds is None else lasting(seconds))
                 for name, videos, frames, seconds in networks
             ],
         )
@@ -292,7 +293,7 @@ def _print(plan: _Plan, everything: bool) -> None:
     unknown = sum(row.cost_s is None for row in plan.rows if row.due and row.requested)
     statuses = ", ".join(f"{count} {status}" for status, count in sorted(counts.items())) or "the store is empty"
     seconds = seconds_of(plan.rows)
-    estimate = f"; about {_duration(seconds)} of work" if seconds else ""
+    estimate = f"; about {lasting(seconds)} of work" if seconds else ""
     estimate += f" and {plan.adds_bytes / 1e6:.1f} MB of arrays" if plan.adds_bytes else ""
     estimate += f"; no estimate for {unknown} artifacts" if unknown else ""
     to_terminal("", f"{statuses}{estimate}")
@@ -306,10 +307,6 @@ def _print(plan: _Plan, everything: bool) -> None:
         to_terminal(str(plan.need))
     for text in warnings(plan.weights):
         to_terminal(text)
-
-
-def _duration(seconds: float) -> str:
-    return f"{seconds:.0f} s" if seconds < 7200 else f"{seconds / 3600:.1f} hours"
 
 
 def _cost(row: PlanRow) -> str:

@@ -28,6 +28,7 @@ class _Columns:
 
     @classmethod
     def of(cls, outcomes: Sequence[ExperimentOutcome]) -> _Columns:
+        """Those that some experiment fills."""
         results = [result for one in outcomes for result in one.results]
         run = {result.protocol for result in results}
         return cls(

@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from affstore.flows.provenance import marked
+from affstore.store.contract.printable import lasting
+from affstore.tasks.lineage.machine import Machine
 
 if TYPE_CHECKING:
     from affstore.tasks.lineage.trace import Node, Trace
@@ -99,18 +101,9 @@ def _run_lines(trace: Trace) -> Iterator[str]:
     for run_id, told in trace.runs.items():
         if told is None:
             continue
-        machine = told["machine"]
-        where = [
-            str(machine.get("processor", "an unknown processor")),
-            f"{machine.get('cores', '?')} cores",
-            f"GPU {machine['gpu']}" if machine.get("gpu") else "no GPU used",
-            str(machine.get("platform", "")),
-        ]
-        others = "; its tasks ran in other processes, maybe on other machines" if told.get("other_workers") else ""
-        yield (
-            f"run {run_id}: begun {told['began']}, {'?' if told['seconds'] is None else told['seconds']} s on "
-            f"{', '.join(filter(None, where))}{others}"
-        )
+        took = "not ended" if told["seconds"] is None else f"took {lasting(told['seconds'])}"
+        others = "; its tasks ran in other processes, maybe on other machines" if told["other_workers"] else ""
+        yield f"run {run_id}: begun {told['began']}, {took}, on {Machine.from_document(told['machine'])}{others}"
 
 
 def _node_lines(trace: Trace, name: str, indent: str, printed: set[str]) -> Iterator[str]:

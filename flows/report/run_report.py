@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from affstore.flows.report.experiment_report import write_experiment_report
 from affstore.flows.report.faces import NOTE, faces_of
 from affstore.flows.report.pages import Cell, Table
+from affstore.store.contract.printable import lasting
 from affstore.tasks.lineage.run_note import Circumstances
 
 if TYPE_CHECKING:
@@ -53,15 +54,7 @@ def write_report(result: RunResult, when: Circumstances | None = None, videos: C
 def _circumstances(found: Circumstances) -> str:
     begun = found.begun_at.replace("T", " ").removesuffix("+00:00")
     others = "; tasks ran in other processes, which may be on other machines" if found.other_workers else ""
-    return f"Begun {begun} UTC, took {_duration(found.seconds)}, on {found.machine}{others}."
-
-
-def _duration(seconds: float) -> str:
-    """A time as a person says it: seconds below two minutes, then minutes and seconds, then hours and minutes."""
-    if seconds < 120:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest} s" if minutes < 120 else f"{minutes // 60} h {minutes % 60} min"
+    return f"Begun {begun} UTC, took {lasting(found.seconds)}, on {found.machine}{others}."
 
 
 def _outcomes(result: RunResult) -> Table:

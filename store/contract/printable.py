@@ -71,3 +71,15 @@ def counted(count: int, one: str, many: str) -> str:
     ('1 frame is', '2 frames are')
     """
     return f"{count} {one if count == 1 else many}"
+
+
+def lasting(seconds: float) -> str:
+    """A time as a person says it: seconds below two minutes, then minutes and seconds, then hours and minutes.
+
+    >>> lasting(7.25), lasting(192.4), lasting(7260)
+    ('7.2 s', '3 min 12 s', '2 h 1 min')
+    """
+    if seconds < 120:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes < 120 else f"{minutes // 60} h {minutes % 60} min"

@@ -16,8 +16,20 @@ from affstore.store.engine.feature_store import FeatureStore
 from affstore.store.engine.reading import find_record, find_source, in_one_line, read_clock, read_known, with_gaps
 
 
+class _OfSpace:
+    """What has a record whose columns are a label space's."""
+
+    __slots__ = ()
+    record: Record
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The classes, units or dimensions of the label space, in order."""
+        return tuple(self.record.attributes["labels"])
+
+
 @dataclass(frozen=True, slots=True, repr=False, eq=False)
-class AlignedLabels:
+class AlignedLabels(_OfSpace):
     """Labels of one label space with one row a video frame.
 
     Attributes:
@@ -41,18 +53,13 @@ class AlignedLabels:
     clock: FrameClock
     record: Record
 
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The classes, units or dimensions of the label space, in order."""
-        return tuple(self.record.attributes["labels"])
-
     def __repr__(self) -> str:
         labelled = f"{int(self.known.any(axis=1).sum())} with a label"
         return in_one_line(self, self.value, labelled, f"{len(self.names)} names")
 
 
 @dataclass(frozen=True, slots=True, repr=False, eq=False)
-class AlignedPrediction:
+class AlignedPrediction(_OfSpace):
     """What a head or an experiment predicts, with one row a video frame.
 
     Where `present` is False nothing was seen: rows are NaN, or what was filled in from the neighbouring frames if that
@@ -82,11 +89,6 @@ class AlignedPrediction:
     present: NDArray[np.bool_]
     clock: FrameClock
     record: Record
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The classes, units or dimensions of the label space, in order."""
-        return tuple(self.record.attributes["labels"])
 
     def __repr__(self) -> str:
         seen = f"{int(self.present.sum())} present"

@@ -108,7 +108,7 @@ def frame_table(store: FeatureStore, video: str, networks: AnalysisNetworks) -> 
     records = {record.address: record for record in inputs}
     subjects = _subjects(records, "face") or _subjects(records, "prediction") or [MAIN]
     tables = [_subject_table(store, video, subject, networks, records) for subject in subjects]
-    if spaces := labelled_spaces(inputs):
+    if spaces := labelled_spaces(store, inputs):
         labels = labels_by_subject(store, video, networks.faces, inputs)
         for i, subject in enumerate(subjects):
             for name, values in label_columns(store, spaces, labels.get(subject, {}), tables[i].num_rows):

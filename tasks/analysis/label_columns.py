@@ -10,8 +10,10 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from affstore import FeatureStore
-from affstore.store.contract.labels import LabelSpace, SpaceKind, space_of, task_space
+from affstore.store.contract.labels import LabelSpace, SpaceKind
 from affstore.store.contract.records import Address, Record
+from affstore.store.engine.frames import class_texts
+from affstore.store.engine.label_spaces import space_of_record
 from affstore.store.engine.reading import read_known
 from affstore.tasks.training.examples import face_of, named_subjects
 
@@ -23,17 +25,13 @@ def label_column(space: LabelSpace, name: str = "") -> str:
     return f"label_{space.name}_{name}" if name else f"label_{space.name}"
 
 
-def labelled_spaces(records: Iterable[Record]) -> list[LabelSpace]:
-    """The label spaces of some artifacts that are labels, each once, in the order of their names.
-
-    Raises:
-        UnknownNameError: a label is of a space that is neither affstore's own nor written beside it.
-    """
+def labelled_spaces(store: FeatureStore, records: Iterable[Record]) -> list[LabelSpace]:
+    """The label spaces of those artifacts that are labels, each once, in the order of their names."""
     found: dict[str, LabelSpace] = {}
     for record in records:
         if record.address.family == "label":
-            name, own = str(record.attributes["task"]), record.attributes.get("space")
-            found.setdefault(name, task_space(name) if own is None else space_of(name, own))
+            name = str(record.attributes["task"])
+            found[name] = found.get(name) or space_of_record(store, record)
     return [found[name] for name in sorted(found)]
 
 
@@ -75,7 +73,6 @@ def label_columns(
         if address is not None:
             value = read_known(store, address, "value")["value"]
         if space.kind is SpaceKind.CLASSES:
-            classes = [None if np.isnan(one) else space.names[int(one)] for one in value[:, 0]]
-            yield label_column(space), pa.array(classes, pa.string())
+            yield label_column(space), class_texts(value[:, 0], space.names)
         else:
             yield from ((label_column(space, name), value[:, i]) for i, name in enumerate(space.names))

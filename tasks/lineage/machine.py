@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import os
 import platform
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
+
+from affstore.store.contract.printable import counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,13 +37,21 @@ class Machine:
         """
         return cls(_processor(), _cores(), _gpu() if uses_gpu else "", f"{platform.system()} {platform.machine()}")
 
+    @classmethod
+    def from_document(cls, found: Mapping[str, Any]) -> Machine:
+        """What a note says of a machine; it may lack something, as one that another affstore wrote."""
+        texts = {name: str(found.get(name, "")) for name in ("processor", "gpu", "platform")}
+        cores = found.get("cores")
+        return cls(texts["processor"], cores if isinstance(cores, int) else 0, texts["gpu"], texts["platform"])
+
     def as_document(self) -> dict[str, str | int]:
         """As plain values."""
         return asdict(self)
 
     def __str__(self) -> str:
+        cores = counted(self.cores, "core", "cores") if self.cores else ""
         gpu = f"GPU {self.gpu}" if self.gpu else "no GPU used"
-        return f"{self.processor}, {self.cores} core{'s' if self.cores != 1 else ''}, {gpu}, {self.platform}"
+        return ", ".join(filter(None, (self.processor or "an unknown processor", cores, gpu, self.platform)))
 
 
 def _processor() -> str:

@@ -122,7 +122,8 @@ def verify(store: FeatureStore, weights: WeightsFolder | None = None, deep: bool
     findings += [finding for finding in files if finding is not None]
     unproven = {reason: sum(commit.state == state for commit in history) for state, reason in _UNPROVEN.items()}
     unproven |= {_UNNOTED: len(objects.of("not vouched for"))}
-    unproven |= {_UNPLACED: sum(_is_unplaced(leaf) for one in records.values() for leaf in leaves_of(one)) * deep}
+    if deep:
+        unproven |= {_UNPLACED: sum(_is_unplaced(leaf) for one in records.values() for leaf in leaves_of(one))}
     unproven |= {_INTERRUPTED: len(Tombstones.of(store).unfinished)}
     return Verification(
         store.snapshot,
