@@ -277,6 +277,8 @@ def test_real_clips_become_tables_whose_rows_are_their_frames(wheel_weights, sha
             of_subject = table.filter(pc.field("subject") == subject)
             assert np.allclose(of_subject["time_s"].to_numpy(), times, atol=1e-6), name
             assert of_subject["frame"].to_pylist() == list(range(len(times)))
+        page = (tmp_path / "out" / "videos" / f"{name}.html").read_text(encoding="utf-8")
+        assert ("data:image/jpeg" in page) == (found[name]["face"] > 0), f"{name}: faces are cut out of the stream"
     assert found["no_face"]["face"] == 0
     faces = pq.read_table(tmp_path / "out" / "videos" / "face_noface.parquet")["present"].to_pylist()
     assert any(faces[: len(faces) // 2])

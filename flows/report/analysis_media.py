@@ -16,6 +16,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from affstore.models.media.container import as_fraction, best_video, opened
 from affstore.models.media.sound import Sound, read_sounds
 from affstore.store.contract.clock import FrameClock
 from affstore.store.contract.errors import MediaError
@@ -60,9 +61,9 @@ def begins_at_s(video: Path) -> float:
     import av
 
     try:
-        with av.open(str(video)) as container:
+        with opened(video) as container:
             return max(0, container.start_time or 0) / av.time_base
-    except (av.error.FFmpegError, OSError):
+    except (MediaError, OSError):
         return 0.0
 
 
@@ -107,7 +108,7 @@ def _thumbnail(row: dict[str, Any], picture: NDArray[np.uint8]) -> Thumbnail | N
         return None
     what = f", {row['expression']}" if row.get("expression") else ""
     text = f"{row['subject']} at {row['time_s']:.2f} s{what}"
-    return Thumbnail(text, float(row["time_s"]), _data_address(face))
+    return Thumbnail(text, float(row["time_s"]), data_address(face))
 
 
 def _frames_to_show(table: pa.Table) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -120,25 +121,39 @@ def _frames_to_show(table: pa.Table) -> Iterator[tuple[int, dict[str, Any]]]:
                 yield best, rows.slice(best, 1).to_pylist()[0]
 
 
+_EARLIER_S = (0.0, 2.0, None)
+"""How long before a picture its file is entered, None for its beginning: MPEG streams are entered behind that."""
+
+
 def _pictures(video: Path, clock: FrameClock, frames: Sequence[int]) -> Iterator[tuple[int, NDArray[np.uint8]]]:
-    """Some frames of a video, found by their time."""
+    """Some frames of a video, found by their time; those that cannot be are left out."""
     import av
 
-    try:
-        with av.open(str(video)) as container:
-            stream = container.streams.video[0]
-            base = Fraction(stream.time_base.numerator, stream.time_base.denominator)
-            for frame in frames:
-                wanted = int(clock.pts[frame]) * clock.time_base / base
-                container.seek(int(wanted), stream=stream)
-                for picture in container.decode(stream):
-                    if picture.pts is None or picture.pts > wanted:
-                        break
-                    if picture.pts == wanted:
-                        yield frame, np.asarray(picture.to_ndarray(format="rgb24"), np.uint8)
-                        break
-    except (av.error.FFmpegError, OSError, IndexError, ValueError):
-        return
+    for frame in frames:
+        instant_s = int(clock.pts[frame]) * clock.time_base
+        try:
+            tries = (_picture_at(video, instant_s, earlier_s) for earlier_s in _EARLIER_S)
+            picture = next((one for one in tries if one is not None), None)
+        except (MediaError, av.error.FFmpegError, OSError, ValueError):
+            return
+        if picture is not None:
+            yield frame, picture
+
+
+def _picture_at(video: Path, instant_s: Fraction, earlier_s: float | None) -> NDArray[np.uint8] | None:
+    """The picture of an instant, as it is coded; None where the file was entered behind it."""
+    with opened(video) as container:
+        stream = best_video(container, video.name)
+        base = as_fraction(stream.time_base)
+        wanted = instant_s / base
+        if earlier_s is not None:
+            container.seek(max(0, int(wanted - Fraction(earlier_s) / base)), stream=stream)
+        for picture in container.decode(stream):
+            if picture.pts is None or picture.pts > wanted:
+                return None
+            if picture.pts == wanted:
+                return np.asarray(picture.to_ndarray(format="rgb24"), np.uint8)
+    return None
 
 
 def _upright(coded: NDArray[np.uint8], source: Record) -> NDArray[np.uint8]:
@@ -150,7 +165,8 @@ def _upright(coded: NDArray[np.uint8], source: Record) -> NDArray[np.uint8]:
     return np.asarray(Image.fromarray(np.ascontiguousarray(turned)).resize(size), np.uint8)
 
 
-def _data_address(face: NDArray[np.uint8]) -> str:
+def data_address(face: NDArray[np.uint8]) -> str:
+    """A picture, made small, as an address that holds all of it."""
     from PIL import Image
 
     picture = Image.fromarray(face)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,10 +9,9 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
-from PIL import Image
 
 from affstore import FeatureStore
-from affstore.flows.report.analysis_media import Thumbnail, thumbnails
+from affstore.flows.report.analysis_media import Thumbnail, data_address, thumbnails
 from affstore.models.extractor_specs import Crop
 from affstore.store.contract.errors import AffstoreError
 from affstore.store.contract.records import Address, Record
@@ -102,16 +99,10 @@ def _from_folders(store: FeatureStore, subjects: Sequence[Record], each: int) ->
         for row, frame in enumerate(frames):
             at_s = float(time_s[frame])
             text = f"{face.address.subject} at {at_s:.2f} s, from its folder '{face.address.producer}'"
-            yield Thumbnail(text, at_s, _jpeg_address(pictures[row]))
+            yield Thumbnail(text, at_s, data_address(pictures[row]))
 
 
 def _evenly(count: int, most: int) -> list[int]:
     """At most `most` of the numbers below `count`, evenly spread."""
     wanted = min(count, most)
     return [at * count // wanted for at in range(wanted)]
-
-
-def _jpeg_address(picture: NDArray[np.uint8]) -> str:
-    held = io.BytesIO()
-    Image.fromarray(picture).save(held, "JPEG", quality=80)
-    return f"data:image/jpeg;base64,{base64.b64encode(held.getvalue()).decode()}"
