@@ -103,25 +103,29 @@ class Run:
         return found[0]
 
 
-# Faults, each of a run that is at work and ends.
+# Faults, each of a run that is at work and ends; whether there was anything to strike.
 
 
 def signalled(*signals: int, every_s: float = 0.4):
-    def strike(run: Run) -> None:
+    def strike(run: Run) -> bool:
+        struck = run.process.poll() is None
         for number in signals:
             with suppress(ProcessLookupError):
                 run.process.send_signal(number)
             time.sleep(every_s)
+        return struck
 
     return strike
 
 
 def part_signalled(named: str, number: int):
-    def strike(run: Run) -> None:
+    def strike(run: Run) -> bool:
         found = run.part(named)
         if found is not None:
             with suppress(psutil.NoSuchProcess):
                 found.send_signal(number)
+                return True
+        return False
 
     return strike
 
@@ -191,10 +195,11 @@ def test_a_run_one_of_whose_parts_fails_is_completed_by_the_next(fault, number, 
     store = str(tmp_path / "store")
     run = Run(films, store, tmp_path)
     time.sleep(moment_s(fault, number, undisturbed[2]))
-    if run.process.poll() is None:
-        FAULTS[fault](run)
+    struck = FAULTS[fault](run)
     run.process.wait(300)
     check_after(run, Run(films, store, tmp_path), store, undisturbed)
+    if not struck:
+        pytest.skip("the run ended before the fault, so that nothing was tried")
 
 
 @pytest.mark.parametrize("number", ROUNDS)
