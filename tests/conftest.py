@@ -175,6 +175,14 @@ def browser() -> Iterator[Any]:
     started.quit()
 
 
+def program(name: str) -> str:
+    """The path of a program of the system; without it the test is skipped."""
+    found = shutil.which(name)
+    if found is None:
+        pytest.skip(f"needs the program {name}")
+    return found
+
+
 def show_at(browser: Any, width_px: int, scheme: str) -> None:
     """Let pages have a width and a colour scheme (`light`, `dark`)."""
     media = {"features": [{"name": "prefers-color-scheme", "value": scheme}]}

@@ -18,6 +18,7 @@ from affstore.flows.cli import call
 from affstore.flows.config.run_config import read_config
 from affstore.models.demo.corpus import CorpusSpec, write_corpus
 from affstore.store.contract.records import Address
+from tests.conftest import program
 from tests.test_documented_commands import COMMANDS, FIRST_HOUR, OTHER_FEATURES, PAGES, README, blocks, kind_of
 
 SHOWN = [
@@ -100,7 +101,7 @@ def test_every_analysis_that_is_shown_is_made(shared, wheel_weights, tmp_path, s
     for clip in ("1.mp4", "lwbsza.mpg"):
         film = shared / "media" / "face_video" / clip
         target = tmp_path / "my_videos" / f"{film.stem}.mp4"
-        subprocess.run(["ffmpeg", "-v", "error", "-i", str(film), "-t", "2", str(target)], check=True)
+        subprocess.run([program("ffmpeg"), "-v", "error", "-i", str(film), "-t", "2", str(target)], check=True)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("AFFSTORE_WEIGHTS", str(wheel_weights))
     shown = [command for command in COMMANDS if kind_of(command) == "analyze"]

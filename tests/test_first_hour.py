@@ -16,6 +16,7 @@ import pytest
 from affstore import FeatureStore
 from affstore.flows.cli import call
 from affstore.tasks.lineage.verify import verify
+from tests.conftest import program
 from tests.test_documented_commands import FIRST_HOUR
 
 CLIPS = {
@@ -50,7 +51,7 @@ def clips(shared, tmp_path, monkeypatch):
     for name, (file, start_s, length_s) in CLIPS.items():
         film, half = shared / "media" / "face_video" / file, tmp_path / "clips" / f"{name}.mp4"
         cut = ["-ss", str(start_s), "-t", str(length_s), "-i", str(film), "-c:v", "libx264", "-c:a", "aac", str(half)]
-        subprocess.run(["ffmpeg", "-v", "error", *cut], check=True)
+        subprocess.run([program("ffmpeg"), "-v", "error", *cut], check=True)
     for name in ("labels.csv", "mine.yaml"):
         (tmp_path / name).write_text(written(name), encoding="utf-8")
     monkeypatch.chdir(tmp_path)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import inspect
-import subprocess
 from dataclasses import replace
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from affstore import FeatureStore
 from affstore.flows.cli import app, call
@@ -16,6 +16,7 @@ from affstore.tasks.ingest.sources import quarantine_artifact
 from affstore.tasks.lineage.publication import write_note
 from tests.factories import commit, source
 from tests.lineage_store import head, label, prediction, whole_chain
+from tests.test_signature import write_keys
 
 
 def every_command(of=app, path=()):
@@ -219,7 +220,7 @@ def test_every_command_says_of_a_retracted_publication_that_it_was_retracted(tmp
     published.parent.mkdir()
     published.write_text("name,class\na/00001.jpg,0\n", encoding="ascii")
     write_note(tmp_path / "v1", [(published, "expr-mlp")], store.snapshot, "v1")
-    subprocess.run(["openssl", "genpkey", "-algorithm", "ed25519", "-out", tmp_path / "key.pem"], check=True)
+    write_keys(tmp_path, "key", Ed25519PrivateKey.generate())
     assert call(["forget", "a", "--yes", "--store", store.url]) == 0
     capsys.readouterr()
     naming = {

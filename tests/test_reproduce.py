@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import subprocess
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,8 +17,10 @@ from zarr.core.sync import sync
 
 from affstore import FeatureStore, content_digest
 from affstore.flows.cli import call
+from affstore.models.demo.film import Pictures, write_film
 from affstore.models.labels.base import LabelFile
 from affstore.models.weights.folder import default_folder
+from affstore.store.contract.clock import FrameClock
 from affstore.store.contract.keys import digest_arrays, digest_file
 from affstore.store.contract.records import Address
 from affstore.store.contract.schema import families
@@ -42,8 +43,9 @@ FRAMES = 400
 def made(tmp_path_factory) -> Path:
     """A folder with a clip and its annotation, and the store that they were added to."""
     folder = tmp_path_factory.mktemp("reproduce")
-    clip = ["-f", "lavfi", "-i", f"testsrc=size=32x32:rate=25:duration={FRAMES / 25}", "-pix_fmt", "yuv420p"]
-    subprocess.run(["ffmpeg", "-v", "error", *clip, str(folder / "a.mp4")], check=True)
+    rng = np.random.default_rng(0)
+    shown = (rng.integers(0, 256, (32, 32, 3), np.uint8) for _ in range(FRAMES))
+    write_film(folder / "a.mp4", Pictures(shown, (32, 32), FrameClock.uniform(25, FRAMES)), None)
     rng = np.random.default_rng(0)
     lines = [",".join(f"{value:.4f}" for value in row) for row in rng.uniform(-1, 1, (FRAMES, 2))]
     (folder / "a.txt").write_text("\n".join(["valence,arousal", *lines]), encoding="utf-8")
