@@ -30,8 +30,8 @@ app = App(
     "Exit codes: 0 all well; 2 a wrong option or configuration, or a name that affstore does not know (an extractor, a "
     "format); 3 the run ended, but some inputs were quarantined or not done (`affstore quarantine list` says why); 4 "
     "the store cannot be read or written, or lacks what was named (an artifact, a video, a head, a tag); 5 weights "
-    "are missing, damaged or unsafe; 7 a publication is not as it was signed; 10 `plan` found work to do; "
-    "130 interrupted by Ctrl-C, 143 by SIGTERM, 129 by a terminal that was closed.",
+    "are missing, damaged or unsafe; 6 a GPU lacks memory for the smallest batch; 7 a publication is not as it was "
+    "signed; 10 `plan` found work to do; 130 interrupted by Ctrl-C, 143 by SIGTERM, 129 by a terminal that was closed.",
     version=lambda: importlib.metadata.version("affstore"),
     result_action="return_value",
     suppress_keyboard_interrupt=False,

@@ -21,6 +21,9 @@ from affstore.tasks.lineage.machine import Machine
 from affstore.tasks.lineage.run_note import Ending, noted
 from affstore.tasks.plan_rows import PlanRow
 
+_FEW_FRAMES = 1500
+"""A minute of video: a run of less is over about when a Prefect server would be up."""
+
 
 def run_pipeline(request: Request, runner: RunnerSpec, watcher: Watcher) -> RunResult:
     """Run the DAG; see `with_server_and_runner`. Without anything to compute, no Prefect server is started."""
@@ -119,10 +122,10 @@ def _server(request: Request, runner: RunnerSpec) -> AbstractContextManager[Serv
 
     Shares of a run, which may be on several machines, cannot have one database of Prefect's between them.
     """
-    if os.environ.get("PREFECT_API_URL"):
+    if os.environ.get("PREFECT_API_URL") and runner.options.pages != "never":
         watching().step("asking the Prefect server that PREFECT_API_URL names")
         return prefect_server(request.runs_folder / "prefect")
-    if request.limits.share is not None:
+    if request.limits.share is not None or not has_pages(request, runner):
         return nullcontext(Server(""))
     if runner.elsewhere:
         watching().notice(
@@ -132,6 +135,17 @@ def _server(request: Request, runner: RunnerSpec) -> AbstractContextManager[Serv
         return nullcontext(Server(""))
     watching().step("starting a Prefect server")
     return prefect_server(request.runs_folder / "prefect")
+
+
+def has_pages(request: Request, runner: RunnerSpec) -> bool:
+    """Whether a run is shown by a Prefect server of its own: the start of one takes longer than a few seconds' work."""
+    if runner.options.pages != "auto" or request.experiments:
+        return runner.options.pages != "never"
+    from affstore.flows.memory_needs import work_of
+
+    with suppress(AffstoreError):  # the run says of what
+        return sum(size.frames for size in work_of(request)[1]) > _FEW_FRAMES
+    return True
 
 
 def _load_networks(request: Request) -> None:

@@ -30,7 +30,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from affstore.flows.watch import watching
-from affstore.store.contract.errors import AffstoreError
+from affstore.store.contract.errors import SpecError
 from affstore.store.contract.files import locked
 
 _START_LIMIT_S = 180
@@ -55,7 +55,7 @@ _SETTINGS = {
 }
 
 
-class ServerError(AffstoreError):
+class ServerError(SpecError):
     """The Prefect server that the user named does not answer."""
 
 

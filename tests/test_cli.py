@@ -124,7 +124,7 @@ def test_plan_says_what_is_missing_by_its_exit_code_with_the_weights_that_the_st
         (
             ["experiment", "abaw6/table4", "-s", "{url}", "--scheduler", "tcp://h:1"],
             2,
-            "No option of the runner 'threads' is called 'scheduler'. Known: workers.",
+            "No option of the runner 'threads' is called 'scheduler'. Known: pages, workers.",
         ),
         (["add", "{video}", "--colour", "red"], 2, "--colour"),
         (["status", "--store", "{empty}/none"], 4, "There is no store"),

@@ -61,7 +61,8 @@ class Run:
     def __init__(self, films: Path, store: str, folder: Path, *more: str, **environment: str) -> None:
         self.mark, self.log = secrets.token_hex(8), folder / "log.txt"
         network = ("-e", "silero_vad", "--weights", "untrained", "--engine", "torch", "--precision", "float32")
-        words = ("add", str(films), "--store", store, *network, "--runner", "dask", *more)
+        runner = ("--runner", "dask", "--runner-option", "pages=always")
+        words = ("add", str(films), "--store", store, *network, *runner, *more)
         kept = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_API_")}
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(

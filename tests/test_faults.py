@@ -61,6 +61,8 @@ class Command:
             "--store",
             str(store),
             *NETWORK,
+            "--runner-option",
+            "pages=always",
         ]
         environment = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_API_")}
         how = {"env": environment} | how

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from concurrent.futures import Executor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -30,11 +30,14 @@ class RunnerOptions(BaseModel):
 
     Attributes:
         workers: how many tasks run at once; 0 to choose by the machine.
+        pages: whether a Prefect server shows the run: `always`; `never`, not even that of `PREFECT_API_URL`; or where
+            that names one or more than a minute of video is due.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     workers: int = Field(default=0, ge=0, le=10_000)
+    pages: Literal["auto", "always", "never"] = "auto"
 
 
 @dataclass(frozen=True, slots=True)

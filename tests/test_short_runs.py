@@ -1,0 +1,50 @@
+"""Which runs a Prefect server of their own shows: those that last longer than its start."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from affstore.flows.cli import call
+from affstore.flows.config.run_config import checked
+from affstore.flows.execution import has_pages
+from affstore.flows.request import request_of
+from affstore.flows.runners.base import RunnerSpec
+from tests.test_limits import NETWORK, film
+
+WORK = {"extractors": ["mt_emotimobilefacenet"], "weights": "untrained", "engine": "torch", "precision": "float32"}
+
+
+def shown(folder: Path, frames: int, **options: str) -> bool:
+    video = film(folder / f"{frames}.mp4", frames)
+    config = checked({"store": str(folder / "store"), "sources": [str(video)], **WORK}, folder)
+    return has_pages(request_of(config, everything=False), RunnerSpec.of("threads", **options))
+
+
+def test_a_minute_of_video_is_computed_without_a_prefect_server_and_more_with_one(tmp_path):
+    assert not shown(tmp_path, 1500)
+    assert shown(tmp_path, 1501)
+
+
+@pytest.mark.parametrize(("pages", "expected"), [("always", True), ("never", False)])
+def test_whoever_says_whether_a_run_has_pages_decides(pages, expected, tmp_path):
+    assert shown(tmp_path, 5, pages=pages) is expected
+
+
+def test_a_command_on_a_short_video_starts_no_server_unless_it_is_asked_for(tmp_path, capsys):
+    arguments = ["--store", str(tmp_path / "store"), *NETWORK]
+    assert call(["add", str(film(tmp_path / "first.mp4", 5, 1)), *arguments]) == 0
+    assert "Prefect" not in capsys.readouterr().err
+    assert not (tmp_path / "store.runs" / "prefect").exists()
+    asked = [*arguments, "--runner-option", "pages=always"]
+    assert call(["add", str(film(tmp_path / "second.mp4", 5, 2)), *asked]) == 0
+    assert "Prefect's pages of this run" in capsys.readouterr().err
+
+
+def test_a_run_that_shall_have_no_pages_leaves_a_server_that_the_user_names_alone(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("PREFECT_API_URL", "http://127.0.0.1:9/api")  # nothing answers there
+    arguments = ["add", str(film(tmp_path / "film.mp4", 5)), "--store", str(tmp_path / "store"), *NETWORK]
+    assert call(arguments) == 2
+    assert "no Prefect server answers" in capsys.readouterr().err
+    assert call([*arguments, "--runner-option", "pages=never"]) == 0
