@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from affstore.flows.stage import log, results
+from affstore.flows.tries import Ended, Tries, persistently
 from affstore.flows.watch import watching
 from affstore.store.contract.errors import AffstoreError, ConflictError
 from affstore.tasks.cancellation import request_cancellation
@@ -69,7 +70,8 @@ def commit_finished(
     quick ones do not make the store's history as long as the list of them.
 
     A task that ends in an error of ours is an outcome like any other; one that breaks unexpectedly becomes an outcome
-    that failed. Either way the other videos go on.
+    that failed. Either way the other videos go on. After a fault that may pass, a unit is done again when the others
+    have ended; see `affstore.tasks.retries`.
 
     Args:
         context: where the run works.
@@ -85,35 +87,41 @@ def commit_results[Result: HasOutcome](
 ) -> list[Outcome]:
     """The same for tasks that return more than an outcome; `found` gets what each returned, once it is committed."""
     outcomes: list[Outcome] = []
-    for (about, result), outcome in _finished(context, task, units):
+    for ended, outcome in _finished(context, task, units):
         outcomes.append(outcome)
-        if not isinstance(result, BaseException):
-            found[about] = result
+        if not isinstance(ended.found, BaseException):
+            found[ended.about] = ended.found
     return outcomes
 
 
 def _finished(
     context: WorkerContext, task: Task, units: Mapping[str, tuple[Any, ...]], gpu: bool = False
-) -> Iterator[tuple[tuple[str, Any], Outcome]]:
+) -> Iterator[tuple[Ended, Outcome]]:
     """What each unit gave, and what became of it, once that is committed."""
-    waiting: list[tuple[str, Any]] = []
-    pace = CommitPace()
-    left = len(units)
+    waiting: list[Ended] = []
+    pace, tries = CommitPace(), Tries(context, task.name)
 
-    def commit_waiting() -> Iterator[tuple[tuple[str, Any], Outcome]]:
+    def commit_waiting() -> Iterator[tuple[Ended, Outcome]]:
         while waiting:
             batch = waiting[:_DRAFTS_A_COMMIT]
             del waiting[:_DRAFTS_A_COMMIT]
             with pace.measured():
-                outcomes = committed(context, task.name, [_outcome(task, *one) for one in batch])
+                outcomes = committed(context, task.name, [one.outcome for one in batch])
             yield from zip(batch, map(show_outcome, outcomes), strict=True)
 
+    due = units
     try:
-        for ended in results(task, units, gpu):
-            waiting += ended
-            left -= len(ended)
-            if not left or pace.is_due():
-                yield from commit_waiting()
+        while due:
+            left = len(due)
+            for ended in results(task, due, gpu):
+                waiting += tries.over(ended)
+                left -= len(ended)
+                if not left or pace.is_due():
+                    yield from commit_waiting()
+            again, given_up = tries.due_again()
+            waiting += given_up
+            yield from commit_waiting()
+            due = {about: units[about] for about in again}
     except BaseException:  # also Ctrl-C: the threads at work must not first finish their videos
         request_cancellation()
         with suppress(AffstoreError):
@@ -128,15 +136,24 @@ def show_outcome(outcome: Outcome) -> Outcome:
     return outcome
 
 
-def _outcome(task: Task, about: str, found: Any) -> Outcome:
-    outcome = getattr(found, "outcome", found)
-    return outcome if isinstance(outcome, Outcome) else Outcome(task.name, about, "failed", _sentence(found))
-
-
 def committed(context: WorkerContext, stage: str, batch: Sequence[Outcome]) -> list[Outcome]:
     """Commit what some units of work wrote, as one snapshot; one that conflicts fails alone."""
     if not any(outcome.waits for outcome in batch):
         return list(batch)
+    try:
+        persistently(context, f"a commit of {stage}", lambda: _commit(context, stage, batch))
+    except ConflictError as error:
+        if len(batch) > 1:  # one of them; the others are none the worse
+            half = len(batch) // 2
+            return committed(context, stage, batch[:half]) + committed(context, stage, batch[half:])
+        return [Outcome(stage, batch[0].subject, "failed", str(error))]
+    for outcome in batch:
+        if outcome.draft is not None:
+            outcome.draft.release()
+    return [outcome.without_draft() for outcome in batch]
+
+
+def _commit(context: WorkerContext, stage: str, batch: Sequence[Outcome]) -> None:
     store = context.store()
     drafts = [outcome.draft for outcome in batch if outcome.draft is not None]
     refused = [outcome.refused for outcome in batch if outcome.refused is not None]
@@ -144,32 +161,7 @@ def committed(context: WorkerContext, stage: str, batch: Sequence[Outcome]) -> l
         drafts.append(store.draft(context.code, context.run_id))
         for artifact in refused:
             drafts[-1].put(artifact)
-    try:
-        # No video's name: the engine never forgets a message, also of a video that was to be erased.
-        store.commit(drafts, f"{stage}: {len(batch)}", {"run_id": context.run_id})
-    except ConflictError as error:
-        if len(batch) > 1:  # one of them; the others are none the worse
-            half = len(batch) // 2
-            return committed(context, stage, batch[:half]) + committed(context, stage, batch[half:])
-        return [Outcome(stage, batch[0].subject, "failed", str(error))]
-    for draft in drafts:
-        draft.release()
-    return [outcome.without_draft() for outcome in batch]
-
-
-def _sentence(found: Any) -> str:
-    if isinstance(found, AffstoreError):
-        return str(found)
-    if isinstance(found, BaseException) and (lost := _LOST_WORK.get(type(found).__name__)):
-        return lost
-    if isinstance(found, BaseException):
-        return f"it broke unexpectedly ({type(found).__name__}: {' '.join(str(found).split())[:300]})"
-    return "it did not finish"
-
-
-_LOST_WORK: Mapping[str, str] = {
-    "FutureCancelledError": "the Dask scheduler went away before it was done; start one, and run the command again",
-    "KilledWorker": "each worker process that began it died, as when memory runs out; give each more, with fewer "
-    "--workers, and run the command again",
-}
-"""What Dask's errors mean, by their names: this module does without Dask."""
+    # No video's name: the engine never forgets a message, also of a video that was to be erased.
+    store.commit(drafts, f"{stage}: {len(batch)}", {"run_id": context.run_id})
+    if refused:
+        drafts[-1].release()

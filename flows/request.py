@@ -163,7 +163,13 @@ def request_of(
     check_kinds(profile, config.crops, store)
     runs = runs_folder(config.store)
     context = WorkerContext(
-        config.store, _run_id(), weights.root, config.device_in_use, runs / "trainings", ends_at=limits.ends_at
+        config.store,
+        _run_id(),
+        weights.root,
+        config.device_in_use,
+        runs / "trainings",
+        ends_at=limits.ends_at,
+        retries=config.retries,
     )
     return Request(
         context,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -16,6 +17,7 @@ from affstore.flows.current_run import Run, as_they_end, runs
 from affstore.flows.interrupts import Interrupted
 from affstore.flows.runners.base import Runner
 from affstore.flows.server import Server
+from affstore.flows.watch import watching
 from affstore.store.contract.printable import printable
 from affstore.tasks.cancellation import request_cancellation
 from affstore.tasks.outcomes import Outcome
@@ -98,9 +100,10 @@ def results(task: Task, units: Mapping[str, tuple[Any, ...]], gpu: bool = False)
 def _by_hand(
     runner: Runner, task: Task, units: Mapping[str, tuple[Any, ...]], gpu: bool
 ) -> Iterator[list[tuple[str, Any]]]:
+    do = task.carried_out()
     with runner.executor() as pool:
         with runner.asking_for(gpu):
-            futures = {about: pool.submit(task.do, *arguments) for about, arguments in units.items()}
+            futures = {about: pool.submit(do, *arguments) for about, arguments in units.items()}
         try:
             for ended in as_they_end(futures):
                 yield [(about, future.exception() or future.result()) for about, future in ended]
@@ -134,6 +137,20 @@ def show(tell: Callable[[], Any]) -> Any:
 
         lose(run, error)
         return None
+
+
+def workers_answer() -> bool:
+    """Whether units of work can still be given to workers; asked after some were lost."""
+    return runs[-1].runner.answers()
+
+
+def note(text: str) -> None:
+    """Tell the user, and Prefect's log, what happened to the run."""
+    watching().notice(text)
+    if runs and runs[-1].in_prefect:
+        from affstore.flows import prefect_stage
+
+        prefect_stage.log(logging.WARNING, "%s", printable(text))
 
 
 def log(outcome: Outcome) -> None:

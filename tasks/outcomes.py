@@ -10,6 +10,7 @@ from typing import Literal
 from affstore.store.contract.errors import AffstoreError
 from affstore.store.contract.records import Artifact
 from affstore.store.engine.draft import Draft
+from affstore.tasks.retries import passing_fault
 from affstore.tasks.specs import WorkerContext
 
 Status = Literal["done", "cached", "quarantined", "failed", "postponed"]
@@ -43,6 +44,7 @@ class Outcome:
         file: path of the file that it was about; empty for what has none.
         refused: the note in quarantine of an input that left nothing else; the committer writes it. A draft for each
             would cost more the more of them wait.
+        fault: the kind of fault that it failed by, where that may pass: see `tasks.retries`; else empty.
     """
 
     stage: str
@@ -53,6 +55,7 @@ class Outcome:
     draft: Draft | None = None
     file: str = ""
     refused: Artifact | None = None
+    fault: str = ""
 
     @classmethod
     def of_parts(cls, stage: str, subject: str, parts: Sequence[PartOutcome], frames: int, draft: Draft) -> Outcome:
@@ -80,7 +83,7 @@ class Outcome:
 
 def refused(stage: str, subject: str, error: AffstoreError) -> Outcome:
     """The outcome of an error that must not stop the other videos and leaves nothing in the store."""
-    return Outcome(stage, subject, "failed", str(error))
+    return Outcome(stage, subject, "failed", str(error), fault=passing_fault(error))
 
 
 def postponed(context: WorkerContext, stage: str, subject: str) -> Outcome | None:

@@ -27,10 +27,11 @@ _STATE_NAMES: dict[Status, str] = {
 @functools.cache
 def prefect_task(task: Task) -> prefect.Task[Any, Any]:
     """The task that shows a unit of work. Prefect caches nothing: the store says what is fresh."""
+    carried_out = task.carried_out()
 
     @functools.wraps(task.do)
     def do(*args: Any, **kwargs: Any) -> Any:
-        found = task.do(*args, **kwargs)
+        found = carried_out(*args, **kwargs)
         return as_state(found) if isinstance(found, Outcome) else found
 
     made: prefect.Task[Any, Any] = prefect.task(

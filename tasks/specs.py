@@ -138,6 +138,7 @@ class WorkerContext:
         device: `cpu` or `cuda`.
         trainings: gets a folder for each training, with its checkpoints and logs; none are kept if None.
         ends_at: seconds since 1970 after which no video and no training is begun any more; None for no end.
+        retries: how often a unit of work is tried again after a fault that may pass; see `tasks.retries`.
     """
 
     store_url: str
@@ -147,6 +148,7 @@ class WorkerContext:
     trainings: Path | None = None
     code: dict[str, str] = field(default_factory=lambda: dict(code_versions()))
     ends_at: float | None = None
+    retries: int = 0
 
     @property
     def uses_gpu(self) -> bool:

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from affstore.tasks.retries import freeing_gpu
+
 
 @dataclass(frozen=True, slots=True)
 class Task:
@@ -20,6 +22,10 @@ class Task:
     name: str
     title: str
     do: Callable[..., Any]
+
+    def carried_out(self) -> Callable[..., Any]:
+        """What a worker calls: `do`, which leaves a GPU's memory free for the next try where it failed by that."""
+        return freeing_gpu(self.do)
 
 
 def task(name: str, title: str = "") -> Callable[[Callable[..., Any]], Task]:

@@ -18,7 +18,9 @@ def dask_cluster(folder: Path, *workers: Sequence[str]) -> Iterator[tuple[str, l
     port = free_port()
     address = f"tcp://127.0.0.1:{port}"
     command = [sys.executable, "-m", "distributed.cli.dask_scheduler", "--host", "127.0.0.1", "--port", str(port)]
-    processes = [subprocess.Popen([*command, "--no-dashboard"], cwd=folder, stderr=subprocess.DEVNULL)]
+    processes = [
+        subprocess.Popen([*command, "--no-dashboard"], cwd=folder, env=_environment(), stderr=subprocess.DEVNULL)
+    ]
     try:
         wait_for(port)
         processes += [joined(address, folder, *options) for options in workers]
@@ -35,10 +37,14 @@ def dask_cluster(folder: Path, *workers: Sequence[str]) -> Iterator[tuple[str, l
 def joined(address: str, folder: Path, *options: str) -> subprocess.Popen[bytes]:
     """A worker that joins a scheduler."""
     command = [sys.executable, "-m", "distributed.cli.dask_worker", address, "--nthreads", "1", "--no-dashboard"]
-    path = f"{Path(__file__).parents[1]}:{os.environ.get('PYTHONPATH', '')}"
     return subprocess.Popen(
         [*command, "--preload", "affstore.flows.worker", "--death-timeout", "20", *options],
         cwd=folder,
-        env=os.environ | {"PYTHONPATH": path},
+        env=_environment(),
         stderr=subprocess.DEVNULL,
     )
+
+
+def _environment() -> dict[str, str]:
+    """With the tests' own modules, of which tasks are."""
+    return os.environ | {"PYTHONPATH": f"{Path(__file__).parents[1]}:{os.environ.get('PYTHONPATH', '')}"}

@@ -1,8 +1,8 @@
 """A server between a client and an S3 server that does what bad ones do: `python faulty_server.py PORT BACKEND`.
 
-POST /fault sets what it does to requests from then on, as JSON: `kind` (none, flip, shorten, 500, 503, slow, cut before
-the request is passed on, or lose the answer of a request that was), `method` (or `*`), `match` (a part of the path) and
-`times`.
+POST /fault sets what it does to requests from then on, as JSON: `kind` (none, flip, shorten, 403, 500, 503, slow, cut
+before the request is passed on, or lose the answer of a request that was), `method` (or `*`), `match` (a part of the
+path) and `times`.
 """
 
 from __future__ import annotations
@@ -36,10 +36,8 @@ class Handler(BaseHTTPRequestHandler):
                 FAULT.update({"done": 0, "times": 1 << 30, "match": ""} | json.loads(body))
             return self.reply(200, [], json.dumps(FAULT).encode())
         kind = self.fault()
-        if kind == "500":
-            return self.reply(500, [], b"<Error><Code>InternalError</Code></Error>")
-        if kind == "503":
-            return self.reply(503, [], b"<Error><Code>SlowDown</Code></Error>")
+        if kind in ERRORS:
+            return self.reply(int(kind), [], f"<Error><Code>{ERRORS[kind]}</Code></Error>".encode())
         if kind == "slow":
             time.sleep(SLOW_S)
         if kind == "cut":
@@ -103,6 +101,7 @@ class Handler(BaseHTTPRequestHandler):
 
 
 SLOW_S = 2.0
+ERRORS = {"403": "AccessDenied", "500": "InternalError", "503": "SlowDown"}
 HOP = {"connection", "transfer-encoding", "content-length", "keep-alive"}
 
 

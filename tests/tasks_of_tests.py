@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import _thread
+import errno
+import os
+import signal
 import time
 
 from affstore import FeatureStore
+from affstore.store.contract.errors import MediaError
 from affstore.tasks.outcomes import Outcome
 from affstore.tasks.task import task
 from affstore.testing.artifacts import CODE, source
@@ -40,3 +44,34 @@ def has_gpu():
 
     time.sleep(0.3)  # so that the next one goes to another worker
     return "GPU" in get_worker().state.total_resources
+
+
+@task("flaky")
+def flaky(store_url, name, folder, times, fault):
+    """Write a source; each of the first so many tries fails by a fault, after it has written."""
+    tried = folder / f"{name}.tries"
+    with tried.open("a") as file:
+        file.write("x")
+    draft = FeatureStore(store_url).draft(CODE, "run")
+    draft.put(source(name, 400))
+    if tried.stat().st_size <= times:
+        fail_by(fault)
+    return Outcome("flaky", name, "done", f"{name} is there", draft=draft)
+
+
+def fail_by(fault):
+    """Fail as the system, a library or a killed process does."""
+    if fault == "dies":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if fault == "waits":
+        time.sleep(600)
+    if fault == "unreadable":
+        with open("/proc/self/mem", "rb") as memory:
+            memory.read()  # EIO, of Linux itself
+    if fault == "gpu":
+        import torch
+
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.")
+    if fault == "media":
+        raise MediaError("It is not what it claims to be.")
+    raise OSError(getattr(errno, fault), os.strerror(getattr(errno, fault)))

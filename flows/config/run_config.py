@@ -27,6 +27,7 @@ from affstore.store.contract.labels import LabelSpace, spaces_of, task_of, task_
 from affstore.store.contract.names import tag_fault
 from affstore.store.contract.printable import excerpt
 from affstore.tasks.experiments import Experiment, Protocol
+from affstore.tasks.retries import MOST_RETRIES
 from affstore.tasks.specs import Profile, most_subjects_of
 
 People = Literal["auto", "two", "all"]
@@ -121,6 +122,8 @@ class RunConfig(_Strict):
         brief: whether slow trainings are cut short, only to see that everything runs.
         publish: where to; nothing is published without it.
         runner: kind of runner and its options, as `{kind: dask, workers: 4}`.
+        retries: how often a video is tried again in a run after a fault that may pass, as of a network's file system; 0
+            for not at all.
     """
 
     store: str = DEFAULT_STORE
@@ -143,6 +146,7 @@ class RunConfig(_Strict):
     brief: bool = False
     publish: PublishConfig | None = None
     runner: Annotated[InstanceOf[RunnerSpec], BeforeValidator(_runner)] = Field(default_factory=RunnerSpec.of)
+    retries: int = Field(default=2, ge=0, le=MOST_RETRIES)
 
     @field_validator("crops")
     @classmethod

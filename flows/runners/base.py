@@ -50,12 +50,14 @@ class Runner:
         check: asks each worker whether it has what a run needs, and raises SpecError with a sentence for each that
             has not; None where tasks run in this process.
         gpus: whether workers declare the resource GPU, so that work for a GPU asks for one.
+        answers: whether work can be given to workers; asked after some work was lost.
     """
 
     prefect: Callable[[], Any]
     executor: Callable[[], AbstractContextManager[Executor]]
     check: Callable[[WorkerNeeds], None] | None = None
     gpus: bool = False
+    answers: Callable[[], bool] = lambda: True
 
     def asking_for(self, gpu: bool) -> AbstractContextManager[Any]:
         """What is submitted within this context goes to a worker with a GPU, where that is wanted and declared."""

@@ -118,6 +118,7 @@ def on_scheduler(address: str, wait_s: float = _JOIN_S) -> Iterator[Runner]:
             lambda: nullcontext(client.get_executor(pure=False)),  # type: ignore[no-untyped-call]
             partial(_check_workers, client, run),
             _declare_gpus(workers),
+            partial(_answers, client, address, wait_s),
         )
 
 
@@ -149,6 +150,19 @@ def _workers(client: Any, address: str, wait_s: float) -> Mapping[str, Any]:
         f"No worker joined the scheduler at '{address}' within {wait_s:.0f} s. Start some: "
         f"`dask worker {address} --nthreads 1 --preload {PRELOAD}`."
     )
+
+
+def _answers(client: Any, address: str, wait_s: float) -> bool:
+    """Whether the scheduler is there, if need be again, and has a worker in time; else work would wait for ever."""
+    deadline = time.monotonic() + _ANSWER_S
+    while client.status == "connecting" and time.monotonic() < deadline:
+        time.sleep(0.2)
+    if client.status != "running":
+        return False
+    try:
+        return bool(_workers(client, address, wait_s))
+    except (SpecError, OSError):
+        return False
 
 
 def _check_workers(client: Any, run: ExitStack, needs: WorkerNeeds) -> None:

@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 
 _LOOK_S = 5.0
 """How often jobs that ended early are submitted anew."""
-_LEAST_IN_VAIN = 6
+_LEAST_IN_VAIN = 10
 """Jobs that may end one after the other, no task finished meanwhile: a video that kills its worker is given up by Dask
-after four."""
+after four, and then tried once more."""
 _LOGS = "slurm-logs"
 _FOR_EVER = {
     "AccountNotAllowed", "BadConstraints", "InvalidAccount", "InvalidQOS", "PartitionDown", "PartitionInactive",

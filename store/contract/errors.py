@@ -16,7 +16,8 @@
     │   ├── SchemaError           an artifact breaks `store/schema.yaml`; the field is named
     │   ├── NewerSchemaError      the store was written by a newer affstore
     │   ├── ConflictError         another run changed what this one worked with
-    │   └── StoreUnavailableError read-only path, full disk, endpoint away
+    │   └── StoreUnavailableError read-only path, full disk
+    │       └── StoreUnreachableError its server, or the file system, does not answer now: later it may
     ├── HeadNotFittedError        a search for a model ended without one: the others go on            exit 3
     ├── WorkersLostError          a cluster's jobs end one after the other: what is done is kept      exit 3
     ├── SignatureError            a publication is not signed, or not as it was signed                exit 7
@@ -171,6 +172,10 @@ class ConflictError(StoreError):
 
 class StoreUnavailableError(StoreError):
     """The place of the store does not answer, is read-only, or is full."""
+
+
+class StoreUnreachableError(StoreUnavailableError):
+    """The server of the store, or the file system under it, does not answer now; the same may work a moment later."""
 
 
 class HeadNotFittedError(AffstoreError):

@@ -3,12 +3,24 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import fcntl
 import os
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+_PASSING = {
+    errno.EAGAIN, errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.EIO, errno.ENETDOWN, errno.ENETUNREACH, errno.EREMOTEIO,
+    errno.ESTALE, errno.ETIMEDOUT,
+}  # fmt: skip
+"""What a file system over a network, or a disk, says when it does not answer."""
+
+
+def may_pass(error: OSError) -> bool:
+    """Whether what the system says may be gone a moment later; a full disk, or a lack of rights, is not."""
+    return isinstance(error, ConnectionError | TimeoutError) or error.errno in _PASSING
 
 
 def cache_folder() -> Path:

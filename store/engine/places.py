@@ -16,8 +16,14 @@ from urllib.parse import urlparse
 
 import icechunk
 
-from affstore.store.contract.errors import AffstoreError, SpecError, StoreError, StoreUnavailableError
-from affstore.store.contract.files import lock_holds, locked
+from affstore.store.contract.errors import (
+    AffstoreError,
+    SpecError,
+    StoreError,
+    StoreUnavailableError,
+    StoreUnreachableError,
+)
+from affstore.store.contract.files import lock_holds, locked, may_pass
 
 _MEMORY_LOCK = threading.Lock()
 _CONNECTS_S, _ANSWERS_S, _GIVEN_UP_S = 5, 30, 90
@@ -134,7 +140,8 @@ def translate_errors(url: str, doing: str) -> Iterator[None]:
 
     Raises:
         SpecError: this process was forked from one that used the engine, whose threads do not live here: it would hang.
-        StoreUnavailableError: read-only, full, or out of reach.
+        StoreUnreachableError: its server or file system does not answer now.
+        StoreUnavailableError: read-only, or full.
         StoreError: anything else the engine refuses.
     """
     _check_process(url)
@@ -144,6 +151,9 @@ def translate_errors(url: str, doing: str) -> Iterator[None]:
         # The engine's words come with a trace of its own functions, which tells a user nothing.
         text = " ".join(str(error).split("|")[0].partition("context:")[0].split()).removeprefix("x ")
         reason = _reason(error, text)
+        if not reason and (passing := _passing_reason(error, text)):
+            raise StoreUnreachableError(f"{doing} the store at '{url}' failed: {passing}.") from error
+        reason = reason or _refusal(text)
         if reason:
             raise StoreUnavailableError(f"{doing} the store at '{url}' failed: {reason}.") from error
         if "object not found" in text:
@@ -188,8 +198,27 @@ def _lock_file(url: str) -> Path:
     return folder.with_name(f"{folder.name}.lock")
 
 
+def _passing_reason(error: Exception, text: str) -> str:
+    """Why a store cannot be reached now, if that is what an error says; else an empty text."""
+    if (isinstance(error, OSError) and may_pass(error)) or _FILES_AWAY.search(text):
+        return f"the file system does not answer ({_short(text)})"
+    if any(sign in text for sign in ("dispatch failure", "error sending request", "onnect", "timeout", "timed out")):
+        return f"the server does not answer ({_short(text)})"
+    if found := _SERVER_BUSY.search(text):
+        return f"the server has too much to do, or a fault of its own ({found[0]}); it was asked several times"
+    return ""
+
+
+_FILES_AWAY = re.compile(
+    rf"\(os error ({'|'.join(map(str, (errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EAGAIN)))})\)"
+)
+"""How the engine, which is written in Rust, repeats what the system says."""
+_SERVER_BUSY = re.compile(r"SlowDown|InternalError|ServiceUnavailable|RequestTimeout|Throttling\w*|TooManyRequests\w*")
+"""S3's codes of faults that pass."""
+
+
 def _reason(error: Exception, text: str) -> str | None:
-    """Why a store is out of reach, if that is what an error says."""
+    """Why a store cannot be used, if that is what an error says."""
     code = error.errno if isinstance(error, OSError) else None
     if code in (errno.ENOSPC, errno.EDQUOT) or "No space left" in text or "Disk quota" in text:
         return "the disk is full; free some room and run the command again, nothing stored is lost"
@@ -209,8 +238,10 @@ def _reason(error: Exception, text: str) -> str | None:
         )
     if "only be created in clean prefixes" in text:
         return "the place is not empty and holds no store; name another one"
-    if any(sign in text for sign in ("dispatch failure", "error sending request", "onnect", "timeout", "timed out")):
-        return f"the server does not answer ({_short(text)})"
+    return None
+
+
+def _refusal(text: str) -> str | None:
     if "service error" in text or "ACCESS_DENIED" in text or "NO_SUCH_BUCKET" in text:
         return "the server refuses; see that the bucket exists and that these credentials may use it"
     return None

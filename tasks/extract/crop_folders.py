@@ -23,6 +23,7 @@ from affstore.tasks.extract.jobs import CropJob
 from affstore.tasks.extract.networks import face_network
 from affstore.tasks.ingest.sources import lift_quarantine, place_of, quarantine_artifact
 from affstore.tasks.outcomes import PartOutcome
+from affstore.tasks.retries import raise_what_passes
 from affstore.tasks.specs import WorkerContext
 
 
@@ -37,10 +38,12 @@ def write_crops(
     try:
         pictures = CropPictures(crop.folder, int(source.attributes["frames"]))
     except MediaError as error:
+        raise_what_passes(error)
         return [PartOutcome("failed", str(error))]
     try:
         complaint, beyond_float16 = _Reading(context, store, crop, source, pictures).write(draft)
     except SourceError as error:
+        raise_what_passes(error)
         draft.put(quarantine_artifact(stage, name, crop.folder, pictures.signature, str(error)))
         return [PartOutcome("quarantined", str(error))]
     lift_quarantine(store, draft, stage, name=name)

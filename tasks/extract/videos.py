@@ -30,6 +30,7 @@ from affstore.tasks.extract.networks import detector, face_network, sound_networ
 from affstore.tasks.ingest.sources import facts_of, lift_quarantine, quarantine_artifact
 from affstore.tasks.outcomes import Outcome, PartOutcome, postponed
 from affstore.tasks.remarks import NO_SOUND
+from affstore.tasks.retries import raise_what_passes
 from affstore.tasks.specs import Profile, WorkerContext
 from affstore.tasks.task import task
 
@@ -106,6 +107,7 @@ class _Work:
             try:
                 beyond_float16 += write_part(draft)
             except SourceError as error:
+                raise_what_passes(error)
                 path = Path(self.job.location)
                 draft.put(quarantine_artifact(stage, self.job.video, path, self.job.sha256, str(error)))
                 refused.append(PartOutcome("quarantined", str(error)))

@@ -21,6 +21,7 @@ from affstore.tasks import recipes
 from affstore.tasks.ingest.crop_assignment import two_meanings
 from affstore.tasks.ingest.sources import lift_quarantine, place_of, quarantine_artifact
 from affstore.tasks.outcomes import Outcome
+from affstore.tasks.retries import raise_what_passes
 from affstore.tasks.specs import WorkerContext
 from affstore.tasks.task import Task
 
@@ -49,6 +50,7 @@ def store_labels(context: WorkerContext, name: str, found: Sequence[LabelFile]) 
         try:
             _store_label(store, draft, annotation, recipe, (source, subject))
         except SourceError as error:
+            raise_what_passes(error)
             reasons.append(str(error))
             _note_unusable(store, draft, annotation, str(error))
     written = draft if draft.records else None

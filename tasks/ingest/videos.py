@@ -11,6 +11,7 @@ from affstore.store.contract.records import Address, Artifact
 from affstore.tasks.ingest.incoming_files import IncomingFile
 from affstore.tasks.ingest.sources import place_of, quarantine_artifact, source_artifact
 from affstore.tasks.outcomes import Outcome, postponed
+from affstore.tasks.retries import raise_what_passes
 from affstore.tasks.specs import WorkerContext
 from affstore.tasks.task import task
 
@@ -41,6 +42,7 @@ def _decided(context: WorkerContext, incoming: IncomingFile) -> Outcome:
     try:
         return _take_in(context, incoming)
     except SourceError as error:
+        raise_what_passes(error)
         return _quarantine(incoming, str(error))
 
 

@@ -22,6 +22,7 @@ from affstore.tasks import recipes
 from affstore.tasks.evaluation.experiment_scores import same
 from affstore.tasks.experiments import Experiment
 from affstore.tasks.outcomes import Outcome, refused
+from affstore.tasks.retries import raise_what_passes
 from affstore.tasks.specs import HeadRun, TunedPostProcessing, WorkerContext
 from affstore.tasks.task import task
 from affstore.tasks.training.examples import people_at, same_face, subject_of, subjects_of
@@ -60,6 +61,7 @@ def publish_experiment(  # noqa: PLR0913 - whose predictions, of which snapshot,
     except AffstoreError as error:
         return refused("publish", experiment.name, error)
     except OSError as error:
+        raise_what_passes(error)
         full = StoreUnavailableError(f"'{folder}' cannot be written: {error.strerror}.")
         return refused("publish", experiment.name, full)
     text = f"{written.rows} rows of {written.videos} videos in {path.name}"
