@@ -26,7 +26,12 @@ _FEW_FRAMES = 1500
 
 
 def run_pipeline(request: Request, runner: RunnerSpec, watcher: Watcher) -> RunResult:
-    """Run the DAG; see `with_server_and_runner`. Without anything to compute, no Prefect server is started."""
+    """Run the DAG; see `with_server_and_runner`. Without anything to compute, no server and no worker is started.
+
+    Raises:
+        SpecError: an option of the runner is wrong, whether or not it is needed.
+    """
+    runner.check_options()
     with _noted(request, not runner.kind.in_process) as ending:
         own_server = not os.environ.get("PREFECT_API_URL")
         if own_server and not request.options.retry and not request.limits.canary and nothing_to_do(request):

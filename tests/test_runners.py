@@ -6,6 +6,8 @@ import socket
 
 import pytest
 
+from affstore import FeatureStore
+from affstore.flows.cli import call
 from affstore.flows.runners.base import RunnerSpec
 from affstore.store.contract.errors import SpecError
 
@@ -40,3 +42,68 @@ def test_a_changed_runner_keeps_what_was_not_named():
 def test_a_wrong_value_of_an_option_is_named(value):
     with pytest.raises(SpecError, match=r"'runner\.workers' is wrong.*'threads'"):
         RunnerSpec.of("threads", workers=value)
+
+
+@pytest.mark.parametrize(
+    ("kind", "option", "value"),
+    [
+        *(
+            ("dask", "scheduler", value)
+            for value in ("nowhere", "tcp://nowhere", "tcp://:8786", "http://node7:8786", "tcp://node7:87860", "a b:1")
+        ),
+        ("slurm", "partition", "cpu long"),
+        ("slurm", "partition", "cpu\n#SBATCH --exclusive"),
+        ("slurm", "account", "my lab"),
+        ("slurm", "memory", "banana"),
+        ("slurm", "walltime", "a day"),
+        ("slurm", "interface", "ib0; ls"),
+        ("kubernetes", "namespace", "My_Lab"),
+    ],
+)
+def test_an_option_that_cannot_be_right_is_refused_before_anything_is_reached(kind, option, value):
+    with pytest.raises(SpecError, match=rf"'runner\.{option}' is wrong: write it .*'{kind}'"):
+        RunnerSpec.of(kind, **{option: value})
+
+
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [
+        ("dask", {"scheduler": "tls://[::1]:8786"}),
+        ("slurm", {"partition": "cpu,long", "account": "lab-1", "memory": "1.5 GiB", "walltime": "2-12:00:00"}),
+        ("slurm", {"memory": "16000MB", "walltime": "90", "interface": "eth0.100"}),
+        ("kubernetes", {"namespace": "lab-1"}),
+    ],
+)
+def test_options_as_clusters_take_them_are_taken(kind, options):
+    assert RunnerSpec.of(kind, **options).options.model_dump(exclude_unset=True) == options
+
+
+@pytest.fixture(scope="module")
+def nothing_due(tmp_path_factory):
+    """A configuration of a run that is up to date."""
+    folder = tmp_path_factory.mktemp("up to date")
+    FeatureStore.create(str(folder / "store"))
+    config = folder / "run.yaml"
+    config.write_text("store: store\nextractors: []\nweights: untrained\n")
+    return config
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--runner", "dask", "--scheduler", "nowhere"), "'runner.scheduler' is wrong"),
+        (("--runner", "dask", "--workers", "-1"), "'runner.workers' is wrong"),
+        (("--runner", "dask", "--runner-option", "shceduler=a"), "Did you mean 'scheduler'?"),
+        (("--runner", "slurm", "--runner-option", "partition=a b"), "'runner.partition' is wrong"),
+        (("--runner", "kubernetes", "--workers", "2"), "needs a manifest of the pods"),
+        (("--runner", "kubernetes", "--workers", "2", "--runner-option", "manifest=no.yaml"), "cannot be read"),
+    ],
+)
+def test_a_run_with_nothing_due_refuses_options_that_are_wrong(options, said, nothing_due, capsys):
+    assert call(["run", str(nothing_due), *options]) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_a_run_with_nothing_due_needs_no_scheduler(nothing_due, capsys):
+    assert call(["run", str(nothing_due), "--runner", "dask", "--scheduler", "tcp://nowhere.invalid:1"]) == 0
+    assert "No Dask scheduler" not in capsys.readouterr().err

@@ -154,7 +154,7 @@ def test_a_worker_that_joins_late_and_lacks_something_is_sent_home_with_a_notice
     assert "which came late, does not see 1 of 1 inputs" in listener.notices[0]
 
 
-@pytest.mark.parametrize("options", [{"memory": "banana"}, {"interface": "nowhere0"}])
+@pytest.mark.parametrize("options", [{"interface": "nowhere0"}])
 def test_a_wrong_value_for_jobs_of_slurm_is_one_sentence(options, tmp_path, monkeypatch):
     program(tmp_path / "sbatch", "exit 1")
     monkeypatch.setenv("PATH", str(tmp_path))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from concurrent.futures import Executor
@@ -10,7 +11,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from affstore.store.contract.errors import SpecError, UnknownNameError
 from affstore.store.contract.extras import require_extra
@@ -23,6 +24,17 @@ if TYPE_CHECKING:
 
 _VIDEO_BYTES = 3 << 30
 """What one long video may need beside the networks' parameters, amply."""
+
+
+def written(pattern: str, how: str) -> AfterValidator:
+    """An option's text must match a pattern; `how` says to a person what that looks like."""
+
+    def check(value: str) -> str:
+        if not re.fullmatch(pattern, value):
+            raise ValueError(f"write it {how}")
+        return value
+
+    return AfterValidator(check)
 
 
 class RunnerOptions(BaseModel):
@@ -108,6 +120,15 @@ class RunnerKind[O: RunnerOptions](ABC):
     def start(self, options: O) -> AbstractContextManager[Runner]:
         """Start the workers, and stop those that were started when the context ends."""
 
+    def check(self, options: O) -> None:  # noqa: B027 - most kinds have no more to see to
+        """See to what the options' values alone do not tell and needs no cluster, as a file that they name.
+
+        Called at the beginning of every run, also of one that has nothing to do and starts no workers.
+
+        Raises:
+            SpecError: something is wrong.
+        """
+
     def elsewhere(self, options: O) -> bool:
         """Whether workers may be on other machines, which cannot reach a Prefect server that the command starts."""
         return False
@@ -140,8 +161,9 @@ class RunnerSpec:
         except ValidationError as error:
             first = error.errors()[0]
             field = ".".join(str(part) for part in first["loc"])
+            why = first["msg"].removeprefix("Value error, ")
             raise SpecError(
-                f"'runner.{field}' is wrong: {first['msg']} (found {excerpt(first['input'])}). Runner: '{name}'."
+                f"'runner.{field}' is wrong: {why} (found {excerpt(first['input'])}). Runner: '{name}'."
             ) from error
 
     def changed(self, name: str | None = None, **options: Any) -> RunnerSpec:
@@ -159,6 +181,14 @@ class RunnerSpec:
     def parallelism(self, device: str = "cpu") -> Parallelism:
         """How a run's work is spread, with networks on that device."""
         return replace(self.kind.parallelism(self.options), device=device)
+
+    def check_options(self) -> None:
+        """See to what of the options can be seen without workers; their values are checked already.
+
+        Raises:
+            SpecError: something is wrong.
+        """
+        self.kind.check(self.options)
 
     def check(self) -> None:
         """See that the extra that the runner needs is installed.

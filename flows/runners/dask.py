@@ -12,8 +12,10 @@ from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import replace
 from functools import partial
 from ipaddress import ip_address
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 from urllib.parse import urlsplit
+
+from pydantic import AfterValidator
 
 from affstore.flows.runners.base import RUNNERS, Runner, RunnerKind, RunnerOptions, workers_of
 from affstore.flows.watch import watching
@@ -27,8 +29,24 @@ _ANSWER_S = 30
 """How long a scheduler may take to answer."""
 _JOIN_S = 60
 """How long the first worker of a running cluster may take to join."""
+_PROTOCOLS = ("tcp", "tls", "ucx", "ws", "wss")
 PRELOAD = "affstore.flows.worker"
 """The module that each worker imports first."""
+
+
+def _address(text: str) -> str:
+    """See that a scheduler's address is one, whether or not anything listens there."""
+    parts = urlsplit(text if "://" in text else f"tcp://{text}")
+    try:
+        port = parts.port
+    except ValueError:
+        port = None
+    more = parts.path.strip("/") or parts.query or parts.fragment or text != "".join(text.split())
+    if text and (parts.scheme not in _PROTOCOLS or not parts.hostname or not port or more):
+        raise ValueError(
+            f"write it as PROTOCOL://HOST:PORT, as `tcp://node7:8786`; the protocol is one of {', '.join(_PROTOCOLS)}"
+        )
+    return text
 
 
 class DaskOptions(RunnerOptions):
@@ -38,7 +56,7 @@ class DaskOptions(RunnerOptions):
         scheduler: address of a running scheduler; empty for a cluster of this machine.
     """
 
-    scheduler: str = ""
+    scheduler: Annotated[str, AfterValidator(_address)] = ""
 
 
 class DaskRunner(RunnerKind[DaskOptions]):

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 from uuid import uuid4
 
 import yaml
 
-from affstore.flows.runners.base import RUNNERS, Runner, RunnerKind, RunnerOptions, workers_of
+from affstore.flows.runners.base import RUNNERS, Runner, RunnerKind, RunnerOptions, workers_of, written
 from affstore.flows.runners.dask import on_scheduler, one_line, processes
 from affstore.flows.watch import watching
 from affstore.store.contract.errors import SpecError
@@ -38,7 +38,7 @@ class KubernetesOptions(RunnerOptions):
     """
 
     manifest: str = ""
-    namespace: str = ""
+    namespace: Annotated[str, written(r"([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)?", "in a-z, 0-9 and -, as `lab`")] = ""
 
 
 class KubernetesRunner(RunnerKind[KubernetesOptions]):
@@ -78,6 +78,10 @@ class KubernetesRunner(RunnerKind[KubernetesOptions]):
             ) from error
         with cluster, on_scheduler(cluster.scheduler_address, _JOIN_S) as runner:
             yield runner
+
+    def check(self, options: KubernetesOptions) -> None:
+        """See that the manifest is one."""
+        _manifest(options)
 
     def elsewhere(self, options: KubernetesOptions) -> bool:
         """Pods run on any machine."""

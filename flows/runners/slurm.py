@@ -11,11 +11,11 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 
-from affstore.flows.runners.base import RUNNERS, Runner, RunnerKind, RunnerOptions
+from affstore.flows.runners.base import RUNNERS, Runner, RunnerKind, RunnerOptions, written
 from affstore.flows.runners.dask import PRELOAD, on_scheduler, one_line, processes
 from affstore.flows.watch import watching
 from affstore.store.contract.errors import SpecError, WorkersLostError
@@ -51,13 +51,13 @@ class SlurmOptions(RunnerOptions):
         interface: of the network on which jobs reach this machine, as `ib0`; by Dask's choice if empty.
     """
 
-    partition: str = ""
-    account: str = ""
+    partition: Annotated[str, written(r"([\w.+-]+(,[\w.+-]+)*)?", "as `cpu`, or `cpu,long` for any of these")] = ""
+    account: Annotated[str, written(r"[\w.@+-]*", "as `lab`")] = ""
     cores: int = Field(default=1, ge=1, le=1024)
-    memory: str = "4GB"
-    walltime: str = "24:00:00"
+    memory: Annotated[str, written(r"\d+(\.\d+)? ?([kKMGTP]i?)?[bB]?", "as `16GB`")] = "4GB"
+    walltime: Annotated[str, written(r"(\d+-)?\d+(:\d{1,2}){0,2}", "as `24:00:00`, in quotes")] = "24:00:00"
     gpus: int = Field(default=0, ge=0, le=1)
-    interface: str = ""
+    interface: Annotated[str, written(r"[\w.:-]*", "as `ib0`")] = ""
 
     @property
     def workers_a_job(self) -> int:
