@@ -15,6 +15,7 @@ from affstore.flows.watch import Watcher, using_watcher, watching
 from affstore.flows.worker_checks import WorkerNeeds
 from affstore.models.weights.folder import WeightsFolder
 from affstore.store.contract.errors import AffstoreError, SpecError
+from affstore.store.engine.objects import check_bucket_writable
 from affstore.store.engine.writers import marked_as_writing
 from affstore.tasks.cancellation import reset_cancellation
 from affstore.tasks.lineage.machine import Machine
@@ -110,8 +111,10 @@ def with_server_and_runner[T](request: Request, runner: RunnerSpec, watcher: Wat
     Raises:
         ConflictError: somebody removes things from the store just now.
         SpecError: the runner cannot reach the store, or it or a worker lacks what the run needs.
+        StoreUnavailableError: these credentials may not write to the store.
     """
     runner.check()  # before a server is started for nothing
+    check_bucket_writable(request.context.store_url)
     if not runner.kind.in_process and request.context.store_url.startswith("memory:"):
         raise SpecError(
             f"A store in memory lives in one process; workers of '{runner.kind.name}' need a folder or s3://bucket/prefix."

@@ -10,6 +10,7 @@ import functools
 import inspect
 import logging
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import CancelledError, Future
 from contextlib import contextmanager
 from typing import Any
 
@@ -106,12 +107,20 @@ def _by_hand(
             futures = {about: pool.submit(do, *arguments) for about, arguments in units.items()}
         try:
             for ended in as_they_end(futures):
-                yield [(about, future.exception() or future.result()) for about, future in ended]
+                yield [(about, _given(future)) for about, future in ended]
         except BaseException:
             request_cancellation()
             for future in futures.values():
                 future.cancel()
             raise
+
+
+def _given(future: Future[Any]) -> Any:
+    """What a unit of work gave, or the error that it ended with."""
+    try:
+        return future.exception() or future.result()
+    except CancelledError as error:  # a Dask scheduler that goes away cancels what it was to do
+        return error
 
 
 def performed(task: Task, *arguments: Any) -> Any:

@@ -124,8 +124,10 @@ def _sentence(found: Any) -> str:
     return f"files did not answer ({text})" if passing_fault(found) == "files" else f"it broke unexpectedly ({text})"
 
 
+_SCHEDULER_GONE = "the Dask scheduler went away before it was done; start one, and run the command again"
 _LOST_WORK: Mapping[str, str] = {
-    "FutureCancelledError": "the Dask scheduler went away before it was done; start one, and run the command again",
+    "CancelledError": _SCHEDULER_GONE,
+    "FutureCancelledError": _SCHEDULER_GONE,
     "KilledWorker": "each worker process that began it died, as when memory runs out; give each more, with fewer "
     "--workers, and run the command again",
 }

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from affstore.store.contract.errors import AffstoreError
+from affstore.store.engine.places import is_local
 from affstore.tasks.specs import code_versions, installed_versions
 
 _MOST_CLOCK_OFF_S = 60.0
@@ -102,7 +103,12 @@ def faults(needs: WorkerNeeds, facts: WorkerFacts, asked: tuple[float, float]) -
     if others:
         yield f"has other versions: {', '.join(others)}; install there what is installed here"
     if facts.store_fault:
-        yield f"cannot use the store at '{needs.store_url}' ({facts.store_fault.rstrip('.')}); mount it there as here"
+        remedy = (
+            "mount it there as here"
+            if is_local(needs.store_url)
+            else "give it credentials that may read and write there"
+        )
+        yield f"cannot use the store at '{needs.store_url}' ({facts.store_fault.rstrip('.')}); {remedy}"
     for what, missing, of in (("inputs", facts.files, needs.files), ("weights", facts.weights, needs.weights)):
         if missing:
             yield (
@@ -128,12 +134,14 @@ def clock_faults(time_s: float, asked: tuple[float, float]) -> Iterator[str]:
 
 def _store_fault(needs: WorkerNeeds) -> str:
     from affstore import FeatureStore
+    from affstore.store.engine.objects import check_bucket_writable
     from affstore.store.engine.places import check_writable
     from affstore.store.engine.writers import sees_a_writer
 
     try:
         FeatureStore(needs.store_url, needs.snapshot)
         check_writable(needs.store_url)
+        check_bucket_writable(needs.store_url)
         seen = sees_a_writer(needs.store_url)
     except AffstoreError as error:
         return str(error)

@@ -41,7 +41,7 @@ FAULTS: Mapping[str, PassingFault] = {
 """The kinds of faults that may pass. A unit that ended its worker is tried once more: Dask gives it four workers each
 time before it says so, and blames those that waited beside it as well."""
 
-_LOST_WORK = frozenset({"FutureCancelledError", "KilledWorker"})
+_LOST_WORK = frozenset({"CancelledError", "FutureCancelledError", "KilledWorker"})
 _GPU_FAULTS = ("CUDA error", "CUDA out of memory", "CUBLAS_STATUS", "CUDNN_STATUS", "cuDNN error")
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
 
+from affstore.store.contract.errors import StoreError
 from affstore.store.engine.places import drop_memory, is_local, is_memory, local_folder, s3_options, translate_errors
 
 _TIMEOUT_S, _ATTEMPTS = 5, 4
@@ -38,6 +39,27 @@ def objects_of(url: str) -> Objects | None:
     if is_memory(url):
         return None
     return _in_folder(local_folder(url)) if is_local(url) else _in_bucket(url)
+
+
+def check_bucket_writable(url: str) -> None:
+    """See that these credentials may write to a store in a bucket, as a worker does, before any work.
+
+    An object of no bytes is put where chunks are, and taken away. Where credentials may write and not delete, as may be
+    on purpose, it stays: one for all workers, which no snapshot needs, so that `affstore gc` removes it.
+
+    Raises:
+        StoreUnavailableError: they may not, or the server does not answer.
+    """
+    if is_memory(url) or is_local(url):
+        return
+    objects = _in_bucket(url)
+    objects.write(_PROBE, b"")
+    with suppress(StoreError):
+        objects.delete(_PROBE)
+
+
+_PROBE = f"chunks/{'0' * 20}"
+"""Called as the engine calls its chunks, and never the name of one: those are drawn at random."""
 
 
 def wipe(url: str) -> None:
