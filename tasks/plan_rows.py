@@ -24,8 +24,11 @@ class PlanRow:
         status: fresh, missing, stale or quarantined.
         reason: why, one line.
         frames: rows to compute, 0 when fresh.
-        cost_s: estimated seconds, from how long the same producer took on this store; None where nothing is known.
+        cost_s: estimated seconds, from how long the same producer took on this store and device; None where that is not
+            known.
         requested: whether this plan's run would compute it; the rest is only told about.
+        device: that it will run on, `cpu` or `cuda`.
+        other_cost_s: seconds that it would take on the other device, where only that is known.
     """
 
     address: Address
@@ -34,6 +37,8 @@ class PlanRow:
     frames: int = 0
     cost_s: float | None = None
     requested: bool = True
+    device: str = "cpu"
+    other_cost_s: float | None = None
 
     @property
     def due(self) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -9,15 +10,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from affstore import FeatureStore
+from affstore.flows.cli import call
 from affstore.models.extractor_specs import FaceExtractorSpec, SoundExtractorSpec, WeightsRef
+from affstore.models.extractors.registry import spec_of
 from affstore.models.faces.specs import DetectorSpec, TrackingSpec
 from affstore.models.labels.base import LabelFile
 from affstore.store.contract.keys import digest_arrays, key_of
-from affstore.store.contract.records import Address, Record
+from affstore.store.contract.records import Address, Artifact, Record
 from affstore.tasks import recipes
 from affstore.tasks.extract.jobs import jobs
+from affstore.tasks.plan_rows import PlanRow
 from affstore.tasks.planning.plan import plan
+from affstore.tasks.planning.prices import price_of
+from affstore.tasks.planning.prices import priced as rows_priced
 from affstore.tasks.specs import Profile
+from affstore.testing.artifacts import commit, source
 
 FACE = FaceExtractorSpec("enet", 1, 8, 224, WeightsRef("w", "a" * 64))
 OTHER = replace(FACE, name="other")
@@ -145,6 +153,78 @@ def test_costs_are_estimated_from_what_the_store_knows():
     rows = plan(video("v") + video("w")[:1], PROFILE)
     costs = {row.address.path: row.cost_s for row in rows if row.due}
     assert costs["audio/wav/w"] == pytest.approx(2.0)
+
+
+def measured(records, device, engine="torch", seconds=2.0):
+    """The same records as if they had been made on a device, in so many seconds each."""
+    made = {"elapsed_s": seconds, "device": device, "engine": engine}
+    return [replace(one, made=made) for one in records]
+
+
+def priced(records, device, profile=PROFILE):
+    return price_of(plan([*records, *video("w")[:1]], profile, device=device))
+
+
+def test_the_price_of_a_run_is_split_by_what_each_device_has_been_measured_to_take():
+    both = measured(video("v"), "cpu", seconds=40.0) + measured(video("u"), "cuda", seconds=4.0)
+    on_cpu, on_gpu = priced(both, "cpu"), priced(both, "cuda")
+    # The pictures pass once, for the detector and both networks; the sound is a pass of its own.
+    assert (on_cpu.cpu_s, on_cpu.gpu_s) == (pytest.approx(80.0), None)
+    assert (on_gpu.cpu_s, on_gpu.gpu_s) == (None, pytest.approx(8.0))
+    assert on_gpu.elsewhere == on_gpu.unknown == 0
+
+
+@pytest.mark.parametrize(("was", "asked"), [("cpu", "cuda"), ("cuda:1", "cpu")])
+def test_what_was_measured_on_one_device_prices_nothing_on_the_other(was, asked):
+    price = priced(measured(video("v"), was), asked)
+    assert price.seconds is None
+    assert (price.elsewhere_s, price.elsewhere) == (pytest.approx(4.0), 4)
+    assert priced([], asked).unknown == 4
+
+
+def test_of_several_engines_the_one_that_is_asked_for_counts_and_any_before_it_has_run():
+    records = measured(video("v"), "cpu", "openvino", 1.0) + measured(video("u"), "cpu", "torch", 3.0)
+    for engine, seconds in (("openvino", 1.0), ("torch", 3.0)):
+        profile = replace(PROFILE, extractors=(replace(SOUND, engine=engine),))
+        found = {row.address.path: row.cost_s for row in plan([*records, *video("w")[:1]], profile)}
+        assert found["audio/wav/w"] == pytest.approx(seconds)
+    assert priced(measured(video("v"), "cpu", "openvino", 1.0), "cpu", PROFILE).cpu_s == pytest.approx(2.0)
+
+
+def test_reading_a_crop_folder_s_faces_is_work_of_the_cpu_also_where_networks_run_on_a_gpu():
+    face = record(Address("face", "cropped", "v", "main"), {"crops": 1})
+    rows = [PlanRow(Address("face", "cropped", "w", "main"), "missing", frames=40)]
+    (row,) = rows_priced(rows, measured([face], "cpu", "pillow"), PROFILE, "cuda")
+    assert (row.device, row.cost_s) == ("cpu", pytest.approx(2.0))
+
+
+def test_the_plan_names_the_cpu_s_figure_as_such_where_no_gpu_has_run_yet(tmp_path, capsys):
+    store = FeatureStore.create(str(tmp_path / "store"))
+    spec = spec_of("silero_vad")
+    audio = Artifact(
+        Address("audio", spec.name, "v"),
+        recipes.feature(replace(spec, version=0), key_of(source("v").recipe)),
+        {"embedding": np.ones((40, spec.width), np.float32), "present": np.ones(40, bool)},
+        {"frames": 40, "vectors": 40, "classes": None, "complaint": None},
+        made={"elapsed_s": 7200.0, "device": "cpu", "engine": "torch"},
+    )
+    commit(store, source("v"), audio)
+    config = tmp_path / "run.yaml"
+    for device, told, cpu_s, other_s in (
+        ("cpu", "; about 2 h 0 min on CPU", 7200.0, None),
+        ("cuda", "; not known on GPU yet for 1 artifacts, which took about 2 h 0 min on CPU", None, 7200.0),
+    ):
+        config.write_text(
+            f"store: store\nextractors: [silero_vad]\nweights: untrained\nengine: torch\ndevice: {device}\n"
+            "runner: {kind: dask, scheduler: 'tcp://10.0.0.1:8786'}\n"
+        )
+        assert call(["plan", str(config)]) == 10
+        assert told in " ".join(capsys.readouterr().out.split())
+        assert call(["plan", str(config), "--json"]) == 10
+        found = json.loads(capsys.readouterr().out)
+        assert (found["cpu_seconds"], found["gpu_seconds"], found["seconds_on_other_device"]) == (cpu_s, None, other_s)
+        (row,) = (one for one in found["artifacts"] if one["artifact"] == "audio/silero_vad/v")
+        assert (row["device"], row["cost_s"], row["cost_on_other_device_s"]) == (device, cpu_s, other_s)
 
 
 def test_quarantined_bytes_are_not_tried_again_until_they_change():

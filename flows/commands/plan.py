@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from affstore.tasks.extract.memory_estimate import MemoryNeed, VideoSize
     from affstore.tasks.ingest.incoming_files import IncomingFile, IngestOptions
     from affstore.tasks.plan_rows import PlanRow
+    from affstore.tasks.planning.prices import Price
     from affstore.tasks.specs import Profile
 
 WORK_TO_DO = 10
@@ -58,8 +59,8 @@ def plan(
 ) -> int:
     """Say of each artifact whether it is fresh, missing, stale and why, or quarantined, and what a run would cost.
 
-    The cost is in seconds of one process, from how long the same took on this store, in bytes of arrays before they are
-    packed, and in memory.
+    The cost is in time of one process on a CPU and on a GPU, from how long the same took on such a device and this
+    store, in bytes of arrays before they are packed, and in memory.
 
     The exit code is 0 when nothing is to be done and 10 when something is, for schedulers; 2 when the configuration or
     a name in it is wrong, 4 when the store has no such state, 5 when weights are not here.
@@ -131,20 +132,20 @@ def show_plan(
         options: what is tried although the store knows better.
         at: the state of the store that is compared; the newest without it.
     """
-    from affstore.tasks.planning.plan import seconds_of
+    from affstore.tasks.planning.prices import price_of
 
     found = _planned(config, _store_or_empty(config, at), named_only, share, options)
     if as_json:
         documents = [_document(row) for row in found.rows if everything or row.status != "fresh"]
         networks = [
-            {"network": name, "videos": videos, "frames": frames, "seconds": seconds}
-            for name, videos, frames, seconds in _networks(found.rows)
+            {"network": name, "videos": videos, "frames": frames} | _price_document(price)
+            for name, videos, frames, price in _networks(found.rows)
         ]
         print_json(
             {
                 "artifacts": documents,
                 "networks": networks,
-                "seconds": seconds_of(found.rows),
+                **_price_document(price_of(found.rows)),
                 "bytes": found.adds_bytes,
                 "memory": found.need.as_document() if found.need.at_once else None,
                 "left_alone": [kind.as_document() for kind in found.inputs.left_alone],
@@ -184,8 +185,9 @@ def _planned(
     from affstore.store.contract.errors import WeightsMissingError
     from affstore.tasks.ingest.crop_assignment import match_crops_to_videos
     from affstore.tasks.planning.incoming_files import arrival_rows, extraction_rows, named_videos, unmatched_crop_rows
-    from affstore.tasks.planning.plan import bytes_of, costed
+    from affstore.tasks.planning.plan import bytes_of
     from affstore.tasks.planning.plan import plan as plan_of
+    from affstore.tasks.planning.prices import priced
 
     config = config.without_training() if share is not None else config
     config = config.model_copy(update={"experiments": runnable(config, opened).experiments})
@@ -199,8 +201,8 @@ def _planned(
     heads = [replace(head, extractors=profile.extractors) for head in heads_asked(opened, config)]
     check_kinds(profile, config.crops, opened)
     inputs, records = _inputs(config, share), opened.records()
-    given = match_crops_to_videos(records, inputs.crops)
-    rows = plan_of(records, profile, given)
+    given, device = match_crops_to_videos(records, inputs.crops), config.device_in_use
+    rows = plan_of(records, profile, given, device)
     if lacking:  # whether stored embeddings were made by the networks that are meant cannot be known
         rows = [row for row in rows if row.status != "stale"]
     if heads:
@@ -213,10 +215,15 @@ def _planned(
         rows = [row for row in rows if row.address.video in named]
     due, videos = due_work(profile, records, rows, inputs)
     coming = [*arrival_rows(opened, arriving, inputs.annotations), *unmatched_crop_rows(given, arriving)]
-    coming += costed(extraction_rows(profile, arriving, {video.video: video for video in videos}), records)
-    every, provenance = [*coming, *rows], {} if lacking else profile.provenance
+    arriving_rows = extraction_rows(profile, arriving, {video.video: video for video in videos})
+    every = [*coming, *priced(arriving_rows, records, profile, device), *rows]
     return _Plan(
-        every, _need(config, (due, videos)), inputs, provenance, lacking, bytes_of(opened, records, every, profile)
+        every,
+        _need(config, (due, videos)),
+        inputs,
+        {} if lacking else profile.provenance,
+        lacking,
+        bytes_of(opened, records, every, profile),
     )
 
 
@@ -258,22 +265,53 @@ def _store_or_empty(config: RunConfig, at: str | None) -> FeatureStore:
         return FeatureStore.create("memory:before the first run")
 
 
-def _networks(rows: list[PlanRow]) -> list[tuple[str, int, int, float | None]]:
-    """What is to be computed: each detector, crop kind and network, its videos, their frames, and seconds if known."""
-    from affstore.tasks.planning.plan import seconds_of
+def _networks(rows: list[PlanRow]) -> list[tuple[str, int, int, Price]]:
+    """What is to be computed: each detector, crop kind and network, its videos, their frames, and the price."""
+    from affstore.tasks.planning.prices import price_of
 
     due: dict[str, list[PlanRow]] = {}
     for row in rows:
         if row.due and row.requested and row.address.family in ("face", "visual", "audio"):
             due.setdefault(row.address.producer, []).append(row)
     return [
-        (name, len({row.address.video for row in of}), sum(row.frames for row in of), seconds_of(of))
+        (name, len({row.address.video for row in of}), sum(row.frames for row in of), price_of(of))
         for name, of in sorted(due.items())
     ]
 
 
+def _price_document(price: Price) -> dict[str, float | int | None]:
+    return {
+        "seconds": price.seconds,
+        "cpu_seconds": price.cpu_s,
+        "gpu_seconds": price.gpu_s,
+        "seconds_on_other_device": price.elsewhere_s,
+        "artifacts_without_rate": price.elsewhere + price.unknown,
+    }
+
+
+def _priced_in_words(price: Price) -> str:
+    """As `2 h 1 min on CPU, 12 min 3 s on GPU`."""
+    known = [
+        f"{lasting(seconds)} on {device}"
+        for seconds, device in ((price.cpu_s, "CPU"), (price.gpu_s, "GPU"))
+        if seconds is not None
+    ]
+    return ", ".join(known) or "not known yet"
+
+
+def _elsewhere_in_words(rows: list[PlanRow], price: Price) -> str:
+    """What is not known on the device that is asked for, with the other's figure named as such."""
+    if price.elsewhere_s is None:
+        return ""
+    asked, other = ("GPU", "CPU") if any(row.due and row.device == "cuda" for row in rows) else ("CPU", "GPU")
+    return (
+        f"; not known on {asked} yet for {price.elsewhere} artifacts, which took about {lasting(price.elsewhere_s)} on "
+        f"{other}"
+    )
+
+
 def _print(plan: _Plan, everything: bool) -> None:
-    from affstore.tasks.planning.plan import seconds_of
+    from affstore.tasks.planning.prices import price_of
 
     rows = [row for row in plan.rows if everything or row.status != "fresh"]
     if rows:
@@ -285,17 +323,17 @@ def _print(plan: _Plan, everything: bool) -> None:
         print_table(
             ("to compute", "videos", "frames", "about"),
             [
-                (name, str(videos), str(frames), "not known yet" if seconds is None else lasting(seconds))
-                for name, videos, frames, seconds in networks
+                (name, str(videos), str(frames), _priced_in_words(price) + _elsewhere_in_words(plan.rows, price))
+                for name, videos, frames, price in networks
             ],
         )
     counts = Counter(row.status for row in plan.rows)
-    unknown = sum(row.cost_s is None for row in plan.rows if row.due and row.requested)
     statuses = ", ".join(f"{count} {status}" for status, count in sorted(counts.items())) or "the store is empty"
-    seconds = seconds_of(plan.rows)
-    estimate = f"; about {lasting(seconds)} of work" if seconds else ""
+    price = price_of(plan.rows)
+    estimate = f"; about {_priced_in_words(price)}" if price.seconds else ""
+    estimate += _elsewhere_in_words(plan.rows, price)
     estimate += f" and {plan.adds_bytes / 1e6:.1f} MB of arrays" if plan.adds_bytes else ""
-    estimate += f"; no estimate for {unknown} artifacts" if unknown else ""
+    estimate += f"; no estimate for {price.unknown} artifacts" if price.unknown else ""
     to_terminal("", f"{statuses}{estimate}")
     if plan.lacking:
         to_terminal(f"before that: {plan.lacking}")
@@ -320,6 +358,8 @@ def _document(row: PlanRow) -> dict[str, object]:
         "reason": row.reason,
         "frames": row.frames,
         "cost_s": row.cost_s,
+        "device": row.device if row.due else None,
+        "cost_on_other_device_s": row.other_cost_s,
         "asked": row.requested,
     }
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
-from statistics import median
 
 import numpy as np
 
@@ -15,12 +13,15 @@ from affstore.tasks import recipes
 from affstore.tasks.ingest.crop_assignment import CropAssignment
 from affstore.tasks.plan_rows import PlanRow, StoredRecords, compared, feature_row
 from affstore.tasks.planning.crops import crop_rows
+from affstore.tasks.planning.prices import priced
 from affstore.tasks.specs import Profile
 
 _ORDER = ("source", "face", "visual", "audio", "label", "head", "prediction", "result", "quarantine")
 
 
-def plan(records: Sequence[Record], profile: Profile, given: CropAssignment | None = None) -> list[PlanRow]:
+def plan(
+    records: Sequence[Record], profile: Profile, given: CropAssignment | None = None, device: str = "cpu"
+) -> list[PlanRow]:
     """What each artifact of a store is, for what the profile wants of every video.
 
     An artifact is stale when its recipe is not the one wanted now, or when something it was computed from is stale,
@@ -30,6 +31,7 @@ def plan(records: Sequence[Record], profile: Profile, given: CropAssignment | No
         records: of the store.
         profile: what is wanted of every video.
         given: crop folders that the run brings; those that the store knows and are not given are taken as unchanged.
+        device: that networks will run on, for what each row will cost.
     """
     stored = StoredRecords(records)
     rows: dict[str, PlanRow] = {}
@@ -39,29 +41,7 @@ def plan(records: Sequence[Record], profile: Profile, given: CropAssignment | No
     for record in sorted(records, key=lambda record: (_ORDER.index(record.address.family), record.address)):
         if record.address.path not in rows:
             rows[record.address.path] = _by_parents(record, rows, stored)
-    return costed(rows.values(), records)
-
-
-def costed(rows: Iterable[PlanRow], records: Sequence[Record]) -> list[PlanRow]:
-    """Rows with the seconds that they will take, from how long the same producers took on the records' store."""
-    speeds = _seconds_per_frame(records)
-    return [_costed(row, speeds) for row in rows]
-
-
-def seconds_of(rows: Iterable[PlanRow]) -> float | None:
-    """How long due rows take together; None where nothing is known of any.
-
-    A video's pictures pass once for its faces and all networks on them, and each of these says how long that took.
-    """
-    pictures: dict[str, float] = {}
-    others = 0.0
-    known = [row for row in rows if row.due and row.requested and row.cost_s is not None]
-    for row in known:
-        if row.address.family in ("face", "visual"):
-            pictures[row.address.video] = max(pictures.get(row.address.video, 0.0), row.cost_s or 0.0)
-        else:
-            others += row.cost_s or 0.0
-    return sum(pictures.values()) + others if known else None
+    return priced(rows.values(), records, profile, device)
 
 
 def bytes_of(store: FeatureStore, records: Iterable[Record], rows: Iterable[PlanRow], profile: Profile) -> int | None:
@@ -154,20 +134,3 @@ def _parent_fault(parent: Parent, rows: dict[str, PlanRow], stored: StoredRecord
     if row is not None and row.due:
         return f"is {row.status}"
     return None if (now.key, now.digest) == (parent.key, parent.digest) else "was computed anew"
-
-
-def _seconds_per_frame(records: Iterable[Record]) -> dict[tuple[str, str], float]:
-    """How long a frame took each producer on this store, by the median video."""
-    rates: dict[tuple[str, str], list[float]] = {}
-    for record in records:
-        elapsed, frames = record.made.get("elapsed_s"), record.attributes.get("frames")
-        if elapsed is not None and frames:
-            rates.setdefault((record.address.family, record.address.producer), []).append(elapsed / frames)
-    return {producer: median(values) for producer, values in rates.items()}
-
-
-def _costed(row: PlanRow, speeds: dict[tuple[str, str], float]) -> PlanRow:
-    speed = speeds.get((row.address.family, row.address.producer))
-    if not row.due or speed is None:
-        return row
-    return replace(row, cost_s=speed * row.frames)
