@@ -227,7 +227,7 @@ def test_jobs_that_end_one_after_the_other_end_the_run_with_the_last_words_of_a_
             output_of("scancel", *running())
             executor.submit(time.sleep, 600).result(timeout=300)
 
-    with pytest.raises(WorkersLostError, match=r"6 jobs of SLURM.*the node has no disk.*is kept"):
+    with pytest.raises(WorkersLostError, match=r"10 jobs of SLURM.*the node has no disk.*is kept"):
         break_the_node()
     assert "Jobs of SLURM ended before the run" in capfd.readouterr().err
     assert none_left()
