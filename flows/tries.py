@@ -61,7 +61,6 @@ class Tries:
         self._first_fault.setdefault(about, ended.outcome.reason)
         self._again[about] = ended
         self._not_before = max(self._not_before, time.monotonic() + pause_s)
-        note(f"{self._stage} of '{about}' is tried again: {ended.outcome.reason}")
         return None
 
     def due_again(self) -> tuple[list[str], list[Ended]]:
@@ -69,6 +68,9 @@ class Tries:
         again, self._again = self._again, {}
         if not again:
             return [], []
+        about, first = next(iter(again.items()))
+        more = f" and of {len(again) - 1} more" if len(again) > 1 else ""
+        note(f"{self._stage} of '{about}'{more} is tried again: {first.outcome.reason}")
         time.sleep(max(0.0, self._not_before - time.monotonic()))
         if any(one.outcome.fault == "worker" for one in again.values()) and not workers_answer():
             return [], [self._with_tries(one) for one in again.values()]

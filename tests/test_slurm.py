@@ -225,7 +225,7 @@ def test_jobs_that_end_one_after_the_other_end_the_run_with_the_last_words_of_a_
             assert executor.submit(os.getppid).result()
             (tmp_path / "broken").touch()
             output_of("scancel", *running())
-            executor.submit(time.sleep, 600).result(timeout=300)
+            executor.submit(time.sleep, 900).result(timeout=600)
 
     with pytest.raises(WorkersLostError, match=r"10 jobs of SLURM.*the node has no disk.*is kept"):
         break_the_node()
