@@ -26,7 +26,6 @@ from affstore.flows.commands.options import (
 )
 from affstore.flows.provenance import warnings
 from affstore.flows.watch import Screen, Watcher, to_terminal
-from affstore.store.contract.printable import lasting
 
 if TYPE_CHECKING:
     from affstore import FeatureStore
@@ -138,14 +137,14 @@ def show_plan(
     if as_json:
         documents = [_document(row) for row in found.rows if everything or row.status != "fresh"]
         networks = [
-            {"network": name, "videos": videos, "frames": frames} | _price_document(price)
+            {"network": name, "videos": videos, "frames": frames} | price.as_document()
             for name, videos, frames, price in _networks(found.rows)
         ]
         print_json(
             {
                 "artifacts": documents,
                 "networks": networks,
-                **_price_document(price_of(found.rows)),
+                **price_of(found.rows).as_document(),
                 "bytes": found.adds_bytes,
                 "memory": found.need.as_document() if found.need.at_once else None,
                 "left_alone": [kind.as_document() for kind in found.inputs.left_alone],
@@ -279,37 +278,6 @@ def _networks(rows: list[PlanRow]) -> list[tuple[str, int, int, Price]]:
     ]
 
 
-def _price_document(price: Price) -> dict[str, float | int | None]:
-    return {
-        "seconds": price.seconds,
-        "cpu_seconds": price.cpu_s,
-        "gpu_seconds": price.gpu_s,
-        "seconds_on_other_device": price.elsewhere_s,
-        "artifacts_without_rate": price.elsewhere + price.unknown,
-    }
-
-
-def _priced_in_words(price: Price) -> str:
-    """As `2 h 1 min on CPU, 12 min 3 s on GPU`."""
-    known = [
-        f"{lasting(seconds)} on {device}"
-        for seconds, device in ((price.cpu_s, "CPU"), (price.gpu_s, "GPU"))
-        if seconds is not None
-    ]
-    return ", ".join(known) or "not known yet"
-
-
-def _elsewhere_in_words(rows: list[PlanRow], price: Price) -> str:
-    """What is not known on the device that is asked for, with the other's figure named as such."""
-    if price.elsewhere_s is None:
-        return ""
-    asked, other = ("GPU", "CPU") if any(row.due and row.device == "cuda" for row in rows) else ("CPU", "GPU")
-    return (
-        f"; not known on {asked} yet for {price.elsewhere} artifacts, which took about {lasting(price.elsewhere_s)} on "
-        f"{other}"
-    )
-
-
 def _print(plan: _Plan, everything: bool) -> None:
     from affstore.tasks.planning.prices import price_of
 
@@ -321,17 +289,13 @@ def _print(plan: _Plan, everything: bool) -> None:
     if networks:
         to_terminal("")
         print_table(
-            ("to compute", "videos", "frames", "about"),
-            [
-                (name, str(videos), str(frames), _priced_in_words(price) + _elsewhere_in_words(plan.rows, price))
-                for name, videos, frames, price in networks
-            ],
+            ("to compute", "videos", "frames", "time"),
+            [(name, str(videos), str(frames), str(price)) for name, videos, frames, price in networks],
         )
     counts = Counter(row.status for row in plan.rows)
     statuses = ", ".join(f"{count} {status}" for status, count in sorted(counts.items())) or "the store is empty"
     price = price_of(plan.rows)
-    estimate = f"; about {_priced_in_words(price)}" if price.seconds else ""
-    estimate += _elsewhere_in_words(plan.rows, price)
+    estimate = f"; {price}" if price.seconds or price.elsewhere else ""
     estimate += f" and {plan.adds_bytes / 1e6:.1f} MB of arrays" if plan.adds_bytes else ""
     estimate += f"; no estimate for {price.unknown} artifacts" if price.unknown else ""
     to_terminal("", f"{statuses}{estimate}")

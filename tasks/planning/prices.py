@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from statistics import median
 from typing import Literal
 
+from affstore.store.contract.printable import lasting
 from affstore.store.contract.records import Record
 from affstore.tasks.plan_rows import PlanRow
 from affstore.tasks.specs import Profile
@@ -25,6 +26,7 @@ class Price:
         gpu_s: of work that has a GPU meanwhile, decoding included; None likewise.
         elsewhere_s: how long work of which no rate is known on its device took on the other one.
         elsewhere: how many artifacts these are.
+        elsewhere_on: that other device, `cpu` or `cuda`.
         unknown: artifacts of which no rate is known on either.
     """
 
@@ -32,6 +34,7 @@ class Price:
     gpu_s: float | None = None
     elsewhere_s: float | None = None
     elsewhere: int = 0
+    elsewhere_on: Device = "cpu"
     unknown: int = 0
 
     @property
@@ -39,6 +42,29 @@ class Price:
         """Both together."""
         known = [seconds for seconds in (self.cpu_s, self.gpu_s) if seconds is not None]
         return sum(known) if known else None
+
+    def as_document(self) -> dict[str, float | int | None]:
+        """For other programs."""
+        return {
+            "seconds": self.seconds,
+            "cpu_seconds": self.cpu_s,
+            "gpu_seconds": self.gpu_s,
+            "seconds_on_other_device": self.elsewhere_s,
+            "artifacts_without_rate": self.elsewhere + self.unknown,
+        }
+
+    def __str__(self) -> str:
+        """As `about 2 h 1 min on CPU and 12 min 3 s on GPU`."""
+        by_device = ((self.cpu_s, "CPU"), (self.gpu_s, "GPU"))
+        known = [f"{lasting(seconds)} on {device}" for seconds, device in by_device if seconds is not None]
+        texts = [f"about {' and '.join(known)}"] if known else []
+        if self.elsewhere_s is not None:
+            asked, other = ("GPU", "CPU") if self.elsewhere_on == "cpu" else ("CPU", "GPU")
+            texts.append(
+                f"not known on {asked} yet for {self.elsewhere} artifacts, which took about "
+                f"{lasting(self.elsewhere_s)} on {other}"
+            )
+        return "; ".join(texts) or "not known yet"
 
 
 def priced(rows: Iterable[PlanRow], records: Iterable[Record], profile: Profile, device: str) -> list[PlanRow]:
@@ -71,6 +97,7 @@ def price_of(rows: Iterable[PlanRow]) -> Price:
         seconds["cuda"],
         _together(replace(row, cost_s=row.other_cost_s) for row in elsewhere),
         len(elsewhere),
+        _OTHER[elsewhere[0].device] if elsewhere else "cpu",
         sum(row.cost_s is None and row.other_cost_s is None for row in due),
     )
 
