@@ -126,7 +126,7 @@ def with_server_and_runner[T](request: Request, runner: RunnerSpec, watcher: Wat
 
 
 def _server(request: Request, runner: RunnerSpec) -> AbstractContextManager[Server]:
-    """The Prefect server of a run; none where the tasks could not reach one that this command starts.
+    """The Prefect server of a run, if it has one.
 
     Shares of a run, which may be on several machines, cannot have one database of Prefect's between them.
     """
@@ -134,12 +134,6 @@ def _server(request: Request, runner: RunnerSpec) -> AbstractContextManager[Serv
         watching().step("asking the Prefect server that PREFECT_API_URL names")
         return prefect_server(request.runs_folder / "prefect")
     if request.limits.share is not None or not has_pages(request, runner):
-        return nullcontext(Server(""))
-    if runner.elsewhere:
-        watching().notice(
-            "Workers on other machines cannot reach a Prefect server that this command starts for itself, so the run "
-            "has no pages. For pages, start one that they can reach, and set PREFECT_API_URL to it here."
-        )
         return nullcontext(Server(""))
     watching().step("starting a Prefect server")
     return prefect_server(request.runs_folder / "prefect")

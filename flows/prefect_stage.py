@@ -12,13 +12,13 @@ from prefect.events.clients import NullEventsClient
 from prefect.events.worker import EventsWorker
 from prefect.logging.handlers import APILogHandler
 from prefect.states import Cancelled, Completed, Failed
+from prefect.task_runners import ThreadPoolTaskRunner
 
 from affstore.flows.current_run import Attempt, Run, as_they_end, runs
 from affstore.flows.interrupts import Interrupted
-from affstore.store.contract.errors import AffstoreError
 from affstore.store.contract.printable import printable
 from affstore.tasks.outcomes import Outcome
-from affstore.tasks.prefect_task import prefect_task
+from affstore.tasks.prefect_task import Unit, prefect_task, titled
 from affstore.tasks.task import Task
 
 _BAD = ("failed", "postponed", "quarantined")
@@ -66,7 +66,7 @@ def attempt(run: Run, work: Callable[[], Any], name: str, arguments: Mapping[str
     made = Attempt(work)
     run.attempts.append(made)
     parameters = {key: readable(value) for key, value in arguments.items()}
-    called = _STAGE.with_options(name=name, flow_run_name=_titled(name, arguments), task_runner=run.runner.prefect())
+    called = _STAGE.with_options(name=name, flow_run_name=_titled(name, arguments), task_runner=_waiting(run))
     try:
         called(**parameters, return_state=True)
     except BaseException as error:
@@ -83,16 +83,30 @@ def attempt(run: Run, work: Callable[[], Any], name: str, arguments: Mapping[str
     return made
 
 
-def submitted(task: Task, units: Mapping[str, tuple[Any, ...]]) -> dict[str, Any]:
-    """Hand units of work to Prefect; the future of each, by what it is about."""
-    shown = prefect_task(task)
-    return {about: shown.submit(*arguments) for about, arguments in units.items()}
+def _waiting(run: Run) -> Any:
+    """Threads of this process, each of which waits for a unit of work that workers do.
+
+    So Prefect's own part costs some 20 ms of processor a unit; on Dask's workers it took 250 ms, and they had to reach
+    its server.
+    """
+    return ThreadPoolTaskRunner(max_workers=run.runner.at_once)
 
 
-def ended(
-    run: Run, futures: Mapping[str, Any], units: Mapping[str, tuple[Any, ...]], lost: dict[str, tuple[Any, ...]]
+def shown(
+    run: Run, task: Task, units: Mapping[str, tuple[Any, ...]], do: Callable[[tuple[Any, ...]], Any]
 ) -> Iterator[list[tuple[str, Any]]]:
-    """What units of work gave, as they end; `lost` gets those that could not begin because the server went away."""
+    """Show units of work as Prefect's tasks while they are done; see `affstore.flows.stage.results`.
+
+    A unit that Prefect did not let begin, because its server went away, is not among what is given.
+
+    Args:
+        run: that shows it.
+        task: what is done with each.
+        units: the task's arguments, by what they are about.
+        do: has workers do a unit.
+    """
+    as_task, work = prefect_task(task), {about: Unit(do, arguments) for about, arguments in units.items()}
+    futures = {about: as_task.submit(titled(task, unit.arguments), unit) for about, unit in work.items()}
     for now in as_they_end(futures):
         given = []
         for about, future in now:
@@ -102,11 +116,20 @@ def ended(
                 if interrupted := Interrupted.behind(error):
                     raise interrupted from error
                 found = error
-            if isinstance(found, Exception) and not isinstance(found, AffstoreError) and not run.server.ping():
-                lost[about] = units[about]  # a worker elsewhere begins no task without the server
-            else:
+            if work[about].began:  # whatever Prefect made of its end must not cost the work
+                given.append((about, work[about].found))
+            elif run.server.ping():
                 given.append((about, found))
         yield given
+
+
+def shown_here(task: Task, arguments: tuple[Any, ...]) -> Any:
+    """Do one unit of work in this thread, and show it as a task."""
+    unit = Unit(lambda arguments: task.do(*arguments), arguments)
+    prefect_task(task)(titled(task, arguments), unit, return_state=True)
+    if isinstance(unit.found, BaseException):
+        raise unit.found
+    return unit.found if unit.began else task.do(*arguments)
 
 
 def lose(run: Run, why: object) -> None:

@@ -10,7 +10,7 @@ import functools
 import inspect
 import logging
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import CancelledError, Future
+from concurrent.futures import CancelledError, Executor, Future
 from contextlib import contextmanager
 from typing import Any
 
@@ -84,35 +84,54 @@ def results(task: Task, units: Mapping[str, tuple[Any, ...]], gpu: bool = False)
     """
     run, left = runs[-1], dict(units)
     try:
-        if run.in_prefect:
-            from affstore.flows.prefect_stage import ended, submitted
+        with run.runner.executor() as pool:
+            handed = _Handed(run.runner, pool, task, gpu)
+            try:
+                if run.in_prefect:
+                    from affstore.flows.prefect_stage import shown
 
-            left = {}
-            with run.runner.asking_for(gpu):
-                futures = submitted(task, units)
-            yield from ended(run, futures, units, left)
-        if left:
-            yield from _by_hand(run.runner, task, left, gpu)
+                    for now in shown(run, task, units, handed.done):
+                        for about, _ in now:
+                            del left[about]
+                        yield now
+                futures = {about: handed.over(arguments) for about, arguments in left.items()}
+                for ended in as_they_end(futures):
+                    yield [(about, _given(future)) for about, future in ended]
+            except BaseException:  # within the pool, which would wait for what is at work
+                request_cancellation()
+                handed.cancel()
+                raise
     except BaseException:  # also Ctrl-C: the threads at work must not first finish their videos
         request_cancellation()
         raise
 
 
-def _by_hand(
-    runner: Runner, task: Task, units: Mapping[str, tuple[Any, ...]], gpu: bool
-) -> Iterator[list[tuple[str, Any]]]:
-    do = task.carried_out()
-    with runner.executor() as pool:
-        with runner.asking_for(gpu):
-            futures = {about: pool.submit(do, *arguments) for about, arguments in units.items()}
-        try:
-            for ended in as_they_end(futures):
-                yield [(about, _given(future)) for about, future in ended]
-        except BaseException:
-            request_cancellation()
-            for future in futures.values():
-                future.cancel()
-            raise
+class _Handed:
+    """What the workers of a runner are given to do."""
+
+    def __init__(self, runner: Runner, pool: Executor, task: Task, gpu: bool) -> None:
+        self._runner, self._pool, self._gpu, self._do = runner, pool, gpu, task.carried_out()
+        self._futures: list[Future[Any]] = []
+        self._cancelled = False
+
+    def over(self, arguments: tuple[Any, ...]) -> Future[Any]:
+        """Hand a unit of work over to the workers."""
+        with self._runner.asking_for(self._gpu):
+            future: Future[Any] = self._pool.submit(self._do, *arguments)
+        self._futures.append(future)
+        if self._cancelled:
+            future.cancel()
+        return future
+
+    def done(self, arguments: tuple[Any, ...]) -> Any:
+        """What a unit of work gives, once workers have done it."""
+        return self.over(arguments).result()
+
+    def cancel(self) -> None:
+        """Let go of what is not begun, and of what was lost with workers that are gone."""
+        self._cancelled = True
+        for future in self._futures:
+            future.cancel()
 
 
 def _given(future: Future[Any]) -> Any:
@@ -127,9 +146,9 @@ def performed(task: Task, *arguments: Any) -> Any:
     """Do one unit of work here and now, as a task."""
     if not runs[-1].in_prefect:
         return task.do(*arguments)
-    from affstore.tasks.prefect_task import prefect_task
+    from affstore.flows.prefect_stage import shown_here
 
-    return prefect_task(task)(*arguments)
+    return shown_here(task, arguments)
 
 
 def show(tell: Callable[[], Any]) -> Any:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import inspect
+from collections.abc import Callable
 from typing import Any, cast
 
 import prefect
@@ -24,35 +26,47 @@ _STATE_NAMES: dict[Status, str] = {
 }
 
 
+class Unit:
+    """A unit of work that a task shows: Prefect looks into the collections and dataclasses of parameters, not into it.
+
+    Attributes:
+        arguments: of the task.
+        began: whether it was begun.
+        found: what it gave, or the error that it ended with.
+    """
+
+    def __init__(self, do: Callable[[tuple[Any, ...]], Any], arguments: tuple[Any, ...]) -> None:
+        self.arguments, self.began, self.found = arguments, False, cast("Any", None)
+        self._do = do
+
+    def carry_out(self) -> Any:
+        """Do it; what it gives, or its error, is kept."""
+        self.began = True
+        try:
+            self.found = self._do(self.arguments)
+        except BaseException as error:
+            self.found = error
+            raise
+        return self.found
+
+
 @functools.cache
-def prefect_task(task: Task) -> prefect.Task[Any, Any]:
-    """The task that shows a unit of work. Prefect caches nothing: the store says what is fresh."""
-    carried_out = task.carried_out()
+def prefect_task(task: Task) -> prefect.Task[[str, Unit], Any]:
+    """The task that shows a unit of work under a title. Prefect caches nothing: the store says what is fresh."""
 
-    @functools.wraps(task.do)
-    def do(*args: Any, **kwargs: Any) -> Any:
-        found = carried_out(*args, **kwargs)
-        return as_state(found) if isinstance(found, Outcome) else found
+    def shown(title: str, unit: Unit) -> Any:
+        found = unit.carry_out()
+        return as_state(found) if isinstance(found, Outcome) else None
 
-    made: prefect.Task[Any, Any] = prefect.task(
-        name=task.name, task_run_name=run_name(task.title), cache_policy=NO_CACHE, persist_result=False
-    )(do)
-    return made
+    name = cast("TaskRunNameCallbackWithParameters", lambda parameters: parameters["title"])
+    return prefect.task(name=task.name, task_run_name=name, cache_policy=NO_CACHE, persist_result=False)(shown)
 
 
 def as_state(outcome: Outcome) -> State[Any]:
     """The Prefect state that shows the outcome to a person: Completed, Cached, Quarantined or Not done."""
-    return Completed(name=_STATE_NAMES[outcome.status], message=printable(outcome.reason) or None, data=outcome)
+    return Completed(name=_STATE_NAMES[outcome.status], message=printable(outcome.reason) or None)
 
 
-def run_name(template: str) -> TaskRunNameCallbackWithParameters:
-    """How Prefect calls the runs of a task: names of files may hold what is not to be shown as it is.
-
-    Args:
-        template: with the task's parameters, as `ingest {incoming.name}`.
-    """
-
-    def name(parameters: dict[str, Any]) -> str:
-        return printable(template.format(**parameters))
-
-    return cast("TaskRunNameCallbackWithParameters", name)
+def titled(task: Task, arguments: tuple[Any, ...]) -> str:
+    """What Prefect calls a unit of work: names of files may hold what is not to be shown as it is."""
+    return printable(task.title.format(**inspect.signature(task.do).bind(*arguments).arguments))

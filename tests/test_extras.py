@@ -27,7 +27,7 @@ ROOT = Path(__file__).resolve().parents[1]
 ENGINE = ("--weights", "untrained", "--engine", "openvino", "--precision", "float32")
 EXTRACTOR = "mt_emotimobilefacenet"
 
-BLOCKED = ("tensorflow", "keras", "lightautoml", "dask", "distributed", "prefect_dask", "dask_jobqueue", "matplotlib")
+BLOCKED = ("tensorflow", "keras", "lightautoml", "dask", "distributed", "dask_jobqueue", "matplotlib")
 SITE = f"""
 import sys
 from importlib.machinery import PathFinder

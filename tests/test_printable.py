@@ -16,7 +16,8 @@ from affstore.flows.report.pages import Cell, Script, Table, render
 from affstore.flows.watch import Screen, to_terminal
 from affstore.store.contract.printable import printable, printable_json
 from affstore.tasks.outcomes import Outcome
-from affstore.tasks.prefect_task import as_state, run_name
+from affstore.tasks.prefect_task import as_state, titled
+from affstore.tasks.task import task
 
 FORGED = "a\x1b[31m\x9b2J\x07\nv9  done\u202e\u2028\x85\udce9<b>[red]"
 TEXTS = st.text(st.characters(codec=None, categories=["C", "Z", "L", "M", "N", "P", "S"]))
@@ -86,7 +87,7 @@ def test_no_text_of_a_page_is_taken_for_html():
         lambda: Screen().outcome(outcome()),
         lambda: sys.stdout.write(page_of(FORGED)),
         lambda: sys.stdout.write(str(as_state(outcome()).message)),
-        lambda: sys.stdout.write(run_name("ingest {name}")(parameters={"name": FORGED})),
+        lambda: sys.stdout.write(titled(task("ingest", "ingest {name}")(lambda name: None), (FORGED,))),
     ],
     ids=["line", "table", "json", "screen", "page", "state", "name of a task's run"],
 )

@@ -57,16 +57,16 @@ class Runner:
     """Where the tasks of a run go while it lasts.
 
     Attributes:
-        prefect: makes Prefect's task runner, which each flow of the run is given; called where Prefect shows the run.
-        executor: opens the same workers without Prefect, for a run whose server went away.
+        executor: opens the workers for the units of a stage.
+        at_once: how many units are handed to them at a time: at least as many as they can do side by side.
         check: asks each worker whether it has what a run needs, and raises SpecError with a sentence for each that
             has not; None where tasks run in this process.
         gpus: whether workers declare the resource GPU, so that work for a GPU asks for one.
         answers: whether work can be given to workers; asked after some work was lost.
     """
 
-    prefect: Callable[[], Any]
     executor: Callable[[], AbstractContextManager[Executor]]
+    at_once: int = 64
     check: Callable[[WorkerNeeds], None] | None = None
     gpus: bool = False
     answers: Callable[[], bool] = lambda: True
@@ -82,13 +82,7 @@ class Runner:
     @classmethod
     def on(cls, executor: Executor) -> Runner:
         """A runner on any executor of `concurrent.futures` that takes functions and arguments by cloudpickle."""
-
-        def prefect() -> Any:
-            from affstore.flows.executor_task_runner import ExecutorTaskRunner
-
-            return ExecutorTaskRunner(executor)
-
-        return cls(prefect, lambda: nullcontext(executor))
+        return cls(lambda: nullcontext(executor))
 
 
 class RunnerKind[O: RunnerOptions](ABC):
@@ -130,7 +124,7 @@ class RunnerKind[O: RunnerOptions](ABC):
         """
 
     def elsewhere(self, options: O) -> bool:
-        """Whether workers may be on other machines, which cannot reach a Prefect server that the command starts."""
+        """Whether workers may be on other machines, which may have GPUs that this one lacks."""
         return False
 
 

@@ -29,6 +29,8 @@ _ANSWER_S = 30
 """How long a scheduler may take to answer."""
 _JOIN_S = 60
 """How long the first worker of a running cluster may take to join."""
+_AT_ONCE = 64
+"""How many units a cluster is handed at a time at least: it may grow while a stage is under way."""
 _PROTOCOLS = ("tcp", "tls", "ucx", "ws", "wss")
 PRELOAD = "affstore.flows.worker"
 """The module that each worker imports first."""
@@ -132,18 +134,12 @@ def on_scheduler(address: str, wait_s: float = _JOIN_S) -> Iterator[Runner]:
         _check_scheduler(client, address)
         workers = _workers(client, address, wait_s)
         yield Runner(
-            lambda: _prefect_dask(address),
             lambda: nullcontext(client.get_executor(pure=False)),  # type: ignore[no-untyped-call]
+            max(_AT_ONCE, 2 * sum(worker["nthreads"] for worker in workers.values())),
             partial(_check_workers, client, run),
             _declare_gpus(workers),
             partial(_answers, client, address, wait_s),
         )
-
-
-def _prefect_dask(address: str) -> Any:
-    from prefect_dask.task_runners import DaskTaskRunner
-
-    return DaskTaskRunner(address=address)
 
 
 def _check_scheduler(client: Any, address: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from affstore.flows.runners.base import RUNNERS, Runner, RunnerKind, RunnerOptions, workers_of
 
@@ -29,15 +29,9 @@ class ThreadsRunner(RunnerKind[RunnerOptions]):
 
     @contextmanager
     def start(self, options: RunnerOptions) -> Iterator[Runner]:
-        """Prefect's own pool of threads, or one like it."""
+        """A pool of threads for each stage."""
         workers = workers_of(options)
-        yield Runner(lambda: _prefect_threads(workers), lambda: _threads(workers))
-
-
-def _prefect_threads(workers: int) -> Any:
-    from prefect.task_runners import ThreadPoolTaskRunner
-
-    return ThreadPoolTaskRunner(max_workers=workers)
+        yield Runner(lambda: _threads(workers), workers)
 
 
 @contextmanager

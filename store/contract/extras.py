@@ -9,7 +9,7 @@ from affstore.store.contract.errors import SpecError
 EXTRAS: dict[str, tuple[str, ...]] = {
     "heads": ("tensorflow",),
     "automl": ("lightautoml",),
-    "cluster": ("prefect_dask", "dask", "distributed", "dask_jobqueue"),
+    "cluster": ("dask", "distributed", "dask_jobqueue"),
     "docs": ("mkdocs", "mkdocstrings"),
 }
 """The packages that each extra of `pyproject.toml` stands for, as they are imported. `heads` installs matplotlib too,
