@@ -52,13 +52,14 @@ def _deployed[**P](body: Callable[P, State[Any]]) -> Any:
 
 
 @_deployed
-def reprocess(config: str, max_hours: float | None = None, canary: int = 0) -> State[Any]:
+def reprocess(config: str, max_hours: float | None = None, canary: int = 0, generation: str = "") -> State[Any]:
     """Bring everything up to date: `affstore run CONFIG`.
 
     Args:
         config: path of a YAML file.
         max_hours: no video is begun any more after so many; the next run goes on there.
         canary: so many known videos are computed again first, and the run stops if their numbers are others.
+        generation: that it writes to, and that readers see once somebody promotes it; empty for what they see.
 
     Returns:
         Failed where something may work later, so that an automation can tell somebody; Completed, but under the name
@@ -67,7 +68,7 @@ def reprocess(config: str, max_hours: float | None = None, canary: int = 0) -> S
     """
     limits = RunLimits.of(max_hours=max_hours, canary=canary)
     found = read_config(Path(config))
-    return _ran(found, request_of(found, limits=limits))
+    return _ran(found, request_of(found, limits=limits, generation=generation))
 
 
 @_deployed

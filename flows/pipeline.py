@@ -140,7 +140,7 @@ def _published(
         for one in request.fitted
         if one.experiment is not None and one.tuned is not None
     ]
-    if applied and to is not None and to.folder is not None and not stages.partial:
+    if applied and to is not None and to.folder is not None and not (context.generation or stages.partial):
         outcomes, published, tag = publish(context, applied, to)
         stages.did(outcomes)
         return published, tag
@@ -152,7 +152,7 @@ def _published(
     if not predicted:
         return (), ""
     stages.did(predict_experiments(context, predicted))
-    if to is not None and to.folder is not None:
+    if to is not None and to.folder is not None and not context.generation:
         outcomes, published, tag = publish(context, predicted, to)
         stages.did(outcomes)
         return published, tag

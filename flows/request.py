@@ -19,6 +19,7 @@ from affstore.models.challenge_file import read_sample
 from affstore.models.heads.splits import Folds, read_groups
 from affstore.models.weights.folder import WeightsFolder, default_folder
 from affstore.store.contract.errors import SourceError, SpecError
+from affstore.store.engine.generations import begin, has_begun
 from affstore.tasks.experiments import Experiment, ExperimentOutcome, Protocol
 from affstore.tasks.ingest.incoming_files import IngestOptions
 from affstore.tasks.lineage.stored_heads import FittedExperiment
@@ -133,6 +134,7 @@ def request_of(
     options: IngestOptions | None = None,
     everything: bool = True,
     limits: RunLimits | None = None,
+    generation: str = "",
 ) -> Request:
     """Check a configuration against this machine: inputs, names, weights, store, device.
 
@@ -141,6 +143,8 @@ def request_of(
         options: what is tried although the store knows better.
         everything: bring all videos of the store up to date, not only those of the configuration's sources and crops.
         limits: how much of it is done; a share takes in files and extracts from them, and nothing is trained.
+        generation: that all of it is read from and written to, which begins here if it has not; empty for what readers
+            of the store see.
 
     Raises:
         AffstoreError: something is wrong; nothing was started.
@@ -152,6 +156,8 @@ def request_of(
     weights = default_folder()
     _check_samples(config.publish)
     store = FeatureStore.create(config.store)
+    if generation and has_begun(config.store, generation):
+        store = store.state(generation)
     if limits.share is not None:
         _check_engines_decided(config, weights, store)
     found = runnable(config, store)
@@ -170,7 +176,10 @@ def request_of(
         runs / "trainings",
         ends_at=limits.ends_at,
         retries=config.retries,
+        generation=generation,
     )
+    if generation:
+        begin(store, generation)
     return Request(
         context,
         inputs,
@@ -179,13 +188,19 @@ def request_of(
         found.refused,
         _protocols(config),
         _folds(config),
-        found.notes,
+        (*found.notes, *_not_published(config, generation)),
         config.publish,
         options or IngestOptions(),
         everything,
         runs,
         limits=limits,
     )
+
+
+def _not_published(config: RunConfig, generation: str) -> Sequence[str]:
+    if not generation or config.publish is None or config.publish.folder is None:
+        return ()
+    return (f"Nothing is published from a generation: run again without it once '{generation}' is promoted.",)
 
 
 def heads_asked(store: FeatureStore, config: RunConfig) -> list[HeadRun]:

@@ -139,6 +139,7 @@ class WorkerContext:
         trainings: gets a folder for each training, with its checkpoints and logs; none are kept if None.
         ends_at: seconds since 1970 after which no video and no training is begun any more; None for no end.
         retries: how often a unit of work is tried again after a fault that may pass; see `tasks.retries`.
+        generation: that all of it is read from and written to; empty for what readers of the store see.
     """
 
     store_url: str
@@ -149,6 +150,7 @@ class WorkerContext:
     code: dict[str, str] = field(default_factory=lambda: dict(code_versions()))
     ends_at: float | None = None
     retries: int = 0
+    generation: str = ""
 
     @property
     def uses_gpu(self) -> bool:
@@ -156,8 +158,8 @@ class WorkerContext:
         return self.device == "cuda"
 
     def store(self, at: str | None = None) -> FeatureStore:
-        """The store as it is now, or at a tag, snapshot or time."""
-        return kept_open(self.store_url, at)
+        """The store as the run has it now, or at a tag, snapshot or time."""
+        return kept_open(self.store_url, at, self.generation)
 
     @property
     def scratch(self) -> Path:

@@ -14,6 +14,7 @@ from affstore.tasks.lineage.run_note import typed_words
 if TYPE_CHECKING:
     from affstore import FeatureStore
     from affstore.flows.request import RunResult
+    from affstore.tasks.specs import WorkerContext
 
 _MOST = 2
 
@@ -65,6 +66,12 @@ def tell_next_of(result: RunResult, steps: Sequence[str]) -> None:
     if result.count("quarantined"):
         first.append(step(store, "quarantine", "list"))
     tell_next([*first, *steps])
+
+
+def promotion_steps(context: WorkerContext) -> list[str]:
+    """How a generation is compared with what readers see, and how they come to see it."""
+    compared = step(context.store_url, "diff", "", "--at", context.generation)
+    return [compared, step(context.store_url, "generation", "promote", context.generation)]
 
 
 def applies(store: FeatureStore, names: Sequence[str]) -> list[str]:

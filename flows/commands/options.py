@@ -27,7 +27,10 @@ Store = Annotated[
 
 At = Annotated[
     str | None,
-    Parameter(help="A tag, a snapshot or a time (ISO 8601, in UTC; a date is its end), instead of the newest state."),
+    Parameter(
+        help="A tag, a generation, a snapshot or a time (ISO 8601, in UTC; a date is its end), instead of the newest "
+        "state."
+    ),
 ]
 
 NoAt = Annotated[str | None, Parameter(name="--at", show=False)]

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from affstore.flows.commands import COMMANDS, Command
-from affstore.flows.commands.next_steps import applies, step
+from affstore.flows.commands.next_steps import applies, promotion_steps, step
 from affstore.flows.commands.options import (
     DEFAULT_LIMITS,
     DEFAULT_RUNNER,
@@ -27,13 +27,15 @@ def run(
     *,
     runner: RunnerChoice = DEFAULT_RUNNER,
     limits: LimitOptions = DEFAULT_LIMITS,
+    generation: str = "",
     rehash: Rehash = False,
     dry_run: Flag = False,
     json: Json = False,
 ) -> int:
     """Run the whole DAG of a configuration: ingest, extract, train, predict, publish.
 
-    What the store has already is not computed again.
+    What the store has already is not computed again. With --generation, readers of the store see nothing of the run
+    until `affstore generation promote`.
 
     `affstore demo` writes the configuration of the example, which shows what one may hold.
 
@@ -43,6 +45,9 @@ def run(
     ----------
     config
         A YAML file; relative paths in it are relative to its folder.
+    generation
+        Write to the generation of this name, which begins with what readers see now, or goes on where it is. Nothing
+        is published from it.
     dry_run
         Check everything and show the plan, and do nothing.
     """
@@ -57,14 +62,29 @@ def run(
     if dry_run:
         from affstore.flows.commands.plan import show_plan
 
-        show_plan(found, json, named_only=limited.share is not None, share=limited.share, options=options)
+        at = _begun(found.store, generation)
+        show_plan(found, json, named_only=limited.share is not None, share=limited.share, options=options, at=at)
         return 0
-    return run_and_tell(found, json, options, limits=limited, then=_next).exit_code
+    return run_and_tell(found, json, options, limits=limited, generation=generation, then=_next).exit_code
+
+
+def _begun(store: str, generation: str) -> str | None:
+    """The generation, if it has begun; else a run would begin with the newest state.
+
+    Raises:
+        SpecError: it cannot begin under that name.
+    """
+    from affstore.store.engine.generations import has_begun
+    from affstore.store.engine.places import exists
+
+    return generation if generation and exists(store) and has_begun(store, generation) else None
 
 
 def _next(result: RunResult) -> list[str]:
     """What to type after a run: what lies behind a published number, then how to predict with what was trained."""
     context = result.request.context
+    if context.generation:
+        return promotion_steps(context)
     published = [str(path) for path in result.published if path.suffix == ".txt"]
     trace = [step(context.store_url, "trace", f"{published[0]}:2")] if published else []
     trained = [one.experiment.name for one in result.experiments if one.results]

@@ -31,6 +31,7 @@ def run_and_tell(
     options: IngestOptions | None = None,
     everything: bool = True,
     limits: RunLimits | None = None,
+    generation: str = "",
     then: Callable[[RunResult], Sequence[str]] | None = None,
 ) -> RunResult:
     """Run a configuration and print the outcomes; see `request_of`.
@@ -41,9 +42,10 @@ def run_and_tell(
         options: what is tried although the store knows better.
         everything: whether all videos of the store are brought up to date.
         limits: how much of it is done.
+        generation: that it is written to; empty for what readers see.
         then: what to type next where all went well.
     """
-    result = run_under_screen(as_json, lambda watcher: _run(config, watcher, options, everything, limits))
+    result = run_under_screen(as_json, lambda watcher: _run(config, watcher, options, everything, limits, generation))
     if as_json:
         print_json(as_document(result))
     else:
@@ -54,7 +56,7 @@ def run_and_tell(
 
 def run(config: RunConfig, as_json: bool, options: IngestOptions | None = None, everything: bool = True) -> RunResult:
     """Run a configuration under the screen and print nothing of its outcomes; see `request_of`."""
-    return run_under_screen(as_json, lambda watcher: _run(config, watcher, options, everything, None))
+    return run_under_screen(as_json, lambda watcher: _run(config, watcher, options, everything))
 
 
 def run_under_screen[Result](as_json: bool, run: Callable[[Watcher], Result]) -> Result:
@@ -68,13 +70,18 @@ def run_under_screen[Result](as_json: bool, run: Callable[[Watcher], Result]) ->
 
 
 def _run(
-    config: RunConfig, watcher: Watcher, options: IngestOptions | None, everything: bool, limits: RunLimits | None
+    config: RunConfig,
+    watcher: Watcher,
+    options: IngestOptions | None,
+    everything: bool,
+    limits: RunLimits | None = None,
+    generation: str = "",
 ) -> RunResult:
     from affstore.flows.execution import run_pipeline
     from affstore.flows.memory_needs import estimate_memory
     from affstore.flows.request import request_of
 
-    request = request_of(config, options, everything, limits)
+    request = request_of(config, options, everything, limits, generation)
     watcher.memory(estimate_memory(request, config.runner))
     return run_pipeline(request, config.runner, watcher)
 
@@ -104,7 +111,9 @@ def tell(result: RunResult) -> None:
         to_terminal("", note)
     for text in warnings(result.request.profile.provenance):
         to_terminal("", text)
-    to_terminal("", f"store     {result.request.context.store_url}  (snapshot {result.snapshot})")
+    context = result.request.context
+    of = f"generation {context.generation}, " if context.generation else ""
+    to_terminal("", f"store     {context.store_url}  ({of}snapshot {result.snapshot})")
     if any(one.experiment.paper for one in result.experiments):
         to_terminal(
             "The papers' numbers are of Aff-Wild2 and of the published weights; other corpora and weights differ."
@@ -134,6 +143,7 @@ def as_document(result: RunResult) -> dict[str, Any]:
     return {
         "run_id": result.request.context.run_id,
         "store": result.request.context.store_url,
+        "generation": result.request.context.generation or None,
         "snapshot": result.snapshot,
         "tag": result.tag,
         "published": [str(path) for path in result.published],

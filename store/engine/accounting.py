@@ -26,6 +26,7 @@ from affstore.store.engine.ledger import (
 )
 from affstore.store.engine.objects import Objects, objects_of
 from affstore.store.engine.places import settings, storage_of, translate_errors
+from affstore.store.engine.states import dropped_snapshots
 
 ObjectState = Literal["noted", "self-checked", "not vouched for", "garbage", "foreign", "altered", "missing"]
 """`noted`: its bytes are those whose digest was noted. `self-checked`: a chunk or a note, with checksums of its own.
@@ -148,15 +149,16 @@ def account_for(url: str, repository: icechunk.Repository) -> Accounting:
     if STATE in sizes:
         found[STATE] = StoredObject(STATE, sizes[STATE], _state_of_list(now, ledger))
     # Read again: a commit that was noted meanwhile is in it.
-    return Accounting(found, tuple(sorted(_lost(repository.inspect_repo_info(), ledger))))
+    return Accounting(found, tuple(sorted(_lost(repository, ledger))))
 
 
-def _lost(info: Mapping[str, Any], ledger: Ledger) -> set[str]:
+def _lost(repository: icechunk.Repository, ledger: Ledger) -> set[str]:
     """Snapshots that were committed and that the engine's list should have; none once older history was let go."""
+    info = repository.inspect_repo_info()
     if any("folded" in one["metadata"] for one in info["snapshots"]):
         return set()
     ids = {key.removeprefix("snapshots/") for key in ledger.digests if key.startswith("snapshots/")}
-    return ids - {one["id"] for one in info["snapshots"]}
+    return ids - {one["id"] for one in info["snapshots"]} - dropped_snapshots(repository)
 
 
 def _consistent(objects: Objects, sizes: dict[str, int]) -> tuple[Ledger, dict[str, str]]:

@@ -20,7 +20,7 @@ from affstore.store.contract.records import Address, Record
 from affstore.store.contract.schema import families
 from affstore.store.engine.catalogue import content_digest_of
 from affstore.store.engine.chain import Content, linked
-from affstore.store.engine.feature_store import BRANCH, UNFINISHED, FeatureStore, is_unfinished, read_whole
+from affstore.store.engine.feature_store import FeatureStore, read_whole
 from affstore.store.engine.ledger import note_update
 from affstore.store.engine.listing import Listing, array_names
 from affstore.store.engine.objects import wipe
@@ -35,6 +35,7 @@ from affstore.store.engine.places import (
     translate_errors,
 )
 from affstore.store.engine.sizes import array_bytes
+from affstore.store.engine.states import BRANCH, UNFINISHED, is_unfinished
 from affstore.store.engine.tombstones import Tombstones
 from affstore.store.engine.writers import marked_as_writing
 
@@ -185,7 +186,7 @@ def roll_back(store: FeatureStore, to: FeatureStore) -> str:
             raise ConflictError(
                 f"Another run committed to the store at '{store.url}' meanwhile. Run the command again."
             )
-        content = _write(session, wanted, before)
+        content = write_state(session, wanted, before)
         content = replace(content, message=f"rollback: {len(content.written) + len(content.removed)}")
         return store.commit_session(session, content)
 
@@ -213,7 +214,7 @@ def _write_states(url: str, repository: icechunk.Repository, states: Sequence[St
     snapshots = []
     for state, before in zip(states, (None, *states), strict=False):
         session = repository.writable_session(UNFINISHED)
-        content = _write(session, state, before, states)
+        content = write_state(session, state, before, states)
         parent = repository.lookup_snapshot(session.snapshot_id)
         snapshots.append(session.commit(content.message, metadata=linked(session, parent, content), allow_empty=True))
         note_update(url, repository)
@@ -226,7 +227,7 @@ def _write_states(url: str, repository: icechunk.Repository, states: Sequence[St
     return snapshots
 
 
-def _write(session: icechunk.Session, state: State, before: State | None, spare: Sequence[State] = ()) -> Content:
+def write_state(session: icechunk.Session, state: State, before: State | None, spare: Sequence[State] = ()) -> Content:
     """Bring a session from the state before to the next one; gives what the commit will be about.
 
     An artifact that is damaged is taken from a spare state that has the same record, as a repair leaves it.

@@ -16,10 +16,11 @@ from affstore.store.contract.errors import ConflictError
 from affstore.store.contract.records import Address
 from affstore.store.engine.accounting import decoded
 from affstore.store.engine.chain import Content
-from affstore.store.engine.feature_store import BRANCH, FeatureStore
+from affstore.store.engine.feature_store import FeatureStore
 from affstore.store.engine.ledger import note_update
 from affstore.store.engine.objects import objects_of
 from affstore.store.engine.places import committer_lock, is_local, settings, translate_errors
+from affstore.store.engine.states import BRANCH, open_generations, tips, where_parted
 
 _SKEW = datetime.timedelta(days=1)
 """How far ahead the clock of a server may be."""
@@ -43,12 +44,12 @@ class Garbage:
 def collect_garbage(
     store: FeatureStore, younger_than: datetime.timedelta, history: datetime.timedelta | None = None
 ) -> Garbage:
-    """Remove the objects that no snapshot of the branch and of the tags needs.
+    """Remove the objects that no snapshot of the history, of the tags and of open generations needs.
 
     Args:
         store: the newest state.
         younger_than: objects of no more than this age stay.
-        history: snapshots older than this that neither a tag names nor the branch ends with are let go first.
+        history: snapshots older than this that neither a tag names nor a history ends with are let go first.
     """
     now = datetime.datetime.now(datetime.UTC)
     folded = fold(store, now - history) if history is not None else 0
@@ -95,24 +96,27 @@ class _Fold:
     """A part of the history that is let go.
 
     Attributes:
-        older_than: what is older, and nothing names, goes; the newest snapshot never does.
+        older_than: what is older, and nothing names, goes; the newest snapshot never does, nor what came since an open
+            generation began.
         gone: those snapshots.
-        kept: the first one of the branch that stays, and older ones that tags name.
+        kept: the first snapshot that stays of what readers, each tag and each generation have.
     """
 
     older_than: datetime.datetime
-    gone: tuple[str, ...]
+    gone: frozenset[str]
     kept: tuple[str, ...]
 
     @classmethod
     def of(cls, store: FeatureStore, older_than: datetime.datetime) -> _Fold:
         """What goes of a store's history, and what stays."""
-        history, named = store.history(), set(store.tags().values())
-        cut = min(older_than, history[0].written_at)
-        old = [info.id for info in history if info.written_at < cut and info.parent_id]
-        first = next(info.id for info in reversed(history) if info.written_at >= cut)
-        tagged = {tag for tag in named if store.repository.lookup_snapshot(tag).written_at < cut}
-        return cls(cut, tuple(one for one in old if one not in named), (first, *sorted(tagged)))
+        repository = store.repository
+        began = [where_parted(repository, name).written_at for name in open_generations(repository)]
+        cut = min(older_than, store.history()[0].written_at, *began)
+        named = tips(repository)
+        histories = [list(repository.ancestry(snapshot_id=tip)) for tip in named]
+        old = {info.id for history in histories for info in history if info.written_at < cut and info.parent_id}
+        first = {next((info.id for info in reversed(one) if info.written_at >= cut), one[0].id) for one in histories}
+        return cls(cut, frozenset(old.difference(named)), tuple(sorted(first)))
 
 
 def erase(store: FeatureStore, addresses: Collection[Address], tags: Iterable[str]) -> Garbage:

@@ -16,7 +16,6 @@ import zarr
 from numpy.typing import NDArray
 
 from affstore.store.contract.errors import ConflictError, NewerSchemaError, NotFoundError, SpecError, StoreError
-from affstore.store.contract.moments import moment_of
 from affstore.store.contract.names import tag_fault
 from affstore.store.contract.printable import excerpt
 from affstore.store.contract.records import Address, Record
@@ -36,10 +35,16 @@ from affstore.store.engine.places import (
     translate_errors,
 )
 from affstore.store.engine.ranges import damage, read_rows
+from affstore.store.engine.states import (
+    BRANCH,
+    branch_named,
+    generation_on,
+    is_unfinished,
+    open_generations,
+    seen_by_readers,
+    snapshot_named,
+)
 
-BRANCH = "main"
-UNFINISHED = "unfinished-copy"
-"""The branch on which a copy is written; it is there as long as the copy is no store yet."""
 _IDENTITY = "affstore_identity"
 """Metadata of the repository; see `FeatureStore.identity`."""
 _MOST_RACES = 10
@@ -53,8 +58,10 @@ class FeatureStore:
 
     Attributes:
         url: a folder, `s3://bucket/prefix` or `memory:name`.
-        at: the tag, snapshot or time (ISO 8601; UTC unless it names a zone) it was opened at; None for the newest.
+        at: the tag, generation, snapshot or time (ISO 8601; UTC unless it names a zone) it was opened at; None for the
+            newest state.
         snapshot: id of the snapshot it reads.
+        branch: the engine's branch that it writes to: that of the generation it was opened at, else the readers' own.
         layout: the version of the tree of groups, `layout` in `schema.yaml`.
 
     Examples:
@@ -70,7 +77,7 @@ class FeatureStore:
         """Open an existing store.
 
         Raises:
-            NotFoundError: there is no store there, or no such tag, snapshot or time in its history.
+            NotFoundError: there is no store there, or no such tag, generation, snapshot or time in its history.
             NewerSchemaError: a newer affstore wrote it.
         """
         self.url = url
@@ -119,20 +126,24 @@ class FeatureStore:
         return cls(url)
 
     def newest(self) -> FeatureStore:
-        """The same store as it is now."""
-        return self.state(None)
+        """The same store as it is now; of one that was opened at a generation, that generation as it is now."""
+        return self.state(generation_on(self.branch))
 
     def state(self, at: str | None) -> FeatureStore:
-        """The same store at a tag, snapshot or time, or as it is now; what the engine has of it in memory is shared.
+        """The same store at another state, or as it is now; what the engine has of it in memory is shared.
 
         A record that is the same in both is read once.
 
+        Args:
+            at: a tag, generation, snapshot or time; None for what readers see now.
+
         Raises:
-            NotFoundError: there is no such tag, snapshot or time in its history.
+            NotFoundError: there is no such state in its history.
         """
         other = object.__new__(FeatureStore)
         other.url, other._repository, other._known, other.at = self.url, self._repository, self._known, at
         with translate_errors(self.url, "Opening"):
+            other.branch = branch_named(self._repository, at)
             other.snapshot = other._snapshot_of(at)
         if other.snapshot == self.snapshot:
             shared = {"session": self.session, "_root": self._root, "_listing": self._listing, "layout": self.layout}
@@ -232,7 +243,7 @@ class FeatureStore:
     def draft(self, code: Mapping[str, str], run_id: str) -> Draft:
         """A fork of the newest state to write finished artifacts into."""
         with translate_errors(self.url, "Writing to"):
-            session = self._repository.writable_session(BRANCH)
+            session = self._repository.writable_session(self.branch)
             return Draft(self.url, session.fork(), code, run_id)
 
     def commit(self, drafts: Sequence[Draft], message: str, metadata: Mapping[str, Any] | None = None) -> str:
@@ -263,11 +274,11 @@ class FeatureStore:
             kept: the first snapshot that stays of the history, and of each tag that is older.
         """
         with translate_errors(self.url, "Committing to"), committer_lock(self.url):
-            session = self._repository.writable_session(BRANCH)
+            session = self._repository.writable_session(self.branch)
             return self.commit_session(session, Content("older history is let go", folding(self._repository, kept)))
 
     def _commit_merged(self, drafts: Sequence[Draft], message: str, metadata: dict[str, Any]) -> str:
-        session = self._repository.writable_session(BRANCH)
+        session = self._repository.writable_session(self.branch)
         tip: str = session.snapshot_id
         news = self._to_commit(drafts, tip)
         if not news:
@@ -309,7 +320,7 @@ class FeatureStore:
     def _committed_as(self, own: str, base: str) -> str:
         """The snapshot of a commit by the mark in its metadata, among those after `base`; empty if there is none."""
         with suppress(icechunk.IcechunkError, OSError):
-            for info in icechunk.Repository.open(storage_of(self.url), settings()).ancestry(branch=BRANCH):
+            for info in icechunk.Repository.open(storage_of(self.url), settings()).ancestry(branch=self.branch):
                 if info.metadata.get("commit") == own:
                     return info.id
                 if info.id == base:
@@ -320,12 +331,14 @@ class FeatureStore:
         """Name the snapshot this store reads, for ever.
 
         Raises:
-            SpecError: it is no name for a tag.
+            SpecError: it is no name for a tag, or a generation has it.
             StoreError: the name stands for another snapshot.
         """
         fault = tag_fault(name)
         if fault:
             raise SpecError(f"A snapshot cannot be tagged {excerpt(name)}: {fault}.")
+        if name in open_generations(self._repository):
+            raise SpecError(f"A snapshot cannot be tagged '{name}': a generation is called so. Use another name.")
         if name in self._repository.list_tags():
             if self._repository.lookup_tag(name) != self.snapshot:
                 raise StoreError(
@@ -396,26 +409,20 @@ class FeatureStore:
     def _open_at(self, at: str | None) -> None:
         self.at = at
         with translate_errors(self.url, "Opening"):
+            self.branch = branch_named(self._repository, at)
             self.snapshot = self._snapshot_of(at)
         self.layout = self._check_layout()
 
     def _snapshot_of(self, at: str | None) -> str:
-        if at is None:
-            return self._repository.lookup_branch(BRANCH)
-        if at in self._repository.list_tags():
-            return self._repository.lookup_tag(at)
-        ancestry = list(self._repository.ancestry(branch=BRANCH))
-        if moment := moment_of(at):
-            # The engine's first snapshot is no feature store yet.
-            found = next((info.id for info in ancestry if info.written_at <= moment and info.parent_id), None)
-        else:
-            found = next((info.id for info in ancestry if info.id == at), None)
+        found = snapshot_named(self._repository, at, self.branch)
         if found is None:
-            self.check_not_retracted(at)
-            first = ancestry[-1].written_at.isoformat(timespec="seconds")
+            name = str(at)
+            self.check_not_retracted(name)
+            *_, first = seen_by_readers(self._repository)
             raise NotFoundError(
-                f"The store at '{self.url}' has no tag, snapshot or time '{excerpt(at)[1:-1]}': its history begins at "
-                f"{first}, and what is older was never there or has expired. `affstore log` lists the snapshots."
+                f"The store at '{self.url}' has no tag, generation, snapshot or time '{excerpt(name)[1:-1]}': its "
+                f"history begins at {first.written_at.isoformat(timespec='seconds')}, and what is older was never "
+                "there or has expired. `affstore log` lists the snapshots."
             )
         return found
 
@@ -463,11 +470,6 @@ def _missing_parents(paths: Iterable[str], root: zarr.Group) -> list[str]:
     """The groups above some artifacts that are not in the store yet, from the top down."""
     above = {str(parent) for path in paths for parent in PurePosixPath(path).parents} - {"."}
     return [path for path in sorted(above) if path not in root]
-
-
-def is_unfinished(repository: icechunk.Repository) -> bool:
-    """Whether a repository is a copy of a store that is still being written, or was killed meanwhile."""
-    return UNFINISHED in repository.list_branches()
 
 
 def read_whole(record: Record, arrays: Mapping[str, zarr.Array[Any]]) -> dict[str, NDArray[Any]]:

@@ -16,19 +16,24 @@ from affstore.store.engine.feature_store import FeatureStore
 _KEPT = 4
 """A run works on one store, or copies between two; some commands use a scratch store for each artifact."""
 
-_handles: OrderedDict[tuple[int, str, str], FeatureStore] = OrderedDict()
+_handles: OrderedDict[tuple[int, str, str, str], FeatureStore] = OrderedDict()
 _lock = threading.Lock()
 
 
-def kept_open(url: str, at: str | None = None) -> FeatureStore:
-    """A store as it is now, or at a tag, snapshot or time, by the handle of this process.
+def kept_open(url: str, at: str | None = None, generation: str = "") -> FeatureStore:
+    """A store as it is now, or at an earlier state, by the handle of this process.
+
+    Args:
+        url: of the store.
+        at: a tag, snapshot or time; None for the newest state.
+        generation: whose newest state that is; empty for what readers see.
 
     Raises:
-        NotFoundError: there is no store there, or no such tag, snapshot or time in its history.
+        NotFoundError: there is no store there, or no such state or generation.
         NewerSchemaError: a newer affstore wrote it.
     """
     # A handle is no good in a forked child, nor where another server answers to the bucket's name.
-    place = (os.getpid(), os.environ.get("AWS_ENDPOINT_URL", ""), url)
+    place = (os.getpid(), os.environ.get("AWS_ENDPOINT_URL", ""), url, generation)
     with _lock:
         handle = _handles.get(place)
         if handle is not None:
@@ -36,11 +41,11 @@ def kept_open(url: str, at: str | None = None) -> FeatureStore:
     if handle is not None:
         with suppress(StoreError):  # opening it again says what is wrong, if anything is
             return handle.state(at) if at is not None else _kept(place, handle.newest())
-    handle = _kept(place, FeatureStore(url))
+    handle = _kept(place, FeatureStore(url, generation or None))
     return handle.state(at) if at is not None else handle
 
 
-def _kept(place: tuple[int, str, str], handle: FeatureStore) -> FeatureStore:
+def _kept(place: tuple[int, str, str, str], handle: FeatureStore) -> FeatureStore:
     """The handle, which from now on is the one of its place."""
     with _lock:
         _handles[place] = handle

@@ -12,9 +12,10 @@ from affstore.store.contract.errors import StoreError
 from affstore.store.contract.records import Address, Record
 from affstore.store.contract.schema import address_of
 from affstore.store.engine.chain import LinkState, content_of, folded_links, link_state
-from affstore.store.engine.feature_store import BRANCH, FeatureStore
+from affstore.store.engine.feature_store import FeatureStore
 from affstore.store.engine.listing import artifacts_among, node_id
 from affstore.store.engine.places import translate_errors
+from affstore.store.engine.states import tips
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,12 +113,15 @@ class CheckedCommit:
 
 
 def check_history(store: FeatureStore) -> Iterator[CheckedCommit]:
-    """Read every commit of the branch and of all tags, the newest first, and compute the chain's digests again."""
+    """Read every commit that readers, tags and open generations have, and compute the chain's digests again.
+
+    What readers see comes first, and of each history the newest.
+    """
     repository = store.repository
     with translate_errors(store.url, "Reading"):
-        tips = [repository.lookup_branch(BRANCH), *store.tags().values()]
-        histories = [list(repository.ancestry(snapshot_id=tip)) for tip in tips]
-        paths = _paths_by_id(repository, tips[0])
+        kept = tips(repository)
+        histories = [list(repository.ancestry(snapshot_id=tip)) for tip in kept]
+        paths = _paths_by_id(repository, kept[0])
     folded = folded_links(info for history in histories for info in history)
     pairs: dict[str, tuple[icechunk.SnapshotInfo, icechunk.SnapshotInfo | None]] = {}
     for history in histories:

@@ -11,9 +11,10 @@ import zarr
 from affstore.store.contract.schema import layout_version
 from affstore.store.engine.chain import Content, linked
 from affstore.store.engine.draft import Draft
-from affstore.store.engine.feature_store import BRANCH, FeatureStore
+from affstore.store.engine.feature_store import FeatureStore
 from affstore.store.engine.ledger import note_update
 from affstore.store.engine.places import committer_lock, settings, storage_of, translate_errors
+from affstore.store.engine.states import BRANCH
 
 
 @dataclass(frozen=True, slots=True)
