@@ -95,8 +95,8 @@ def test_a_damaged_artifact_stops_the_copy_by_its_name_and_leaves_no_store(origi
 def test_a_copy_that_is_killed_is_no_store_and_is_made_by_the_next_try(original, tmp_path):
     place = tmp_path / "copy"
     command = [sys.executable, "-m", "affstore.flows.cli", "copy", original.url, str(place)]
-    slow = "import affstore.store.engine.copying as c, sys, time; w = c._write; "
-    slow += "c._write = lambda *a: (w(*a), print('written', flush=True), time.sleep(60)); "
+    slow = "import affstore.store.engine.copying as c, sys, time; w = c.write_state; "
+    slow += "c.write_state = lambda *a: (w(*a), print('written', flush=True), time.sleep(60)); "
     slow += f"from affstore.flows.cli import call; call({command[3:]!r})"
     process = subprocess.Popen([sys.executable, "-c", slow], stdout=subprocess.PIPE, text=True)
     assert process.stdout.readline().strip() == "written"

@@ -26,7 +26,8 @@ def copy(
     """Write a store anew at another place: its newest state and every tag, with the same keys, digests and numbers.
 
     Every artifact is read back whole from the copy, and the content digests are compared. The place becomes a store
-    only when all is there: after a kill, run the command again. Snapshots that no tag names are not copied.
+    only when all is there: after a kill, run the command again. Snapshots that no tag names are not copied, nor are
+    generations that are not promoted.
 
     With --without, a tag whose state loses something is noted as retracted in the copy, what is left of it is tagged
     TAG-reduced, and the copy refuses the videos' bytes until `affstore forget --allow`.
@@ -47,6 +48,7 @@ def copy(
     """
     from affstore import FeatureStore
     from affstore.store.engine.copying import check_empty, copy_store
+    from affstore.store.engine.states import open_generations
     from affstore.tasks.lineage.erasure import interrupted, plan_erasure
     from affstore.tasks.lineage.forgetting import plan_copy_without
 
@@ -54,9 +56,10 @@ def copy(
     erasure = plan_erasure(store, [*without, *interrupted(store)] if without else [])
     plan = plan_copy_without(store, erasure)
     check_empty(target)
+    left = open_generations(store.repository)
     done = plan if dry_run else copy_store(plan, target)
     if json:
-        print_json(_document(done))
+        print_json({**_document(done), "generations_left": left})
         return 0
     would = "would be " if dry_run else ""
     tags = sum(len(state.tags) for state in done.states)
@@ -71,6 +74,7 @@ def copy(
             if tag not in erasure.named_tags
         ),
         *(f"The tag '{tag}' {would}left out: it is called by a video." for tag in erasure.named_tags),
+        *(f"The generation '{name}' {would or 'is '}left out: it is not promoted." for name in left),
         f"content {done.states[-1].content_digest[:16]}",
     )
     return 0

@@ -40,7 +40,8 @@ def diff(
     Parameters
     ----------
     before
-        A tag, a snapshot or a time (ISO 8601, in UTC; a date is its end). Without it, what the newest commit changed.
+        A tag, a snapshot or a time (ISO 8601, in UTC; a date is its end). Without it, what the newest commit changed;
+        of a generation, what readers see.
     after
         Another one; without it the state that --at names, or the newest.
     part
@@ -54,7 +55,8 @@ def diff(
     if after and at is not None:
         raise SpecError(f"Both '{after}' and --at '{at}' name the later state. Leave one of them out.")
     newest = FeatureStore(store, after or at)
-    found = difference(FeatureStore(store, before or _state_before(newest)), newest, part, frames)
+    earlier = FeatureStore(store, before) if before else _state_before(newest)
+    found = difference(earlier, newest, part, frames)
     if json:
         print_json(found.as_document())
     else:
@@ -62,13 +64,16 @@ def diff(
     return 0
 
 
-def _state_before(store: FeatureStore) -> str:
+def _state_before(store: FeatureStore) -> FeatureStore:
     from affstore.store.engine.history import commits
+    from affstore.store.engine.states import generation_on
 
+    if generation_on(store.branch) is not None:
+        return store.state(None)
     before = next(islice(commits(store), 1, None), None)
     if before is None or before.parent is None:
         raise NotFoundError(f"The history of the store at '{store.url}' has no state before {store.snapshot}.")
-    return before.snapshot
+    return store.state(before.snapshot)
 
 
 def _print(found: Difference) -> None:

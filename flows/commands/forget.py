@@ -41,8 +41,9 @@ def forget(
     What was exported, predicted or analyzed into folders near the store is searched too, and told, for it is yours.
 
     The exit code is 0 once every byte of the store was searched and nothing found; 2 if a name stands for several
-    videos or nobody said yes; 4 if there is no such video, another run is writing, or something is left, which is
-    named. Killed at any moment, it is finished by running it again; until then `affstore status` says so.
+    videos or nobody said yes; 4 if there is no such video, another run is writing, a generation is open, or something
+    is left, which is named. Killed at any moment, it is finished by running it again; until then `affstore status`
+    says so.
 
     Example: affstore forget video2 --store affstore-demo/store --dry-run
 
@@ -58,12 +59,14 @@ def forget(
     from affstore import FeatureStore
     from affstore.store.engine.tombstones import Tombstones
     from affstore.tasks.lineage.erasure import interrupted, plan_erasure
+    from affstore.tasks.lineage.forgetting import check_no_generation
 
     if bool(video) == bool(allow):
         raise SpecError("Name one video to forget, or with --allow one that may be added again.")
     opened = FeatureStore(store)
     if allow:
         return _allow(opened, allow, json)
+    check_no_generation(opened)
     begun = interrupted(opened)
     try:
         erasure = plan_erasure(opened, [video, *begun])

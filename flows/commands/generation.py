@@ -143,6 +143,19 @@ def as_document(generation: Generation) -> dict[str, Any]:
     }
 
 
+def generation_line(document: dict[str, Any]) -> str:
+    """A line of a store's status that says that a generation is open."""
+    name, since = document["generation"], document["since"]
+    what = f"{_artifacts(document)}, since {since}" if since else "nothing is written to it yet"
+    return f"generation {name} is open: {what}"
+
+
+def _artifacts(document: dict[str, Any]) -> str:
+    count = sum(sum(counts.values()) for counts in document["changes"].values())
+    differ = f"{counted(count, 'artifact', 'artifacts')} of {counted(document['videos'], 'video', 'videos')}"
+    return f"{differ} {'differs' if count == 1 else 'differ'} from what it began with"
+
+
 def _promotion_document(done: Promotion) -> dict[str, Any]:
     from affstore.tasks.lineage.graph import by_family
 

@@ -70,7 +70,7 @@ def tell_next_of(result: RunResult, steps: Sequence[str]) -> None:
 
 def promotion_steps(context: WorkerContext) -> list[str]:
     """How a generation is compared with what readers see, and how they come to see it."""
-    compared = step(context.store_url, "diff", "", "--at", context.generation)
+    compared = step(context.store_url, "diff", "--at", context.generation)
     return [compared, step(context.store_url, "generation", "promote", context.generation)]
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from affstore.flows.commands import COMMANDS, Command
+from affstore.flows.commands.generation import as_document, generation_line
 from affstore.flows.commands.options import DEFAULT_STORE, At, Json, Store, print_json, print_table
 from affstore.flows.provenance import marked
 from affstore.flows.watch import to_terminal
@@ -44,6 +45,7 @@ def _document(store: FeatureStore) -> dict[str, Any]:
     from dataclasses import asdict
 
     from affstore import content_digest
+    from affstore.store.engine.generations import generations
     from affstore.store.engine.tombstones import Tombstones
     from affstore.tasks.imported_inputs import without_features
     from affstore.tasks.lineage.stored_heads import heads_on_imported_features
@@ -61,6 +63,7 @@ def _document(store: FeatureStore) -> dict[str, Any]:
         "snapshot": store.snapshot,
         "content_digest": content_digest(store),
         "tags": store.tags(),
+        "generations": [as_document(one) for one in generations(store)],
         "retracted": [asdict(one) for one in tombstones.retracted],
         "unfinished_deletions": len(tombstones.unfinished),
         "videos": [
@@ -159,6 +162,8 @@ def _print(document: dict[str, Any]) -> None:
     to_terminal("", f"snapshot {document['snapshot']}, content {document['content_digest'][:16]}")
     for tag, snapshot in document["tags"].items():
         to_terminal(f"tag {tag} = {snapshot}")
+    for one in document["generations"]:
+        to_terminal(generation_line(one))
     for one in document["retracted"]:
         to_terminal(f"tag {one['tag']} was retracted on {one['date']}: {one['artifacts']} artifacts were forgotten")
     if document["unfinished_deletions"]:

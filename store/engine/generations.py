@@ -31,6 +31,8 @@ from affstore.store.engine.tombstones import Tombstones
 from affstore.store.engine.writers import alone_in, marked_as_writing
 
 _TRIES = 5
+_NAME = "generation"
+"""Metadata of the commit by which a generation is promoted: its name."""
 _LONGEST_NAME = 50
 """Shorter than a tag may be: a tag is called `before-` and the name."""
 
@@ -79,6 +81,11 @@ class Promotion:
     taken_over: int
     tag: str
     snapshot: str = ""
+
+    @property
+    def ends(self) -> tuple[str, str]:
+        """What its branch ends with, if nothing else is committed to it."""
+        return self.snapshot, self.generation.snapshot
 
 
 def generations(store: FeatureStore) -> list[Generation]:
@@ -194,7 +201,7 @@ def promote(store: FeatureStore, name: str) -> Promotion:
     with translate_errors(store.url, "Committing to"), alone_in(store.url), committer_lock(store.url):
         for _ in range(_TRIES):
             plan, generation = _planned(store, name)
-            plan = plan if plan.snapshot else replace(plan, snapshot=_take_over(plan, generation))
+            plan = plan if plan.snapshot else _taken_over(plan, generation)
             if _moved(plan):
                 return plan
     raise ConflictError(
@@ -207,17 +214,17 @@ def _moved(plan: Promotion) -> bool:
     """Tag what readers see and let them see the generation; whether nobody committed to what they see meanwhile."""
     url, repository, before = plan.before.url, plan.before.repository.reopen(), plan.before.snapshot
     try:
-        if plan.tag not in repository.list_tags():
-            repository.create_tag(plan.tag, snapshot_id=before)
-            note_update(url, repository)
-        if plan.snapshot != plan.generation.snapshot:
+        if plan.snapshot != plan.generation.base:
+            if plan.tag not in repository.list_tags():
+                repository.create_tag(plan.tag, snapshot_id=before)
+                note_update(url, repository)
             repository.reset_branch(BRANCH, plan.snapshot, from_snapshot_id=before)
             note_update(url, repository)
-    except icechunk.IcechunkError:
-        if repository.reopen().lookup_branch(BRANCH) == before:
-            raise
+    except (icechunk.ConflictError, icechunk.AlreadyExistsError):
         return False
-    if repository.lookup_branch(branch_of(plan.generation.name)) == plan.snapshot:  # else a run goes on with it
+    branch = branch_of(plan.generation.name)
+    # Else a run in a bucket goes on with it.
+    if branch in repository.list_branches() and repository.lookup_branch(branch) in plan.ends:
         _delete(url, repository, plan.generation.name)
     return True
 
@@ -252,18 +259,20 @@ def _generation(store: FeatureStore, repository: icechunk.Repository, name: str)
             break
         since = info.written_at.isoformat(timespec="seconds")
     snapshot = repository.lookup_branch(branch_of(name))
-    return Generation(name, snapshot, base.id, since, changed_between(store, base.id, snapshot))
+    changes = changed_between(store, base.id, snapshot) if snapshot != base.id else ChangedArtifacts()
+    return Generation(name, snapshot, base.id, since, changes)
 
 
 def _planned(store: FeatureStore, name: str) -> tuple[Promotion, FeatureStore]:
     found = _found(store, store.repository.reopen(), name)
     newest, generation = FeatureStore(store.url), FeatureStore(store.url, name)
-    own, end = _records(generation), newest.repository.lookup_snapshot(found.snapshot)
-    if found.snapshot == found.base and BEFORE in end.metadata:  # readers see it, and the rest of it was not done
-        before = newest.state(str(end.metadata[BEFORE]))
+    own, is_new = _records(generation), bool(found.changes.written or found.changes.removed)
+    about = newest.repository.lookup_snapshot(found.base).metadata
+    if not is_new and about.get(_NAME) == name:  # readers see it, and the rest of it was not done
+        before = newest.state(str(about[BEFORE]))
         tag = next(tag for tag, snapshot in newest.tags().items() if snapshot == before.snapshot)
-        return Promotion(found, before, own, 0, tag, found.snapshot), generation
-    if not (found.changes.written or found.changes.removed):
+        return Promotion(found, before, own, 0, tag, found.base), generation
+    if not is_new:
         raise SpecError(
             f"The generation '{name}' holds nothing but what it began with. Write to it first, with `affstore run "
             f"CONFIG --generation {name}`, or let go of it with `affstore generation drop {name}`."
@@ -291,14 +300,23 @@ def _last_met(repository: icechunk.Repository, main: str, generation: str) -> st
     raise StoreError("A generation has no history in common with the store. `affstore verify` says what is wrong.")
 
 
-def _take_over(plan: Promotion, generation: FeatureStore) -> str:
-    """Commit to a generation what is to be taken over, and which snapshot it takes the place of."""
-    session = generation.repository.writable_session(generation.branch)
-    wanted = State(plan.before, (), tuple(plan.after[address] for address in sorted(plan.after)))
-    content = write_state(session, wanted, State(generation, (), tuple(generation.records())))
-    counts = len(content.written) + len(content.removed)
-    content = replace(content, message=f"promote: {counts}", metadata={BEFORE: plan.before.snapshot})
-    return generation.commit_session(session, content)
+def _taken_over(plan: Promotion, generation: FeatureStore) -> Promotion:
+    """The same, once what is to be taken over is committed to the generation, and which snapshot it takes the place of.
+
+    Raises:
+        NotFoundError: the generation was promoted or dropped meanwhile.
+    """
+    name, before = plan.generation.name, plan.before
+    try:
+        session = generation.repository.writable_session(generation.branch)
+        wanted = State(before, (), tuple(plan.after[address] for address in sorted(plan.after)))
+        content = write_state(session, wanted, State(generation, (), tuple(generation.records())))
+        counts = len(content.written) + len(content.removed)
+        content = replace(content, message=f"promote: {counts}", metadata={_NAME: name, BEFORE: before.snapshot})
+        return replace(plan, snapshot=generation.commit_session(session, content))
+    except icechunk.IcechunkError:
+        _found(before, before.repository.reopen(), name)
+        raise
 
 
 def _delete(url: str, repository: icechunk.Repository, name: str) -> None:

@@ -157,16 +157,26 @@ def array_names(repository: icechunk.Repository, snapshot: str) -> dict[str, lis
 def changed_paths(repository: icechunk.Repository, before: str, after: str) -> set[str]:
     """The paths of groups that were added, replaced or removed by the snapshots after `before`, up to `after`.
 
+    Where that does not come before `after`, those that either changed, and more.
+
     They are looked up one snapshot at a time and kept: a run asks again at each of its commits, and asked at once the
     engine would read every snapshot between the two anew, each by a thread of its own.
     """
     found: set[str] = set()
+    ids: set[str] = set()
     for info in repository.ancestry(snapshot_id=after):
         if info.id == before:
             return found
+        ids.add(info.id)
         if info.parent_id is not None:
             found |= _changed_by(repository, info.id, info.parent_id)
-    return _between(repository, before, after)  # `before` is on another branch
+    # `before` is what readers saw before a promotion, which is on another branch: more than what changed is no harm.
+    for info in repository.ancestry(snapshot_id=before):
+        if info.id in ids:
+            break
+        if info.parent_id is not None:
+            found |= _changed_by(repository, info.id, info.parent_id)
+    return found
 
 
 def _changed_by(repository: icechunk.Repository, snapshot: str, parent: str) -> frozenset[str]:

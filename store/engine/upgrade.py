@@ -12,6 +12,7 @@ from affstore.store.contract.schema import layout_version
 from affstore.store.engine.chain import Content, linked
 from affstore.store.engine.draft import Draft
 from affstore.store.engine.feature_store import FeatureStore
+from affstore.store.engine.generations import check_none_open
 from affstore.store.engine.ledger import note_update
 from affstore.store.engine.places import committer_lock, settings, storage_of, translate_errors
 from affstore.store.engine.states import BRANCH
@@ -44,13 +45,17 @@ def plan_upgrade(url: str) -> Upgrade:
 
     Raises:
         StoreError: there is no store, or it is damaged.
+        ConflictError: a generation is open, whose artifacts would stay as they are.
     """
     store = FeatureStore(url)
     addresses = [] if store.layout >= layout_version() else store.addresses()
     with translate_errors(url, "Reading"):
         arrays = [array for address in addresses for _, array in store.group(address).arrays()]
         old_format = _repository(url).spec_version < icechunk.SpecVersion.current()
-    return Upgrade(store.layout, len(addresses), sum(array.nbytes for array in arrays), old_format)
+    todo = Upgrade(store.layout, len(addresses), sum(array.nbytes for array in arrays), old_format)
+    if todo.is_needed:
+        check_none_open(store, "The store cannot be upgraded")
+    return todo
 
 
 def upgrade(url: str) -> Upgrade:
@@ -60,7 +65,7 @@ def upgrade(url: str) -> Upgrade:
 
     Raises:
         StoreError: an artifact is damaged, by its name; nothing was changed.
-        ConflictError: another run committed meanwhile; nothing was changed.
+        ConflictError: another run committed meanwhile, or a generation is open; nothing was changed.
     """
     todo = plan_upgrade(url)
     with translate_errors(url, "Upgrading"), committer_lock(url):

@@ -9,6 +9,7 @@ from affstore import FeatureStore
 from affstore.store.contract.errors import SpecError
 from affstore.store.engine.copying import Copy, plan_copy
 from affstore.store.engine.erasing import Garbage, erase, find_in_objects
+from affstore.store.engine.generations import check_none_open
 from affstore.store.engine.places import is_local
 from affstore.store.engine.rewriting import remove_rest, rewrite
 from affstore.store.engine.tombstones import Tombstones
@@ -33,6 +34,15 @@ class Forgotten:
     files: tuple[Path, ...]
 
 
+def check_no_generation(store: FeatureStore) -> None:
+    """See that no generation is open, in which what has to go would stay.
+
+    Raises:
+        ConflictError: one is; the message names all of them.
+    """
+    check_none_open(store, "Nothing can be forgotten")
+
+
 def is_rewritten(store: FeatureStore, erasure: Erasure) -> bool:
     """Whether a deletion writes the whole store anew: the engine keeps the name of a tag called by the video."""
     return bool(erasure.named_tags) and is_local(store.url)
@@ -47,9 +57,10 @@ def forget(store: FeatureStore, erasure: Erasure, runs: Path) -> Forgotten:
         runs: the folder of the store's runs.
 
     Raises:
-        ConflictError: another run is writing; nothing was changed.
+        ConflictError: another run is writing, or a generation is open; nothing was changed.
     """
     with alone_in(store.url):
+        check_no_generation(store)
         if is_local(store.url):
             remove_rest(store.url)
         counts, addresses = erasure.tags or {}, erasure.addresses or {}
