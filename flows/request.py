@@ -156,7 +156,7 @@ def request_of(
     weights = default_folder()
     _check_samples(config.publish)
     store = FeatureStore.create(config.store)
-    if generation and has_begun(config.store, generation):
+    if generation and has_begun(store, generation):
         store = store.state(generation)
     if limits.share is not None:
         _check_engines_decided(config, weights, store)

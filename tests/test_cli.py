@@ -128,7 +128,7 @@ def test_plan_says_what_is_missing_by_its_exit_code_with_the_weights_that_the_st
         ),
         (["add", "{video}", "--colour", "red"], 2, "--colour"),
         (["status", "--store", "{empty}/none"], 4, "There is no store"),
-        (["status", "--store", "{url}", "--at", "v9"], 4, "no tag, snapshot or time 'v9'"),
+        (["status", "--store", "{url}", "--at", "v9"], 4, "no tag, generation, snapshot or time 'v9'"),
         (["show", "visual/toy/b/main", "--store", "{url}"], 4, "has no 'visual/toy/b/main'"),
         (["show", "visual/toy", "--store", "{url}"], 4, "is no address of an artifact"),
         (["show", "b", "--store", "{url}"], 4, "has no video 'b'"),

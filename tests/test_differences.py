@@ -104,7 +104,7 @@ def test_the_command_tells_alike_changes_once_and_takes_tags_snapshots_and_times
     document = json.loads(capsys.readouterr().out)
     assert [one["artifact"] for one in document["changed"]] == ["visual/toy/a/main"], "'copy' is an alias of 'a'"
     assert call(["diff", "v1", "v2", "--store", before.url]) == 4
-    assert "no tag, snapshot or time 'v2'" in capsys.readouterr().err
+    assert "no tag, generation, snapshot or time 'v2'" in capsys.readouterr().err
     empty = FeatureStore.create(f"{before.url}2")
     assert call(["diff", "--store", empty.url]) == 4
     assert "has no state before" in capsys.readouterr().err

@@ -12,6 +12,7 @@ from affstore import FeatureStore
 from affstore.flows.cli import app, call
 from affstore.store.contract.keys import digest_file, key_of
 from affstore.store.contract.records import Address
+from affstore.store.engine.generations import begin
 from affstore.tasks.ingest.sources import quarantine_artifact
 from affstore.tasks.lineage.publication import write_note
 from tests.factories import commit, source
@@ -34,9 +35,10 @@ EVERY = every_command()
 
 WRITING = {
     *("add", "analyze", "experiment", "forget", "gc", "head import", "import", "predict", "quarantine drop"),
-    *("quarantine retry", "rollback", "upgrade"),
+    *("quarantine retry", "rollback", "upgrade", "generation drop", "generation list", "generation promote"),
 }
-"""Commands that write to the store that they are given, so that an earlier state of it is nothing to them."""
+"""Commands that write to the store that they are given, or tell of what readers do not see yet, so that an earlier
+state of it is nothing to them."""
 
 READING = {
     "diff": ["--json"],
@@ -76,9 +78,24 @@ def place(tmp_path_factory):
     (folder / "v1" / "expr-mlp.txt").write_text("published", encoding="ascii")
     write_note(folder / "v1", [(folder / "v1" / "expr-mlp.txt", "expr-mlp")], store.snapshot, "v1")
     (folder / "plan.yaml").write_text(f"store: {store.url}\nextractors: []\n", encoding="utf-8")
+    add_later(store, folder)
+    return folder
+
+
+def add_later(store, folder):
+    """What is called so: a video, a file that was refused, a head, and its predictions."""
     refused = quarantine_artifact("ingest", "later", folder / "later.mp4", key_of("later"), "It cannot be read.")
     store = commit(store, source("later"), refused, head(store, "later", seed=1), run_id="r9")
     commit(store, replace(prediction(store, "a"), address=Address("prediction", "later", "a", "main")), run_id="r9")
+
+
+@pytest.fixture(scope="module")
+def unseen(tmp_path_factory):
+    """A store of the same, where what was added later is in a generation."""
+    folder = tmp_path_factory.mktemp("unseen")
+    store = whole_chain(str(folder / "store"), folder)
+    (folder / "plan.yaml").write_text(f"store: {store.url}\nextractors: []\n", encoding="utf-8")
+    add_later(begin(store, "next"), folder)
     return folder
 
 
@@ -105,7 +122,16 @@ def test_an_earlier_state_is_what_a_reading_command_reads(place, capsys, command
     assert "later" not in then[1]
     code, _, error = outcome(capsys, place, command, READING[command], "--at", "1999-12-31")
     assert code == 4
-    assert "no tag, snapshot or time '1999-12-31'" in error.splitlines()[-1]
+    assert "no tag, generation, snapshot or time '1999-12-31'" in error.splitlines()[-1]
+
+
+@pytest.mark.parametrize("command", READING)
+def test_a_generation_is_what_a_reading_command_reads(unseen, capsys, command):
+    now = outcome(capsys, unseen, command, READING[command])
+    then = outcome(capsys, unseen, command, READING[command], "--at", "next")
+    assert then[:2] != now[:2]
+    assert then[0] != 4
+    assert "later" not in now[1]
 
 
 @pytest.mark.parametrize("command", REFUSING)
@@ -130,6 +156,8 @@ def test_two_states_at_once_are_refused(place, capsys):
 IN_STORES = {
     "diff": ["v1", "v1", "nope"],
     "forget": ["nope", "--dry-run"],
+    "generation drop": ["nope"],
+    "generation promote": ["nope", "--dry-run"],
     "head export": ["nope", "{folder}/head", "--licence", "CC0-1.0", "--corpus", "none"],
     "impact": ["nope"],
     "lineage methods": ["nope"],

@@ -125,7 +125,7 @@ def test_a_store_is_opened_at_a_time_of_its_history(store):
 
 def test_a_state_that_the_history_does_not_have_is_one_sentence(store):
     for at in ("2001-01-01", "1999-12-31T23:59+01:00", "2026-13-01", "v9", "", "x" * 5000):
-        with pytest.raises(NotFoundError, match=r"no tag, snapshot or time '.*its history begins at 20"):
+        with pytest.raises(NotFoundError, match=r"no tag, generation, snapshot or time '.*its history begins at 20"):
             FeatureStore(store.url, at)
 
 

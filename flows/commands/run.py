@@ -74,10 +74,11 @@ def _begun(store: str, generation: str) -> str | None:
     Raises:
         SpecError: it cannot begin under that name.
     """
+    from affstore import FeatureStore
     from affstore.store.engine.generations import has_begun
     from affstore.store.engine.places import exists
 
-    return generation if generation and exists(store) and has_begun(store, generation) else None
+    return generation if generation and exists(store) and has_begun(FeatureStore(store), generation) else None
 
 
 def _next(result: RunResult) -> list[str]:

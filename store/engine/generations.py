@@ -115,16 +115,15 @@ def check_none_open(store: FeatureStore, what: str) -> None:
         )
 
 
-def has_begun(url: str, name: str) -> bool:
+def has_begun(store: FeatureStore, name: str) -> bool:
     """Whether a generation is open.
 
     Raises:
         SpecError: it is not, and cannot begin under that name.
         StoreError: it is not, and none can begin in this store.
     """
-    store = FeatureStore(url)
-    with translate_errors(url, "Reading"):
-        is_open = name in open_generations(store.repository)
+    with translate_errors(store.url, "Reading"):
+        is_open = name in open_generations(store.repository.reopen())
     if not is_open:
         check_new_name(store, name)
     return is_open
@@ -137,8 +136,8 @@ def begin(store: FeatureStore, name: str) -> FeatureStore:
         SpecError: the name is no good, or taken by a tag or a video.
         StoreError: the store is of an older format.
     """
-    if has_begun(store.url, name):
-        return FeatureStore(store.url, name)
+    if has_begun(store, name):
+        return store.state(name)
     with translate_errors(store.url, "Writing to"), marked_as_writing(store.url), committer_lock(store.url):
         repository = store.repository.reopen()
         # On an object store, or a moment ago, another process may have begun it.
@@ -146,7 +145,7 @@ def begin(store: FeatureStore, name: str) -> FeatureStore:
             with suppress(icechunk.ConflictError, icechunk.AlreadyExistsError):
                 repository.create_branch(branch_of(name), repository.lookup_branch(BRANCH))
                 note_update(store.url, repository)
-    return FeatureStore(store.url, name)
+    return store.state(name)
 
 
 def check_new_name(store: FeatureStore, name: str) -> None:
@@ -265,7 +264,7 @@ def _generation(store: FeatureStore, repository: icechunk.Repository, name: str)
 
 def _planned(store: FeatureStore, name: str) -> tuple[Promotion, FeatureStore]:
     found = _found(store, store.repository.reopen(), name)
-    newest, generation = FeatureStore(store.url), FeatureStore(store.url, name)
+    newest, generation = store.state(None), store.state(name)
     own, is_new = _records(generation), bool(found.changes.written or found.changes.removed)
     about = newest.repository.lookup_snapshot(found.base).metadata
     if not is_new and about.get(_NAME) == name:  # readers see it, and the rest of it was not done
