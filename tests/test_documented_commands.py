@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from glob import glob
 from pathlib import Path
@@ -36,11 +37,12 @@ from affstore.models.weights import architectures
 from affstore.models.weights.untrained import draw
 from affstore.store.contract.labels import task_space
 from affstore.store.contract.records import Artifact
+from affstore.store.engine.generations import begin, drop, generations
 from affstore.tasks.lineage.head_files import write_head
 from affstore.tasks.lineage.publication import write_note
 from affstore.tasks.specs import HeadRun, Input, WorkerContext
 from affstore.tasks.training.train import train
-from affstore.testing.artifacts import commit
+from affstore.testing.artifacts import commit, source
 from tests.test_signature import write_keys
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -54,6 +56,8 @@ FIRST_HOUR = PAGES.pop("docs/first_hour.md")
 """It goes from step to step on data of its own; see test_first_hour.py."""
 OTHER_FEATURES = PAGES.pop("docs/howto/other_features.md")
 """So does this one; see test_heads_on_imported_features.py."""
+GENERATIONS = PAGES.pop("docs/howto/generations.md")
+"""And this one; see test_generation_runs.py."""
 
 UNTRAINED = ("--weights", "untrained", "--engine", "openvino", "--precision", "float32")
 """The documented way to run networks without the published weights; the engine is named, as choosing takes a minute."""
@@ -157,12 +161,24 @@ def typed(here, monkeypatch, capsys):
         kind = kind_of(command)
         typed = [word.replace("~", str(here)) for word in shlex.split(command)]
         words = [found for word in typed for found in sorted(glob(word)) or [word]]
-        code = call([*words, *(word for word in OFFLINE.get(kind, ()) if word not in words), *more])
+        needs_one = kind in ("generation promote", "generation drop")
+        with open_generation(here, words[2]) if needs_one else nullcontext():
+            code = call([*words, *(word for word in OFFLINE.get(kind, ()) if word not in words), *more])
         said = capsys.readouterr()
         assert code in CODES.get(kind, (0,)), said.err
         return said.out
 
     return typed
+
+
+@contextmanager
+def open_generation(here: Path, name: str) -> Iterator[None]:
+    """A generation of the store that holds a video of its own."""
+    store = FeatureStore(str(here / "affstore-data"))
+    commit(begin(store, name), source("of-the-generation"))
+    yield
+    if name in {one.name for one in generations(store)}:
+        drop(store, name)
 
 
 def with_head(store):
@@ -287,7 +303,14 @@ def test_notebooks_are_kept_without_their_outputs():
 
 def test_a_file_or_command_that_the_text_names_is_there():
     known = {" ".join(path) for path, _ in leaves()}
-    for text in (README, FIRST_HOUR, OTHER_FEATURES, *PAGES.values(), *(command.help or "" for _, command in leaves())):
+    for text in (
+        README,
+        FIRST_HOUR,
+        OTHER_FEATURES,
+        GENERATIONS,
+        *PAGES.values(),
+        *(command.help or "" for _, command in leaves()),
+    ):
         for span in re.findall(r"`affstore ([a-z ]+)", text):
             assert any(span.strip().startswith(name) for name in known), span
     for link in re.findall(r"\]\(([\w./]+)\)", README):

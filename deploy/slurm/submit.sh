@@ -1,6 +1,7 @@
 #!/bin/bash
 # A run as one job array and a last job: submit.sh CONFIG [SHARES [OPTIONS OF sbatch]], as
 #   deploy/slurm/submit.sh deploy/configs/affwild2.yaml 8 --partition=cpu --account=lab
+# With GENERATION=NAME in the environment, readers of the store see nothing of it until `affstore generation promote NAME`.
 set -eu
 here=$(dirname "$(readlink -f "$0")")
 config=$(readlink -f "$1")
