@@ -25,10 +25,13 @@ from hypothesis.stateful import (
 
 from affstore import FeatureStore, content_digest
 from affstore.flows.commits import committed
+from affstore.store.contract.errors import ConflictError
 from affstore.store.contract.keys import digest_file
 from affstore.store.contract.names import video_name
+from affstore.store.engine.catalogue import content_digest_of
 from affstore.store.engine.copying import Copy, copy_store, plan_copy, roll_back
 from affstore.store.engine.erasing import collect_garbage, find_in_objects
+from affstore.store.engine.generations import begin, drop, generations, promote
 from affstore.store.engine.history import check_history, source_versions
 from affstore.store.engine.objects import wipe
 from affstore.store.engine.tombstones import Tombstones
@@ -85,13 +88,13 @@ class Histories(RuleBasedStateMachine):
         self.counter += 1
         return self.counter
 
-    def take_in(self, clip: int, name: str, options: IngestOptions) -> str:
+    def take_in(self, clip: int, name: str, options: IngestOptions, generation: str = "") -> str:
         """As `affstore add` does, without a server: decide, decode, commit."""
         path = self.folder / f"{self.next()}" / f"{name}.avi"
         path.parent.mkdir()
         shutil.copy(self.clips[clip], path)
-        context = WorkerContext(self.url, f"run{self.counter}", self.folder)
-        [incoming] = incoming_files(self.store, [IncomingFile(path, video_name(name), digest_file(path))], options)
+        context = WorkerContext(self.url, f"run{self.counter}", self.folder, generation=generation)
+        [incoming] = incoming_files(context.store(), [IncomingFile(path, video_name(name), digest_file(path))], options)
         committed(context, "ingest", [ingest(context, incoming)])
         return incoming.verdict
 
@@ -109,16 +112,71 @@ class Histories(RuleBasedStateMachine):
     @rule(seed=st.integers(0, 3), which=st.integers(0, 2))
     @precondition(lambda self: self.store.addresses("source"))
     def reprocess(self, seed: int, which: int) -> None:
-        sources = self.store.addresses("source")
+        self.compute(self.store, seed, which)
+
+    def compute(self, store: FeatureStore, seed: int, which: int) -> None:
+        """The face, embeddings and labels of a video that a state has."""
+        sources = store.addresses("source")
         video = sources[which % len(sources)].video
-        store = commit(self.store, face(self.store, video))
+        store = commit(store, face(store, video))
         file = self.folder / f"{video}.txt"
         commit(store, visual(store, video, seed), label(store, video, "train", file))
+
+    def generation(self) -> FeatureStore:
+        """The open generation, or a new one."""
+        names = [one.name for one in generations(self.store)]
+        return begin(self.store, names[0] if names else f"generation{self.next()}")
+
+    @rule(seed=st.integers(0, 3), which=st.integers(0, 2))
+    @precondition(lambda self: self.store.addresses("source"))
+    def reprocess_in_a_generation(self, seed: int, which: int) -> None:
+        before, generation = content_digest(self.store), self.generation()
+        if generation.addresses("source"):
+            self.compute(generation, seed, which)
+        assert content_digest(self.store) == before
+
+    @rule(seed=st.integers(0, 3))
+    @precondition(lambda self: any(one.changes.written for one in generations(self.store)))
+    def retrain_in_a_generation(self, seed: int) -> None:
+        generation = self.generation()
+        if generation.addresses("visual"):
+            self.learn(generation, seed)
+
+    @rule(clip=st.integers(0, 4), name=st.sampled_from(NAMES))
+    def replace_in_a_generation(self, clip: int, name: str) -> None:
+        before, generation = content_digest(self.store), self.generation()
+        self.take_in(clip, name, IngestOptions(replace_existing=True), str(generation.at))
+        assert content_digest(self.store) == before
+
+    @rule()
+    @precondition(lambda self: any(one.changes.written for one in generations(self.store)))
+    def promote(self) -> None:
+        before = content_digest(self.store)
+        generation = self.generation()
+        sources = {*self.store.addresses("source")}
+        taken_away = {*FeatureStore(self.url, generations(self.store)[0].base).addresses("source")} - sources
+        wanted = ({*generation.addresses("source")} | sources) - taken_away
+        done = promote(self.store, str(generation.at))
+        self.tags[done.tag] = before
+        assert content_digest(self.store) == content_digest_of(done.after.values())
+        assert {*self.store.addresses("source")} <= wanted
+        assert generations(self.store) == []
+
+    @rule()
+    @precondition(lambda self: generations(self.store))
+    def drop(self) -> None:
+        before = content_digest(self.store)
+        drop(self.store, generations(self.store)[0].name)
+        assert content_digest(self.store) == before
 
     @rule(seed=st.integers(0, 3))
     @precondition(lambda self: self.store.addresses("visual"))
     def retrain(self, seed: int) -> None:
-        store = commit(self.store, head(self.store, seed=seed))
+        self.learn(self.store, seed)
+
+    def learn(self, store: FeatureStore, seed: int) -> None:
+        """A head of all embeddings that a state has, and what it predicts."""
+        store = commit(store, head(store, seed=seed))
         commit(store, *(prediction(store, address.video) for address in store.addresses("visual")))
 
     @rule()
@@ -130,6 +188,10 @@ class Histories(RuleBasedStateMachine):
     @rule(which=st.integers(0, 2), by_digest=st.booleans(), by_copy=st.booleans())
     @precondition(lambda self: self.store.addresses("source"))
     def forget(self, which: int, by_digest: bool, by_copy: bool) -> None:
+        for open_one in generations(self.store):
+            with pytest.raises(ConflictError, match="while generations are open"):
+                forget(self.store, Erasure(), self.folder / "store.runs")
+            drop(self.store, open_one.name)
         store = self.store
         sources = store.records("source")
         meant = sources[which % len(sources)]
