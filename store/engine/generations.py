@@ -69,7 +69,7 @@ class Promotion:
     Attributes:
         generation: the generation as it was before.
         before: what readers saw.
-        after: the artifacts that they see then, by their addresses.
+        after: the artifacts that they see then, by their addresses and in their order.
         taken_over: how many of these are newer in what readers saw, and stay as they are there.
         tag: that names what readers saw.
         snapshot: that they see then; empty as long as it is not made.
@@ -308,7 +308,7 @@ def _taken_over(plan: Promotion, generation: FeatureStore) -> Promotion:
     name, before = plan.generation.name, plan.before
     try:
         session = generation.repository.writable_session(generation.branch)
-        wanted = State(before, (), tuple(plan.after[address] for address in sorted(plan.after)))
+        wanted = State(before, (), tuple(plan.after.values()))
         content = write_state(session, wanted, State(generation, (), tuple(generation.records())))
         counts = len(content.written) + len(content.removed)
         content = replace(content, message=f"promote: {counts}", metadata={_NAME: name, BEFORE: before.snapshot})

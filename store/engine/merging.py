@@ -10,7 +10,7 @@ Records = Mapping[Address, Record]
 
 
 def merged(base: Records, main: Records, generation: Records) -> dict[Address, Record]:
-    """The artifacts of two states that began from one.
+    """The artifacts of two states that began from one, in the order of their addresses.
 
     What only one of them changed is as that one has it; what both changed is the generation's, but for videos that are
     not in `main` any more. Nothing is kept whose video has other frames now, nor what was computed from something that
@@ -35,7 +35,7 @@ def merged(base: Records, main: Records, generation: Records) -> dict[Address, R
         if of_video and record.attributes["frames"] != frames.get(address.video):
             del kept[address]
     _remove_orphans(kept, main, generation)
-    return kept
+    return dict(sorted(kept.items()))
 
 
 def _set(kept: dict[Address, Record], address: Address, record: Record | None) -> None:
