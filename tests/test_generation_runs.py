@@ -98,6 +98,17 @@ def test_what_is_added_while_a_generation_is_open_is_there_beside_it_at_the_end(
     assert not verify(store_in(films)).findings
 
 
+def test_a_scheduled_run_writes_to_the_generation_that_it_is_given(films):
+    from affstore.flows.deployment import reprocess  # imports Prefect, whose settings are made by then
+
+    before, config = store_in(films).snapshot, str(films / "run.yaml")
+    assert reprocess(config, generation="next", return_state=True).name == "Completed"
+    assert store_in(films).snapshot == before
+    assert videos(store_in(films, "next")) == {"first", "second"}
+    refused = reprocess(config, generation="new models", return_state=True)
+    assert (refused.name, "A generation cannot be called" in refused.message) == ("Failed", True)
+
+
 @pytest.mark.parametrize("name", ["new models", "first", ""])
 def test_a_run_under_a_name_that_is_no_good_is_refused_or_is_a_usual_one(films, name, capsys):
     before = store_in(films).snapshot

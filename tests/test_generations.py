@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from affstore.store.engine.generations import begin, drop, generations, plan_pro
 from affstore.store.engine.history import check_history
 from affstore.tasks.lineage.verify import verify
 from tests.factories import commit, source, visual
+from tests.test_damage import OLD_STORE
 
 
 @pytest.fixture(params=["folder", "s3", "memory"])
@@ -395,3 +397,30 @@ def test_what_cannot_be_promoted_or_dropped_is_one_sentence_and_changes_nothing(
     assert [one.name for one in generations(local)] == ["empty", "next"]
     with pytest.raises(StoreError):
         plan_promotion(local, "nxt")
+
+
+def test_a_generation_begins_in_a_store_of_today_s_format_and_no_store_is_upgraded_under_one(tmp_path, capsys):
+    with tarfile.open(OLD_STORE) as archive:
+        archive.extractall(tmp_path, filter="data")
+    old = FeatureStore(str(tmp_path / "store"))
+    with pytest.raises(StoreError, match=r"in which no generation can begin\. Run `affstore upgrade` first"):
+        begin(old, "next")
+    old.repository.create_branch("generation-next", old.snapshot)
+    for more in ([], ["--dry-run"]):
+        assert call(["upgrade", old.url, *more]) == 4
+        assert "The store cannot be upgraded while generations are open (next)" in capsys.readouterr().err
+    assert FeatureStore(old.url).snapshot == old.snapshot
+    old.repository.delete_branch("generation-next")
+    assert call(["upgrade", old.url]) == 0
+    assert commit(begin(FeatureStore(old.url), "next"), source("dora")).branch == "generation-next"
+    promote(FeatureStore(old.url), "next")
+    assert FeatureStore(old.url).find(source("dora").address) is not None
+
+
+def test_a_promoted_tag_of_what_was_forgotten_is_not_a_name_again(local):
+    commit(begin(local, "next"), visual("bert", seed=5))
+    promote(local, "next")
+    assert call(["forget", "bert", "--yes", "--store", local.url]) == 0
+    assert "before-next" not in local.newest().tags()
+    with pytest.raises(SpecError, match="has, or had, a tag 'before-next'"):
+        begin(local.newest(), "next")

@@ -28,8 +28,8 @@ class WriterMark:
         if self._file is not None and not _locked(self._file, fcntl.LOCK_SH):
             self.release()
             raise ConflictError(
-                f"Nothing can be written to the store at '{url}' now: `affstore forget` or `affstore gc` is at work "
-                "there. Run the command again when it has ended."
+                f"Nothing can be written to the store at '{url}' now: `affstore forget`, `affstore gc` or `affstore "
+                "generation` is at work there. Run the command again when it has ended."
             )
 
     def __reduce__(self) -> tuple[type[WriterMark], tuple[str]]:
