@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import re
 import subprocess
 from pathlib import Path
@@ -210,3 +211,21 @@ def test_shipped_configurations_are_valid():
         found = read_config(path)
         assert found.experiments
         assert "auto" not in (found.engine, found.precision), "shares of a run must not each choose"
+
+
+@pytest.mark.parametrize("generation", ["", "models-2"])
+@pytest.mark.parametrize("script", ["array.sbatch", "finish.sbatch"])
+def test_a_job_of_slurm_writes_to_the_generation_that_its_environment_names(script, generation, tmp_path):
+    (tmp_path / "affstore").write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
+    (tmp_path / "affstore").chmod(0o755)
+    named = {"GENERATION": generation} if generation else {}
+    environment = {
+        "PATH": f"{tmp_path}:{os.environ['PATH']}",
+        "SLURM_ARRAY_TASK_ID": "2",
+        "SLURM_ARRAY_TASK_COUNT": "8",
+    }
+    command = ["bash", str(DEPLOY / "slurm" / script), "run.yaml"]
+    done = subprocess.run(command, env=environment | named, capture_output=True, text=True, check=True)
+    words = done.stdout.split("\n")[:-1]
+    assert words[:2] == ["run", "run.yaml"]
+    assert words[-2:] == ["--generation", generation]

@@ -325,6 +325,18 @@ def test_the_status_and_the_list_tell_of_open_generations(local, capsys):
     assert json.loads(capsys.readouterr().out)["added"] == ["source/carl"]
 
 
+def test_the_history_and_the_newest_change_tell_of_a_promotion(local, capsys):
+    commit(begin(local, "next"), visual("bert", seed=5))
+    commit(local, source("carl"))
+    promote(local, "next")
+    assert call(["log", "-n", "1", "--json", "--store", local.url]) == 0
+    [entry] = json.loads(capsys.readouterr().out)
+    assert entry["what"] == "readers saw a generation from then on; added 1 video"
+    assert call(["diff", "--json", "--store", local.url]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert (said["added"], len(said["changed"])) == ([], 1)
+
+
 def test_a_dry_run_says_what_would_change_and_changes_nothing(local, capsys):
     commit(begin(local, "next"), visual("bert", seed=5), source("carl"))
     commit(local, source("dora"))

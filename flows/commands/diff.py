@@ -40,8 +40,8 @@ def diff(
     Parameters
     ----------
     before
-        A tag, a snapshot or a time (ISO 8601, in UTC; a date is its end). Without it, what the newest commit changed;
-        of a generation, what readers see.
+        A tag, a snapshot or a time (ISO 8601, in UTC; a date is its end). Without it, what the newest commit, or the
+        promotion of a generation, changed; of a generation, what readers see.
     after
         Another one; without it the state that --at names, or the newest.
     part
@@ -66,10 +66,13 @@ def diff(
 
 def _state_before(store: FeatureStore) -> FeatureStore:
     from affstore.store.engine.history import commits
-    from affstore.store.engine.states import generation_on
+    from affstore.store.engine.states import BEFORE, generation_on
 
     if generation_on(store.branch) is not None:
         return store.state(None)
+    newest = store.history()[0].metadata
+    if BEFORE in newest:
+        return store.state(str(newest[BEFORE]))
     before = next(islice(commits(store), 1, None), None)
     if before is None or before.parent is None:
         raise NotFoundError(f"The history of the store at '{store.url}' has no state before {store.snapshot}.")

@@ -91,6 +91,7 @@ _WHOLE_STORE = {
 _FIRST_WORDS = {
     "rollback": "went back to an earlier state",
     "copy": "copied a state of another store",
+    "promote": "readers saw a generation from then on",
     "repaired": "computed again what was broken",
     "layout": "wrote all artifacts anew in a newer layout",
 }
