@@ -98,6 +98,19 @@ def test_what_is_added_while_a_generation_is_open_is_there_beside_it_at_the_end(
     assert not verify(store_in(films)).findings
 
 
+def test_a_run_into_a_generation_of_a_store_in_a_bucket_is_promoted_too(server, s3_url, tmp_path):
+    (tmp_path / "films").mkdir()
+    film(tmp_path / "films" / "first.mkv")
+    config = configured(tmp_path, store=s3_url)
+    assert call(["run", config]) == 0
+    film(tmp_path / "films" / "second.mkv", 50)
+    assert call(["run", config, "--generation", "next"]) == 0
+    assert videos(FeatureStore(s3_url)) == {"first"}
+    assert call(["generation", "promote", "next", "--store", s3_url]) == 0
+    assert videos(FeatureStore(s3_url)) == {"first", "second"}
+    assert not verify(FeatureStore(s3_url)).findings
+
+
 def test_a_scheduled_run_writes_to_the_generation_that_it_is_given(films):
     from affstore.flows.deployment import reprocess  # imports Prefect, whose settings are made by then
 

@@ -5,15 +5,20 @@ from __future__ import annotations
 import json
 import multiprocessing
 import tarfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from affstore import FeatureStore, content_digest
 from affstore.flows.cli import call
 from affstore.store.contract.errors import ConflictError, NotFoundError, SpecError, StoreError
+from affstore.store.contract.records import Address, record_of
 from affstore.store.engine.generations import begin, drop, generations, plan_promotion, promote
 from affstore.store.engine.history import check_history
+from affstore.store.engine.merging import merged
 from affstore.tasks.lineage.verify import verify
 from tests.factories import commit, source, visual
 from tests.test_damage import OLD_STORE
@@ -135,6 +140,40 @@ def test_what_was_made_of_the_older_version_of_a_video_is_not_taken_over(local):
     promote(local, "next")
     assert {one.path for one in local.newest().addresses(video="bert")} == {"source/bert"}
     see_whole(local)
+
+
+def test_what_is_damaged_and_has_to_be_taken_over_is_named_and_readers_see_what_they_saw(local, capsys):
+    commit(begin(local, "next"), visual("anna", seed=5))
+    before = {path.name for path in Path(local.url, "chunks").iterdir()}
+    local = commit(local, source("carl", 1300), visual("carl", 1300, 16))
+    new = [path for path in Path(local.url, "chunks").iterdir() if path.name not in before]
+    largest = max(new, key=lambda path: path.stat().st_size)
+    damaged = bytearray(largest.read_bytes())
+    damaged[3000] ^= 1
+    largest.write_bytes(damaged)
+    assert call(["generation", "promote", "next", "--store", local.url]) == 4
+    assert "'visual/toy/carl/main/embedding' is damaged" in capsys.readouterr().err
+    assert local.newest().snapshot == local.snapshot
+    assert [one.name for one in generations(local)] == ["next"]
+
+
+ADDRESSES = [Address("result", f"{name}@papers") for name in "abcd"]
+STATES = st.dictionaries(st.sampled_from(ADDRESSES), st.integers(0, 2))
+
+
+@given(STATES, STATES, STATES)
+def test_what_one_of_two_states_changed_is_as_that_one_has_it(base, main, generation):
+    """Of three versions of an artifact or none, without videos and parents."""
+    record = record_of(source("anna"), "digest", {}, "run", "2026-11-28T00:00:00+00:00")
+
+    def state(versions):
+        return {one: replace(record, address=one, key=str(version)) for one, version in versions.items()}
+
+    found = {one: int(kept.key) for one, kept in merged(*map(state, (base, main, generation))).items()}
+    for one in ADDRESSES:
+        was, seen, own = base.get(one), main.get(one), generation.get(one)
+        assert found.get(one) == (seen if own == was else own)
+    assert list(found) == sorted(found)
 
 
 def test_a_generation_goes_on_where_a_run_was_cut_off(local):
@@ -360,6 +399,7 @@ def written(url: str) -> dict[Path, int]:
         ("new models", "its name is made of the letters"),
         ("../up", "its name is made of the letters"),
         ("x" * 60, "longer than 50"),
+        ("2026-11-28", "it is a time"),
         ("first", "has, or had, a tag 'first'"),
         ("again", "has, or had, a tag 'before-again'"),
         ("anna", "a video is called so"),

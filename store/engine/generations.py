@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import icechunk
 
 from affstore.store.contract.errors import ConflictError, NotFoundError, SpecError, StoreError
+from affstore.store.contract.moments import moment_of
 from affstore.store.contract.names import tag_fault
 from affstore.store.contract.printable import excerpt
 from affstore.store.contract.records import Address, Record
@@ -155,7 +156,11 @@ def check_new_name(store: FeatureStore, name: str) -> None:
         SpecError: the name is no good, or taken by a tag or a video.
         StoreError: the store is of an older format.
     """
-    fault = tag_fault(name) or (f"it is longer than {_LONGEST_NAME} characters" if len(name) > _LONGEST_NAME else None)
+    fault = tag_fault(name)
+    if fault is None and len(name) > _LONGEST_NAME:
+        fault = f"it is longer than {_LONGEST_NAME} characters"
+    if fault is None and moment_of(name) is not None:
+        fault = "it is a time, at which a store can be read as it was then"
     if fault:
         raise SpecError(f"A generation cannot be called {excerpt(name)}: {fault.replace('a tag is', 'its name is')}.")
     tags = {*store.tags(), *(one.tag for one in Tombstones.of(store).retracted)}
