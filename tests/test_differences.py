@@ -80,7 +80,7 @@ def test_another_shape_is_said_and_nothing_is_counted(before):
 def test_a_state_compared_with_itself_and_the_way_back(before):
     assert difference(before, before).counts() == {}
     after = commit(before, source("c"))
-    assert [record.address.video for record in difference(after, before).removed] == ["c"]
+    assert [address.video for address in difference(after, before).removed] == ["c"]
 
 
 def test_the_command_tells_alike_changes_once_and_takes_tags_snapshots_and_times(before, capsys):

@@ -55,7 +55,7 @@ def diff(
     if after and at is not None:
         raise SpecError(f"Both '{after}' and --at '{at}' name the later state. Leave one of them out.")
     newest = FeatureStore(store, after or at)
-    earlier = FeatureStore(store, before) if before else _state_before(newest)
+    earlier = newest.state(before) if before else _state_before(newest)
     found = difference(earlier, newest, part, frames)
     if json:
         print_json(found.as_document())

@@ -158,8 +158,13 @@ class FeatureStore:
         """The record at an address, or None."""
         found = next(iter(self.find_all([address])), None)
         if found is None:
-            self.addresses()  # raises if the list is damaged, and the artifact seems to be missing by that
+            self.check_list()  # if it is damaged, the artifact may seem to be missing by that
         return found
+
+    def present(self, addresses: Iterable[Address]) -> list[Address]:
+        """Those of the addresses where something is, in their order; records are not read."""
+        with translate_errors(self.url, "Reading"):
+            return [address for address in addresses if node_id(self.session, address.path)]
 
     def find_all(self, addresses: Iterable[Address]) -> list[Record]:
         """The records at those addresses where something is, in their order, read at once."""
@@ -192,6 +197,15 @@ class FeatureStore:
         with translate_errors(self.url, "Listing"):
             among = self._listing.of_video.get(video, []) if video else self._listing.addresses
         return [address for address in among if not names or address.family in names]
+
+    def check_list(self) -> None:
+        """Read the snapshot's own list of what it holds; `addresses` may know it from a list that was kept.
+
+        Raises:
+            StoreError: it is damaged.
+        """
+        with translate_errors(self.url, "Listing"):
+            self._listing.check()
 
     def records(self, *names: str, video: str = "") -> list[Record]:
         """Every record, or those of the named families, or of one video, in the order of their addresses."""
@@ -404,7 +418,7 @@ class FeatureStore:
 
     @cached_property
     def _listing(self) -> Listing:
-        return Listing(self._repository, self.session, self._known)
+        return Listing(self._repository, self.session, self._known, self.url)
 
     def _open_at(self, at: str | None) -> None:
         self.at = at

@@ -16,6 +16,7 @@ from affstore.store.contract.errors import StoreError
 from affstore.store.contract.names import subject_order
 from affstore.store.contract.records import Address, Record
 from affstore.store.contract.schema import address_of, check_record, families
+from affstore.store.engine.kept_lists import keep_list, kept_list
 
 _DOCUMENT = "zarr.json"
 """Where Zarr keeps the attributes of a group."""
@@ -32,7 +33,11 @@ class Listing:
     """
 
     def __init__(
-        self, repository: icechunk.Repository, session: icechunk.Session, known: dict[str, Record] | None = None
+        self,
+        repository: icechunk.Repository,
+        session: icechunk.Session,
+        known: dict[str, Record] | None = None,
+        url: str = "",
     ) -> None:
         """Begin a list; nothing is read yet.
 
@@ -40,20 +45,41 @@ class Listing:
             repository: the store's.
             session: reads the snapshot.
             known: by the engine's ids, the records that were read of any snapshot of the store; it is added to.
+            url: where the store is; without it, the list is not kept for other processes.
         """
-        self._repository, self._session = repository, session
+        self._repository, self._session, self._url = repository, session, url
         self._records: dict[Address, Record] = {}
         self._known = known if known is not None else {}
+        self._is_checked = False
 
     @cached_property
     def addresses(self) -> tuple[Address, ...]:
-        """Every artifact's address, in order.
+        """Every artifact's address, in order; from a list that was kept, if there is one.
 
         Raises:
             StoreError: the snapshot's own list of nodes is damaged.
         """
-        found = map(address_of, artifact_paths(self._repository, self._session.snapshot_id))
-        return tuple(sorted(found, key=_order))
+        kept = kept_list(self._url, self._session.snapshot_id) if self._url else None
+        return self._listed() if kept is None else kept
+
+    def check(self) -> None:
+        """Read the snapshot's own list, if only one that was kept was read until now, and go by it from then on.
+
+        Raises:
+            StoreError: it is damaged.
+        """
+        if not self._is_checked:
+            vars(self).update(addresses=self._listed())
+            vars(self).pop("of_video", None)
+            vars(self).pop("_documents", None)
+
+    def _listed(self) -> tuple[Address, ...]:
+        snapshot = self._session.snapshot_id
+        found = tuple(sorted(map(address_of, artifact_paths(self._repository, snapshot)), key=_order))
+        self._is_checked = True
+        if self._url:
+            keep_list(self._url, snapshot, found)
+        return found
 
     @cached_property
     def of_video(self) -> dict[str, list[Address]]:
@@ -82,6 +108,10 @@ class Listing:
             record = Record.from_attributes(address, attributes)
             check_record(record, attributes["affstore"]["version"])
             self._records[address] = self._known[version] = record
+        if "addresses" in vars(self) and not self._is_checked:
+            absent = [address for address in wanted if address not in self._records]
+            if absent and not set(self.addresses).isdisjoint(absent):
+                self.check()  # the engine does not find what it once listed: its list is damaged
         return [self._records[address] for address in wanted if address in self._records]
 
     def mentioning(self, text: str) -> list[Address]:
@@ -118,9 +148,9 @@ def artifact_paths(repository: icechunk.Repository, snapshot: str) -> set[str]:
     """
     nodes = _answer(repository.inspect_snapshot_async, snapshot)["nodes"]
     depths = {name: schema.path.count("/") for name, schema in families().items()}
-    groups = {node["path"].strip("/") for node in nodes if node["node_type"] == "group"} - {""}
-    arrays = {node["path"].strip("/") for node in nodes} - groups - {""}
-    below = {path: depths.get(path.split("/", 1)[0], -1) - path.count("/") for path in groups}
+    groups = [node["path"].strip("/") for node in nodes if node["node_type"] == "group"]
+    arrays = [node["path"].strip("/") for node in nodes if node["node_type"] != "group"]
+    below = {path: depths.get(path.partition("/")[0], -1) - path.count("/") for path in groups if path}
     artifacts = {path for path, levels in below.items() if not levels}
     misplaced = {path for path, levels in below.items() if levels < 0}
     misplaced |= {path for path in arrays if path.rpartition("/")[0] not in artifacts}
@@ -203,7 +233,7 @@ def read_attributes(session: icechunk.Session, paths: Sequence[str]) -> dict[str
 
 def _attributes(document: bytes) -> dict[str, Any]:
     """What Zarr's document of a group says of it."""
-    found: dict[str, Any] = json.loads(document).get("attributes", {})
+    found: dict[str, Any] = json.loads(document.decode()).get("attributes", {})
     return found
 
 

@@ -76,16 +76,16 @@ class Difference:
     Attributes:
         before: snapshot of the first.
         after: snapshot of the second.
-        added: what only the second has.
-        removed: what only the first has.
+        added: where only the second has something.
+        removed: where only the first has.
         changed: what both have, with another key, other numbers or other facts.
         rewritten: what was written again and came out the same.
     """
 
     before: str
     after: str
-    added: tuple[Record, ...] = field(default=())
-    removed: tuple[Record, ...] = field(default=())
+    added: tuple[Address, ...] = field(default=())
+    removed: tuple[Address, ...] = field(default=())
     changed: tuple[ArtifactChange, ...] = field(default=())
     rewritten: tuple[Record, ...] = field(default=())
 
@@ -106,8 +106,8 @@ class Difference:
             "before": self.before,
             "after": self.after,
             "families": self.counts(),
-            "added": [record.address.path for record in self.added],
-            "removed": [record.address.path for record in self.removed],
+            "added": [address.path for address in self.added],
+            "removed": [address.path for address in self.removed],
             "rewritten": [record.address.path for record in self.rewritten],
             "changed": [_as_document(change) for change in self.changed],
         }
@@ -151,26 +151,28 @@ def difference(before: FeatureStore, after: FeatureStore, part: str = "", number
     if not addresses and part:
         part = _known_part(before, after, part)
         addresses = [address for address in candidates if _is_of(address, part)]
-    old = {record.address.path: record for record in before.find_all(addresses)}
-    new = {record.address.path: record for record in after.find_all(addresses)}
+    old, new = set(before.present(addresses)), set(after.present(addresses))
     changed, rewritten = [], []
-    for path in sorted(old.keys() & new.keys()):
-        a, b = old[path], new[path]
+    for a, b in _pairs(before, after, old & new):
         if a == b:
             continue
         if (a.key, a.digest, a.attributes, a.parents) == (b.key, b.digest, b.attributes, b.parents):
             rewritten.append(b)
             continue
-        arrays = tuple(_arrays(before, after, path)) if numbers and a.digest != b.digest else ()
+        arrays = tuple(_arrays(before, after, a.address)) if numbers and a.digest != b.digest else ()
         changed.append(ArtifactChange(a, b, tuple(_reasons(a, b)), _scores(a, b), arrays))
-    return Difference(
-        before.snapshot,
-        after.snapshot,
-        tuple(new[path] for path in sorted(new.keys() - old.keys())),
-        tuple(old[path] for path in sorted(old.keys() - new.keys())),
-        tuple(changed),
-        tuple(rewritten),
-    )
+    added, removed = (tuple(sorted(one, key=_path)) for one in (new - old, old - new))
+    return Difference(before.snapshot, after.snapshot, added, removed, tuple(changed), tuple(rewritten))
+
+
+def _pairs(before: FeatureStore, after: FeatureStore, addresses: Iterable[Address]) -> Iterator[tuple[Record, Record]]:
+    """What two states hold where both hold something, in the order of the paths; nothing else need be read."""
+    both = sorted(addresses, key=_path)
+    return zip(before.find_all(both), after.find_all(both), strict=True)
+
+
+def _path(address: Address) -> str:
+    return address.path
 
 
 def _known_part(before: FeatureStore, after: FeatureStore, part: str) -> str:
@@ -238,8 +240,7 @@ def _scores(old: Record, new: Record) -> dict[str, tuple[Any, Any]]:
     return {name: (was.get(name), is_.get(name)) for name in names if was.get(name) != is_.get(name)}
 
 
-def _arrays(before: FeatureStore, after: FeatureStore, path: str) -> Iterator[ArrayChange]:
-    address = address_of(path)
+def _arrays(before: FeatureStore, after: FeatureStore, address: Address) -> Iterator[ArrayChange]:
     old, new = before.read(address), after.read(address)
     for name in sorted({*old, *new}):
         if name not in old or name not in new:

@@ -10,6 +10,7 @@ from affstore.store.contract.errors import SpecError
 from affstore.store.engine.copying import Copy, plan_copy
 from affstore.store.engine.erasing import Garbage, erase, find_in_objects
 from affstore.store.engine.generations import check_none_open
+from affstore.store.engine.kept_lists import drop_lists
 from affstore.store.engine.places import is_local
 from affstore.store.engine.rewriting import remove_rest, rewrite
 from affstore.store.engine.tombstones import Tombstones
@@ -76,6 +77,7 @@ def forget(store: FeatureStore, erasure: Erasure, runs: Path) -> Forgotten:
             garbage = rewrite(store, addresses, store.tags().keys() - lost)
         else:
             garbage = erase(store, addresses.get(store.snapshot, frozenset()), lost)
+        drop_lists(store.url)
         now = FeatureStore(store.url)
         found = find_in_objects(store.url, needles(erasure), needles(erasure, in_text=False))
         objects = (*(f"the tag {tag}" for tag in erasure.named_tags if not rewritten), *found)

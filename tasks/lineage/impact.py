@@ -109,9 +109,12 @@ def _standing(store: FeatureStore, direct: Sequence[Record]) -> list[Record]:
     first = min(_STAGES.get(record.address.family, _LAST) for record in direct)
     videos = {record.address.video for record in direct}
     later = {family: stage for family in families() if (stage := _STAGES.get(family, _LAST)) > min(first, _LAST - 1)}
+    known = {record.address for record in direct}
     may = [one for one in store.addresses(*later) if later[one.family] == _LAST or one.video in videos]
-    graph = LineageGraph([*direct, *store.find_all(may)])
-    reached = graph.downstream(direct) | {record.address.path: record for record in direct}
+    others = [one for one in may if one not in known]
+    graph = LineageGraph([*direct, *store.find_all(others)])
+    further = graph.downstream(direct) if others else {}
+    reached = further | {record.address.path: record for record in direct}
     return [reached[path] for path in sorted(reached)]
 
 

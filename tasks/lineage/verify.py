@@ -140,6 +140,7 @@ def verify(store: FeatureStore, weights: WeightsFolder | None = None, deep: bool
 def _read_all(store: FeatureStore, findings: list[Finding]) -> dict[str, CheckedArtifact]:
     """Every artifact of a snapshot read whole, by its path."""
     try:
+        store.check_list()
         addresses = store.addresses()
         with suppress(StoreError):  # of a damaged one; each is looked at below
             store.records()  # at once, and kept: asked for one by one they take half of the time
