@@ -271,3 +271,10 @@ def id_bytes(text: str) -> bytes:
     for letter in text:
         number = number * 32 + max(0, _ALPHABET.find(letter))
     return (number >> (5 * len(text) - 8 * _ID_BYTES)).to_bytes(_ID_BYTES, "big") if len(text) == 20 else b""
+
+
+def id_text(id: bytes) -> str:
+    """An id as it is written in keys."""
+    letters = -(-8 * len(id) // 5)
+    number = int.from_bytes(id, "big") << (5 * letters - 8 * len(id))
+    return "".join(_ALPHABET[number >> 5 * place & 31] for place in reversed(range(letters)))

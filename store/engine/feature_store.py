@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import cached_property
@@ -486,15 +486,24 @@ def _missing_parents(paths: Iterable[str], root: zarr.Group) -> list[str]:
     return [path for path in sorted(above) if path not in root]
 
 
-def read_whole(record: Record, arrays: Mapping[str, zarr.Array[Any]]) -> dict[str, NDArray[Any]]:
-    """Read all arrays of an artifact, given by their names as stored, and compare them with its record.
+def read_whole(
+    record: Record,
+    arrays: Mapping[str, zarr.Array[Any]],
+    read: Callable[[zarr.Array[Any]], NDArray[Any]] = read_rows,
+) -> dict[str, NDArray[Any]]:
+    """Read all arrays of an artifact and compare them with its record.
+
+    Args:
+        record: the artifact's.
+        arrays: by their names as stored.
+        read: how one is read.
 
     Raises:
         SchemaError: what is there breaks `schema.yaml`.
         StoreError: what is there is damaged.
     """
     schema = family(record.address.family)
-    found = {schema.name_of(name): read_rows(arrays[name]) for name in sorted(arrays)}
+    found = {schema.name_of(name): read(arrays[name]) for name in sorted(arrays)}
     _check_whole(record, found)
     return found
 
