@@ -10,7 +10,7 @@ from pathlib import Path
 
 from affstore.store.contract.errors import AffstoreError
 from affstore.store.engine.places import is_local
-from affstore.tasks.specs import code_versions, installed_versions
+from affstore.tasks.specs import installed_versions, package_versions
 
 _MOST_CLOCK_OFF_S = 60.0
 _CLUSTER_PACKAGES = ("dask", "distributed", "prefect", "cloudpickle")
@@ -18,7 +18,7 @@ _CLUSTER_PACKAGES = ("dask", "distributed", "prefect", "cloudpickle")
 
 def versions_here() -> dict[str, str]:
     """Versions of what decides numbers, and of what carries tasks between processes."""
-    return code_versions() | installed_versions(_CLUSTER_PACKAGES)
+    return package_versions() | installed_versions(_CLUSTER_PACKAGES)
 
 
 @dataclass(frozen=True, slots=True)

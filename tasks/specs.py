@@ -32,6 +32,7 @@ from affstore.store.contract.labels import LabelSpace, task_space
 from affstore.store.contract.records import Provenance, Record
 from affstore.store.engine.feature_store import FeatureStore
 from affstore.store.engine.handles import kept_open
+from affstore.tasks.checkout import commit_here
 
 FEATURE_ARRAYS = ("embedding", "logits", "valence_arousal", "affect")
 """What an extractor may give a head."""
@@ -40,8 +41,17 @@ FEATURE_ARRAYS = ("embedding", "logits", "valence_arousal", "affect")
 _PACKAGES = ("affstore", "av", "icechunk", "keras", "numpy", "pillow", "timm", "torch", "transformers", "zarr")
 
 
-@cache
 def code_versions() -> dict[str, str]:
+    """Versions of Python and of the packages whose code can change a number, and affstore's `commit` where it is known.
+
+    The commit is noted for people: whether two machines have the same code, the versions alone decide.
+    """
+    commit = commit_here()
+    return package_versions() | ({"commit": commit} if commit else {})
+
+
+@cache
+def package_versions() -> dict[str, str]:
     """Versions of Python and of the packages whose code can change a number."""
     return {"python": platform.python_version()} | installed_versions(_PACKAGES)
 

@@ -8,7 +8,7 @@ from affstore.flows.watch import to_terminal
 
 
 def impact(what: str, /, *, store: Store = DEFAULT_STORE, at: At = None, json: Json = False) -> int:
-    """Find every artifact and publication that stands on weights, a video, an annotation, a package version or a run.
+    """Find every artifact and publication that stands on weights, a video, an annotation, a package, a commit or a run.
 
     The exit code is 2 when a name stands for several things, which are named, and 4 when nothing in the store stands on
     anything called so.
@@ -19,8 +19,8 @@ def impact(what: str, /, *, store: Store = DEFAULT_STORE, at: At = None, json: J
     ----------
     what
         Name or SHA-256 of weights (8 letters of a digest are enough); a video by name, alias, file or digest; an
-        annotation file; PACKAGE==VERSION; a run; a snapshot or tag, for what its commit wrote; an extractor, a head or
-        an experiment; or an artifact's path.
+        annotation file; PACKAGE==VERSION; the git commit of the affstore that computed (8 letters are enough); a run; a
+        snapshot or tag, for what its commit wrote; an extractor, a head or an experiment; or an artifact's path.
     """
     from affstore import FeatureStore
     from affstore.tasks.lineage.impact import counts_of

@@ -97,7 +97,7 @@ class Record:
         digest: of the arrays.
         parents: what it was computed from, as it was then.
         made: how: extractor, weights, engine, precision, device.
-        code: versions of the packages that had a part in it.
+        code: versions of the packages that had a part in it, and the `commit` of affstore where it was known.
         run_id: the run that made it; not part of any key.
         made_at: when, ISO 8601 UTC; not part of any key.
         attributes: what the family requires beside the record.

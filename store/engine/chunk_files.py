@@ -1,8 +1,8 @@
 """The files of a local store's chunks, found in the engine's own lists and read past the engine.
 
-Of a folder the engine reads 8 kB at a time, each by a thread that it wakes for that: 4 s of processor for a GB. Its lists
-are read as their format has them (https://icechunk.io/en/stable/reference/spec/, manifest files). Who reads so only ever
-learns that everything is as it was written: of whatever else is found, the engine has to tell.
+Of a folder the engine reads 8 kB at a time, each by a thread that it wakes for that: 4 s of processor for a GB. Its
+lists are read as their format has them (https://icechunk.io/en/stable/reference/spec/, manifest files). Who reads so
+only ever learns that everything is as it was written: of whatever else is found, the engine has to tell.
 """
 
 from __future__ import annotations

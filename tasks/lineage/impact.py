@@ -1,4 +1,4 @@
-"""What stands on weights, a video, an annotation, a package's version, a run or a snapshot."""
+"""What stands on weights, a video, an annotation, a package's version, a git commit, a run or a snapshot."""
 
 from __future__ import annotations
 
@@ -47,7 +47,8 @@ class Impact:
 
     Attributes:
         what: as it was named.
-        kind: `weights`, `video`, `annotation`, `crops`, `package`, `run`, `snapshot`, `producer` or `artifact`.
+        kind: `weights`, `video`, `annotation`, `crops`, `package`, `commit`, `run`, `snapshot`, `producer` or
+            `artifact`.
         snapshot: of the store that says so.
         direct: the artifacts that it had a part in without another one between.
         artifacts: those and all that was computed from them.
@@ -86,8 +87,8 @@ def impact(store: FeatureStore, what: str) -> Impact:
     Args:
         store: an open store.
         what: name or SHA-256 of weights (8 letters are enough, as for every digest); a video, by name, alias, file or
-            digest; an annotation file or crop folder; `PACKAGE==VERSION`; a run; a snapshot or tag, for what its commit
-            wrote; an extractor or experiment; or an artifact.
+            digest; an annotation file or crop folder; `PACKAGE==VERSION`; a git commit of affstore; a run; a snapshot
+            or tag, for what its commit wrote; an extractor or experiment; or an artifact.
 
     Raises:
         NotFoundError: nothing in the store stands on anything called so, or it is a tag that was retracted.
@@ -216,11 +217,11 @@ def _by_digest(store: FeatureStore, what: str) -> _Found:
 
 
 def _matching(store: FeatureStore, what: str, begin: str) -> _Found:
-    """The artifacts with a digest that begins so: of bytes outside the store, of the arrays, or the key."""
+    """The artifacts with a digest that begins so: of bytes outside the store, of the arrays, the key, or the commit."""
     found: dict[tuple[str, str], list[Record]] = {}
     for record in store.mentioning(begin):
         digests: set[tuple[str, str]] = {(leaf.kind, leaf.digest) for leaf in leaves_of(record)}
-        digests |= {("artifact", record.digest), ("artifact", record.key)}
+        digests |= {("artifact", record.digest), ("artifact", record.key), ("commit", record.code.get("commit", ""))}
         for kind, digest in digests:
             if digest.startswith(begin):
                 found.setdefault((kind, digest), []).append(record)
@@ -277,7 +278,9 @@ def _hint(store: FeatureStore, what: str) -> str:
     near = nearest(what, sorted(known - {""}))
     if near:
         return f"Did you mean '{near}'?"
-    return "Name weights, a video, an annotation file, PACKAGE==VERSION, a run, a snapshot, or an artifact."
+    return (
+        "Name weights, a video, an annotation file, PACKAGE==VERSION, a git commit, a run, a snapshot, or an artifact."
+    )
 
 
 def counts_of(records: Iterable[Record]) -> Mapping[Address, tuple[int, int]]:

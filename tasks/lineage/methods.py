@@ -13,7 +13,7 @@ from affstore.tasks.lineage.stored_heads import POST_PROCESSING
 from affstore.tasks.specs import most_subjects_of
 
 _SHORT = 12
-_PACKAGES = ("python", "affstore", "torch", "keras", "lightautoml", "av", "numpy")
+_PACKAGES = ("python", "affstore", "commit", "torch", "keras", "lightautoml", "av", "numpy")
 
 
 def methods_paragraph(store: FeatureStore, experiment: str) -> str:
