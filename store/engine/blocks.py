@@ -98,16 +98,20 @@ class Blocks:
             self._check_index(found[count * self.length :], count)
         elif len(found) != count * self.length:
             raise ValueError(f"it gave {len(found)} bytes where {count * self.length} were asked for")
-        target = into.reshape(-1).view(np.uint8)
-        at, begin = 0, skip * self.row_bytes
-        for number in range(count):
-            block = found[number * self.length : (number + 1) * self.length]
-            data = block[:-_CHECKSUM_BYTES]
-            if google_crc32c.value(data) != int.from_bytes(block[-_CHECKSUM_BYTES:].tobytes(), "little"):
-                raise ValueError("the checksum of its bytes differs")
-            part = data[begin : begin + len(target) - at]
-            target[at : at + len(part)] = part
-            at, begin = at + len(part), 0
+        blocks = found[: count * self.length].reshape(count, self.length)
+        data, sums = blocks[:, :-_CHECKSUM_BYTES], blocks[:, -_CHECKSUM_BYTES:].tobytes()
+        if [google_crc32c.value(block) for block in data] != np.frombuffer(sums, "<u4").tolist():
+            raise ValueError("the checksum of its bytes differs")
+        target, begin = into.reshape(-1).view(np.uint8), skip * self.row_bytes
+        of_first = min(len(target), data.shape[1] - begin)
+        target[:of_first] = data[0, begin : begin + of_first]
+        # Whole blocks are copied at once, during which other threads may work.
+        rest = target[of_first:]
+        whole = len(rest) // data.shape[1]
+        end = whole * data.shape[1]
+        rest[:end].reshape(whole, data.shape[1])[...] = data[1 : whole + 1]
+        if end < len(rest):
+            rest[end:] = data[whole + 1, : len(rest) - end]
 
     def _check_index(self, found: Bytes, count: int) -> None:
         if not np.array_equal(found, self._index(count)):
