@@ -139,6 +139,19 @@ def test_no_list_names_a_video_that_was_forgotten(url, tmp_path):
     assert [one for one in lists(url) if b"anna" in one.read_bytes()] == []
 
 
+def test_a_list_that_cannot_be_removed_is_told(url, tmp_path):
+    FeatureStore(url).addresses()
+    (file,) = lists(url)
+    file.parent.chmod(0o500)
+    if os.access(file.parent, os.W_OK):
+        pytest.skip("this user may write into every folder")
+    erasure = plan_erasure(FeatureStore(url), ["anna"])
+    assert forget(FeatureStore(url), erasure, tmp_path / "runs").files == (file,)
+    file.parent.chmod(0o700)
+    assert forget(FeatureStore(url), erasure, tmp_path / "runs").files == ()
+    assert lists(url) == []
+
+
 def test_where_nothing_can_be_kept_everything_is_listed_all_the_same(url):
     Path(f"{url}.lists").write_text("a file of somebody else", encoding="utf-8")
     assert set(paths(FeatureStore(url))) == groups_of(FeatureStore(url))

@@ -53,10 +53,12 @@ def keep_list(url: str, snapshot: str, addresses: Sequence[Address]) -> None:
             old.unlink()
 
 
-def drop_lists(url: str) -> None:
-    """Remove every list of a store."""
-    if is_local(url):
-        shutil.rmtree(_folder(url), ignore_errors=True)
+def drop_lists(url: str) -> list[Path]:
+    """Remove every list of a store; what cannot be removed is returned."""
+    if not is_local(url):
+        return []
+    shutil.rmtree(_folder(url), ignore_errors=True)
+    return sorted(_folder(url).glob("*"))
 
 
 def _folder(url: str) -> Path:

@@ -77,7 +77,7 @@ def forget(store: FeatureStore, erasure: Erasure, runs: Path) -> Forgotten:
             garbage = rewrite(store, addresses, store.tags().keys() - lost)
         else:
             garbage = erase(store, addresses.get(store.snapshot, frozenset()), lost)
-        drop_lists(store.url)
+        files += drop_lists(store.url)
         now = FeatureStore(store.url)
         found = find_in_objects(store.url, needles(erasure), needles(erasure, in_text=False))
         objects = (*(f"the tag {tag}" for tag in erasure.named_tags if not rewritten), *found)
