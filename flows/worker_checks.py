@@ -13,7 +13,7 @@ from affstore.store.engine.places import is_local
 from affstore.tasks.specs import installed_versions, package_versions
 
 _MOST_CLOCK_OFF_S = 60.0
-_CLUSTER_PACKAGES = ("dask", "distributed", "prefect", "cloudpickle")
+_CLUSTER_PACKAGES = ("dask", "distributed", "cloudpickle")
 
 
 def versions_here() -> dict[str, str]:
