@@ -60,6 +60,12 @@ def test_an_embedding_is_timms_own_and_depends_on_the_picture(name):
     check_against_timm(name)
 
 
+def test_a_model_without_published_weights_is_known_by_the_tag_that_timm_gives_it():
+    spec = registry.spec_of("timm/mixer_s32_224")
+    assert spec.weights.name == "timm/mixer_s32_224.untrained"
+    assert entry_of(spec.weights.name).url == ""
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", MANY)
 def test_an_embedding_of_any_architecture_is_timms_own_and_depends_on_the_picture(name):
