@@ -29,7 +29,8 @@ def configuration_of(model: str) -> Any:
         raise UnknownNameError.of("model of timm", model, timm.list_models())
     known = [name.partition(".")[2] for name in timm.list_pretrained(f"{architecture}.*")]
     # Of a model without published weights, timm calls the configuration by a tag of its own, as `untrained`.
-    if tag and tag not in (*known, timm.models.get_pretrained_cfg(architecture).tag):
+    own = getattr(timm.models.get_pretrained_cfg(architecture), "tag", None)
+    if tag and tag not in (*known, own):
         raise UnknownNameError.of(f"set of weights of timm's {architecture}", tag, known)
     return timm.models.get_pretrained_cfg(model)
 
