@@ -55,6 +55,7 @@ TABLES: Mapping[str, Table] = {
     "engines": Table("Engines, and how faithful they are", ("engines.py",)),
     "sound": Table("Sound: wav2vec2 base, and five networks in one pass", ("sound.py",)),
     "small": Table("Small runs", ("small_runs.py", "--demo")),
+    "short": Table("Many short videos", ("short_videos.py",), rounds=False),
     "memory": Table("Memory of a 26-minute video", ("memory.py",), rounds=False),
     "rehearsal": Table("A corpus of Aff-Wild2's shape, on Dask", ("rehearsal.py",), rounds=False),
     "plan": Table("Planning a large store", ("plan.py",)),

@@ -63,9 +63,22 @@ def affstore(folder: Path, *words: object) -> float:
     return spent(run).wall_s
 
 
-def networks_s(store: Path, video: str) -> float:
-    """What a video's faces and sound took, by its records: all faces are found and embedded in one pass."""
-    records = FeatureStore(str(store)).records(video=video)
+def networks_s(folder: Path, clips: Sequence[Path]) -> float:
+    """What the faces and the sound of one of these clips took, by its records, once the networks were loaded.
+
+    All faces of a video are found and embedded in one pass. The clips are taken in one after another by one command; of
+    the first one, which waits for its networks, nothing is counted.
+    """
+    affstore(folder, "add", *clips, "--store", "store", *NETWORKS, "--workers", 1)
+    store = FeatureStore(str(folder / "store"))
+    begun = {one.stem: min(r.made_at for r in store.records(video=one.stem)) for one in clips}
+    last = [one for one in clips if begun[one.stem] > min(begun.values())]
+    return median(own_s(store, one.stem) for one in last)
+
+
+def own_s(store: FeatureStore, video: str) -> float:
+    """What a video's faces and sound took."""
+    records = store.records(video=video)
     of = {family: [one for one in records if one.address.family == family] for family in ("face", "audio")}
     faces = max((float(one.made["elapsed_s"]) for one in of["face"]), default=0.0)
     return faces + sum(float(one.made["elapsed_s"]) for one in of["audio"])
@@ -81,14 +94,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         os.environ.setdefault("AFFSTORE_WEIGHTS", str(folder / "weights"))
-        clips = [clip(folder / f"clip{n}.mp4", asked.media, n) for n in range(asked.rounds + 1)]
+        clips = [clip(folder / f"clip{n}.mp4", asked.media, n) for n in range(asked.rounds + 4)]
         affstore(folder, "add", clips[0], "--store", "store", *NETWORKS)
         known = [affstore(folder, "add", clips[0], "--store", "store", *NETWORKS) for _ in range(asked.rounds)]
         rows.append(("add, a known video", f"{median(known):.1f} s", "", "3 s"))
-        new = [affstore(folder, "add", one, "--store", "store", *NETWORKS) for one in clips[1:]]
-        own = [networks_s(folder / "store", one.stem) for one in clips[1:]]
-        over = median(whole - networks for whole, networks in zip(new, own, strict=True))
-        rows.append(("add, one new clip of 10 s", f"{median(new):.1f} s", f"{over:.1f} s", "8 s over its networks"))
+        new = median(affstore(folder, "add", one, "--store", "store", *NETWORKS) for one in clips[4:])
+        over = new - networks_s(folder, clips[1:4])
+        rows.append(("add, one new clip of 10 s", f"{new:.1f} s", f"{over:.1f} s", "8 s over its networks"))
         if asked.demo:
             affstore(folder, "demo")
             again = [affstore(folder, "demo") for _ in range(asked.rounds)]
