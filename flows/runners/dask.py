@@ -29,8 +29,8 @@ _ANSWER_S = 30
 """How long a scheduler may take to answer."""
 _JOIN_S = 60
 """How long the first worker of a running cluster may take to join."""
-_AT_ONCE = 64
-"""How many units a cluster is handed at a time at least: it may grow while a stage is under way."""
+_AT_ONCE = 512
+"""How many units a running cluster is handed at a time at least: it may grow while a stage is under way."""
 _PROTOCOLS = ("tcp", "tls", "ucx", "ws", "wss")
 PRELOAD = "affstore.flows.worker"
 """The module that each worker imports first."""
@@ -92,7 +92,7 @@ class DaskRunner(RunnerKind[DaskOptions]):
             ) as cluster,
             on_scheduler(cluster.scheduler_address) as runner,
         ):
-            yield runner
+            yield replace(runner, at_once=2 * workers_of(options))
 
     def elsewhere(self, options: DaskOptions) -> bool:
         """Whether the scheduler is not known to be on this machine."""
