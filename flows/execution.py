@@ -5,8 +5,9 @@ from __future__ import annotations
 import importlib
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
+from typing import TYPE_CHECKING
 
 from affstore.flows.request import Request, RunResult
 from affstore.flows.runners.base import RunnerSpec
@@ -21,6 +22,10 @@ from affstore.tasks.cancellation import reset_cancellation
 from affstore.tasks.lineage.machine import Machine
 from affstore.tasks.lineage.run_note import Ending, noted
 from affstore.tasks.plan_rows import PlanRow
+from affstore.tasks.specs import Profile, WorkerContext
+
+if TYPE_CHECKING:
+    from affstore.tasks.extract.memory_estimate import VideoSize
 
 _FEW_FRAMES = 1500
 """A minute of video: a run of less is over about when a Prefect server would be up."""
@@ -119,13 +124,29 @@ def with_server_and_runner[T](request: Request, runner: RunnerSpec, watcher: Wat
         raise SpecError(
             f"A store in memory lives in one process; workers of '{runner.kind.name}' need a folder or s3://bucket/prefix."
         )
+    work_due = _work_due(request)
     if runner.kind.in_process:
-        threading.Thread(target=_load_networks, args=(request,), daemon=True, name="loading").start()
-    with marked_as_writing(request.context.store_url), using_watcher(watcher), _server(request, runner) as server:
+        arguments = (request.context, *work_due)
+        threading.Thread(target=_load_networks, args=arguments, daemon=True, name="loading").start()
+    with (
+        marked_as_writing(request.context.store_url),
+        using_watcher(watcher),
+        _server(request, runner, work_due[1]) as server,
+    ):
         return _call(server, runner, work, request)
 
 
-def _server(request: Request, runner: RunnerSpec) -> AbstractContextManager[Server]:
+def _work_due(request: Request) -> tuple[Profile, list[VideoSize]]:
+    """The networks and the videos that something is due from; none where that cannot be said before the run."""
+    from affstore.flows.memory_needs import work_of
+
+    try:
+        return work_of(request)
+    except AffstoreError:  # the run says of what, and goes on with the rest
+        return request.profile, []
+
+
+def _server(request: Request, runner: RunnerSpec, due: Sequence[VideoSize]) -> AbstractContextManager[Server]:
     """The Prefect server of a run, if it has one.
 
     Shares of a run, which may be on several machines, cannot have one database of Prefect's between them.
@@ -133,37 +154,31 @@ def _server(request: Request, runner: RunnerSpec) -> AbstractContextManager[Serv
     if os.environ.get("PREFECT_API_URL") and runner.options.pages != "never":
         watching().step("asking the Prefect server that PREFECT_API_URL names")
         return prefect_server(request.runs_folder / "prefect")
-    if request.limits.share is not None or not has_pages(request, runner):
+    if request.limits.share is not None or not has_pages(request, runner, due):
         return nullcontext(Server(""))
     watching().step("starting a Prefect server")
     return prefect_server(request.runs_folder / "prefect")
 
 
-def has_pages(request: Request, runner: RunnerSpec) -> bool:
+def has_pages(request: Request, runner: RunnerSpec, due: Sequence[VideoSize]) -> bool:
     """Whether a run is shown by a Prefect server of its own: the start of one takes longer than a few seconds' work."""
-    if runner.options.pages != "auto" or request.experiments:
+    unknown = request.experiments or request.options.retry or request.limits.canary  # how long these take
+    if runner.options.pages != "auto" or unknown:
         return runner.options.pages != "never"
-    from affstore.flows.memory_needs import work_of
-
-    with suppress(AffstoreError):  # the run says of what
-        return sum(size.frames for size in work_of(request)[1]) > _FEW_FRAMES
-    return True
+    return sum(size.frames for size in due) > _FEW_FRAMES
 
 
-def _load_networks(request: Request) -> None:
+def _load_networks(context: WorkerContext, profile: Profile, videos: Sequence[VideoSize]) -> None:
     """Build the networks that something is due from, while the server comes up; a task that wants one waits for it."""
-    from affstore.flows.memory_needs import work_of
     from affstore.models.extractor_specs import faces_among, sounds_among
     from affstore.tasks.extract.networks import detector, face_network, sound_network
 
     with suppress(Exception):  # each video that wants it will say so
-        profile, videos = work_of(request)
-        weights, device = request.context.weights, request.context.device
         for face in faces_among(profile.extractors if videos else ()):
-            detector(profile.detector, device)
-            face_network(face, weights, device)
+            detector(profile.detector, context.device)
+            face_network(face, context.weights, context.device)
         for sound in sounds_among(profile.extractors if videos else ()):
-            sound_network(sound, weights, device)
+            sound_network(sound, context.weights, context.device)
 
 
 def _call[T](server: Server, runner: RunnerSpec, work: Callable[[], T], request: Request) -> T:

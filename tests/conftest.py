@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -67,15 +68,29 @@ def wheel_weights(weights_folder: Path) -> Path:
 @pytest.fixture(scope="session")
 def s3_server() -> Iterator[str]:
     """A real S3-compatible server on this machine, and a bucket."""
-    pytest.importorskip("moto", reason="needs moto[server]")
-    import boto3  # type: ignore[import-untyped]
+    with moto_server() as endpoint:
+        yield from _with_bucket(endpoint)
 
+
+@contextmanager
+def moto_server() -> Iterator[str]:
+    """An S3-compatible server of this machine's own; gives its address."""
+    pytest.importorskip("moto", reason="needs moto[server]")
     # In a process of its own, because some of the engine's calls hold Python's lock while they wait for an answer.
     port = free_port()
     command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
     server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    wait_for(port)
-    endpoint = f"http://127.0.0.1:{port}"
+    try:
+        wait_for(port)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        server.kill()
+        server.wait()
+
+
+def _with_bucket(endpoint: str) -> Iterator[str]:
+    import boto3  # type: ignore[import-untyped]
+
     environment = {
         "AWS_ENDPOINT_URL": endpoint,
         "AWS_ACCESS_KEY_ID": "test",
@@ -88,8 +103,6 @@ def s3_server() -> Iterator[str]:
     boto3.client("s3", endpoint_url=endpoint, region_name="us-east-1").create_bucket(Bucket="affstore-test")
     yield "s3://affstore-test"
     patch.undo()
-    server.kill()
-    server.wait()
 
 
 def free_port() -> int:

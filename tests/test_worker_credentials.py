@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 import urllib.request
 from datetime import UTC, datetime, timedelta
 
@@ -16,7 +14,7 @@ from affstore.flows.runners.dask import on_scheduler
 from affstore.flows.worker_checks import WorkerNeeds
 from affstore.store.contract.errors import SpecError, StoreUnavailableError
 from affstore.store.engine.objects import check_bucket_writable, objects_of
-from tests.conftest import free_port, wait_for
+from tests.conftest import moto_server
 from tests.dask_cluster import dask_cluster, joined
 
 PLACE = "rights/lab/store"
@@ -28,14 +26,13 @@ ALL = {"Effect": "Allow", "Action": "*", "Resource": "*"}
 @pytest.fixture(scope="module")
 def users(tmp_path_factory):
     """A server that asks for rights, a store there, and the environment of users: `owner`, `reader` and `keeper`."""
-    pytest.importorskip("moto", reason="needs moto[server]")
+    with moto_server() as endpoint:
+        yield _users_of(endpoint)
+
+
+def _users_of(endpoint):
     import boto3
 
-    port = free_port()
-    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
-    server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    wait_for(port)
-    endpoint = f"http://127.0.0.1:{port}"
     known = {"endpoint_url": endpoint, "region_name": "us-east-1"}
     anyone = {"aws_access_key_id": "test", "aws_secret_access_key": "test"}
     boto3.client("s3", **known, **anyone).create_bucket(Bucket="rights")
@@ -56,9 +53,7 @@ def users(tmp_path_factory):
     plain = {"Content-Type": "text/plain"}
     asks = urllib.request.Request(f"{endpoint}/moto-api/reset-auth", b"0", plain, method="POST")
     urllib.request.urlopen(asks).read()
-    yield found
-    server.kill()
-    server.wait()
+    return found
 
 
 @pytest.fixture
