@@ -124,19 +124,19 @@ def with_server_and_runner[T](request: Request, runner: RunnerSpec, watcher: Wat
         raise SpecError(
             f"A store in memory lives in one process; workers of '{runner.kind.name}' need a folder or s3://bucket/prefix."
         )
-    work_due = _work_due(request)
+    due = work_due_of(request)
     if runner.kind.in_process:
-        arguments = (request.context, *work_due)
+        arguments = (request.context, *due)
         threading.Thread(target=_load_networks, args=arguments, daemon=True, name="loading").start()
     with (
         marked_as_writing(request.context.store_url),
         using_watcher(watcher),
-        _server(request, runner, work_due[1]) as server,
+        _server(request, runner, due[1]) as server,
     ):
         return _call(server, runner, work, request)
 
 
-def _work_due(request: Request) -> tuple[Profile, list[VideoSize]]:
+def work_due_of(request: Request) -> tuple[Profile, list[VideoSize]]:
     """The networks and the videos that something is due from; none where that cannot be said before the run."""
     from affstore.flows.memory_needs import work_of
 
