@@ -12,7 +12,7 @@ import sys
 
 from cyclopts import App, CycloptsError, UnknownCommandError
 
-from affstore.flows.commands import COMMANDS
+from affstore.flows.commands import COMMANDS, Command
 from affstore.flows.environment import RARE_GARBAGE_THRESHOLD, prepare
 from affstore.flows.interrupts import Interrupted, end_on_signals
 from affstore.flows.project_file import project_store
@@ -38,9 +38,21 @@ app = App(
     help_format="plaintext",  # rendering Markdown would double the time of `affstore --help`
 )
 
-for _name in COMMANDS.names():
-    app.command(COMMANDS.get(_name).call, name=_name)
-    app[_name].help_format = "markdown"
+
+def _bring(name: str, command: Command) -> None:
+    app.command(command.call, name=name)
+    app[name].help_format = "markdown"
+
+
+def bring_plugins() -> None:
+    """Add the commands of plugins; to find them, every installed package is looked at, which takes some 30 ms."""
+    for name in COMMANDS.names():
+        if name not in set(app):
+            _bring(name, COMMANDS.get(name))
+
+
+for _name, _command in sorted(COMMANDS.own().items()):
+    _bring(_name, _command)
 app.register_install_completion_command()
 
 
@@ -90,6 +102,8 @@ def call(arguments: list[str]) -> int:
         The exit code.
     """
     try:
+        if not arguments or arguments[0] not in COMMANDS.own():
+            bring_plugins()
         with project_store(), begun_by(arguments):
             code = app(arguments, exit_on_error=False, print_error=False)
         return code if isinstance(code, int) else 0

@@ -119,5 +119,12 @@ def test_a_plugin_cannot_take_the_name_of_affstores_own(site):
         things().get("spoon")
 
 
+def test_affstores_own_are_known_without_a_look_at_plugins(site):
+    site("broken", "broken_things", "raise RuntimeError('no licence')\n", ladle="Ladle")
+    assert dict(things().own()) == {"fork/": "forks", "spoon": "a spoon"}
+    assert "broken_things" not in sys.modules
+    assert [fault.name for fault in things().faults()] == ["ladle"]
+
+
 def test_the_plugins_of_these_tests_are_gone_again():
     assert not list(metadata.entry_points(group="ours.things"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
@@ -53,7 +54,7 @@ class Registry[T]:
         self._things: dict[str, T] = {}
         self._origins: dict[str, str] = {}
         self._faults: dict[str, Fault] = {}
-        self._filled = False
+        self._has_own = self._filled = False
 
     def also_from(self, package: str) -> None:
         """Let the modules of another package register things, too."""
@@ -97,6 +98,11 @@ class Registry[T]:
         self._fill()
         return tuple(sorted(self._things.keys() - self._faults.keys()))
 
+    def own(self) -> Mapping[str, T]:
+        """What affstore itself brings, by name; the installed packages are not looked through for plugins."""
+        self._fill_own()
+        return {name: thing for name, thing in self._things.items() if self._origins[name] == OWN}
+
     def origin(self, name: str) -> str:
         """The distribution that brought a name: `affstore`, or a plugin's name and version."""
         self._fill()
@@ -113,14 +119,20 @@ class Registry[T]:
         prefixes = [one for one in (*self._things, *self._faults) if one.endswith("/") and name.startswith(one)]
         return max(prefixes, key=len, default=name)
 
-    def _fill(self) -> None:
-        if self._filled:
+    def _fill_own(self) -> None:
+        if self._has_own:
             return
-        self._filled = True
+        self._has_own = True
         for name in self.packages:
             package = importlib.import_module(name)
             for module in pkgutil.walk_packages(package.__path__, f"{name}."):
                 importlib.import_module(module.name)
+
+    def _fill(self) -> None:
+        if self._filled:
+            return
+        self._fill_own()
+        self._filled = True
         for entry in sorted(entry_points(group=self.group), key=lambda entry: (entry.name, _origin(entry))):
             self._load(entry)
 

@@ -23,7 +23,7 @@ from affstore.store.contract.schema import address_of, families, family, layout_
 from affstore.store.engine.chain import Content, folding, linked
 from affstore.store.engine.draft import Draft
 from affstore.store.engine.ledger import note_update
-from affstore.store.engine.listing import Listing, changed_paths, node_id
+from affstore.store.engine.listing import Listing, changed_paths, node_id, read_attributes
 from affstore.store.engine.places import (
     check_writable,
     committer_lock,
@@ -225,22 +225,33 @@ class FeatureStore:
         record = self.get(address)
         found: dict[str, NDArray[Any]] = {}
         with translate_errors(self.url, "Reading"):
-            group, schema = self.group(address), family(address.family)
-            # All of them are opened once; of some, only those.
-            there: Any = dict(group.arrays()) if arrays is None else group
+            schema, there = family(address.family), self._listing.children(address.path)
             names = [schema.name_of(stored) for stored in there] if arrays is None else arrays
             present = {name: schema.stored_name(name, there) for name in names}
             unknown = [name for name, stored in present.items() if stored not in there]
             if unknown:
-                raise NotFoundError(f"'{address}' has no array '{unknown[0]}'; it has {sorted(group.array_keys())}.")
+                raise NotFoundError(f"'{address}' has no array '{unknown[0]}'; it has {there}.")
+            # All of them are opened at once; of some, only those.
+            opened = dict(self.group(address).arrays()) if arrays is None else {}
             for name, stored in sorted(present.items()):
-                found[name] = read_rows(there[stored], rows)
+                array: Any = opened[stored] if opened else self._root[f"{address.path}/{stored}"]
+                found[name] = read_rows(array, rows)
         if rows == slice(None) and arrays is None:
             _check_whole(record, found)
         else:
             frames = record.attributes.get("frames") if rows == slice(None) else None
             schema.check_kinds(found, frames)
         return found
+
+    def array_names(self, address: Address) -> list[str]:
+        """What the arrays of an artifact are called, sorted; they are not opened.
+
+        Raises:
+            NotFoundError: nothing is there.
+        """
+        self.get(address)
+        with translate_errors(self.url, "Reading"):
+            return sorted(map(family(address.family).name_of, self._listing.children(address.path)))
 
     def group(self, address: Address) -> zarr.Group:
         """The plain Zarr group of an artifact, for readers who want its arrays lazily."""
@@ -444,7 +455,7 @@ class FeatureStore:
         with translate_errors(self.url, "Opening"):
             if is_unfinished(self._repository):
                 raise StoreError(f"'{self.url}' is a copy that was not finished. Run `affstore copy` again.")
-            found = dict(self._root.attrs).get("affstore")
+            found = read_attributes(self.session, [""]).get("", {}).get("affstore")
         layout = found.get("layout") if isinstance(found, dict) else None
         if not isinstance(layout, int):
             raise StoreError(f"'{self.url}' is an icechunk repository, but not an affstore. Choose another place.")

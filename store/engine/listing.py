@@ -49,6 +49,7 @@ class Listing:
         """
         self._repository, self._session, self._url = repository, session, url
         self._records: dict[Address, Record] = {}
+        self._children: dict[str, list[str]] = {}
         self._known = known if known is not None else {}
         self._is_checked = False
 
@@ -136,7 +137,9 @@ class Listing:
         async def names() -> list[str]:
             return [name async for name in self._session.store.list_dir(path)]
 
-        return sorted(name for name in _answer(names) if name != _DOCUMENT)
+        if path not in self._children:
+            self._children[path] = sorted(name for name in _answer(names) if name != _DOCUMENT)
+        return list(self._children[path])
 
 
 def artifact_paths(repository: icechunk.Repository, snapshot: str) -> set[str]:

@@ -177,8 +177,8 @@ def read_known(store: FeatureStore, address: Address, *names: str) -> dict[str, 
 
     That is also where a prediction was filled in from neighbouring frames: nothing was seen there.
     """
-    schema, group = family(address.family), store.group(address)
+    schema, has = family(address.family), store.array_names(address)
     mask = schema.mask or ("present" if "present" in schema.arrays else "")
     wanted = [name for name in dict.fromkeys((*names, mask)) if name in schema.arrays]
-    there = [name for name in wanted if schema.stored_name(name, group) in group]
+    there = [name for name in wanted if name in has]
     return with_gaps(replace(schema, mask=mask), store.read(address, there))

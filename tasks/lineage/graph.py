@@ -54,11 +54,15 @@ class LineageGraph:
 
     def __init__(self, records: Iterable[Record]) -> None:
         self.records: dict[str, Record] = {record.address.path: record for record in records}
+        self._links: dict[str, tuple[Link, ...]] = {}
         self._leaves: dict[str, tuple[Leaf, ...]] = {}
 
-    def links(self, record: Record) -> list[Link]:
-        """What an artifact was computed from, in the order of its record."""
-        return [self._link(parent) for parent in record.parents]
+    def links(self, record: Record) -> tuple[Link, ...]:
+        """What an artifact was computed from, in the order of its record; looked up once for each."""
+        path = record.address.path
+        if path not in self._links:
+            self._links[path] = tuple(self._link(parent) for parent in record.parents)
+        return self._links[path]
 
     def leaves(self, record: Record) -> tuple[Leaf, ...]:
         """The bytes outside the store that an artifact was computed from; looked up once for each."""
@@ -172,17 +176,19 @@ def _weights_of(record: Record) -> Iterator[Leaf]:
 
 
 def _named_weights(recipe: Any) -> Iterator[tuple[str, str, Any]]:
-    """Digest, name and whether they are trained, of all parameters in a part of a recipe."""
-    if isinstance(recipe, dict):  # what JSON gives; the check against Mapping would take most of the time
-        if recipe.get("kind") == "weights" and isinstance(recipe.get("sha256"), str) and recipe["sha256"]:
-            yield recipe["sha256"], str(recipe.get("name", "")), recipe.get("trained")
-        if isinstance(recipe.get("weights_sha256"), str):
-            yield recipe["weights_sha256"], "", None
-        for value in recipe.values():
-            yield from _named_weights(value)
-    elif isinstance(recipe, list):
-        for value in recipe:
-            yield from _named_weights(value)
+    """Digest, name and whether they are trained, of all parameters in a recipe, in the order in which it names them."""
+    waiting = [recipe]
+    while waiting:
+        part = waiting.pop()
+        if isinstance(part, dict):  # what JSON gives; the check against Mapping would take most of the time
+            digest = part.get("sha256")
+            if digest and isinstance(digest, str) and part.get("kind") == "weights":
+                yield digest, str(part.get("name", "")), part.get("trained")
+            if isinstance(part.get("weights_sha256"), str):
+                yield part["weights_sha256"], "", None
+            waiting += [value for value in reversed(part.values()) if isinstance(value, dict | list)]
+        elif isinstance(part, list):
+            waiting += [value for value in reversed(part) if isinstance(value, dict | list)]
 
 
 def by_family(records: Iterable[Record | Address]) -> dict[str, int]:

@@ -262,7 +262,7 @@ def _located(store: FeatureStore, text: str, fits: Callable[[str], bool]) -> _Fo
 
 
 _FINDERS = (
-    *(_by_package, _by_path, _by_snapshot, _by_video, _by_producer),
+    *(_by_package, _by_path, _by_snapshot, _by_producer, _by_video),
     *(_by_run, _by_weights, _by_digest, _by_file),  # these look through every record's bytes
 )
 

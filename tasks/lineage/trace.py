@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
@@ -12,12 +13,11 @@ from typing import Any
 import numpy as np
 
 from affstore import FeatureStore
-from affstore.store.contract.keys import digest_file, key_of
+from affstore.store.contract.keys import digest_file
 from affstore.store.contract.records import Address, Record, least_trusted
-from affstore.store.contract.schema import family
 from affstore.store.engine.history import Commit, commit_of
 from affstore.store.engine.reading import read_clock
-from affstore.tasks.lineage.graph import Leaf, LineageGraph, Link, leaves_of, with_ancestors
+from affstore.tasks.lineage.graph import Leaf, LineageGraph, Link, with_ancestors
 from affstore.tasks.lineage.head_post_processing import post_processing_behind
 from affstore.tasks.lineage.rows import Row
 from affstore.tasks.lineage.run_note import read_note
@@ -174,7 +174,7 @@ class _Tracer:
         name = _name_of(records)
         if name not in self._nodes:
             self._nodes[name] = Node(name, "", {})  # in the order in which they are met
-            facts = self._one(records[0]) if len(records) == 1 else _several(records)
+            facts = self._one(records[0]) if len(records) == 1 else self._several(records)
             parents = (*self._parents(records), *self._leaves(records))
             kind = "artifact" if len(records) == 1 else "artifacts"
             self._nodes[name] = Node(name, kind, facts | _states(links), parents)
@@ -248,11 +248,27 @@ class _Tracer:
             facts |= {"at_frame": values} if values else {}
         return facts
 
+    def _several(self, records: Sequence[Record]) -> dict[str, Any]:
+        """What is known of many artifacts of one family and producer together."""
+        facts: dict[str, Any] = {
+            "count": len(records),
+            "videos": len({record.address.video for record in records}),
+            "provenance": least_trusted(record.provenance for record in records),
+            "runs": sorted({record.run_id for record in records}),
+        }
+        splits = [record.attributes["split"] for record in records if "split" in record.attributes]
+        if splits:
+            facts |= {"splits": {split: splits.count(split) for split in sorted(set(splits))}}
+        members = []
+        for record in records:
+            files = [leaf for leaf in self._graph.leaves(record) if leaf.kind != "weights"]
+            bytes_of = {"bytes_sha256": files[0].digest, "location": files[0].name} if files else {}
+            members.append({"artifact": record.address.path, "key": record.key, "digest": record.digest, **bytes_of})
+        return facts | {"members": members}
+
     def _values(self, record: Record, frame: int) -> dict[str, Any]:
         """The small arrays of an artifact at one frame; embeddings are left out."""
-        schema = family(record.address.family)
-        names = [schema.name_of(name) for name in self._store.group(record.address).array_keys()]
-        wanted = sorted(name for name in names if name not in _TOO_WIDE)
+        wanted = [name for name in self._store.array_names(record.address) if name not in _TOO_WIDE]
         arrays = self._store.read(record.address, wanted, slice(frame, frame + 1))
         values = {name: array[0].tolist() for name, array in arrays.items()}
         decision = "prediction" if "prediction" in values else "value" if "known" in values else ""
@@ -271,27 +287,8 @@ def _name_of(records: Sequence[Record]) -> str:
     if len(records) == 1:
         return records[0].address.path
     address = records[0].address
-    own = key_of(sorted([record.address.path, record.key] for record in records))[:8]
+    own = hashlib.sha256("\n".join(sorted(f"{one.address.path} {one.key}" for one in records)).encode()).hexdigest()[:8]
     return f"{Address(address.family, address.producer).path} ({len(records)}) #{own}"
-
-
-def _several(records: Sequence[Record]) -> dict[str, Any]:
-    """What is known of many artifacts of one family and producer together."""
-    facts: dict[str, Any] = {
-        "count": len(records),
-        "videos": len({record.address.video for record in records}),
-        "provenance": least_trusted(record.provenance for record in records),
-        "runs": sorted({record.run_id for record in records}),
-    }
-    splits = [record.attributes["split"] for record in records if "split" in record.attributes]
-    if splits:
-        facts |= {"splits": {split: splits.count(split) for split in sorted(set(splits))}}
-    members = []
-    for record in records:
-        files = [leaf for leaf in leaves_of(record) if leaf.kind != "weights"]
-        bytes_of = {"bytes_sha256": files[0].digest, "location": files[0].name} if files else {}
-        members.append({"artifact": record.address.path, "key": record.key, "digest": record.digest, **bytes_of})
-    return facts | {"members": members}
 
 
 def _states(links: Sequence[Link]) -> dict[str, Any]:

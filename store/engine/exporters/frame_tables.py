@@ -10,7 +10,6 @@ from typing import ClassVar, Protocol
 
 import pyarrow as pa
 
-from affstore.store.contract import schema
 from affstore.store.contract.errors import SpecError
 from affstore.store.contract.records import Record
 from affstore.store.engine.catalogue import JoinedColumns
@@ -73,8 +72,7 @@ class TableExporter(Exporter):
 
     def _write(self, store: FeatureStore, records: Sequence[Record], path: Path) -> None:
         """One file of one family and producer. Optional arrays that some lack are left out."""
-        known = schema.family(records[0].address.family)
-        shared = set.intersection(*({*map(known.name_of, store.group(one.address).array_keys())} for one in records))
+        shared = set.intersection(*({*store.array_names(one.address)} for one in records))
         writer: TableWriter | None = None
         try:
             for record in records:
