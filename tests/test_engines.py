@@ -146,7 +146,7 @@ def test_where_no_engine_is_faithful_the_reference_is_taken(tmp_path, monkeypatc
 def test_a_gpu_is_never_offered_an_engine_of_processors():
     assert {choice.engine for choice in candidates("cuda")} == {"torch"}
     with pytest.raises(SpecError, match="Choose torch"):
-        OpenVinoForward(Staged((), torch.nn.Linear(1, 1), 1), EMOTIEFFNET_B0, "cuda")
+        OpenVinoForward(lambda: Staged((), torch.nn.Linear(1, 1), 1), EMOTIEFFNET_B0, {}, "cuda")
 
 
 def test_what_is_named_is_taken_and_what_is_left_open_is_chosen_within_it(tmp_path):

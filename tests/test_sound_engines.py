@@ -19,7 +19,7 @@ from affstore.models.heads.examples import Examples
 from affstore.models.heads.mlp.keras_mlp import fit, predict
 from affstore.models.heads.mlp.spec import PAPER_HEADS
 from affstore.models.networks.spectrogram import openl3_spectrogram, quick_spectrogram, spectrogram
-from affstore.models.networks.speech import ChannelNorm, Features
+from affstore.models.networks.speech import Features, channel_norm
 from affstore.models.weights.folder import WeightsFolder
 from affstore.store.contract.errors import SpecError
 from affstore.store.contract.keys import plain
@@ -125,9 +125,9 @@ def test_a_channel_is_normalised_as_over_all_of_the_sound(speech):
     with torch.inference_mode():
         signal = layer.conv(torch.from_numpy(wave)[None, None])
         wanted = layer.layer_norm(signal).numpy()
-        scale, shift = ChannelNorm.of(layer).scales(wave)
+        scale, shift = channel_norm(layer).scales(wave)
     np.testing.assert_allclose(signal.numpy() * scale + shift, wanted, atol=1e-4)
-    assert ChannelNorm.of(torch.nn.Linear(1, 1)) is None
+    assert channel_norm(torch.nn.Linear(1, 1)) is None
 
 
 @pytest.mark.parametrize("front_end", ["kapre", "librosa"])

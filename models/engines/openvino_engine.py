@@ -6,12 +6,14 @@ harm to an embedding, and little of the work is done there.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from affstore.models.engines.openvino_models import Chain, check_on_cpu, compiled, converted
+from affstore.models.engines.kept_models import Converted, converted_once
+from affstore.models.engines.openvino_models import Chain, check_on_cpu, converted
 from affstore.models.extractor_specs import FaceExtractorSpec
 
 if TYPE_CHECKING:
@@ -26,17 +28,19 @@ _BATCH = 4
 class OpenVinoForward:
     """See `engines.base.Forward`."""
 
-    def __init__(self, staged: Staged, spec: FaceExtractorSpec, device: str) -> None:
+    def __init__(
+        self, staged: Callable[[], Staged], spec: FaceExtractorSpec, parameters: Mapping[str, Any], device: str
+    ) -> None:
         check_on_cpu(spec.name, device)
         self.batch = _BATCH
-        self._chain = Chain(*_compiled(staged, spec))
+        self._chain = Chain(converted_once(spec, parameters, lambda: _converted(staged(), spec)))
 
     def __call__(self, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
         """See `Forward.__call__`."""
         return self._chain(crops)[0]
 
 
-def _compiled(staged: Staged, spec: FaceExtractorSpec) -> list[Any]:
+def _converted(staged: Staged, spec: FaceExtractorSpec) -> Converted:
     """One model, or two where the first stages keep float32."""
     import torch
 
@@ -44,14 +48,12 @@ def _compiled(staged: Staged, spec: FaceExtractorSpec) -> list[Any]:
     first = spec.float32_stages if spec.precision == "bfloat16" else 0
     if first >= len(staged.stages) or not first:
         whole = _pictures_first(converted(_part(staged, 0, None), [pictures]), spec)
-        return [compiled(whole, "float32" if first else spec.precision)]
+        return Converted((whole,), ("float32" if first else spec.precision,))
     front = _part(staged, 0, first)
     with torch.inference_mode():
         maps = torch.zeros(front(pictures).shape)
-    return [
-        compiled(_pictures_first(converted(front, [pictures]), spec), "float32"),
-        compiled(converted(_part(staged, first, None), [maps]), spec.precision),
-    ]
+    models = _pictures_first(converted(front, [pictures]), spec), converted(_part(staged, first, None), [maps])
+    return Converted(models, ("float32", spec.precision))
 
 
 def _part(staged: Staged, begin: int, end: int | None) -> nn.Module:

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from affstore.models.engines.base import forward_threads
+from affstore.models.engines.kept_models import Converted
 from affstore.models.extractor_specs import Precision
 from affstore.store.contract.errors import SpecError
 
@@ -26,10 +27,10 @@ _PRECISIONS = {"float32": "f32", "bfloat16": "bf16"}
 
 
 class Chain:
-    """Compiled models that run one after the other. Each calling thread has requests of its own, which use one core."""
+    """Models that run one after the other. Each calling thread has requests of its own, which use one core."""
 
-    def __init__(self, *models: Any) -> None:
-        self._models = models
+    def __init__(self, models: Converted) -> None:
+        self._models = [_compiled(one, its) for one, its in zip(models.models, models.precisions, strict=True)]
         self._threads = threading.local()
 
     def __call__(self, *inputs: NDArray[Any]) -> list[NDArray[np.float32]]:
@@ -89,7 +90,7 @@ def converted(part: nn.Module, examples: Sequence[Tensor], shapes: Sequence[Sequ
     return model
 
 
-def compiled(model: Any, precision: Precision) -> Any:
+def _compiled(model: Any, precision: Precision) -> Any:
     """A model ready to run. One thread a stream: the last bits must not depend on how many cores are free."""
     import openvino
 

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torchvision.ops import nms
 
 from affstore.models.faces.boxes import area, shared
 from affstore.models.faces.detections import Detections
+from affstore.models.faces.operators import operators
 from affstore.models.faces.passes import load_passes
 from affstore.models.faces.pyramid import CELL_PX, Pyramid
 from affstore.models.faces.specs import DetectorSpec, resolve
@@ -94,7 +94,8 @@ class FaceDetector:
 
 def _best(box: Boxes, score: NDArray[np.float32], most_shared: float) -> NDArray[np.int64]:
     """The boxes without those that share more than so much of their union with a better one; the best come first."""
-    return nms(torch.from_numpy(box), torch.from_numpy(score), most_shared).numpy()
+    best: NDArray[np.int64] = operators().nms(torch.from_numpy(box), torch.from_numpy(score), most_shared).numpy()
+    return best
 
 
 def _squared(box: Boxes) -> Boxes:

@@ -49,11 +49,12 @@ def _on_torch(network: nn.Module, device: torch.device) -> Pass:
 
 
 def _on_openvino(spec: DetectorSpec, network: nn.Module, device: torch.device, shape: Sequence[int]) -> Pass:
-    from affstore.models.engines.openvino_models import Chain, check_on_cpu, compiled, converted
+    from affstore.models.engines.kept_models import Converted
+    from affstore.models.engines.openvino_models import Chain, check_on_cpu, converted
 
     check_on_cpu(spec.name, device.type)
     example = torch.zeros([length if length > 0 else 48 for length in shape])
-    chain = Chain(compiled(converted(network, [example], [shape]), spec.precision))
+    chain = Chain(Converted((converted(network, [example], [shape]),), (spec.precision,)))
 
     def run(pictures: Tensor) -> list[NDArray[np.float32]]:
         return chain(pictures.numpy())

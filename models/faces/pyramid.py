@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torchvision.ops import roi_align
 
+from affstore.models.faces.operators import operators
 from affstore.models.faces.specs import DetectorSpec
 
 CELL_PX = 12
@@ -68,12 +68,14 @@ class Pyramid:
             on_level = box[here] * np.tile(self.per_px(index), 2)
             part, corner = _surroundings(self._image(index), on_level)
             rows = np.concatenate([np.zeros((len(here), 1), np.float32), on_level - np.tile(corner, 2)], axis=1)
-            patches[torch.from_numpy(here)] = roi_align(
+            patches[torch.from_numpy(here)] = operators().roi_align(
                 self._as_tensor(part),
                 torch.from_numpy(rows).to(self._device),
+                1.0,  # rows are in pixels of the part
                 side_px,
-                sampling_ratio=1,
-                aligned=True,
+                side_px,
+                1,  # one sample a cell
+                True,  # pixels are looked at in their middles
             )
         return patches
 

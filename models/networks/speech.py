@@ -12,14 +12,12 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.lib.stride_tricks import sliding_window_view
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 from transformers import HubertConfig, HubertForSequenceClassification, HubertModel, Wav2Vec2Config, Wav2Vec2Model
 
+from affstore.models.networks.channel_norm import ChannelNorm
 from affstore.store.contract.errors import ArchitectureError
 
 Heard = tuple[Tensor, Tensor | None]
@@ -137,48 +135,15 @@ class Convolutions(nn.Module):
         return features
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class ChannelNorm:
-    """A first layer that normalises each channel over all of the sound.
-
-    A channel is a weighted sum of a few samples, so its mean and variance follow from those samples' own.
-
-    Attributes:
-        kernel: `(channels, samples)` float64.
-        weight: `(channels,)` float64, by which each normalised channel is multiplied.
-        bias: `(channels,)` float64, which is added to it.
-        eps: added to the variance.
-        stride: samples from one sum to the next.
-    """
-
-    kernel: NDArray[np.float64]
-    weight: NDArray[np.float64]
-    bias: NDArray[np.float64]
-    eps: float
-    stride: int
-
-    @classmethod
-    def of(cls, layer: Any) -> ChannelNorm | None:
-        """A network's first layer; None for one that normalises each moment by itself."""
-        norm = getattr(layer, "layer_norm", None)
-        if not isinstance(norm, nn.GroupNorm):
-            return None
-        kernel, weight, bias = (
-            tensor.detach().double().numpy() for tensor in (layer.conv.weight[:, 0], norm.weight, norm.bias)
-        )
-        return cls(kernel, weight, bias, norm.eps, layer.conv.stride[0])
-
-    def scales(self, wave: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """What each channel of this sound is multiplied with, and what is then added to it: both `(1, channels, 1)`."""
-        heard = sliding_window_view(wave.astype(np.float64), self.kernel.shape[1])[:: self.stride]
-        mean = heard.mean(0)
-        spread = np.einsum("ni,nj->ij", heard, heard) / len(heard) - np.outer(
-            mean, mean
-        )  # the same on any number of threads
-        variance = np.einsum("ci,ij,cj->c", self.kernel, spread, self.kernel)
-        scale = self.weight / np.sqrt(np.maximum(variance, 0) + self.eps)
-        shift = self.bias - (self.kernel * mean).sum(1) * scale
-        return scale.astype(np.float32)[None, :, None], shift.astype(np.float32)[None, :, None]
+def channel_norm(layer: Any) -> ChannelNorm | None:
+    """How a network's first layer normalises; None for one that normalises each moment by itself."""
+    norm = getattr(layer, "layer_norm", None)
+    if not isinstance(norm, nn.GroupNorm):
+        return None
+    kernel, weight, bias = (
+        tensor.detach().double().numpy() for tensor in (layer.conv.weight[:, 0], norm.weight, norm.bias)
+    )
+    return ChannelNorm(kernel, weight, bias, norm.eps, layer.conv.stride[0])
 
 
 def convolutions_taken_from(network: nn.Module) -> list[Any]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from affstore.models.engines.kept_models import Parameters
 from affstore.models.extractor_specs import WeightsRef
 from affstore.models.weights.digests import PUBLISHED, Trust, digests_of
 from affstore.models.weights.download import Progress, download
@@ -152,6 +153,10 @@ class WeightsFolder:
                 f"No parameters {sha256[:12]} in {self.root}; `affstore weights list` shows what is."
             )
         return read_parameters(path, sha256)
+
+    def parameters(self, sha256: str) -> Parameters:
+        """The parameters of that digest, which are read when the first of them is asked for, and checked then."""
+        return Parameters(sha256, lambda: self.load(sha256), self.root / "converted")
 
     def resolve(self, ref: WeightsRef, entry: WeightsEntry) -> WeightsRef:
         """Fill in which parameters a name stands for on this machine, without importing torch.

@@ -8,43 +8,46 @@ video's thread.
 from __future__ import annotations
 
 import threading
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from affstore.models.batches import SharedNetwork
 from affstore.models.engines.base import forward_threads
 from affstore.models.engines.footprint import PASSES_A_THREAD
-from affstore.models.extractor_specs import FaceExtractorSpec, SoundExtractorSpec
+from affstore.models.extractor_specs import ExtractorSpec, FaceExtractorSpec, SoundExtractorSpec
 from affstore.models.extractors.base import SoundExtractor
-from affstore.models.extractors.registry import build_face, build_sound
+from affstore.models.extractors.registry import EXTRACTORS, build_face, build_sound
 from affstore.models.faces.specs import DetectorSpec
 from affstore.models.weights.folder import WeightsFolder
+from affstore.store.contract.registry import OWN
 
 if TYPE_CHECKING:
     from affstore.models.faces.detector import FaceDetector
 
-_BUILDING = threading.Lock()
+_FACES, _SOUND, _DETECTORS = threading.Lock(), threading.Lock(), threading.Lock()
+"""Each network is built once; those of one kind one after another, while a video may begin with what is there."""
 
 
 def face_network(spec: FaceExtractorSpec, weights: Path, device: str) -> SharedNetwork:
     """The face network of a resolved spec, for all videos of this process."""
-    with _BUILDING:
+    with _FACES:
         _one_thread_a_pass()
         return _face_network(spec, weights, device)
 
 
 def sound_network(spec: SoundExtractorSpec, weights: Path, device: str) -> SoundExtractor:
     """The sound network of a resolved spec."""
-    with _BUILDING:
+    with _SOUND:
         _one_thread_a_pass()
         return _sound_network(spec, weights, device)
 
 
 def detector(spec: DetectorSpec, device: str) -> FaceDetector:
     """The face detector of a resolved spec."""
-    with _BUILDING:
+    with _DETECTORS:
         _one_thread_a_pass()
         return _detector(spec, device)
 
@@ -64,13 +67,22 @@ def _forward_pool() -> ThreadPoolExecutor:
 
 @cache
 def _face_network(spec: FaceExtractorSpec, weights: Path, device: str) -> SharedNetwork:
-    network = build_face(spec, WeightsFolder(weights).load(spec.weights.sha256), device)
+    network = build_face(spec, _parameters(spec, weights), device)
     return SharedNetwork(network, _forward_pool(), forward_threads() * PASSES_A_THREAD.get(spec.engine, 1))
 
 
 @cache
 def _sound_network(spec: SoundExtractorSpec, weights: Path, device: str) -> SoundExtractor:
-    return build_sound(spec, WeightsFolder(weights).load(spec.weights.sha256), device)
+    return build_sound(spec, _parameters(spec, weights), device)
+
+
+def _parameters(spec: ExtractorSpec, weights: Path) -> Mapping[str, Any]:
+    """The network's parameters; only of affstore's own networks is what was converted before kept.
+
+    A plugin's code may change without its version.
+    """
+    folder, sha256 = WeightsFolder(weights), spec.weights.sha256
+    return folder.parameters(sha256) if EXTRACTORS.origin(spec.name) == OWN else folder.load(sha256)
 
 
 @cache

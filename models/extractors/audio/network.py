@@ -12,7 +12,7 @@ vector is lost at a seam. Attention and normalisation see one segment, so a vect
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any, Protocol
@@ -76,18 +76,10 @@ class SpeechNetwork(SoundExtractor):
             ArchitectureError: the parameters are another network's.
             SpecError: the network is not what the spec says.
         """
-        from affstore.models.networks.speech import speech
-        from affstore.models.weights import architectures
-
         check_engine(spec, ENGINES)
-        shape = speech(entry.architecture.name if entry.architecture else "")
-        self._classes, self._scales = len(spec.logits or ()), _AFFECT if spec.affect else 0
-        _check(spec, shape.width, entry.outputs)
-        architectures.check_layout(entry.name, parameters, entry.architecture, entry.outputs)
-        network = architectures.build(entry.architecture, entry.outputs)
-        network.load_state_dict(dict(parameters), assign=True)
         self.spec = spec
-        self._forward = _forward(network.requires_grad_(False), shape, spec, device)
+        self._classes, self._scales = len(spec.logits or ()), _AFFECT if spec.affect else 0
+        self._forward = _forward(lambda: _filled(spec, entry, parameters), spec, parameters, device)
 
     def embed(self, wave: NDArray[np.floating[Any]]) -> SoundOutput:
         """See `SoundExtractor.embed`. Sound shorter than 25 ms gives no vector.
@@ -137,15 +129,40 @@ class SpeechNetwork(SoundExtractor):
         return states[: len(waves)], scores[: len(waves)]
 
 
-def _forward(network: Any, shape: SpeechArchitecture, spec: SoundExtractorSpec, device: str) -> SpeechForward:
+def _filled(
+    spec: SoundExtractorSpec, entry: WeightsEntry, parameters: Mapping[str, Any]
+) -> tuple[Any, SpeechArchitecture]:
+    """The network of `entry` with its parameters.
+
+    Raises:
+        ArchitectureError: the parameters are another network's.
+        SpecError: the network is not what the spec says.
+    """
+    from affstore.models.networks.speech import speech
+    from affstore.models.weights import architectures
+
+    shape = speech(entry.architecture.name if entry.architecture else "")
+    _check(spec, shape.width, entry.outputs)
+    architectures.check_layout(entry.name, parameters, entry.architecture, entry.outputs)
+    network = architectures.build(entry.architecture, entry.outputs)
+    network.load_state_dict(dict(parameters), assign=True)
+    return network.requires_grad_(False), shape
+
+
+def _forward(
+    network: Callable[[], tuple[Any, SpeechArchitecture]],
+    spec: SoundExtractorSpec,
+    parameters: Mapping[str, Any],
+    device: str,
+) -> SpeechForward:
     """The engine that the spec names."""
     if spec.engine == "openvino":
         from affstore.models.extractors.audio.speech_openvino import SpeechOnOpenVino
 
-        return SpeechOnOpenVino(network, shape, spec, device)
+        return SpeechOnOpenVino(network, spec, parameters, device)
     from affstore.models.extractors.audio.speech_torch import SpeechOnTorch
 
-    return SpeechOnTorch(network, shape, spec, device)
+    return SpeechOnTorch(*network(), spec, device)
 
 
 @dataclass(frozen=True, slots=True)

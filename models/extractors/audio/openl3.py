@@ -21,7 +21,6 @@ from affstore.models.engines.footprint import PassBytes, Workload, sound_pass_by
 from affstore.models.engines.torch_network import check_engine
 from affstore.models.extractors.base import OneExtractor, SoundExtractor, SoundOutput
 from affstore.models.extractors.registry import register
-from affstore.models.weights.architectures import check_layout
 from affstore.store.contract.errors import SpecError
 
 if TYPE_CHECKING:
@@ -51,7 +50,6 @@ class OpenL3(SoundExtractor):
     """OpenL3 on an engine, or by the package `openl3` itself. Any number of threads may call one."""
 
     def __init__(self, spec: OpenL3Spec, parameters: Mapping[str, Any], device: str = "cpu") -> None:
-        check_layout(spec.weights.name, parameters, NETWORK, 0)
         self.spec: OpenL3Spec = spec
         self._forward = _forward(spec, parameters, device)
 

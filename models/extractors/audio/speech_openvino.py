@@ -7,14 +7,16 @@ What a head says of the states is always computed in float32: rounded, its few n
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from affstore.models.engines.openvino_models import Chain, check_on_cpu, compiled, converted
+from affstore.models.engines.kept_models import Converted, converted_once
+from affstore.models.engines.openvino_models import Chain, check_on_cpu, converted
 from affstore.models.extractor_specs import Precision, SoundExtractorSpec
+from affstore.models.networks.channel_norm import ChannelNorm
 
 if TYPE_CHECKING:
     from affstore.models.networks.speech import SpeechArchitecture
@@ -23,6 +25,9 @@ _PIECE = 100
 """Features a pass of the convolutions: 2 s."""
 
 _EXAMPLE = 200
+
+_NORM = ("kernel", "weight", "bias")
+"""The arrays of a `ChannelNorm`."""
 
 Waves = NDArray[np.float32]
 Outputs = tuple[NDArray[np.float32], NDArray[np.float32]]
@@ -37,17 +42,25 @@ class SpeechOnOpenVino:
 
     batch = 1
 
-    def __init__(self, network: Any, shape: SpeechArchitecture, spec: SoundExtractorSpec, device: str) -> None:
-        from affstore.models.networks import speech
-
+    def __init__(
+        self,
+        network: Callable[[], tuple[Any, SpeechArchitecture]],
+        spec: SoundExtractorSpec,
+        parameters: Mapping[str, Any],
+        device: str,
+    ) -> None:
+        """Convert a network, or take what was converted before; then `network`, which builds it, is not called."""
         check_on_cpu(spec.name, device)
-        layers = speech.convolutions_taken_from(network)
-        self._normalised = speech.ChannelNorm.of(layers[0])
-        self._stride, self._field = speech.reach(layers)
-        self._channels = layers[-1].conv.out_channels
+        whole = converted_once(spec, parameters, lambda: _converted(*network(), spec.precision))
+        numbers = whole.numbers
+        self._stride, self._field, self._channels = numbers["shape"].tolist()
         self._samples = self._stride * (_PIECE - 1) + self._field
-        self._convolutions = _convolutions(layers, self._samples, "float32" if shape.exact_features else spec.precision)
-        self._body = _body(network, shape, self._channels, spec.precision)
+        self._normalised: ChannelNorm | None = None
+        if "kernel" in numbers:
+            kernel, weight, bias = (numbers[name] for name in _NORM)
+            self._normalised = ChannelNorm(kernel, weight, bias, float(numbers["eps"]), int(numbers["stride"]))
+        self._convolutions = Chain(Converted(whole.models[:1], whole.precisions[:1]))
+        self._body = Chain(Converted(whole.models[1:], whole.precisions[1:]))
 
     def __call__(self, waves: Waves) -> Outputs:
         """See `SpeechForward.__call__`."""
@@ -67,18 +80,34 @@ class SpeechOnOpenVino:
         return features
 
 
-def _convolutions(layers: Sequence[Any], samples: int, precision: Precision) -> Chain:
+def _converted(network: Any, shape: SpeechArchitecture, precision: Precision) -> Converted:
+    """The convolutions, the transformer, and what a head says of its states, with what the passes go by."""
+    from affstore.models.networks import speech
+
+    layers = speech.convolutions_taken_from(network)
+    norm, (stride, field), channels = speech.channel_norm(layers[0]), speech.reach(layers), layers[-1].conv.out_channels
+    numbers: dict[str, NDArray[Any]] = {"shape": np.array([stride, field, channels])}
+    if norm is not None:
+        numbers |= {name: getattr(norm, name) for name in _NORM}
+        numbers |= {"eps": np.array(norm.eps), "stride": np.array(norm.stride)}
+    front = _convolutions(layers, stride * (_PIECE - 1) + field, norm is not None)
+    body = _body(network, shape, channels)
+    exact: Precision = "float32" if shape.exact_features else precision
+    return Converted((front, *body), (exact, precision, "float32")[: 1 + len(body)], numbers)
+
+
+def _convolutions(layers: Sequence[Any], samples: int, normalised: bool) -> Any:
     """From a piece of sound, and how its first channels are normalised, to features."""
     import torch
 
-    from affstore.models.networks.speech import ChannelNorm, Convolutions
+    from affstore.models.networks.speech import Convolutions
 
-    scales = [torch.zeros(1, layers[0].conv.out_channels, 1)] * 2 if ChannelNorm.of(layers[0]) else []
-    return Chain(compiled(converted(Convolutions(layers).eval(), [torch.zeros(1, 1, samples), *scales]), precision))
+    scales = [torch.zeros(1, layers[0].conv.out_channels, 1)] * 2 if normalised else []
+    return converted(Convolutions(layers).eval(), [torch.zeros(1, 1, samples), *scales])
 
 
-def _body(network: Any, shape: SpeechArchitecture, channels: int, precision: Precision) -> Chain:
-    """From features to embeddings, and to what a head says, which is always in float32."""
+def _body(network: Any, shape: SpeechArchitecture, channels: int) -> list[Any]:
+    """From features to states, and from those to embeddings and what a head says, which is always in float32."""
     import torch
 
     class Part(torch.nn.Module):
@@ -90,10 +119,9 @@ def _body(network: Any, shape: SpeechArchitecture, channels: int, precision: Pre
             return self.run(self.network, signal)
 
     encoder, features = Part(shape.encode).eval(), torch.zeros(1, channels, _EXAMPLE)
-    models = [compiled(converted(encoder, [features], [[1, channels, -1]]), precision)]
+    models = [converted(encoder, [features], [[1, channels, -1]])]
     if shape.head is not None:
         with torch.inference_mode():
             states = torch.zeros(encoder(features).shape)
-        head = converted(Part(shape.head).eval(), [states], [[1, -1, states.shape[2]]])
-        models.append(compiled(head, "float32"))
-    return Chain(*models)
+        models.append(converted(Part(shape.head).eval(), [states], [[1, -1, states.shape[2]]]))
+    return models

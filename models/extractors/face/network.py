@@ -24,6 +24,8 @@ from affstore.store.contract.errors import SpecError
 if TYPE_CHECKING:
     import torch
 
+    from affstore.models.networks.staged import Staged
+
 _CALIBRATION_PICTURES = 32
 
 
@@ -39,23 +41,9 @@ class FaceNetwork(FaceExtractor):
             ArchitectureError: the parameters are another network's.
             SpecError: the network is not what the spec says.
         """
-        import torch
-
-        from affstore.models.weights import architectures
-
-        architectures.check_layout(entry.name, parameters, entry.architecture, entry.outputs)
-        network = architectures.build(entry.architecture, entry.outputs)
-        staged = architectures.staged(entry.architecture, network)
-        self._classes, self._scales = len(spec.logits or ()), 2 if spec.valence_arousal else 0
-        expected, found = (spec.width, self._classes + self._scales), (staged.width, entry.outputs)
-        if expected != found:
-            raise SpecError(
-                f"'{spec.name}' asks for (width, outputs) {expected}; the network of '{entry.name}' has {found}."
-            )
-        network.load_state_dict(dict(parameters), assign=True)
         self.spec = spec
-        network = network.requires_grad_(False).to(device_of(device)).to(memory_format=torch.channels_last)
-        self._forward = forward_of(architectures.staged(entry.architecture, network), spec, device)
+        self._classes, self._scales = len(spec.logits or ()), 2 if spec.valence_arousal else 0
+        self._forward = forward_of(lambda: _staged(spec, entry, parameters, device), spec, parameters, device)
         self.batch = self._forward.batch
 
     def embed(self, crops: NDArray[np.uint8]) -> FaceOutput:
@@ -76,6 +64,30 @@ class FaceNetwork(FaceExtractor):
             logits=both[:, width:middle] if self._classes else None,
             valence_arousal=both[:, middle:] if self._scales else None,
         )
+
+
+def _staged(spec: FaceExtractorSpec, entry: WeightsEntry, parameters: Mapping[str, Any], device: str) -> Staged:
+    """The network of `entry`, filled, in stages.
+
+    Raises:
+        ArchitectureError: the parameters are another network's.
+        SpecError: the network is not what the spec says.
+    """
+    import torch
+
+    from affstore.models.weights import architectures
+
+    architectures.check_layout(entry.name, parameters, entry.architecture, entry.outputs)
+    network = architectures.build(entry.architecture, entry.outputs)
+    expected = spec.width, len(spec.logits or ()) + 2 * spec.valence_arousal
+    found = architectures.staged(entry.architecture, network).width, entry.outputs
+    if expected != found:
+        raise SpecError(
+            f"'{spec.name}' asks for (width, outputs) {expected}; the network of '{entry.name}' has {found}."
+        )
+    network.load_state_dict(dict(parameters), assign=True)
+    network = network.requires_grad_(False).to(device_of(device)).to(memory_format=torch.channels_last)
+    return architectures.staged(entry.architecture, network)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,150 @@
+"""Networks as OpenVINO's models, kept beside their parameters: to be run again they need neither torch nor tracing.
+
+Building a network, filling it and converting it takes seconds, most of them to import timm or transformers. What was
+converted is therefore kept in one file for each network, precision and set of parameters, with a digest of its bytes,
+and is converted anew by another version of OpenVINO, torch or affstore.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+import affstore.models
+from affstore.models.extractor_specs import ExtractorSpec, Precision
+from affstore.store.contract.files import replacing
+from affstore.store.contract.keys import digest_arrays, digest_file, key_of
+
+if TYPE_CHECKING:
+    import torch
+
+_CONVERTED_BY = ("openvino", "torch", "timm", "transformers")
+
+
+@dataclass(frozen=True, slots=True)
+class Converted:
+    """A network as one or more of OpenVINO's models, which run one after the other.
+
+    Attributes:
+        models: none of them compiled yet.
+        precisions: that each runs in.
+        numbers: what else of the network its engine needs.
+    """
+
+    models: tuple[Any, ...]
+    precisions: tuple[Precision, ...]
+    numbers: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+
+
+class Parameters(Mapping[str, "torch.Tensor"]):
+    """The parameters of one digest, read when the first of them is asked for.
+
+    Attributes:
+        sha256: their digest.
+        converted: the folder in which networks that were filled with them are kept.
+    """
+
+    def __init__(self, sha256: str, read: Callable[[], Mapping[str, torch.Tensor]], converted: Path) -> None:
+        self.sha256, self.converted, self._read = sha256, converted, read
+        self._known: Mapping[str, torch.Tensor] | None = None
+
+    def __getitem__(self, name: str) -> torch.Tensor:
+        return self._all()[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._all())
+
+    def __len__(self) -> int:
+        return len(self._all())
+
+    def _all(self) -> Mapping[str, torch.Tensor]:
+        if self._known is None:
+            self._known = self._read()
+        return self._known
+
+
+def converted_once(
+    spec: ExtractorSpec, parameters: Mapping[str, torch.Tensor], convert: Callable[[], Converted]
+) -> Converted:
+    """What `convert` gives: the kept one where there is one, which has the same bits.
+
+    Args:
+        spec: of the network.
+        parameters: of the network; what is converted with ones that are no `Parameters` is not kept.
+        convert: builds the network, fills it and converts it.
+    """
+    if not isinstance(parameters, Parameters):
+        return convert()
+    path = parameters.converted / f"{key_of([spec, parameters.sha256])}.safetensors"
+    kept = _read(path)
+    if kept is None:
+        kept = convert()
+        with suppress(OSError):  # there is no room, or the folder cannot be written: it is converted again next time
+            _write(path, kept)
+    return kept
+
+
+def _read(path: Path) -> Converted | None:
+    """What is kept in a file; None where there is none, it is damaged, or others made it."""
+    import openvino
+    import safetensors
+
+    try:
+        with safetensors.safe_open(path, "np") as file:
+            said = file.metadata() or {}
+            if said.get("made_by") != _made_by():
+                return None
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no mapping
+    except (OSError, safetensors.SafetensorError):
+        return None
+    precisions: Any = tuple(said.get("precisions", "").split())
+    if _digest(arrays, precisions) != said.get("sha256"):
+        return None
+    core = openvino.Core()
+    models = (
+        core.read_model(arrays.pop(f"{one}.xml").tobytes(), openvino.Tensor(arrays.pop(f"{one}.bin")))
+        for one in range(len(precisions))
+    )
+    return Converted(tuple(models), precisions, arrays)
+
+
+def _write(path: Path, converted: Converted) -> None:
+    import openvino
+    import safetensors.numpy
+
+    arrays = dict(converted.numbers)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+        for number, model in enumerate(converted.models):
+            xml, weights = Path(folder) / "model.xml", Path(folder) / "model.bin"
+            openvino.serialize(model, xml, weights)
+            for name, file in (("xml", xml), ("bin", weights)):
+                arrays[f"{number}.{name}"] = np.fromfile(file, np.uint8)
+    precisions = converted.precisions
+    said = {"made_by": _made_by(), "sha256": _digest(arrays, precisions), "precisions": " ".join(precisions)}
+    try:
+        with replacing(path) as new:
+            safetensors.numpy.save_file(arrays, new, said)
+    except safetensors.SafetensorError as error:
+        raise OSError(error) from error  # there is no room
+
+
+def _digest(arrays: Mapping[str, NDArray[Any]], precisions: Sequence[Precision]) -> str:
+    return key_of([digest_arrays(arrays), list(precisions)])
+
+
+@cache
+def _made_by() -> str:
+    """A digest of the versions, and of the code, that converted models depend on."""
+    (root,) = affstore.models.__path__
+    code = {str(path.relative_to(root)): digest_file(path) for path in sorted(Path(root).rglob("*.py"))}
+    return key_of([code, {name: version(name) for name in _CONVERTED_BY}])

@@ -1,0 +1,195 @@
+"""Converted networks that are kept: the bits of converted ones, without what builds them, and never a wrong one."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from affstore.models import fidelity as fidelities
+from affstore.models.engines import kept_models
+from affstore.models.extractors import registry
+from affstore.models.extractors.audio.openl3_spec import RATE_HZ
+from affstore.models.extractors.untrained import resolve_weights
+from affstore.models.weights.folder import WeightsFolder
+from affstore.tasks.extract import networks
+
+FACES = replace(registry.spec_of("emotieffnet_b0"), engine="openvino", precision="bfloat16")
+SPEECH = replace(registry.spec_of("wav2vec2_base_960h"), engine="openvino", precision="bfloat16")
+MUSIC = replace(registry.spec_of("openl3_env_mel128_512"), engine="openvino", precision="float32")
+
+ELSEWHERE = """
+import sys
+from pathlib import Path
+import numpy as np
+from affstore.models.extractors import registry
+from affstore.models.extractors.untrained import resolve_weights
+from affstore.models.weights.folder import WeightsFolder
+from affstore.tasks.extract import networks
+from dataclasses import replace
+spec = replace(registry.spec_of({name!r}), engine="openvino", precision={precision!r})
+folder = WeightsFolder(Path({root!r}))
+spec = replace(spec, weights=resolve_weights(folder, spec.weights, True))
+build = networks.face_network if hasattr(spec, "size_px") else networks.sound_network
+network = build(spec, folder.root, "cpu")
+print(*sorted({{"timm", "transformers", "torchvision"}} & sys.modules.keys()))
+"""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_thread():
+    """As in every run."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory) -> WeightsFolder:
+    return WeightsFolder(tmp_path_factory.mktemp("weights"))
+
+
+@pytest.fixture(scope="module")
+def faces():
+    return fidelities._faces(FACES.size_px)[:5]
+
+
+@pytest.fixture(scope="module")
+def heard():
+    return {
+        RATE_HZ: np.random.default_rng(0).standard_normal(RATE_HZ),
+        16_000: fidelities._speech(16_000, "swresample"),
+    }
+
+
+def resolved(spec, folder):
+    return replace(spec, weights=resolve_weights(folder, spec.weights, untrained=True))
+
+
+def embedded(spec, parameters, seen):
+    build = registry.build_face if hasattr(spec, "size_px") else registry.build_sound
+    return build(spec, parameters).embed(seen).embedding
+
+
+def counting(monkeypatch):
+    """How often a network was converted since."""
+    made, real = [], kept_models._write
+    monkeypatch.setattr(kept_models, "_write", lambda path, converted: (made.append(path), real(path, converted)))
+    return made
+
+
+@pytest.mark.parametrize("spec", [FACES, SPEECH, MUSIC], ids=lambda spec: spec.name)
+def test_a_kept_network_gives_the_bits_of_the_one_that_was_converted(weights, faces, heard, spec, monkeypatch):
+    spec = resolved(spec, weights)
+    seen = faces if spec is not None and hasattr(spec, "size_px") else heard[spec.rate_hz][: spec.rate_hz]
+    made = counting(monkeypatch)
+    plain, first, second = (
+        embedded(spec, parameters, seen)
+        for parameters in (
+            weights.load(spec.weights.sha256),
+            weights.parameters(spec.weights.sha256),
+            weights.parameters(spec.weights.sha256),
+        )
+    )
+    assert len(made) == 1
+    np.testing.assert_array_equal(first, plain)
+    np.testing.assert_array_equal(second, plain)
+
+
+@pytest.mark.parametrize("spec", [FACES, SPEECH], ids=lambda spec: spec.name)
+def test_a_process_that_finds_a_kept_network_imports_nothing_that_builds_one(weights, spec):
+    embedded(
+        resolved(spec, weights),
+        weights.parameters(resolved(spec, weights).weights.sha256),
+        np.zeros((1, 224, 224, 3), np.uint8) if spec is FACES else np.zeros(16_000, np.float32),
+    )
+    script = ELSEWHERE.format(name=spec.name, precision=spec.precision, root=str(weights.root))
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout.strip()) == (0, ""), done.stderr[-2000:]
+
+
+def kept_files(folder: WeightsFolder) -> list[Path]:
+    return sorted((folder.root / "converted").glob("*.safetensors"))
+
+
+@pytest.fixture
+def alone(tmp_path, weights):
+    """A folder with the face network's parameters and the one converted network."""
+    folder = WeightsFolder(tmp_path / "weights")
+    spec = resolved(FACES, folder)
+    embedded(spec, folder.parameters(spec.weights.sha256), np.zeros((1, 224, 224, 3), np.uint8))
+    (file,) = kept_files(folder)
+    return folder, spec, file
+
+
+@pytest.mark.parametrize("at", [0.001, 0.3, 0.999], ids=["header", "weights", "end"])
+def test_a_damaged_file_is_made_again(alone, faces, at):
+    folder, spec, file = alone
+    whole = file.read_bytes()
+    place = int(at * len(whole))
+    file.write_bytes(whole[:place] + bytes([whole[place] ^ 4]) + whole[place + 1 :])
+    assert kept_models._read(file) is None
+    np.testing.assert_array_equal(
+        embedded(spec, folder.parameters(spec.weights.sha256), faces),
+        embedded(spec, folder.load(spec.weights.sha256), faces),
+    )
+    assert kept_models._read(file) is not None
+
+
+def test_half_a_file_is_made_again(alone, faces):
+    folder, spec, file = alone
+    whole = file.read_bytes()
+    file.write_bytes(whole[: len(whole) // 2])
+    assert kept_models._read(file) is None
+    embedded(spec, folder.parameters(spec.weights.sha256), faces)
+    assert kept_models._read(file) is not None
+
+
+def test_what_another_version_converted_is_not_taken(alone, faces, monkeypatch):
+    folder, spec, file = alone
+    monkeypatch.setattr(kept_models, "_made_by", lambda: "another openvino")
+    made = counting(monkeypatch)
+    for _ in range(2):
+        embedded(spec, folder.parameters(spec.weights.sha256), faces)
+    assert made == [file]
+    assert kept_files(folder) == [file], "in place of the other"
+
+
+def test_another_precision_and_other_parameters_are_kept_beside_it(alone, faces):
+    folder, spec, _ = alone
+    embedded(replace(spec, precision="float32"), folder.parameters(spec.weights.sha256), faces)
+    assert len(kept_files(folder)) == 2
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_folder_that_cannot_be_written_is_only_slower(alone, faces):
+    folder, spec, file = alone
+    file.unlink()
+    file.parent.chmod(0o500)
+    embedded(spec, folder.parameters(spec.weights.sha256), faces)
+    assert kept_files(folder) == []
+
+
+def test_a_place_that_is_no_folder_is_only_slower(tmp_path, alone, faces):
+    folder, spec, file = alone
+    file.unlink()
+    file.parent.rmdir()
+    file.parent.write_text("a file where the folder should be")
+    np.testing.assert_array_equal(
+        embedded(spec, folder.parameters(spec.weights.sha256), faces),
+        embedded(spec, folder.load(spec.weights.sha256), faces),
+    )
+
+
+def test_networks_of_plugins_are_not_kept(alone, monkeypatch):
+    folder, spec, _ = alone
+    assert isinstance(networks._parameters(spec, folder.root), kept_models.Parameters)
+    monkeypatch.setitem(registry.EXTRACTORS._origins, spec.name, "somebody-else 1.0")
+    assert not isinstance(networks._parameters(spec, folder.root), kept_models.Parameters)
