@@ -553,6 +553,12 @@ print("both")
     assert done.stdout.split() == ["both"], done.stderr[-500:]
 
 
+def test_torch_s_compiler_can_be_imported_after_the_network_of_keras():
+    script = "from affstore.models.heads.mlp import keras_network\nimport timm\nprint('both')"
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", script], capture_output=True, text=True, check=False)
+    assert done.stdout.split() == ["both"], done.stderr[-500:]
+
+
 @pytest.mark.slow
 def test_a_head_is_the_same_in_a_process_in_which_tensorflow_was_used_first():
     script = """

@@ -5,9 +5,10 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from fractions import Fraction
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ from affstore.store.contract.errors import SpecError
 
 _BLOCK_BYTES = 1 << 20
 _NO_DEFAULT = object()
+_PLAIN = (str, int, bool, type(None))
+"""Types of which JSON holds every value; asked first, for most of a recipe is of them."""
 _DEFAULTS: dict[type, dict[str, Any]] = {}
 
 NOT_IN_KEYS = {"in_keys": False}
@@ -32,15 +35,17 @@ def plain(value: Any) -> Any:
     Raises:
         SpecError: the value is something whose identity JSON cannot hold (an array, a path, NaN …).
     """
+    if type(value) in _PLAIN:
+        return value
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {field.name: plain(getattr(value, field.name)) for field in _keyed_fields(value)}
+        return {name: plain(getattr(value, name)) for name in _keyed_fields(type(value))}
     if isinstance(value, Mapping):
         return {str(name): plain(item) for name, item in value.items()}
     if isinstance(value, tuple | list):
         return [plain(item) for item in value]
     if isinstance(value, Fraction):
         return f"{value.numerator}/{value.denominator}"
-    if value is None or isinstance(value, bool | int | str) or (isinstance(value, float) and np.isfinite(value)):
+    if value is None or isinstance(value, bool | int | str) or (isinstance(value, float) and math.isfinite(value)):
         return value
     raise SpecError(f"A recipe holds plain values only; found {type(value).__name__}: {value!r}.")
 
@@ -55,11 +60,13 @@ def canonical(value: Any) -> Any:
     Raises:
         SpecError: a spec's class has no `KIND`, or a value's identity cannot be held by JSON.
     """
+    if type(value) in _PLAIN:
+        return value
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         kind = getattr(value, "KIND", None)
         if not isinstance(kind, str):
             raise SpecError(f"{type(value).__name__} has no constant KIND, so no key can be made of it. Add one.")
-        return {"kind": kind, **{name: canonical(getattr(value, name)) for name in _decisive_fields(value)}}
+        return {"kind": kind, **_decisive_fields(value)}
     if isinstance(value, Mapping):
         return {str(name): canonical(item) for name, item in value.items()}
     if isinstance(value, tuple | list):
@@ -67,18 +74,19 @@ def canonical(value: Any) -> Any:
     return plain(value)
 
 
-def _decisive_fields(spec: Any) -> list[str]:
+def _decisive_fields(spec: Any) -> dict[str, Any]:
     """The fields of a spec that its key holds: its version, and what differs from a default."""
-    defaults = _defaults(type(spec))
-    return [
-        field.name
-        for field in _keyed_fields(spec)
-        if field.name == "version" or canonical(getattr(spec, field.name)) != defaults.get(field.name, _NO_DEFAULT)
-    ]
+    kind: Any = type(spec)
+    defaults = _defaults(kind)
+    values = {name: canonical(getattr(spec, name)) for name in _keyed_fields(kind)}
+    return {
+        name: value for name, value in values.items() if name == "version" or value != defaults.get(name, _NO_DEFAULT)
+    }
 
 
-def _keyed_fields(spec: Any) -> list[dataclasses.Field[Any]]:
-    return [field for field in dataclasses.fields(spec) if field.metadata.get("in_keys", True)]
+@cache
+def _keyed_fields(kind: Any) -> list[str]:
+    return [field.name for field in dataclasses.fields(kind) if field.metadata.get("in_keys", True)]
 
 
 def _defaults(kind: type) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from affstore.models.before_tensorflow import import_triton
 from affstore.models.extractors.audio.openl3_spec import HOW_TO_INSTALL, NETWORK, OpenL3Spec
 from affstore.models.networks.spectrogram import Samples
 from affstore.models.weights.architectures import check_layout
@@ -59,6 +60,7 @@ class OpenL3Package:
 
 
 def _package() -> Any:
+    import_triton()
     try:
         import openl3
         import openl3.models

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import sys
 import threading
@@ -131,10 +130,6 @@ def _hushed() -> Iterator[None]:
         if "tensorflow" in sys.modules:
             yield
             return
-        if importlib.util.find_spec("triton"):
-            # Torch's compiler and TensorFlow each bring LLVM. With TensorFlow's first, the process is aborted when
-            # torch imports its own, as its optimisers and torchvision do.
-            importlib.import_module("triton")
         with _to_nowhere():
             yield
 

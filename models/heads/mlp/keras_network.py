@@ -8,17 +8,21 @@ from contextlib import contextmanager
 from itertools import pairwise
 from typing import Any
 
-import keras
 import numpy as np
-import tensorflow as tf
 from numpy.typing import NDArray
 
+from affstore.models.before_tensorflow import import_triton
 from affstore.models.heads.class_weights import class_weights, unit_weights
 from affstore.models.heads.frame_dataset import FrameDataset
 from affstore.models.heads.mlp.spec import MlpSpec
 from affstore.models.heads.outputs import stretch_of
 from affstore.store.contract.errors import SpecError
 from affstore.store.contract.labels import task_space
+
+import_triton()
+
+import keras  # noqa: E402
+import tensorflow as tf  # noqa: E402
 
 _LOG = logging.getLogger(__name__)
 _THREADS = 1
