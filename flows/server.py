@@ -26,12 +26,13 @@ from base64 import b64encode
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import IO, Any
 
 from affstore.flows.watch import watching
 from affstore.store.contract.errors import SpecError
-from affstore.store.contract.files import locked
+from affstore.store.contract.files import cache_folder, locked
 
 _START_LIMIT_S = 180
 _STOP_LIMIT_S = 10
@@ -310,7 +311,8 @@ def _started(home: Path) -> Server:
     # The interface in the browser must ask the server it came from.
     environment["PREFECT_SERVER_UI_API_URL"] = url
     environment["PREFECT_SERVER_API_AUTH_STRING"] = environment["PREFECT_API_AUTH_STRING"] = secret
-    command = [sys.executable, "-P", str(_PROGRAM), str(home), str(port)]
+    template = cache_folder() / "prefect" / f"{version('prefect')}.db"
+    command = [sys.executable, "-P", str(_PROGRAM), str(home), str(port), str(template)]
     with (home / "server.log").open("wb") as log:
         # A session of its own: what a terminal sends to the command is the command's business.
         process = subprocess.Popen(

@@ -6,6 +6,7 @@ import contextvars
 import json
 import os
 import signal
+import sqlite3
 import stat
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import textwrap
 import time
 import urllib.error
 import urllib.request
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -326,3 +328,39 @@ def test_prefects_database_is_trimmed_when_it_has_grown(tmp_path, monkeypatch):
     (tmp_path / "prefect.db").write_bytes(b"x" * 11)
     served.trim(tmp_path)
     assert not (tmp_path / "prefect.db").exists()
+
+
+def _filled(folder, template):
+    """The tables of a new folder's database, and whether Prefect had to be imported for them."""
+    folder.mkdir()
+    program = (
+        "import sys; from pathlib import Path; from affstore.flows import shared_server as served\n"
+        "served.fill(Path(sys.argv[1]), Path(sys.argv[2])); print('prefect' in sys.modules)"
+    )
+    command = [sys.executable, "-c", program, str(folder), str(template)]
+    environment = os.environ | {"PREFECT_HOME": str(folder)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    if not (folder / "prefect.db").exists():
+        return None, done.stdout.strip()
+    with closing(sqlite3.connect(folder / "prefect.db")) as database:
+        tables = {name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    return tables, done.stdout.strip()
+
+
+@pytest.mark.parametrize("damage", ["", "other bytes", "a part"])
+def test_the_tables_of_prefects_database_are_made_once(tmp_path, damage):
+    template = tmp_path / "cache" / "prefect.db"
+    made = _filled(tmp_path / "first", template)
+    assert "flow_run" in made[0]
+    assert made[1] == "True"
+    whole = template.read_bytes()
+    if damage:
+        template.write_bytes(b"no database" * 100 if damage == "other bytes" else whole[: len(whole) // 2])
+    assert _filled(tmp_path / "second", template) == (made[0], str(bool(damage)))
+    assert served._is_whole(template)
+
+
+def test_prefect_makes_its_tables_where_none_can_be_kept(tmp_path):
+    (tmp_path / "cache").write_text("a file")
+    tables, _ = _filled(tmp_path / "first", tmp_path / "cache" / "prefect.db")
+    assert "flow_run" in tables

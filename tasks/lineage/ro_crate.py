@@ -246,10 +246,16 @@ def _inputs(behind: Sequence[Record]) -> list[Entity]:
 
 
 def _software(store: FeatureStore) -> list[Entity]:
-    versions = sorted({record.code.get("affstore", "unknown") for record in store.records("prediction")})
+    versions = sorted({_version(record.code) for record in store.records("prediction")})
     facts = {
         "name": "affstore",
         "url": _SOFTWARE,
         "softwareVersion": ", ".join(versions) or "unknown",
     }
     return [{"@id": _SOFTWARE, "@type": "SoftwareApplication", **facts}]
+
+
+def _version(code: Mapping[str, str]) -> str:
+    """A version of affstore, and the git commit of it where that was known."""
+    version, commit = code.get("affstore", "unknown"), code.get("commit", "")
+    return f"{version} (git commit {commit})" if commit else version
