@@ -42,8 +42,9 @@ def fill(folder: Path, template: Path) -> None:
             _copy(template, database)
         else:
             asyncio.run(_make_tables())
-            template.parent.mkdir(parents=True, exist_ok=True)
-            _copy(database, template)
+            if _is_whole(database):  # it may be elsewhere, as the user's PREFECT_API_DATABASE_CONNECTION_URL says
+                template.parent.mkdir(parents=True, exist_ok=True)
+                _copy(database, template)
 
 
 def _is_whole(database: Path) -> bool:
@@ -51,7 +52,8 @@ def _is_whole(database: Path) -> bool:
         return False
     try:
         with closing(sqlite3.connect(database)) as opened:
-            return bool(opened.execute("PRAGMA quick_check").fetchone() == ("ok",))
+            has_tables = opened.execute("SELECT version_num FROM alembic_version").fetchone() is not None
+            return has_tables and opened.execute("PRAGMA quick_check").fetchone() == ("ok",)
     except sqlite3.DatabaseError:
         return False
 

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import openvino
 import pytest
 import torch
 
@@ -28,6 +29,7 @@ ELSEWHERE = """
 import sys
 from pathlib import Path
 import numpy as np
+import openvino
 from affstore.models.extractors import registry
 from affstore.models.extractors.untrained import resolve_weights
 from affstore.models.weights.folder import WeightsFolder
@@ -193,3 +195,22 @@ def test_networks_of_plugins_are_not_kept(alone, monkeypatch):
     assert isinstance(networks._parameters(spec, folder.root), kept_models.Parameters)
     monkeypatch.setitem(registry.EXTRACTORS._origins, spec.name, "somebody-else 1.0")
     assert not isinstance(networks._parameters(spec, folder.root), kept_models.Parameters)
+
+
+@pytest.mark.parametrize("part", ["model.bin", "model.xml"])
+def test_what_a_full_disk_cut_off_is_not_kept(alone, faces, monkeypatch, part):
+    folder, spec, file = alone
+    file.unlink()
+    real = openvino.serialize
+
+    def cut_off(model, xml, weights):
+        real(model, xml, weights)
+        half = xml.with_name(part)
+        os.truncate(half, half.stat().st_size - 9)
+
+    monkeypatch.setattr(openvino, "serialize", cut_off)
+    np.testing.assert_array_equal(
+        embedded(spec, folder.parameters(spec.weights.sha256), faces),
+        embedded(spec, folder.load(spec.weights.sha256), faces),
+    )
+    assert kept_files(folder) == []

@@ -7,6 +7,7 @@ and is converted anew by another version of OpenVINO, torch or affstore.
 
 from __future__ import annotations
 
+import re
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -88,7 +89,8 @@ def converted_once(
     kept = _read(path)
     if kept is None:
         kept = convert()
-        with suppress(OSError):  # there is no room, or the folder cannot be written: it is converted again next time
+        # There is no room, or the folder cannot be written: it is converted again next time.
+        with suppress(OSError, RuntimeError):
             _write(path, kept)
     return kept
 
@@ -110,10 +112,13 @@ def _read(path: Path) -> Converted | None:
     if _digest(arrays, precisions) != said.get("sha256"):
         return None
     core = openvino.Core()
-    models = (
-        core.read_model(arrays.pop(f"{one}.xml").tobytes(), openvino.Tensor(arrays.pop(f"{one}.bin")))
-        for one in range(len(precisions))
-    )
+    try:
+        models = [
+            core.read_model(arrays.pop(f"{one}.xml").tobytes(), openvino.Tensor(arrays.pop(f"{one}.bin")))
+            for one in range(len(precisions))
+        ]
+    except RuntimeError:
+        return None
     return Converted(tuple(models), precisions, arrays)
 
 
@@ -127,6 +132,8 @@ def _write(path: Path, converted: Converted) -> None:
         for number, model in enumerate(converted.models):
             xml, weights = Path(folder) / "model.xml", Path(folder) / "model.bin"
             openvino.serialize(model, xml, weights)
+            if weights.stat().st_size < _bytes_named_in(xml.read_text("utf-8")):
+                raise OSError(f"{weights} is not whole")  # OpenVINO does not say when a disk is full
             for name, file in (("xml", xml), ("bin", weights)):
                 arrays[f"{number}.{name}"] = np.fromfile(file, np.uint8)
     precisions = converted.precisions
@@ -136,6 +143,18 @@ def _write(path: Path, converted: Converted) -> None:
             safetensors.numpy.save_file(arrays, new, said)
     except safetensors.SafetensorError as error:
         raise OSError(error) from error  # there is no room
+
+
+def _bytes_named_in(xml: str) -> int:
+    """How many bytes of weights a model's description speaks of.
+
+    Raises:
+        OSError: it is not whole.
+    """
+    if not xml.rstrip().endswith("</net>"):
+        raise OSError("The description of a converted model is not whole")
+    parts = re.finditer(r'\boffset="(\d+)" size="(\d+)"', xml)
+    return max((int(part[1]) + int(part[2]) for part in parts), default=0)
 
 
 def _digest(arrays: Mapping[str, NDArray[Any]], precisions: Sequence[Precision]) -> str:

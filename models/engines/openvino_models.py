@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 _MOST_THREADS = 64
+_TRACING = threading.Lock()
+"""Networks of different kinds are built side by side, but torch traces into one table for the whole process."""
 _PRECISIONS = {"float32": "f32", "bfloat16": "bf16"}
 
 
@@ -79,7 +81,7 @@ def converted(part: nn.Module, examples: Sequence[Tensor], shapes: Sequence[Sequ
     from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
 
     inputs = tuple(examples)
-    with torch.inference_mode(), warnings.catch_warnings():
+    with _TRACING, torch.inference_mode(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # tracing is deprecated in torch, but what OpenVINO's front end is best at
         traced = torch.jit.trace(part, inputs, check_trace=False)  # type: ignore[no-untyped-call]
     front_end = FrontEndManager().load_by_framework("pytorch")

@@ -7,6 +7,7 @@ import errno
 import fcntl
 import os
 import secrets
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -32,13 +33,18 @@ def cache_folder() -> Path:
 def replacing(path: Path) -> Iterator[Path]:
     """A file to fill, which takes the place of `path` in one step when it is whole; readers see the old or the new.
 
+    It may be read by whom the umask says, also where a library makes files for one user alone, as safetensors does.
+
     Raises:
         OSError: the folder cannot be made or written.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     new = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
+        new.touch()
+        rights = stat.S_IMODE(new.stat().st_mode)
         yield new
+        new.chmod(rights)
         with new.open("rb") as file:
             os.fsync(file.fileno())
         new.replace(path)

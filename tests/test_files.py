@@ -1,0 +1,40 @@
+"""Files that appear whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import stat
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from affstore.store.contract.files import replacing
+
+
+@pytest.mark.parametrize("umask", [0o022, 0o027, 0o077])
+def test_a_file_may_be_read_by_whom_the_umask_says_whatever_writes_it(tmp_path, umask):
+    before = os.umask(umask)
+    try:
+        with replacing(tmp_path / "weights.safetensors") as new:
+            save_file({"a": np.zeros(3, np.float32)}, new)
+        with replacing(tmp_path / "note.json") as new:
+            new.write_text("{}")
+    finally:
+        os.umask(before)
+    for path in tmp_path.iterdir():
+        assert stat.S_IMODE(path.stat().st_mode) == 0o666 & ~umask
+
+
+def test_what_was_there_stays_where_writing_fails(tmp_path):
+    path = tmp_path / "note.json"
+    path.write_text("old")
+
+    def write_half():
+        with replacing(path) as new:
+            new.write_text("ne")
+            raise ValueError("half")
+
+    with pytest.raises(ValueError, match="half"):
+        write_half()
+    assert [(one.name, one.read_text()) for one in tmp_path.iterdir()] == [("note.json", "old")]
