@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import gc
 import json
 import re
 import shutil
@@ -26,7 +27,7 @@ from affstore.store.engine.erasing import collect_garbage, find_in_objects, plan
 from affstore.store.engine.history import check_history
 from affstore.store.engine.objects import objects_of
 from affstore.store.engine.tombstones import Tombstones
-from affstore.store.engine.writers import marked_as_writing
+from affstore.store.engine.writers import alone_in, marked_as_writing
 from affstore.tasks.ingest.incoming_files import IncomingFile, incoming_files
 from affstore.tasks.lineage.erasure import plan_erasure
 from affstore.tasks.lineage.forgetting import forget
@@ -204,6 +205,21 @@ def test_nothing_is_forgotten_while_another_run_writes(tmp_path):
     assert store.newest().snapshot == store.snapshot
     forget(store, erasure, tmp_path / "none")
     assert store.newest().addresses() == []
+
+
+def test_a_draft_that_nobody_holds_any_more_keeps_nobody_from_removing(tmp_path):
+    store = FeatureStore.create(str(tmp_path / "store"))
+    gc.disable()
+    try:
+        knot = [store.draft(CODE, "run")]
+        knot.append(knot)  # only Python's search for garbage finds out that it is not needed
+        with pytest.raises(ConflictError, match="Another run is writing"), alone_in(store.url):
+            pass
+        del knot
+        with alone_in(store.url):
+            pass
+    finally:
+        gc.enable()
 
 
 MOMENTS = {

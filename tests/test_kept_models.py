@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -90,7 +91,7 @@ def counting(monkeypatch):
 @pytest.mark.parametrize("spec", [FACES, SPEECH, MUSIC], ids=lambda spec: spec.name)
 def test_a_kept_network_gives_the_bits_of_the_one_that_was_converted(weights, faces, heard, spec, monkeypatch):
     spec = resolved(spec, weights)
-    seen = faces if spec is not None and hasattr(spec, "size_px") else heard[spec.rate_hz][: spec.rate_hz]
+    seen = faces if hasattr(spec, "size_px") else heard[spec.rate_hz][: spec.rate_hz]
     made = counting(monkeypatch)
     plain, first, second = (
         embedded(spec, parameters, seen)
@@ -121,12 +122,20 @@ def kept_files(folder: WeightsFolder) -> list[Path]:
     return sorted((folder.root / "converted").glob("*.safetensors"))
 
 
-@pytest.fixture
-def alone(tmp_path, weights):
+@pytest.fixture(scope="module")
+def faces_alone(tmp_path_factory):
     """A folder with the face network's parameters and the one converted network."""
-    folder = WeightsFolder(tmp_path / "weights")
+    folder = WeightsFolder(tmp_path_factory.mktemp("faces") / "weights")
     spec = resolved(FACES, folder)
     embedded(spec, folder.parameters(spec.weights.sha256), np.zeros((1, 224, 224, 3), np.uint8))
+    return folder.root, spec
+
+
+@pytest.fixture
+def alone(tmp_path, faces_alone):
+    """A copy of that folder, to be damaged."""
+    root, spec = faces_alone
+    folder = WeightsFolder(shutil.copytree(root, tmp_path / "weights"))
     (file,) = kept_files(folder)
     return folder, spec, file
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import IO
@@ -61,7 +62,7 @@ def alone_in(url: str) -> Iterator[None]:
     """
     file = _opened(url)
     try:
-        if file is not None and not _locked(file, fcntl.LOCK_EX):
+        if file is not None and not _alone(file):
             raise ConflictError(
                 f"Another run is writing to the store at '{url}', and what it has not committed must stay. "
                 "Wait until it has ended, and run the command again; nothing was changed."
@@ -90,6 +91,14 @@ def _opened(url: str) -> IO[bytes] | None:
     folder = local_folder(url)
     with translate_errors(url, "Writing to"):
         return folder.with_name(f"{folder.name}.writers").open("ab")
+
+
+def _alone(file: IO[bytes]) -> bool:
+    """Lock a file for oneself; the drafts of work that failed in this process may wait for Python to collect them."""
+    if _locked(file, fcntl.LOCK_EX):
+        return True
+    gc.collect()
+    return _locked(file, fcntl.LOCK_EX)
 
 
 def _locked(file: IO[bytes], kind: int) -> bool:
