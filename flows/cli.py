@@ -46,9 +46,8 @@ def _bring(name: str, command: Command) -> None:
 
 def bring_plugins() -> None:
     """Add the commands of plugins; to find them, every installed package is looked at, which takes some 30 ms."""
-    for name in COMMANDS.names():
-        if name not in set(app):
-            _bring(name, COMMANDS.get(name))
+    for name in sorted({*COMMANDS.names()}.difference(app)):
+        _bring(name, COMMANDS.get(name))
 
 
 for _name, _command in sorted(COMMANDS.own().items()):

@@ -146,11 +146,13 @@ def committed(context: WorkerContext, stage: str, batch: Sequence[Outcome]) -> l
         if len(batch) > 1:  # one of them; the others are none the worse
             half = len(batch) // 2
             return committed(context, stage, batch[:half]) + committed(context, stage, batch[half:])
-        return [Outcome(stage, batch[0].subject, "failed", str(error))]
+        became = [Outcome(stage, batch[0].subject, "failed", str(error))]
+    else:
+        became = [outcome.without_draft() for outcome in batch]
     for outcome in batch:
         if outcome.draft is not None:
             outcome.draft.release()
-    return [outcome.without_draft() for outcome in batch]
+    return became
 
 
 def _commit(context: WorkerContext, stage: str, batch: Sequence[Outcome]) -> None:

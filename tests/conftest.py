@@ -65,6 +65,17 @@ def wheel_weights(weights_folder: Path) -> Path:
     return weights_folder
 
 
+@pytest.fixture(scope="module")
+def one_thread() -> Iterator[None]:
+    """One thread for torch, as in every run: the last bits of some kernels change with the number of threads."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture(scope="session")
 def s3_server() -> Iterator[str]:
     """A real S3-compatible server on this machine, and a bucket."""

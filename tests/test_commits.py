@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from affstore import FeatureStore
-from affstore.flows.commits import CommitPace, commit_finished
+from affstore.flows.commits import CommitPace, commit_finished, committed
 from affstore.flows.runners.base import RunnerSpec
 from affstore.flows.server import Server
 from affstore.flows.stage import run_on
+from affstore.store.engine.writers import alone_in
 from affstore.tasks.cancellation import reset_cancellation
+from affstore.tasks.outcomes import Outcome
 from affstore.tasks.specs import WorkerContext
+from tests.factories import commit, source
 from tests.tasks_of_tests import put
 
 
@@ -79,3 +84,16 @@ def test_what_was_finished_when_a_run_is_interrupted_is_kept(committed_names):
     assert outcomes is None
     assert stored == names[:20]
     assert commits < len(stored), "the last commit was not due yet"
+
+
+def test_a_unit_that_conflicts_fails_alone_and_keeps_nobody_from_removing(tmp_path):
+    url = FeatureStore.create(str(tmp_path / "store")).url
+    context = WorkerContext(url, "run", tmp_path)
+    late = [Outcome("ingest", name, "done", draft=FeatureStore(url).draft({}, "run")) for name in ("a", "b")]
+    for outcome, other in zip(late, (1, 2), strict=True):
+        outcome.draft.put(replace(source(outcome.subject), recipe={"bytes": f"of run {other}"}))
+    commit(FeatureStore(url), source("a"))
+    became = committed(context, "ingest", late)
+    assert [(one.subject, one.status) for one in became] == [("a", "failed"), ("b", "done")]
+    with alone_in(url):
+        assert {one.video for one in FeatureStore(url).addresses("source")} == {"a", "b"}

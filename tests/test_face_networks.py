@@ -31,6 +31,8 @@ from affstore.store.contract.errors import ArchitectureError, SpecError, Weights
 from affstore.store.contract.labels import AFFECTNET_8, AFFECTNET_8_NUMBERED, EXPR
 from tests.parameters import usually
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 SPECS = [
     spec
     for spec in map(registry.spec_of, registry.names())
@@ -67,15 +69,6 @@ def light_ones_first() -> list[Any]:
         pytest.param(spec, marks=[] if spec.name in LIGHT else [pytest.mark.slow], id=spec.name)
         for spec in one_each.values()
     ]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """As in a run."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @cache

@@ -12,7 +12,6 @@ from pathlib import Path
 import numpy as np
 import openvino
 import pytest
-import torch
 
 from affstore.models import fidelity as fidelities
 from affstore.models.engines import kept_models
@@ -21,6 +20,8 @@ from affstore.models.extractors.audio.openl3_spec import RATE_HZ
 from affstore.models.extractors.untrained import resolve_weights
 from affstore.models.weights.folder import WeightsFolder
 from affstore.tasks.extract import networks
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 FACES = replace(registry.spec_of("emotieffnet_b0"), engine="openvino", precision="bfloat16")
 SPEECH = replace(registry.spec_of("wav2vec2_base_960h"), engine="openvino", precision="bfloat16")
@@ -43,15 +44,6 @@ build = networks.face_network if hasattr(spec, "size_px") else networks.sound_ne
 network = build(spec, folder.root, "cpu")
 print(*sorted({{"timm", "transformers", "torchvision"}} & sys.modules.keys()))
 """
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread():
-    """As in every run."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

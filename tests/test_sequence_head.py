@@ -47,16 +47,10 @@ from affstore.store.contract.keys import digest_arrays, key_of
 from affstore.store.contract.windows import WindowSpec, window_starts
 from tests.factories import mean_ccc
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 CPU = torch.device("cpu")
 WIDTHS = (6, 3)
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def tiny(task: str = "expr", **changes) -> SequenceSpec:

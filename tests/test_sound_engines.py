@@ -28,19 +28,12 @@ from affstore.store.engine.feature_store import FeatureStore
 from tests.factories import commit, source
 from tests.parameters import usually
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 RATE = 16_000
 CHOICES = candidates("cpu")[:-1]
 NAMES = ("wav2vec2_base_960h", "hubert_superb_er", "wav2vec2_large_msp_dim", "hubert_large_ls960")
 LIGHT = ("wav2vec2_base_960h", "openl3_env_mel128_512")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread():
-    """As in every run: the last bits of some kernels change with the number of threads."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

@@ -31,6 +31,8 @@ from affstore.store.contract.errors import ArchitectureError, DeviceMemoryError,
 from tests.factories import odd_sounds
 from tests.parameters import usually
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 RATE = 16_000
 PINNED = [0.0007401971961371601, 0.009910309687256813, 0.0027475529350340366]
 DIRECTION = "encoder.pos_conv_embed.conv.parametrizations.weight.original1"
@@ -97,15 +99,6 @@ def direct(name, network, parameters, wave):
         dense = torch.tanh(torch.nn.functional.linear(states[None].mean(1), weight, bias))
         weight, bias = parameters["classifier.out_proj.weight"], parameters["classifier.out_proj.bias"]
         return states.numpy(), torch.nn.functional.linear(dense, weight, bias)[0].numpy()
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread():
-    """As in every run: the last bits of some kernels change with the number of threads."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def made(name):

@@ -14,15 +14,10 @@ import torch
 def operators() -> Any:
     """`torch.ops.torchvision`, with `nms` and `roi_align` as torchvision itself loads and calls them."""
     found = importlib.util.find_spec("torchvision")
-    libraries = [
-        path for place in (found and found.submodule_search_locations) or () for path in _compiled(Path(place))
-    ]
+    places = map(Path, (found and found.submodule_search_locations) or ())
+    libraries = [path for place in places for path in sorted(place.glob("_C*.so"))]
     for library in libraries:
         torch.ops.load_library(library)  # type: ignore[no-untyped-call]
     if not libraries:
         importlib.import_module("torchvision")  # which knows where its operators are, or says what is wrong
     return torch.ops.torchvision
-
-
-def _compiled(package: Path) -> list[Path]:
-    return sorted(package.glob("_C*.so"))
