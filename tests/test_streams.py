@@ -24,9 +24,9 @@ from affstore.models.heads.sequence.labelled_videos import LabelledVideos, Windo
 from affstore.store.contract.errors import AnnotationError, NotFoundError, SpecError, StoreError
 from affstore.store.contract.keys import digest_arrays
 from affstore.store.contract.records import Address, Artifact
+from affstore.store.contract.schema import ArraySchema
 from affstore.store.contract.windows import WindowSpec
-from affstore.store.engine.blocks import create_in_blocks
-from affstore.store.engine.draft import _chunk_rows
+from affstore.store.engine.group_writing import Part, write_group
 from affstore.store.engine.ranges import RowRange, _is_plain, read_ranges, read_rows
 from affstore.store.engine.row_reader import RowReader
 from affstore.tasks.specs import Input
@@ -247,9 +247,11 @@ def test_blocks_are_read_by_us_and_by_zarr_alike(rows, chunk, block, pieces, see
     rng = np.random.default_rng(seed)
     values = rng.integers(1, 99, (rows, 3)).astype(np.float32) * (rng.random((rows, 1)) < 0.4)
     values[-1] = -0.0
-    group = zarr.create_group(MemoryStore())
-    create_in_blocks(group, "a", values, chunk=chunk * block, block=block, fill_value=0.0)
-    array = group["a"]
+    store = MemoryStore()
+    zarr.create_group(store)
+    schema = ArraySchema(("frame", "feature"), ("float32",), chunk * block, "none", block)
+    write_group(store, "g", {}, [Part("a", schema, values)])
+    array = zarr.open_array(store, path="g/a", mode="r")
     assert array[...].tobytes() == read_rows(array).tobytes() == values.tobytes()
     for start, stop in pieces:
         assert read_rows(array, slice(start, stop)).tobytes() == values[start:stop].tobytes()
@@ -304,7 +306,7 @@ def test_embeddings_lie_in_blocks_and_chunks_of_zeros_take_no_room(tmp_path):
 
 @given(rows=st.integers(0, 5000), most=st.integers(1, 1100))
 def test_chunks_are_as_few_as_may_be_and_none_is_mostly_empty(rows, most):
-    length = _chunk_rows(rows, most)
+    (length,) = Part("a", ArraySchema(("frame",), ("int8",), most, "none"), np.zeros(rows, np.int8)).chunk
     chunks = -(-rows // length)
     assert 1 <= length <= most
     assert chunks == -(-rows // most)

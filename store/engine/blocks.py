@@ -7,7 +7,7 @@ Zarr reader checks them. Ours needs no index to find a row, because a chunk hold
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,8 +16,6 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 from zarr.codecs import BytesCodec, Crc32cCodec, ShardingCodec
-from zarr.core.buffer import default_buffer_prototype
-from zarr.core.sync import sync
 
 MARK = "affstore"
 """The attribute of an array of which every chunk is stored, but for those that it names as empty."""
@@ -126,34 +124,35 @@ class Blocks:
         return np.concatenate([index, np.array([google_crc32c.value(index)], "<u4").view(np.uint8)])
 
 
-def create_in_blocks(
-    group: zarr.Group, name: str, values: NDArray[Any], *, chunk: int, block: int, **more: Any
-) -> None:
-    """Write an array in chunks of `chunk` rows, a multiple of `block`; a chunk of zeros takes no room.
+@dataclass(frozen=True, slots=True)
+class InBlocks:
+    """An array to be written in chunks of blocks; a chunk of zeros takes no room.
 
-    Args:
-        group: where.
-        name: of the array.
-        values: what to write; at least one axis.
-        chunk: rows of a chunk.
+    Attributes:
+        values: of the array; at least one axis.
+        chunk: rows of a chunk, a multiple of `block`.
         block: rows of a block.
-        **more: what else `zarr.Group.create_array` shall know.
     """
-    parts = [values[first : first + chunk] for first in range(0, len(values), chunk)]
-    empty = [number for number, part in enumerate(parts) if not np.ascontiguousarray(part).view(np.uint8).any()]
-    array = group.create_array(
-        name,
-        shape=values.shape,
-        dtype=values.dtype,
-        shards=(chunk, *values.shape[1:]),
-        chunks=(block, *values.shape[1:]),
-        compressors=Crc32cCodec(),
-        attributes={MARK: {"empty_chunks": empty}},
-        **more,
-    )
-    row_bytes = values.dtype.itemsize * int(np.prod(values.shape[1:]))
-    blocks = Blocks(block, row_bytes, chunk // block, frozenset(empty))
-    for number in sorted(set(range(len(parts))) - set(empty)):
-        key = array.metadata.encode_chunk_key((number, *(0 for _ in values.shape[1:])))
-        buffer = default_buffer_prototype().buffer.from_array_like(blocks.encode(parts[number]))
-        sync((array.store_path / key).set(buffer))
+
+    values: NDArray[Any]
+    chunk: int
+    block: int
+
+    @property
+    def empty(self) -> frozenset[int]:
+        """Numbers of the chunks that hold zeros only."""
+        parts = enumerate(self._parts)
+        return frozenset(n for n, part in parts if not np.ascontiguousarray(part).view(np.uint8).any())
+
+    def chunks(self) -> Iterator[tuple[str, Bytes]]:
+        """The keys of its chunks below the array, and their bytes."""
+        empty, rest = self.empty, (0,) * (self.values.ndim - 1)
+        row_bytes = self.values.dtype.itemsize * int(np.prod(self.values.shape[1:]))
+        blocks = Blocks(self.block, row_bytes, self.chunk // self.block, empty)
+        for number, part in enumerate(self._parts):
+            if number not in empty:
+                yield "/".join(map(str, ("c", number, *rest))), blocks.encode(part)
+
+    @property
+    def _parts(self) -> list[NDArray[Any]]:
+        return [self.values[first : first + self.chunk] for first in range(0, len(self.values), self.chunk)]

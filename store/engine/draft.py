@@ -7,37 +7,16 @@ from collections.abc import Mapping
 from typing import Any
 
 import icechunk
-import numpy as np
-import zarr
-from numpy.typing import NDArray
-from zarr.abc.store import Store
-from zarr.codecs import BloscCodec, Crc32cCodec, ZstdCodec
-from zarr.core.buffer import Buffer
-from zarr.storage import WrapperStore
+from zarr.core.sync import sync
 
 from affstore.store.contract.errors import SchemaError
 from affstore.store.contract.keys import digest_arrays
 from affstore.store.contract.records import Address, Arrays, Artifact, Record, record_of
-from affstore.store.contract.schema import ArraySchema, check_finite, family
-from affstore.store.engine.blocks import MARK, create_in_blocks
+from affstore.store.contract.schema import check_finite, family
+from affstore.store.engine.group_writing import Part, remove_group, write_group
+from affstore.store.engine.listing import read_attributes
 from affstore.store.engine.places import translate_errors
 from affstore.store.engine.writers import WriterMark
-
-_CODECS: dict[str, list[Any]] = {
-    "none": [Crc32cCodec()],
-    "blosc": [BloscCodec(cname="lz4", shuffle="bitshuffle"), Crc32cCodec()],
-    "zstd": [ZstdCodec(level=3), Crc32cCodec()],
-}
-
-
-class _WithoutParents(WrapperStore[Store]):
-    """A store to which zarr writes a group without writing the groups above it, which the committer makes.
-
-    Drafts of two videos would each hold `visual/<extractor>`, and the engine does not merge a group that two made.
-    """
-
-    async def set_if_not_exists(self, key: str, value: Buffer) -> None:
-        """Leave out what zarr writes only where it is missing: a group above another one."""
 
 
 class Draft:
@@ -91,9 +70,7 @@ class Draft:
     def remove(self, address: Address) -> None:
         """Take an artifact away when the draft is committed; earlier snapshots keep it."""
         with translate_errors(self.url, "Writing to"):
-            root = self._root()
-            if address.path in root:
-                del root[address.path]
+            if sync(remove_group(self._fork.store, address.path)):
                 self.records = [kept for kept in self.records if kept.address != address]
                 self.removed.append(address)
 
@@ -123,12 +100,8 @@ class Draft:
             version: of its family.
         """
         schema = family(record.address.family)
-        group = self._root().create_group(record.address.path, overwrite=True, attributes=record.to_attributes(version))
-        for name in sorted(arrays):
-            _write_array(group, name, schema.array(name), arrays[name])
-
-    def _root(self) -> zarr.Group:
-        return zarr.open_group(_WithoutParents(self._fork.store), mode="a")
+        parts = [Part(name, schema.array(name), arrays[name]) for name in sorted(arrays)]
+        write_group(self._fork.store, record.address.path, record.to_attributes(version), parts)
 
     def _check_frames(self, artifact: Artifact) -> None:
         """Frame-aligned is a property of the store: every array has as many rows as its video has frames."""
@@ -137,40 +110,9 @@ class Draft:
         if frames is None or address.family == "source":
             return
         source = Address("source", video=address.video).path
-        root = zarr.open_group(self._fork.store, mode="r")
-        if source not in root:
+        found = read_attributes(self._fork, [source])
+        if source not in found:
             raise SchemaError(f"'{address}' belongs to no video: '{source}' is not in the store. Add the video first.")
-        expected = root[source].attrs.get("frames")
+        expected = found[source].get("frames")
         if frames != expected:
             raise SchemaError(f"'{address}' has {frames} rows, but its video has {expected} frames.")
-
-
-def _write_array(group: zarr.Group, name: str, schema: ArraySchema, values: NDArray[Any]) -> None:
-    """Write one array in the codec its schema states, in chunks of equal length, with their checksums."""
-    rows = _chunk_rows(len(values), schema.chunk) if values.ndim else 1
-    more: dict[str, Any] = {
-        "filters": None,
-        "fill_value": np.zeros((), values.dtype).item(),
-        "dimension_names": schema.dims if schema.dims != ("any",) else None,
-    }
-    if schema.block and values.size:
-        chunk = -(-rows // schema.block) * schema.block
-        create_in_blocks(group, name, values, chunk=chunk, block=schema.block, **more)
-        return
-    array = group.create_array(
-        name,
-        shape=values.shape,
-        dtype=values.dtype,
-        chunks=(rows, *(max(1, length) for length in values.shape[1:])) if values.ndim else (),
-        compressors=_CODECS[schema.codec],
-        attributes={MARK: {"empty_chunks": []}},
-        config={"write_empty_chunks": True},
-        **more,
-    )
-    array[...] = values
-
-
-def _chunk_rows(rows: int, most: int) -> int:
-    """Rows of a chunk: as few chunks as may be, of equal length, for zarr stores the last one full."""
-    chunks = max(1, -(-rows // most))
-    return max(1, -(-rows // chunks))
