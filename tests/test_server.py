@@ -104,12 +104,12 @@ def stages(folder):
 THREADS = RunnerSpec.of(workers=2)
 
 
-def carried_out(server, folder, runner=THREADS, **how):
+def carried_out(server, folder, runner=THREADS, numbers=(1, 2, 3), **how):
     from affstore.flows.stage import run_on
 
     reset_cancellation()
     with runner.start() as task_runner_in_use, run_on(server, task_runner_in_use):
-        return stages(folder)(WorkerContext(str(folder / "my store"), "1a2b", folder), (1, 2, 3), **how)
+        return stages(folder)(WorkerContext(str(folder / "my store"), "1a2b", folder), numbers, **how)
 
 
 def flow_runs(name):
@@ -241,6 +241,20 @@ def test_a_run_without_a_server_does_the_same(tmp_path):
         ("2", "quarantined"),
     ]
     assert (tmp_path / "noted").read_text() == "12"
+
+
+def many_short_tasks(folder):
+    """Carry out 302 tasks that do nothing, on a server of their own that is stopped at once."""
+    with prefect_server(folder / "prefect") as server:
+        server.wait()
+        carried_out(server, folder, numbers=range(150))
+
+
+def test_the_end_of_every_task_is_written_down_before_the_server_is_stopped(tmp_path):
+    in_own_process(tmp_path, "many_short_tasks(folder)")
+    with closing(sqlite3.connect(tmp_path / "prefect" / "prefect.db")) as database:
+        states = database.execute("SELECT state_name, COUNT(*) FROM task_run GROUP BY 1").fetchall()
+    assert dict(states) == {"Completed": 302, "Quarantined": 2}  # with the two stages, which end as Quarantined
 
 
 def strike(fault, folder, runner):
