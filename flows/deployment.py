@@ -15,9 +15,10 @@ from prefect.states import Completed, Failed
 
 from affstore import FeatureStore
 from affstore.flows.config.run_config import RunConfig, read_config
-from affstore.flows.execution import plan_rows, run_pipeline
+from affstore.flows.execution import run_pipeline
 from affstore.flows.inputs import Inputs, without
 from affstore.flows.limits import RunLimits
+from affstore.flows.planned import Planned, plan_rows
 from affstore.flows.prefect_stage import state_of
 from affstore.flows.request import Request, request_of, with_fitted
 from affstore.flows.watch import Watcher
@@ -146,7 +147,8 @@ def audit(config: str) -> State[Any]:
     if verified.findings:
         named = " ".join(f"{one.what}: {one.fault}, {one.reason}" for one in verified.findings[:_NAMED])
         return Failed(message=printable(f"{len(verified.findings)} faults in {looked_at}. {named}"))
-    due = [row for row in plan_rows(request_of(found)) if row.due and row.requested]
+    request = request_of(found)
+    due = [row for row in plan_rows(request, Planned.of(request)) if row.due and row.requested]
     if due:
         named = " ".join(f"{row.address} is {row.status}: {row.reason}." for row in due[:_NAMED])
         return Completed(name="Work to do", message=printable(f"{looked_at}: all as written. {len(due)} due: {named}"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import TYPE_CHECKING
 
@@ -21,29 +21,36 @@ from affstore.store.engine.writers import marked_as_writing
 from affstore.tasks.cancellation import reset_cancellation
 from affstore.tasks.lineage.machine import Machine
 from affstore.tasks.lineage.run_note import Ending, noted
-from affstore.tasks.plan_rows import PlanRow
 from affstore.tasks.specs import Profile, WorkerContext
 
 if TYPE_CHECKING:
+    from affstore.flows.planned import Planned
     from affstore.tasks.extract.memory_estimate import VideoSize
 
 _FEW_FRAMES = 1500
 """A minute of video: a run of less is over about when a Prefect server would be up."""
 
 
-def run_pipeline(request: Request, runner: RunnerSpec, watcher: Watcher) -> RunResult:
+def run_pipeline(request: Request, runner: RunnerSpec, watcher: Watcher, planned: Planned | None = None) -> RunResult:
     """Run the DAG; see `with_server_and_runner`. Without anything to compute, no server and no worker is started.
+
+    Args:
+        request: what is to be done.
+        runner: how to fan out.
+        watcher: told what happens.
+        planned: what is due; looked up where it is not known yet.
 
     Raises:
         SpecError: an option of the runner is wrong, whether or not it is needed.
     """
     runner.check_options()
     with _noted(request, not runner.kind.in_process) as ending:
+        planned = planned or _planned(request)
         own_server = not os.environ.get("PREFECT_API_URL")
-        if own_server and not request.options.retry and not request.limits.canary and nothing_to_do(request):
+        if own_server and not request.options.retry and not request.limits.canary and nothing_to_do(request, planned):
             result = _without_server(request, watcher)
         else:
-            result = with_server_and_runner(request, runner, watcher, lambda: _pipeline(request))
+            result = with_server_and_runner(request, runner, watcher, lambda: _pipeline(request), planned)
         ending.exit_code = result.exit_code
     return result
 
@@ -72,39 +79,29 @@ def _pipeline(request: Request) -> RunResult:
     return pipeline(request)
 
 
-def nothing_to_do(request: Request) -> bool:
-    """Whether the store has all that a run would compute; the run then only looks, scores and publishes."""
+def _planned(request: Request) -> Planned | None:
+    """What is due, where that can be said: what keeps it from being said, the run says, and goes on with the rest."""
+    from affstore.flows.planned import Planned
+
     try:
-        return not any(row.due and row.requested for row in plan_rows(request))
+        return Planned.of(request)
+    except AffstoreError:
+        return None
+
+
+def nothing_to_do(request: Request, planned: Planned | None) -> bool:
+    """Whether the store has all that a run would compute; the run then only looks, scores and publishes."""
+    from affstore.flows.planned import plan_rows
+
+    try:
+        return planned is not None and not any(row.due and row.requested for row in plan_rows(request, planned))
     except AffstoreError:  # the run says of what, and goes on with the rest
         return False
 
 
-def plan_rows(request: Request) -> Iterator[PlanRow]:
-    """The plan's rows for everything that a run would do; those that are quick to compute come first."""
-    from affstore.tasks.ingest.crop_assignment import match_crops_to_videos
-    from affstore.tasks.ingest.incoming_files import incoming_files
-    from affstore.tasks.planning.head_runs import plan_predictions, plan_with
-    from affstore.tasks.planning.incoming_files import arrival_rows, named_videos, unmatched_crop_rows
-    from affstore.tasks.planning.plan import plan
-
-    store, inputs = request.context.store(), request.inputs
-    records = store.records()
-    given = match_crops_to_videos(records, inputs.crops)
-    rows = plan(records, request.profile, given)
-    if request.everything:
-        yield from rows
-        yield from plan_with(store, rows, request.heads_on(store))
-    arriving = incoming_files(store, inputs.digests(request.options.rehash)[0], request.options)
-    if not request.everything:
-        named = named_videos(arriving, given) | {*request.videos}
-        yield from (row for row in rows if row.address.video in named)
-        yield from plan_predictions(store, request.fitted_heads, named)
-    yield from arrival_rows(store, arriving, inputs.annotations)
-    yield from unmatched_crop_rows(given, arriving)
-
-
-def with_server_and_runner[T](request: Request, runner: RunnerSpec, watcher: Watcher, work: Callable[[], T]) -> T:
+def with_server_and_runner[T](
+    request: Request, runner: RunnerSpec, watcher: Watcher, work: Callable[[], T], planned: Planned | None
+) -> T:
     """Call `work`, shown by a Prefect server of its own unless `PREFECT_API_URL` names one.
 
     Args:
@@ -112,6 +109,7 @@ def with_server_and_runner[T](request: Request, runner: RunnerSpec, watcher: Wat
         runner: how to fan out.
         watcher: told what happens.
         work: calls a stage; Prefect is not to be imported before it is called.
+        planned: what is due, where that is known.
 
     Raises:
         ConflictError: somebody removes things from the store just now.
@@ -124,7 +122,7 @@ def with_server_and_runner[T](request: Request, runner: RunnerSpec, watcher: Wat
         raise SpecError(
             f"A store in memory lives in one process; workers of '{runner.kind.name}' need a folder or s3://bucket/prefix."
         )
-    due = work_due_of(request)
+    due = work_due_of(request, planned)
     if runner.kind.in_process:
         arguments = (request.context, *due)
         threading.Thread(target=_load_networks, args=arguments, daemon=True, name="loading").start()
@@ -136,12 +134,12 @@ def with_server_and_runner[T](request: Request, runner: RunnerSpec, watcher: Wat
         return _call(server, runner, work, request)
 
 
-def work_due_of(request: Request) -> tuple[Profile, list[VideoSize]]:
+def work_due_of(request: Request, planned: Planned | None) -> tuple[Profile, list[VideoSize]]:
     """The networks and the videos that something is due from; none where that cannot be said before the run."""
     from affstore.flows.memory_needs import work_of
 
     try:
-        return work_of(request)
+        return work_of(request, planned) if planned is not None else (request.profile, [])
     except AffstoreError:  # the run says of what, and goes on with the rest
         return request.profile, []
 

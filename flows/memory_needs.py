@@ -11,33 +11,29 @@ from affstore.tasks.ingest.sources import place_of
 
 if TYPE_CHECKING:
     from affstore.flows.inputs import Inputs
+    from affstore.flows.planned import Planned
     from affstore.flows.request import Request
     from affstore.store.contract.records import Record
     from affstore.tasks.plan_rows import PlanRow
     from affstore.tasks.specs import Profile
 
 
-def estimate_memory(request: Request, runner: RunnerSpec) -> MemoryNeed:
+def estimate_memory(request: Request, runner: RunnerSpec, planned: Planned) -> MemoryNeed:
     """What a run will need, from what its store lacks and what its inputs say of themselves."""
     context = request.context
-    profile, sizes = work_of(request)
+    profile, sizes = work_of(request, planned)
     return memory_need(profile, context.weights, sizes, runner.parallelism(context.device))
 
 
-def work_of(request: Request) -> tuple[Profile, list[VideoSize]]:
+def work_of(request: Request, planned: Planned) -> tuple[Profile, list[VideoSize]]:
     """The networks and the videos that something is due from in a run."""
-    from affstore.tasks.ingest.crop_assignment import match_crops_to_videos
-    from affstore.tasks.planning.plan import plan
-
-    records = request.context.store().records()
-    given = match_crops_to_videos(records, request.inputs.crops)
-    rows = plan(records, request.profile, given)
+    rows = planned.rows
     if not request.everything:
         places = {place_of(file.path) for file in request.inputs.videos}
-        known = {r.address.video for r in records if r.attributes.get("location") in places}
-        known |= {video for _, video in given.folders} | {*request.videos}
+        known = {r.address.video for r in planned.records if r.attributes.get("location") in places}
+        known |= {video for _, video in planned.crops.folders} | {*request.videos}
         rows = [row for row in rows if row.address.video in known]
-    return due_work(request.profile, records, rows, request.inputs)
+    return due_work(request.profile, planned.records, rows, request.inputs)
 
 
 def due_work(

@@ -129,7 +129,7 @@ def test_a_run_on_dask_says_which_extra_to_install(monkeypatch):
 def test_a_missing_extra_is_said_before_a_server_is_started(monkeypatch):
     monkeypatch.setitem(EXTRAS, "cluster", ("no_such_package",))
     with pytest.raises(SpecError, match="needs no_such_package"):
-        with_server_and_runner(SimpleNamespace(), RunnerSpec.of("dask"), Watcher(), pytest.fail)
+        with_server_and_runner(SimpleNamespace(), RunnerSpec.of("dask"), Watcher(), pytest.fail, None)
 
 
 def test_an_extra_that_is_installed_is_not_asked_for():

@@ -14,12 +14,14 @@ from hypothesis import strategies as st
 
 from affstore import FeatureStore, content_digest
 from affstore.flows.cli import call
+from affstore.models.weights.folder import WeightsFolder
 from affstore.store.contract.errors import ConflictError, NotFoundError, SpecError, StoreError
 from affstore.store.contract.records import Address, record_of
 from affstore.store.engine.generations import begin, drop, generations, plan_promotion, promote
 from affstore.store.engine.history import check_history
 from affstore.store.engine.merging import merged
-from affstore.tasks.lineage.verify import verify
+from affstore.tasks.lineage.repair import repair
+from affstore.tasks.lineage.verify import verify, verify_place
 from tests.factories import commit, source, visual
 from tests.test_damage import OLD_STORE
 
@@ -476,3 +478,22 @@ def test_a_promoted_tag_of_what_was_forgotten_is_not_a_name_again(local):
     assert "before-next" not in local.newest().tags()
     with pytest.raises(SpecError, match="has, or had, a tag 'before-next'"):
         begin(local.newest(), "next")
+
+
+def test_a_turned_bit_of_what_only_a_generation_holds_is_found_and_turned_back(local):
+    place = Path(local.url)
+    known = {path for path in place.rglob("*") if path.is_file()}
+    commit(begin(local, "next"), visual("anna", seed=5), source("cleo"), visual("cleo"))
+    new = sorted(path for path in place.rglob("*") if path.is_file() and path not in known)
+    kinds = {path.relative_to(place).parts[0] for path in new}
+    assert kinds >= {"chunks", "manifests", "snapshots", "transactions"}
+    for path in new:
+        whole = path.read_bytes()
+        path.write_bytes(whole[:-9] + bytes([whole[-9] ^ 4]) + whole[-8:])
+        named = {finding.what for finding in verify_place(local.url, None).findings}
+        (repaired,) = list(repair(local.url, WeightsFolder(place / "no weights")))
+        assert (repaired.state, path.read_bytes() == whole) == ("repaired", True), path
+        assert any(" of snapshot " in what or what == str(path.relative_to(place)) for what in named), named
+    assert {one.fault for one in verify_place(local.url, None).findings} == {
+        "unexplained"
+    }  # the embeddings name nothing

@@ -10,6 +10,7 @@ from affstore.flows.cli import call
 from affstore.flows.config.run_config import checked
 from affstore.flows.execution import has_pages
 from affstore.flows.memory_needs import work_of
+from affstore.flows.planned import Planned
 from affstore.flows.request import request_of
 from affstore.flows.runners.base import RunnerSpec
 from tests.test_limits import NETWORK, film
@@ -21,7 +22,7 @@ def shown(folder: Path, frames: int, **options: str) -> bool:
     video = film(folder / f"{frames}.mp4", frames)
     config = checked({"store": str(folder / "store"), "sources": [str(video)], **WORK}, folder)
     request = request_of(config, everything=False)
-    return has_pages(request, RunnerSpec.of("threads", **options), work_of(request)[1])
+    return has_pages(request, RunnerSpec.of("threads", **options), work_of(request, Planned.of(request))[1])
 
 
 def test_a_minute_of_video_is_computed_without_a_prefect_server_and_more_with_one(tmp_path):

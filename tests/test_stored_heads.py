@@ -15,9 +15,9 @@ from safetensors.numpy import save_file
 
 from affstore import FeatureStore
 from affstore.flows.cli import call
-from affstore.flows.execution import plan_rows
 from affstore.flows.inputs import Inputs
 from affstore.flows.memory_needs import work_of
+from affstore.flows.planned import Planned, plan_rows
 from affstore.flows.prediction import predicted, split_videos, write_predictions
 from affstore.flows.request import Request
 from affstore.models.ensembles.spec import HeadOutput, SearchedValue
@@ -176,8 +176,9 @@ def test_a_stored_video_that_is_named_is_in_the_plan_with_what_it_lacks_and_no_o
 
     def due(video):
         request = Request(context, Inputs((), ()), profile, everything=False, fitted=(fitted,), videos=(video,))
-        assert [size.video for size in work_of(request)[1]] == [video]
-        return {row.address.path for row in plan_rows(request) if row.due and row.requested}
+        planned = Planned.of(request)
+        assert [size.video for size in work_of(request, planned)[1]] == [video]
+        return {row.address.path for row in plan_rows(request, planned) if row.due and row.requested}
 
     assert due("bare") >= {"face/mtcnn/bare", f"visual/{NETWORK.name}/bare"}
     assert all("/two" in path for path in due("two"))

@@ -207,14 +207,15 @@ def test_a_run_s_workers_are_asked_for_labels_stored_crop_folders_and_the_videos
 
 
 def test_before_a_run_nothing_is_said_of_a_store_that_cannot_be_read(tmp_path):
-    from affstore.flows.execution import work_due_of
+    from affstore.flows.execution import _planned, work_due_of
     from affstore.flows.inputs import Inputs
     from affstore.flows.request import Request
     from affstore.tasks.specs import DetectorSpec, Profile, TrackingSpec, WorkerContext
 
     context = WorkerContext(str(tmp_path / "nowhere"), "run", tmp_path)
     profile = Profile(DetectorSpec(), TrackingSpec(), ())
-    assert work_due_of(Request(context, Inputs((), ()), profile)) == (profile, [])
+    request = Request(context, Inputs((), ()), profile)
+    assert work_due_of(request, _planned(request)) == (profile, [])
 
 
 def test_a_scheduler_that_does_not_answer_is_one_sentence(monkeypatch):

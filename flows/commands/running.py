@@ -79,11 +79,13 @@ def _run(
 ) -> RunResult:
     from affstore.flows.execution import run_pipeline
     from affstore.flows.memory_needs import estimate_memory
+    from affstore.flows.planned import Planned
     from affstore.flows.request import request_of
 
     request = request_of(config, options, everything, limits, generation)
-    watcher.memory(estimate_memory(request, config.runner))
-    return run_pipeline(request, config.runner, watcher)
+    planned = Planned.of(request)
+    watcher.memory(estimate_memory(request, config.runner, planned))
+    return run_pipeline(request, config.runner, watcher, planned)
 
 
 def tell(result: RunResult) -> None:

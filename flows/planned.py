@@ -1,0 +1,60 @@
+"""The plan of a run: what its store has and lacks before it begins, looked up once for all who ask."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from affstore.tasks.ingest.crop_assignment import CropAssignment, match_crops_to_videos
+from affstore.tasks.planning.plan import plan
+
+if TYPE_CHECKING:
+    from affstore.flows.request import Request
+    from affstore.store.contract.records import Record
+    from affstore.tasks.plan_rows import PlanRow
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """What the store has of every video.
+
+    Attributes:
+        records: of the store.
+        crops: the run's crop folders.
+        rows: what the plan says of the videos' features.
+    """
+
+    records: Sequence[Record]
+    crops: CropAssignment
+    rows: Sequence[PlanRow]
+
+    @classmethod
+    def of(cls, request: Request) -> Planned:
+        """Plan a run on its store as it is now.
+
+        Raises:
+            StoreError: the store is damaged.
+        """
+        records = request.context.store().records()
+        given = match_crops_to_videos(records, request.inputs.crops)
+        return cls(records, given, plan(records, request.profile, given))
+
+
+def plan_rows(request: Request, planned: Planned) -> Iterator[PlanRow]:
+    """The plan's rows for everything that a run would do; those that are quick to compute come first."""
+    from affstore.tasks.ingest.incoming_files import incoming_files
+    from affstore.tasks.planning.head_runs import plan_predictions, plan_with
+    from affstore.tasks.planning.incoming_files import arrival_rows, named_videos, unmatched_crop_rows
+
+    store, inputs = request.context.store(), request.inputs
+    if request.everything:
+        yield from planned.rows
+        yield from plan_with(store, planned.rows, request.heads_on(store))
+    arriving = incoming_files(store, inputs.digests(request.options.rehash)[0], request.options)
+    if not request.everything:
+        named = named_videos(arriving, planned.crops) | {*request.videos}
+        yield from (row for row in planned.rows if row.address.video in named)
+        yield from plan_predictions(store, request.fitted_heads, named)
+    yield from arrival_rows(store, arriving, inputs.annotations)
+    yield from unmatched_crop_rows(planned.crops, arriving)
