@@ -191,6 +191,19 @@ def test_a_place_that_is_no_folder_is_only_slower(tmp_path, alone, faces):
     )
 
 
+def test_what_a_killed_process_left_half_made_is_removed_a_day_later(alone, faces):
+    folder, spec, file = alone
+    file.unlink()
+    left, at_work = (file.parent / f".converting-{name}" for name in ("left", "at-work"))
+    for one in (left, at_work):
+        one.mkdir()
+        (one / "model.bin").write_bytes(b"half")
+    os.utime(left, (0, 0))
+    embedded(spec, folder.parameters(spec.weights.sha256), faces)
+    assert sorted(file.parent.glob(".converting-*")) == [at_work]
+    assert kept_files(folder) == [file]
+
+
 def test_networks_of_plugins_are_not_kept(alone, monkeypatch):
     folder, spec, _ = alone
     assert isinstance(networks._parameters(spec, folder.root), kept_models.Parameters)

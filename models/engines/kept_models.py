@@ -8,7 +8,9 @@ and is converted anew by another version of OpenVINO, torch or affstore.
 from __future__ import annotations
 
 import re
+import shutil
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -29,6 +31,9 @@ if TYPE_CHECKING:
     import torch
 
 _CONVERTED_BY = ("openvino", "torch", "timm", "transformers")
+_HALF_MADE = ".converting-"
+_ABANDONED_S = 24 * 3600
+"""Converting takes seconds: what has lain about for a day was left by a process that was killed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +133,10 @@ def _write(path: Path, converted: Converted) -> None:
 
     arrays = dict(converted.numbers)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+    for left in path.parent.glob(f"{_HALF_MADE}*"):
+        if time.time() - left.stat().st_mtime > _ABANDONED_S:
+            shutil.rmtree(left, ignore_errors=True)
+    with tempfile.TemporaryDirectory(prefix=_HALF_MADE, dir=path.parent) as folder:
         for number, model in enumerate(converted.models):
             xml, weights = Path(folder) / "model.xml", Path(folder) / "model.bin"
             openvino.serialize(model, xml, weights)

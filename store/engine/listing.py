@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from typing import Any
 
 import icechunk
 from zarr.core.buffer import Buffer, default_buffer_prototype
+from zarr.core.sync import sync
 
 from affstore.store.contract.errors import StoreError
 from affstore.store.contract.names import subject_order
@@ -269,6 +268,4 @@ def _answer(ask: Callable[..., Any], *what: Any) -> Any:
     async def asked() -> Any:
         return await ask(*what)
 
-    # On a thread, because notebooks and Prefect have an event loop running on this one.
-    with ThreadPoolExecutor(1) as thread:
-        return thread.submit(asyncio.run, asked()).result()
+    return sync(asked())  # on zarr's thread, because notebooks and Prefect have an event loop running on this one
