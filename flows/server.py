@@ -45,7 +45,9 @@ _GONE, _STOPPED = ("", "Z", "X"), ("T", "t")
 """Letters that Linux has for processes that ended, or that a signal has stopped."""
 
 _SETTINGS = {
-    # Only what shows runs: nothing is scheduled here, and events beside those of runs are not kept.
+    # Only what shows runs: nothing is scheduled here, there are no blocks (whose kinds take 2 s of each start to be
+    # registered), and events beside those of runs are not kept.
+    "PREFECT_API_BLOCKS_REGISTER_ON_START": "false",
     "PREFECT_SERVER_SERVICES_SCHEDULER_ENABLED": "false",
     "PREFECT_SERVER_SERVICES_LATE_RUNS_ENABLED": "false",
     "PREFECT_SERVER_SERVICES_FOREMAN_ENABLED": "false",
