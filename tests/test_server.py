@@ -361,16 +361,17 @@ def _filled(folder, template):
     return tables, done.stdout.strip()
 
 
-@pytest.mark.parametrize("damage", ["", "other bytes", "a part"])
-def test_the_tables_of_prefects_database_are_made_once(tmp_path, damage):
+def test_the_tables_of_prefects_database_are_made_once_and_again_where_what_was_kept_is_damaged(tmp_path):
     template = tmp_path / "cache" / "prefect.db"
-    made = _filled(tmp_path / "first", template)
-    assert "flow_run" in made[0]
-    assert made[1] == "True"
+    tables, by_prefect = _filled(tmp_path / "first", template)
+    assert "flow_run" in tables
+    assert by_prefect == "True"
+    assert _filled(tmp_path / "second", template) == (tables, "False")
     whole = template.read_bytes()
-    if damage:
-        template.write_bytes(b"no database" * 100 if damage == "other bytes" else whole[: len(whole) // 2])
-    assert _filled(tmp_path / "second", template) == (made[0], str(bool(damage)))
+    for damaged in (b"no database" * 100, b"", whole[: len(whole) // 2]):
+        template.write_bytes(damaged)
+        assert not served._is_whole(template)
+    assert _filled(tmp_path / "third", template) == (tables, "True")
     assert served._is_whole(template)
 
 
