@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import zarr
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from zarr.codecs import BloscCodec, Crc32cCodec, ZstdCodec
 from zarr.core.sync import sync
@@ -25,6 +25,7 @@ COMPRESSORS = {
 ATTRIBUTES = {"key": "ä", "made": {"elapsed_s": 0.25, "loss": float("nan")}, "parents": ["source/v"], "none": None}
 
 
+@example(codec="in blocks", dtype=">f4", shape=(9, 2), chunk=8, share=1.0)
 @given(
     codec=st.sampled_from(["none", "blosc", "zstd", "in blocks"]),
     dtype=st.sampled_from(["bool", "int8", "int64", "float16", "float32", "float64", ">f4"]),

@@ -66,7 +66,7 @@ class Part:
     def in_blocks(self) -> InBlocks | None:
         """The array in blocks; None where a chunk is packed whole."""
         block = self.schema.block
-        return InBlocks(self.values, self.chunk[0], block) if block and self.values.size else None
+        return InBlocks(self._as_stored, self.chunk[0], block) if block and self.values.size else None
 
     def document(self) -> bytes:
         """What Zarr must know of the array to read it."""
@@ -78,7 +78,7 @@ class Part:
 
     def chunks(self) -> Iterator[tuple[str, bytes]]:
         """The keys of its chunks below the array, and their bytes, each packed whole."""
-        values = self.values.astype(self.values.dtype.newbyteorder("<"), copy=False)
+        values = self._as_stored
         if not values.ndim:
             yield "c", self._packed(values)
             return
@@ -89,6 +89,11 @@ class Part:
             chunk = np.zeros(self.chunk, values.dtype)
             chunk[: len(values) - first] = values[first : first + rows]
             yield "/".join(map(str, ("c", number, *(0 for _ in values.shape[1:])))), self._packed(chunk)
+
+    @property
+    def _as_stored(self) -> NDArray[Any]:
+        """The values with the byte order that Zarr writes on any machine."""
+        return self.values.astype(self.values.dtype.newbyteorder("<"), copy=False)
 
     def _packed(self, chunk: NDArray[Any]) -> bytes:
         packer = _PACKERS.get(self.schema.codec)
