@@ -31,6 +31,24 @@ _QUIET = {
     "MKL_DYNAMIC": "FALSE",
 }
 
+OF_OWN_SERVERS = {
+    # Only what shows runs: nothing is scheduled here, there are no blocks (whose kinds take 2 s of each start to be
+    # registered), and events beside those of runs are not kept.
+    "PREFECT_API_BLOCKS_REGISTER_ON_START": "false",
+    "PREFECT_SERVER_SERVICES_SCHEDULER_ENABLED": "false",
+    "PREFECT_SERVER_SERVICES_LATE_RUNS_ENABLED": "false",
+    "PREFECT_SERVER_SERVICES_FOREMAN_ENABLED": "false",
+    "PREFECT_SERVER_SERVICES_TRIGGERS_ENABLED": "false",
+    "PREFECT_SERVER_SERVICES_EVENT_PERSISTER_ENABLED": "false",
+    # A task's states are written many at once: one at a time they take four times the processor, fall behind where
+    # tasks are short, and what is not written when the command ends is lost.
+    "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_READ_BATCH_SIZE": "100",
+    "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_BATCH_SIZE": "100",
+    "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_FLUSH_INTERVAL": "1",
+    "PREFECT_LOGGING_LEVEL": "WARNING",
+    "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "WARNING",
+}
+"""What Prefect's server of a run has beside that; one that the user named has its own settings."""
 
 USUAL_GARBAGE_THRESHOLD = gc.get_threshold()
 """How often Python looks for garbage by default. Commands look less often until a run begins, whose objects are large:

@@ -30,6 +30,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import IO, Any
 
+from affstore.flows.environment import OF_OWN_SERVERS
 from affstore.flows.watch import watching
 from affstore.store.contract.errors import SpecError
 from affstore.store.contract.files import cache_folder, locked
@@ -43,24 +44,6 @@ _ROOM_BYTES = 1 << 20
 _PROGRAM = Path(__file__).with_name("shared_server.py")
 _GONE, _STOPPED = ("", "Z", "X"), ("T", "t")
 """Letters that Linux has for processes that ended, or that a signal has stopped."""
-
-_SETTINGS = {
-    # Only what shows runs: nothing is scheduled here, there are no blocks (whose kinds take 2 s of each start to be
-    # registered), and events beside those of runs are not kept.
-    "PREFECT_API_BLOCKS_REGISTER_ON_START": "false",
-    "PREFECT_SERVER_SERVICES_SCHEDULER_ENABLED": "false",
-    "PREFECT_SERVER_SERVICES_LATE_RUNS_ENABLED": "false",
-    "PREFECT_SERVER_SERVICES_FOREMAN_ENABLED": "false",
-    "PREFECT_SERVER_SERVICES_TRIGGERS_ENABLED": "false",
-    "PREFECT_SERVER_SERVICES_EVENT_PERSISTER_ENABLED": "false",
-    # A task's states are written many at once: one at a time they take four times the processor, fall behind where
-    # tasks are short, and what is not written when the command ends is lost.
-    "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_READ_BATCH_SIZE": "100",
-    "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_BATCH_SIZE": "100",
-    "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_FLUSH_INTERVAL": "1",
-    "PREFECT_LOGGING_LEVEL": "WARNING",
-    "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "WARNING",
-}
 
 
 class ServerError(SpecError):
@@ -313,7 +296,7 @@ def _asking(url: str, secret: str) -> urllib.request.Request:
 def _started(home: Path) -> Server:
     port, secret = _free_port(), f"affstore:{secrets.token_hex(24)}"
     url = f"http://127.0.0.1:{port}/api"
-    environment = {name: value for name, value in os.environ.items() if name != "PREFECT_API_URL"} | _SETTINGS
+    environment = {name: value for name, value in os.environ.items() if name != "PREFECT_API_URL"} | OF_OWN_SERVERS
     environment["PREFECT_HOME"] = str(home)
     # The interface in the browser must ask the server it came from.
     environment["PREFECT_SERVER_UI_API_URL"] = url

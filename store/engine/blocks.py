@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import google_crc32c
@@ -124,7 +125,12 @@ class Blocks:
         return np.concatenate([index, np.array([google_crc32c.value(index)], "<u4").view(np.uint8)])
 
 
-@dataclass(frozen=True, slots=True)
+def chunk_key(number: int, axes: int) -> str:
+    """Where Zarr looks, below an array, for a chunk; arrays are cut along the first of their axes alone."""
+    return "/".join(("c", *([str(number), *"0" * (axes - 1)] if axes else ())))
+
+
+@dataclass(frozen=True)
 class InBlocks:
     """An array to be written in chunks of blocks; a chunk of zeros takes no room.
 
@@ -138,7 +144,7 @@ class InBlocks:
     chunk: int
     block: int
 
-    @property
+    @cached_property
     def empty(self) -> frozenset[int]:
         """Numbers of the chunks that hold zeros only."""
         parts = enumerate(self._parts)
@@ -146,12 +152,11 @@ class InBlocks:
 
     def chunks(self) -> Iterator[tuple[str, Bytes]]:
         """The keys of its chunks below the array, and their bytes."""
-        empty, rest = self.empty, (0,) * (self.values.ndim - 1)
         row_bytes = self.values.dtype.itemsize * int(np.prod(self.values.shape[1:]))
-        blocks = Blocks(self.block, row_bytes, self.chunk // self.block, empty)
+        blocks = Blocks(self.block, row_bytes, self.chunk // self.block, self.empty)
         for number, part in enumerate(self._parts):
-            if number not in empty:
-                yield "/".join(map(str, ("c", number, *rest))), blocks.encode(part)
+            if number not in self.empty:
+                yield chunk_key(number, self.values.ndim), blocks.encode(part)
 
     @property
     def _parts(self) -> list[NDArray[Any]]:

@@ -22,7 +22,7 @@ from affstore.store.engine.catalogue import content_digest_of
 from affstore.store.engine.chain import Content, linked
 from affstore.store.engine.feature_store import FeatureStore, read_whole
 from affstore.store.engine.ledger import note_update
-from affstore.store.engine.listing import Listing, array_names
+from affstore.store.engine.listing import DOCUMENT, Listing, array_names
 from affstore.store.engine.objects import wipe
 from affstore.store.engine.places import (
     check_writable,
@@ -239,12 +239,12 @@ def write_state(session: icechunk.Session, state: State, before: State | None, s
     for path in sorted(gone):
         if not any(str(above) in gone for above in PurePosixPath(path).parents):
             sync(target.delete_dir(path))
-    sync(_copy_keys(source, target, ["zarr.json"]))
+    sync(_copy_keys(source, target, [DOCUMENT]))
     root = zarr.open_group(target, mode="a")
     for name in families():
         root.require_group(name)
     above = wanted - there - {record.address.path for record in state.records}
-    sync(_copy_keys(source, target, [f"{path}/zarr.json" for path in sorted(above)]))
+    sync(_copy_keys(source, target, [f"{path}/{DOCUMENT}" for path in sorted(above)]))
     names = array_names(state.store.repository, state.store.snapshot)
     for record in new:
         try:
@@ -267,7 +267,7 @@ def _groups(records: Iterable[Record]) -> set[str]:
 def _copy_artifact(source: Store, target: Store, record: Record, names: Sequence[str]) -> None:
     """Copy an artifact, documents first, for the engine takes no chunk of an unknown array; and read the copy."""
     path = record.address.path
-    sync(_copy_keys(source, target, [f"{path}/zarr.json", *(f"{path}/{name}/zarr.json" for name in names)]))
+    sync(_copy_keys(source, target, [f"{path}/{DOCUMENT}", *(f"{path}/{name}/{DOCUMENT}" for name in names)]))
     arrays = {name: zarr.open_array(target, path=f"{path}/{name}", mode="r") for name in names}
     sync(_copy_at_once(source, target, (key for array in arrays.values() for key in chunk_keys(array))))
     read_whole(record, arrays)

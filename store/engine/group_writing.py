@@ -26,9 +26,9 @@ from zarr.core.sync import sync
 from zarr.storage import MemoryStore
 
 from affstore.store.contract.schema import ArraySchema
-from affstore.store.engine.blocks import MARK, InBlocks
+from affstore.store.engine.blocks import MARK, InBlocks, chunk_key
+from affstore.store.engine.listing import DOCUMENT
 
-DOCUMENT = "zarr.json"
 _LEVEL = 3
 _CODECS: dict[str, list[Any]] = {
     "none": [Crc32cCodec()],
@@ -38,7 +38,7 @@ _CODECS: dict[str, list[Any]] = {
 _PACKERS: dict[str, Any] = {"blosc": Blosc(cname="lz4", shuffle=Blosc.BITSHUFFLE), "zstd": Zstd(level=_LEVEL)}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Part:
     """An array to be written.
 
@@ -62,7 +62,7 @@ class Part:
         block = self.schema.block if self.values.size else 0
         return (-(-rows // block) * block if block else rows, *(max(1, length) for length in self.values.shape[1:]))
 
-    @property
+    @functools.cached_property
     def in_blocks(self) -> InBlocks | None:
         """The array in blocks; None where a chunk is packed whole."""
         block = self.schema.block
@@ -80,7 +80,7 @@ class Part:
         """The keys of its chunks below the array, and their bytes, each packed whole."""
         values = self._as_stored
         if not values.ndim:
-            yield "c", self._packed(values)
+            yield chunk_key(0, 0), self._packed(values)
             return
         if not values.size:
             return
@@ -88,7 +88,7 @@ class Part:
         for number, first in enumerate(range(0, len(values), rows)):
             chunk = np.zeros(self.chunk, values.dtype)
             chunk[: len(values) - first] = values[first : first + rows]
-            yield "/".join(map(str, ("c", number, *(0 for _ in values.shape[1:])))), self._packed(chunk)
+            yield chunk_key(number, values.ndim), self._packed(chunk)
 
     @property
     def _as_stored(self) -> NDArray[Any]:
@@ -119,9 +119,8 @@ def write_group(store: Store, path: str, attributes: Mapping[str, Any], parts: I
     in_blocks: dict[str, InBlocks] = {}
     for part in parts:
         documents[f"{path}/{part.name}/{DOCUMENT}"] = part.document()
-        blocks = part.in_blocks
-        if blocks is not None:
-            in_blocks[f"{path}/{part.name}"] = blocks
+        if part.in_blocks is not None:
+            in_blocks[f"{path}/{part.name}"] = part.in_blocks
         else:
             chunks |= {f"{path}/{part.name}/{key}": content for key, content in part.chunks()}
     # The engine takes what is in a node after the node's own document.

@@ -17,8 +17,8 @@ from affstore.store.contract.records import Address, Record
 from affstore.store.contract.schema import address_of, check_record, families
 from affstore.store.engine.kept_lists import keep_list, kept_list
 
-_DOCUMENT = "zarr.json"
-"""Where Zarr keeps the attributes of a group."""
+DOCUMENT = "zarr.json"
+"""Where Zarr keeps what it must know of a group or an array."""
 
 _MOST_CHANGES = 10_000
 _changes: dict[str, frozenset[str]] = {}
@@ -137,7 +137,7 @@ class Listing:
             return [name async for name in self._session.store.list_dir(path)]
 
         if path not in self._children:
-            self._children[path] = sorted(name for name in _answer(names) if name != _DOCUMENT)
+            self._children[path] = sorted(name for name in _answer(names) if name != DOCUMENT)
         return list(self._children[path])
 
 
@@ -257,7 +257,7 @@ def _order(address: Address) -> tuple[object, ...]:
 
 
 async def _texts(session: icechunk.Session, paths: Sequence[str]) -> list[Buffer]:
-    whole = [(f"{path}/{_DOCUMENT}".lstrip("/"), None) for path in paths]
+    whole = [(f"{path}/{DOCUMENT}".lstrip("/"), None) for path in paths]
     texts = await session.store.get_partial_values(default_buffer_prototype(), whole)
     return [text for text in texts if text is not None]
 

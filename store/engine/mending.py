@@ -27,6 +27,7 @@ from affstore.store.engine.accounting import decoded, id_bytes
 from affstore.store.engine.blocks import Blocks
 from affstore.store.engine.copying import chunk_keys
 from affstore.store.engine.feature_store import FeatureStore
+from affstore.store.engine.listing import DOCUMENT
 from affstore.store.engine.objects import Objects, objects_of
 from affstore.store.engine.places import translate_errors
 
@@ -115,10 +116,10 @@ def _packed(array: zarr.Array[Any], values: NDArray[Any]) -> dict[str, bytes]:
         parts = ((key, number) for number, key in enumerate(keys) if number not in blocks.empty)
         return {key: blocks.encode(values[number * rows : (number + 1) * rows]).tobytes() for key, number in parts}
     memory = MemoryStore()
-    document = sync(array.store_path.store.get(f"{array.path}/zarr.json", default_buffer_prototype()))
+    document = sync(array.store_path.store.get(f"{array.path}/{DOCUMENT}", default_buffer_prototype()))
     if document is None:
         return {}
-    sync(memory.set(f"{array.path}/zarr.json", document))
+    sync(memory.set(f"{array.path}/{DOCUMENT}", document))
     zarr.open_array(memory, path=array.path, mode="r+", config={"write_empty_chunks": True})[...] = values
     found = {key: sync(memory.get(key, default_buffer_prototype())) for key in keys}
     return {key: content.to_bytes() for key, content in found.items() if content is not None}
