@@ -16,6 +16,7 @@ import subprocess
 import sys
 import time
 from contextlib import ExitStack, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -144,33 +145,52 @@ FAULTS = {
 }
 
 
+@dataclass(frozen=True)
+class Undisturbed:
+    """What a run that nobody disturbs leaves in a store, and how long after its start it says each line, in seconds."""
+
+    digest: str
+    artifacts: int
+    said_s: tuple[float, ...]
+
+    def wait(self, run: Run, fault: str, number: int) -> None:
+        """Sleep until the moment at which a fault strikes a run: anywhere from before its first task to its last one.
+
+        The moment is drawn on this run's time, and waited for by what the other run says: one may be faster.
+        """
+        moment_s = random.Random(f"{fault} {number}").uniform(0.3, 0.98) * self.said_s[-1]
+        lines = sum(said_s <= moment_s for said_s in self.said_s)
+        deadline = time.monotonic() + 120
+        while run.said.count("\n") < lines and run.process.poll() is None:
+            assert time.monotonic() < deadline, run.said
+            time.sleep(0.02)
+        time.sleep(moment_s - (self.said_s[lines - 1] if lines else 0))
+
+
 @pytest.fixture(scope="module")
 def undisturbed(films):
-    """The content of a run that nobody disturbed, its artifacts, and when it begins and ends to work."""
-    folder = films.with_name("undisturbed")
-    folder.mkdir()
-    begun = time.monotonic()
-    run = Run(films, str(folder / "store"), folder)
-    assert run.ended() == 0, run.said
-    lasts_s = time.monotonic() - begun
+    """A run that nobody disturbed, timed where another has already compiled and read what it needs."""
+    for name in ("first", "undisturbed"):
+        folder = films.with_name(name)
+        folder.mkdir()
+        begun, said_s = time.monotonic(), []
+        run = Run(films, str(folder / "store"), folder)
+        while run.process.poll() is None:
+            said_s += [time.monotonic() - begun] * (run.said.count("\n") - len(said_s))
+            time.sleep(0.02)
+        assert run.ended() == 0, run.said
     store = FeatureStore(str(folder / "store"))
-    return content_digest(store), len(store.addresses()), lasts_s
+    return Undisturbed(content_digest(store), len(store.addresses()), tuple(said_s))
 
 
-def moment_s(fault: str, number: int, lasts_s: float) -> float:
-    """When a fault strikes: from before the first task to after the last one."""
-    return random.Random(f"{fault} {number}").uniform(0.3, 0.98) * lasts_s
-
-
-def check_after(run: Run, again: Run, store: str, undisturbed) -> None:
+def check_after(run: Run, again: Run, store: str, undisturbed: Undisturbed) -> None:
     """What is true after a fault, whatever it was."""
-    digest, artifacts, _ = undisturbed
     assert run.ended() in CODES, run.said
     before = readable(store)
     assert again.ended() == 0, again.said
     opened = FeatureStore(store)
-    assert content_digest(opened) == digest
-    assert len(opened.addresses()) == artifacts
+    assert content_digest(opened) == undisturbed.digest
+    assert len(opened.addresses()) == undisturbed.artifacts
     now = {record.address.path: record.run_id for record in opened.records()}
     assert {path: now[path] for path in before} == before, "what was finished is not computed again"
     deadline = time.monotonic() + 60
@@ -195,7 +215,7 @@ def readable(store: str) -> dict[str, str]:
 def test_a_run_one_of_whose_parts_fails_is_completed_by_the_next(fault, number, films, undisturbed, tmp_path):
     store = str(tmp_path / "store")
     run = Run(films, store, tmp_path)
-    time.sleep(moment_s(fault, number, undisturbed[2]))
+    undisturbed.wait(run, fault, number)
     struck = FAULTS[fault](run)
     run.process.wait(300)
     check_after(run, Run(films, store, tmp_path), store, undisturbed)
@@ -208,7 +228,7 @@ def test_a_run_whose_scheduler_is_killed_is_completed_on_another(number, films, 
     store = str(tmp_path / "store")
     with dask_cluster(tmp_path, (), ()) as (address, processes):
         run = Run(films, store, tmp_path, "--scheduler", address)
-        time.sleep(moment_s("scheduler", number, undisturbed[2]))
+        undisturbed.wait(run, "scheduler", number)
         processes[0].kill()
         run.process.wait(300)
     with dask_cluster(tmp_path, (), ()) as (address, _):
@@ -224,7 +244,7 @@ def test_a_run_whose_object_storage_fails_for_a_while_is_whole_at_last(
     proxy.set("none")
     run = Run(films, store, tmp_path, AWS_ENDPOINT_URL=proxy.endpoint)
     draw = random.Random(f"{kind} {number}")
-    time.sleep(moment_s(kind, number, undisturbed[2]))
+    undisturbed.wait(run, kind, number)
     proxy.set(kind, "*")
     time.sleep(draw.uniform(0.5, 15))
     proxy.set("none")
@@ -242,7 +262,7 @@ def test_a_run_whose_disk_fills_up_is_completed_once_there_is_room(number, films
     with ExitStack() as stack:
         stack.callback(subprocess.run, ["umount", "-l", small], check=True)
         run = Run(films, str(small / "store"), tmp_path)
-        time.sleep(moment_s("disk", number, undisturbed[2]))
+        undisturbed.wait(run, "disk", number)
         with suppress(OSError), (small / "filler").open("wb", buffering=0) as filler:
             while True:
                 filler.write(bytes(1 << 12))
@@ -268,7 +288,7 @@ def test_a_clock_that_jumps_harms_nothing(number, films, undisturbed, clock_shif
     shift.write_bytes(bytes(8))
     store = str(tmp_path / "store")
     run = Run(films, store, tmp_path, LD_PRELOAD=str(clock_shift), CLOCK_SHIFT_FILE=str(shift))
-    time.sleep(moment_s("clock", number, undisturbed[2]))
+    undisturbed.wait(run, "clock", number)
     with shift.open("r+b", buffering=0) as file:
         file.write(struct.pack("=q", draw.choice((-1, 1)) * draw.choice((90, 7_200, 86_400))))
     run.process.wait(300)
