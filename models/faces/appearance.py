@@ -28,7 +28,7 @@ def colours(picture: NDArray[np.uint8], box: NDArray[np.float32]) -> NDArray[np.
         wide, high = _MARGIN * (x1 - x0), _MARGIN * (y1 - y0)
         rows = _sampled(y0 - high, y1 + high, picture.shape[0])
         columns = _sampled(x0 - wide, x1 + wide, picture.shape[1])
-        levels = picture[rows][:, columns].reshape(-1, 3).astype(np.int64) * _LEVELS // 256
+        levels = picture[rows].take(columns, axis=1).reshape(-1, 3).astype(np.int64) * _LEVELS // 256
         if len(levels):
             cells = (levels[:, 0] * _LEVELS + levels[:, 1]) * _LEVELS + levels[:, 2]
             row += np.bincount(cells, minlength=COLOURS) / len(levels)
