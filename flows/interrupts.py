@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import sys
+import threading
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _ENDING = (signal.SIGTERM, signal.SIGHUP)
+_AGAIN_S = 0.05
 
 
 class Interrupted(KeyboardInterrupt):
     """A signal asked the command to end.
 
     Attributes:
+        number: of the signal.
         exit_code: what the shell expects for that signal: 130 for Ctrl-C, 143 for SIGTERM, 129 for a closed terminal.
     """
 
     def __init__(self, number: int = signal.SIGINT) -> None:
         super().__init__(number)
+        self.number = number
         self.exit_code = 128 + number
 
     @classmethod
@@ -43,6 +52,20 @@ def end_on_signals() -> None:
     for number in _ENDING:
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, _raise)
+    sys.unraisablehook = _again_if_lost(sys.unraisablehook)
+
+
+def _again_if_lost(show: Callable[[sys.UnraisableHookArgs], Any]) -> Callable[[sys.UnraisableHookArgs], Any]:
+    """Send a signal again that came where Python drops every error: while garbage is collected, as Dask watches it."""
+
+    def hook(lost: sys.UnraisableHookArgs) -> Any:
+        if not isinstance(lost.exc_value, KeyboardInterrupt):
+            return show(lost)
+        again = threading.Timer(_AGAIN_S, os.kill, (os.getpid(), Interrupted.of(lost.exc_value).number))
+        again.daemon = True
+        return again.start()
+
+    return hook
 
 
 def _raise(number: int, frame: FrameType | None) -> Any:

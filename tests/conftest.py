@@ -167,6 +167,17 @@ def server(session_server: Server) -> Iterator[Server]:
         yield session_server
 
 
+@pytest.fixture(scope="session", autouse=True)
+def signals_are_heeded() -> Iterator[None]:
+    """Commands inherit which signals are ignored, as where the tests run under `nohup` or behind `&`."""
+    ignored = [one for one in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP) if signal.getsignal(one) is signal.SIG_IGN]
+    for number in ignored:
+        signal.signal(number, signal.SIG_DFL)
+    yield
+    for number in ignored:
+        signal.signal(number, signal.SIG_IGN)
+
+
 @pytest.fixture
 def ctrl_c() -> Iterator[None]:
     """SIGINT interrupts, also where the suite was started in the background, which ignores it."""

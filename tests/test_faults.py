@@ -36,17 +36,6 @@ def corpus(tmp_path_factory):
     return folder
 
 
-@pytest.fixture(scope="module", autouse=True)
-def heeded():
-    """Commands inherit which signals are ignored, as where the tests run under `nohup` or behind `&`."""
-    ignored = [one for one in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP) if signal.getsignal(one) is signal.SIG_IGN]
-    for number in ignored:
-        signal.signal(number, signal.SIG_DFL)
-    yield
-    for number in ignored:
-        signal.signal(number, signal.SIG_IGN)
-
-
 class Command:
     """`affstore add` as a process of its own."""
 

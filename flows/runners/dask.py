@@ -88,24 +88,47 @@ class DaskRunner(RunnerKind[DaskOptions]):
                 yield runner
             return
         import dask
-        from distributed import LocalCluster
 
+        workers = workers_of(options)
         with (
             dask.config.set(_SELDOM),
-            LocalCluster(  # type: ignore[no-untyped-call]
-                n_workers=workers_of(options),
-                threads_per_worker=1,
-                processes=True,
-                dashboard_address=None,
-                preload=[PRELOAD],
-            ) as cluster,
-            on_scheduler(cluster.scheduler_address) as runner,
+            _of_this_machine(workers) as address,
+            on_scheduler(address) as runner,
         ):
-            yield replace(runner, at_once=2 * workers_of(options))
+            yield replace(runner, at_once=2 * workers)
 
     def elsewhere(self, options: DaskOptions) -> bool:
         """Whether the scheduler is not known to be on this machine."""
         return bool(options.scheduler) and not _on_this_machine(options.scheduler)
+
+
+@contextmanager
+def _of_this_machine(workers: int) -> Iterator[str]:
+    """The scheduler of so many worker processes of this machine, which are stopped at the end.
+
+    Raises:
+        SpecError: one of them does not start.
+    """
+    from distributed import LocalCluster
+
+    from affstore.flows.starting_workers import StartingNanny
+
+    try:
+        cluster = LocalCluster(  # type: ignore[no-untyped-call]
+            n_workers=workers,
+            threads_per_worker=1,
+            processes=True,
+            dashboard_address=None,
+            preload=[PRELOAD],
+            worker_class=StartingNanny,
+        )
+    except RuntimeError as error:
+        raise SpecError(
+            f"A worker process of this machine did not start (Dask says: {one_line(error.__cause__ or error)}). See "
+            "whether there is memory and room for it, or run it in threads: --runner threads."
+        ) from error
+    with cluster:
+        yield cluster.scheduler_address
 
 
 def processes(count: int) -> Parallelism:
