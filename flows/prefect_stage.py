@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
-from prefect import State, flow, get_run_logger
+from httpx import HTTPError
+from prefect import State, flow, get_client, get_run_logger
+from prefect.client.schemas.objects import TERMINAL_STATES
 from prefect.events.clients import NullEventsClient
 from prefect.events.worker import EventsWorker
 from prefect.logging.handlers import APILogHandler
+from prefect.runtime import flow_run
 from prefect.states import Cancelled, Completed, Failed
 from prefect.task_runners import ThreadPoolTaskRunner
 
@@ -25,6 +31,11 @@ _BAD = ("failed", "postponed", "quarantined")
 _NAMED = 3
 """Complaints that a state's message holds; the report has them all."""
 _TELL_S = 10
+_ASK_S = 0.2
+_FEW = 50
+"""Tasks of which a server that is stopped writes down all ends that it was told of."""
+_ended: Counter[str] = Counter()
+"""How many tasks of this run ended, by the ids of their stages."""
 _LISTED = 20
 """Things that a parameter shows by name; more are counted."""
 
@@ -35,9 +46,29 @@ def begin() -> None:
 
 
 def tell_all() -> None:
-    """Send what Prefect's threads still hold, before its server may be stopped."""
+    """Send what Prefect's threads still hold, before its server may be stopped, and see that it has written it down."""
     EventsWorker.drain_all(timeout=_TELL_S)
     APILogHandler().flush()
+    tasks, stages = _ended.total(), [*_ended]
+    _ended.clear()
+    if tasks > _FEW:
+        with suppress(HTTPError):  # what was told of a server that is gone is lost
+            _wait_until_written(stages, tasks)
+
+
+def _wait_until_written(stages: Sequence[str], tasks: int) -> None:
+    """Wait for the server, which writes the ends of tasks after it was told of them, as long as it goes on."""
+    written_down = {
+        "flow_runs": {"id": {"any_": [*stages]}},
+        "task_runs": {"state": {"type": {"any_": [state.value for state in TERMINAL_STATES]}}},
+    }
+    with get_client(sync_client=True) as client:
+        written, deadline = 0, time.monotonic() + _TELL_S
+        while written < tasks and time.monotonic() < deadline:
+            found = client.request("POST", "/task_runs/count", json=written_down).json()
+            if found > written:
+                written, deadline = found, time.monotonic() + _TELL_S
+            time.sleep(_ASK_S if written < tasks else 0)
 
 
 def _attempted(**arguments: Any) -> State[Any]:
@@ -108,6 +139,7 @@ def shown(
     as_task, work = prefect_task(task), {about: Unit(do, arguments) for about, arguments in units.items()}
     futures = {about: as_task.submit(titled(task, unit.arguments), unit) for about, unit in work.items()}
     for now in as_they_end(futures):
+        _ended[str(flow_run.id)] += len(now)
         given = []
         for about, future in now:
             try:
