@@ -76,7 +76,7 @@ def embedded(spec, parameters, seen):
 def counting(monkeypatch):
     """How often a network was converted since."""
     made, real = [], kept_models._write
-    monkeypatch.setattr(kept_models, "_write", lambda path, converted: (made.append(path), real(path, converted)))
+    monkeypatch.setattr(kept_models, "_write", lambda path, files: (made.append(path), real(path, files)))
     return made
 
 

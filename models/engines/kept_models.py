@@ -11,7 +11,7 @@ import re
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache
@@ -81,28 +81,101 @@ class Parameters(Mapping[str, "torch.Tensor"]):
 def converted_once(
     spec: ExtractorSpec, parameters: Mapping[str, torch.Tensor], convert: Callable[[], Converted]
 ) -> Converted:
-    """What `convert` gives: the kept one where there is one, which has the same bits.
+    """What `convert` gives, as it is read back from a file: the kept one where there is one.
 
     Args:
         spec: of the network.
-        parameters: of the network; what is converted with ones that are no `Parameters` is not kept.
+        parameters: of the network; where they are no `Parameters`, nothing is kept.
         convert: builds the network, fills it and converts it.
     """
-    if not isinstance(parameters, Parameters):
-        return convert()
-    path = parameters.converted / f"{key_of([spec, parameters.sha256])}.safetensors"
-    kept = _read(path)
-    if kept is None:
-        kept = convert()
-        # There is no room, or the folder cannot be written: it is converted again next time.
+    path = None
+    if isinstance(parameters, Parameters):
+        path = parameters.converted / f"{key_of([spec, parameters.sha256])}.safetensors"
+    kept = path and _read(path)
+    return kept or _made(convert(), path)
+
+
+def _made(converted: Converted, path: Path | None) -> Converted:
+    """A converted network as it is read back from a file, and kept where a path is given.
+
+    Written out and read back, a model may have other last bits than before: numbers such as the epsilon of a
+    normalization are rounded in between. So that the first process has the numbers of all later ones, every network
+    passes through a file, kept or not.
+    """
+    for folder in (path.parent, None) if path else (None,):
         with suppress(OSError, RuntimeError):
-            _write(path, kept)
-    return kept
+            files = _serialized(converted, folder)
+            break
+    else:
+        return converted  # there is no room for a file anywhere
+    if path is not None:
+        # There is no room, or the folder cannot be written: it is converted again next time.
+        with suppress(OSError):
+            _write(path, files)
+    return _models(files)
+
+
+@dataclass(frozen=True, slots=True)
+class _Files:
+    """A converted network as what stands in its files.
+
+    Attributes:
+        arrays: the bytes of each model's description and weights, and the numbers beside them.
+        precisions: that each model runs in.
+    """
+
+    arrays: Mapping[str, NDArray[Any]]
+    precisions: tuple[Precision, ...]
+
+    @property
+    def sha256(self) -> str:
+        """A digest of them."""
+        return key_of([digest_arrays(self.arrays), list(self.precisions)])
+
+
+def _models(files: _Files) -> Converted:
+    """The network.
+
+    Raises:
+        RuntimeError: this OpenVINO cannot read it.
+    """
+    import openvino
+
+    arrays, core = dict(files.arrays), openvino.Core()
+    models = [
+        core.read_model(arrays.pop(f"{one}.xml").tobytes(), openvino.Tensor(arrays.pop(f"{one}.bin")))
+        for one in range(len(files.precisions))
+    ]
+    return Converted(tuple(models), files.precisions, arrays)
+
+
+def _serialized(converted: Converted, folder: Path | None) -> _Files:
+    """A network written out, in a folder or where the system has temporary files.
+
+    Raises:
+        OSError: there is no room, or nothing may be written.
+    """
+    import openvino
+
+    arrays = dict(converted.numbers)
+    if folder is not None:
+        folder.mkdir(parents=True, exist_ok=True)
+        for left in folder.glob(f"{_HALF_MADE}*"):
+            if time.time() - left.stat().st_mtime > _ABANDONED_S:
+                shutil.rmtree(left, ignore_errors=True)
+    with tempfile.TemporaryDirectory(prefix=_HALF_MADE, dir=folder) as scratch:
+        for number, model in enumerate(converted.models):
+            xml, weights = Path(scratch) / "model.xml", Path(scratch) / "model.bin"
+            openvino.serialize(model, xml, weights)
+            if weights.stat().st_size < _bytes_named_in(xml.read_text("utf-8")):
+                raise OSError(f"{weights} is not whole")  # OpenVINO does not say when a disk is full
+            for name, file in (("xml", xml), ("bin", weights)):
+                arrays[f"{number}.{name}"] = np.fromfile(file, np.uint8)
+    return _Files(arrays, converted.precisions)
 
 
 def _read(path: Path) -> Converted | None:
     """What is kept in a file; None where there is none, it is damaged, or others made it."""
-    import openvino
     import safetensors
 
     try:
@@ -114,41 +187,22 @@ def _read(path: Path) -> Converted | None:
     except (OSError, safetensors.SafetensorError):
         return None
     precisions: Any = tuple(said.get("precisions", "").split())
-    if _digest(arrays, precisions) != said.get("sha256"):
+    files = _Files(arrays, precisions)
+    if files.sha256 != said.get("sha256"):
         return None
-    core = openvino.Core()
     try:
-        models = [
-            core.read_model(arrays.pop(f"{one}.xml").tobytes(), openvino.Tensor(arrays.pop(f"{one}.bin")))
-            for one in range(len(precisions))
-        ]
+        return _models(files)
     except RuntimeError:
         return None
-    return Converted(tuple(models), precisions, arrays)
 
 
-def _write(path: Path, converted: Converted) -> None:
-    import openvino
+def _write(path: Path, files: _Files) -> None:
     import safetensors.numpy
 
-    arrays = dict(converted.numbers)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    for left in path.parent.glob(f"{_HALF_MADE}*"):
-        if time.time() - left.stat().st_mtime > _ABANDONED_S:
-            shutil.rmtree(left, ignore_errors=True)
-    with tempfile.TemporaryDirectory(prefix=_HALF_MADE, dir=path.parent) as folder:
-        for number, model in enumerate(converted.models):
-            xml, weights = Path(folder) / "model.xml", Path(folder) / "model.bin"
-            openvino.serialize(model, xml, weights)
-            if weights.stat().st_size < _bytes_named_in(xml.read_text("utf-8")):
-                raise OSError(f"{weights} is not whole")  # OpenVINO does not say when a disk is full
-            for name, file in (("xml", xml), ("bin", weights)):
-                arrays[f"{number}.{name}"] = np.fromfile(file, np.uint8)
-    precisions = converted.precisions
-    said = {"made_by": _made_by(), "sha256": _digest(arrays, precisions), "precisions": " ".join(precisions)}
+    said = {"made_by": _made_by(), "sha256": files.sha256, "precisions": " ".join(files.precisions)}
     try:
         with replacing(path) as new:
-            safetensors.numpy.save_file(arrays, new, said)
+            safetensors.numpy.save_file(dict(files.arrays), new, said)
     except safetensors.SafetensorError as error:
         raise OSError(error) from error  # there is no room
 
@@ -163,10 +217,6 @@ def _bytes_named_in(xml: str) -> int:
         raise OSError("The description of a converted model is not whole")
     parts = re.finditer(r'\boffset="(\d+)" size="(\d+)"', xml)
     return max((int(part[1]) + int(part[2]) for part in parts), default=0)
-
-
-def _digest(arrays: Mapping[str, NDArray[Any]], precisions: Sequence[Precision]) -> str:
-    return key_of([digest_arrays(arrays), list(precisions)])
 
 
 @cache
