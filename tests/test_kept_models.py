@@ -24,6 +24,7 @@ from affstore.tasks.extract import networks
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 FACES = replace(registry.spec_of("emotieffnet_b0"), engine="openvino", precision="bfloat16")
+SMALL = replace(registry.spec_of("fer2013_mini_xception"), engine="openvino", precision="float32")
 SPEECH = replace(registry.spec_of("wav2vec2_base_960h"), engine="openvino", precision="bfloat16")
 MUSIC = replace(registry.spec_of("openl3_env_mel128_512"), engine="openvino", precision="float32")
 
@@ -52,16 +53,20 @@ def weights(tmp_path_factory) -> WeightsFolder:
 
 
 @pytest.fixture(scope="module")
-def faces():
-    return fidelities._faces(FACES.size_px)[:5]
-
-
-@pytest.fixture(scope="module")
 def heard():
     return {
         RATE_HZ: np.random.default_rng(0).standard_normal(RATE_HZ),
         16_000: fidelities._speech(16_000, "swresample"),
     }
+
+
+@pytest.fixture(scope="module")
+def faces():
+    return faces_of(FACES)
+
+
+def faces_of(spec):
+    return fidelities._faces(spec.size_px)[:5]
 
 
 def resolved(spec, folder):
@@ -80,10 +85,10 @@ def counting(monkeypatch):
     return made
 
 
-@pytest.mark.parametrize("spec", [FACES, SPEECH, MUSIC], ids=lambda spec: spec.name)
-def test_a_kept_network_gives_the_bits_of_the_one_that_was_converted(weights, faces, heard, spec, monkeypatch):
+@pytest.mark.parametrize("spec", [FACES, SMALL, SPEECH, MUSIC], ids=lambda spec: spec.name)
+def test_a_kept_network_gives_the_bits_of_the_one_that_was_converted(weights, heard, spec, monkeypatch):
     spec = resolved(spec, weights)
-    seen = faces if hasattr(spec, "size_px") else heard[spec.rate_hz][: spec.rate_hz]
+    seen = faces_of(spec) if hasattr(spec, "size_px") else heard[spec.rate_hz][: spec.rate_hz]
     made = counting(monkeypatch)
     plain, first, second = (
         embedded(spec, parameters, seen)
