@@ -120,9 +120,12 @@ def call(arguments: list[str]) -> int:
         return _refuse(
             f"{error.strerror or error}: {error.filename or 'a file of this run'}. Check room and rights.", 4
         )
-    except KeyboardInterrupt as error:
-        code = Interrupted.of(error).exit_code
-        return _refuse("Interrupted. What was finished is kept; run the command again to go on.", code)
+    except BaseException as error:
+        interrupted = Interrupted.behind(error)
+        if interrupted is None:
+            raise
+        told = "Interrupted. What was finished is kept; run the command again to go on."
+        return _refuse(told, interrupted.exit_code)
 
 
 def _unknown(of: App, given: str) -> str:

@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_ENDING = (signal.SIGTERM, signal.SIGHUP)
+_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _AGAIN_S = 0.05
+_IMPORTING = "<frozen importlib"
+"""Where Python's own code for imports is, whose locks an error would leave held: other threads would wait for ever."""
 
 
 class Interrupted(KeyboardInterrupt):
@@ -59,14 +61,20 @@ def _again_if_lost(show: Callable[[sys.UnraisableHookArgs], Any]) -> Callable[[s
     """Send a signal again that came where Python drops every error: while garbage is collected, as Dask watches it."""
 
     def hook(lost: sys.UnraisableHookArgs) -> Any:
-        if not isinstance(lost.exc_value, KeyboardInterrupt):
-            return show(lost)
-        again = threading.Timer(_AGAIN_S, os.kill, (os.getpid(), Interrupted.of(lost.exc_value).number))
-        again.daemon = True
-        return again.start()
+        if isinstance(lost.exc_value, KeyboardInterrupt):
+            return _send_soon(Interrupted.of(lost.exc_value).number)
+        return show(lost)
 
     return hook
 
 
+def _send_soon(number: int) -> None:
+    again = threading.Timer(_AGAIN_S, os.kill, (os.getpid(), number))
+    again.daemon = True
+    again.start()
+
+
 def _raise(number: int, frame: FrameType | None) -> Any:
+    if frame is not None and frame.f_code.co_filename.startswith(_IMPORTING):
+        return _send_soon(number)
     raise Interrupted(number)
