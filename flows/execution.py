@@ -17,6 +17,7 @@ from affstore.flows.worker_checks import WorkerNeeds
 from affstore.models.weights.folder import WeightsFolder
 from affstore.store.contract.errors import AffstoreError, SpecError
 from affstore.store.engine.objects import check_bucket_writable
+from affstore.store.engine.places import whole_url
 from affstore.store.engine.writers import marked_as_writing
 from affstore.tasks.cancellation import reset_cancellation
 from affstore.tasks.lineage.machine import Machine
@@ -210,9 +211,9 @@ def needs_of(request: Request) -> WorkerNeeds:
             for record in stored
             if videos is None or record.address.video in videos
         }
-    weights = {str(folder.path_of(spec.weights.sha256)) for spec in request.profile.extractors}
+    weights = {str(folder.path_of(spec.weights.sha256).absolute()) for spec in request.profile.extractors}
     return WorkerNeeds(
-        store.url,
+        whole_url(store.url),
         store.snapshot,
         tuple(sorted(filter(os.path.exists, files))),
         tuple(sorted(weights)),

@@ -6,7 +6,7 @@ import importlib.metadata
 import platform
 import tempfile
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -32,6 +32,7 @@ from affstore.store.contract.labels import LabelSpace, task_space
 from affstore.store.contract.records import Provenance, Record
 from affstore.store.engine.feature_store import FeatureStore
 from affstore.store.engine.handles import kept_open
+from affstore.store.engine.places import whole_url
 from affstore.tasks.checkout import commit_here
 
 FEATURE_ARRAYS = ("embedding", "logits", "valence_arousal", "affect")
@@ -161,6 +162,13 @@ class WorkerContext:
     ends_at: float | None = None
     retries: int = 0
     generation: str = ""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Workers may have been started in another folder: what travels to them names places from the root."""
+        values = {one.name: getattr(self, one.name) for one in fields(self)}
+        values["store_url"], values["weights"] = whole_url(self.store_url), self.weights.absolute()
+        values["trainings"] = self.trainings and self.trainings.absolute()
+        return type(self), tuple(values.values())
 
     @property
     def uses_gpu(self) -> bool:

@@ -1,10 +1,12 @@
-"""Worker processes of a cluster of this machine that hang before they are up."""
+"""Worker processes of a cluster of this machine: those that hang before they are up, and the port of a dashboard."""
 
 from __future__ import annotations
 
 import signal
+import socket
 import threading
 import time
+import warnings
 from contextlib import contextmanager, suppress
 
 import psutil
@@ -69,3 +71,12 @@ def test_a_worker_that_hangs_each_time_is_an_error_in_one_sentence():
     with pytest.raises(SpecError, match="did not start"), stopping(9) as stopped, _of_this_machine(1):
         pass
     assert len(stopped) == 2
+
+
+def test_a_cluster_does_not_mind_who_has_the_port_of_dask_s_dashboard():
+    with socket.socket() as taken, warnings.catch_warnings(action="error"):
+        with suppress(OSError):
+            taken.bind(("", 8787))
+            taken.listen()
+        with _of_this_machine(1) as address, on_scheduler(address) as runner, runner.executor() as pool:
+            assert pool.submit(abs, -1).result() == 1

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import pickle
 import re
+import socket
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -20,6 +23,7 @@ from affstore.flows.watch import Watcher, using_watcher
 from affstore.flows.worker_checks import WorkerNeeds, facts_of_this_process, faults
 from affstore.store.contract.errors import SpecError
 from affstore.store.engine.writers import marked_as_writing
+from affstore.tasks.specs import WorkerContext
 from affstore.testing.artifacts import commit, source
 from tests.dask_cluster import dask_cluster, joined
 from tests.tasks_of_tests import has_gpu
@@ -225,6 +229,26 @@ def test_a_scheduler_that_does_not_answer_is_one_sentence(monkeypatch):
         RunnerSpec.of("dask", scheduler="tcp://127.0.0.1:9").start(),
     ):
         pass
+
+
+def test_what_listens_at_a_scheduler_s_address_but_is_none_is_one_sentence(monkeypatch):
+    monkeypatch.setattr("affstore.flows.runners.dask._ANSWER_S", 2)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"tcp://127.0.0.1:{silent.getsockname()[1]}"
+        with (
+            pytest.raises(SpecError, match="No Dask scheduler answers"),
+            RunnerSpec.of("dask", scheduler=address).start(),
+        ):
+            pass
+
+
+def test_what_travels_to_a_worker_names_places_from_the_root(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    context = pickle.loads(pickle.dumps(WorkerContext("a-store", "run", Path("weights"), trainings=Path("runs"))))
+    assert context.store_url == str(tmp_path / "a-store")
+    assert (context.weights, context.trainings) == (tmp_path / "weights", tmp_path / "runs")
+    bucket = WorkerContext("s3://bucket/store", "run", tmp_path)
+    assert pickle.loads(pickle.dumps(bucket)) == bucket
 
 
 def test_what_a_runner_lacks_on_this_machine_is_one_sentence(monkeypatch, tmp_path):

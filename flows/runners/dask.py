@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import socket
@@ -38,6 +39,9 @@ _SELDOM = {
 }
 """How often the processes of a cluster of this machine look at themselves, for a dashboard that it does not have. By
 Dask's own settings that takes 14 % of a core with two workers that have nothing to do, and 4 % by these."""
+_ANY_PORT = "127.0.0.1:0"
+"""Where the scheduler of this machine is asked how it is: without a dashboard it listens all the same, on port 8787 and
+to every machine unless told otherwise."""
 _PROTOCOLS = ("tcp", "tls", "ucx", "ws", "wss")
 PRELOAD = "affstore.flows.worker"
 """The module that each worker imports first."""
@@ -118,7 +122,8 @@ def _of_this_machine(workers: int) -> Iterator[str]:
             n_workers=workers,
             threads_per_worker=1,
             processes=True,
-            dashboard_address=None,
+            dashboard_address=_ANY_PORT,
+            scheduler_kwargs={"dashboard": False},
             preload=[PRELOAD],
             worker_class=StartingNanny,
         )
@@ -155,6 +160,7 @@ def on_scheduler(address: str, wait_s: float = _JOIN_S) -> Iterator[Runner]:
     # Of a scheduler that went away it logs tracebacks; each task that was not done says so in a sentence.
     logging.getLogger("distributed.client").setLevel(logging.CRITICAL)
     try:
+        asyncio.run(_greeted(address))
         with warnings.catch_warnings(action="ignore", category=VersionMismatchWarning):  # it is refused below
             client = Client(address, timeout=_ANSWER_S, set_as_default=False)  # type: ignore[no-untyped-call]
     except (OSError, ValueError) as error:
@@ -172,6 +178,20 @@ def on_scheduler(address: str, wait_s: float = _JOIN_S) -> Iterator[Runner]:
             _declare_gpus(workers),
             partial(_answers, client, address, wait_s),
         )
+
+
+async def _greeted(address: str) -> None:
+    """See that a Dask process listens there: its client would wait without end for the greeting of anything else.
+
+    Raises:
+        OSError: it does not connect, or says nothing.
+    """
+    from distributed.comm.core import connect
+    from distributed.security import Security
+
+    async with asyncio.timeout(_ANSWER_S):
+        comm = await connect(address, _ANSWER_S, **Security().get_connection_args("client"))  # type: ignore[no-untyped-call]
+    comm.abort()
 
 
 def _check_scheduler(client: Any, address: str) -> None:

@@ -81,6 +81,11 @@ def local_folder(url: str) -> Path:
     return Path(url.removeprefix("file://")).expanduser().absolute()
 
 
+def whole_url(url: str) -> str:
+    """A store's address as it is right from every folder of a machine."""
+    return str(local_folder(url)) if is_local(url) else url
+
+
 def is_local(url: str) -> bool:
     """Whether the store is a folder of this machine."""
     return not is_memory(url) and urlparse(url).scheme in ("", "file")
