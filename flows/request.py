@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from affstore import FeatureStore
-from affstore.flows.config.run_config import PublishConfig, RunConfig, profile_of
+from affstore.flows.config.run_config import PublishConfig, RunConfig, profile_of, rooted
 from affstore.flows.engines import EngineRequest, is_decided
 from affstore.flows.inputs import Inputs, check_kinds, gather
 from affstore.flows.limits import RunLimits
@@ -149,6 +149,8 @@ def request_of(
     Raises:
         AffstoreError: something is wrong; nothing was started.
     """
+    if not config.runner.kind.in_process:
+        config = rooted(config, Path.cwd())  # workers may have been started in another folder
     inputs, limits = _inputs(config), limits or RunLimits()
     if limits.share is not None:
         inputs, everything = limits.share.of(inputs), False

@@ -15,6 +15,8 @@ import torch
 from distributed import Client
 
 from affstore import FeatureStore
+from affstore.flows.config.run_config import checked
+from affstore.flows.request import request_of
 from affstore.flows.runners.base import RunnerSpec
 from affstore.flows.runners.dask import on_scheduler
 from affstore.flows.server import Server
@@ -249,6 +251,15 @@ def test_what_travels_to_a_worker_names_places_from_the_root(tmp_path, monkeypat
     assert (context.weights, context.trainings) == (tmp_path / "weights", tmp_path / "runs")
     bucket = WorkerContext("s3://bucket/store", "run", tmp_path)
     assert pickle.loads(pickle.dumps(bucket)) == bucket
+
+
+def test_the_files_of_a_run_on_a_cluster_are_named_from_the_root(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("clip.mp4").write_bytes(b"a video")
+    named = {"store": "a-store", "sources": ["clip.mp4"], "extractors": ["silero_vad"], "weights": "untrained"}
+    for runner, path in (("dask", tmp_path / "clip.mp4"), ("threads", Path("clip.mp4"))):
+        request = request_of(checked(named | {"runner": {"kind": runner}}, "here"))
+        assert [video.path for video in request.inputs.videos] == [path]
 
 
 def test_what_a_runner_lacks_on_this_machine_is_one_sentence(monkeypatch, tmp_path):

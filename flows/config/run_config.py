@@ -200,7 +200,7 @@ def read_config(path: Path) -> RunConfig:
     if not isinstance(document, dict):
         raise SpecError(f"'{path}' holds no configuration: it should name `sources`, `extractors`, `experiments` …")
     folder = path.resolve().parent
-    return _rooted(checked(document, str(path), folder), folder)
+    return rooted(checked(document, str(path), folder), folder)
 
 
 def checked(document: Mapping[str, Any], where: str, folder: Path = Path()) -> RunConfig:
@@ -309,8 +309,8 @@ def _required_faces(config: RunConfig) -> tuple[str, ...]:
     return tuple(sorted({experiment.requires for experiment in config.experiments} - {""}))
 
 
-def _rooted(config: RunConfig, folder: Path) -> RunConfig:
-    """Relative paths made absolute from the configuration's folder."""
+def rooted(config: RunConfig, folder: Path) -> RunConfig:
+    """A configuration whose relative paths are made absolute from a folder."""
     sources = tuple(str(folder / source) for source in config.sources)
     labels = tuple(one.model_copy(update={"folder": str(folder / one.folder)}) for one in config.labels)
     crops = {kind: tuple(str(folder / root) for root in roots) for kind, roots in config.crops.items()}
