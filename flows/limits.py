@@ -122,7 +122,7 @@ def _after(hours: float | None) -> float | None:
     if hours is None:
         return None
     if not 0 < hours < 1e6:
-        raise SpecError(f"--max-hours takes a number of hours above 0; found {hours:g}.")
+        raise SpecError(f"--max-hours takes a number of hours above 0 and below a million; found {hours:g}.")
     return time.time() + 3600 * hours
 
 

@@ -56,5 +56,5 @@ def plan_rows(request: Request, planned: Planned) -> Iterator[PlanRow]:
         named = named_videos(arriving, planned.crops) | {*request.videos}
         yield from (row for row in planned.rows if row.address.video in named)
         yield from plan_predictions(store, request.fitted_heads, named)
-    yield from arrival_rows(store, arriving, inputs.annotations)
+    yield from arrival_rows(store, arriving, inputs.annotations, told_of_refused=request.everything)
     yield from unmatched_crop_rows(planned.crops, arriving)

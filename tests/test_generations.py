@@ -20,6 +20,7 @@ from affstore.store.contract.records import Address, record_of
 from affstore.store.engine.generations import begin, drop, generations, plan_promotion, promote
 from affstore.store.engine.history import check_history
 from affstore.store.engine.merging import merged
+from affstore.store.engine.places import translate_errors
 from affstore.tasks.lineage.repair import repair
 from affstore.tasks.lineage.verify import verify, verify_place
 from tests.factories import commit, source, visual
@@ -402,6 +403,7 @@ def written(url: str) -> dict[Path, int]:
         ("../up", "its name is made of the letters"),
         ("x" * 60, "longer than 50"),
         ("2026-11-28", "it is a time"),
+        ("D929080JDMQ0W68ZPH0G", "it could be the name of a snapshot"),
         ("first", "has, or had, a tag 'first'"),
         ("again", "has, or had, a tag 'before-again'"),
         ("anna", "a video is called so"),
@@ -497,3 +499,8 @@ def test_a_turned_bit_of_what_only_a_generation_holds_is_found_and_turned_back(l
     assert {one.fault for one in verify_place(local.url, None).findings} == {
         "unexplained"
     }  # the embeddings name nothing
+
+
+def test_a_generation_that_goes_while_it_is_opened_is_one_sentence(local):
+    with pytest.raises(NotFoundError, match="has no such state any more"), translate_errors(local.url, "Opening"):
+        local.repository.lookup_branch("generation-gone")

@@ -178,6 +178,20 @@ def test_a_canary_that_drifted_stops_the_run_with_its_difference(films, whole, t
 
 
 @pytest.mark.slow
+def test_a_canary_whose_file_is_gone_is_not_said_to_have_other_numbers(whole, tmp_path, capsys):
+    films = tmp_path / "films"
+    film(films / "here.mp4", 6, 101)
+    arguments = ["add", str(films), "--store", str(tmp_path / "store"), *NETWORK]
+    assert call(arguments) == 0
+    (films / "here.mp4").rename(tmp_path / "elsewhere.mp4")
+    film(films / "new.mp4", 6, 102)
+    assert call([*arguments, "--canary", "1"]) == 4
+    error = capsys.readouterr().err
+    assert "1 of 1 canary videos cannot be computed again" in error
+    assert "Put back what is gone" in error
+
+
+@pytest.mark.slow
 def test_a_canary_that_is_gone_stops_the_run(films, whole, capsys):
     for path in (films / "videos").iterdir():
         path.unlink()

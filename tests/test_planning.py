@@ -251,3 +251,16 @@ def test_faces_that_are_wanted_for_themselves_are_found_without_any_face_network
     (job,) = jobs(source, wanted, plan(source, wanted))
     assert job.find_faces
     assert [spec.name for spec in job.extractors] == ["wav"]
+
+
+def test_a_file_in_quarantine_is_counted_once(tmp_path, capsys):
+    films = tmp_path / "films"
+    films.mkdir()
+    for name in ("one", "two", "three"):
+        (films / f"{name}.mp4").write_bytes(f"{name} is no film".encode())
+    config = tmp_path / "run.yaml"
+    config.write_text("store: store\nsources: [films]\nextractors: [silero_vad]\nweights: untrained\n")
+    assert call(["run", str(config)]) == 3
+    capsys.readouterr()
+    assert call(["plan", str(config)]) == 0
+    assert "3 quarantined" in capsys.readouterr().out.splitlines()

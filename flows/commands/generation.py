@@ -96,7 +96,7 @@ def promote(name: str, /, *, store: Store = DEFAULT_STORE, dry_run: DryRun = Fal
 
 
 @app.command
-def drop(name: str, /, *, store: Store = DEFAULT_STORE, json: Json = False) -> int:
+def drop(name: str, /, *, store: Store = DEFAULT_STORE, dry_run: DryRun = False, json: Json = False) -> int:
     """Let go of a generation that readers are not to see; `affstore gc` then removes what it alone held.
 
     The exit code is 4 if there is none of that name, or a run is writing.
@@ -110,16 +110,19 @@ def drop(name: str, /, *, store: Store = DEFAULT_STORE, json: Json = False) -> i
     """
     from affstore import FeatureStore
     from affstore.store.engine.generations import drop as let_go
+    from affstore.store.engine.generations import open_generation
 
-    dropped = as_document(let_go(FeatureStore(store), name))
+    opened = FeatureStore(store)
+    dropped = as_document(open_generation(opened, name) if dry_run else let_go(opened, name))
     if json:
-        print_json(dropped)
+        print_json({**dropped, "done": not dry_run})
     else:
         artifacts = counted(
             sum(sum(counts.values()) for counts in dropped["changes"].values()), "artifact", "artifacts"
         )
         to_terminal(
-            f"Dropped the generation '{name}', in which {artifacts} differed. `affstore gc` removes what it held."
+            f"{'Would drop' if dry_run else 'Dropped'} the generation '{name}', in which {artifacts} differ. `affstore "
+            "gc` removes what a dropped one held."
         )
     return 0
 

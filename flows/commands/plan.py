@@ -213,7 +213,10 @@ def _planned(
         named = named_videos(arriving, given)
         rows = [row for row in rows if row.address.video in named]
     due, videos = due_work(profile, records, rows, inputs)
-    coming = [*arrival_rows(opened, arriving, inputs.annotations), *unmatched_crop_rows(given, arriving)]
+    coming = [
+        *arrival_rows(opened, arriving, inputs.annotations, not named_only),
+        *unmatched_crop_rows(given, arriving),
+    ]
     arriving_rows = extraction_rows(profile, arriving, {video.video: video for video in videos})
     every = [*coming, *priced(arriving_rows, records, profile, device), *rows]
     return _Plan(

@@ -89,7 +89,7 @@ def _video(store: FeatureStore, source: Record, remarks: Sequence[Remark]) -> di
         "remarks": [remark.as_document() for remark in remarks],
         "faces": {subject_text(r.address): r.made.get("faces") for r in own if r.address.family == "face"},
         "features": sorted({r.address.producer for r in own if r.address.family in ("visual", "audio")}),
-        "heard_frames": max((r.made.get("frames_heard", 0) for r in own if r.address.family == "audio"), default=0),
+        "heard_frames": max((r.made.get("frames_heard", 0) for r in own if r.address.family == "audio"), default=None),
         "labels": sorted({r.address.producer for r in own if r.address.family == "label"}),
         "predictions": sorted({r.address.producer for r in own if r.address.family == "prediction"}),
     }
@@ -133,7 +133,7 @@ def _print(document: dict[str, Any]) -> None:
             video["video"],
             str(video["frames"]),
             ", ".join(f"{subject} {faces}" for subject, faces in video["faces"].items()) or "-",
-            str(video["heard_frames"]),
+            "-" if video["heard_frames"] is None else str(video["heard_frames"]),
             ", ".join(video["features"]) or "-",
             ", ".join(video["labels"]) or "-",
             " ".join(remark["text"] for remark in video["remarks"]),

@@ -101,7 +101,10 @@ def _remarks(found: Verification) -> Iterator[str]:
     garbage = found.objects_of("garbage")
     if garbage:
         size = sum(one.size for one in garbage) / 1e6
-        yield f"{len(garbage)} objects ({size:.1f} MB) are needed by no snapshot; a run that was killed left them"
+        yield (
+            f"{len(garbage)} objects ({size:.1f} MB) are needed by no snapshot: commits that were tried again, or a "
+            "run that was killed, left them"
+        )
     for one in found.objects_of("foreign"):
         yield f"'{one.key}' is no object of a store"
 

@@ -29,9 +29,21 @@ def canary(context: WorkerContext, profile: Profile, count: int) -> list[Outcome
     outcomes = commit_finished(context, recompute_video, units, context.uses_gpu)
     bad = [outcome for outcome in outcomes if outcome.status != "done"]
     if bad:
+        gone = all(outcome.status == "quarantined" for outcome in bad)
+        found, remedy = _GONE if gone else _OTHERS
+        reasons = " ".join(f"'{outcome.subject}': {outcome.reason}" for outcome in bad)
         raise StoreError(
-            f"{len(bad)} of {len(videos)} canary videos do not give their stored numbers, so nothing was computed. "
-            + " ".join(f"'{outcome.subject}': {outcome.reason}" for outcome in bad)
-            + " Find what changed here (driver, FFmpeg, packages: `affstore doctor`), or run without --canary."
+            f"{len(bad)} of {len(videos)} canary videos {found}, so nothing was computed. {reasons} {remedy}, or run "
+            "without --canary."
         )
     return outcomes
+
+
+_OTHERS = (
+    "do not give their stored numbers",
+    "Find what changed here (driver, FFmpeg, packages: `affstore doctor`)",
+)
+_GONE = (
+    "cannot be computed again",
+    "Put back what is gone, or add it from where it is now with `affstore add`",
+)

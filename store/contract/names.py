@@ -18,6 +18,8 @@ SIDES = ("left", "right")
 _PERSON = re.compile(r"person([1-9][0-9]{0,3})")
 _OF_VIDEO = re.compile(rf"(.+)_({'|'.join(SIDES)}|{_PERSON.pattern})", re.DOTALL)
 _TAG = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_SNAPSHOT = re.compile(r"[0-9A-HJKMNP-TV-Z]{20}")
+"""What the engine calls snapshots: 12 bytes in Crockford's letters."""
 _LONGEST_TAG = 200
 _LONGEST_BYTES = 255
 """What file systems allow for a folder's name: an exported store has a folder for each video."""
@@ -110,6 +112,8 @@ def tag_fault(tag: str) -> str | None:
     """Why a snapshot cannot be tagged so, or None; a tag is also the name of a publication's folder, on any disk."""
     if not _TAG.fullmatch(tag):
         return "a tag is made of the letters a-z and A-Z, digits, '.', '_' and '-', and begins with a letter or digit"
+    if _SNAPSHOT.fullmatch(tag):
+        return "it could be the name of a snapshot, by which a store is read as it was then"
     if ".." in tag or tag.endswith("."):
         return "'.' stands between two other signs"
     return f"it is longer than {_LONGEST_TAG} characters" if len(tag) > _LONGEST_TAG else None

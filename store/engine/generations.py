@@ -249,6 +249,15 @@ def drop(store: FeatureStore, name: str) -> Generation:
     return found
 
 
+def open_generation(store: FeatureStore, name: str) -> Generation:
+    """A generation as it is.
+
+    Raises:
+        NotFoundError: there is none of that name.
+    """
+    return _found(store, store.repository, name)
+
+
 def _found(store: FeatureStore, repository: icechunk.Repository, name: str) -> Generation:
     known = open_generations(repository)
     if name not in known:

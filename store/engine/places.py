@@ -18,6 +18,7 @@ import icechunk
 
 from affstore.store.contract.errors import (
     AffstoreError,
+    NotFoundError,
     SpecError,
     StoreError,
     StoreUnavailableError,
@@ -147,6 +148,7 @@ def translate_errors(url: str, doing: str) -> Iterator[None]:
         SpecError: this process was forked from one that used the engine, whose threads do not live here: it would hang.
         StoreUnreachableError: its server or file system does not answer now.
         StoreUnavailableError: read-only, or full.
+        NotFoundError: a branch or tag that was there a moment ago is gone.
         StoreError: anything else the engine refuses.
     """
     _check_process(url)
@@ -161,6 +163,11 @@ def translate_errors(url: str, doing: str) -> Iterator[None]:
         reason = reason or _refusal(text)
         if reason:
             raise StoreUnavailableError(f"{doing} the store at '{url}' failed: {reason}.") from error
+        if "ref not found" in text:
+            raise NotFoundError(
+                f"The store at '{url}' has no such state any more: another command promoted or dropped it meanwhile. "
+                "Look at `affstore log`, and run the command again."
+            ) from error
         if "object not found" in text:
             text = "an object that it needs is gone. `affstore verify` names it; restore it from a copy, or read the "
             text += "store as of a tag (--at)."

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from affstore.models.weights.folder import WeightsFolder
 from affstore.store.contract.records import Record
 from affstore.tasks.lineage.reproduce import reproduce
-from affstore.tasks.outcomes import Outcome
+from affstore.tasks.outcomes import Outcome, Status
 from affstore.tasks.specs import WorkerContext
 from affstore.tasks.task import task
+
+_ENDS: Mapping[str, Status] = {"other": "failed", "not computed": "quarantined"}
 
 
 def canary_videos(records: Sequence[Record], producers: Collection[str], count: int) -> list[str]:
@@ -31,12 +33,16 @@ def _is_of(record: Record, producers: Collection[str]) -> bool:
 
 @task("canary", "canary {video}")
 def recompute_video(context: WorkerContext, video: str, producers: Collection[str]) -> Outcome:
-    """Compute a video's faces and embeddings again, as their records say, and compare."""
+    """Compute a video's faces and embeddings again, as their records say, and compare.
+
+    The outcome is `failed` where the numbers are others, and `quarantined` where there is nothing to compute them from.
+    """
     store = context.store()
     addresses = [one.address for one in store.records(video=video) if _is_of(one, producers)]
     found = list(reproduce(store, addresses, WeightsFolder(context.weights), context.device))
-    wrong = [f"{one.path}: {one.reason}" for one in found if one.verdict in ("other", "not computed")]
-    if wrong:
-        return Outcome("canary", video, "failed", " ".join(wrong))
+    for verdict in _ENDS:
+        wrong = [f"{one.path}: {one.reason}" for one in found if one.verdict == verdict]
+        if wrong:
+            return Outcome("canary", video, _ENDS[verdict], " ".join(wrong))
     notes = [f"{one.path}: {one.reason}" for one in found if one.reason]
     return Outcome("canary", video, "done", " ".join([f"{len(found)} artifacts have the stored numbers", *notes]))

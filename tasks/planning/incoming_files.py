@@ -19,14 +19,24 @@ from affstore.tasks.specs import Profile
 
 
 def arrival_rows(
-    store: FeatureStore, arriving: Iterable[IncomingFile], annotations: Iterable[LabelFile]
+    store: FeatureStore,
+    arriving: Iterable[IncomingFile],
+    annotations: Iterable[LabelFile],
+    told_of_refused: bool = False,
 ) -> list[PlanRow]:
-    """Rows for videos and annotation files that a run would take in."""
+    """Rows for videos and annotation files that a run would take in.
+
+    Args:
+        store: as it is now.
+        arriving: the video files of the run.
+        annotations: its files of labels.
+        told_of_refused: whether the store's own rows of what is in quarantine are listed beside these.
+    """
     rows = []
     for incoming in arriving:
         if incoming.verdict in ("new", "alias", "moved"):
             rows.append(PlanRow(Address("source", video=incoming.name), "missing", f"to take in: {incoming.file}"))
-        elif incoming.verdict != "known":
+        elif incoming.verdict != "known" and not (incoming.verdict == "refused" and told_of_refused):
             rows.append(PlanRow(Address("source", video=incoming.name), "quarantined", incoming.reason))
     names = video_names(store)
     for found in annotations:
