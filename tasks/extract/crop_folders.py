@@ -111,8 +111,8 @@ class _Reading:
         return stored is not None and stored.key == key_of(recipes.feature(spec, face.key))
 
     def _embed(self, draft: Draft, specs: Sequence[FaceExtractorSpec]) -> list[PartOutcome]:
-        started = time.perf_counter()
         networks = {spec.name: face_network(spec, self.context.weights, self.context.device) for spec in specs}
+        started = time.perf_counter()
         embedded = embed_faces(self._faces(), networks)
         elapsed_s = round(time.perf_counter() - started, 3)
         face = self._face(elapsed_s)
