@@ -105,3 +105,16 @@ def test_a_run_names_the_command_that_has_all_videos_without_the_features_that_a
     assert "25 without imported features that a head takes" in document["summary"]
     assert call(["status", "--store", url]) == 0
     assert "It has no 'imported/gaze'" in capsys.readouterr().out
+
+
+def test_labels_of_a_stored_video_are_remarked_on_without_its_file_and_nothing_is_extracted(tmp_path, capsys):
+    store = commit(FeatureStore.create(str(tmp_path / "store")), source("talk", 20), source("walk", 20))
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "talk.csv").write_text("start,end,valence,arousal\n0,0.4,3,0\n0.4,0.8,NA,0.1\n")
+    given = ["--labels", f"timed_table:va={tmp_path / 'mine'}", "-e", "silero_vad", "--weights", "untrained"]
+    for status in ("done", "cached"):
+        assert call(["add", "--store", store.url, *given, "--json"]) == 0
+        document = json.loads(capsys.readouterr().out)
+        assert [(one["stage"], one["status"]) for one in document["outcomes"]] == [("annotate", status)]
+        kinds = [(one["video"], one["kind"]) for one in document["remarks"]]
+        assert kinds == [("talk", "no sound"), ("talk", "labels"), ("talk", "label table")]
