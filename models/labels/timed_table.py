@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import lru_cache
 from itertools import pairwise
@@ -23,7 +23,7 @@ from affstore.models.labels.base import (
     split_called,
 )
 from affstore.store.contract.clock import FrameClock
-from affstore.store.contract.errors import AnnotationError, SpecError
+from affstore.store.contract.errors import AnnotationError
 from affstore.store.contract.labels import LabelSpace, SpaceKind
 from affstore.store.contract.table_files import PARQUET, VIDEO, Table, fault, read_table, shortened
 
@@ -87,12 +87,7 @@ class TimedTable(LabelFormat):
         return LabelFile.at(path, self.name) if path.suffix.lower() in _SUFFIXES else None
 
     def find(self, folder: Path) -> list[LabelFile]:
-        """See `LabelFormat.find`; a table of many videos is found once for each of them.
-
-        Raises:
-            AnnotationError: a row of a table of many videos names none.
-            SpecError: it is no folder, or a video of a table is in two splits.
-        """
+        """See `LabelFormat.find`; a table of many videos is found once for each of them."""
         return [one for found in super().find(folder) for one in _by_video(found)]
 
     def read(self, found: LabelFile, space: LabelSpace, clock: FrameClock) -> FrameLabels:
@@ -121,36 +116,39 @@ FORMATS.register(TimedTable.name, TimedTable())
 
 
 def _by_video(found: LabelFile) -> list[LabelFile]:
-    """A table once for each video that it has rows of; as it is where it has no column `video`, or cannot be read.
-
-    Raises:
-        AnnotationError: a row names no video.
-        SpecError: a video is in two splits, or in none that is known.
-    """
+    """A table once for each video that it has rows of; as it is without a column `video`, or with its fault."""
     try:
         table = read_table(found.path)
-    except AnnotationError:
-        return [found]  # which is said when its labels are read
-    if table.header.count(VIDEO) != 1:
-        return [found]
+        splits = _splits(table, found.split) if VIDEO in table.header else {}
+    except AnnotationError as error:
+        return [replace(found, fault=str(error))]
+    return [found.of_video(name, split) for name, split in splits.items()] or [found]
+
+
+def _splits(table: Table, otherwise: Split) -> dict[str, Split]:
+    """The videos of a table of many, and what each is for.
+
+    Raises:
+        AnnotationError: a row names no video, or a video is in two splits, or in none that is known.
+    """
     at, split_at = table.column(VIDEO), table.column(_SPLIT) if _SPLIT in table.header else None
     splits: dict[str, tuple[int, Split]] = {}
     for line, cells in table.records:
         if not cells[at]:
-            raise fault(found.path, line, "found no video, expected whose row it is")
-        split = found.split if split_at is None or not cells[split_at] else split_called(cells[split_at])
+            raise fault(table.path, line, "found no video, expected whose row it is")
+        split = otherwise if split_at is None or not cells[split_at] else split_called(cells[split_at])
         if split is None:
-            raise SpecError(
-                f"'{found.path}', line {line}: found the split {shortened(cells[split_at or 0])}, expected train or "
+            raise AnnotationError(
+                f"'{table.path}', line {line}: found the split {shortened(cells[split_at or 0])}, expected train or "
                 "validation. Correct the file, or leave the column out."
             )
         first, before = splits.setdefault(cells[at], (line, split))
         if before != split:
-            raise SpecError(
-                f"'{found.path}', line {line}: '{cells[at]}' is for {split}, and for {before} in line {first}. A video "
-                "is in one split."
+            raise AnnotationError(
+                f"'{table.path}', line {line}: '{cells[at]}' is for {split}, and for {before} in line {first}. A video "
+                "is in one split. Correct the file."
             )
-    return [found.of_video(name, split) for name, (_, split) in splits.items()]
+    return {name: split for name, (_, split) in splits.items()}
 
 
 def read_rows(path: Path, space: LabelSpace, video: str = "") -> list[Row]:
