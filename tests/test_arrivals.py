@@ -74,6 +74,14 @@ def test_other_bytes_under_a_known_name_are_refused_unless_they_replace_it(store
     assert verdict(store, ("/x/a.mp4", "2" * 64), replace_existing=True) == ["new"]
 
 
+def test_a_file_that_was_changed_is_not_said_to_clash_with_itself(store, tmp_path):
+    (changed,) = decided(store, (str(tmp_path / "a.mp4"), "2" * 64))
+    assert changed.reason == (
+        f"'{tmp_path}/a.mp4' has other bytes than when it was added as 'a'. Give --replace to take it as the new "
+        "version of that video, or rename it to keep both."
+    )
+
+
 def test_files_of_one_call_know_of_each_other(store):
     files = [("/x/b.mp4", "3" * 64), ("/x/c.mp4", "3" * 64), ("/y/b.mp4", "4" * 64), ("/z/b.mp4", "3" * 64)]
     assert verdict(store, *files) == ["new", "alias", "name_conflict", "known"]

@@ -233,6 +233,11 @@ class _Known:
                 "Several files of this call have that name, so nothing is replaced: give the one that is the new "
                 "version, or keep them all with --names folder."
             )
+        if place == place_of(incoming.path):
+            return (
+                f"'{incoming.file}' has other bytes than when it was added as '{incoming.name}'. Give --replace to "
+                "take it as the new version of that video, or rename it to keep both."
+            )
         return conflict + (
             "Rename the file, keep both with --names folder, or give --replace if it is a corrected version of the "
             "same video."
