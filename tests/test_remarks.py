@@ -72,6 +72,11 @@ def test_what_a_video_and_its_sound_both_complain_of_is_said_once():
     heard = Artifact(Address("audio", "toy", "rate"), {}, {}, {"complaint": said})
     records = [Record(one.address, "", {}, "", (), {}, {}, "", "", one.attributes) for one in (film, heard)]
     assert [(one.kind, one.text) for one in remarks_on(records[0], records[1:])] == [("sound", said)]
+    records[0].attributes["complaint"] = f"21 frames decode. {said}"
+    found = [(one.kind, one.text) for one in remarks_on(records[0], records[1:])]
+    assert found == [("damaged", "21 frames decode."), ("sound", said)]
+    records[0].attributes["sound"]["complaint"] = said
+    assert [(one.kind, one.text) for one in remarks_on(records[0], [])] == found
 
 
 def test_faces_at_once_are_those_that_last_and_single_boxes_are_not_counted():
