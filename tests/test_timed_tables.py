@@ -104,8 +104,10 @@ def test_rows_after_the_video_s_end_are_complained_of(read):
         ("start,end,label,label\n0,1,joy,joy\n", "found two columns 'label'"),
         ("start,end,label\n0,1\n", "line 2: found 2 columns, expected 3"),
         ("start,end,label\n", "found no row below the header"),
-        ("", "line 1: found no column 'start'"),
-        (b"\xff\xfe\x00", "is not UTF-8 text"),
+        ("", "is an empty file, expected a header"),
+        ("\n \n", "is an empty file"),
+        ("start,end,label\n0,1,joy\n".encode("utf-16"), "is not UTF-8 text .byte 0.. Save it as UTF-8"),
+        ("start,end,label,who\n0,1,joy,José\n".encode("cp1252"), "Save it as UTF-8"),
         ("start,end,label\n0,1,happy\n1,2,sad\n", "line 2: found 'happy', and no other row has a label of 'emotions'"),
     ],
 )
