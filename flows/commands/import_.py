@@ -67,15 +67,15 @@ def import_(
 
     if video and len(files) > 1:
         raise SpecError(f"--video names one video, and {len(files)} files are given. Leave it out: each is called so.")
+    if subject is not None and sound:
+        raise SpecError(f"--subject {subject} names a person, and --sound is of nobody. Leave one of them out.")
     if subject is not None:
         check_subject(subject)
     opened = FeatureStore(store)
     of = {file: (video, subject or "main") if video else _called(opened, file, subject) for file in files}
     of = {file: (whose, "") for file, (whose, _) in of.items()} if sound else of
     found, refused = import_files(opened, ImportSpec(name, take, stored), of, None if dry_run else code_versions())
-    if not found:
-        raise refused[0]
-    note = "" if dry_run else difference(FeatureStore(store), name)
+    note = "" if dry_run or not found else difference(FeatureStore(store), name)
     if json:
         reasons = [str(error) for error in refused]
         print_json({"imported": [asdict(one) for one in found], "refused": reasons, "note": note or None})
@@ -84,7 +84,7 @@ def import_(
             did = "in the store already" if not one.new else "would be taken in" if dry_run else "taken in"
             to_terminal(f"{one.artifact}: {did}; {one.frames} frames, {one.present} of them with {one.width} numbers")
         to_terminal(*map(str, refused), *([note] if note else []))
-        if not dry_run:
+        if found and not dry_run:
             tell_next([step(store, "show", found[0].artifact)])
     return 3 if refused else 0
 

@@ -73,8 +73,8 @@ class TimedTable(LabelFormat):
     Where several of these columns are there, `time` goes before `start,end`, and these before `frame`.
 
     A table is of the video that its file is called as, or of many: its column `video` says of which each row is, and a
-    column `split` may say what a video's frames are for. Columns are apart by tabs, semicolons or commas, and numbers
-    may have a decimal comma if all of them have; or it is a Parquet file. Other columns are not looked at.
+    column `split` may say what a video's frames are for. Tabs, semicolons, commas or vertical bars are between columns,
+    and numbers may have a decimal comma if all of them have; or it is a Parquet file. Other columns are not looked at.
     """
 
     contract = 1
@@ -310,7 +310,7 @@ def _expected(space: LabelSpace) -> str:
     return f"one of {', '.join(space.names)}" if space.kind is SpaceKind.CLASSES else space.allowed
 
 
-_SIGNS = {",": "commas", ";": "semicolons", "\t": "tabs"}
+_SIGNS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "vertical bars"}
 _OTHER_RATE = 0.05
 """By so much of a frame's time rows at instants are apart from frames before that is worth a word."""
 

@@ -83,7 +83,7 @@ def _read_table(path: Path, size: int, changed_ns: int) -> Table:
     lines = text_lines(path)
     if not "".join(lines).strip():
         raise AnnotationError(f"'{path}' is an empty file, expected a header and rows. Write it again or leave it out.")
-    delimiter = next((sign for sign in "\t;" if sign in lines[0]), ",")
+    delimiter = delimiter_in(lines[0])
     try:
         rows = [[cell.strip() for cell in row] for row in csv.reader(lines, delimiter=delimiter)]
     except csv.Error as error:
@@ -108,6 +108,11 @@ def _parquet(path: Path) -> Table:
     header = tuple(name.strip().casefold() for name in table.column_names)
     records = [(number, list(cells)) for number, cells in enumerate(zip(*columns, strict=True), 2)]
     return Table.of(path, header, records, "")
+
+
+def delimiter_in(header: str) -> str:
+    """What is between the columns of a table, by its first line."""
+    return next((sign for sign in "\t;,|" if sign in header), ",")
 
 
 def text_lines(path: Path) -> list[str]:
