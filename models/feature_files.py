@@ -117,7 +117,7 @@ def _real(path: Path, array: NDArray[Any]) -> NDArray[np.float32]:
 
 def _csv(path: Path, wanted: tuple[str, ...]) -> FeatureFile:
     try:
-        text = path.read_bytes().decode("utf-8-sig").rstrip()
+        text = path.read_bytes().decode("utf-8-sig").rstrip("\r\n ")
     except UnicodeDecodeError as error:
         raise MediaError(f"'{path}' is not UTF-8 text (byte {error.start}). {AS_UTF8}") from error
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter_in(text.partition("\n")[0]))
@@ -128,7 +128,8 @@ def _csv(path: Path, wanted: tuple[str, ...]) -> FeatureFile:
     missing = [name for name in wanted if name not in header]
     if missing:
         raise SpecError(f"'{path}' has no column '{missing[0]}'; it has {', '.join(header)}.")
-    columns = wanted or tuple(header)
+    # A sign at the end of every line is no column.
+    columns = wanted or tuple(name for at, name in enumerate(header) if name or any(row[at] for _, row in rows))
     twice = [name for name in columns if header.count(name) > 1]
     if twice:
         raise MediaError(f"'{path}' has two columns '{twice[0]}'. Rename one of them.")

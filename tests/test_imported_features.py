@@ -186,16 +186,17 @@ def test_a_dry_run_says_what_would_be_new_and_writes_nothing(store, give, tmp_pa
 
 @pytest.mark.parametrize("sign", [";", "\t", "|"])
 def test_columns_may_be_apart_by_other_signs_than_commas(tmp_path, sign):
-    (tmp_path / "pose.csv").write_text("yaw,pitch\n0.5,1\nNA,2\n".replace(",", sign))
-    found = read_features(tmp_path / "pose.csv")
-    assert found.columns == ("yaw", "pitch")
-    np.testing.assert_array_equal(found.values, np.array([[0.5, 1], [np.nan, 2]], np.float32))
+    for text in ("yaw,pitch\n0.5,1\nNA,2\n", "yaw,pitch,\n0.5,1,\nNA,2,\n"):
+        (tmp_path / "pose.csv").write_text(text.replace(",", sign))
+        found = read_features(tmp_path / "pose.csv")
+        assert found.columns == ("yaw", "pitch")
+        np.testing.assert_array_equal(found.values, np.array([[0.5, 1], [np.nan, 2]], np.float32))
 
 
 def test_a_file_of_no_video_is_refused_like_any_other_and_a_wrong_request_is_not_begun(give, store, tmp_path, capsys):
     np.save(tmp_path / "gaze.npy", RAMP)
     assert call(["import", str(tmp_path / "gaze.npy"), "--name", "gaze", "--store", store.url]) == 3
-    assert "has no video 'gaze'" in capsys.readouterr().out
+    assert "has no video 'gaze'" in capsys.readouterr().err
     assert give(tmp_path / "gaze.npy", "--name", "silero_vad")[0] == 2
     code, said = give(tmp_path / "gaze.npy", "--sound", "--subject", "left")
     assert (code, "--subject left names a person, and --sound is of nobody" in said) == (2, True)

@@ -59,7 +59,7 @@ def import_(
         The type that they are stored in: `float16` takes half the room; `auto` is what the store has, or float32.
     """
     from affstore import FeatureStore
-    from affstore.store.contract.errors import SpecError
+    from affstore.store.contract.errors import SourceError, SpecError
     from affstore.store.contract.names import check_subject
     from affstore.tasks.imported_inputs import difference
     from affstore.tasks.ingest.imported_features import ImportSpec, import_files
@@ -75,7 +75,9 @@ def import_(
     of = {file: (video, subject or "main") if video else _called(opened, file, subject) for file in files}
     of = {file: (whose, "") for file, (whose, _) in of.items()} if sound else of
     found, refused = import_files(opened, ImportSpec(name, take, stored), of, None if dry_run else code_versions())
-    note = "" if dry_run or not found else difference(FeatureStore(store), name)
+    if not found:
+        raise SourceError(" ".join(map(str, refused)))
+    note = "" if dry_run else difference(FeatureStore(store), name)
     if json:
         reasons = [str(error) for error in refused]
         print_json({"imported": [asdict(one) for one in found], "refused": reasons, "note": note or None})
@@ -84,7 +86,7 @@ def import_(
             did = "in the store already" if not one.new else "would be taken in" if dry_run else "taken in"
             to_terminal(f"{one.artifact}: {did}; {one.frames} frames, {one.present} of them with {one.width} numbers")
         to_terminal(*map(str, refused), *([note] if note else []))
-        if found and not dry_run:
+        if not dry_run:
             tell_next([step(store, "show", found[0].artifact)])
     return 3 if refused else 0
 
