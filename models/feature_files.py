@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from affstore.store.contract.errors import MediaError, SpecError
+from affstore.store.contract.printable import counted
 from affstore.store.contract.table_files import AS_UTF8, delimiter_in
 
 _DAMAGE = (
@@ -84,8 +85,8 @@ def _check_finite(path: Path, found: FeatureFile) -> None:
         row, column = map(int, infinite[0])
         name = f"'{found.columns[column]}'" if found.columns else column
         raise MediaError(
-            f"'{path}' holds {len(infinite)} numbers that are infinite or too large for float32, the first in row "
-            f"{row}, column {name}, counted from 0. Write NaN where nothing is known."
+            f"'{path}' holds {counted(len(infinite), 'number that is', 'numbers that are')} infinite or too large for "
+            f"float32, the first in row {row}, column {name}, counted from 0. Write NaN where nothing is known."
         )
 
 

@@ -138,4 +138,4 @@ def _of_labels(own: Sequence[Record]) -> Iterator[tuple[str, str]]:
         if record.address.family == "label" and record.attributes.get("complaint"):
             yield "labels", f"{record.address.producer}: {record.attributes['complaint']}"
         if record.address.family == "label" and record.attributes.get("note"):
-            yield "label table", f"{record.address.producer}: read as {record.attributes['note']}."
+            yield "label table", f"{record.address.producer}: {record.attributes['note']}."

@@ -129,7 +129,7 @@ RAMP = np.arange(FRAMES * 2.0).reshape(FRAMES, 2)
         ("x.csv", b"", (), "is an empty file"),
         ("x.csv", b"a,a\n1,2\n", (), "has two columns 'a'. Rename one"),
         ("x.csv", b"a;b\n1;0,5\n", (), "found '0,5', expected a number. Write numbers with a decimal point"),
-        ("x.csv", b"a;b\n1;2\n3;-inf\n", (), "1 numbers that are infinite .* the first in row 1, column 'b'"),
+        ("x.csv", b"a;b\n1;2\n3;-inf\n", (), "1 number that is infinite .* the first in row 1, column 'b'"),
         ("x.npy", np.where(RAMP == 7, 1e300, RAMP), (), "too large for float32, the first in row 3, column 1"),
         ("x.npy", RAMP[:, 0], (), "of the shape .frames, features.; found .40,."),
         ("x.npy", np.zeros((FRAMES, 2), [("a", "f4")]), (), "expected real numbers"),

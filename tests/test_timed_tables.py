@@ -75,8 +75,7 @@ def test_what_is_no_label_is_unknown_and_the_complaint_has_its_line(read):
     found = read("start,end,label\n0,0.2,joy\n0.2,0.4,joyy\n0.4,0.6,n/a\n0.6,1,3\n")
     assert of_frames(found) == [1, 1, *[-1] * 8]
     assert found.complaint == (
-        "2 labels are not valid, the first in line 3: found 'joyy', expected one of calm, joy, anger; they are taken "
-        "as unknown."
+        "2 labels are not valid, the first in line 3: found 'joyy', expected one of calm, joy, anger; taken as unknown."
     )
     found = read("start,end,valence,power\n0,1,101,50\n", AFFECT)
     assert found.known[0].tolist() == [False, True]
@@ -85,7 +84,23 @@ def test_what_is_no_label_is_unknown_and_the_complaint_has_its_line(read):
 
 def test_rows_after_the_video_s_end_are_complained_of(read):
     found = read("start,end,label\n0,0.2,joy\n2,3,joy\n")
-    assert found.complaint == "1 rows begin after the video's last frame, the first in line 3."
+    assert found.complaint == "1 row begins after the video's last frame, in line 3."
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("start,end,label\n-2,-1,joy\n-1,0.5,calm\n", "2 rows begin before the video does, the first in line 2."),
+        ("time,label\n-0.5,joy\n0.5,calm\n", "1 row begins before the video does, in line 2."),
+        ("start,end,label\n0,0.5,calm\n0.5,1,sad\n", "1 label is not valid, in line 3: found 'sad', expected one of"),
+    ],
+)
+def test_rows_before_the_video_s_begin_and_a_single_label_are_complained_of(read, text, said):
+    assert read(text).complaint.startswith(said)
+
+
+def test_times_of_a_video_that_begins_before_zero_are_no_fault(read):
+    assert read("start,end,label\n-0.5,0.5,joy\n", clock=FrameClock.uniform(10, 10, Fraction(-1, 2))).complaint is None
 
 
 @pytest.mark.parametrize(
@@ -171,9 +186,7 @@ def test_thousands_and_decimals_mixed_are_no_number(read):
 
 def test_a_row_may_name_its_frame_and_a_frame_has_one_label(read):
     assert of_frames(read("frame,label\n2,joy\n0,calm\n7,\n")) == [0, -1, 1, *[-1] * 7]
-    assert read("frame,label\n2,joy\n10,joy\n").complaint == (
-        "1 rows begin after the video's last frame, the first in line 3."
-    )
+    assert read("frame,label\n2,joy\n10,joy\n").complaint == ("1 row begins after the video's last frame, in line 3.")
     with pytest.raises(AnnotationError, match="line 4: frame 2 has a label in line 2 already"):
         read("frame,label\n2,joy\n3,joy\n2,calm\n")
     with pytest.raises(AnnotationError, match=r"line 2: found the frame '0\.5', expected a whole number"):
@@ -197,12 +210,14 @@ def test_one_table_may_be_of_many_videos_and_says_what_each_is_for(tmp_path):
     assert of_frames(TABLE.read(talk, EMOTIONS, TEN)) == [1] * 5 + [0] * 5
     found = TABLE.read(walk, EMOTIONS, TEN)
     assert of_frames(found) == [-1] * 10
-    assert found.note == "columns apart by semicolons; 1 missing values ('NA')"
+    assert found.note == "columns apart by semicolons; 1 missing value ('NA')"
     check_labelled_once(TABLE.find(tmp_path))
 
 
 def test_how_a_table_was_understood_is_said_where_it_could_have_been_otherwise(read):
     assert read("start,end,label\n0,1,joy\n").note is None
+    assert read("start|end|label\n0|0.5|joy\n").note == "columns apart by vertical bars"
+    assert read("start,end,label,a|b\n0,1,joy,1\n").note is None
     found = read("time\tvalence\tpower\n0\t1,5\t\n0,2\t2\tn/a\n0,4\t3\t4\n", AFFECT, name="talk.tsv")
     assert found.note == (
         "columns apart by tabs; numbers with a decimal comma; 2 missing values ('n/a', empty); rows every 0.2 s for "

@@ -25,6 +25,7 @@ from affstore.models.labels.base import (
 from affstore.store.contract.clock import FrameClock
 from affstore.store.contract.errors import AnnotationError
 from affstore.store.contract.labels import LabelSpace, SpaceKind
+from affstore.store.contract.printable import counted
 from affstore.store.contract.table_files import PARQUET, VIDEO, Table, fault, read_table, shortened
 
 _SUFFIXES = (".csv", ".tsv", PARQUET)
@@ -97,19 +98,20 @@ class TimedTable(LabelFormat):
         value = np.zeros((len(clock), space.columns), space.dtype)
         known = np.zeros(value.shape, bool)
         wrong: list[tuple[int, str]] = []
-        outside = []
+        begins = min(Fraction(0), int(clock.pts[0]) * clock.time_base) if len(clock) else Fraction(0)
+        before, after = [row.line for row in rows if row.start < begins], []
         for row in rows:
             numbers, valid, bad = _labels(space, row.cells)
             first, end = frames_of(row, clock)
             value[first:end], known[first:end] = np.where(valid, numbers, 0), valid
             wrong += [(row.line, text) for text in bad]
             if first >= len(clock) and len(clock):
-                outside.append(row.line)
+                after.append(row.line)
         if wrong and not any(_labels(space, row.cells)[1].any() for row in rows):
             reason = f"found {shortened(wrong[0][1])}, and no other row has a label of '{space}' either"
             raise fault(found.path, wrong[0][0], f"{reason}; expected {_expected(space)}")
         note = _note(table, found.within, (space, rows), clock)
-        return FrameLabels(value, known, " ".join(_complaints(space, wrong, outside)) or None, note)
+        return FrameLabels(value, known, " ".join(_complaints(space, wrong, before, after)) or None, note)
 
 
 FORMATS.register(TimedTable.name, TimedTable())
@@ -326,7 +328,7 @@ def _note(table: Table, video: str, read: tuple[LabelSpace, Sequence[Row]], cloc
     missing = [cell for row in rows for cell in row.cells if cell.casefold() in blank]
     if missing:
         ways = ", ".join(sorted({repr(cell) if cell else "empty" for cell in missing}))
-        found.append(f"{len(missing)} missing values ({ways})")
+        found.append(f"{counted(len(missing), 'missing value', 'missing values')} ({ways})")
     if _TIME in table.header and len(rows) > 2 and len(clock) > 2:
         apart, frame = (float(np.median(np.diff(times))) for times in ([float(r.start) for r in rows], clock.starts_s))
         if abs(apart - frame) > _OTHER_RATE * frame:
@@ -334,14 +336,23 @@ def _note(table: Table, video: str, read: tuple[LabelSpace, Sequence[Row]], cloc
     return "; ".join(found) or None
 
 
-def _complaints(space: LabelSpace, wrong: Sequence[tuple[int, str]], outside: Sequence[int]) -> list[str]:
+def _complaints(
+    space: LabelSpace, wrong: Sequence[tuple[int, str]], before: Sequence[int], after: Sequence[int]
+) -> list[str]:
     found = []
     if wrong:
-        line, text = wrong[0]
+        _, text = wrong[0]
         found.append(
-            f"{len(wrong)} labels are not valid, the first in line {line}: found {shortened(text)}, expected "
-            f"{_expected(space)}; they are taken as unknown."
+            f"{counted(len(wrong), 'label is', 'labels are')} not valid, {_lines([line for line, _ in wrong])}: found "
+            f"{shortened(text)}, expected {_expected(space)}; taken as unknown."
         )
-    if outside:
-        found.append(f"{len(outside)} rows begin after the video's last frame, the first in line {outside[0]}.")
+    if before:
+        found.append(f"{counted(len(before), 'row begins', 'rows begin')} before the video does, {_lines(before)}.")
+    if after:
+        begin = counted(len(after), "row begins", "rows begin")
+        found.append(f"{begin} after the video's last frame, {_lines(after)}.")
     return found
+
+
+def _lines(lines: Sequence[int]) -> str:
+    return f"in line {lines[0]}" if len(lines) == 1 else f"the first in line {lines[0]}"

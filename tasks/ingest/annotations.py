@@ -15,6 +15,7 @@ from affstore.store.contract.errors import AffstoreError, AnnotationError, NotFo
 from affstore.store.contract.keys import digest_of_unchanged, key_of
 from affstore.store.contract.labels import task_space
 from affstore.store.contract.names import MAIN, possible_subject, split_subject
+from affstore.store.contract.printable import counted
 from affstore.store.contract.records import Address, Artifact, Record
 from affstore.store.engine.draft import Draft
 from affstore.store.engine.reading import find_source, read_clock, video_names
@@ -59,7 +60,9 @@ def store_labels(context: WorkerContext, name: str, found: Sequence[LabelFile]) 
         return Outcome("annotate", name, "quarantined", " ".join(dict.fromkeys(reasons)), draft=written)
     if written is None:
         return _cached(name, note)
-    return Outcome("annotate", name, "done", f"{len(draft.records)} label files{note}", draft=written)
+    return Outcome(
+        "annotate", name, "done", f"{counted(len(draft.records), 'label file', 'label files')}{note}", draft=written
+    )
 
 
 def _without_video(store: FeatureStore, draft: Draft, name: str, found: Sequence[LabelFile]) -> Outcome:
