@@ -54,6 +54,14 @@ def test_a_table_that_cannot_be_read_stops_no_other_file_and_leaves_quarantine_o
     assert {one.video for one in FeatureStore(url).addresses("label")} == {"talk", "walk"}
 
 
+def test_a_plan_says_why_a_table_cannot_be_read(tmp_path):
+    store = commit(FeatureStore.create(str(tmp_path / "store")), source("talk", 10))
+    (tmp_path / "all.csv").write_text("video,start,end,label\n,0,1,joy\n")
+    (row,) = arrival_rows(store, [], FORMATS.get("timed_table").files_of(tmp_path / "all.csv", EMOTIONS))
+    assert row.status == "quarantined"
+    assert "line 2: found no video" in row.reason
+
+
 def test_labels_of_a_video_that_is_called_as_its_file_name_their_file_and_the_video(tmp_path):
     store = commit(FeatureStore.create(str(tmp_path / "store")), source("a", 10), source("interview", 10))
     (tmp_path / "all.csv").write_text("video,start,end,label\na_left.mp4,0,1,joy\nintervew,0,1,joy\nother,0,1,joy\n")
