@@ -32,7 +32,7 @@ from affstore.flows.stages.publish import (
 from affstore.flows.stages.score import score
 from affstore.flows.stages.train import train
 from affstore.store.contract.errors import AnnotationError
-from affstore.store.contract.names import video_name
+from affstore.store.contract.names import split_subject, video_name
 from affstore.store.contract.printable import printable
 from affstore.store.engine.reading import video_names
 from affstore.tasks.experiments import Experiment, ExperimentOutcome
@@ -64,6 +64,7 @@ def pipeline(request: Request) -> RunResult:
     experiments = _experiments(request, stages) if request.experiments and not stages.partial else []
     published, tag = _published(request, experiments, stages)
     store = context.store()
+    about = None if videos is None else videos | _labelled_videos(store, stages.outcomes)
     result = RunResult(
         request,
         tuple(stages.outcomes),
@@ -71,12 +72,12 @@ def pipeline(request: Request) -> RunResult:
         store.snapshot,
         tag,
         published,
-        remarks=(*remarks_of(store, videos), *without_features(store, (*request.heads, *request.fitted_heads), videos)),
+        remarks=(*remarks_of(store, about), *without_features(store, (*request.heads, *request.fitted_heads), videos)),
     )
     names = {spec.name for spec in request.profile.extractors} | {head.name for head in request.heads}
     names |= {one.producer for one in request.experiments} | {*request.profile.required_faces}
     write_run_record(run_record(store, context.run_id, names, videos), request.report_folder)
-    result = replace(result, report=write_report(result, _circumstances(request), videos))
+    result = replace(result, report=write_report(result, _circumstances(request), about))
     stages.finish(result)
     return result
 
@@ -229,3 +230,10 @@ def named_videos(store: FeatureStore, request: Request, outcomes: Sequence[Outco
     ingested = {o.subject for o in outcomes if o.stage == "ingest" and o.status in ("done", "cached")}
     with_crops = {video for _, video in match_crops_to_videos(store.records("source"), request.inputs.crops).folders}
     return with_crops | {*request.videos} | {names[video_name(name)] for name in ingested}
+
+
+def _labelled_videos(store: FeatureStore, outcomes: Sequence[Outcome]) -> set[str]:
+    """The stored videos whose labels a run looked at: something may be to know of them, but nothing to extract."""
+    names = video_names(store)
+    called = (split_subject(o.subject, names)[0] for o in outcomes if o.stage == "annotate")
+    return {names[video_name(name)] for name in called if video_name(name) in names}

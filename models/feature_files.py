@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
+import re
 import zipfile
 import zlib
 from collections.abc import Callable, Mapping, Sequence
@@ -16,12 +17,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from affstore.store.contract.errors import MediaError, SpecError
+from affstore.store.contract.printable import counted
+from affstore.store.contract.table_files import AS_UTF8, delimiter_in
 
 _DAMAGE = (
     *(OSError, ValueError, TypeError, KeyError, EOFError, MemoryError, NotImplementedError, RuntimeError),
     *(csv.Error, zlib.error, zipfile.BadZipFile),
 )
 """What reading a damaged file, or one that claims to hold more than there is memory, ends with."""
+_DECIMAL_COMMA = re.compile(r"[+-]?\d*,\d+")
 _MISSING = ("", "na", "n/a", "nan", "null", "none", "-")
 
 
@@ -49,7 +53,7 @@ def read_features(path: Path, wanted: Sequence[str] = ()) -> FeatureFile:
 
     Raises:
         SpecError: it is of another kind, or what is wanted of it is not there.
-        MediaError: it cannot be read as what its name says.
+        MediaError: it cannot be read as what its name says, or does not hold a row of numbers a frame.
     """
     read = _READERS.get(path.suffix.lower())
     if read is None:
@@ -58,15 +62,32 @@ def read_features(path: Path, wanted: Sequence[str] = ()) -> FeatureFile:
             "read, for reading them executes what is in them: save the array with numpy.save."
         )
     try:
-        found = read(path, tuple(wanted))
+        if not path.stat().st_size:
+            raise MediaError(f"'{path}' is an empty file. Write it again.")
+        with np.errstate(over="ignore"):  # which `_check_finite` says
+            found = read(path, tuple(wanted))
     except _DAMAGE as error:
         if isinstance(error, SpecError):
             raise
+        if isinstance(error, OSError) and error.strerror:
+            raise MediaError(f"'{path}' cannot be read: {error.strerror}. Check the path and its rights.") from error
         raise MediaError(f"'{path}' cannot be read as {path.suffix.lower()[1:]}: {error}. Write it again.") from error
-    values = found.values
-    if values.ndim != 2 or not values.size or not (np.isfinite(values) | np.isnan(values)).all():
-        raise MediaError(f"'{path}' should hold finite numbers of the shape (frames, features); found {values.shape}.")
+    if found.values.ndim != 2 or not found.values.size:
+        shape = found.values.shape
+        raise MediaError(f"'{path}' should hold a row a frame, of the shape (frames, features); found {shape}.")
+    _check_finite(path, found)
     return found
+
+
+def _check_finite(path: Path, found: FeatureFile) -> None:
+    infinite = np.argwhere(np.isinf(found.values))
+    if len(infinite):
+        row, column = map(int, infinite[0])
+        name = f"'{found.columns[column]}'" if found.columns else column
+        raise MediaError(
+            f"'{path}' holds {counted(len(infinite), 'number that is', 'numbers that are')} infinite or too large for "
+            f"float32, the first in row {row}, column {name}, counted from 0. Write NaN where nothing is known."
+        )
 
 
 def _npy(path: Path, wanted: tuple[str, ...]) -> FeatureFile:
@@ -89,23 +110,30 @@ def _npz(path: Path, wanted: tuple[str, ...]) -> FeatureFile:
 def _real(path: Path, array: NDArray[Any]) -> NDArray[np.float32]:
     """An array of real numbers as float32; times, complex numbers and records are none."""
     if array.dtype.kind not in "biuf":
-        raise SpecError(
+        raise MediaError(
             f"'{path}' holds values of the type {array.dtype}, expected real numbers. Save them as float32."
         )
     return array.astype(np.float32)
 
 
 def _csv(path: Path, wanted: tuple[str, ...]) -> FeatureFile:
-    text = path.read_bytes().decode("utf-8-sig")
-    reader = csv.reader(io.StringIO(text.rstrip(), newline=""))
+    try:
+        text = path.read_bytes().decode("utf-8-sig").rstrip("\r\n ")
+    except UnicodeDecodeError as error:
+        raise MediaError(f"'{path}' is not UTF-8 text (byte {error.start}). {AS_UTF8}") from error
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter_in(text.partition("\n")[0]))
     (_, header), *rows = [(reader.line_num, [cell.strip() for cell in row]) for row in reader] or [(1, [])]
     for line, row in rows:
         if len(row) != len(header):
-            raise SpecError(f"'{path}', line {line}: found {len(row)} cells, expected {len(header)} as in the header.")
+            raise MediaError(f"'{path}', line {line}: found {len(row)} cells, expected {len(header)} as in the header.")
     missing = [name for name in wanted if name not in header]
     if missing:
         raise SpecError(f"'{path}' has no column '{missing[0]}'; it has {', '.join(header)}.")
-    columns = wanted or tuple(header)
+    # A sign at the end of every line is no column.
+    columns = wanted or tuple(name for at, name in enumerate(header) if name or any(row[at] for _, row in rows))
+    twice = [name for name in columns if header.count(name) > 1]
+    if twice:
+        raise MediaError(f"'{path}' has two columns '{twice[0]}'. Rename one of them.")
     at = [header.index(name) for name in columns]
     values = [[_number(path, line, row[index]) for index in at] for line, row in rows]
     return FeatureFile(np.array(values, np.float32).reshape(len(values), len(columns)), columns)
@@ -117,9 +145,10 @@ def _number(path: Path, line: int, cell: str) -> float:
     try:
         return float(cell)
     except ValueError:
-        raise SpecError(
-            f"'{path}', line {line}: found '{cell[:60]}', expected a number. Name the columns of numbers with --take."
-        ) from None
+        todo = "Name the columns of numbers with --take"
+        if _DECIMAL_COMMA.fullmatch(cell):
+            todo = "Write numbers with a decimal point"
+        raise MediaError(f"'{path}', line {line}: found '{cell[:60]}', expected a number. {todo}.") from None
 
 
 _READERS: Mapping[str, Callable[[Path, tuple[str, ...]], FeatureFile]] = {".npy": _npy, ".npz": _npz, ".csv": _csv}

@@ -9,6 +9,7 @@ from affstore import FeatureStore
 from affstore.models.extractor_specs import IMPORTED, ImportedFeatures
 from affstore.store.contract.errors import SpecError, UnknownNameError
 from affstore.store.contract.keys import canonical
+from affstore.store.contract.names import join_subject
 from affstore.store.contract.records import Address, Record
 from affstore.tasks.remarks import Remark
 from affstore.tasks.specs import HeadRun, Input
@@ -28,8 +29,8 @@ def features_called(store: FeatureStore, name: str) -> ImportedFeatures:
             first = record, found
         if not found.is_like(first[1]):
             raise SpecError(
-                f"'{name}' is not the same in all videos: '{first[0].address.video}' has {_told(first[1])}, and "
-                f"'{record.address.video}' {_told(found)}. Import one of them again, as the other is, or under another "
+                f"'{name}' is not the same in all videos: {_called(first[0])} has {_told(first[1])}, and "
+                f"{_called(record)} {_told(found)}. Import one of them again, as the other is, or under another "
                 "--name."
             )
         if found.columns and not first[1].columns:
@@ -121,6 +122,12 @@ def _imported(head: HeadRun, part: Input) -> Iterator[ImportedFeatures]:
 def _records(store: FeatureStore, name: str, video: str = "") -> list[Record]:
     addresses = store.addresses("visual", "audio", video=video)
     return store.find_all(sorted(address for address in addresses if address.producer == name))
+
+
+def _called(record: Record) -> str:
+    """What the features are of, as a file of them would be called."""
+    address = record.address
+    return f"'{join_subject(address.video, address.subject) if address.subject else address.video}'"
 
 
 def _told(features: ImportedFeatures) -> str:

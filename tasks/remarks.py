@@ -61,10 +61,8 @@ def remarks_on(source: Record, own: Sequence[Record]) -> list[Remark]:
         source: the video.
         own: the records of that video.
     """
-    found = [*_of_source(source), *_of_sound(own), *_of_faces(own), *_of_labels(own)]
-    # What both the video and its sound complain of is said once, as of the sound.
-    kinds = {text: kind for kind, text in found}
-    return [Remark(source.address.video, kind, text) for text, kind in kinds.items()]
+    found = [*_of_source(source, own), *_of_faces(own), *_of_labels(own)]
+    return [Remark(source.address.video, kind, text) for kind, text in dict.fromkeys(found)]
 
 
 def remarks_of(store: FeatureStore, videos: Collection[str] | None = None) -> list[Remark]:
@@ -87,18 +85,23 @@ def subject_text(face: Address) -> str:
     return face.subject if face.producer == DetectorSpec().name else f"{face.subject}@{face.producer}"
 
 
-def _of_source(source: Record) -> Iterator[tuple[str, str]]:
-    if source.attributes["complaint"]:
-        yield "damaged", source.attributes["complaint"]
-    if source.attributes["sound"] is None:
+def _of_source(source: Record, own: Sequence[Record]) -> Iterator[tuple[str, str]]:
+    """What is wrong with the pictures, and with the sound: a video's own complaint is of both, and said once."""
+    pictures, sound = source.attributes["complaint"] or "", source.attributes["sound"]
+    of_sound = [(sound or {}).get("complaint"), *(r.attributes.get("complaint") for r in own if _is_audio(r))]
+    faults = [text for text in dict.fromkeys(of_sound) if text and text != NO_SOUND]
+    for text in faults:
+        pictures = pictures.replace(text, "").strip()
+    if pictures:
+        yield "damaged", pictures
+    if sound is None:
         yield "no sound", "It has no sound."
+    for text in faults:
+        yield "sound", text
 
 
-def _of_sound(own: Sequence[Record]) -> Iterator[tuple[str, str]]:
-    for record in own:
-        complaint = record.attributes.get("complaint") if record.address.family == "audio" else None
-        if complaint and complaint != NO_SOUND:
-            yield "sound", complaint
+def _is_audio(record: Record) -> bool:
+    return record.address.family == "audio"
 
 
 def _of_faces(own: Sequence[Record]) -> Iterator[tuple[str, str]]:
@@ -135,4 +138,4 @@ def _of_labels(own: Sequence[Record]) -> Iterator[tuple[str, str]]:
         if record.address.family == "label" and record.attributes.get("complaint"):
             yield "labels", f"{record.address.producer}: {record.attributes['complaint']}"
         if record.address.family == "label" and record.attributes.get("note"):
-            yield "label table", f"{record.address.producer}: read as {record.attributes['note']}."
+            yield "label table", f"{record.address.producer}: {record.attributes['note']}."

@@ -74,6 +74,23 @@ def test_other_bytes_under_a_known_name_are_refused_unless_they_replace_it(store
     assert verdict(store, ("/x/a.mp4", "2" * 64), replace_existing=True) == ["new"]
 
 
+def test_a_file_that_was_changed_is_not_said_to_clash_with_itself(store, tmp_path):
+    (changed,) = decided(store, (str(tmp_path / "a.mp4"), "2" * 64))
+    assert changed.reason == (
+        f"'{tmp_path}/a.mp4' has other bytes than when it was added as 'a'. Give --replace to take it as the new "
+        "version of that video, or rename it to keep both."
+    )
+
+
+def test_a_file_that_can_replace_nothing_says_why(store):
+    known = decided(store, ("/x/b.mp4", "1" * 64), ("/y/b.mp4", "2" * 64), replace_existing=True)
+    assert "Several files of this call have that name" in known[1].reason
+    commit(store, source("c", sha256="3" * 64, aliases=["d"]))
+    bytes_known, alias = decided(store.newest(), ("/x/a.mp4", "3" * 64), ("/x/d.mp4", "4" * 64), replace_existing=True)
+    assert "It replaces nothing, as the store has its bytes as 'c'. Rename the file" in bytes_known.reason
+    assert "It replaces nothing, as that name is an alias of 'c'. Rename the file" in alias.reason
+
+
 def test_files_of_one_call_know_of_each_other(store):
     files = [("/x/b.mp4", "3" * 64), ("/x/c.mp4", "3" * 64), ("/y/b.mp4", "4" * 64), ("/z/b.mp4", "3" * 64)]
     assert verdict(store, *files) == ["new", "alias", "name_conflict", "known"]

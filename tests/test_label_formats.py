@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 
 from affstore.models.labels.base import FORMATS
+from affstore.store.contract.clock import FrameClock
+from affstore.store.contract.errors import AnnotationError
 from affstore.store.contract.labels import EXPR, space_of
 from affstore.testing.label_formats import LabelExample, LabelFormatContract
 
@@ -111,3 +113,22 @@ def test_one_s_own_space_may_be_written_line_by_line_too(tmp_path):
     found = example.read(FORMATS.get("abaw"), tmp_path)
     assert np.where(found.known, found.value, -1).tolist() == [[0, 3], [1, -1], [-1, -1]]
     assert "2 lines for 3 frames" in found.complaint
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("elan", b" \n", "is an empty file"),
+        ("praat", b"", "is an empty file"),
+        ("elan", EAF.replace(b"hello", "où".encode("cp1252")), "save it as UTF-8"),
+        ("praat", TEXT_GRID.replace(b"words", "où".encode("cp1252")), "Save it as UTF-8"),
+        ("elan", EAF.replace(b"UTF-8", b"shift_jis"), "is no whole XML file: multi-byte encodings"),
+        ("elan", EAF.replace(b"UTF-8", b"none"), "is no whole XML file: unknown encoding"),
+    ],
+)
+def test_an_empty_file_and_text_in_another_encoding_are_called_so(tmp_path, name, content, said):
+    path = tmp_path / EXAMPLES[name].name
+    path.write_bytes(content)
+    form = FORMATS.get(name)
+    with pytest.raises(AnnotationError, match=said):
+        form.read(form.at(path), EXPR, FrameClock.uniform(25, 4))

@@ -72,6 +72,11 @@ def test_what_a_video_and_its_sound_both_complain_of_is_said_once():
     heard = Artifact(Address("audio", "toy", "rate"), {}, {}, {"complaint": said})
     records = [Record(one.address, "", {}, "", (), {}, {}, "", "", one.attributes) for one in (film, heard)]
     assert [(one.kind, one.text) for one in remarks_on(records[0], records[1:])] == [("sound", said)]
+    records[0].attributes["complaint"] = f"21 frames decode. {said}"
+    found = [(one.kind, one.text) for one in remarks_on(records[0], records[1:])]
+    assert found == [("damaged", "21 frames decode."), ("sound", said)]
+    records[0].attributes["sound"]["complaint"] = said
+    assert [(one.kind, one.text) for one in remarks_on(records[0], [])] == found
 
 
 def test_faces_at_once_are_those_that_last_and_single_boxes_are_not_counted():
@@ -105,3 +110,16 @@ def test_a_run_names_the_command_that_has_all_videos_without_the_features_that_a
     assert "25 without imported features that a head takes" in document["summary"]
     assert call(["status", "--store", url]) == 0
     assert "It has no 'imported/gaze'" in capsys.readouterr().out
+
+
+def test_labels_of_a_stored_video_are_remarked_on_without_its_file_and_nothing_is_extracted(tmp_path, capsys):
+    store = commit(FeatureStore.create(str(tmp_path / "store")), source("talk", 20), source("walk", 20))
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "talk.csv").write_text("start,end,valence,arousal\n0,0.4,3,0\n0.4,0.8,NA,0.1\n")
+    given = ["--labels", f"timed_table:va={tmp_path / 'mine'}", "-e", "silero_vad", "--weights", "untrained"]
+    for status in ("done", "cached"):
+        assert call(["add", "--store", store.url, *given, "--json"]) == 0
+        document = json.loads(capsys.readouterr().out)
+        assert [(one["stage"], one["status"]) for one in document["outcomes"]] == [("annotate", status)]
+        kinds = [(one["video"], one["kind"]) for one in document["remarks"]]
+        assert kinds == [("talk", "no sound"), ("talk", "labels"), ("talk", "label table")]

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from affstore import FeatureStore
+from affstore.flows.cli import call
 from affstore.models.labels.base import FORMATS
 from affstore.store.contract.labels import space_of
 from affstore.tasks.ingest.annotations import store_labels
@@ -34,3 +35,41 @@ def test_a_bad_video_of_a_table_stays_in_quarantine_alone_until_its_own_rows_are
     assert take_in("one,0,0,joy\ntwo,0,0,joy\nthree,0,1,joy\n") == ({"all.csv:one", "all.csv:two"}, [])
     kept, due = take_in("one,0,1,joy\nthree,0,1,joy\n")
     assert (kept, due) == ({"all.csv:two"}, [])
+
+
+def test_a_table_that_cannot_be_read_stops_no_other_file_and_leaves_quarantine_once_it_is_mended(tmp_path, capsys):
+    store = commit(FeatureStore.create(str(tmp_path / "store")), source("talk", 20))
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    folder.joinpath("talk.csv").write_text("start,end,label\n0,0.8,Happiness\n")
+    given = ["--labels", f"timed_table:expr={folder}", "-e", "silero_vad", "--weights", "untrained"]
+    url, mine, held = store.url, folder / "all.csv", []
+    commit(store, source("walk", 20))
+    for row in (",0,1,Anger", "walk,0,1,Anger"):
+        mine.write_text(f"video,start,end,label\n{row}\n")
+        assert call(["add", "--store", url, *given]) == (0 if held else 3)
+        held.append([record.attributes["name"] for record in FeatureStore(url).records("quarantine")])
+    assert "line 2: found no video" in capsys.readouterr().out
+    assert held == [["all.csv"], []]
+    assert {one.video for one in FeatureStore(url).addresses("label")} == {"talk", "walk"}
+
+
+def test_a_plan_says_why_a_table_cannot_be_read(tmp_path):
+    store = commit(FeatureStore.create(str(tmp_path / "store")), source("talk", 10))
+    (tmp_path / "all.csv").write_text("video,start,end,label\n,0,1,joy\n")
+    (row,) = arrival_rows(store, [], FORMATS.get("timed_table").files_of(tmp_path / "all.csv", EMOTIONS))
+    assert row.status == "quarantined"
+    assert "line 2: found no video" in row.reason
+
+
+def test_labels_of_a_video_that_is_called_as_its_file_name_their_file_and_the_video(tmp_path):
+    store = commit(FeatureStore.create(str(tmp_path / "store")), source("a", 10), source("interview", 10))
+    (tmp_path / "all.csv").write_text("video,start,end,label\na_left.mp4,0,1,joy\nintervew,0,1,joy\nother,0,1,joy\n")
+    files = [replace(one, task=EMOTIONS) for one in FORMATS.get("timed_table").find(tmp_path / "all.csv")]
+    said = [store_labels(WorkerContext(store.url, "run", tmp_path), one.name, [one]).reason for one in files]
+    assert [reason.partition("on. ")[2] for reason in said] == [
+        "Did you mean 'a_left'?",
+        "Did you mean 'interview'?",
+        "`affstore status` lists the videos.",
+    ]
+    assert all(str(tmp_path / "all.csv") in reason for reason in said)

@@ -59,7 +59,7 @@ def import_(
         The type that they are stored in: `float16` takes half the room; `auto` is what the store has, or float32.
     """
     from affstore import FeatureStore
-    from affstore.store.contract.errors import SpecError
+    from affstore.store.contract.errors import SourceError, SpecError
     from affstore.store.contract.names import check_subject
     from affstore.tasks.imported_inputs import difference
     from affstore.tasks.ingest.imported_features import ImportSpec, import_files
@@ -67,6 +67,8 @@ def import_(
 
     if video and len(files) > 1:
         raise SpecError(f"--video names one video, and {len(files)} files are given. Leave it out: each is called so.")
+    if subject is not None and sound:
+        raise SpecError(f"--subject {subject} names a person, and --sound is of nobody. Leave one of them out.")
     if subject is not None:
         check_subject(subject)
     opened = FeatureStore(store)
@@ -74,7 +76,7 @@ def import_(
     of = {file: (whose, "") for file, (whose, _) in of.items()} if sound else of
     found, refused = import_files(opened, ImportSpec(name, take, stored), of, None if dry_run else code_versions())
     if not found:
-        raise refused[0]
+        raise SourceError(" ".join(map(str, refused)))
     note = "" if dry_run else difference(FeatureStore(store), name)
     if json:
         reasons = [str(error) for error in refused]

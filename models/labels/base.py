@@ -59,6 +59,7 @@ class LabelFile:
         path: where the file is.
         format: the name of its format.
         within: how a file of many videos calls this one; empty for a file of one video.
+        fault: why nothing of it can be used, where finding it has shown that; empty else.
     """
 
     task: Task
@@ -68,6 +69,7 @@ class LabelFile:
     path: Path
     format: str = "abaw"
     within: str = ""
+    fault: str = ""
 
     def of_video(self, name: str, split: Split) -> LabelFile:
         """One video's rows of this file."""

@@ -61,20 +61,31 @@ def _parsed(path: Path) -> ET.Element:
     """The document; entities, which could grow without bound, are refused.
 
     Raises:
-        AnnotationError: it cannot be read or is no ELAN document.
+        AnnotationError: it cannot be read, is empty or is no ELAN document.
     """
     try:
         text = path.read_bytes()
         if b"<!DOCTYPE" in text or b"<!ENTITY" in text:
             raise AnnotationError(f"'{path}' declares a document type, as ELAN's files do not. It was not read.")
+        if not text.strip():
+            raise AnnotationError(f"'{path}' is an empty file. Save it again in ELAN.")
         root = ET.fromstring(text)
     except OSError as error:
         raise AnnotationError(f"The annotation '{path}' cannot be read: {error.strerror}.") from error
-    except ET.ParseError as error:
-        raise AnnotationError(f"'{path}' is no whole XML file: {error}. Save it again in ELAN.") from error
+    except (ET.ParseError, LookupError, ValueError) as error:  # the last two of an encoding that there is not
+        todo = "Save it again in ELAN" if _is_utf8(text) else "It is not UTF-8 text: save it as UTF-8, as ELAN does"
+        raise AnnotationError(f"'{path}' is no whole XML file: {error}. {todo}.") from error
     if root.tag != "ANNOTATION_DOCUMENT":
         raise AnnotationError(f"'{path}' is no ELAN document: it begins with <{root.tag[:40]}>.")
     return root
+
+
+def _is_utf8(content: bytes) -> bool:
+    try:
+        content.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 FORMATS.register(Elan.name, Elan())

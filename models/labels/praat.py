@@ -79,16 +79,19 @@ def _text(path: Path) -> str:
     """The file's text, in UTF-8 or UTF-16, as Praat writes it.
 
     Raises:
-        AnnotationError: it cannot be read.
+        AnnotationError: it cannot be read, or is empty.
     """
     try:
         content = path.read_bytes()
         coding = "utf-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
-        return content.decode(coding)
+        text = content.decode(coding)
     except OSError as error:
         raise AnnotationError(f"The annotation '{path}' cannot be read: {error.strerror}.") from error
     except UnicodeDecodeError as error:
-        raise AnnotationError(f"'{path}' is neither UTF-8 nor UTF-16 text; it is no annotation.") from error
+        raise AnnotationError(f"'{path}' is neither UTF-8 nor UTF-16 text. Save it as UTF-8, as Praat does.") from error
+    if not text.strip():
+        raise AnnotationError(f"'{path}' is an empty file. Save it again in Praat as a text file.")
+    return text
 
 
 FORMATS.register(Praat.name, Praat())

@@ -18,6 +18,7 @@ from affstore.store.contract.clock import FrameClock
 from affstore.store.contract.errors import AnnotationError
 from affstore.store.contract.labels import UNKNOWN_TEXTS, LabelSpace, SpaceKind, Task, task_space
 from affstore.store.contract.names import MAIN, in_order, join_subject, possible_subject
+from affstore.store.contract.printable import counted
 from affstore.store.contract.table_files import shortened
 
 _MOST_NAMED = 6
@@ -108,7 +109,8 @@ def labels_of(found: LabelFile, tiers: Tiers, space: LabelSpace, clock: FrameClo
     complaints = [f"It has no tier for {', '.join(missing)}."] if missing else []
     if wrong:
         complaints.append(
-            f"{len(wrong)} annotations are no label of '{space}', the first {shortened(wrong[0])}; they are unknown."
+            f"{counted(len(wrong), 'annotation is', 'annotations are')} no label of '{space}', the first "
+            f"{shortened(wrong[0])}; taken as unknown."
         )
     return FrameLabels(value, known, " ".join(complaints) or None, note_of(taken))
 

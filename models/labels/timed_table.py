@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import lru_cache
 from itertools import pairwise
@@ -23,8 +23,9 @@ from affstore.models.labels.base import (
     split_called,
 )
 from affstore.store.contract.clock import FrameClock
-from affstore.store.contract.errors import AnnotationError, SpecError
+from affstore.store.contract.errors import AnnotationError
 from affstore.store.contract.labels import LabelSpace, SpaceKind
+from affstore.store.contract.printable import counted
 from affstore.store.contract.table_files import PARQUET, VIDEO, Table, fault, read_table, shortened
 
 _SUFFIXES = (".csv", ".tsv", PARQUET)
@@ -73,8 +74,8 @@ class TimedTable(LabelFormat):
     Where several of these columns are there, `time` goes before `start,end`, and these before `frame`.
 
     A table is of the video that its file is called as, or of many: its column `video` says of which each row is, and a
-    column `split` may say what a video's frames are for. Columns are apart by tabs, semicolons or commas, and numbers
-    may have a decimal comma if all of them have; or it is a Parquet file. Other columns are not looked at.
+    column `split` may say what a video's frames are for. Tabs, semicolons, commas or vertical bars are between columns,
+    and numbers may have a decimal comma if all of them have; or it is a Parquet file. Other columns are not looked at.
     """
 
     contract = 1
@@ -87,12 +88,7 @@ class TimedTable(LabelFormat):
         return LabelFile.at(path, self.name) if path.suffix.lower() in _SUFFIXES else None
 
     def find(self, folder: Path) -> list[LabelFile]:
-        """See `LabelFormat.find`; a table of many videos is found once for each of them.
-
-        Raises:
-            AnnotationError: a row of a table of many videos names none.
-            SpecError: it is no folder, or a video of a table is in two splits.
-        """
+        """See `LabelFormat.find`; a table of many videos is found once for each of them."""
         return [one for found in super().find(folder) for one in _by_video(found)]
 
     def read(self, found: LabelFile, space: LabelSpace, clock: FrameClock) -> FrameLabels:
@@ -102,55 +98,59 @@ class TimedTable(LabelFormat):
         value = np.zeros((len(clock), space.columns), space.dtype)
         known = np.zeros(value.shape, bool)
         wrong: list[tuple[int, str]] = []
-        outside = []
+        begins = min(Fraction(0), int(clock.pts[0]) * clock.time_base) if len(clock) else Fraction(0)
+        before, after = [row.line for row in rows if row.start < begins], []
         for row in rows:
             numbers, valid, bad = _labels(space, row.cells)
             first, end = frames_of(row, clock)
             value[first:end], known[first:end] = np.where(valid, numbers, 0), valid
             wrong += [(row.line, text) for text in bad]
             if first >= len(clock) and len(clock):
-                outside.append(row.line)
+                after.append(row.line)
         if wrong and not any(_labels(space, row.cells)[1].any() for row in rows):
             reason = f"found {shortened(wrong[0][1])}, and no other row has a label of '{space}' either"
             raise fault(found.path, wrong[0][0], f"{reason}; expected {_expected(space)}")
         note = _note(table, found.within, (space, rows), clock)
-        return FrameLabels(value, known, " ".join(_complaints(space, wrong, outside)) or None, note)
+        return FrameLabels(value, known, " ".join(_complaints(space, wrong, before, after)) or None, note)
 
 
 FORMATS.register(TimedTable.name, TimedTable())
 
 
 def _by_video(found: LabelFile) -> list[LabelFile]:
-    """A table once for each video that it has rows of; as it is where it has no column `video`, or cannot be read.
-
-    Raises:
-        AnnotationError: a row names no video.
-        SpecError: a video is in two splits, or in none that is known.
-    """
+    """A table once for each video that it has rows of; as it is without a column `video`, or with its fault."""
     try:
         table = read_table(found.path)
-    except AnnotationError:
-        return [found]  # which is said when its labels are read
-    if table.header.count(VIDEO) != 1:
-        return [found]
+        splits = _splits(table, found.split) if VIDEO in table.header else {}
+    except AnnotationError as error:
+        return [replace(found, fault=str(error))]
+    return [found.of_video(name, split) for name, split in splits.items()] or [found]
+
+
+def _splits(table: Table, otherwise: Split) -> dict[str, Split]:
+    """The videos of a table of many, and what each is for.
+
+    Raises:
+        AnnotationError: a row names no video, or a video is in two splits, or in none that is known.
+    """
     at, split_at = table.column(VIDEO), table.column(_SPLIT) if _SPLIT in table.header else None
     splits: dict[str, tuple[int, Split]] = {}
     for line, cells in table.records:
         if not cells[at]:
-            raise fault(found.path, line, "found no video, expected whose row it is")
-        split = found.split if split_at is None or not cells[split_at] else split_called(cells[split_at])
+            raise fault(table.path, line, "found no video, expected whose row it is")
+        split = otherwise if split_at is None or not cells[split_at] else split_called(cells[split_at])
         if split is None:
-            raise SpecError(
-                f"'{found.path}', line {line}: found the split {shortened(cells[split_at or 0])}, expected train or "
+            raise AnnotationError(
+                f"'{table.path}', line {line}: found the split {shortened(cells[split_at or 0])}, expected train or "
                 "validation. Correct the file, or leave the column out."
             )
         first, before = splits.setdefault(cells[at], (line, split))
         if before != split:
-            raise SpecError(
-                f"'{found.path}', line {line}: '{cells[at]}' is for {split}, and for {before} in line {first}. A video "
-                "is in one split."
+            raise AnnotationError(
+                f"'{table.path}', line {line}: '{cells[at]}' is for {split}, and for {before} in line {first}. A video "
+                "is in one split. Correct the file."
             )
-    return [found.of_video(name, split) for name, (_, split) in splits.items()]
+    return {name: split for name, (_, split) in splits.items()}
 
 
 def read_rows(path: Path, space: LabelSpace, video: str = "") -> list[Row]:
@@ -312,7 +312,7 @@ def _expected(space: LabelSpace) -> str:
     return f"one of {', '.join(space.names)}" if space.kind is SpaceKind.CLASSES else space.allowed
 
 
-_SIGNS = {",": "commas", ";": "semicolons", "\t": "tabs"}
+_SIGNS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "vertical bars"}
 _OTHER_RATE = 0.05
 """By so much of a frame's time rows at instants are apart from frames before that is worth a word."""
 
@@ -328,7 +328,7 @@ def _note(table: Table, video: str, read: tuple[LabelSpace, Sequence[Row]], cloc
     missing = [cell for row in rows for cell in row.cells if cell.casefold() in blank]
     if missing:
         ways = ", ".join(sorted({repr(cell) if cell else "empty" for cell in missing}))
-        found.append(f"{len(missing)} missing values ({ways})")
+        found.append(f"{counted(len(missing), 'missing value', 'missing values')} ({ways})")
     if _TIME in table.header and len(rows) > 2 and len(clock) > 2:
         apart, frame = (float(np.median(np.diff(times))) for times in ([float(r.start) for r in rows], clock.starts_s))
         if abs(apart - frame) > _OTHER_RATE * frame:
@@ -336,14 +336,23 @@ def _note(table: Table, video: str, read: tuple[LabelSpace, Sequence[Row]], cloc
     return "; ".join(found) or None
 
 
-def _complaints(space: LabelSpace, wrong: Sequence[tuple[int, str]], outside: Sequence[int]) -> list[str]:
+def _complaints(
+    space: LabelSpace, wrong: Sequence[tuple[int, str]], before: Sequence[int], after: Sequence[int]
+) -> list[str]:
     found = []
     if wrong:
-        line, text = wrong[0]
+        _, text = wrong[0]
         found.append(
-            f"{len(wrong)} labels are not valid, the first in line {line}: found {shortened(text)}, expected "
-            f"{_expected(space)}; they are taken as unknown."
+            f"{counted(len(wrong), 'label is', 'labels are')} not valid, {_lines([line for line, _ in wrong])}: found "
+            f"{shortened(text)}, expected {_expected(space)}; taken as unknown."
         )
-    if outside:
-        found.append(f"{len(outside)} rows begin after the video's last frame, the first in line {outside[0]}.")
+    if before:
+        found.append(f"{counted(len(before), 'row begins', 'rows begin')} before the video does, {_lines(before)}.")
+    if after:
+        begin = counted(len(after), "row begins", "rows begin")
+        found.append(f"{begin} after the video's last frame, {_lines(after)}.")
     return found
+
+
+def _lines(lines: Sequence[int]) -> str:
+    return f"in line {lines[0]}" if len(lines) == 1 else f"the first in line {lines[0]}"

@@ -11,6 +11,8 @@ from pathlib import Path
 from affstore.store.contract.errors import AnnotationError
 
 PARQUET = ".parquet"
+AS_UTF8 = "Save it as UTF-8: Excel calls that CSV UTF-8, other programs ask for the encoding or the character set."
+"""What to do with text in another encoding."""
 VIDEO = "video"
 """The column that says of which video a row is."""
 
@@ -79,7 +81,9 @@ def _read_table(path: Path, size: int, changed_ns: int) -> Table:
     if path.suffix.lower() == PARQUET:
         return _parquet(path)
     lines = text_lines(path)
-    delimiter = next((sign for sign in "\t;" if sign in lines[0]), ",")
+    if not "".join(lines).strip():
+        raise AnnotationError(f"'{path}' is an empty file, expected a header and rows. Write it again or leave it out.")
+    delimiter = delimiter_in(lines[0])
     try:
         rows = [[cell.strip() for cell in row] for row in csv.reader(lines, delimiter=delimiter)]
     except csv.Error as error:
@@ -106,6 +110,11 @@ def _parquet(path: Path) -> Table:
     return Table.of(path, header, records, "")
 
 
+def delimiter_in(header: str) -> str:
+    """What is between the columns of a table, by its first line."""
+    return next((sign for sign in "\t;,|" if sign in header), ",")
+
+
 def text_lines(path: Path) -> list[str]:
     """The lines of a text file, without blank ones at its end; at least one, which may be empty.
 
@@ -117,7 +126,7 @@ def text_lines(path: Path) -> list[str]:
     except OSError as error:
         raise AnnotationError(f"The annotation '{path}' cannot be read: {error.strerror}.") from error
     except UnicodeDecodeError as error:
-        raise AnnotationError(f"'{path}' is not UTF-8 text (byte {error.start}); it is no annotation.") from error
+        raise AnnotationError(f"'{path}' is not UTF-8 text (byte {error.start}). {AS_UTF8}") from error
     lines = text.replace("\r\n", "\n").split("\n")
     while len(lines) > 1 and not lines[-1].strip():
         lines.pop()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import PurePath
 from typing import Any
 
 import numpy as np
@@ -10,10 +11,11 @@ import numpy as np
 from affstore import FeatureStore
 from affstore.models.labels.base import FORMATS, LabelFile
 from affstore.store.contract.clock import FrameClock
-from affstore.store.contract.errors import AffstoreError, NotFoundError, SourceError
+from affstore.store.contract.errors import AffstoreError, AnnotationError, NotFoundError, SourceError, nearest
 from affstore.store.contract.keys import digest_of_unchanged, key_of
 from affstore.store.contract.labels import task_space
 from affstore.store.contract.names import MAIN, possible_subject, split_subject
+from affstore.store.contract.printable import counted
 from affstore.store.contract.records import Address, Artifact, Record
 from affstore.store.engine.draft import Draft
 from affstore.store.engine.reading import find_source, read_clock, video_names
@@ -38,14 +40,14 @@ def store_labels(context: WorkerContext, name: str, found: Sequence[LabelFile]) 
     """
     store = context.store()
     reasons: list[str] = []
+    draft = store.draft(context.code, context.run_id)
     try:
         source, subject, note = _whose(store, name)
     except NotFoundError:
-        return Outcome("annotate", name, "failed", f"there is no video '{name}' in the store to put its labels on")
+        return _without_video(store, draft, name, found)
     due = [(one, recipe) for one in found if (recipe := _due(store, one, (source, subject))) is not None]
     if not due:
         return _cached(name, note)
-    draft = store.draft(context.code, context.run_id)
     for annotation, recipe in due:
         try:
             _store_label(store, draft, annotation, recipe, (source, subject))
@@ -58,7 +60,25 @@ def store_labels(context: WorkerContext, name: str, found: Sequence[LabelFile]) 
         return Outcome("annotate", name, "quarantined", " ".join(dict.fromkeys(reasons)), draft=written)
     if written is None:
         return _cached(name, note)
-    return Outcome("annotate", name, "done", f"{len(draft.records)} label files{note}", draft=written)
+    return Outcome(
+        "annotate", name, "done", f"{counted(len(draft.records), 'label file', 'label files')}{note}", draft=written
+    )
+
+
+def _without_video(store: FeatureStore, draft: Draft, name: str, found: Sequence[LabelFile]) -> Outcome:
+    """The outcome of files that are called as no video: those that cannot be read at all need not be."""
+    for one in found:
+        if one.fault:
+            _note_unusable(store, draft, one, one.fault)
+    if faults := dict.fromkeys(one.fault for one in found if one.fault):
+        return Outcome("annotate", name, "quarantined", " ".join(faults), draft=draft if draft.records else None)
+    names, stem = video_names(store), PurePath(name).stem
+    near = stem if split_subject(stem, names)[0] in names else nearest(name, sorted(names))
+    files = " and ".join(dict.fromkeys(f"'{one.path}'" for one in found))
+    hint = f"Did you mean '{near}'?" if near else "`affstore status` lists the videos."
+    return Outcome(
+        "annotate", name, "failed", f"There is no video '{name}' in the store to put the labels of {files} on. {hint}"
+    )
 
 
 def stored_labels(store: FeatureStore, name: str, found: Sequence[LabelFile]) -> Outcome | None:
@@ -111,7 +131,8 @@ def _store_label(
     address = Address("label", str(found.task), source.address.video, subject)
     draft.put(_label_artifact(address, recipe, found, (source, read_clock(store, source.address.video))))
     _take_back(store, draft, found, address)
-    lift_quarantine(store, draft, "annotate", name=found.in_quarantine, location=place_of(found.path))
+    for name in {found.in_quarantine, found.path.name}:  # a table of many videos is refused as a whole or in parts
+        lift_quarantine(store, draft, "annotate", name=name, location=place_of(found.path))
 
 
 def _take_back(store: FeatureStore, draft: Draft, found: LabelFile, address: Address) -> None:
@@ -135,6 +156,8 @@ def _label_artifact(
 ) -> Artifact:
     source, clock = of
     space = task_space(found.task)
+    if found.fault:
+        raise AnnotationError(found.fault)
     labels = FORMATS.get(found.format).read(found, space, clock)
     attributes = {
         "frames": len(clock),

@@ -13,7 +13,7 @@ from affstore import FeatureStore
 from affstore.models.extractor_specs import IMPORTED, Stored, split_variant
 from affstore.models.extractors.registry import names
 from affstore.models.feature_files import FeatureFile, read_features
-from affstore.store.contract.errors import AffstoreError, SpecError
+from affstore.store.contract.errors import AffstoreError, MediaError, NotFoundError, SourceError, SpecError
 from affstore.store.contract.half_floats import to_float16
 from affstore.store.contract.keys import digest_file, key_of
 from affstore.store.contract.names import name_fault
@@ -36,17 +36,13 @@ def imported_artifact(
 
     Raises:
         NotFoundError: there is no such video.
-        SpecError: the file has another length than the video, or the name cannot be one or is an extractor's.
+        MediaError: the file has another length than the video.
     """
     video, subject = of
-    if fault := name_fault(name):
-        raise SpecError(f"No features can be called '{name}': {fault}.")
-    if split_variant(name)[0] in names():
-        raise SpecError(f"An extractor of affstore's is called '{name}'. Give the features another --name.")
     source: Record = find_source(store, video)
     frames, found = int(source.attributes["frames"]), len(features.values)
     if found != frames:
-        raise SpecError(
+        raise MediaError(
             f"'{path}' has {found} rows, and '{source.address.video}' has {frames} frames by full decode. Features are "
             "taken with a row a frame: compute them on all frames, with NaN where there is nothing."
         )
@@ -143,7 +139,11 @@ def import_files(
 
     Returns:
         What was found in the files, and why others were refused.
+
+    Raises:
+        SpecError: the name cannot be one, or is an extractor's.
     """
+    _check_name(spec.name)
     found: list[ImportedFile] = []
     refused: list[AffstoreError] = []
     draft = store.draft(code or {}, "import")
@@ -157,7 +157,7 @@ def import_files(
             first = seen.setdefault(artifact.address, path)
             if first != path:
                 raise SpecError(f"'{first}' and '{path}' are both of '{artifact.address}'; the first was looked at.")
-        except AffstoreError as error:
+        except (SpecError, SourceError, NotFoundError) as error:
             refused.append(error)
             continue
         new = there is None or there.key != key_of(artifact.recipe)
@@ -169,6 +169,13 @@ def import_files(
     if draft.records:
         store.commit([draft], "import of features")
     return found, refused
+
+
+def _check_name(name: str) -> None:
+    if fault := name_fault(name):
+        raise SpecError(f"No features can be called '{name}': {fault}.")
+    if split_variant(name)[0] in names():
+        raise SpecError(f"An extractor of affstore's is called '{name}'. Give the features another --name.")
 
 
 def _stored_type(spec: ImportSpec, there: Record | None) -> str:

@@ -226,12 +226,25 @@ class _Known:
         return replace(incoming, verdict="known" if _still_there(stored, incoming.path) else "moved")
 
     def _name_conflict(self, incoming: IncomingFile) -> str:
-        _, place = self._holder[incoming.name]
+        holder, place = self._holder[incoming.name]
         conflict = f"The name '{incoming.name}' of '{incoming.file}' is that of '{place}', which has other bytes. "
         if self._options.replace_existing and incoming.name in self.contested:
             return conflict + (
                 "Several files of this call have that name, so nothing is replaced: give the one that is the new "
                 "version, or keep them all with --names folder."
+            )
+        if self._options.replace_existing:
+            known = self._video_of.get(incoming.sha256)
+            why = (
+                f"the store has its bytes as '{known}'"
+                if known
+                else f"that name is an alias of '{self._video_of[holder]}'"
+            )
+            return conflict + f"It replaces nothing, as {why}. Rename the file, or keep both with --names folder."
+        if place == place_of(incoming.path):
+            return (
+                f"'{incoming.file}' has other bytes than when it was added as '{incoming.name}'. Give --replace to "
+                "take it as the new version of that video, or rename it to keep both."
             )
         return conflict + (
             "Rename the file, keep both with --names folder, or give --replace if it is a corrected version of the "

@@ -43,6 +43,9 @@ def arrival_rows(
         video, subject = split_subject(found.name, names)
         source = store.find(Address("source", video=names.get(video, video)))
         address = Address("label", str(found.task), names.get(video, video), subject)
+        if found.fault:
+            rows.append(PlanRow(address, "quarantined", found.fault))
+            continue
         stored = store.find(address)
         key = source and key_of(recipes.label(found, digest_of_unchanged(found.path), source.key))
         if source is not None and (stored is None or stored.key != key) and not _unusable(store, found):
