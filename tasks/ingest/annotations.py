@@ -40,14 +40,14 @@ def store_labels(context: WorkerContext, name: str, found: Sequence[LabelFile]) 
     """
     store = context.store()
     reasons: list[str] = []
-    draft = store.draft(context.code, context.run_id)
     try:
         source, subject, note = _whose(store, name)
     except NotFoundError:
-        return _without_video(store, draft, name, found)
+        return _without_video(context, name, found)
     due = [(one, recipe) for one in found if (recipe := _due(store, one, (source, subject))) is not None]
     if not due:
         return _cached(name, note)
+    draft = store.draft(context.code, context.run_id)
     for annotation, recipe in due:
         try:
             _store_label(store, draft, annotation, recipe, (source, subject))
@@ -65,12 +65,14 @@ def store_labels(context: WorkerContext, name: str, found: Sequence[LabelFile]) 
     )
 
 
-def _without_video(store: FeatureStore, draft: Draft, name: str, found: Sequence[LabelFile]) -> Outcome:
+def _without_video(context: WorkerContext, name: str, found: Sequence[LabelFile]) -> Outcome:
     """The outcome of files that are called as no video: those that cannot be read at all need not be."""
-    for one in found:
-        if one.fault:
-            _note_unusable(store, draft, one, one.fault)
+    store = context.store()
     if faults := dict.fromkeys(one.fault for one in found if one.fault):
+        draft = store.draft(context.code, context.run_id)
+        for one in found:
+            if one.fault:
+                _note_unusable(store, draft, one, one.fault)
         return Outcome("annotate", name, "quarantined", " ".join(faults), draft=draft if draft.records else None)
     names, stem = video_names(store), PurePath(name).stem
     near = stem if split_subject(stem, names)[0] in names else nearest(name, sorted(names))
