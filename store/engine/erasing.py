@@ -81,7 +81,8 @@ def plan_garbage(
 
 def fold(store: FeatureStore, older_than: datetime.datetime) -> int:
     """Let go of older snapshots that nothing names, and say so in the history; gives how many they were."""
-    planned = _Fold.of(store, older_than)
+    with translate_errors(store.url, "Reading"):
+        planned = _Fold.of(store, older_than)
     if planned.gone:
         store.announce_folding(planned.kept)
         with translate_errors(store.url, "Letting go of the history of"):

@@ -256,7 +256,8 @@ class FeatureStore:
     def group(self, address: Address) -> zarr.Group:
         """The plain Zarr group of an artifact, for readers who want its arrays lazily."""
         self.get(address)
-        return cast(zarr.Group, self._root[address.path])
+        with translate_errors(self.url, "Reading"):
+            return cast(zarr.Group, self._root[address.path])
 
     def holds(self, address: Address, version: str) -> bool:
         """Whether what is at an address is the version of this id of the engine's; each write has a new one."""
@@ -362,10 +363,12 @@ class FeatureStore:
         fault = tag_fault(name)
         if fault:
             raise SpecError(f"A snapshot cannot be tagged {excerpt(name)}: {fault}.")
-        if name in open_generations(self._repository):
-            raise SpecError(f"A snapshot cannot be tagged '{name}': a generation is called so. Use another name.")
-        if name in self._repository.list_tags():
-            if self._repository.lookup_tag(name) != self.snapshot:
+        with translate_errors(self.url, "Tagging"):
+            if name in open_generations(self._repository):
+                raise SpecError(f"A snapshot cannot be tagged '{name}': a generation is called so. Use another name.")
+            named = self.tags().get(name)
+        if named is not None:
+            if named != self.snapshot:
                 raise StoreError(
                     f"The tag '{name}' already names another snapshot; tags are never moved. Use a new one."
                 )
@@ -376,11 +379,13 @@ class FeatureStore:
 
     def tags(self) -> dict[str, str]:
         """Every tag and the snapshot it names."""
-        return {name: self._repository.lookup_tag(name) for name in sorted(self._repository.list_tags())}
+        with translate_errors(self.url, "Reading"):
+            return {name: self._repository.lookup_tag(name) for name in sorted(self._repository.list_tags())}
 
     def history(self) -> list[icechunk.SnapshotInfo]:
         """Every snapshot from this one back to the first."""
-        return list(self._repository.ancestry(snapshot_id=self.snapshot))
+        with translate_errors(self.url, "Reading"):
+            return list(self._repository.ancestry(snapshot_id=self.snapshot))
 
     # Inside
 

@@ -23,7 +23,7 @@ from affstore.store.contract.errors import (
     StoreUnavailableError,
     StoreUnreachableError,
 )
-from affstore.store.contract.files import lock_holds, locked, may_pass
+from affstore.store.contract.files import check_file, lock_holds, locked, may_pass
 
 _MEMORY_LOCK = threading.Lock()
 _CONNECTS_S, _ANSWERS_S, _GIVEN_UP_S = 5, 30, 90
@@ -111,6 +111,33 @@ def check_writable(url: str) -> None:
         raise StoreUnavailableError(_NO_LOCKS.format(folder=folder, found="two processes can hold one lock at once"))
 
 
+def check_outside(url: str, path: Path) -> None:
+    """See that what is written at a path is not written into a store.
+
+    Raises:
+        SpecError: it is within a local store's folder, or within what belongs to it beside that.
+    """
+    if not is_local(url):
+        return
+    folder, wanted = local_folder(url).resolve(), path.expanduser().resolve()
+    for own in (folder, *(folder.with_name(f"{folder.name}.{kind}") for kind in _BESIDE)):
+        if wanted.is_relative_to(own):
+            raise SpecError(f"Nothing else is written into a store: '{path}' is within '{own}'. Name another place.")
+
+
+def check_output(url: str, path: Path) -> None:
+    """See that a command can write a file there.
+
+    Raises:
+        SpecError: it is a folder, or within the store that the command is about.
+    """
+    check_file(path)
+    check_outside(url, path)
+
+
+_BESIDE = ("lists", "lock", "runs", "writers")
+"""What of a local store lies beside its folder, under its name."""
+
 _NO_LOCKS = (
     "The store cannot be at '{folder}': {found} on that file system, and two runs would lose each other's work. Use a "
     "disk of this machine, NFS of version 4 that is mounted with locks, or s3://."
@@ -156,6 +183,8 @@ def translate_errors(url: str, doing: str) -> Iterator[None]:
         reason = reason or _refusal(text)
         if reason:
             raise StoreUnavailableError(f"{doing} the store at '{url}' failed: {reason}.") from error
+        if isinstance(error, icechunk.RepositoryNotFoundError):
+            text = "it is not there any more. Check the place, or restore it from a copy."
         if "object not found" in text:
             text = "an object that it needs is gone. `affstore verify` names it; restore it from a copy, or read the "
             text += "store as of a tag (--at)."
