@@ -201,3 +201,14 @@ def test_a_store_that_is_removed_while_it_is_read_is_one_sentence(store):
             ask()
     with pytest.raises(StoreError, match=r"it is not there any more\. Check the place, or restore it from a copy"):
         store.tags()
+
+
+def test_an_emptied_list_of_snapshots_is_named_with_what_to_do_also_by_a_repair(store, capsys):
+    Path(store.url, "repo").write_bytes(b"")
+    assert call(["status", "--store", store.url]) == 4
+    assert "is damaged (invalid icechunk header" in (said := capsys.readouterr().err)
+    assert "`affstore verify` names it; restore it from a copy" in said
+    assert call(["verify", "--repair", "--store", store.url]) == 4
+    said = capsys.readouterr().out
+    assert "not repaired" in said
+    assert "More than a bit of it is gone." in said

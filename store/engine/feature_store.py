@@ -8,6 +8,7 @@ from contextlib import suppress
 from dataclasses import replace
 from functools import cached_property
 from pathlib import PurePosixPath
+from shlex import quote
 from typing import Any, cast
 from uuid import uuid4
 
@@ -25,6 +26,7 @@ from affstore.store.engine.draft import Draft
 from affstore.store.engine.ledger import note_update
 from affstore.store.engine.listing import Listing, changed_paths, node_id, read_attributes
 from affstore.store.engine.places import (
+    check_no_file,
     check_writable,
     committer_lock,
     exists,
@@ -82,10 +84,13 @@ class FeatureStore:
         """
         self.url = url
         with translate_errors(url, "Opening"):
+            check_no_file(url)
             # Asked first, because opening a local path creates its folder.
             absent = is_local(url) and not local_folder(url).is_dir()
             if absent or not exists(url):
-                raise NotFoundError(f"There is no store at '{url}'. `affstore add VIDEO --store {url}` makes one.")
+                raise NotFoundError(
+                    f"There is no store at '{url}'. `affstore add VIDEO --store {quote(url)}` makes one."
+                )
             self._repository = icechunk.Repository.open(storage_of(url), settings())
         self._known: dict[str, Record] = {}
         self._open_at(at)

@@ -50,6 +50,7 @@ def storage_of(url: str) -> icechunk.Storage:
         return _s3(url)
     if scheme and len(scheme) > 1 and scheme != "file":
         raise SpecError(f"A store cannot be at '{url}': give a folder, s3://bucket/prefix, or memory:name.")
+    check_no_file(url)
     return icechunk.local_filesystem_storage(str(local_folder(url)))
 
 
@@ -77,8 +78,24 @@ def exists(url: str) -> bool:
 
 
 def local_folder(url: str) -> Path:
-    """The folder of a local store."""
+    """The folder of a local store.
+
+    Raises:
+        SpecError: the address is empty.
+    """
+    if not url.removeprefix("file://"):
+        raise SpecError("The address of the store is empty: give a folder, s3://bucket/prefix, or memory:name.")
     return Path(url.removeprefix("file://")).expanduser().absolute()
+
+
+def check_no_file(url: str) -> None:
+    """See that a local store's folder is not a file.
+
+    Raises:
+        StoreUnavailableError: it is.
+    """
+    if is_local(url) and local_folder(url).is_file():
+        raise StoreUnavailableError(f"There can be no store at '{url}': that is a file. Name a folder.")
 
 
 def is_local(url: str) -> bool:
@@ -99,6 +116,7 @@ def check_writable(url: str) -> None:
     """
     if not is_local(url):
         return
+    check_no_file(url)
     folder = local_folder(url)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -188,6 +206,10 @@ def translate_errors(url: str, doing: str) -> Iterator[None]:
         if "object not found" in text:
             text = "an object that it needs is gone. `affstore verify` names it; restore it from a copy, or read the "
             text += "store as of a tag (--at)."
+        elif text.startswith("invalid "):
+            text = (
+                f"what is stored there is damaged ({_short(text)}). `affstore verify` names it; restore it from a copy."
+            )
         raise StoreError(f"{doing} the store at '{url}' failed: {_short(text)}") from error
     except AffstoreError:
         raise
