@@ -129,6 +129,16 @@ def test_plan_says_what_is_missing_by_its_exit_code_with_the_weights_that_the_st
         (["add", "{video}", "--colour", "red"], 2, "--colour"),
         (["status", "--store", "{empty}/none"], 4, "There is no store"),
         (["status", "--store", "{url}", "--at", "v9"], 4, "no tag, generation, snapshot or time 'v9'"),
+        (["status", "--store", "{video}"], 4, "that is a file. Name a folder"),
+        (["head", "list", "--store", "{video}"], 4, "that is a file. Name a folder"),
+        (["add", "{video}", "--store", "{video}", "--weights", "untrained"], 4, "that is a file. Name a folder"),
+        (["plan", "--store", "{video}", "--weights", "untrained"], 4, "that is a file. Name a folder"),
+        (["status", "--store", ""], 2, "The address of the store is empty"),
+        (["add", "{video}", "--store", "", "--weights", "untrained"], 2, "The address of the store is empty"),
+        (["status", "--store", "{empty}/a b"], 4, "a b'` makes one"),
+        (["verify", "--repair", "--store", "ftp://x"], 2, "A store cannot be at 'ftp://x'"),
+        (["verify", "--repair", "--store", "s3://"], 2, "'s3://' names no place"),
+        (["copy", "{url}", "{video}"], 2, "that is a file. Name another place"),
         (["show", "visual/toy/b/main", "--store", "{url}"], 4, "has no 'visual/toy/b/main'"),
         (["show", "visual/toy", "--store", "{url}"], 4, "is no address of an artifact"),
         (["show", "b", "--store", "{url}"], 4, "has no video 'b'"),
@@ -138,12 +148,21 @@ def test_plan_says_what_is_missing_by_its_exit_code_with_the_weights_that_the_st
             2,
             "No exporter is called 'parket'.",
         ),
+        (["export", "/proc/x/out", "--store", "{url}"], 4, "The export to '/proc/x/out' cannot be written: "),
         (["weights", "import", "enet_b0_8_best_vgaff", "{video}"], 2, "Did you mean 'enet_b0_8_best_vgaf'?"),
         (["weights", "import", "enet_b0_8_best_vgaf", "/nowhere.pt"], 5, "no file '/nowhere.pt'"),
         (["weights", "import", "enet_b0_8_best_vgaf", "{video}"], 5, "not the published file"),
         (["run", "/nowhere.yaml"], 2, "cannot be read as a configuration"),
         (["run", "{config}"], 2, "No field of a configuration is called 'extractor'"),
         (["add", "{video}", "--runner", "dask", "--runner-option", "workers"], 2, "takes NAME=VALUE"),
+        (["report", "--to", ".", "--store", "{url}"], 2, "'.' is a folder, and a file is to be written"),
+        (["report", "--to", "{empty}", "--store", "{url}", "--dry-run"], 2, "is a folder, and a file is to be"),
+        (["lineage", "openlineage", "", "--store", "{url}", "--dry-run"], 2, "is a folder, and a file is to be"),
+        (["trace", "visual/toy/a/main/5", "--picture", "/", "--store", "{url}"], 2, "is a folder, and a file is"),
+        (["head", "export", "h", ".", "--licence", "x", "--corpus", "y", "--store", "{url}"], 2, "is a folder, and"),
+        (["head", "export", "h", "f", "--licence", " ", "--corpus", "y", "--store", "{url}"], 2, "--licence is empty"),
+        (["head", "export", "h", "f", "--licence", "x", "--corpus", "", "--store", "{url}"], 2, "--corpus is empty"),
+        (["copy", "{url}", "memory:x"], 2, "what is in memory is gone when the command ends"),
         (["frobnicate"], 2, "No command of `affstore` is called 'frobnicate'. Known: add, "),
         (["remove"], 2, "No command of `affstore` is called 'remove'. Known: add, "),
         (["stats"], 2, "Did you mean 'status'?"),
@@ -164,6 +183,32 @@ def test_what_is_wrong_is_said_in_one_sentence(arguments, code, sentence, url, t
     assert said.splitlines()[-1].startswith("affstore: ")
     assert sentence in said.splitlines()[-1]
     assert "Traceback" not in said
+
+
+@pytest.mark.parametrize("place", ["", "/inner", ".runs", ".lists/x"])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["copy", "{url}", "{place}"],
+        ["export", "{place}", "--to", "csv", "--store", "{url}"],
+        ["export", "{place}", "--dry-run", "--store", "{url}"],
+        ["report", "--to", "{place}/page.html", "--store", "{url}"],
+        ["lineage", "openlineage", "{place}/events.jsonl", "--store", "{url}"],
+        ["trace", "visual/toy/a/main/5", "--picture", "{place}/frame.png", "--store", "{url}"],
+        ["head", "export", "h", "{place}/h.safetensors", "--licence", "x", "--corpus", "y", "--store", "{url}"],
+        ["analyze", "v.mp4", "--out", "{place}", "--store", "{url}"],
+        ["predict", "h", "a", "--out", "{place}", "--store", "{url}"],
+        ["run", "{config}"],
+    ],
+    ids=lambda words: words[0],
+)
+def test_nothing_else_is_written_into_a_store_or_what_belongs_to_it(words, place, url, tmp_path, capsys):
+    before, config = sorted(tmp_path.rglob("*")), tmp_path / "run.yaml"
+    config.write_text(f"store: store\npublish: {{folder: store{place}}}\n")
+    said = output(capsys, *(one.format(url=url, place=url + place, config=config) for one in words), code=2).err
+    assert "Nothing else is written into a store" in said
+    config.unlink()
+    assert sorted(tmp_path.rglob("*")) == before
 
 
 @pytest.mark.parametrize(

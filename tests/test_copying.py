@@ -75,7 +75,8 @@ def test_what_is_left_out_is_in_no_state_of_the_copy(original, tmp_path):
 def test_a_place_that_is_not_empty_is_refused(original, tmp_path):
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "notes.txt").write_text("mine")
-    for place in (original.url, str(tmp_path / "full"), str(tmp_path / "full" / "notes.txt")):
+    there = FeatureStore.create(str(tmp_path / "there")).url
+    for place in (there, str(tmp_path / "full"), str(tmp_path / "full" / "notes.txt")):
         with pytest.raises(SpecError, match=r"cannot be copied to .* Name another place"):
             copy_store(plan_copy(original), place)
     assert (tmp_path / "full" / "notes.txt").read_text() == "mine"

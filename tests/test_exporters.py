@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import json
+import shutil
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from affstore import FeatureStore, read_clock
+from affstore.flows.cli import call
 from affstore.models.labels.base import FORMATS
 from affstore.store.contract.errors import AnnotationError
 from affstore.store.contract.labels import FER_2013, TASKS
 from affstore.store.contract.records import Address, Artifact
 from affstore.store.engine.exporters.base import export
 from affstore.store.engine.exporters.tiers import tiers_of
-from tests.factories import commit, source
+from tests.factories import commit, labels_of, source
 from tests.test_analyze import FRAMES, person, voice
 
 UNITS = TASKS["au"].names
@@ -30,12 +34,16 @@ def units(video, subject):
     return Artifact(address, {"of": address.path}, arrays, {"frames": FRAMES, "task": "au", "labels": list(UNITS)})
 
 
+def artifacts():
+    """A video of two people, one of whom is not always there."""
+    first = np.arange(FRAMES) < 25
+    people = [*person("two", "left", np.ones(FRAMES, bool)), *person("two", "right", first)]
+    return [source("two"), *people, voice("two"), units("two", "left")]
+
+
 @pytest.fixture(scope="module")
 def store(tmp_path_factory) -> FeatureStore:
-    url = str(tmp_path_factory.mktemp("exporters") / "store")
-    first = np.arange(FRAMES) < 25
-    artifacts = [*person("two", "left", np.ones(FRAMES, bool)), *person("two", "right", first), voice("two")]
-    return commit(FeatureStore.create(url), source("two"), *artifacts, units("two", "left"))
+    return commit(FeatureStore.create(str(tmp_path_factory.mktemp("exporters") / "store")), *artifacts())
 
 
 def exported(store, folder, name):
@@ -125,3 +133,48 @@ def test_what_is_exported_can_be_taken_in_as_labels_again(store, tmp_path, name)
     assert found.note == "read from the tier 'prediction/au-mlp/left/AU1' and 11 more, predictions"
     with pytest.raises(AnnotationError, match="its tiers are"):
         form.read(form.at(path), TASKS["va"], clock)
+
+
+HEAD = Artifact(Address("head", "mlp"), {"of": "mlp"}, {}, {"task": "au", "labels": [], "head": {}, "scores": {}})
+
+
+@pytest.mark.parametrize(
+    ("name", "family"),
+    [
+        ("parquet", "head"),
+        ("csv", "head"),
+        ("elan", "head"),
+        ("praat", "source"),
+        ("openface", "label"),
+        ("overlay", "source"),
+    ],
+)
+@pytest.mark.parametrize("more", [["--dry-run"], []], ids=["dry", "wet"])
+def test_an_export_that_has_a_place_for_nothing_is_refused(store, tmp_path, capsys, name, family, more):
+    labelled = labels_of(TASKS["au"], "two", np.zeros((FRAMES, 12)), subject="left")
+    whole = commit(FeatureStore.create(str(tmp_path / "store")), *artifacts(), HEAD, labelled)
+    words = ["export", str(tmp_path / "out"), "--to", name, "--family", family, "--store", whole.url, *more]
+    assert call(words) == 2
+    assert f"'{name}' has no place for any of the 1 artifacts that are meant ({family})" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "copied", "others"),
+    [
+        ("zarr", 8, ""),
+        ("csv", 7, "1 other artifacts: head"),
+        ("praat", 6, "2 other artifacts: head, source"),
+        ("openface", 5, "3 other artifacts: audio, head, source"),
+    ],
+)
+def test_an_export_counts_what_was_written_and_says_what_was_not(tmp_path, capsys, name, copied, others):
+    whole = commit(FeatureStore.create(str(tmp_path / "store")), *artifacts(), HEAD)
+    for more in (["--dry-run"], []):
+        assert call(["export", str(tmp_path / "out"), "--to", name, "--store", whole.url, *more]) == 0
+        said = capsys.readouterr().out
+        assert f"{copied} artifacts {'would be ' if more else ''}copied to" in said
+        assert (f"'{name}' has no place for {others}" in said) == bool(others)
+    shutil.rmtree(tmp_path / "out")
+    assert call(["export", str(tmp_path / "out"), "--to", name, "--store", whole.url, "--json"]) == 0
+    assert len(json.loads(capsys.readouterr().out)["artifacts"]) == copied

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import stat
+from pathlib import Path
 
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
+from affstore.store.contract.errors import SpecError
 from affstore.store.contract.files import replacing
 
 
@@ -38,3 +40,16 @@ def test_what_was_there_stays_where_writing_fails(tmp_path):
     with pytest.raises(ValueError, match="half"):
         write_half()
     assert [(one.name, one.read_text()) for one in tmp_path.iterdir()] == [("note.json", "old")]
+
+
+@pytest.mark.parametrize("place", ["", ".", "..", "/", "{folder}"])
+def test_a_folder_is_refused_where_a_file_is_to_be_written(tmp_path, place):
+    refused = pytest.raises(SpecError, match=r"is a folder, and a file is to be written\. Name a file")
+    with refused, replacing(Path(place.format(folder=tmp_path))):
+        pass
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_cannot_be_written_is_named_as_the_user_named_it():
+    with pytest.raises(OSError, match=r"'/proc/page\.html'"), replacing(Path("/proc/page.html")):
+        pass

@@ -340,13 +340,20 @@ def test_garbage_is_counted_before_it_is_removed_and_tags_keep_their_snapshots(t
     told = plan_garbage(store, zero, zero)
     assert told.snapshots == 2
     assert told.bytes > 40 * 64 * 4
+    assert call(["gc", "--expire-older-than", "0s", "--store", store.url, "--dry-run"]) == 0
+    would = capsys.readouterr().out
+    assert f"2 snapshots would be let go.\n{told.objects} objects ({told.bytes:,} bytes) would be removed" in would
     assert call(["gc", "--expire-older-than", "0s", "--store", store.url]) == 0
-    assert "2 snapshots let go" in capsys.readouterr().out
+    assert capsys.readouterr().out == would.replace("would be ", "")
     assert not account_for(store.url, store.newest().repository).of("garbage")
     assert len(store.newest().history()) == 3  # with the engine's first one, and the commit that says so
     for state in (store.newest(), FeatureStore(store.url, "first")):
         assert set(state.read(rows_of("a").address)) == {"embedding", "present"}
     assert call(["gc", "--expire-older-than", "soon", "--store", store.url]) == 2
+    assert "one of d, h, m, s, as 30d or 12h; found 'soon'" in capsys.readouterr().err
+    for age in ("99999999999999d", "999999d", f"{'9' * 5000}s"):
+        assert call(["gc", "--expire-older-than", age, "--store", store.url]) == 2
+        assert "is too long: no calendar reaches so far" in capsys.readouterr().err
     assert call(["gc", "--store", str(tmp_path / "no" / "where")]) == 4
     assert not (tmp_path / "no").exists()
 

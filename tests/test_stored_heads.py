@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -293,6 +294,20 @@ def test_a_dry_run_of_an_import_says_what_the_import_would(store, tmp_path, caps
     assert call(arguments) == 0
     assert call([*arguments, "--dry-run"]) == 0
     assert "in the store already" in capsys.readouterr().out.splitlines()[-2]
+
+
+def test_a_dry_run_of_an_export_gives_the_document_of_the_export(store, tmp_path, capsys):
+    words = ["head", "export", "units", str(tmp_path / "units.safetensors"), *GIVEN, "--store", store.url, "--json"]
+    dry, wet = (json.loads("".join(told(capsys, *words, *more))) for more in (["--dry-run"], []))
+    assert (dry.pop("done"), wet.pop("done")) == (False, True)
+    assert dry == wet
+
+
+def test_what_to_type_after_a_head_was_imported_is_quoted_and_names_the_store(store, tmp_path, capsys):
+    path, there = str(tmp_path / "units.safetensors"), str(tmp_path / "there")
+    write_head(store, "units", Path(path), "CC0-1.0", "none")
+    last = told(capsys, "head", "import", path, "--name", "a b", "--store", there, "--dry-run")[-1]
+    assert shlex.split(last) == ["next", "affstore", "predict", "a b", "VIDEO", "--store", there]
 
 
 def test_predictions_of_honest_do_not_take_the_place_of_the_papers():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 import shutil
 from dataclasses import replace
@@ -16,8 +17,13 @@ from affstore.flows.cli import call
 from affstore.models.faces.crop_pictures import CropPictures
 from affstore.models.feature_files import read_features
 from affstore.models.weights.folder import WeightsFolder
+from affstore.store.contract.errors import StoreError
 from affstore.store.contract.keys import digest_file
 from affstore.store.contract.records import Address, Artifact
+from affstore.store.engine.copying import plan_copy
+from affstore.store.engine.erasing import fold
+from affstore.store.engine.generations import has_begun, plan_promotion
+from affstore.store.engine.history import check_history
 from affstore.tasks.ingest.imported_features import imported_artifact
 from affstore.tasks.lineage.verify import verify
 from affstore.tasks.recipes import cropped_face
@@ -174,3 +180,35 @@ def test_the_command_says_what_it_looked_at(store, capsys):
     assert [one["fault"] for one in document["findings"]] == ["orphaned", "orphaned"]
     assert call(["verify", "--store", store.url, "--at", store.snapshot]) == 0
     assert FeatureStore(store.url).snapshot != store.snapshot
+
+
+def test_a_store_that_is_removed_while_it_is_read_is_one_sentence(store):
+    shutil.rmtree(store.url)
+    for ask in (
+        store.tags,
+        store.history,
+        store.newest,
+        lambda: store.tag("v1"),
+        lambda: store.group(store.addresses()[0]),
+        lambda: list(check_history(store)),
+        lambda: fold(store, datetime.datetime.now(datetime.UTC)),
+        lambda: has_begun(store, "new"),
+        lambda: plan_promotion(store, "new"),
+        lambda: plan_copy(store),
+        lambda: verify(store),
+    ):
+        with pytest.raises(StoreError, match=r"the store at .* (failed|has no)"):
+            ask()
+    with pytest.raises(StoreError, match=r"it is not there any more\. Check the place, or restore it from a copy"):
+        store.tags()
+
+
+def test_an_emptied_list_of_snapshots_is_named_with_what_to_do_also_by_a_repair(store, capsys):
+    Path(store.url, "repo").write_bytes(b"")
+    assert call(["status", "--store", store.url]) == 4
+    assert "is damaged (invalid icechunk header" in (said := capsys.readouterr().err)
+    assert "`affstore verify` names it; restore it from a copy" in said
+    assert call(["verify", "--repair", "--store", store.url]) == 4
+    said = capsys.readouterr().out
+    assert "not repaired" in said
+    assert "More than a bit of it is gone." in said

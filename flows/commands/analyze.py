@@ -77,7 +77,9 @@ def analyze(
     from affstore.flows.analysis import networks_at_hand, require_networks
     from affstore.flows.config.run_config import checked
     from affstore.models.weights.folder import default_folder
+    from affstore.store.engine.places import check_outside
 
+    check_outside(store, out)
     weights = default_folder()
     found = networks_at_hand(weights) if dry_run else None
     if found is None:

@@ -41,22 +41,29 @@ def copy(
     source
         A folder, s3://bucket/prefix or memory:name.
     target
-        Where to: an empty place of one of these kinds.
+        Where to: an empty folder or an empty s3://bucket/prefix.
     without
         A video, by name, alias, file or SHA-256, that is left out of every state with all that was computed from it;
         may be given several times.
     """
     from affstore import FeatureStore
+    from affstore.store.contract.errors import SpecError
     from affstore.store.engine.copying import check_empty, copy_store
-    from affstore.store.engine.states import open_generations
+    from affstore.store.engine.generations import generations
+    from affstore.store.engine.places import is_memory
     from affstore.tasks.lineage.erasure import interrupted, plan_erasure
     from affstore.tasks.lineage.forgetting import plan_copy_without
 
+    if is_memory(target):
+        raise SpecError(
+            f"A store cannot be copied to '{target}': what is in memory is gone when the command ends. Name a folder, "
+            "or s3://bucket/prefix."
+        )
     store = FeatureStore(source)
     erasure = plan_erasure(store, [*without, *interrupted(store)] if without else [])
     plan = plan_copy_without(store, erasure)
-    check_empty(target)
-    left = open_generations(store.repository)
+    check_empty(target, source)
+    left = [one.name for one in generations(store)]
     done = plan if dry_run else copy_store(plan, target)
     if json:
         print_json({**_document(done), "generations_left": left})

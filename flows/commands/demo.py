@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 import sys
 from pathlib import Path
@@ -126,13 +127,14 @@ def _portrait(folder: Path, as_json: bool) -> dict[str, Any]:
 
 def _next(folder: Path, store: str) -> tuple[str, ...]:
     # `make demo` calls a program that need not be on the PATH of the shell it was typed in.
-    program = "affstore" if shutil.which("affstore") else sys.argv[0]
+    program = "affstore" if shutil.which("affstore") else shlex.quote(sys.argv[0])
+    store, configuration = shlex.quote(store), shlex.quote(str(folder / "demo.yaml"))
     return (
         "",
         "Next:",
         f"  {program} status --store {store}",
         f"  {program} show --store {store}",
-        f"  {program} plan {folder / 'demo.yaml'}",
+        f"  {program} plan {configuration}",
         f"  {program} analyze my_videos/ --pull   # your own videos, by trained networks: tables and pages",
         f"  {program} add my_videos/ --store affstore-data --weights untrained",
         f"  {program} weights list        # the published networks",

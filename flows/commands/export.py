@@ -28,8 +28,9 @@ def export(
 ) -> int:
     """Copy the store, or some of it, for other tools: as tables, tiers of intervals, videos, or ordinary Zarr v3.
 
-    The exit code is 2 when there is no such family or format, or the folder is not empty, 3 where a video could not be
-    exported (the others are), and 4 when the store has no such state, video or network.
+    What the format has no place for is said. The exit code is 2 when there is no such family or format, the format has
+    a place for nothing that is meant, or the folder is not empty, 3 where a video could not be exported (the others
+    are), and 4 when the store has no such state, video or network, or the folder cannot be written.
 
     Example: affstore export embeddings --to parquet --family visual --video video2
 
@@ -53,7 +54,7 @@ def export(
     """
     from affstore import FeatureStore
     from affstore.store.engine.catalogue import JoinedColumns
-    from affstore.store.engine.exporters.base import EXPORTERS, Written
+    from affstore.store.engine.exporters.base import EXPORTERS, Written, check_taken, check_target
     from affstore.store.engine.exporters.base import export as copy
     from affstore.store.engine.exporters.frame_tables import OPENING
     from affstore.store.engine.exporters.selection import selected
@@ -63,15 +64,24 @@ def export(
     joined = JoinedColumns.read(opened, Path(columns), OPENING) if columns else None
     if joined is not None:
         exporter.beside(joined)  # which says it where the format has no place for them
+    check_target(opened, folder)
+    taken = {one.address.path: one for one in check_taken(exporter, records)}
     written = [] if dry_run else copy(opened, records, folder, to, joined)
-    left_out, notes = (written.left_out, written.notes) if isinstance(written, Written) else ([], [])
+    left_out, notes, without = [], [], []
+    if isinstance(written, Written):
+        left_out, notes, without = written.left_out, written.notes, written.without
+    lost = {one.address.path for one in without}
+    copied = [path for path in taken if path not in lost]
+    others = [one for one in records if one.address.path not in taken]
+    if others:
+        kinds = ", ".join(sorted({one.address.family for one in others}))
+        notes = [*notes, f"'{to}' has no place for {len(others)} other artifacts: {kinds}."]
     if json:
-        paths = [r.address.path for r in records]
-        print_json({"artifacts": paths, "written": [*map(str, written)], "left_out": left_out, "notes": notes})
+        print_json({"artifacts": copied, "written": [*map(str, written)], "left_out": left_out, "notes": notes})
     else:
         for sentence in (*left_out, *notes):
             to_terminal(sentence)
-        to_terminal(f"{len(records)} artifacts {'would be ' if dry_run else ''}copied to {folder}")
+        to_terminal(f"{len(copied)} artifacts {'would be ' if dry_run else ''}copied to {folder}")
     return 3 if left_out else 0
 
 

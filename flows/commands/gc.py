@@ -12,6 +12,7 @@ from affstore.flows.commands import COMMANDS, Command
 from affstore.flows.commands.options import DEFAULT_STORE, DryRun, Json, Store, print_json
 from affstore.flows.watch import to_terminal
 from affstore.store.contract.errors import SpecError
+from affstore.store.contract.printable import excerpt
 
 Age = Annotated[str, Parameter(negative="")]
 """A number with d, h, m or s."""
@@ -62,19 +63,24 @@ def gc(
         print_json({**asdict(found), "done": not dry_run})
         return 0
     would = "would be " if dry_run else ""
-    objects = f"{found.objects} objects" if found.objects or not found.snapshots else "chunks"
+    most = "at most " if dry_run and found.snapshots and not is_local(store) else ""
     to_terminal(
         *([f"{found.snapshots} snapshots {would}let go."] if history is not None else []),
-        f"{objects} ({found.bytes:,} bytes) {would}removed from the store at '{store}'.",
+        f"{most}{found.objects} objects ({found.bytes:,} bytes) {would}removed from the store at '{store}'.",
     )
     return 0
 
 
 def _age(text: str) -> datetime.timedelta:
-    found = re.fullmatch(r"(\d{1,6})([dhms])", text)
+    found = re.fullmatch(r"([0-9]+)([dhms])", text)
     if found is None:
-        raise SpecError(f"An age is a number and one of d, h, m, s, as 30d or 12h; found '{text}'.")
-    return datetime.timedelta(**{_UNITS[found[2]]: int(found[1])})
+        raise SpecError(f"An age is a number and one of d, h, m, s, as 30d or 12h; found {excerpt(text)}.")
+    try:
+        age = datetime.timedelta(**{_UNITS[found[2]]: int(found[1])})
+        datetime.datetime.now(datetime.UTC) - age
+    except (OverflowError, ValueError) as error:  # before the year 1, or more digits than Python reads
+        raise SpecError(f"An age is as 30d or 12h; {excerpt(text)} is too long: no calendar reaches so far.") from error
+    return age
 
 
 COMMANDS.register("gc", Command(gc))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -9,8 +10,10 @@ from typing import Any
 from cyclopts import App
 
 from affstore.flows.commands import COMMANDS, Command
+from affstore.flows.commands.next_steps import step, tell_next
 from affstore.flows.commands.options import DEFAULT_STORE, At, DryRun, Flag, Json, Store, print_json, print_table
 from affstore.flows.watch import to_terminal
+from affstore.store.contract.errors import NotFoundError, SpecError
 
 app = App(
     name="head",
@@ -116,27 +119,40 @@ def export(
     """
     from affstore import FeatureStore
     from affstore.store.contract.records import Address
+    from affstore.store.engine.places import check_output
     from affstore.tasks.lineage.head_files import only_head, write_head
     from affstore.tasks.lineage.head_post_processing import post_processing_of
     from affstore.tasks.lineage.stored_heads import POST_PROCESSING, experiments_on
 
+    for option, value in {"--licence": licence, "--corpus": corpus}.items():
+        if not value.strip():
+            raise SpecError(f"{option} is empty, and whoever takes the head needs to know it. Say it in words.")
+    check_output(store, file)
     opened = FeatureStore(store, at)
     fitted = only_head(opened, name)
     head = fitted.heads[0].name
     if dry_run:
-        goes = _post_processing_lines(post_processing_of(opened, fitted), opened.get(Address("head", head)).recipe)
-        to_terminal(f"would write the head '{head}' to {file}", *goes)
-        return 0
-    about = write_head(opened, name, file, licence, corpus)
+        record = opened.get(Address("head", head))
+        finish = post_processing_of(opened, fitted)
+        facts = {"name": head, "key": record.key, "digest": record.digest}
+        would = [f"would write the head '{head}' to {file}", *_post_processing_lines(finish, record.recipe)]
+    else:
+        about = write_head(opened, name, file, licence, corpus)
+        facts, finish, would = {fact: about[fact] for fact in ("name", "key", "digest")}, about[POST_PROCESSING], []
     if json:
-        facts = {fact: about[fact] for fact in ("name", "key", "digest")}
-        print_json({"file": str(file), **facts, "post_processing": about[POST_PROCESSING] or None})
+        print_json({"file": str(file), **facts, "post_processing": finish or None, "done": not dry_run})
+        return 0
+    if dry_run:
+        to_terminal(*would)
         return 0
     chose = [] if fitted.experiment or about[POST_PROCESSING] else experiments_on(opened, head)
     to_terminal(
         f"{file}: the head '{head}', digest {about['digest'][:12]}, licence {licence}, fitted on {corpus}",
         *_post_processing_lines(about[POST_PROCESSING], about["recipe"]),
-        *(f"  `affstore head export {one}` gives on what the experiment '{one}' does to its outputs" for one in chose),
+        *(
+            f"  `affstore head export {shlex.quote(one)}` gives on what the experiment '{one}' does to its outputs"
+            for one in chose
+        ),
     )
     return 0
 
@@ -179,7 +195,6 @@ def import_(
         Another head of that name may go.
     """
     from affstore import FeatureStore
-    from affstore.store.contract.errors import NotFoundError
     from affstore.tasks.lineage.head_files import import_head, is_new_head, read_head
     from affstore.tasks.lineage.stored_heads import NETWORKS, POST_PROCESSING
     from affstore.tasks.specs import code_versions
@@ -202,8 +217,8 @@ def import_(
     to_terminal(
         f"{called}: {did}; licence {made['licence']}, fitted on {made['corpus']}, networks {', '.join(networks)}",
         *(_post_processing_lines(made.get(POST_PROCESSING, {}), artifact.recipe) if new else ()),
-        f"next      affstore predict {called} VIDEO",
     )
+    tell_next([step(store, "predict", called, "VIDEO")])
     return 0
 
 

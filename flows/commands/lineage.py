@@ -45,8 +45,11 @@ def openlineage(
         Only of that run.
     """
     from affstore import FeatureStore
+    from affstore.store.engine.places import check_output
     from affstore.tasks.lineage.openlineage import events, give_events
 
+    if "://" not in to:
+        check_output(store, Path(to))
     found = events(FeatureStore(store, at), run)
     give_events(found, to, dry_run)
     if json:

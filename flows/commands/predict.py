@@ -77,8 +77,11 @@ def predict(
     from affstore.flows.config.run_config import checked
     from affstore.flows.pipeline import named_videos
     from affstore.flows.prediction import predicted, run_with_fitted, split_videos, weights_of, write_predictions
+    from affstore.store.engine.places import check_outside
     from affstore.tasks.lineage.stored_heads import fitted_experiment
 
+    if out is not None:
+        check_outside(store, out)
     opened = FeatureStore(store)
     fitted = fitted_experiment(opened, name)
     paths, known = split_videos(opened, videos)

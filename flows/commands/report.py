@@ -21,7 +21,8 @@ def report(
 ) -> int:
     """Write one offline page: coverage of videos, a lineage graph to walk, metrics, drift since before, and costs.
 
-    The exit code is 2 when --at is another state than the tag's, and 4 when the store has no such tag, run or state.
+    The exit code is 2 when --at is another state than the tag's, or --to is no file, and 4 when the store lacks such a
+    tag, run or state.
 
     Example: affstore report --store affstore-demo/store --to demo.html
 
@@ -33,8 +34,10 @@ def report(
         The file to write; one that is there is replaced.
     """
     from affstore.flows.report.store_report import write_store_report
+    from affstore.store.engine.places import check_output
     from affstore.tasks.lineage.overview import overview, scope_of
 
+    check_output(store, to)
     found = overview(scope_of(store, what, at))
     page = to if dry_run else write_store_report(found, to)
     if json:

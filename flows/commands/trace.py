@@ -42,9 +42,12 @@ def trace(
     from affstore import FeatureStore
     from affstore.flows.report.lineage_lines import mermaid_lines, tree_lines
     from affstore.flows.runs_folder import runs_folder
+    from affstore.store.engine.places import check_output
     from affstore.tasks.lineage.rows import find_row
     from affstore.tasks.lineage.trace import trace as traced
 
+    if picture is not None:
+        check_output(store, picture)
     opened, found = find_row(FeatureStore(store, at), row)
     if picture is not None and found.frame is None:
         raise SpecError(f"'{row}' names no frame, so there is no picture of it. Name one, as in '{row}/0'.")

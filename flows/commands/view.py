@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 import webbrowser
 from pathlib import Path
@@ -51,7 +52,7 @@ def _page(folder: Path, video: str) -> Path:
     Raises:
         NotFoundError: there is none; the message says what to type.
     """
-    index, pages = folder / "index.html", folder / "videos"
+    index, pages, typed = folder / "index.html", folder / "videos", shlex.quote(str(folder))
     names = dict.fromkeys((video, Path(video).name, Path(video).stem))
     page = next((one for name in names if (one := pages / f"{name}.html").is_file()), index) if video else index
     if page.is_file() and (page != index or not video):
@@ -59,7 +60,7 @@ def _page(folder: Path, video: str) -> Path:
     if not index.is_file():
         asked = f"There is no page of '{video}'. " if video else ""
         raise NotFoundError(
-            f"{asked}Nothing was analyzed into '{folder}' yet. Type `affstore analyze my_videos/ --out {folder} "
+            f"{asked}Nothing was analyzed into '{folder}' yet. Type `affstore analyze my_videos/ --out {typed} "
             "--pull` with your own files in place of my_videos/, or name the folder of an earlier analysis with --in."
         )
     known = sorted(page.stem for page in pages.glob("*.html"))
@@ -67,7 +68,7 @@ def _page(folder: Path, video: str) -> Path:
     few = f"{', '.join(known[:_FEW]) or 'none'}{f' and {len(known) - _FEW} more' if len(known) > _FEW else ''}"
     raise NotFoundError(
         f"'{folder}' has no page of a video '{video}'. {f"Did you mean '{near}'?" if near else f'It has: {few}.'} "
-        f"`affstore analyze VIDEO --out {folder}` adds one."
+        f"`affstore analyze VIDEO --out {typed}` adds one."
     )
 
 

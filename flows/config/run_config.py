@@ -26,6 +26,7 @@ from affstore.store.contract.errors import DuplicateNameError, SpecError, Unknow
 from affstore.store.contract.labels import LabelSpace, spaces_of, task_of, task_space
 from affstore.store.contract.names import tag_fault
 from affstore.store.contract.printable import excerpt
+from affstore.store.engine.places import check_outside
 from affstore.tasks.experiments import Experiment, Protocol
 from affstore.tasks.retries import MOST_RETRIES
 from affstore.tasks.specs import Profile, most_subjects_of
@@ -320,6 +321,8 @@ def rooted(config: RunConfig, folder: Path) -> RunConfig:
     if publish is not None:
         samples = {task: folder / sample for task, sample in publish.samples.items()}
         to = publish.folder if publish.folder is None else folder / publish.folder
+        if to is not None:
+            check_outside(store, to)
         publish = publish.model_copy(update={"folder": to, "samples": samples})
     groups = config.groups if config.groups is None else folder / config.groups
     changes = {

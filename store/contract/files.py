@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from affstore.store.contract.errors import SpecError
+
 _PASSING = {
     errno.EAGAIN, errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.EIO, errno.ENETDOWN, errno.ENETUNREACH, errno.EREMOTEIO,
     errno.ESTALE, errno.ETIMEDOUT,
@@ -29,6 +31,16 @@ def cache_folder() -> Path:
     return Path(os.environ.get("AFFSTORE_CACHE") or "~/.cache/affstore").expanduser()
 
 
+def check_file(path: Path) -> None:
+    """See that a path can be a file's that is to be written.
+
+    Raises:
+        SpecError: it is a folder.
+    """
+    if path.name in ("", "..") or path.is_dir():
+        raise SpecError(f"'{path}' is a folder, and a file is to be written. Name a file.")
+
+
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """A file to fill, which takes the place of `path` in one step when it is whole; readers see the old or the new.
@@ -36,8 +48,10 @@ def replacing(path: Path) -> Iterator[Path]:
     It may be read by whom the umask says, also where a library makes files for one user alone, as safetensors does.
 
     Raises:
+        SpecError: `path` is a folder.
         OSError: the folder cannot be made or written.
     """
+    check_file(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     new = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
@@ -48,6 +62,10 @@ def replacing(path: Path) -> Iterator[Path]:
         with new.open("rb") as file:
             os.fsync(file.fileno())
         new.replace(path)
+    except OSError as error:
+        if error.filename == str(new):
+            error.filename = str(path)  # which the user knows
+        raise
     finally:
         new.unlink(missing_ok=True)
 

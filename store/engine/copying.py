@@ -25,6 +25,7 @@ from affstore.store.engine.ledger import note_update
 from affstore.store.engine.listing import DOCUMENT, Listing, array_names
 from affstore.store.engine.objects import wipe
 from affstore.store.engine.places import (
+    check_outside,
     check_writable,
     committer_lock,
     exists,
@@ -136,10 +137,10 @@ def copy_store(plan: Copy, url: str) -> Copy:
         url: an empty place, or that of a copy that was not finished.
 
     Raises:
-        SpecError: the place is not empty.
+        SpecError: the place is not empty, or within the original.
         StoreError: an artifact of the original is damaged, by its name; the place holds no store.
     """
-    check_empty(url)
+    check_empty(url, plan.states[-1].store.url)
     check_writable(url)
     with translate_errors(url, "Copying to"), committer_lock(url):
         if exists(url):
@@ -191,12 +192,14 @@ def roll_back(store: FeatureStore, to: FeatureStore) -> str:
         return store.commit_session(session, content)
 
 
-def check_empty(url: str) -> None:
+def check_empty(url: str, original: str) -> None:
     """See that a place can be copied to.
 
     Raises:
-        SpecError: there is something else than a copy that was not finished.
+        SpecError: there is something else than a copy that was not finished, or it is within the original.
     """
+    if is_local(url):
+        check_outside(original, local_folder(url))
     with translate_errors(url, "Opening"):
         if is_local(url) and not local_folder(url).exists():
             return

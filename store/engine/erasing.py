@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import os
 import re
 import tempfile
 from collections.abc import Collection, Iterable, Iterator
@@ -19,7 +20,7 @@ from affstore.store.engine.chain import Content
 from affstore.store.engine.feature_store import FeatureStore
 from affstore.store.engine.ledger import note_update
 from affstore.store.engine.objects import objects_of
-from affstore.store.engine.places import committer_lock, is_local, settings, translate_errors
+from affstore.store.engine.places import committer_lock, is_local, local_folder, translate_errors
 from affstore.store.engine.states import BRANCH, open_generations, tips, where_parted
 
 _SKEW = datetime.timedelta(days=1)
@@ -32,7 +33,7 @@ class Garbage:
 
     Attributes:
         snapshots: how many snapshots of the history are let go.
-        objects: chunks, lists and snapshots that are removed; 0 if they were not counted.
+        objects: chunks, lists and snapshots that are removed.
         bytes: of them.
     """
 
@@ -62,7 +63,8 @@ def plan_garbage(
 ) -> Garbage:
     """What `collect_garbage` would remove; nothing is changed.
 
-    Where history is let go, it is tried on a copy of the lists, and only the bytes of chunks are told.
+    Where history is let go, it is tried on a copy of the lists, in which a chunk is as long and as old as in the store,
+    and holds nothing. Of a bucket's objects no age is known there: those that are too young are counted as well.
     """
     now = datetime.datetime.now(datetime.UTC)
     with translate_errors(store.url, "Reading"):
@@ -70,18 +72,18 @@ def plan_garbage(
         if planned is None or not planned.gone:
             found = store.repository.garbage_collect(now - younger_than, dry_run=True)
             return Garbage(0, _objects(found), found.bytes_deleted)
-        before = store.repository.chunk_storage_stats().native_bytes
-        with tempfile.TemporaryDirectory() as folder:
-            _copy_lists(store.url, Path(folder))
-            trial = icechunk.Repository.open(icechunk.local_filesystem_storage(folder), settings())
-            trial.expire_snapshots(planned.older_than)
-            after = trial.chunk_storage_stats().native_bytes
-        return Garbage(len(planned.gone), 0, before - after)
+    with tempfile.TemporaryDirectory() as folder:
+        trial = Path(folder) / "store"
+        with translate_errors(store.url, "Reading"):
+            _copy_without_content(store.url, trial)
+        young = younger_than if is_local(store.url) else -_SKEW
+        return collect_garbage(FeatureStore(str(trial)), young, history)
 
 
 def fold(store: FeatureStore, older_than: datetime.datetime) -> int:
     """Let go of older snapshots that nothing names, and say so in the history; gives how many they were."""
-    planned = _Fold.of(store, older_than)
+    with translate_errors(store.url, "Reading"):
+        planned = _Fold.of(store, older_than)
     if planned.gone:
         store.announce_folding(planned.kept)
         with translate_errors(store.url, "Letting go of the history of"):
@@ -204,13 +206,18 @@ def find_in_objects(url: str, in_lists: re.Pattern[bytes], in_chunks: re.Pattern
             yield key
 
 
-def _copy_lists(url: str, folder: Path) -> None:
-    """Copy a repository without its chunks."""
+def _copy_without_content(url: str, folder: Path) -> None:
+    """Copy a repository, its chunks as empty files of their length; of a local one with the time of each object."""
     objects = objects_of(url)
-    for key in objects.sizes() if objects else ():
-        if objects and not key.startswith(("chunks/", "ledger/", "overwritten/")):
-            (folder / key).parent.mkdir(parents=True, exist_ok=True)
-            (folder / key).write_bytes(objects.read(key))
+    for key, size in objects.sizes().items() if objects else ():
+        if objects and not key.startswith(("ledger/", "overwritten/")):
+            copy = folder / key
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            copy.write_bytes(b"" if key.startswith("chunks/") else objects.read(key))
+            os.truncate(copy, size)
+            if is_local(url):
+                then = (local_folder(url) / key).stat()
+                os.utime(copy, ns=(then.st_atime_ns, then.st_mtime_ns))
 
 
 def _objects(found: icechunk.GCSummary) -> int:

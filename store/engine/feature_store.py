@@ -8,6 +8,7 @@ from contextlib import suppress
 from dataclasses import replace
 from functools import cached_property
 from pathlib import PurePosixPath
+from shlex import quote
 from typing import Any, cast
 from uuid import uuid4
 
@@ -25,6 +26,7 @@ from affstore.store.engine.draft import Draft
 from affstore.store.engine.ledger import note_update
 from affstore.store.engine.listing import Listing, changed_paths, node_id, read_attributes
 from affstore.store.engine.places import (
+    check_no_file,
     check_writable,
     committer_lock,
     exists,
@@ -82,10 +84,13 @@ class FeatureStore:
         """
         self.url = url
         with translate_errors(url, "Opening"):
+            check_no_file(url)
             # Asked first, because opening a local path creates its folder.
             absent = is_local(url) and not local_folder(url).is_dir()
             if absent or not exists(url):
-                raise NotFoundError(f"There is no store at '{url}'. `affstore add VIDEO --store {url}` makes one.")
+                raise NotFoundError(
+                    f"There is no store at '{url}'. `affstore add VIDEO --store {quote(url)}` makes one."
+                )
             self._repository = icechunk.Repository.open(storage_of(url), settings())
         self._known: dict[str, Record] = {}
         self._open_at(at)
@@ -256,7 +261,8 @@ class FeatureStore:
     def group(self, address: Address) -> zarr.Group:
         """The plain Zarr group of an artifact, for readers who want its arrays lazily."""
         self.get(address)
-        return cast(zarr.Group, self._root[address.path])
+        with translate_errors(self.url, "Reading"):
+            return cast(zarr.Group, self._root[address.path])
 
     def holds(self, address: Address, version: str) -> bool:
         """Whether what is at an address is the version of this id of the engine's; each write has a new one."""
@@ -362,10 +368,12 @@ class FeatureStore:
         fault = tag_fault(name)
         if fault:
             raise SpecError(f"A snapshot cannot be tagged {excerpt(name)}: {fault}.")
-        if name in open_generations(self._repository):
-            raise SpecError(f"A snapshot cannot be tagged '{name}': a generation is called so. Use another name.")
-        if name in self._repository.list_tags():
-            if self._repository.lookup_tag(name) != self.snapshot:
+        with translate_errors(self.url, "Tagging"):
+            if name in open_generations(self._repository):
+                raise SpecError(f"A snapshot cannot be tagged '{name}': a generation is called so. Use another name.")
+            named = self.tags().get(name)
+        if named is not None:
+            if named != self.snapshot:
                 raise StoreError(
                     f"The tag '{name}' already names another snapshot; tags are never moved. Use a new one."
                 )
@@ -376,11 +384,13 @@ class FeatureStore:
 
     def tags(self) -> dict[str, str]:
         """Every tag and the snapshot it names."""
-        return {name: self._repository.lookup_tag(name) for name in sorted(self._repository.list_tags())}
+        with translate_errors(self.url, "Reading"):
+            return {name: self._repository.lookup_tag(name) for name in sorted(self._repository.list_tags())}
 
     def history(self) -> list[icechunk.SnapshotInfo]:
         """Every snapshot from this one back to the first."""
-        return list(self._repository.ancestry(snapshot_id=self.snapshot))
+        with translate_errors(self.url, "Reading"):
+            return list(self._repository.ancestry(snapshot_id=self.snapshot))
 
     # Inside
 

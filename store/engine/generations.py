@@ -187,7 +187,8 @@ def plan_promotion(store: FeatureStore, name: str) -> Promotion:
         NotFoundError: there is no such generation.
         SpecError: it differs in nothing from what it began from.
     """
-    return _planned(store, name)[0]
+    with translate_errors(store.url, "Reading"):
+        return _planned(store, name)[0]
 
 
 def promote(store: FeatureStore, name: str) -> Promotion:

@@ -11,7 +11,15 @@ from typing import Any
 from urllib.parse import urlparse
 
 from affstore.store.contract.errors import StoreError
-from affstore.store.engine.places import drop_memory, is_local, is_memory, local_folder, s3_options, translate_errors
+from affstore.store.engine.places import (
+    drop_memory,
+    is_local,
+    is_memory,
+    local_folder,
+    s3_options,
+    storage_of,
+    translate_errors,
+)
 
 _TIMEOUT_S, _ATTEMPTS = 5, 4
 """How long a server may be silent, and how often it is asked."""
@@ -35,10 +43,17 @@ class Objects:
 
 
 def objects_of(url: str) -> Objects | None:
-    """The objects of a store; None of one in memory, whose bytes nobody but the engine can reach."""
+    """The objects of a store; None of one in memory, whose bytes nobody but the engine can reach.
+
+    Raises:
+        SpecError: the address is of no known kind.
+    """
     if is_memory(url):
         return None
-    return _in_folder(local_folder(url)) if is_local(url) else _in_bucket(url)
+    if is_local(url):
+        return _in_folder(local_folder(url))
+    storage_of(url)  # which refuses an address that is none, before a server is asked
+    return _in_bucket(url)
 
 
 def check_bucket_writable(url: str) -> None:

@@ -24,7 +24,7 @@ from affstore.store.contract.errors import (
     StoreUnavailableError,
     StoreUnreachableError,
 )
-from affstore.store.contract.files import lock_holds, locked, may_pass
+from affstore.store.contract.files import check_file, lock_holds, locked, may_pass
 
 _MEMORY_LOCK = threading.Lock()
 _CONNECTS_S, _ANSWERS_S, _GIVEN_UP_S = 5, 30, 90
@@ -51,6 +51,7 @@ def storage_of(url: str) -> icechunk.Storage:
         return _s3(url)
     if scheme and len(scheme) > 1 and scheme != "file":
         raise SpecError(f"A store cannot be at '{url}': give a folder, s3://bucket/prefix, or memory:name.")
+    check_no_file(url)
     return icechunk.local_filesystem_storage(str(local_folder(url)))
 
 
@@ -78,13 +79,29 @@ def exists(url: str) -> bool:
 
 
 def local_folder(url: str) -> Path:
-    """The folder of a local store."""
+    """The folder of a local store.
+
+    Raises:
+        SpecError: the address is empty.
+    """
+    if not url.removeprefix("file://"):
+        raise SpecError("The address of the store is empty: give a folder, s3://bucket/prefix, or memory:name.")
     return Path(url.removeprefix("file://")).expanduser().absolute()
 
 
 def whole_url(url: str) -> str:
     """A store's address as it is right from every folder of a machine."""
     return str(local_folder(url)) if is_local(url) else url
+
+
+def check_no_file(url: str) -> None:
+    """See that a local store's folder is not a file.
+
+    Raises:
+        StoreUnavailableError: it is.
+    """
+    if is_local(url) and local_folder(url).is_file():
+        raise StoreUnavailableError(f"There can be no store at '{url}': that is a file. Name a folder.")
 
 
 def is_local(url: str) -> bool:
@@ -105,6 +122,7 @@ def check_writable(url: str) -> None:
     """
     if not is_local(url):
         return
+    check_no_file(url)
     folder = local_folder(url)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -116,6 +134,33 @@ def check_writable(url: str) -> None:
     if not holds:
         raise StoreUnavailableError(_NO_LOCKS.format(folder=folder, found="two processes can hold one lock at once"))
 
+
+def check_outside(url: str, path: Path) -> None:
+    """See that what is written at a path is not written into a store.
+
+    Raises:
+        SpecError: it is within a local store's folder, or within what belongs to it beside that.
+    """
+    if not is_local(url):
+        return
+    folder, wanted = local_folder(url).resolve(), path.expanduser().resolve()
+    for own in (folder, *(folder.with_name(f"{folder.name}.{kind}") for kind in _BESIDE)):
+        if wanted.is_relative_to(own):
+            raise SpecError(f"Nothing else is written into a store: '{path}' is within '{own}'. Name another place.")
+
+
+def check_output(url: str, path: Path) -> None:
+    """See that a command can write a file there.
+
+    Raises:
+        SpecError: it is a folder, or within the store that the command is about.
+    """
+    check_file(path)
+    check_outside(url, path)
+
+
+_BESIDE = ("lists", "lock", "runs", "writers")
+"""What of a local store lies beside its folder, under its name."""
 
 _NO_LOCKS = (
     "The store cannot be at '{folder}': {found} on that file system, and two runs would lose each other's work. Use a "
@@ -163,14 +208,20 @@ def translate_errors(url: str, doing: str) -> Iterator[None]:
         reason = reason or _refusal(text)
         if reason:
             raise StoreUnavailableError(f"{doing} the store at '{url}' failed: {reason}.") from error
-        if "ref not found" in text:
+        if "ref not found `generation-" in text:
             raise NotFoundError(
                 f"The store at '{url}' has no such state any more: another command promoted or dropped it meanwhile. "
                 "Look at `affstore log`, and run the command again."
             ) from error
+        if isinstance(error, icechunk.RepositoryNotFoundError):
+            text = "it is not there any more. Check the place, or restore it from a copy."
         if "object not found" in text:
             text = "an object that it needs is gone. `affstore verify` names it; restore it from a copy, or read the "
             text += "store as of a tag (--at)."
+        elif text.startswith("invalid "):
+            text = (
+                f"what is stored there is damaged ({_short(text)}). `affstore verify` names it; restore it from a copy."
+            )
         raise StoreError(f"{doing} the store at '{url}' failed: {_short(text)}") from error
     except AffstoreError:
         raise

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from affstore.models.faces.drawing import DrawnPerson
 
 
+_DRAWN = ("face", "visual", "prediction")
+
+
 class OverlayExporter(Exporter):
     """A file a video, `VIDEO.mp4`: its pictures with boxes, landmarks, people's names and what is predicted of them.
 
@@ -34,6 +37,10 @@ class OverlayExporter(Exporter):
     contract = 1
     name = "overlay"
     description = "a .mp4 a video with boxes, landmarks, names and predictions drawn into its pictures; sound kept"
+
+    def taken(self, records: Sequence[Record]) -> list[Record]:
+        """What is drawn."""
+        return [one for one in records if one.address.family in _DRAWN]
 
     def write(self, store: FeatureStore, records: Sequence[Record], folder: Path) -> list[Path]:
         """Write the videos, one picture after the other."""
@@ -48,6 +55,7 @@ class OverlayExporter(Exporter):
             except MediaError as error:
                 path.unlink(missing_ok=True)
                 written.left_out.append(f"'{video}' was not drawn. {error}")
+                written.without.extend(found)
             else:
                 written.append(path)
         if written:
@@ -70,7 +78,7 @@ def _draw(store: FeatureStore, source: Record, records: Sequence[Record], path: 
 def _people(store: FeatureStore, records: Sequence[Record]) -> Iterator[DrawnPerson]:
     from affstore.models.faces.drawing import DrawnPerson
 
-    seen = [one for one in records if one.address.family in ("face", "visual", "prediction")]
+    seen = [one for one in records if one.address.family in _DRAWN]
     for subject in in_order({one.address.subject or MAIN for one in seen}):
         own = [one for one in seen if (one.address.subject or MAIN) == subject]
         boxed = [one for one in own if "box" in store.group(one.address)]

@@ -50,17 +50,20 @@ def repair(url: str, weights: WeightsFolder, dry_run: bool = False) -> Iterator[
         weights: where the networks' parameters are.
         dry_run: only say what would be done.
 
+    Where objects that are altered could not be restored, so that the store cannot be opened, that is all.
+
     Raises:
-        StoreError: the store cannot be opened, also after its objects were restored.
+        StoreError: the store cannot be opened, and all its objects are as they were noted.
     """
-    for key, digest in altered_objects(url).items():
+    altered = altered_objects(url)
+    for key, digest in altered.items():
         yield _object(url, key, digest, dry_run)
     try:
         newest = FeatureStore(url)
         states = list(_states(newest))
     except StoreError:
-        if dry_run:
-            return  # it can be opened once its objects are restored
+        if altered:
+            return  # what is wrong was said
         raise
     for then, written in states:
         with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as threads:

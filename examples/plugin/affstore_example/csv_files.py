@@ -22,15 +22,18 @@ class CsvExporter(Exporter):
     name = "csv"
     description = "a CSV file for each artifact with a row a frame; an empty cell where nothing is"
 
+    def taken(self, records: Sequence[Record]) -> list[Record]:
+        """Those with a row a frame: heads have none."""
+        return [record for record in records if "frames" in record.attributes]
+
     def write(self, store: FeatureStore, records: Sequence[Record], folder: Path) -> list[Path]:
         """Write the files; artifacts without frames, such as heads, are left out."""
         written = []
-        for record in records:
-            if "frames" in record.attributes:
-                path = folder / f"{record.address.path}.csv"
-                path.parent.mkdir(parents=True, exist_ok=True)
-                _write(dataset_of(store, record), path)
-                written.append(path)
+        for record in self.taken(records):
+            path = folder / f"{record.address.path}.csv"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _write(dataset_of(store, record), path)
+            written.append(path)
         return written
 
 

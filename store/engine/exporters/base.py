@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar
 
-from affstore.store.contract.errors import SpecError
+from affstore.store.contract.errors import SpecError, StoreUnavailableError
 from affstore.store.contract.records import Record
 from affstore.store.contract.registry import Registry
 from affstore.store.engine.catalogue import JoinedColumns
 from affstore.store.engine.feature_store import FeatureStore
-from affstore.store.engine.places import translate_errors
+from affstore.store.engine.places import check_outside, translate_errors
 
 
 class Written(list[Path]):
@@ -21,12 +21,14 @@ class Written(list[Path]):
     Attributes:
         left_out: a sentence for each video that could not be exported, while others were.
         notes: other sentences.
+        without: artifacts that the format has a place for, and of which nothing was written.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.left_out: list[str] = []
         self.notes: list[str] = []
+        self.without: list[Record] = []
 
 
 class Exporter(ABC):
@@ -53,6 +55,10 @@ class Exporter(ABC):
         Returns:
             What was written; as `Written`, with sentences on what was not.
         """
+
+    def taken(self, records: Sequence[Record]) -> list[Record]:
+        """Those of the artifacts that the format has a place for; all of them, unless an exporter says otherwise."""
+        return list(records)
 
     def beside(self, columns: JoinedColumns) -> Exporter:
         """The same with a user's columns beside each row.
@@ -91,11 +97,53 @@ def export(
 
     Raises:
         UnknownNameError: there is no such exporter.
-        SpecError: `folder` exists and is not empty, or the format has no place for columns.
+        SpecError: `folder` exists and is not empty or is within the store, or the format has no place for columns, or
+            for any of the artifacts.
+        StoreUnavailableError: `folder` cannot be written.
     """
     chosen = EXPORTERS.get(exporter)
     chosen = chosen.beside(columns) if columns is not None else chosen
+    check_target(store, folder)
+    check_taken(chosen, records)
+    with translate_errors(store.url, "Exporting"):
+        try:
+            written = chosen.write(store, records, folder)
+        except OSError as error:
+            raise StoreUnavailableError(
+                f"The export to '{folder}' cannot be written: {error.strerror or error}. Check room and rights, or "
+                "name another place."
+            ) from error
+    if records and not (written or (isinstance(written, Written) and written.left_out)):
+        raise _without_place(chosen, records)
+    return written
+
+
+def check_target(store: FeatureStore, folder: Path) -> None:
+    """See that a folder can be exported to.
+
+    Raises:
+        SpecError: it exists and is not empty, or is within the store.
+    """
+    check_outside(store.url, folder)
     if folder.exists() and any(folder.iterdir() if folder.is_dir() else [folder]):
         raise SpecError(f"Nothing is exported over what exists: '{folder}' is not empty. Name another place.")
-    with translate_errors(str(folder), "Exporting to"):
-        return chosen.write(store, records, folder)
+
+
+def check_taken(exporter: Exporter, records: Sequence[Record]) -> list[Record]:
+    """Those of the artifacts that a format has a place for.
+
+    Raises:
+        SpecError: it has none for any of them.
+    """
+    taken = exporter.taken(records)
+    if records and not taken:
+        raise _without_place(exporter, records)
+    return taken
+
+
+def _without_place(exporter: Exporter, records: Sequence[Record]) -> SpecError:
+    kinds = ", ".join(sorted({one.address.family for one in records}))
+    return SpecError(
+        f"Nothing is exported: '{exporter.name}' has no place for any of the {len(records)} artifacts that are meant "
+        f"({kinds}). Export others as well, or choose another format: --to zarr has a place for all."
+    )

@@ -8,7 +8,7 @@ from xml.etree import ElementTree as ET
 
 from affstore.store.contract.records import Address, Record
 from affstore.store.engine.exporters.base import EXPORTERS, Exporter
-from affstore.store.engine.exporters.tiers import Tier, by_video, tiers_of
+from affstore.store.engine.exporters.tiers import Tier, by_video, of_frames, tiers_of
 from affstore.store.engine.feature_store import FeatureStore
 
 _SCHEMA = "http://www.mpi.nl/tools/elan/EAFv3.0.xsd"
@@ -25,6 +25,10 @@ class ElanExporter(Exporter):
     contract = 1
     name = "elan"
     description = "a .eaf file a video for ELAN: intervals of labels, predictions, faces and sound"
+
+    def taken(self, records: Sequence[Record]) -> list[Record]:
+        """What has a row a frame."""
+        return of_frames(records)
 
     def write(self, store: FeatureStore, records: Sequence[Record], folder: Path) -> list[Path]:
         """Write the files."""

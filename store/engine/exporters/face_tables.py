@@ -16,7 +16,7 @@ from affstore.store.contract.labels import LabelSpace, SpaceKind
 from affstore.store.contract.names import MAIN, in_order
 from affstore.store.contract.records import Address, Record
 from affstore.store.engine.exporters.base import EXPORTERS, Exporter
-from affstore.store.engine.exporters.tiers import by_video
+from affstore.store.engine.exporters.tiers import by_video, of_frames
 from affstore.store.engine.feature_store import FeatureStore
 from affstore.store.engine.label_spaces import space_of_record
 from affstore.store.engine.reading import read_clock, read_known
@@ -84,6 +84,10 @@ class OpenFaceExporter(Exporter):
     name = "openface"
     description = "a CSV a video with OpenFace 2's names: frame, face_id, timestamp, success, AU01_r, AU01_c …"
 
+    def taken(self, records: Sequence[Record]) -> list[Record]:
+        """What is of a face that a face network saw or the detector found."""
+        return _of_faces(records)
+
     def write(self, store: FeatureStore, records: Sequence[Record], folder: Path) -> list[Path]:
         """Write the tables."""
         return _write_tables(store, records, folder, _open_face_rows)
@@ -99,6 +103,10 @@ class PyFeatExporter(Exporter):
     contract = 1
     name = "pyfeat"
     description = "a CSV a video with py-feat's names: frame, FaceRectX …, AU01 …, anger … neutral, input"
+
+    def taken(self, records: Sequence[Record]) -> list[Record]:
+        """What is of a face that a face network saw or the detector found."""
+        return _of_faces(records)
 
     def write(self, store: FeatureStore, records: Sequence[Record], folder: Path) -> list[Path]:
         """Write the tables."""
@@ -130,6 +138,19 @@ def _py_feat_rows(one: FaceRows) -> Iterator[dict[str, Any]]:
         yield row | {"Identity": one.subject, "input": one.location}
 
 
+def _of_faces(records: Sequence[Record]) -> list[Record]:
+    seen = {_whose(one) for one in records if one.address.family in _SEEN}
+    return [one for one in of_frames(records) if one.address.family in (*_SEEN, *_SAID) and _whose(one) in seen]
+
+
+_SEEN, _SAID = ("face", "visual"), ("prediction", "label")
+"""Families that say where a face is, and those that say something of it."""
+
+
+def _whose(record: Record) -> tuple[str, str]:
+    return record.address.video, record.address.subject or MAIN
+
+
 def _write_tables(store: FeatureStore, records: Sequence[Record], folder: Path, rows_of: Any) -> list[Path]:
     written = []
     for video, found in by_video(records):
@@ -154,7 +175,7 @@ def _faces(store: FeatureStore, video: str, records: Sequence[Record]) -> Iterat
     source = store.get(Address("source", video=video))
     for number, subject in enumerate(subjects):
         own = [one for one in records if (one.address.subject or MAIN) == subject]
-        seen = [one for one in own if one.address.family in ("face", "visual")]
+        seen = [one for one in own if one.address.family in _SEEN]
         if not seen:
             continue
         first = read_known(store, seen[0].address, "box", "score")
@@ -195,7 +216,7 @@ def _units(
 
     Units are known by their numbers, written as `01`.
     """
-    for family, array in (("prediction", "prediction"), ("label", "value")):
+    for family, array in zip(_SAID, ("prediction", "value"), strict=True):
         for record in records:
             if record.address.family != family:
                 continue

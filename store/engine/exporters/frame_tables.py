@@ -55,15 +55,20 @@ class TableExporter(Exporter):
     def opened(self, path: Path, schema: pa.Schema) -> TableWriter:
         """A new file for tables of a schema."""
 
+    def taken(self, records: Sequence[Record]) -> list[Record]:
+        """Those with frames."""
+        return [record for record in records if "frames" in record.attributes]
+
     def write(self, store: FeatureStore, records: Sequence[Record], folder: Path) -> list[Path]:
         """Write the files. Artifacts without frames, such as heads, have no rows and are left out.
 
         Raises:
             SpecError: videos of one producer differ in width, or a user's column is called as one of the table.
         """
-        framed = [record for record in records if "frames" in record.attributes]
         written = []
-        for (name, producer), group in groupby(framed, lambda one: (one.address.family, one.address.producer)):
+        for (name, producer), group in groupby(
+            self.taken(records), lambda one: (one.address.family, one.address.producer)
+        ):
             path = folder / name / f"{producer or name}{self.suffix}"
             path.parent.mkdir(parents=True, exist_ok=True)
             self._write(store, list(group), path)

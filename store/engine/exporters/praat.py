@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from affstore.store.contract.records import Record
-from affstore.store.engine.exporters.base import EXPORTERS, Exporter
-from affstore.store.engine.exporters.tiers import Interval, Tier, by_video, tiers_of
+from affstore.store.engine.exporters.base import EXPORTERS, Exporter, Written
+from affstore.store.engine.exporters.tiers import Interval, Tier, by_video, of_frames, tiers_of
 from affstore.store.engine.feature_store import FeatureStore
 from affstore.store.engine.reading import read_clock
 
@@ -23,9 +23,13 @@ class PraatExporter(Exporter):
     name = "praat"
     description = "a .TextGrid file a video for Praat: intervals of labels, predictions, faces and sound"
 
+    def taken(self, records: Sequence[Record]) -> list[Record]:
+        """What has a row a frame."""
+        return of_frames(records)
+
     def write(self, store: FeatureStore, records: Sequence[Record], folder: Path) -> list[Path]:
         """Write the files; a video of which nothing is known in intervals has none."""
-        written = []
+        written = Written()
         for video, found in by_video(records):
             tiers = tiers_of(store, video, found)
             if tiers:
@@ -33,6 +37,8 @@ class PraatExporter(Exporter):
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_text("\n".join(_lines(tiers, read_clock(store, video).end_s)) + "\n", encoding="utf-8")
                 written.append(path)
+            else:
+                written.without.extend(found)
         return written
 
 

@@ -36,9 +36,13 @@ class Tier:
 
 def by_video(records: Iterable[Record]) -> Iterator[tuple[str, list[Record]]]:
     """The artifacts that have a row a frame, video by video."""
-    framed = [one for one in records if "frames" in one.attributes and one.address.family != "source"]
-    for video, found in groupby(sorted(framed, key=lambda one: (one.address.video, one.address)), _video):
+    for video, found in groupby(sorted(of_frames(records), key=lambda one: (one.address.video, one.address)), _video):
         yield video, list(found)
+
+
+def of_frames(records: Iterable[Record]) -> list[Record]:
+    """The artifacts that have a row a frame, but for videos themselves."""
+    return [one for one in records if "frames" in one.attributes and one.address.family != "source"]
 
 
 def tiers_of(store: FeatureStore, video: str, records: Sequence[Record]) -> list[Tier]:
@@ -66,8 +70,8 @@ def _named_texts(store: FeatureStore, record: Record) -> Iterator[tuple[str, lis
         return
     title = "/".join(part for part in (address.family, address.producer, address.subject) if part)
     names = list(record.attributes.get("classes") or ())
-    of_frames = address.family != "audio" or len(names) == 1  # several classes of sound are those of a segment
-    if not (names and of_frames and "logits" in store.group(address)):
+    by_frames = address.family != "audio" or len(names) == 1  # several classes of sound are those of a segment
+    if not (names and by_frames and "logits" in store.group(address)):
         present = store.read(address, ["present"])["present"]
         text = "sound" if address.family == "audio" else "face"
         yield title, [text if there else None for there in present]
