@@ -209,6 +209,13 @@ def test_what_a_killed_process_left_half_made_is_removed_a_day_later(alone, face
     assert kept_files(folder) == [file]
 
 
+@pytest.mark.parametrize("name", ["emotieffnet_b0@cropped_aligned", "hubert_superb_er@blocks90", "timm/resnet18"])
+def test_networks_in_a_variant_and_behind_a_prefix_are_kept_like_others(name, tmp_path):
+    spec = registry.spec_of(name)
+    spec = replace(spec, weights=replace(spec.weights, sha256="a" * 64))
+    assert isinstance(networks._parameters(spec, tmp_path), kept_models.Parameters)
+
+
 def test_networks_of_plugins_are_not_kept(alone, monkeypatch):
     folder, spec, _ = alone
     assert isinstance(networks._parameters(spec, folder.root), kept_models.Parameters)

@@ -104,9 +104,16 @@ class Registry[T]:
         return {name: thing for name, thing in self._things.items() if self._origins[name] == OWN}
 
     def origin(self, name: str) -> str:
-        """The distribution that brought a name: `affstore`, or a plugin's name and version."""
+        """The distribution that brought a name: `affstore`, or a plugin's name and version.
+
+        Raises:
+            UnknownNameError: nothing has that name.
+        """
         self._fill()
-        return self._origins[self._found(name)]
+        found = self._found(name)
+        if found not in self._origins:
+            raise UnknownNameError.of(self.kind, name, self.names())
+        return self._origins[found]
 
     def faults(self) -> tuple[Fault, ...]:
         """What plugins brought that cannot be used."""

@@ -213,16 +213,7 @@ def translate_errors(url: str, doing: str) -> Iterator[None]:
                 f"The store at '{url}' has no such state any more: another command promoted or dropped it meanwhile. "
                 "Look at `affstore log`, and run the command again."
             ) from error
-        if isinstance(error, icechunk.RepositoryNotFoundError):
-            text = "it is not there any more. Check the place, or restore it from a copy."
-        if "object not found" in text:
-            text = "an object that it needs is gone. `affstore verify` names it; restore it from a copy, or read the "
-            text += "store as of a tag (--at)."
-        elif text.startswith("invalid "):
-            text = (
-                f"what is stored there is damaged ({_short(text)}). `affstore verify` names it; restore it from a copy."
-            )
-        raise StoreError(f"{doing} the store at '{url}' failed: {_short(text)}") from error
+        raise StoreError(f"{doing} the store at '{url}' failed: {_loss(error, text) or _short(text)}") from error
     except AffstoreError:
         raise
     except BaseException as error:
@@ -233,6 +224,20 @@ def translate_errors(url: str, doing: str) -> Iterator[None]:
             f"{doing} the store at '{url}' failed: what is stored there is damaged ({_short(str(error))}). Restore it "
             "from a copy."
         ) from error
+
+
+def _loss(error: BaseException, text: str) -> str:
+    """What of a store is gone or damaged, with what to do; empty where it is something else."""
+    if isinstance(error, icechunk.RepositoryNotFoundError):
+        return "it is not there any more. Check the place, or restore it from a copy."
+    if "object not found" in text:
+        return (
+            "an object that it needs is gone. `affstore verify` names it; restore it from a copy, or read the store as "
+            "of a tag (--at)."
+        )
+    if text.startswith("invalid "):
+        return f"what is stored there is damaged ({_short(text)}). `affstore verify` names it; restore it from a copy."
+    return ""
 
 
 _READING = ("Opening", "Reading", "Listing")

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from affstore.models.batches import SharedNetwork
 from affstore.models.engines.base import forward_threads
 from affstore.models.engines.footprint import PASSES_A_THREAD
-from affstore.models.extractor_specs import ExtractorSpec, FaceExtractorSpec, SoundExtractorSpec
+from affstore.models.extractor_specs import ExtractorSpec, FaceExtractorSpec, SoundExtractorSpec, split_variant
 from affstore.models.extractors.base import SoundExtractor
 from affstore.models.extractors.registry import EXTRACTORS, build_face, build_sound
 from affstore.models.faces.specs import DetectorSpec
@@ -81,8 +81,8 @@ def _parameters(spec: ExtractorSpec, weights: Path) -> Mapping[str, Any]:
 
     A plugin's code may change without its version.
     """
-    folder, sha256 = WeightsFolder(weights), spec.weights.sha256
-    return folder.parameters(sha256) if EXTRACTORS.origin(spec.name) == OWN else folder.load(sha256)
+    folder, sha256, (plain, _) = WeightsFolder(weights), spec.weights.sha256, split_variant(spec.name)
+    return folder.parameters(sha256) if EXTRACTORS.origin(plain) == OWN else folder.load(sha256)
 
 
 @cache
