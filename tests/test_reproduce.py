@@ -130,7 +130,7 @@ def test_the_command_suggests_names_and_has_documented_exit_codes(made, capsys):
     document = json.loads(capsys.readouterr().out)
     assert [(one["path"], one["verdict"]) for one in document] == [("label/va/a/main", "equal"), ("source/a", "equal")]
     assert call(["reproduce", "--all", "--store", url, "--at", "ZZZZ"]) == 4
-    assert "its history begins at" in capsys.readouterr().err
+    assert "a snapshot is named by its whole id" in capsys.readouterr().err
 
 
 def damaged(path, bit):
