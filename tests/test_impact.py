@@ -157,7 +157,7 @@ def test_the_log_counts_what_each_commit_changed_and_names_videos_only_when_aske
     ]
     assert [one["stage"] for one in told[1:5]] == ["ingest", "extract", "predict", "train"]
     assert told[3]["tags"] == ["v1"]
-    assert told[4]["run_id"] == ""  # these commits were made by no run
+    assert (told[4]["run_id"], told[0]["run_id"]) == ("r2", "")  # the newest was made by no run
     assert "videos" not in told[0]
     assert call(["log", "--store", url, "-n", "2"]) == 0
     said = capsys.readouterr().out

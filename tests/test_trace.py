@@ -18,6 +18,7 @@ from affstore.store.contract.records import Address
 from affstore.store.engine.exporters.base import export
 from affstore.tasks.ingest.sources import source_artifact
 from affstore.tasks.lineage.graph import LineageGraph
+from affstore.tasks.lineage.head_files import import_head
 from affstore.tasks.lineage.machine import Machine
 from affstore.tasks.lineage.publication import write_note
 from affstore.tasks.lineage.rows import find_row
@@ -279,6 +280,27 @@ def test_the_picture_of_a_frame_is_decoded_again_from_the_same_bytes_only(tmp_pa
     assert call(arguments) == 3
     assert "is not there any more" in capsys.readouterr().err
     assert call(["trace", "source/clip", "--store", store.url, "--picture", str(to)]) == 2
+
+
+def test_what_a_rollback_a_copy_or_an_import_brought_is_not_said_to_be_trained_on_the_state_before(tmp_path, capsys):
+    url, copy = str(tmp_path / "store"), str(tmp_path / "copy")
+    whole_chain(url, tmp_path).tag("v1")
+    start = FeatureStore(url).history()[-2].id
+    assert call(["rollback", start, "--store", url]) == call(["rollback", "v1", "--store", url]) == 0
+    assert call(["copy", url, copy]) == 0
+    assert import_head(FeatureStore(url), head(FeatureStore(url), "theirs"), False, {})
+    for name, place, how in (
+        ("expr-mlp", url, "a rollback"),
+        ("theirs", url, "an import"),
+        ("expr-mlp", copy, "a copy of another store"),
+    ):
+        capsys.readouterr()
+        assert call(["trace", f"head/{name}", "--store", place]) == 0
+        said = capsys.readouterr().out
+        assert f"by {how}, which does not say which snapshot it was trained on" in said
+        assert "trained on snapshot" not in said
+        assert call(["trace", f"head/{name}", "--store", place, "--json"]) == 0
+        assert json.loads(capsys.readouterr().out)["nodes"][0]["committed"]["from_snapshot"] is None
 
 
 def test_json_is_one_document(url, capsys):

@@ -153,9 +153,7 @@ def _fact_lines(node: Node) -> list[str]:
     if "made_at" in facts:
         lines += list(_making(facts))
     if facts.get("committed"):
-        commit = facts["committed"]
-        word = "trained on" if "scores" in facts else "computed from"
-        lines.append(f"committed in snapshot {commit['snapshot']}, {word} snapshot {commit['from_snapshot']}")
+        lines.append(_committing(facts))
     if facts.get("scores"):
         lines.append(f"scores {facts['scores']['headline']} {facts['scores']['value']:.4f} on its validation frames")
     if node.kind == "video":
@@ -194,6 +192,28 @@ def _making(facts: Mapping[str, Any]) -> Iterator[str]:
 
         yield from (f"came with {line}" for line in lines_of(made["post_processing"]))
 
+
+def _committing(facts: Mapping[str, Any]) -> str:
+    """Which commit an artifact is of, and the state that it was computed from, where that commit says so."""
+    commit, word = facts["committed"], "trained on" if "scores" in facts else "computed from"
+    if commit["from_snapshot"]:
+        return f"committed in snapshot {commit['snapshot']}, {word} snapshot {commit['from_snapshot']}"
+    stage = commit["message"].partition(":")[0]
+    return (
+        f"brought into snapshot {commit['snapshot']} by {_BROUGHT.get(stage, f"the commit '{stage}'")}, which does not "
+        f"say which snapshot it was {word}"
+    )
+
+
+_BROUGHT = {
+    "rollback": "a rollback",
+    "copy": "a copy of another store",
+    "promote": "the promotion of a generation",
+    "import of a head": "an import",
+    "import of features": "an import",
+    "repaired": "a repair",
+}
+"""What brings artifacts that were made before, by the first words of its commit."""
 
 _HOW = (("with", "engine"), ("in", "precision"), ("on", "device"))
 
