@@ -170,6 +170,10 @@ def test_a_line_that_somebody_changed_is_found_out(tmp_path, store):
     published = traced(store, f"{path}:6")["published"]
     assert (published["unaltered"], published["agrees"]) == (False, False)
     assert traced(store, f"{path}:7")["published"]["agrees"] is True
+    for value in ("banana", "", "nan"):
+        lines[5] = f"a/00005.jpg,{value}"
+        path.write_text("\n".join(lines))
+        assert traced(store, f"{path}:6")["published"]["agrees"] is False
 
 
 def test_without_a_note_a_file_is_matched_by_name_and_content_and_the_trace_says_so(tmp_path, folder, capsys):
@@ -229,6 +233,11 @@ def test_what_was_replaced_since_is_named(tmp_path):
         ("{folder}/a.txt:9", "names no frame"),
         ("{folder}/a.txt:9999", "has no line 9999"),
         ("{folder}/a.txt:0", "has no line 0"),
+        ("expr-mlp", "names no frame of the experiment 'expr-mlp'. Name one as expr-mlp/VIDEO/FRAME"),
+        ("expr-mlp/a", "names no frame of the experiment 'expr-mlp'"),
+        (f"expr-mlp/a/{'9' * 26}", "has the frames 0 to 39"),
+        ("{folder}/a.txt", "names no line of '{folder}/a.txt'. Name one by its number"),
+        ("{folder}/a.txt:-1", "names no line of '{folder}/a.txt'. Name one by its number"),
         ("nonsense", "Give an artifact's path"),
         ("", "Give an artifact's path"),
     ],
@@ -236,7 +245,7 @@ def test_what_was_replaced_since_is_named(tmp_path):
 def test_what_names_no_row_is_one_sentence(url, folder, capsys, row, found):
     assert call(["trace", row.format(folder=folder), "--store", url]) in (2, 4)
     said = capsys.readouterr().err
-    assert found in said
+    assert found.format(folder=folder) in said
     assert "Traceback" not in said
     assert said.count("\n") == 1
 
@@ -308,6 +317,8 @@ def test_json_is_one_document(url, capsys):
     document = json.loads(capsys.readouterr().out)
     assert document["frame"] is None
     assert document["nodes"][0]["scores"]["headline"] == "macro F1"
+    assert call(["trace", "head/expr-mlp", "--store", url, "--json", "--mermaid"]) == 2
+    assert "Leave one of them out" in capsys.readouterr().err
 
 
 def test_a_video_and_a_label_that_were_never_together_in_a_head_stand_alone(tmp_path):

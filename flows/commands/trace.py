@@ -45,6 +45,8 @@ def trace(
     from affstore.tasks.lineage.rows import find_row
     from affstore.tasks.lineage.trace import trace as traced
 
+    if mermaid and json:
+        raise SpecError("--mermaid and --json each ask for another form of the one answer. Leave one of them out.")
     opened, found = find_row(FeatureStore(store, at), row)
     if picture is not None and found.frame is None:
         raise SpecError(f"'{row}' names no frame, so there is no picture of it. Name one, as in '{row}/0'.")
