@@ -35,6 +35,7 @@ from affstore.tasks import recipes
 from affstore.tasks.evaluation.experiment_scores import result_artifact
 from affstore.tasks.experiments import Experiment
 from affstore.tasks.lineage.head_files import import_head, read_head, write_head
+from affstore.tasks.lineage.impact import impact
 from affstore.tasks.lineage.methods import methods_paragraph
 from affstore.tasks.lineage.recorded_specs import head_from
 from affstore.tasks.lineage.reproduce import reproduce
@@ -409,6 +410,8 @@ def test_a_trace_says_what_an_experiment_did_to_the_outputs_and_in_which_result_
         assert smoothed in said
         assert f"thresholds AU1 {chosen['thresholds'][0]:.3g}, AU2" in said
         assert f"as in result/shown@papers, key {result.key[:12]}" in said
+    for what in (result.address.path, "label/au/three/main"):
+        assert predicted.address in [one.address for one in impact(store.newest(), what).artifacts]
     draft = store.newest().draft({}, "run")
     draft.remove(result.address)
     store.newest().commit([draft], "the result goes")
