@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -310,6 +311,23 @@ def test_what_a_rollback_a_copy_or_an_import_brought_is_not_said_to_be_trained_o
         assert "trained on snapshot" not in said
         assert call(["trace", f"head/{name}", "--store", place, "--json"]) == 0
         assert json.loads(capsys.readouterr().out)["nodes"][0]["committed"]["from_snapshot"] is None
+
+
+def test_a_head_that_gives_its_network_s_outputs_is_not_said_to_be_fitted(tmp_path, capsys):
+    store = whole_chain(str(tmp_path / "store"), tmp_path)
+    fitted = head(store)
+    store = commit(store, replace(fitted, recipe={**fitted.recipe, "fit": {"head": {"kind": "pretrained"}}}))
+    store = commit(store, prediction(store, "a"))
+    assert call(["trace", "head/expr-mlp", "--store", store.url]) == 0
+    said = capsys.readouterr().out
+    assert "nothing was fitted" in said
+    assert "computed from snapshot" in said
+    assert "fitted and chosen on" not in said
+    assert "trained on" not in said
+    assert call(["lineage", "methods", "expr-mlp", "--store", store.url]) == 0
+    said = capsys.readouterr().out
+    assert "takes the outputs of its network as they are: nothing was fitted; macro F1" in said
+    assert "was fitted on" not in said
 
 
 def test_json_is_one_document(url, capsys):

@@ -182,7 +182,9 @@ def _making(facts: Mapping[str, Any]) -> Iterator[str]:
     made = facts["made"]
     how = " ".join(text for word, name in _HOW if made.get(name) for text in (word, str(made[name])) if text)
     yield f"made {facts['made_at']} by run {facts['run_id']} {how} {marked(facts['provenance'])}".rstrip()
-    if made.get("subjects"):
+    if facts.get("learns_nothing"):
+        yield "nothing was fitted: it gives the outputs of its network as they are"
+    elif made.get("subjects"):
         people = ", ".join(f"{count} {split}" for split, count in made["subjects"].items())
         yield f"people it was fitted and chosen on: {people}"
     if made.get("corpus"):
@@ -195,7 +197,8 @@ def _making(facts: Mapping[str, Any]) -> Iterator[str]:
 
 def _committing(facts: Mapping[str, Any]) -> str:
     """Which commit an artifact is of, and the state that it was computed from, where that commit says so."""
-    commit, word = facts["committed"], "trained on" if "scores" in facts else "computed from"
+    commit = facts["committed"]
+    word = "computed from" if facts.get("learns_nothing", True) else "trained on"
     if commit["from_snapshot"]:
         return f"committed in snapshot {commit['snapshot']}, {word} snapshot {commit['from_snapshot']}"
     stage = commit["message"].partition(":")[0]
