@@ -8,12 +8,13 @@ import pytest
 
 from affstore import FeatureStore
 from affstore.flows.cli import call
-from affstore.store.contract.keys import digest_file
+from affstore.store.contract.keys import digest_file, key_of
 from affstore.store.contract.records import Address
 from affstore.store.engine.history import changes_by, commit_of, commits
 from affstore.tasks.ingest.sources import quarantine_artifact
 from affstore.tasks.lineage.graph import LineageGraph
 from affstore.tasks.lineage.impact import impact
+from affstore.tasks.recipes import crop_stage
 from tests.factories import commit, source
 from tests.lineage_store import FACE_WEIGHTS, NETWORK_WEIGHTS, head, prediction, visual, whole_chain
 
@@ -126,6 +127,28 @@ def test_what_nothing_stands_on_is_one_sentence(url, capsys, what, found):
     assert said.count("\n") == 1
 
 
+def test_a_name_of_several_things_is_refused_and_each_has_a_name_of_its_own(tmp_path, capsys):
+    store = commit(whole_chain(str(tmp_path / "store"), tmp_path), source("toy", aliases=["v1"]))
+    store.state(store.history()[1].id).tag("v1")
+    for what, names in (("toy", ("visual/toy", "source/toy")), ("v1", (store.history()[1].id, "source/toy"))):
+        assert call(["impact", what, "--store", store.url]) == 2
+        said = capsys.readouterr().err
+        assert f"'{what}' stands for 2 things" in said
+        for name in names:
+            assert name in said
+            assert call(["impact", name, "--store", store.url]) == 0
+            capsys.readouterr()
+    assert families(impact(store, "visual/toy")) == {"visual": 2, "head": 1, "prediction": 2}
+    assert families(impact(store, "source/toy")) == {"source": 1}
+
+
+def test_what_was_refused_is_called_what_it_is(tmp_path):
+    store = FeatureStore.create("memory:refused")
+    for stage, kind in (("annotate", "annotation"), (crop_stage("cropped"), "crops"), ("ingest", "video")):
+        store = commit(store, quarantine_artifact(stage, "n", tmp_path / stage, key_of(stage), "It is no good."))
+        assert impact(store, str(tmp_path / stage)).kind == kind
+
+
 def test_the_command_prints_families_and_publications(url, capsys):
     assert call(["impact", "toy_weights", "--store", url]) == 0
     said = capsys.readouterr().out
@@ -157,7 +180,7 @@ def test_the_log_counts_what_each_commit_changed_and_names_videos_only_when_aske
     ]
     assert [one["stage"] for one in told[1:5]] == ["ingest", "extract", "predict", "train"]
     assert told[3]["tags"] == ["v1"]
-    assert told[4]["run_id"] == ""  # these commits were made by no run
+    assert (told[4]["run_id"], told[0]["run_id"]) == ("r2", "")  # the newest was made by no run
     assert "videos" not in told[0]
     assert call(["log", "--store", url, "-n", "2"]) == 0
     said = capsys.readouterr().out

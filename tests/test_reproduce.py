@@ -126,11 +126,14 @@ def test_the_command_suggests_names_and_has_documented_exit_codes(made, capsys):
     assert call(["reproduce", "label/va/a/mian", "--store", url]) == 4
     assert "has no artifact 'label/va/a/mian'. Did you mean 'label/va/a/main'?" in capsys.readouterr().err
     assert call(["reproduce", "--store", url]) == 2
+    assert "neither is given" in capsys.readouterr().err
+    assert call(["reproduce", "label/va/a/main", "--all", "--store", url]) == 2
+    assert "both are given" in capsys.readouterr().err
     assert call(["reproduce", "--all", "--store", url, "--json"]) == 0
     document = json.loads(capsys.readouterr().out)
     assert [(one["path"], one["verdict"]) for one in document] == [("label/va/a/main", "equal"), ("source/a", "equal")]
     assert call(["reproduce", "--all", "--store", url, "--at", "ZZZZ"]) == 4
-    assert "its history begins at" in capsys.readouterr().err
+    assert "a snapshot is named by its whole id" in capsys.readouterr().err
 
 
 def damaged(path, bit):

@@ -112,6 +112,19 @@ def test_runs_with_and_without_notes_records_and_commits_are_listed_the_last_fir
     assert [one.note.run_id for one in runs_of(store, runs, 1)] == list(entries)[:1]
 
 
+def test_of_an_earlier_state_runs_are_listed_as_they_were_then(tmp_path):
+    runs = tmp_path / "runs"
+    first = committed_by("r1", FeatureStore.create("memory:earlier"), source("a"))
+    store = committed_by("r1", first, visual("a"))
+    write_run_record(run_record(store, "r1", {"toy"}), runs / "r1")
+    store = committed_by("r2", store, source("b"))
+    write_run_record(run_record(store, "r2", {"toy"}), runs / "r2")
+    (only,) = runs_of(store.state(first.snapshot), runs)
+    assert (only.note.run_id, only.written, only.reused) == ("r1", {"source": 1}, None)
+    both = {one.note.run_id: one.written for one in runs_of(store.state(store.snapshot), runs)}
+    assert both == {"r1": {"source": 1, "visual": 1}, "r2": {"source": 1}}
+
+
 def test_log_tells_runs_a_line_each(tmp_path, capsys):
     url = str(tmp_path / "store")
     committed_by("earlier", FeatureStore.create(url), source("a"), visual("a"))

@@ -9,6 +9,7 @@ import gc
 import multiprocessing
 import os
 import pickle
+import re
 import signal
 import subprocess
 import sys
@@ -124,9 +125,32 @@ def test_a_store_is_opened_at_a_time_of_its_history(store):
 
 
 def test_a_state_that_the_history_does_not_have_is_one_sentence(store):
-    for at in ("2001-01-01", "1999-12-31T23:59+01:00", "2026-13-01", "v9", "", "x" * 5000):
-        with pytest.raises(NotFoundError, match=r"no tag, generation, snapshot or time '.*its history begins at 20"):
+    first = store.history()[0]
+    earlier = (first.written_at - datetime.timedelta(microseconds=1)).isoformat()
+    for at in ("2001-01-01", "1999-12-31T23:59+01:00", earlier):
+        begins = re.escape(f"its history begins at {first.written_at.isoformat()}")
+        with pytest.raises(NotFoundError, match=rf"no tag, generation, snapshot or time '.*{begins}"):
             FeatureStore(store.url, at)
+    for at in ("2026-13-01", "v9", "", first.id[:4], "x" * 5000):
+        with pytest.raises(NotFoundError, match=r"no tag, generation, snapshot or time '.*named by its whole id"):
+            FeatureStore(store.url, at)
+
+
+def test_a_time_in_whole_seconds_or_minutes_means_their_end(store):
+    later = commit(store, source("a"))
+    written = later.history()[0].written_at
+    zoned = written.astimezone(datetime.timezone(datetime.timedelta(hours=-3)))
+    for time in (written, zoned, written.replace(tzinfo=None)):
+        for timespec in ("hours", "minutes", "seconds", "microseconds"):
+            assert FeatureStore(store.url, time.isoformat(timespec=timespec)).snapshot == later.snapshot
+    begun = store.history()[0].written_at.strftime("%Y%m%dT%H%M%SZ")
+    assert FeatureStore(store.url, begun).snapshot in {info.id for info in later.history()}
+
+
+def test_what_the_history_begins_with_is_no_state_and_says_so(store):
+    first = store.history()[-1]
+    with pytest.raises(NotFoundError, match=f"In snapshot {first.id}, with which .* the store was not made yet"):
+        store.state(first.id)
 
 
 def test_a_tag_is_never_moved(store):

@@ -36,6 +36,7 @@ from affstore.tasks import recipes
 from affstore.tasks.evaluation.experiment_scores import result_artifact
 from affstore.tasks.experiments import Experiment
 from affstore.tasks.lineage.head_files import import_head, read_head, write_head
+from affstore.tasks.lineage.impact import impact
 from affstore.tasks.lineage.methods import methods_paragraph
 from affstore.tasks.lineage.recorded_specs import head_from
 from affstore.tasks.lineage.reproduce import reproduce
@@ -395,6 +396,7 @@ def test_both_commands_say_what_is_done_to_the_outputs_and_who_chose_it_and_a_tr
     paragraph = methods_paragraph(store.newest(), "theirs")
     assert "was fitted by others on generated of subjects: 2 for train, 1 for validation; mean F1 on its" in paragraph
     assert f"it came with {lines[0].strip()}; it came with thresholds AU1" in paragraph
+    assert "became predictions with" not in paragraph  # what came with the head is said of it
     (again,) = reproduce(store.newest(), [Address("prediction", "theirs", "new", "main")], default_folder())
     assert (again.verdict, again.reason) == ("equal", "")
     assert [f"came with {line.strip()}" in " ".join(way) for line in lines] == [True, True]
@@ -424,6 +426,11 @@ def test_a_trace_says_what_an_experiment_did_to_the_outputs_and_in_which_result_
         assert smoothed in said
         assert f"thresholds AU1 {chosen['thresholds'][0]:.3g}, AU2" in said
         assert f"as in result/shown@papers, key {result.key[:12]}" in said
+    for what in (result.address.path, "label/au/three/main"):
+        assert predicted.address in [one.address for one in impact(store.newest(), what).artifacts]
+    paragraph = methods_paragraph(store.newest(), "shown")
+    assert f"The heads' outputs became predictions with {smoothed}" in paragraph
+    assert f"thresholds AU1 {chosen['thresholds'][0]:.3g}, AU2" in paragraph
     draft = store.newest().draft({}, "run")
     draft.remove(result.address)
     store.newest().commit([draft], "the result goes")
@@ -431,6 +438,23 @@ def test_a_trace_says_what_an_experiment_did_to_the_outputs_and_in_which_result_
     said = capsys.readouterr().out
     assert smoothed in said
     assert "the result that this was chosen in is not in this snapshot as it was" in said
+
+
+def test_another_interval_or_threshold_than_a_result_comes_out_with_is_other_numbers(scored, tmp_path):
+    shutil.copytree(scored.url, tmp_path / "store")
+    store = FeatureStore(str(tmp_path / "store"))
+    record = store.get(Address("result", "shown@papers"))
+    assert [one.verdict for one in reproduce(store, [record.address], default_folder())] == ["equal"]
+    facts = record.attributes
+    for name, said in (
+        ("interval", {"interval": [0.0, facts["interval"][1]]}),
+        ("chosen thresholds", {"chosen": {**facts["chosen"], "thresholds": [0.45] * len(AU.names)}}),
+    ):
+        draft = store.newest().draft({}, "run")
+        draft.copy(replace(record, attributes={**facts, **said}), store.read(record.address), 1)
+        store.newest().commit([draft], "by hand")
+        (found,) = reproduce(store.newest(), [record.address], default_folder())
+        assert (found.verdict, found.reason.partition(" is ")[0]) == ("other", f"Its {name}")
 
 
 def test_a_head_of_an_affstore_with_other_fields_is_one_sentence(tmp_path, capsys):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from affstore.store.contract.records import Address
 from affstore.store.engine.exporters.base import export
 from affstore.tasks.ingest.sources import source_artifact
 from affstore.tasks.lineage.graph import LineageGraph
+from affstore.tasks.lineage.head_files import import_head
 from affstore.tasks.lineage.machine import Machine
 from affstore.tasks.lineage.publication import write_note
 from affstore.tasks.lineage.rows import find_row
@@ -169,6 +171,10 @@ def test_a_line_that_somebody_changed_is_found_out(tmp_path, store):
     published = traced(store, f"{path}:6")["published"]
     assert (published["unaltered"], published["agrees"]) == (False, False)
     assert traced(store, f"{path}:7")["published"]["agrees"] is True
+    for value in ("banana", "", "nan"):
+        lines[5] = f"a/00005.jpg,{value}"
+        path.write_text("\n".join(lines))
+        assert traced(store, f"{path}:6")["published"]["agrees"] is False
 
 
 def test_without_a_note_a_file_is_matched_by_name_and_content_and_the_trace_says_so(tmp_path, folder, capsys):
@@ -228,6 +234,11 @@ def test_what_was_replaced_since_is_named(tmp_path):
         ("{folder}/a.txt:9", "names no frame"),
         ("{folder}/a.txt:9999", "has no line 9999"),
         ("{folder}/a.txt:0", "has no line 0"),
+        ("expr-mlp", "names no frame of the experiment 'expr-mlp'. Name one as expr-mlp/VIDEO/FRAME"),
+        ("expr-mlp/a", "names no frame of the experiment 'expr-mlp'"),
+        (f"expr-mlp/a/{'9' * 26}", "has the frames 0 to 39"),
+        ("{folder}/a.txt", "names no line of '{folder}/a.txt'. Name one by its number"),
+        ("{folder}/a.txt:-1", "names no line of '{folder}/a.txt'. Name one by its number"),
         ("nonsense", "Give an artifact's path"),
         ("", "Give an artifact's path"),
     ],
@@ -235,7 +246,7 @@ def test_what_was_replaced_since_is_named(tmp_path):
 def test_what_names_no_row_is_one_sentence(url, folder, capsys, row, found):
     assert call(["trace", row.format(folder=folder), "--store", url]) in (2, 4)
     said = capsys.readouterr().err
-    assert found in said
+    assert found.format(folder=folder) in said
     assert "Traceback" not in said
     assert said.count("\n") == 1
 
@@ -281,11 +292,51 @@ def test_the_picture_of_a_frame_is_decoded_again_from_the_same_bytes_only(tmp_pa
     assert call(["trace", "source/clip", "--store", store.url, "--picture", str(to)]) == 2
 
 
+def test_what_a_rollback_a_copy_or_an_import_brought_is_not_said_to_be_trained_on_the_state_before(tmp_path, capsys):
+    url, copy = str(tmp_path / "store"), str(tmp_path / "copy")
+    whole_chain(url, tmp_path).tag("v1")
+    start = FeatureStore(url).history()[-2].id
+    assert call(["rollback", start, "--store", url]) == call(["rollback", "v1", "--store", url]) == 0
+    assert call(["copy", url, copy]) == 0
+    assert import_head(FeatureStore(url), head(FeatureStore(url), "theirs"), False, {})
+    for name, place, how in (
+        ("expr-mlp", url, "a rollback"),
+        ("theirs", url, "an import"),
+        ("expr-mlp", copy, "a copy of another store"),
+    ):
+        capsys.readouterr()
+        assert call(["trace", f"head/{name}", "--store", place]) == 0
+        said = capsys.readouterr().out
+        assert f"by {how}, which does not say which snapshot it was trained on" in said
+        assert "trained on snapshot" not in said
+        assert call(["trace", f"head/{name}", "--store", place, "--json"]) == 0
+        assert json.loads(capsys.readouterr().out)["nodes"][0]["committed"]["from_snapshot"] is None
+
+
+def test_a_head_that_gives_its_network_s_outputs_is_not_said_to_be_fitted(tmp_path, capsys):
+    store = whole_chain(str(tmp_path / "store"), tmp_path)
+    fitted = head(store)
+    store = commit(store, replace(fitted, recipe={**fitted.recipe, "fit": {"head": {"kind": "pretrained"}}}))
+    store = commit(store, prediction(store, "a"))
+    assert call(["trace", "head/expr-mlp", "--store", store.url]) == 0
+    said = capsys.readouterr().out
+    assert "nothing was fitted" in said
+    assert "computed from snapshot" in said
+    assert "fitted and chosen on" not in said
+    assert "trained on" not in said
+    assert call(["lineage", "methods", "expr-mlp", "--store", store.url]) == 0
+    said = capsys.readouterr().out
+    assert "takes the outputs of its network as they are: nothing was fitted; macro F1" in said
+    assert "was fitted on" not in said
+
+
 def test_json_is_one_document(url, capsys):
     assert call(["trace", "head/expr-mlp", "--store", url, "--json"]) == 0
     document = json.loads(capsys.readouterr().out)
     assert document["frame"] is None
     assert document["nodes"][0]["scores"]["headline"] == "macro F1"
+    assert call(["trace", "head/expr-mlp", "--store", url, "--json", "--mermaid"]) == 2
+    assert "Leave one of them out" in capsys.readouterr().err
 
 
 def test_a_video_and_a_label_that_were_never_together_in_a_head_stand_alone(tmp_path):

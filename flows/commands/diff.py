@@ -40,8 +40,8 @@ def diff(
     Parameters
     ----------
     before
-        A tag, a snapshot or a time (ISO 8601, in UTC; a date is its end). Without it, what the newest commit, or the
-        promotion of a generation, changed; of a generation, what readers see.
+        A tag, a snapshot or a time (ISO 8601, in UTC; a day, minute or second is its end). Without it, what the newest
+        commit, or the promotion of a generation, changed; of a generation, what readers see.
     after
         Another one; without it the state that --at names, or the newest.
     part

@@ -20,7 +20,8 @@ def impact(what: str, /, *, store: Store = DEFAULT_STORE, at: At = None, json: J
     what
         Name or SHA-256 of weights (8 letters of a digest are enough); a video by name, alias, file or digest; an
         annotation file; PACKAGE==VERSION; the git commit of the affstore that computed (8 letters are enough); a run; a
-        snapshot or tag, for what its commit wrote; an extractor, a head or an experiment; or an artifact's path.
+        snapshot or tag, for what its commit wrote; an extractor, a head or an experiment, alone or as FAMILY/NAME; or
+        an artifact's path.
     """
     from affstore import FeatureStore
     from affstore.tasks.lineage.impact import counts_of

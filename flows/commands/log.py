@@ -45,7 +45,8 @@ def log(
     videos
         Name the videos, too: they are looked up in the snapshots, no commit message holds them.
     runs
-        Tell runs, a line each, with those that found everything in the store and made no commit.
+        Tell runs, a line each, with those that found everything in the store and made no commit; of an earlier state,
+        those that had begun by then, and what they had written.
     """
     from itertools import islice
 

@@ -28,8 +28,8 @@ Store = Annotated[
 At = Annotated[
     str | None,
     Parameter(
-        help="A tag, a generation, a snapshot or a time (ISO 8601, in UTC; a date is its end), instead of the newest "
-        "state."
+        help="A tag, a generation, a snapshot or a time (ISO 8601, in UTC; a day, minute or second is its end), "
+        "instead of the newest state."
     ),
 ]
 
@@ -148,7 +148,7 @@ class LimitOptions:
     """Begin no video any more after so many hours. The run ends as partial, with exit code 3; the next goes on."""
 
     deadline: str = ""
-    """The same after a time (ISO 8601, in UTC; a date is its end)."""
+    """The same after a time (ISO 8601, in UTC; a day, minute or second is its end)."""
 
     canary: int = 0
     """Compute so many videos again first, those that were here first, and stop if their numbers are others."""

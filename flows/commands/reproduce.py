@@ -47,7 +47,8 @@ def reproduce(
 
     opened = FeatureStore(store, at)
     if all == bool(artifacts):
-        raise SpecError("Name the artifacts that are to be computed again, or give --all for every one.")
+        given = "both are given" if all else "neither is given"
+        raise SpecError(f"Name the artifacts that are to be computed again, or give --all for every one; {given}.")
     names = [address.path for address in opened.addresses() if address.family != "quarantine"] if all else artifacts
     found = []
     for one in reproduced(opened, addresses_named(opened, names), default_folder(), device):

@@ -19,7 +19,8 @@ def rollback(state: str, /, *, store: Store = DEFAULT_STORE, dry_run: DryRun = F
     Parameters
     ----------
     state
-        A tag, a snapshot or a time (ISO 8601, in UTC; a date is its end), as `affstore log` shows them.
+        A tag, a snapshot or a time (ISO 8601, in UTC; a day, minute or second is its end), as `affstore log` shows
+        them.
     """
     from affstore import FeatureStore
     from affstore.store.engine.copying import roll_back

@@ -46,6 +46,8 @@ def trace(
     from affstore.tasks.lineage.rows import find_row
     from affstore.tasks.lineage.trace import trace as traced
 
+    if mermaid and json:
+        raise SpecError("--mermaid and --json each ask for another form of the one answer. Leave one of them out.")
     if picture is not None:
         check_output(store, picture)
     opened, found = find_row(FeatureStore(store, at), row)

@@ -153,9 +153,7 @@ def _fact_lines(node: Node) -> list[str]:
     if "made_at" in facts:
         lines += list(_making(facts))
     if facts.get("committed"):
-        commit = facts["committed"]
-        word = "trained on" if "scores" in facts else "computed from"
-        lines.append(f"committed in snapshot {commit['snapshot']}, {word} snapshot {commit['from_snapshot']}")
+        lines.append(_committing(facts))
     if facts.get("scores"):
         lines.append(f"scores {facts['scores']['headline']} {facts['scores']['value']:.4f} on its validation frames")
     if node.kind == "video":
@@ -184,7 +182,9 @@ def _making(facts: Mapping[str, Any]) -> Iterator[str]:
     made = facts["made"]
     how = " ".join(text for word, name in _HOW if made.get(name) for text in (word, str(made[name])) if text)
     yield f"made {facts['made_at']} by run {facts['run_id']} {how} {marked(facts['provenance'])}".rstrip()
-    if made.get("subjects"):
+    if facts.get("learns_nothing"):
+        yield "nothing was fitted: it gives the outputs of its network as they are"
+    elif made.get("subjects"):
         people = ", ".join(f"{count} {split}" for split, count in made["subjects"].items())
         yield f"people it was fitted and chosen on: {people}"
     if made.get("corpus"):
@@ -194,6 +194,29 @@ def _making(facts: Mapping[str, Any]) -> Iterator[str]:
 
         yield from (f"came with {line}" for line in lines_of(made["post_processing"]))
 
+
+def _committing(facts: Mapping[str, Any]) -> str:
+    """Which commit an artifact is of, and the state that it was computed from, where that commit says so."""
+    commit = facts["committed"]
+    word = "computed from" if facts.get("learns_nothing", True) else "trained on"
+    if commit["from_snapshot"]:
+        return f"committed in snapshot {commit['snapshot']}, {word} snapshot {commit['from_snapshot']}"
+    stage = commit["message"].partition(":")[0]
+    return (
+        f"brought into snapshot {commit['snapshot']} by {_BROUGHT.get(stage, f"the commit '{stage}'")}, which does not "
+        f"say which snapshot it was {word}"
+    )
+
+
+_BROUGHT = {
+    "rollback": "a rollback",
+    "copy": "a copy of another store",
+    "promote": "the promotion of a generation",
+    "import of a head": "an import",
+    "import of features": "an import",
+    "repaired": "a repair",
+}
+"""What brings artifacts that were made before, by the first words of its commit."""
 
 _HOW = (("with", "engine"), ("in", "precision"), ("on", "device"))
 

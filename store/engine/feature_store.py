@@ -17,6 +17,7 @@ import zarr
 from numpy.typing import NDArray
 
 from affstore.store.contract.errors import ConflictError, NewerSchemaError, NotFoundError, SpecError, StoreError
+from affstore.store.contract.moments import moment_of
 from affstore.store.contract.names import tag_fault
 from affstore.store.contract.printable import excerpt
 from affstore.store.contract.records import Address, Record
@@ -453,11 +454,18 @@ class FeatureStore:
         if found is None:
             name = str(at)
             self.check_not_retracted(name)
-            *_, first = seen_by_readers(self._repository)
+            asked = f"The store at '{self.url}' has no tag, generation, snapshot or time '{excerpt(name)[1:-1]}': "
+            if moment_of(name) is None:
+                raise NotFoundError(
+                    f"{asked}a snapshot is named by its whole id, and a time is written as 2026-11-27T18:30 (ISO 8601, "
+                    "in UTC). `affstore log` lists snapshots, times and tags."
+                )
+            # The engine's own first snapshot is older, and no state of the store yet.
+            seen = list(seen_by_readers(self._repository))
+            first = next((info for info in reversed(seen) if info.parent_id), seen[-1])
             raise NotFoundError(
-                f"The store at '{self.url}' has no tag, generation, snapshot or time '{excerpt(name)[1:-1]}': its "
-                f"history begins at {first.written_at.isoformat(timespec='seconds')}, and what is older was never "
-                "there or has expired. `affstore log` lists the snapshots."
+                f"{asked}its history begins at {first.written_at.isoformat()}, and what is older was never there or "
+                "has expired. `affstore log` lists the snapshots."
             )
         return found
 
@@ -467,6 +475,11 @@ class FeatureStore:
                 raise StoreError(f"'{self.url}' is a copy that was not finished. Run `affstore copy` again.")
             found = read_attributes(self.session, [""]).get("", {}).get("affstore")
         layout = found.get("layout") if isinstance(found, dict) else None
+        if not isinstance(layout, int) and self.snapshot != self._repository.lookup_branch(BRANCH):
+            raise NotFoundError(
+                f"In snapshot {self.snapshot}, with which the history of '{self.url}' begins, the store was not made "
+                "yet: there is no state to read. Name a later one; `affstore log` lists them."
+            )
         if not isinstance(layout, int):
             raise StoreError(f"'{self.url}' is an icechunk repository, but not an affstore. Choose another place.")
         if layout > layout_version():

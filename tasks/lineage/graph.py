@@ -157,8 +157,15 @@ def leaves_of(record: Record) -> tuple[Leaf, ...]:
         made = record.made["imported"]
         found.append(Leaf("features", str(recipe["imported"]["bytes"]), str(made.get("location") or made["file"])))
     elif record.address.family == "quarantine":
-        found.append(Leaf("video", str(recipe.get("bytes", "")), location))
+        found.append(Leaf(_refused(record), str(recipe.get("bytes", "")), location))
     return tuple(found)
+
+
+def _refused(record: Record) -> LeafKind:
+    """What it is that was put into quarantine: by the stage, or by how it was read."""
+    if record.address.producer == "annotate":
+        return "annotation"
+    return "crops" if record.recipe.get("decode", {}).get("kind") == "pictures" else "video"
 
 
 def _weights_of(record: Record) -> Iterator[Leaf]:

@@ -83,11 +83,9 @@ def post_processing_behind(store: FeatureStore, prediction: Record) -> dict[str,
 
 def _chosen_by(store: FeatureStore, prediction: Record) -> dict[str, Any] | None:
     """Who chose what was done for a prediction: an experiment of the store, or whoever exported its head."""
-    chosen = prediction.recipe["finish"]["chosen"]
     result = result_of(store, prediction.address.producer)
     if result is not None:
-        there = result.attributes["chosen"]
-        if any(there.get(name) != value for name, value in chosen.items()):
+        if not holds_what_was_chosen(prediction, result):
             return None
         try:
             origin = _origin(store, result, spec_from(result.recipe["asked"]["judging"]))
@@ -97,6 +95,12 @@ def _chosen_by(store: FeatureStore, prediction: Record) -> dict[str, Any] | None
     head = store.find(Address("head", prediction.address.producer))
     came = head.made.get(POST_PROCESSING) if head is not None else None
     return dict(came["from"]) if came and came["finish"] == prediction.recipe["finish"] else None
+
+
+def holds_what_was_chosen(prediction: Record, result: Record) -> bool:
+    """Whether what was done for a prediction is what the result of its experiment chose."""
+    chosen, there = prediction.recipe.get("finish", {}).get("chosen"), result.attributes["chosen"]
+    return chosen is not None and all(there.get(name) == value for name, value in chosen.items())
 
 
 def checked_post_processing(document: Mapping[str, Any], task: Task) -> None:

@@ -17,6 +17,8 @@ from affstore.store.contract.schema import address_of, families
 from affstore.store.engine.history import changes_by, commits
 from affstore.store.engine.reading import find_source
 from affstore.tasks.lineage.graph import Leaf, LineageGraph, by_family, leaves_of
+from affstore.tasks.lineage.head_post_processing import holds_what_was_chosen
+from affstore.tasks.lineage.stored_heads import result_of
 
 _DIGEST = re.compile(r"[0-9a-f]{8,64}")
 _NAMED = 6
@@ -51,7 +53,7 @@ class Impact:
             `artifact`.
         snapshot: of the store that says so.
         direct: the artifacts that it had a part in without another one between.
-        artifacts: those and all that was computed from them.
+        artifacts: those and all that was computed from them, or with what was chosen in a result among them.
         publications: the tagged snapshots that hold some such artifact.
     """
 
@@ -88,14 +90,14 @@ def impact(store: FeatureStore, what: str) -> Impact:
         store: an open store.
         what: name or SHA-256 of weights (8 letters are enough, as for every digest); a video, by name, alias, file or
             digest; an annotation file or crop folder; `PACKAGE==VERSION`; a git commit of affstore; a run; a snapshot
-            or tag, for what its commit wrote; an extractor or experiment; or an artifact.
+            or tag, for what its commit wrote; an extractor or experiment, alone or as FAMILY/NAME; or an artifact.
 
     Raises:
         NotFoundError: nothing in the store stands on anything called so, or it is a tag that was retracted.
         SpecError: several things are called so.
     """
     kind, direct = _direct(store, what)
-    publications = tuple(_publications(store, direct, what))
+    publications = tuple(_publications(store, direct, what, kind))
     return Impact(what, kind, store.snapshot, tuple(direct), tuple(_standing(store, direct)), publications)
 
 
@@ -106,7 +108,7 @@ _LAST = 3
 
 
 def _standing(store: FeatureStore, direct: Sequence[Record]) -> list[Record]:
-    """Those artifacts and all that was computed from them; what cannot be is not read."""
+    """Those artifacts, all that was computed from them and what these chose numbers for; what cannot be is not read."""
     first = min(_STAGES.get(record.address.family, _LAST) for record in direct)
     videos = {record.address.video for record in direct}
     later = {family: stage for family in families() if (stage := _STAGES.get(family, _LAST)) > min(first, _LAST - 1)}
@@ -116,16 +118,33 @@ def _standing(store: FeatureStore, direct: Sequence[Record]) -> list[Record]:
     graph = LineageGraph([*direct, *store.find_all(others)])
     further = graph.downstream(direct) if others else {}
     reached = further | {record.address.path: record for record in direct}
+    tuned = _tuned_by(store, reached, graph.records.values())
+    reached |= {record.address.path: record for record in tuned} | graph.downstream(tuned)
     return [reached[path] for path in sorted(reached)]
 
 
-def _publications(store: FeatureStore, newest: Sequence[Record], what: str) -> Iterator[Publication]:
+def _tuned_by(store: FeatureStore, reached: Mapping[str, Record], records: Iterable[Record]) -> list[Record]:
+    """The predictions that hold what was chosen in results; their records have the numbers, and no link to these."""
+    of: dict[str, list[Record]] = {}
+    if any(record.address.family == "result" for record in reached.values()):
+        for record in records:
+            if record.address.family == "prediction" and record.address.path not in reached:
+                of.setdefault(record.address.producer, []).append(record)
+    found = []
+    for producer, predictions in of.items():
+        result = result_of(store, producer)
+        if result is not None and result.address.path in reached:
+            found += [one for one in predictions if holds_what_was_chosen(one, result)]
+    return found
+
+
+def _publications(store: FeatureStore, newest: Sequence[Record], what: str, kind: str) -> Iterator[Publication]:
     for tag, snapshot in store.tags().items():
         tagged, direct = store, newest
         if snapshot != store.snapshot:
             tagged = store.state(tag)
             try:
-                _, direct = _direct(tagged, what)
+                _, direct = _direct(tagged, what, kind)
             except NotFoundError:
                 continue
         found = _standing(tagged, direct)
@@ -133,14 +152,40 @@ def _publications(store: FeatureStore, newest: Sequence[Record], what: str) -> I
         yield Publication(tag, snapshot, len(found), tuple(sorted(experiments)))
 
 
-def _direct(store: FeatureStore, what: str) -> tuple[str, list[Record]]:
-    """What something is, and the artifacts that it had a part in."""
-    for find in _FINDERS:
+def _direct(store: FeatureStore, what: str, meant: str = "") -> tuple[str, list[Record]]:
+    """What something is, and the artifacts that it had a part in; of what is called so, only one kind if it is meant.
+
+    Raises:
+        NotFoundError: nothing is called so.
+        SpecError: several things are.
+    """
+    named: dict[str, list[Record]] = {}
+    for find in _BY_NAME:
         kind, found = find(store, what) if what else ("", [])
-        if found:
+        if found and meant in ("", kind):
+            named[kind] = sorted(found, key=lambda record: record.address)
+    if len({tuple(record.address for record in found) for found in named.values()}) > 1:
+        raise _several(store, what, named)
+    if named:
+        return next(iter(named.items()))
+    for find in _BY_BYTES:
+        kind, found = find(store, what) if what else ("", [])
+        if found and meant in ("", kind):
             return kind, sorted(found, key=lambda record: record.address)
     store.check_not_retracted(what)
     raise NotFoundError(f"Nothing in the store at '{store.url}' stands on '{what}'. {_hint(store, what)}")
+
+
+def _several(store: FeatureStore, what: str, named: Mapping[str, Sequence[Record]]) -> SpecError:
+    """The error for a name of several things, with names that each only one of them has."""
+    ways = []
+    for kind, found in named.items():
+        places = {_place(record.address) for record in found}
+        own = {"snapshot": [store.tags().get(what, what)], "producer": sorted(places)}
+        ways.append(f"the {kind} {' or '.join(own.get(kind, [record.address.path for record in found]))}")
+    return SpecError(
+        f"'{what}' stands for {len(ways)} things in the store at '{store.url}': {', '.join(ways)}. Name one so."
+    )
 
 
 _Found = tuple[str, list[Record]]
@@ -199,8 +244,14 @@ def _by_video(store: FeatureStore, what: str) -> _Found:
 
 
 def _by_producer(store: FeatureStore, what: str) -> _Found:
-    """By the name of an extractor, a detector, a head or an experiment."""
-    return "producer", store.find_all(one for one in store.addresses() if one.producer == what)
+    """By the name of an extractor, a detector, a head or an experiment, alone or behind its family's."""
+    named = (one for one in store.addresses() if one.producer and what in (one.producer, _place(one)))
+    return "producer", store.find_all(named)
+
+
+def _place(address: Address) -> str:
+    """Whose artifact it is: `FAMILY/PRODUCER`."""
+    return Address(address.family, address.producer).path
 
 
 def _by_run(store: FeatureStore, what: str) -> _Found:
@@ -261,10 +312,9 @@ def _located(store: FeatureStore, text: str, fits: Callable[[str], bool]) -> _Fo
     return next(iter(found)).kind if found else "video", list(records.values())
 
 
-_FINDERS = (
-    *(_by_package, _by_path, _by_snapshot, _by_producer, _by_video),
-    *(_by_run, _by_weights, _by_digest, _by_file),  # these look through every record's bytes
-)
+_BY_NAME = (_by_package, _by_path, _by_snapshot, _by_producer, _by_video)
+_BY_BYTES = (_by_run, _by_weights, _by_digest, _by_file)
+"""These look through every record's bytes, so only where nothing is called so."""
 
 
 def _hint(store: FeatureStore, what: str) -> str:

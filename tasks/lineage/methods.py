@@ -6,9 +6,11 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from affstore import FeatureStore, content_digest
 from affstore.store.contract.errors import NotFoundError
+from affstore.store.contract.keys import key_of
 from affstore.store.contract.records import Record, least_trusted
 from affstore.tasks.lineage.graph import leaves_of, with_ancestors
-from affstore.tasks.lineage.head_post_processing import lines_of
+from affstore.tasks.lineage.head_post_processing import lines_behind, lines_of, post_processing_behind
+from affstore.tasks.lineage.recorded_specs import learns_nothing
 from affstore.tasks.lineage.stored_heads import POST_PROCESSING
 from affstore.tasks.specs import most_subjects_of
 
@@ -36,6 +38,7 @@ def methods_paragraph(store: FeatureStore, experiment: str) -> str:
         _corpus(of["source"], predictions),
         *_features(of),
         *map(_head, of["head"]),
+        *_post_processing(store, of["head"], predictions),
         *map(_result, sorted(results, key=lambda record: record.address)),
         _identity(store, predictions),
     ]
@@ -94,10 +97,23 @@ def _head(record: Record) -> str:
     measured = f"; {scores['headline']} on its validation frames: {scores['value']:.3f}" if scores else ""
     came = record.made.get(POST_PROCESSING)
     chosen = "".join(f"; it came with {line}" for line in lines_of(came)) if came else ""
+    name = f"The head {record.address.producer} (key {record.key[:_SHORT]}"
+    if learns_nothing(record):
+        return f"{name}) takes the outputs of its network as they are: nothing was fitted{measured}."
     return (
-        f"The head {record.address.producer} (key {record.key[:_SHORT]}, parameters sha256:{record.digest[:_SHORT]}) "
+        f"{name}, parameters sha256:{record.digest[:_SHORT]}) "
         f"was fitted {on}{f' of subjects: {people}' if people else ''}{measured}{chosen}."
     )
+
+
+def _post_processing(store: FeatureStore, heads: Sequence[Record], predictions: Sequence[Record]) -> Iterable[str]:
+    """A sentence for each way in which predictions were made of outputs, but for what came with an imported head."""
+    came = [head.made[POST_PROCESSING]["finish"] for head in heads if POST_PROCESSING in head.made]
+    finished = [one for one in predictions if "chosen" in one.recipe.get("finish", {})]
+    ways = {key_of(one.recipe["finish"]): one for one in finished if one.recipe["finish"] not in came}
+    for prediction in ways.values():
+        lines = lines_behind(post_processing_behind(store, prediction))
+        yield f"The heads' outputs became predictions with {'; '.join(lines)}."
 
 
 def _result(record: Record) -> str:

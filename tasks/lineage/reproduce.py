@@ -385,13 +385,20 @@ def _result(again: _Again) -> Mapping[str, NDArray[Any]]:
     experiment = _experiment(again, evaluation, str(record.attributes["row"]), asked.get("requires", ""), sweep)
     folds = _folds_of(record, int(asked["folds"])) if "folds" in asked else Folds()
     artifact, _ = result_artifact(again.scratch, experiment, record.attributes["protocol"], folds)
-    scores = json.loads(json.dumps(artifact.attributes["scores"]))
-    for name, value in record.attributes["scores"].items():
-        if repr(scores.get(name)) != repr(value):
-            raise DifferentNumbersError(f"Its {name} is {scores.get(name)}; recorded is {value}.")
+    found = _numbers_of(artifact.attributes)
+    for name, value in _numbers_of(record.attributes).items():
+        if repr(found.get(name)) != repr(value):
+            raise DifferentNumbersError(f"Its {name} is {found.get(name)}; recorded is {value}.")
     # The cut is the recorded one, whether or not each group was a fold of its own.
     said = {name: value for name, value in artifact.recipe["asked"].items() if name in asked or name != "each_group"}
     return _checked_key(record, replace(artifact, recipe={**artifact.recipe, "asked": said}))
+
+
+def _numbers_of(result: Mapping[str, Any]) -> dict[str, Any]:
+    """What a result says in numbers beside its arrays: scores, their interval, and what was chosen."""
+    said = json.loads(json.dumps({part: result[part] for part in ("scores", "interval", "chosen")}))
+    chosen = {f"chosen {name}": value for name, value in said["chosen"].items()}
+    return {**said["scores"], "interval": said["interval"], **chosen}
 
 
 class DifferentNumbersError(StoreError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -22,7 +23,7 @@ from affstore.tasks.lineage.publication import find_note, opened_at
 
 _IMAGE = re.compile(r"\s*(\S(?:.*\S)?)/(\d+)\.jpg\s*(?:,(.*))?")
 _FILE_LINE = re.compile(r"(.+):([0-9]{1,15})")
-_FRAME = re.compile(r"(.+)/([0-9]{1,15})")
+_FRAME = re.compile(r"(.+)/([0-9]{1,300})")
 _ROUNDING = 6e-5
 """Published numbers have four decimals."""
 
@@ -144,8 +145,20 @@ def _subjects(store: FeatureStore, producer: str, video: str) -> list[str]:
     return in_order(store.children(f"prediction/{producer.replace('/', SLASH)}/{video}"))
 
 
-def _no_row(store: FeatureStore, text: str) -> NotFoundError:
+def _no_row(store: FeatureStore, text: str) -> SpecError | NotFoundError:
     """The error for what names no row, with the nearest that does."""
+    for file in (text, text.rpartition(":")[0]):
+        if os.path.isfile(file):
+            return SpecError(
+                f"'{text}' names no line of '{file}'. Name one by its number, as in '{file}:2'; lines are counted from "
+                "1, the header included."
+            )
+    for name in _experiments(store):
+        if f"{text}/".startswith((f"{name}/", f"{name.replace('/', SLASH)}/")):
+            return SpecError(
+                f"'{text}' names no frame of the experiment '{name}'. Name one as {name}/VIDEO/FRAME or "
+                f"{name}/VIDEO/SUBJECT/FRAME."
+            )
     begin = text.split("/", 1)[0]
     otherwise = "Give an artifact's path, EXPERIMENT/VIDEO/FRAME, or FILE:LINE of a published file."
     if near := nearest(begin, _experiments(store)):
@@ -311,10 +324,13 @@ def _table_row(path: Path, text: str) -> _Line | None:
 
 
 def _numbers(cells: str | None) -> list[float] | None:
-    try:
-        return [float(cell) for cell in (cells or "").split(",") if cell.strip()] or None
-    except ValueError:
+    """The values of a line; none at all where one is no number, so that they agree with nothing, and None without."""
+    if cells is None:
         return None
+    try:
+        return [float(cell) for cell in cells.split(",") if cell.strip()]
+    except ValueError:
+        return []
 
 
 def _parquet_row(path: Path, number: int) -> _Line:

@@ -19,6 +19,7 @@ from affstore.store.engine.history import Commit, commit_of
 from affstore.store.engine.reading import read_clock
 from affstore.tasks.lineage.graph import Leaf, LineageGraph, Link, with_ancestors
 from affstore.tasks.lineage.head_post_processing import post_processing_behind
+from affstore.tasks.lineage.recorded_specs import learns_nothing
 from affstore.tasks.lineage.rows import Row
 from affstore.tasks.lineage.run_note import read_note
 
@@ -234,10 +235,9 @@ class _Tracer:
             "code": dict(record.code),
         }
         if record.address.path == self._row.address.path or record.address.family in ("head", "result"):
-            commit = commit_of(self._store, record)
-            facts |= {"committed": _commit_facts(commit)}
+            facts |= {"committed": _commit_facts(commit_of(self._store, record), record)}
         if record.address.family == "head":
-            facts |= {"scores": record.attributes["scores"]}
+            facts |= {"scores": record.attributes["scores"], "learns_nothing": learns_nothing(record)}
         if record.address.family == "prediction" and (done := post_processing_behind(self._store, record)):
             facts |= {"post_processing": done}
         if record.address.family == "label":
@@ -297,9 +297,20 @@ def _states(links: Sequence[Link]) -> dict[str, Any]:
     return {"changed_since": changed} if changed else {}
 
 
-def _commit_facts(commit: Commit | None) -> dict[str, Any] | None:
-    """Where an artifact was committed; the snapshot before is the state that it was computed from."""
-    return {"snapshot": commit.snapshot, "from_snapshot": commit.parent, "time": commit.time} if commit else None
+def _commit_facts(commit: Commit | None, record: Record) -> dict[str, Any] | None:
+    """Where an artifact was committed; the snapshot before is the state that it was computed from.
+
+    That is so of the commit of the run that made it alone: a rollback, a copy or an import brings what was made before.
+    """
+    if commit is None:
+        return None
+    made_there = bool(commit.run_id) and commit.run_id == record.run_id
+    return {
+        "snapshot": commit.snapshot,
+        "from_snapshot": commit.parent if made_there else None,
+        "time": commit.time,
+        "message": commit.message,
+    }
 
 
 def _annotation_facts(leaf: Leaf, frame: int | None) -> dict[str, Any]:

@@ -107,9 +107,9 @@ def prediction(
 
 
 def commit(store: FeatureStore, *artifacts: Artifact, message: str = "test", run_id: str = "run") -> FeatureStore:
-    """Commit artifacts in one draft and give back the newest store."""
+    """Commit artifacts in one draft, as a run does, and give back the newest store."""
     draft = store.newest().draft(CODE, run_id)
     for artifact in artifacts:
         draft.put(artifact)
-    store.commit([draft], message)
+    store.commit([draft], message, {"run_id": run_id})
     return store.newest()
