@@ -151,13 +151,16 @@ def test_nothing_of_a_forgotten_video_is_left_in_any_byte(url, tmp_path):
         FeatureStore(url, "with-her")
 
 
-def test_the_bytes_of_a_forgotten_video_are_refused_until_that_is_lifted(tmp_path, capsys):
+def test_the_bytes_of_a_forgotten_video_are_refused_until_that_is_lifted_and_a_dry_run_does_not_lift_it(tmp_path, capsys):
     store = commit(FeatureStore.create(str(tmp_path / "store")), source("b"), person())
     forget(store, plan_erasure(store, [PERSON]), tmp_path / "store.runs")
     files = [IncomingFile(tmp_path / f"{name}.mp4", name, key_of(of)) for name, of in (("new", PERSON), ("other", "z"))]
     judged = incoming_files(store.newest(), files)
     assert [one.verdict for one in judged] == ["forgotten", "new"]
     assert re.search(r"forgotten on request on 20.*affstore forget --allow FILE", judged[0].reason)
+    assert call(["forget", "--allow", key_of(PERSON), "--dry-run", "--store", store.url]) == 0
+    assert "would be allowed to be added again" in capsys.readouterr().out
+    assert [one.verdict for one in incoming_files(store.newest(), files)] == ["forgotten", "new"]
     assert call(["forget", "--allow", key_of(PERSON), "--store", store.url]) == 0
     assert [one.verdict for one in incoming_files(store.newest(), files)] == ["new", "new"]
     assert call(["forget", "--allow", key_of(PERSON), "--store", store.url]) == 4

@@ -65,7 +65,7 @@ def forget(
         raise SpecError("Name one video to forget, or with --allow one that may be added again.")
     opened = FeatureStore(store)
     if allow:
-        return _allow(opened, allow, json)
+        return _allow(opened, allow, dry_run, json)
     check_no_generation(opened)
     begun = interrupted(opened)
     try:
@@ -203,7 +203,7 @@ def _finish(store: FeatureStore, video: str, as_json: bool) -> int:
     return _forget(store, Erasure(names=frozenset(names)), {}, as_json)
 
 
-def _allow(store: FeatureStore, what: str, as_json: bool) -> int:
+def _allow(store: FeatureStore, what: str, dry_run: bool, as_json: bool) -> int:
     from affstore.store.contract.keys import digest_file
     from affstore.store.engine.tombstones import Tombstones
 
@@ -211,6 +211,9 @@ def _allow(store: FeatureStore, what: str, as_json: bool) -> int:
     known = Tombstones.of(store)
     if not known.date_of(digest):
         raise NotFoundError(f"The store at '{store.url}' has not forgotten '{what}'. Name a file, or a whole SHA-256.")
+    if dry_run:
+        _tell({"allowed": False}, [f"'{what}' would be allowed to be added again.", "Nothing was changed."], as_json)
+        return 0
     known.without(digest).write(store)
     _tell({"allowed": True}, [f"'{what}' may be added again."], as_json)
     return 0
