@@ -18,11 +18,45 @@ from affstore.store.contract.schema import families
 from affstore.store.engine.exporters.parquet import ParquetExporter
 from affstore.store.engine.reading import find_source
 from affstore.tasks.analysis.frame_table import AnalysisNetworks, frame_table, inputs_of
-from affstore.tasks.lineage.publication import PublishedFile
+from affstore.tasks.lineage.publication import PublishedFile, check_published, opened_at, published_state, read_note
 from affstore.tasks.lineage.rows import PublishedLine, is_said, predictions_meant, read_challenge_line
 
 _PRINTED = 1e-6
 """By what part of a number its text in a table may differ from it."""
+
+
+def opened_publication(
+    store_url: str, folder: Path
+) -> tuple[FeatureStore, dict[str, PublishedFile], dict[str, tuple[Record, ...]]]:
+    """The store at a publication's snapshot, what its note says, and the records behind it; all is compared first.
+
+    Raises:
+        SpecError: the folder is no publication of one snapshot.
+        SignatureError: a file has other bytes than were published or says other than the store, or the note names a
+            tag or experiment that the snapshot has not.
+        NotFoundError: there is no such folder, or the store has not the snapshot that was published.
+    """
+    noted = read_note(folder)
+    _, tag = published_state(folder, noted)
+    for name, one in noted.items():
+        check_published(folder, name, one.sha256)
+    store = opened_at(store_url, folder, next(iter(noted.values())))
+    _check_tag(store, folder, tag)
+    return store, noted, records_behind(store, folder, noted)
+
+
+def _check_tag(store: FeatureStore, folder: Path, tag: str) -> None:
+    """See that the tag that a note names is of the snapshot that it names."""
+    if not tag:
+        return
+    store.check_not_retracted(tag)
+    named = store.tags().get(tag)
+    if named != store.snapshot:
+        what = f"the store's is of {named}" if named else f"the store at '{store.url}' has none of that name"
+        raise SignatureError(
+            f"The note in '{folder}' says that the tag '{tag}' is of the snapshot {store.snapshot}; {what}. Get the "
+            "publication anew."
+        )
 
 
 def records_behind(

@@ -23,11 +23,9 @@ from affstore.tasks.lineage.publication import (
     NOTE,
     check_folder,
     check_published,
-    opened_at,
     published_state,
-    read_note,
 )
-from affstore.tasks.lineage.published_rows import records_behind
+from affstore.tasks.lineage.published_rows import opened_publication
 from affstore.tasks.lineage.signing_keys import PublicKey, is_by, key_id, private_key, public_key, signature_of
 
 ENVELOPE = "publication.dsse.json"
@@ -156,13 +154,8 @@ def check_signature(folder: Path, key: Path) -> SignedPublication:
 
 def statement_of(store_url: str, folder: Path) -> dict[str, Any]:
     """What a signature of a published folder states; see `sign` for what it raises."""
-    noted = read_note(folder)
+    store, noted, behind = opened_publication(store_url, folder)
     snapshot, tag = published_state(folder, noted)
-    for name, one in noted.items():
-        check_published(folder, name, one.sha256)
-    store = opened_at(store_url, folder, next(iter(noted.values())))
-    _check_tag(store, folder, tag)
-    behind = records_behind(store, folder, noted)
     files = [{"name": name, "digest": {"sha256": one.sha256}} for name, one in sorted(noted.items())]
     note = {"name": NOTE, "digest": {"sha256": digest_file(folder / NOTE)}}
     content = {"name": f"affstore:snapshot:{snapshot}", "digest": {"sha256": content_digest(store)}}
@@ -182,20 +175,6 @@ def unsigned_files(folder: Path, statement: Mapping[str, Any]) -> tuple[str, ...
     """The files in a folder of which a statement says nothing, by their names in it, sorted."""
     there = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
     return tuple(sorted(there - {one["name"] for one in statement["subject"]} - {ENVELOPE}))
-
-
-def _check_tag(store: FeatureStore, folder: Path, tag: str) -> None:
-    """See that the tag that a note names is of the snapshot that it names."""
-    if not tag:
-        return
-    store.check_not_retracted(tag)
-    named = store.tags().get(tag)
-    if named != store.snapshot:
-        what = f"the store's is of {named}" if named else f"the store at '{store.url}' has none of that name"
-        raise SignatureError(
-            f"The note in '{folder}' says that the tag '{tag}' is of the snapshot {store.snapshot}; {what}. Get the "
-            "publication anew."
-        )
 
 
 def _experiment(store: FeatureStore, name: str, records: Sequence[Record]) -> dict[str, Any]:
