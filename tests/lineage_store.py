@@ -100,13 +100,14 @@ def prediction(store, video, name="expr-mlp", shift=0):
     )
 
 
-def whole_chain(url, folder, sources=None):
+def whole_chain(url, folder, sources=None, names=("a", "b")):
     """Fill a new store stage by stage, each stage in a commit of its own."""
     store = FeatureStore.create(url)
-    store = commit(store, *(sources or (source("a", aliases=["copy"]), source("b"))), message="ingest: 2", run_id="r1")
-    labels = [label(store, "a", "train", folder / "a.txt"), label(store, "b", "validation", folder / "b.txt")]
+    a, b = names
+    store = commit(store, *(sources or (source(a, aliases=["copy"]), source(b))), message="ingest: 2", run_id="r1")
+    labels = [label(store, a, "train", folder / f"{a}.txt"), label(store, b, "validation", folder / f"{b}.txt")]
     store = commit(store, *labels, message="annotate: 2", run_id="r1")
-    store = commit(store, face(store, "a"), face(store, "b"), message="extract: 2", run_id="r1")
-    store = commit(store, visual(store, "a"), visual(store, "b"), message="extract: 2", run_id="r1")
+    store = commit(store, face(store, a), face(store, b), message="extract: 2", run_id="r1")
+    store = commit(store, visual(store, a), visual(store, b), message="extract: 2", run_id="r1")
     store = commit(store, head(store), message="train: 1", run_id="r2")
-    return commit(store, prediction(store, "a"), prediction(store, "b"), message="predict: 2", run_id="r2")
+    return commit(store, prediction(store, a), prediction(store, b), message="predict: 2", run_id="r2")

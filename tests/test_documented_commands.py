@@ -228,7 +228,8 @@ def store(here, own_weights, server):
     (here / "affstore-demo" / "demo.yaml").write_text(run.replace("corpus", str(here / "affwild2")), encoding="utf-8")
     published = here / "affstore-demo" / "published" / "published-1"
     published.mkdir(parents=True)
-    (published / "expr-mlp.txt").write_text("image_location,Neutral\n", encoding="ascii")
+    header = ",".join(("image_location", *task_space("expr").names))
+    (published / "expr-mlp.txt").write_text(f"{header}\n", encoding="ascii")
     made = with_prediction(with_head(FeatureStore(str(here / "affstore-data"))))
     snapshot = made.snapshot
     write_head(made, "expr-mlp", here / "expr-mlp.safetensors", "CC0-1.0", "generated faces")

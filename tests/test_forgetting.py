@@ -151,13 +151,18 @@ def test_nothing_of_a_forgotten_video_is_left_in_any_byte(url, tmp_path):
         FeatureStore(url, "with-her")
 
 
-def test_the_bytes_of_a_forgotten_video_are_refused_until_that_is_lifted(tmp_path, capsys):
+def test_the_bytes_of_a_forgotten_video_are_refused_until_that_is_lifted_and_a_dry_run_does_not_lift_it(
+    tmp_path, capsys
+):
     store = commit(FeatureStore.create(str(tmp_path / "store")), source("b"), person())
     forget(store, plan_erasure(store, [PERSON]), tmp_path / "store.runs")
     files = [IncomingFile(tmp_path / f"{name}.mp4", name, key_of(of)) for name, of in (("new", PERSON), ("other", "z"))]
     judged = incoming_files(store.newest(), files)
     assert [one.verdict for one in judged] == ["forgotten", "new"]
     assert re.search(r"forgotten on request on 20.*affstore forget --allow FILE", judged[0].reason)
+    assert call(["forget", "--allow", key_of(PERSON), "--dry-run", "--store", store.url]) == 0
+    assert "would be allowed to be added again" in capsys.readouterr().out
+    assert [one.verdict for one in incoming_files(store.newest(), files)] == ["forgotten", "new"]
     assert call(["forget", "--allow", key_of(PERSON), "--store", store.url]) == 0
     assert [one.verdict for one in incoming_files(store.newest(), files)] == ["new", "new"]
     assert call(["forget", "--allow", key_of(PERSON), "--store", store.url]) == 4
@@ -295,6 +300,28 @@ def test_files_that_were_exported_near_the_store_and_name_the_video_are_told(tmp
     assert call(["forget", PERSON, "--yes", "--json", "--store", store.url]) == 0
     told = json.loads(capsys.readouterr().out)
     assert told["exported_files"] == [str(tmp_path / "analysis" / "videos" / f"{PERSON}.csv")]
+
+
+def test_exported_tables_pages_and_renamed_publications_near_the_store_are_told_also_of_a_short_name(tmp_path, capsys):
+    store = whole_chain(str(tmp_path / "store"), tmp_path, names=("207", "b"))
+    store.tag("v1")
+    for form in ("csv", "parquet"):
+        assert call(["export", str(tmp_path / "ex" / form), "--to", form, "--store", store.url]) == 0
+        assert call(["export", str(tmp_path / "of b" / form), "--to", form, "--video", "b", "--store", store.url]) == 0
+    assert call(["report", "--store", store.url, "--to", str(tmp_path / "r.html")]) == 0
+    (tmp_path / "renamed").mkdir()
+    (tmp_path / "renamed" / "expr.txt").write_text("image_location,Neutral\n207_left/00001.jpg,0\n", encoding="ascii")
+    write_note(tmp_path / "renamed", [(tmp_path / "renamed" / "expr.txt", "expr-mlp")], store.snapshot, "v1")
+    (tmp_path / "frames.csv").write_text("frame,speech\n206,0\n207,1\n", encoding="ascii")
+    capsys.readouterr()
+    assert call(["forget", "207", "--yes", "--json", "--store", store.url]) == 0
+    told = json.loads(capsys.readouterr().out)
+    exported = {path for path in (tmp_path / "ex").rglob("*") if path.is_file()}
+    assert len(exported) > 6
+    assert {*told["exported_files"]} == {
+        *map(str, exported), str(tmp_path / "r.html"), str(tmp_path / "renamed" / "expr.txt")
+    }  # fmt: skip
+    assert told["published_copies"] == [str(tmp_path / "renamed")]
 
 
 def test_pages_of_runs_that_name_a_forgotten_video_go_with_it(tmp_path):

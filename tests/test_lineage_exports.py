@@ -23,7 +23,7 @@ from affstore.store.contract.keys import digest_file
 from affstore.store.contract.records import Address
 from affstore.tasks.lineage.publication import write_note
 from tests.factories import source
-from tests.lineage_store import NETWORK_WEIGHTS, whole_chain
+from tests.lineage_store import NAMES, NETWORK_WEIGHTS, whole_chain
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +33,8 @@ def place(tmp_path_factory):
     store = whole_chain(str(folder / "store"), folder, (source("a", aliases=["secret-alias"]), source("b")))
     store.tag("v1")
     (folder / "v1").mkdir()
-    (folder / "v1" / "expr-mlp.txt").write_text("image_location,Neutral\n", encoding="ascii")
+    header = ",".join(("image_location", *NAMES))
+    (folder / "v1" / "expr-mlp.txt").write_text(f"{header}\na/00002.jpg,1\n", encoding="ascii")
     write_note(folder / "v1", [(folder / "v1" / "expr-mlp.txt", "expr-mlp")], store.snapshot, "v1")
     return folder
 
@@ -259,6 +260,15 @@ def test_a_licence_or_a_name_that_is_none_is_refused(place, tmp_path, capsys, wo
     assert said in error
     assert error.count("\n") == 1
     assert not (folder / "ro-crate-metadata.json").exists()
+
+
+def test_a_crate_of_files_that_say_other_than_the_store_is_refused(place, tmp_path, capsys):
+    folder = shutil.copytree(place / "v1", tmp_path / "v1")
+    file = folder / "expr-mlp.txt"
+    file.write_text(file.read_text(encoding="ascii").replace("jpg,1", "jpg,4"), encoding="ascii")
+    write_note(folder, [(file, "expr-mlp")], FeatureStore(str(place / "store"), "v1").snapshot, "v1")
+    assert call(["lineage", "ro-crate", str(folder), "--store", str(place / "store")]) == 7
+    assert "Line 2 of" in capsys.readouterr().err
 
 
 def test_a_crate_of_files_that_are_not_as_published_is_refused(place, tmp_path, capsys):

@@ -256,9 +256,12 @@ def test_a_note_of_another_store_and_a_damaged_one_are_one_sentence_each(tmp_pat
     write_note(tmp_path, [(path, "expr-mlp")], "0123456789ABCDEFGHJK")
     assert call(["trace", f"{path}:3", "--store", url]) == 4
     assert "published from another store, or the snapshot has expired" in capsys.readouterr().err
-    (tmp_path / "publication.json").write_text("[1]")
-    assert call(["trace", f"{path}:3", "--store", url]) == 2
-    assert "is no note of a publication" in capsys.readouterr().err
+    for damaged in ("[1]", '{"expr-mlp.txt": {"producer": "expr-mlp"}}', "{"):
+        (tmp_path / "publication.json").write_text(damaged)
+        assert call(["trace", f"{path}:3", "--store", url]) == 2
+        error = capsys.readouterr().err
+        assert "is no note of a publication, which has the texts producer, snapshot, tag, sha256" in error
+        assert "__init__" not in error
 
 
 def test_the_tree_and_the_diagram_name_every_step(url, capsys):

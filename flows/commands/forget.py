@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from affstore import FeatureStore
     from affstore.tasks.lineage.erasure import Erasure
     from affstore.tasks.lineage.forgetting import Forgotten
+    from affstore.tasks.lineage.mentions import Exported
 
 _LEFT, _MOST_NAMED = 4, 3
 
@@ -38,7 +41,9 @@ def forget(
     them again. Tags whose snapshot contains it are removed and noted as retracted. The history before is let go. The
     same bytes are refused from then on; the store keeps a salted, slow hash of their digest for that, and no name.
 
-    What was exported, predicted or analyzed into folders near the store is searched too, and told, for it is yours.
+    Tables, texts and pages in a local store's own folder and up to six folders below it are searched too, and of other
+    files there the names; what names the video is told, not removed, for it is yours. Hidden folders, other stores and
+    the videos and annotations that were added are left out.
 
     The exit code is 0 once every byte of the store was searched and nothing found; 2 if a name stands for several
     videos or nobody said yes; 4 if there is no such video, another run is writing, a generation is open, or something
@@ -65,7 +70,7 @@ def forget(
         raise SpecError("Name one video to forget, or with --allow one that may be added again.")
     opened = FeatureStore(store)
     if allow:
-        return _allow(opened, allow, json)
+        return _allow(opened, allow, dry_run, json)
     check_no_generation(opened)
     begun = interrupted(opened)
     try:
@@ -91,30 +96,23 @@ def forget(
 
 def _forget(store: FeatureStore, erasure: Erasure, document: dict[str, Any], as_json: bool) -> int:
     from affstore.flows.runs_folder import runs_folder
+    from affstore.store.engine.places import is_local, local_folder
     from affstore.tasks.lineage.forgetting import forget as carry_out
-    from affstore.tasks.lineage.mentions import exported_mentions, published_copies
+    from affstore.tasks.lineage.mentions import Exported, exported_mentions
 
     runs = runs_folder(store.url)
     done = carry_out(store, erasure, runs)
-    copies = published_copies(runs.parent, erasure.tags or ())
-    exports = exported_mentions(runs.parent, erasure)
+    near = local_folder(store.url).parent
+    exports = exported_mentions(near, erasure) if is_local(store.url) else Exported()
     document |= {
         "done": not done.objects and not done.files,
         "bytes_removed": done.garbage.bytes,
         "left_in_store": list(done.objects),
         "left_in_files": [str(path) for path in done.files],
-        "published_copies": [str(path) for path in copies],
-        "exported_files": [str(path) for files in exports.values() for path in files],
+        "published_copies": [str(path) for path in exports.copies],
+        "exported_files": [str(path) for path in exports.files],
     }
-    lines = [*_result_lines(done, runs), *(f"Withdraw '{path}': it was published from there." for path in copies)]
-    for folder, files in exports.items():
-        if folder not in copies:
-            some = ", ".join(str(path.relative_to(folder)) for path in files[:_MOST_NAMED])
-            lines.append(
-                f"{counted(len(files), 'file', 'files')} in '{folder}' still name it ({some}"
-                f"{', …' if len(files) > _MOST_NAMED else ''}); they were written from this store. Remove them."
-            )
-    _tell(document, lines, as_json)
+    _tell(document, [*_result_lines(done, runs), *_export_lines(near, exports)], as_json)
     return 0 if document["done"] else _LEFT
 
 
@@ -176,10 +174,29 @@ def _result_lines(done: Forgotten, runs: Path) -> list[str]:
     else:
         lines.append(
             f"Every byte of the store was searched, and of '{runs}': nothing of the store names it. Files that you "
-            "exported elsewhere, copies, and a Prefect server of your own are yours to clean."
+            "exported elsewhere, copies of the store, and a Prefect server of your own are yours to clean."
         )
     lines += [f"'{path}' still names it: end the server or program that uses it, and remove it." for path in done.files]
     return lines
+
+
+def _export_lines(near: Path, exports: Exported) -> Iterator[str]:
+    """What to do with files near the store; those in one folder beside it are told together."""
+    from affstore.tasks.lineage.mentions import FOLDERS_BELOW
+
+    yield from (f"Withdraw '{path}': it was published from there." for path in exports.copies)
+    rest = [path for path in exports.files if not any(path.is_relative_to(copy) for copy in exports.copies)]
+    for name, group in groupby(rest, lambda path: path.relative_to(near).parts[0]):
+        files = list(group)
+        if files == [near / name]:
+            yield f"'{near / name}' still names it. Remove it if it was written from this store."
+            continue
+        some = ", ".join(str(path.relative_to(near / name)) for path in files[:_MOST_NAMED])
+        more = ", …" if len(files) > _MOST_NAMED else ""
+        count = counted(len(files), "file", "files")
+        yield f"{count} in '{near / name}' still name it ({some}{more}). Remove what was written from this store."
+    if not exports.all_searched:
+        yield f"There are too many files in '{near}' to search all, {FOLDERS_BELOW} folders deep: look there yourself."
 
 
 def _agreed() -> bool:
@@ -203,7 +220,7 @@ def _finish(store: FeatureStore, video: str, as_json: bool) -> int:
     return _forget(store, Erasure(names=frozenset(names)), {}, as_json)
 
 
-def _allow(store: FeatureStore, what: str, as_json: bool) -> int:
+def _allow(store: FeatureStore, what: str, dry_run: bool, as_json: bool) -> int:
     from affstore.store.contract.keys import digest_file
     from affstore.store.engine.tombstones import Tombstones
 
@@ -211,6 +228,9 @@ def _allow(store: FeatureStore, what: str, as_json: bool) -> int:
     known = Tombstones.of(store)
     if not known.date_of(digest):
         raise NotFoundError(f"The store at '{store.url}' has not forgotten '{what}'. Name a file, or a whole SHA-256.")
+    if dry_run:
+        _tell({"allowed": False}, [f"'{what}' would be allowed to be added again.", "Nothing was changed."], as_json)
+        return 0
     known.without(digest).write(store)
     _tell({"allowed": True}, [f"'{what}' may be added again."], as_json)
     return 0

@@ -74,8 +74,9 @@ def ro_crate(
 ) -> int:
     """Describe a published folder as an RO-Crate 1.1 of the Process Run Crate profile.
 
-    The exit code is 2 when the folder is no publication, 4 when the store lacks the snapshot that was published, or the
-    publication was retracted, and 7 when a file is not as it was published.
+    The exit code is 2 when the folder is no publication, 4 when there is no such folder, the store lacks the snapshot
+    that was published, or the publication was retracted, and 7 when a file is not as it was published or says other
+    than the store.
 
     Example: affstore lineage ro-crate affstore-demo/published/* --store affstore-demo/store
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from affstore.flows.commands import COMMANDS, Command
 from affstore.flows.commands.options import DEFAULT_STORE, DryRun, Json, NoAt, Store, print_json, refuse_at
 from affstore.flows.watch import to_terminal
+from affstore.store.contract.printable import counted
 
 
 def sign(
@@ -22,38 +23,45 @@ def sign(
     """Sign a published folder: the digests of its files, of the store's content, and of heads and weights behind them.
 
     Writes `publication.dsse.json` into the folder, a DSSE envelope over an in-toto statement, which
-    `affstore signature` and the tools of in-toto check offline.
+    `affstore signature` and the tools of in-toto check offline. Every line and table is compared with the store first.
+    Who signs what others have signed adds to their signatures. Files that are not covered, as pages, are named.
 
-    The exit code is 2 when the folder is no publication or the key cannot be used, 4 when the store lacks the snapshot
-    or the publication was retracted, and 7 when a file is not as it was published.
+    The exit code is 2 when the folder is no publication or the key cannot be used, 4 when there is no such folder, the
+    store lacks the snapshot or the publication was retracted, and 7 when a file is not as it was published or says
+    other than the store, or the note names a tag or an experiment that the snapshot has not.
 
     Example: affstore sign affstore-demo/published/* --key key.pem --store affstore-demo/store
 
     Parameters
     ----------
     folder
-        One publication: the folder that is called as its tag.
+        One publication: the folder that is called as its tag, or one of `predict` or `analyze`.
     key
         PEM file of an Ed25519 or ECDSA P-256 private key without a password.
     """
-    from affstore.tasks.lineage.signature import ENVELOPE, statement_of
     from affstore.tasks.lineage.signature import sign as signed
 
     refuse_at(at, "the folder's note says from which snapshot it was published. Leave it out.")
-    statement = statement_of(store, folder)
-    envelope = folder / ENVELOPE if dry_run else signed(store, folder, key)
+    done = signed(store, folder, key, dry_run)
     if json:
-        print_json({"envelope": str(envelope), "statement": statement})
-    else:
-        to_terminal(f"{len(statement['subject'])} digests {'would be ' if dry_run else ''}signed in {envelope}")
+        document = {"envelope": str(done.envelope), "statement": dict(done.statement)}
+        print_json({**document, "unsigned": list(done.unsigned), "signatures": done.signatures, "done": not dry_run})
+        return 0
+    would = "would be " if dry_run else ""
+    beside = f", beside {counted(done.signatures - 1, 'signature', 'signatures')} by others"
+    more = beside if done.signatures > 1 else ""
+    to_terminal(f"{len(done.statement['subject'])} digests {would}signed in {done.envelope}{more}")
+    if done.replaces:
+        to_terminal(f"What was signed there before was something else; it {'would be' if dry_run else 'is'} replaced.")
+    to_terminal(*(f"'{name}' is not covered" for name in done.unsigned))
     return 0
 
 
 def signature(folder: Path, /, *, key: Path, json: Json = False) -> int:
     """Check the signature of a published folder and the digest of each of its files, without a store or a network.
 
-    The exit code is 2 when the key cannot be used, and 7 when there is no signature, none is by this key, or it or a
-    file was changed.
+    The exit code is 2 when the key cannot be used, 4 when there is no such folder, and 7 when there is no signature,
+    none is by this key, or it or a file was changed.
 
     Example: affstore signature affstore-demo/published/* --key key.pub
 

@@ -20,7 +20,7 @@
     │       └── StoreUnreachableError its server, or the file system, does not answer now: later it may
     ├── HeadNotFittedError        a search for a model ended without one: the others go on            exit 3
     ├── WorkersLostError          a cluster's jobs end one after the other: what is done is kept      exit 3
-    ├── SignatureError            a publication is not signed, or not as it was signed                exit 7
+    ├── SignatureError            a publication is not signed, or not as it was signed or stored      exit 7
     ├── DeviceMemoryError         the GPU has no memory for even the smallest batch                   exit 6
     └── WeightsError              a weight file is missing, damaged, unsafe or of another model        exit 5
         ├── WeightsMissingError

@@ -4,20 +4,35 @@ from __future__ import annotations
 
 import fcntl
 import json
+import mmap
+import os
 import re
 import shutil
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
+from affstore.store.contract.errors import SpecError
+from affstore.store.contract.names import SIDES
 from affstore.tasks.lineage.erasure import Erasure
-from affstore.tasks.lineage.publication import NOTE
+from affstore.tasks.lineage.publication import NOTE, read_note
 
 _PAGES = ("report.html", "artifacts.json", "run.json")
 """What tells that a folder is a run's: all in it was drawn from the store, and can be drawn again."""
 
 _SHORT_BYTES = 8
-_TEXTS = (".html", ".json", ".txt", ".csv", ".md", ".log", ".db")
+_TEXTS = (".html", ".json", ".txt", ".csv", ".tsv", ".md", ".log", ".db", ".eaf", ".textgrid")
+_TABLE = ".parquet"
+
+_SUBJECT = rb"(?:_(?:" + "|".join(SIDES).encode() + rb"|person\d+))?"
+"""What challenge files and exports put behind a video's name where it shows several people."""
+
+FOLDERS_BELOW = 6
+"""How far below a store's own folder files are looked for that name what has to go."""
+
+_MOST_FILES = 200_000
+_BESIDE_STORES = (".runs", ".lists", ".writers")
 
 
 def needles(erasure: Erasure, in_text: bool = True) -> re.Pattern[bytes]:
@@ -35,7 +50,8 @@ def needles(erasure: Erasure, in_text: bool = True) -> re.Pattern[bytes]:
 def _as_word(name: bytes) -> bytes:
     """A short name counts between signs that stand around names, for a letter alone is in any text."""
     if len(name) < _SHORT_BYTES:
-        return rb"[/\">]" + re.escape(name) + rb"[/\"<.\0]"
+        called = re.escape(name) + _SUBJECT
+        return rb"[/\">]" + called + rb"[/\"<.\0]|(?m:^)" + called + rb"/"  # challenge files begin lines with it
     return rb"(?<![A-Za-z0-9])" + re.escape(name) + rb"(?![A-Za-z0-9])"
 
 
@@ -47,21 +63,51 @@ def _forms(text: str) -> Iterator[bytes]:
 
 def mentioning(folder: Path, erasure: Erasure) -> list[Path]:
     """The files below a folder whose name or content names what has to go, in order."""
-    in_text, in_numbers = needles(erasure), needles(erasure, in_text=False)
+    wanted = _Wanted.of(erasure)
     paths = sorted(path for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
-    return [
-        path
-        for path in paths
-        if in_text.search(f"/{path.relative_to(folder)}".encode())
-        or _holds(path, in_text if path.suffix in _TEXTS else in_numbers)
-    ]
+    return [path for path in paths if wanted.called_by(path, folder) or wanted.held_by(path)]
 
 
-def _holds(path: Path, wanted: re.Pattern[bytes]) -> bool:
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """What is looked for in texts, and in files that may hold any three letters by chance."""
+
+    in_text: re.Pattern[bytes]
+    in_numbers: re.Pattern[bytes]
+
+    @classmethod
+    def of(cls, erasure: Erasure) -> _Wanted:
+        return cls(needles(erasure), needles(erasure, in_text=False))
+
+    def called_by(self, path: Path, folder: Path) -> bool:
+        """Whether a file below a folder, or one of the folders between, is called by it."""
+        return self.in_text.search(f"/{path.relative_to(folder)}\0".encode(errors="surrogateescape")) is not None
+
+    def held_by(self, path: Path) -> bool:
+        """Whether a file's content names it."""
+        if path.suffix.lower() == _TABLE and any(self.in_text.search(text) for text in _texts_in_table(path)):
+            return True
+        wanted = self.in_text if path.suffix.lower() in _TEXTS else self.in_numbers
+        try:
+            with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+                return wanted.search(content) is not None
+        except (OSError, ValueError):  # an empty file cannot be mapped
+            return False
+
+
+def _texts_in_table(path: Path) -> Iterator[bytes]:
+    """The different texts in a Parquet table, in quotation marks: it is packed, so that its bytes do not show them."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
     try:
-        return wanted.search(path.read_bytes()) is not None
-    except OSError:
-        return False
+        with pq.ParquetFile(path) as file:
+            texts = [field.name for field in file.schema_arrow if field.type in (pa.string(), pa.large_string())]
+            for batch in file.iter_batches(columns=texts):
+                for column in batch.columns:
+                    yield from (f'"{text}"'.encode() for text in column.unique().to_pylist())
+    except (pa.ArrowException, OSError):
+        return
 
 
 def remove_mentions(runs: Path, files: Iterable[Path], heads: Iterable[str]) -> list[Path]:
@@ -103,21 +149,62 @@ def _drop_database(folder: Path) -> bool:
     return True
 
 
-def published_copies(folder: Path, tags: Iterable[str]) -> list[Path]:
-    """Folders of published files near a store that are called by one of some tags."""
-    wanted = set(tags)
-    return sorted(
-        path for depth in ("*", "*/*") for path in folder.glob(depth) if path.name in wanted and path.is_dir()
-    )
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """What lies near a store and names what has to go.
+
+    Attributes:
+        copies: folders of published files whose tag was retracted.
+        files: all files that name it, also in those.
+        all_searched: whether no file was left out for there are too many.
+    """
+
+    copies: tuple[Path, ...] = ()
+    files: tuple[Path, ...] = ()
+    all_searched: bool = True
 
 
-def exported_mentions(folder: Path, erasure: Erasure) -> dict[Path, list[Path]]:
-    """By folder near a store that predictions were written to, its files that name what has to go.
+def exported_mentions(folder: Path, erasure: Erasure) -> Exported:
+    """What was written from a store to a place near it and names what has to go.
+
+    The content of texts and tables is read; of other files, as pictures and videos, their names alone. What the store
+    was made from is left out: the videos and annotations themselves.
 
     Args:
-        folder: where the store is; two levels below it are looked at.
+        folder: that the store is in; `FOLDERS_BELOW` levels below it are looked at, hidden folders and stores not.
         erasure: what has to go.
     """
-    folders = sorted(note.parent for depth in ("*", "*/*") for note in folder.glob(f"{depth}/{NOTE}"))
-    found = {one: mentioning(one, erasure) for one in folders}
-    return {one: files for one, files in found.items() if files}
+    wanted, tags = _Wanted.of(erasure), {*(erasure.tags or {}), *erasure.named_tags}
+    inputs = {str(record.attributes["location"]) for record in erasure.records if "location" in record.attributes}
+    copies, files, count = [], [], 0
+    for path in _files_near(folder):
+        count += 1
+        if count > _MOST_FILES:
+            break
+        if path.name == NOTE and tags & {path.parent.name, *_tags_in(path.parent)}:
+            copies.append(path.parent)
+        is_read = path.suffix.lower() in (*_TEXTS, _TABLE)
+        if not inputs.isdisjoint(map(str, (path, *path.parents))):
+            continue
+        if wanted.called_by(path, folder) or (is_read and wanted.held_by(path)):
+            files.append(path)
+    return Exported(tuple(sorted(copies)), tuple(sorted(files)), count <= _MOST_FILES)
+
+
+def _files_near(folder: Path) -> Iterator[Path]:
+    """The files in a folder and below it, but for stores, what lies beside them, and what is hidden."""
+    for here, names, files in os.walk(folder):
+        place = Path(here)
+        stores = {name for name in names if (place / name / "snapshots").is_dir() and (place / name / "repo").exists()}
+        apart = stores | {f"{store}{end}" for store in stores for end in _BESIDE_STORES}
+        deep = len(place.relative_to(folder).parts) >= FOLDERS_BELOW
+        names[:] = [] if deep else sorted(name for name in names if name not in apart and not name.startswith("."))
+        yield from (place / name for name in files if not (place / name).is_symlink())
+
+
+def _tags_in(folder: Path) -> set[str]:
+    """The tags that a publication's note names; none where it cannot be read."""
+    try:
+        return {one.tag for one in read_note(folder).values()}
+    except SpecError:
+        return set()

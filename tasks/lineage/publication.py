@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 from affstore import FeatureStore
@@ -78,13 +78,26 @@ def read_note(folder: Path) -> dict[str, PublishedFile]:
 
     Raises:
         SpecError: there is no note, or it is damaged.
+        NotFoundError: there is no such folder.
     """
+    check_folder(folder)
     if not (folder / NOTE).is_file():
         raise SpecError(f"'{folder}' is no publication: it has no '{NOTE}'. Name the folder that is called as the tag.")
     noted = _read(folder / NOTE)
     if not noted:
         raise SpecError(f"'{folder / NOTE}' names no file. Publish again to another folder.")
     return noted
+
+
+def check_folder(folder: Path) -> None:
+    """See that a publication's folder is one.
+
+    Raises:
+        NotFoundError: there is none.
+    """
+    if not folder.is_dir():
+        found = "is a file" if folder.exists() else "does not exist"
+        raise NotFoundError(f"'{folder}' {found}, so it is no publication. Name the folder that is called as the tag.")
 
 
 def published_state(folder: Path, noted: Mapping[str, PublishedFile]) -> tuple[str, str]:
@@ -142,9 +155,15 @@ def opened_at(store_url: str, published: Path, noted: PublishedFile, in_copies: 
 def _read(note: Path) -> dict[str, PublishedFile]:
     try:
         document = json.loads(note.read_text(encoding="utf-8"))
-        found = {str(name): PublishedFile(**fields) for name, fields in document.items()}
-        if not all(isinstance(text, str) for one in found.values() for text in asdict(one).values()):
-            raise ValueError("its values are texts")
-        return found
-    except (OSError, ValueError, TypeError, AttributeError) as error:
-        raise SpecError(f"'{note}' is no note of a publication: {error}. Publish again to another folder.") from error
+        found = {str(name): PublishedFile(**one) for name, one in document.items()}
+        if all(isinstance(text, str) for one in found.values() for text in asdict(one).values()):
+            return found
+    except OSError as error:
+        raise SpecError(f"'{note}' cannot be read: {error.strerror}. Publish again to another folder.") from error
+    except (ValueError, TypeError, AttributeError):
+        pass  # the sentence below says more of it than Python does
+    wanted = ", ".join(field.name for field in fields(PublishedFile))
+    raise SpecError(
+        f"'{note}' is no note of a publication, which has the texts {wanted} for each file in JSON. Publish again to "
+        "another folder."
+    )

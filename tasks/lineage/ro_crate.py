@@ -24,7 +24,8 @@ from affstore.store.contract.records import Record
 from affstore.store.engine.history import commits
 from affstore.tasks.lineage.graph import leaves_of, with_ancestors
 from affstore.tasks.lineage.methods import methods_paragraph
-from affstore.tasks.lineage.publication import NOTE, check_published, opened_at, published_state, read_note
+from affstore.tasks.lineage.publication import NOTE
+from affstore.tasks.lineage.published_rows import opened_publication
 
 METADATA = "ro-crate-metadata.json"
 """How the crate's description is called, by the specification."""
@@ -63,15 +64,11 @@ def crate_of(store_url: str, folder: Path, terms: CrateTerms | None = None) -> d
 
     Raises:
         SpecError: the folder is no publication, or the terms are not as they should be.
-        SignatureError: a file is not as it was published.
+        SignatureError: a file is not as it was published, or the store says otherwise.
         NotFoundError: the store has not the snapshot that was published.
     """
     about = _terms(terms or CrateTerms())
-    noted = read_note(folder)
-    published_state(folder, noted)
-    for name, one in noted.items():
-        check_published(folder, name, one.sha256)
-    store = opened_at(store_url, folder, next(iter(noted.values())))
+    store, noted, _ = opened_publication(store_url, folder)
     files = [_file(folder, name, one.sha256) for name, one in sorted(noted.items())]
     by_experiment = {
         one.producer: [n for n in sorted(noted) if noted[n].producer == one.producer] for one in noted.values()

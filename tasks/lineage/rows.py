@@ -9,8 +9,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from affstore import FeatureStore
 from affstore.store.contract.errors import NotFoundError, SchemaError, SpecError, nearest
@@ -172,7 +174,7 @@ def _no_row(store: FeatureStore, text: str) -> SpecError | NotFoundError:
 
 
 @dataclass(frozen=True, slots=True)
-class _Line:
+class PublishedLine:
     """What a line of a published file says: whose frame it is, and the values, if they can be compared."""
 
     text: str
@@ -218,7 +220,7 @@ def _in_file(store: FeatureStore, path: Path, number: int) -> tuple[FeatureStore
     )
 
 
-def _analysed(store: FeatureStore, line: _Line, published: PublishedRow, producer: str) -> Row:
+def _analysed(store: FeatureStore, line: PublishedLine, published: PublishedRow, producer: str) -> Row:
     """What a line of a table of `affstore analyze` is of: outputs for a subject, or the video where there are none."""
     family, _, name = producer.partition("/")
     video = find_source(store, line.name).address.video
@@ -237,7 +239,7 @@ def _states(store: FeatureStore) -> Iterable[FeatureStore]:
                 yield store.state(tag)
 
 
-def _exported(store: FeatureStore, path: Path, line: _Line) -> Address:
+def _exported(store: FeatureStore, path: Path, line: PublishedLine) -> Address:
     """The artifact of a row in a table that `affstore export` wrote, which is called `FAMILY/PRODUCER.parquet`."""
     whole = path.resolve().with_suffix("")
     for folder in whole.parents:
@@ -254,7 +256,7 @@ def _exported(store: FeatureStore, path: Path, line: _Line) -> Address:
     )
 
 
-def _if_it_says_so(store: FeatureStore, line: _Line, row: PublishedRow, producer: str) -> Row | None:
+def _if_it_says_so(store: FeatureStore, line: PublishedLine, row: PublishedRow, producer: str) -> Row | None:
     """The row of an experiment that a line may be of, if its stored prediction is what the line says."""
     try:
         found = _resolved(store, line, row, producer)
@@ -263,37 +265,64 @@ def _if_it_says_so(store: FeatureStore, line: _Line, row: PublishedRow, producer
     return found if found.published and found.published.agrees else None
 
 
-def _resolved(store: FeatureStore, line: _Line, published: PublishedRow, producer: str) -> Row:
+def _resolved(store: FeatureStore, line: PublishedLine, published: PublishedRow, producer: str) -> Row:
     """The stored prediction that a line of a file holds; the head alone where it holds that of nobody."""
-    names = video_names(store)
-    video, subject = (line.name, line.subject) if line.subject else split_subject(line.name, names)
-    source = find_source(store, video)
-    frames = int(source.attributes["frames"])
-    of = source.address.video
-    there = {one: Address("prediction", producer, of, one) for one in _subjects(store, producer, of)}
-    if not there and store.find(Address("head", producer)) is None:
+    meant = predictions_meant(store, producer, line.name, line.subject)
+    if not meant.likely and store.find(Address("head", producer)) is None:
         raise NotFoundError(f"'{producer}' has no prediction of '{line.name}' in the store at '{store.url}'.")
-    frame, remark = min(line.frame, frames - 1), ""
-    if line.frame >= frames:
-        remark = f"it lies past the video's {frames} frames and repeats the last one's prediction"
-    likely = [subject] if subject in there else list(there)
-    agreeing = {name: _agrees(store, there[name], frame, line.values) for name in likely}
-    given = likely[0] if subject in there else None
-    chosen = next((name for name in likely if agreeing[name] is not False), given)
+    frame, remark = min(line.frame, meant.frames - 1), ""
+    if line.frame >= meant.frames:
+        remark = f"it lies past the video's {meant.frames} frames and repeats the last one's prediction"
+    agreeing = {address: _agrees(store, address, frame, line.values) for address in meant.likely}
+    chosen = next((one for one in meant.likely if agreeing[one] is not False), meant.named)
     if chosen is None:
         remark = f"no face of '{line.name}' was found: the line holds what the head says of nobody, its prior"
         return Row(store.get(Address("head", producer)).address, None, replace(published, remark=remark))
-    return Row(there[chosen], frame, replace(published, agrees=agreeing[chosen], remark=remark))
+    return Row(chosen, frame, replace(published, agrees=agreeing[chosen], remark=remark))
+
+
+@dataclass(frozen=True, slots=True)
+class PredictionsMeant:
+    """What a name in a published file may stand for.
+
+    Attributes:
+        frames: of the video.
+        likely: the predictions that its lines may be of, the first one most likely; none where nobody was found.
+        named: the one that the name says; None where it is another person's, or nobody's.
+    """
+
+    frames: int
+    likely: tuple[Address, ...]
+    named: Address | None
+
+
+def predictions_meant(store: FeatureStore, producer: str, name: str, subject: str = "") -> PredictionsMeant:
+    """What the store has predicted of a video, or of one person in it, as published files call them.
+
+    Raises:
+        NotFoundError: there is no such video.
+    """
+    video, subject = (name, subject) if subject else split_subject(name, video_names(store))
+    source = find_source(store, video)
+    of = source.address.video
+    there = {one: Address("prediction", producer, of, one) for one in _subjects(store, producer, of)}
+    named = there.get(subject)
+    return PredictionsMeant(int(source.attributes["frames"]), (named,) if named else tuple(there.values()), named)
 
 
 def _agrees(store: FeatureStore, address: Address, frame: int, values: Sequence[float] | None) -> bool | None:
     if values is None:
         return None
-    stored = store.read(address, ["prediction"], slice(frame, frame + 1))["prediction"][0].astype(np.float64)
-    return len(values) == len(stored) and bool(np.allclose(stored, values, rtol=0, atol=_ROUNDING))
+    stored = store.read(address, ["prediction"], slice(frame, frame + 1))["prediction"]
+    return len(values) == stored.shape[1] and bool(is_said(stored, np.array([values]))[0])
 
 
-def _read_line(path: Path, number: int) -> _Line:
+def is_said(stored: NDArray[Any], values: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Of each row of published numbers, whether it says what is stored, as exactly as such files do."""
+    return np.isclose(stored.astype(np.float64), values, rtol=0, atol=_ROUNDING).all(1)
+
+
+def _read_line(path: Path, number: int) -> PublishedLine:
     if path.suffix == ".parquet":
         return _parquet_row(path, number)
     try:
@@ -305,22 +334,31 @@ def _read_line(path: Path, number: int) -> _Line:
         raise NotFoundError(f"'{path}' has no line {number}; lines are counted from 1, the header included.")
     if (row := _table_row(path, text)) is not None:
         return row
+    return read_challenge_line(path, text, number)
+
+
+def read_challenge_line(path: Path, text: str, number: int) -> PublishedLine:
+    """What a line of a challenge file says.
+
+    Raises:
+        SpecError: it names no frame.
+    """
     found = _IMAGE.fullmatch(text.rstrip("\n"))
     if found is None or int(found[2]) < 1:
         raise SpecError(
             f"Line {number} of '{path}' names no frame: expected 'video/00001.jpg,…', found {text.strip()[:80]!r}."
         )
-    return _Line(text.strip(), found[1], "", int(found[2]) - 1, _numbers(found[3]))
+    return PublishedLine(text.strip(), found[1], "", int(found[2]) - 1, _numbers(found[3]))
 
 
-def _table_row(path: Path, text: str) -> _Line | None:
+def _table_row(path: Path, text: str) -> PublishedLine | None:
     """What a line of a table with the columns video, frame and subject is of; None of its header and of other files."""
     with path.open(encoding="utf-8-sig", newline="") as file:
         names = next(csv.reader(file), [])
     cells = dict(zip(names, next(csv.reader([text]), []), strict=False))
     if not {"video", "frame", "subject"} <= cells.keys() or not cells["frame"].isdecimal():
         return None
-    return _Line(text.strip(), cells["video"], cells["subject"], int(cells["frame"]), None)
+    return PublishedLine(text.strip(), cells["video"], cells["subject"], int(cells["frame"]), None)
 
 
 def _numbers(cells: str | None) -> list[float] | None:
@@ -333,7 +371,7 @@ def _numbers(cells: str | None) -> list[float] | None:
         return []
 
 
-def _parquet_row(path: Path, number: int) -> _Line:
+def _parquet_row(path: Path, number: int) -> PublishedLine:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -345,7 +383,7 @@ def _parquet_row(path: Path, number: int) -> _Line:
             if 0 < number <= first + rows:
                 table = file.read_row_group(group, ["video", "subject", "frame"]).slice(number - first - 1, 1)
                 (row,) = table.to_pylist()
-                return _Line("", row["video"], row["subject"] or MAIN, int(row["frame"]), None)
+                return PublishedLine("", row["video"], row["subject"] or MAIN, int(row["frame"]), None)
             first += rows
     except (pa.ArrowException, KeyError) as error:
         raise SpecError(f"'{path}' is no table that affstore exported: {' '.join(str(error).split())[:200]}") from error

@@ -7,36 +7,26 @@ check a signature without affstore and without a network.
 from __future__ import annotations
 
 import base64
-import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric.ec import (
-    ECDSA,
-    SECP256R1,
-    EllipticCurvePrivateKey,
-    EllipticCurvePublicKey,
-)
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.serialization import (
-    Encoding,
-    PublicFormat,
-    load_pem_private_key,
-    load_pem_public_key,
-)
-
 from affstore import FeatureStore, content_digest
-from affstore.store.contract.errors import SignatureError, SpecError
+from affstore.store.contract.errors import SignatureError
 from affstore.store.contract.files import replacing
 from affstore.store.contract.keys import digest_file, key_of
 from affstore.store.contract.records import Record
 from affstore.tasks.lineage.graph import leaves_of, with_ancestors
-from affstore.tasks.lineage.publication import NOTE, check_published, opened_at, published_state, read_note
+from affstore.tasks.lineage.publication import (
+    NOTE,
+    check_folder,
+    check_published,
+    published_state,
+)
+from affstore.tasks.lineage.published_rows import opened_publication
+from affstore.tasks.lineage.signing_keys import PublicKey, is_by, key_id, private_key, public_key, signature_of
 
 ENVELOPE = "publication.dsse.json"
 """How the envelope is called; it is in the publication's folder."""
@@ -44,9 +34,6 @@ ENVELOPE = "publication.dsse.json"
 PAYLOAD_TYPE = "application/vnd.in-toto+json"
 STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
 PREDICATE_TYPE = "urn:affstore:publication:1"
-
-PrivateKey = Ed25519PrivateKey | EllipticCurvePrivateKey
-PublicKey = Ed25519PublicKey | EllipticCurvePublicKey
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,37 +51,70 @@ class SignedPublication:
     unsigned: tuple[str, ...]
 
 
-def sign(store_url: str, folder: Path, key: Path) -> Path:
-    """Sign a published folder.
+@dataclass(frozen=True, slots=True)
+class Signed:
+    """What was signed, or would be.
+
+    Attributes:
+        envelope: in the publication's folder.
+        statement: what is signed.
+        unsigned: files in the folder of which the statement says nothing.
+        signatures: how many the envelope has, with those of the same statement by other keys.
+        replaces: whether there was an envelope of another statement, or one that cannot be read.
+    """
+
+    envelope: Path
+    statement: Mapping[str, Any]
+    unsigned: tuple[str, ...]
+    signatures: int
+    replaces: bool
+
+
+def sign(store_url: str, folder: Path, key: Path, dry_run: bool = False) -> Signed:
+    """Sign a published folder, beside whoever signed the same before.
 
     Args:
-        store_url: of the store that it was published from.
+        store_url: of the store that it was published from; the files are compared with it.
         folder: as a publication left it, with its note.
         key: PEM file of an Ed25519 or ECDSA P-256 private key.
-
-    Returns:
-        The envelope, in the folder.
+        dry_run: whether nothing is written.
 
     Raises:
         SpecError: the key cannot be used, or the folder is no publication of one snapshot.
-        SignatureError: a file has other bytes than were published.
+        SignatureError: a file has other bytes than were published or says other than the store, or the note names a
+            tag or experiment that the snapshot has not.
         NotFoundError: the store has not the snapshot that was published.
     """
-    private = _private_key(key)
-    payload = json.dumps(statement_of(store_url, folder), sort_keys=True, ensure_ascii=False).encode()
+    private = private_key(key)
+    statement = statement_of(store_url, folder)
+    payload = json.dumps(statement, sort_keys=True, ensure_ascii=False).encode()
+    path = folder / ENVELOPE
+    kept = _kept_signatures(path, payload, private.public_key())
+    made = signature_of(private, _signed(payload))
+    own = {"keyid": key_id(private.public_key()), "sig": base64.b64encode(made).decode()}
+    signatures = [*(kept or ()), own]
     envelope = {
         "payload": base64.b64encode(payload).decode(),
         "payloadType": PAYLOAD_TYPE,
-        "signatures": [
-            {
-                "keyid": key_id(private.public_key()),
-                "sig": base64.b64encode(_signature(private, _signed(payload))).decode(),
-            }
-        ],
+        "signatures": signatures,
     }
-    with replacing(folder / ENVELOPE) as new:
-        new.write_text(json.dumps(envelope, indent=2) + "\n", encoding="utf-8")
-    return folder / ENVELOPE
+    replaces = kept is None and path.exists()
+    if not dry_run:
+        with replacing(path) as new:
+            new.write_text(json.dumps(envelope, indent=2) + "\n", encoding="utf-8")
+    return Signed(path, statement, unsigned_files(folder, statement), len(signatures), replaces)
+
+
+def _kept_signatures(path: Path, payload: bytes, own: PublicKey) -> list[Any] | None:
+    """The signatures of a payload by other keys that an envelope has; None where there is none of that payload."""
+    try:
+        signed, signatures = _read_envelope(path)
+    except SignatureError:
+        return None
+    if signed != payload:
+        return None
+    found = json.loads(path.read_text(encoding="utf-8"))["signatures"]
+    return [one for one, (_, made) in zip(found, signatures, strict=True) if not is_by(own, made, _signed(payload))]
 
 
 def check_signature(folder: Path, key: Path) -> SignedPublication:
@@ -106,11 +126,13 @@ def check_signature(folder: Path, key: Path) -> SignedPublication:
 
     Raises:
         SpecError: the key cannot be used.
+        NotFoundError: there is no such folder.
         SignatureError: there is no signature, it is not one by this key, or a file is missing or was changed.
     """
-    public = _public_key(key)
+    public = public_key(key)
+    check_folder(folder)
     payload, signatures = _read_envelope(folder / ENVELOPE)
-    if not any(_is_by(public, signature, payload) for _, signature in signatures):
+    if not any(is_by(public, signature, _signed(payload)) for _, signature in signatures):
         own = key_id(public)
         if own in {keyid for keyid, _ in signatures}:
             raise SignatureError(
@@ -124,20 +146,7 @@ def check_signature(folder: Path, key: Path) -> SignedPublication:
         )
     statement = _read_statement(payload, folder / ENVELOPE)
     names = _check_files(folder, statement["subject"])
-    there = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
-    return SignedPublication(statement, len(names), tuple(sorted(there - names - {ENVELOPE})))
-
-
-def key_id(public: PublicKey) -> str:
-    """The id of a public key, as securesystemslib and the tools of in-toto and TUF derive it."""
-    if isinstance(public, Ed25519PublicKey):
-        kind, scheme, text = "ed25519", "ed25519", public.public_bytes(Encoding.Raw, PublicFormat.Raw).hex()
-    else:
-        kind, scheme = "ecdsa", "ecdsa-sha2-nistp256"
-        text = public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
-    # Their canonical JSON leaves the ends of lines as they are.
-    whole = f'{{"keytype":"{kind}","keyval":{{"public":"{text}"}},"scheme":"{scheme}"}}'
-    return hashlib.sha256(whole.encode()).hexdigest()
+    return SignedPublication(statement, len(names), unsigned_files(folder, statement))
 
 
 # What is signed
@@ -145,15 +154,11 @@ def key_id(public: PublicKey) -> str:
 
 def statement_of(store_url: str, folder: Path) -> dict[str, Any]:
     """What a signature of a published folder states; see `sign` for what it raises."""
-    noted = read_note(folder)
+    store, noted, behind = opened_publication(store_url, folder)
     snapshot, tag = published_state(folder, noted)
-    for name, one in noted.items():
-        check_published(folder, name, one.sha256)
-    store = opened_at(store_url, folder, next(iter(noted.values())))
     files = [{"name": name, "digest": {"sha256": one.sha256}} for name, one in sorted(noted.items())]
     note = {"name": NOTE, "digest": {"sha256": digest_file(folder / NOTE)}}
     content = {"name": f"affstore:snapshot:{snapshot}", "digest": {"sha256": content_digest(store)}}
-    experiments = sorted({one.producer for one in noted.values()})
     return {
         "_type": STATEMENT_TYPE,
         "subject": [*files, note, content],
@@ -161,20 +166,25 @@ def statement_of(store_url: str, folder: Path) -> dict[str, Any]:
         "predicate": {
             "snapshot": snapshot,
             "tag": tag,
-            "experiments": [_experiment(store, name) for name in experiments],
+            "experiments": [_experiment(store, name, records) for name, records in sorted(behind.items())],
         },
     }
 
 
-def _experiment(store: FeatureStore, name: str) -> dict[str, Any]:
-    """The digests that an experiment's published numbers stand on; no video is named."""
-    of_it = [address for address in store.addresses("prediction") if address.producer == name]
-    predictions = store.find_all(of_it)
-    behind = with_ancestors(store, predictions)
+def unsigned_files(folder: Path, statement: Mapping[str, Any]) -> tuple[str, ...]:
+    """The files in a folder of which a statement says nothing, by their names in it, sorted."""
+    there = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    return tuple(sorted(there - {one["name"] for one in statement["subject"]} - {ENVELOPE}))
+
+
+def _experiment(store: FeatureStore, name: str, records: Sequence[Record]) -> dict[str, Any]:
+    """The digests that an experiment's or an analysis' published numbers stand on; no video is named."""
+    behind = with_ancestors(store, records)
     weights = {leaf.digest: leaf for record in behind for leaf in leaves_of(record) if leaf.kind == "weights"}
+    of_experiment = all(record.address.family == "prediction" for record in records)
     return {
         "name": name,
-        "predictions": {"count": len(predictions), "sha256": _together(predictions)},
+        "predictions" if of_experiment else "artifacts": {"count": len(records), "sha256": _together(records)},
         "heads": [
             {"name": record.address.producer, "key": record.key, "sha256": record.digest}
             for record in sorted(behind, key=lambda record: record.address)
@@ -213,8 +223,13 @@ def _read_envelope(path: Path) -> tuple[bytes, list[tuple[str, bytes]]]:
         raise SignatureError(f"There is no '{path}': nobody signed the publication. `affstore sign` does.") from error
     except KeyError as error:
         raise SignatureError(f"'{path}' is no DSSE envelope: it has no {error}. Get the publication anew.") from error
-    except (OSError, ValueError, TypeError, AttributeError) as error:
-        raise SignatureError(f"'{path}' is no DSSE envelope: {error}. Get the publication anew.") from error
+    except OSError as error:
+        raise SignatureError(f"'{path}' cannot be read: {error.strerror}. Get the publication anew.") from error
+    except (ValueError, TypeError, AttributeError) as error:
+        raise SignatureError(
+            f"'{path}' is no DSSE envelope, which is JSON with a payload and signatures in base64. Get the publication "
+            "anew."
+        ) from error
     if kind != PAYLOAD_TYPE:
         raise SignatureError(f"'{path}' holds '{kind}', not an in-toto statement ({PAYLOAD_TYPE}).")
     return payload, signatures
@@ -226,70 +241,16 @@ def _from_base64(text: str) -> bytes:
 
 
 def _read_statement(payload: bytes, path: Path) -> dict[str, Any]:
-    statement: dict[str, Any] = json.loads(payload)
-    found = statement.get("_type"), statement.get("predicateType")
+    try:
+        statement: dict[str, Any] = json.loads(payload)
+        found = statement.get("_type"), statement.get("predicateType")
+    except (ValueError, AttributeError) as error:
+        raise SignatureError(f"'{path}' is signed, but holds no statement. Get the publication anew.") from error
     if found != (STATEMENT_TYPE, PREDICATE_TYPE):
         raise SignatureError(f"'{path}' is signed, but states {found[1]!r} and no publication of affstore.")
     return statement
 
 
-# Keys
-
-
 def _signed(payload: bytes) -> bytes:
     """The bytes that a DSSE signature is of."""
     return b"DSSEv1 %d %b %d %b" % (len(PAYLOAD_TYPE), PAYLOAD_TYPE.encode(), len(payload), payload)
-
-
-def _signature(private: PrivateKey, signed: bytes) -> bytes:
-    return private.sign(signed) if isinstance(private, Ed25519PrivateKey) else private.sign(signed, ECDSA(SHA256()))
-
-
-def _is_by(public: PublicKey, signature: bytes, payload: bytes) -> bool:
-    """Whether a signature of a payload is one by this key; the id that stands with it is a hint and proves nothing."""
-    try:
-        if isinstance(public, Ed25519PublicKey):
-            public.verify(signature, _signed(payload))
-        else:
-            public.verify(signature, _signed(payload), ECDSA(SHA256()))
-    except InvalidSignature:
-        return False
-    return True
-
-
-def _private_key(path: Path) -> PrivateKey:
-    try:
-        found: Any = load_pem_private_key(_read_key(path), None)
-    except (ValueError, TypeError) as error:
-        reason = "it is locked by a password" if isinstance(error, TypeError) else "it is none in PEM"
-        raise SpecError(f"'{path}' cannot be used as a private key: {reason}. {_WANTED}") from error
-    if isinstance(found, Ed25519PrivateKey) or _is_p256(found):
-        return found
-    raise SpecError(f"'{path}' holds a key of another kind, {type(found).__name__.strip('_')}. {_WANTED}")
-
-
-def _public_key(path: Path) -> PublicKey:
-    try:
-        found: Any = load_pem_public_key(_read_key(path))
-    except ValueError as error:
-        raise SpecError(f"'{path}' cannot be used as a public key: it is none in PEM. {_WANTED}") from error
-    if isinstance(found, Ed25519PublicKey) or _is_p256(found):
-        return found
-    raise SpecError(f"'{path}' holds a key of another kind, {type(found).__name__.strip('_')}. {_WANTED}")
-
-
-_WANTED = (
-    "Signatures are by Ed25519 or ECDSA P-256: `openssl genpkey -algorithm ed25519 -out key.pem`, then "
-    "`openssl pkey -in key.pem -pubout -out key.pub`."
-)
-
-
-def _is_p256(key: Any) -> bool:
-    return isinstance(key, EllipticCurvePrivateKey | EllipticCurvePublicKey) and isinstance(key.curve, SECP256R1)
-
-
-def _read_key(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise SpecError(f"The key '{path}' cannot be read: {error.strerror}.") from error

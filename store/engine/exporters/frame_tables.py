@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import ClassVar, Protocol
@@ -75,13 +75,15 @@ class TableExporter(Exporter):
             written.append(path)
         return written
 
-    def _write(self, store: FeatureStore, records: Sequence[Record], path: Path) -> None:
-        """One file of one family and producer. Optional arrays that some lack are left out."""
+    def tables(self, store: FeatureStore, records: Sequence[Record]) -> Iterator[pa.Table]:
+        """What a file of one family and producer holds, a table each; optional arrays that some lack are left out."""
         shared = set.intersection(*({*store.array_names(one.address)} for one in records))
+        yield from (self._table(store, record, sorted(shared)) for record in records)
+
+    def _write(self, store: FeatureStore, records: Sequence[Record], path: Path) -> None:
         writer: TableWriter | None = None
         try:
-            for record in records:
-                table = self._table(store, record, sorted(shared))
+            for table in self.tables(store, records):
                 writer = self.opened(path, table.schema) if writer is None else writer
                 writer.write_table(table)
         except (pa.ArrowInvalid, ValueError) as error:
