@@ -276,6 +276,17 @@ def test_an_entry_that_takes_over_another_s_fields_may_write_them_anew(tmp_path)
         read_yaml(path, "a list")
 
 
+def test_names_that_begin_with_a_dash_are_told_from_options(url, capsys):
+    said = output(capsys, "add", "-talk-.mp4", "--store", url, code=2).err
+    assert "'./-talk-.mp4'" in said
+    assert "behind `--`, after all options: `-- -talk-.mp4`" in said
+    said = output(capsys, "show", "--", "-talk-", "--store", url, code=2).err
+    assert "'--store' stands behind `--`" in said
+    assert "Write options before it" in said
+    assert "'-talk-'" in output(capsys, "show", "--store", url, "--", "-talk-", code=4).err
+    assert "Did you mean --store?" in output(capsys, "show", "--stor", url, code=2).err
+
+
 def test_doctor_finds_this_machine_fit(url, capsys):
     findings = json.loads(output(capsys, "doctor", "--store", url, "--json").out)
     assert {finding["check"] for finding in findings} >= {"Python", "store", "face detector", "packages"}
