@@ -10,7 +10,7 @@ import io
 import os
 import sys
 
-from cyclopts import App, CycloptsError, UnknownCommandError
+from cyclopts import App, CycloptsError, UnknownCommandError, UnknownOptionError
 
 from affstore.flows.commands import COMMANDS, Command
 from affstore.flows.environment import RARE_GARBAGE_THRESHOLD, prepare
@@ -110,6 +110,8 @@ def call(arguments: list[str]) -> int:
         return _refuse(str(error), error.exit_code)
     except UnknownCommandError as error:
         return _refuse(_unknown(error.app or app, (error.unused_tokens or arguments)[0]), 2)
+    except UnknownOptionError as error:
+        return _refuse(_unknown_option(error, arguments), 2)
     except CycloptsError as error:
         return _refuse(" ".join(str(error).split()), 2)
     except BrokenPipeError:
@@ -135,6 +137,19 @@ def _unknown(of: App, given: str) -> str:
         return broken[0]
     place = "affstore" if of is app else f"affstore {of.name[0]}"
     return str(UnknownNameError.of(f"command of `{place}`", given, [name for name in of if not name.startswith("-")]))
+
+
+def _unknown_option(error: UnknownOptionError, arguments: list[str]) -> str:
+    """Why there is no such option: perhaps it is a name that begins with a dash, or stands behind `--`."""
+    given = error.token.keyword or error.token.value
+    if "--" in arguments and given in arguments[arguments.index("--") :]:
+        return f"'{given}' stands behind `--`, where there are names only. Write options before it, and fewer names."
+    if given.startswith("--"):
+        return " ".join(str(error).split())
+    return (
+        f"Unknown option: {given}. A file whose name begins with a dash is written './{given}', and another such name "
+        f"behind `--`, after all options: `-- {given}`."
+    )
 
 
 def _refuse(message: str, code: int) -> int:

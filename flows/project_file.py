@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from affstore.store.contract.errors import SpecError, UnknownNameError
+from affstore.store.contract.printable import excerpt
 
 NAME = "affstore.toml"
 _VARIABLE = "AFFSTORE_STORE"
@@ -39,11 +40,15 @@ def _nearest(folder: Path) -> str | None:
     try:
         document = tomllib.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise SpecError(f"'{file}' cannot be read: {error}. Write `store = \"PLACE\"` into it.") from error
+        from affstore.flows.config.yaml_files import reading_fault  # slow to import, and only needed here
+
+        raise SpecError(
+            f"'{file}' cannot be read: {reading_fault(error)}. Write `store = \"PLACE\"` into it."
+        ) from error
     for field in document:
         if field != "store":
             raise UnknownNameError.of(f"field of '{file}'", field, ["store"])
     store = document.get("store")
     if not isinstance(store, str) or not store:
-        raise SpecError(f"'{file}' should say `store = \"PLACE\"`; found {store!r}.")
+        raise SpecError(f"'{file}' should say `store = \"PLACE\"`; found {excerpt(store)}.")
     return store if "://" in store or store.startswith("memory:") else str(file.parent / store)

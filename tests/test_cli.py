@@ -12,6 +12,8 @@ import pytest
 from affstore import FeatureStore
 from affstore.flows.cli import app, call
 from affstore.flows.commands import doctor
+from affstore.flows.config.yaml_files import read_yaml
+from affstore.store.contract.errors import SpecError
 from affstore.store.contract.keys import key_of
 from affstore.store.contract.records import Address
 from affstore.tasks.ingest.sources import quarantine_artifact
@@ -238,7 +240,38 @@ def test_nothing_else_is_written_into_a_store_or_what_belongs_to_it(words, place
         ("runner: dask", "'runner' takes a kind with its options"),
         ("- just\n- a list", "holds no configuration"),
         ("a: [", "cannot be read"),
-        ("store: a\nstore: b", "'store' is there twice"),
+        ("store: a\nstore: b", "run.yaml' cannot be read as a configuration: 'store' is there twice, in lines 1 and 2"),
+        ("store: a\nrunner:\n\tworkers: 2", "line 3: there is a tab; YAML indents with spaces"),
+        ("store: @a", "line 1: no value begins with @; put it in quotes"),
+        ("store: a: b", "line 1: mapping values are not allowed"),
+        ("extractors: fer2013_mini_xception", "'extractors': it should be a list, as [one, another] (found 'fer2013"),
+        ("store: [a, true]", "'store': it should be text (found ['a', true])"),
+        ("store:", "'store': it should be text (found nothing)"),
+        ("folds: 0", "'folds': it should be at least 2 or 'groups' (found 0)"),
+        ("folds: many", "'folds': it should be a whole number or 'groups' (found 'many')"),
+        ("crops: a", "'crops': it should be a mapping, as {name: value} (found 'a')"),
+        ("3: a", "a field is called by text: put 3 in quotes"),
+        ("labels: [{folder: a, format: b}]", "'labels.0.space': it is not there, and has to be"),
+        ("labels: [{folder: a, formt: b}]", "Did you mean 'format'?"),
+        ("runner: {kind: [dask]}", "The `kind` of a runner is its name, as dask; found ['dask']"),
+        ("runner: {workers: few}", "'runner.workers' is wrong: it should be a whole number (found 'few')"),
+        ("experiments: [[a]]", "an experiment is a name, a file, or a mapping"),
+        ("experiments: [{name: a, task: va, inputs: ddamfn}]", "'experiments.0.inputs': it should be a list"),
+        (
+            "experiments: [{name: a, task: va, inputs: [ddamfn], smooth_frames: x}]",
+            "it should be a whole number (found",
+        ),
+        (
+            "experiments: [{name: a, task: va, inputs: [ddamfn], changes: {epochs: x}}]",
+            "'experiments.0.changes.epochs': it should be a whole number (found 'x')",
+        ),
+        (
+            "experiments: [{name: a, task: va, inputs: [ddamfn], head: sequence, changes: {window: {lengt: 3}}}]",
+            "No field of the head's window is called 'lengt'",
+        ),
+        ("? [store]\n: b", "line 1: a field is called by a word or a number"),
+        ("store: a\nbrief: !!bool often", "line 2: 'often' is no date or number"),
+        ("store: a\x1b[2J", "it holds a character that no text has"),
         ("extractors: " + "[" * 500 + "]" * 500, "line 1 is nested more than 40 deep"),
         ("extractors:\n" + "".join("  " * n + "- \n" for n in range(1, 500)), "nested more than 40 deep"),
         ("runner: {workers: " + "9" * 5000 + "}", "a number of 5,000 digits"),
@@ -267,6 +300,36 @@ def test_a_wrong_configuration_is_refused_before_any_work(text, sentence, url, t
     assert sentence in said
     assert said.count("\n") == 1
     assert len(said) < 900
+
+
+def test_a_file_that_is_no_text_is_refused_in_words(tmp_path, capsys):
+    (tmp_path / "run.yaml").write_bytes(b"store: a\nsources: \xca")
+    for file, why in (
+        ("run.yaml", "line 2 is no UTF-8 text"),
+        ("absent.yaml", "there is no such file"),
+        ("", "it is a folder"),
+    ):
+        assert why in output(capsys, "plan", tmp_path / file, code=2).err
+
+
+def test_an_entry_that_takes_over_another_s_fields_may_write_them_anew(tmp_path):
+    path = tmp_path / "run.yaml"
+    path.write_text("- &one {name: a, task: va}\n- {<<: *one, name: b}\n")
+    assert read_yaml(path, "a list") == ({"name": "a", "task": "va"}, {"name": "b", "task": "va"})
+    path.write_text("- &one {name: a}\n- {<<: *one, task: au, task: va}\n")
+    with pytest.raises(SpecError, match="'task' is there twice, in line 2"):
+        read_yaml(path, "a list")
+
+
+def test_names_that_begin_with_a_dash_are_told_from_options(url, capsys):
+    said = output(capsys, "add", "-talk-.mp4", "--store", url, code=2).err
+    assert "'./-talk-.mp4'" in said
+    assert "behind `--`, after all options: `-- -talk-.mp4`" in said
+    said = output(capsys, "show", "--", "-talk-", "--store", url, code=2).err
+    assert "'--store' stands behind `--`" in said
+    assert "Write options before it" in said
+    assert "'-talk-'" in output(capsys, "show", "--store", url, "--", "-talk-", code=4).err
+    assert "Did you mean --store?" in output(capsys, "show", "--stor", url, code=2).err
 
 
 def test_doctor_finds_this_machine_fit(url, capsys):

@@ -12,8 +12,9 @@ from affstore import FeatureStore
 from affstore.models.ensembles.spec import HeadOutput, SearchedValue
 from affstore.models.extractor_specs import WeightsRef
 from affstore.models.extractors.registry import spec_of
+from affstore.models.heads.mlp.spec import default_mlp
 from affstore.models.heads.pretrained import PretrainedSpec
-from affstore.models.heads.splits import Folds, read_groups
+from affstore.models.heads.splits import Folds, SplitSpec, read_groups
 from affstore.store.contract.errors import AnnotationError, SpecError
 from affstore.store.contract.keys import key_of
 from affstore.store.contract.labels import EXPR
@@ -23,11 +24,12 @@ from affstore.tasks.evaluation.experiment_scores import result_artifact
 from affstore.tasks.experiments import Experiment
 from affstore.tasks.lineage.reproduce import reproduce
 from affstore.tasks.lineage.stored_heads import fitted_experiment
+from affstore.tasks.planning.head_runs import plan_with
 from affstore.tasks.predict.videos import store_predictions
 from affstore.tasks.specs import HeadRun, Input, WorkerContext
 from affstore.tasks.training.examples import fold_of, labelled
-from affstore.tasks.training.folds import folds_in_use, with_fixed_epochs
-from affstore.tasks.training.train import train
+from affstore.tasks.training.folds import cross_validated, folds_in_use, with_fixed_epochs
+from affstore.tasks.training.train import head_recipe, train
 from tests.factories import commit, source
 
 FRAMES = 30
@@ -192,3 +194,20 @@ def test_groups_are_a_column_of_any_table_of_videos(tmp_path, sign):
     assert read_groups(tmp_path / "participants.csv:site") == {"a": "x", "b": "y"}
     with pytest.raises(SpecError, match="expected the columns 'video' and 'sex'"):
         read_groups(tmp_path / "participants.csv:sex")
+
+
+def test_a_plan_does_not_guess_the_epochs_that_new_folds_have_still_to_find(tmp_path):
+    videos = FIRST + LATER
+    store = commit(
+        FeatureStore.create(f"memory:{tmp_path}"), *(artifact for video in videos for artifact in filmed(video))
+    )
+    head = replace(HEAD, head=replace(default_mlp("expr"), name="folded", epochs=5))
+    whole = replace(head, head=replace(head.head, epochs=3, selection="last_epoch"), division=SplitSpec(validation=()))
+    said = {"task": "expr", "labels": list(EXPR.names), "head": {"best_epoch": 2}, "scores": None}
+    commit(store, Artifact(Address("head", "folded-honest"), head_recipe(store, whole), {}, said))
+    store = store.newest()
+    rows = plan_with(store, [], cross_validated(store, [head], Folds(99)))
+    heads = {row.address.producer: row.status for row in rows if row.address.family == "head"}
+    assert len(heads) > 1
+    assert {status for name, status in heads.items() if "of99" in name} == {"missing"}
+    assert "folded-honest" not in heads, "the run will find it as it is"

@@ -42,11 +42,16 @@ def test_a_project_s_file_names_the_store_for_all_folders_below(large, tmp_path,
 
 @pytest.mark.parametrize(
     ("text", "said"),
-    [("stor = 'x'", "mean 'store'"), ("store = 3", "should say `store ="), ("store =", "cannot be read")],
+    [
+        ("stor = 'x'", "mean 'store'"),
+        ("store = 3", "should say `store ="),
+        ("store =", "cannot be read"),
+        ("store = 'é'", "line 1 is no UTF-8 text"),
+    ],
 )
 def test_a_project_s_file_that_says_something_else_is_refused(tmp_path, monkeypatch, capsys, text, said):
     monkeypatch.delenv("AFFSTORE_STORE", raising=False)
-    (tmp_path / "affstore.toml").write_text(text)
+    (tmp_path / "affstore.toml").write_text(text, encoding="latin-1")
     monkeypatch.chdir(tmp_path)
     assert call(["status"]) == 2
     assert said in capsys.readouterr().err

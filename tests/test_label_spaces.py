@@ -54,7 +54,9 @@ def test_a_definition_is_read_back_as_the_same_space_and_travels_to_workers(spac
     [
         (SEVEN | {"names": ["calm", "joy", "Calm"]}, "the name 'calm' is there twice"),
         (SEVEN | {"kind": "clases"}, "Did you mean 'classes'"),
-        (SEVEN | {"kind": None}, "No kind of the label space 'mine'"),
+        (SEVEN | {"kind": None}, "needs a `kind`: classes, units, values; found nothing"),
+        (SEVEN | {"kind": {}}, "needs a `kind`"),
+        (SEVEN | {"names": None}, "a list of texts; found nothing"),
         (SEVEN | {"name": "x"}, "No field of the label space 'mine' is called 'name'"),
         (SEVEN | {"names": [True, False]}, "Quote yes and no"),
         (SEVEN | {"names": ["calm"]}, "it needs 2 to 127 names; found 1"),

@@ -111,7 +111,7 @@ def test_what_people_there_may_be_is_said_in_one_sentence(tmp_path, capsys):
     config.write_text("store: store\npeople: three\n")
     assert call(["plan", str(config)]) == 2
     *_, line = capsys.readouterr().err.splitlines()
-    assert line == f"affstore: {config}, line 2: 'people': Input should be 'auto', 'two' or 'all' (found 'three')."
+    assert line == f"affstore: {config}, line 2: 'people': it should be 'auto', 'two' or 'all' (found 'three')."
     assert call(["add", "--all", "--people", "three", "--store", "memory:none"]) == 2
     assert '"three"' in capsys.readouterr().err
 

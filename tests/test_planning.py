@@ -227,6 +227,30 @@ def test_the_plan_names_the_cpu_s_figure_as_such_where_no_gpu_has_run_yet(tmp_pa
         assert (row["device"], row["cost_s"], row["cost_on_other_device_s"]) == (device, cpu_s, other_s)
 
 
+def test_the_plan_says_what_of_a_run_no_row_of_it_stands_for(tmp_path, capsys):
+    label = Artifact(
+        Address("label", "va", "v", "main"),
+        {"of": "v"},
+        {"value": np.zeros((40, 2), np.float32), "known": np.ones((40, 2), bool)},
+        {"frames": 40, "task": "va", "labels": ["valence", "arousal"], "split": "train", "location": ""}
+        | {"complaint": None},
+    )
+    other = replace(label, address=replace(label.address, video="w"))
+    store = commit(FeatureStore.create(str(tmp_path / "store")), source("v"), source("w"))
+    config = tmp_path / "run.yaml"
+    config.write_text(
+        "store: store\nextractors: []\nweights: untrained\nprotocol: honest\nfolds: 99\n"
+        "experiments: [{name: mine, task: va, inputs: [silero_vad.logits]}]\n"
+    )
+    assert call(["plan", str(config)]) == 10
+    assert "not counted: the heads of folds with their predictions, which depend on labels" in capsys.readouterr().out
+    commit(store, label, other)
+    assert call(["plan", str(config)]) == 10
+    said = capsys.readouterr().out
+    assert "not counted: the experiments' own predictions and results\n" in said
+    assert said.count("-fold") >= 2
+
+
 def test_quarantined_bytes_are_not_tried_again_until_they_change():
     source = video("v")[0]
     recipe = recipes.quarantine("pictures", "v", "c" * 64)

@@ -21,6 +21,12 @@ from affstore.flows.memory_needs import work_of
 from affstore.flows.planned import Planned, plan_rows
 from affstore.flows.prediction import predicted, split_videos, write_predictions
 from affstore.flows.request import Request
+from affstore.flows.runners.base import RunnerSpec
+from affstore.flows.server import Server
+from affstore.flows.stage import run_on
+from affstore.flows.stages.predict import predict
+from affstore.flows.stages.publish import predict_again
+from affstore.flows.watch import Screen, using_watcher
 from affstore.models.ensembles.spec import HeadOutput, SearchedValue
 from affstore.models.extractor_specs import WeightsRef
 from affstore.models.extractors.registry import spec_of
@@ -169,6 +175,17 @@ def test_a_stored_head_predicts_for_a_video_that_it_has_not_seen(store, context,
     assert header.startswith('"video","frame","time_s","subject","present","AU1"')
     assert '"new",0,0,"main",true,' in first
     assert last.endswith("," * 2 * len(AU))  # nothing was seen in the last frame
+
+
+def test_a_run_counts_videos_and_experiments_by_themselves(scored, capsys):
+    context, fitted = WorkerContext(scored.url, "run", Path("weights")), fitted_experiment(scored.newest(), "shown")
+    with using_watcher(Screen()), RunnerSpec.of("threads", workers=1).start() as workers, run_on(Server(""), workers):
+        outcomes = predict(context, fitted.heads, ["three"]) + predict_again(context, [fitted], ["three"])
+    assert [(one.stage, one.subject) for one in outcomes] == [("predict", "three"), ("combine", "shown")]
+    assert [line.split()[:3] for line in capsys.readouterr().err.splitlines()] == [
+        ["predict", "1/1", "three"],
+        ["combine", "1/1", "shown"],
+    ]
 
 
 def test_a_stored_video_that_is_named_is_in_the_plan_with_what_it_lacks_and_no_other_is(store, context):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -149,6 +150,7 @@ def show_plan(
                 "memory": found.need.as_document() if found.need.at_once else None,
                 "left_alone": [kind.as_document() for kind in found.inputs.left_alone],
                 "lacking": found.lacking or None,
+                "not_counted": found.not_counted or None,
                 "weights": found.weights,
                 "refused": [refusal.reason for refusal in found.inputs.refused],
             }
@@ -160,7 +162,7 @@ def show_plan(
 
 @dataclass(frozen=True, slots=True)
 class _Plan:
-    """What a run would do; `lacking` says which weights it needs first, if any."""
+    """What a run would do; `lacking` says which weights it needs first, `not_counted` what no row stands for."""
 
     rows: list[PlanRow]
     need: MemoryNeed
@@ -168,6 +170,7 @@ class _Plan:
     weights: dict[str, Provenance]
     lacking: str = ""
     adds_bytes: int | None = None
+    not_counted: str = ""
 
 
 def _planned(
@@ -226,7 +229,22 @@ def _planned(
         {} if lacking else profile.provenance,
         lacking,
         bytes_of(opened, records, every, profile),
+        _not_counted(config, {head.name for head in heads}),
     )
+
+
+def _not_counted(config: RunConfig, heads: Collection[str]) -> str:
+    """What a run makes beside the rows of its plan, as it can be told only while the run goes on."""
+    from affstore.tasks.training.folds import cross_validated_name
+
+    if not config.experiments:
+        return ""
+    own = "the experiments' own predictions and results"
+    names = {head.name for experiment in config.experiments for head in experiment.heads}
+    folded = {name for name in names if any(head.startswith(f"{name}-fold") for head in heads)}
+    if any(cross_validated_name(name) in heads for name in names - folded):
+        return f"the heads of folds with their predictions, which depend on labels that are not in the store yet; {own}"
+    return own
 
 
 def _inputs(config: RunConfig, share: Share | None) -> Inputs:
@@ -302,6 +320,8 @@ def _print(plan: _Plan, everything: bool) -> None:
     estimate += f" and {plan.adds_bytes / 1e6:.1f} MB of arrays" if plan.adds_bytes else ""
     estimate += f"; no estimate for {price.unknown} artifacts" if price.unknown else ""
     to_terminal("", f"{statuses}{estimate}")
+    if plan.not_counted:
+        to_terminal(f"not counted: {plan.not_counted}")
     if plan.lacking:
         to_terminal(f"before that: {plan.lacking}")
     for refusal in plan.inputs.refused:

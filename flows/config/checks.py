@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Hashable, Iterable, Iterator, Mapping
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, get_args, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+from pydantic_core import ErrorDetails
 
 from affstore.flows.config.yaml_files import line_of
 from affstore.store.contract.errors import SpecError, UnknownNameError
@@ -77,17 +78,107 @@ def checked[Model: BaseModel](
     except ValidationError as error:
         faults = error.errors()
         first = next((fault for fault in faults if fault["type"] == "extra_forbidden"), faults[0])
-        at = place.at(*first["loc"])
         cause = first.get("ctx", {}).get("error")
         if isinstance(cause, SpecError):
-            raise type(cause)(f"{at}: {cause}") from error
+            raise type(cause)(f"{place.at(*first['loc'])}: {cause}") from error
         if first["type"] == "extra_forbidden":
-            nearest = UnknownNameError.of(
-                f"field of {article(what)}", str(first["loc"][-1]), [*model.model_fields, *also]
-            )
-            raise UnknownNameError(f"{at}: {nearest}") from error
-        found = "" if first["type"] == "missing" else f" (found {excerpt(first['input'])})"
-        raise at.wrong(f"{first['msg']}{found}.") from error
+            known = _model_at(model, first["loc"][:-1])
+            names = [*known.model_fields, *(also if known is model else ())]
+            nearest = UnknownNameError.of(f"field of {article(what)}", str(first["loc"][-1]), names)
+            raise UnknownNameError(f"{place.at(*first['loc'])}: {nearest}") from error
+        field, why = why_wrong(error, value)
+        raise place.at(*field).wrong(f"{why}.") from error
+
+
+def _model_at(model: type[BaseModel], location: Sequence[int | str]) -> type[BaseModel]:
+    """The model of a mapping within what another describes."""
+    for part in location:
+        field = model.model_fields.get(str(part))
+        inside = [] if field is None else _models_in(field.annotation)
+        model = inside[0] if inside else model
+    return model
+
+
+def _models_in(hint: Any) -> list[type[BaseModel]]:
+    if isinstance(hint, type) and issubclass(hint, BaseModel):
+        return [hint]
+    return [model for part in get_args(hint) for model in _models_in(part)]
+
+
+def why_wrong(error: ValidationError, value: Any) -> tuple[tuple[int | str, ...], str]:
+    """The first field that is wrong, and what it should be, in words of a file and not of Python.
+
+    Args:
+        error: what the check of the value found.
+        value: what was checked.
+
+    Returns:
+        The field's place within the value, and `it should be …`, with what was found.
+    """
+    faults = error.errors()
+    field, found = _place_in(value, faults[0])
+    # A field that may be of several kinds has a fault for each.
+    kinds = [
+        _should_be(fault)
+        for fault in faults
+        if fault is faults[0] or (_place_in(value, fault)[0] == field and fault["type"] != "too_short")
+    ]
+    if faults[0]["type"] == "invalid_key":
+        return field[:-1], f"a field is called by text: put {faults[0]['loc'][-1]} in quotes"
+    if faults[0]["type"] == "value_error":
+        return field, f"{faults[0]['ctx']['error']} (found {excerpt(found)})"
+    if faults[0]["type"] == "missing":
+        return field, "it is not there, and has to be"
+    return field, f"it should be {' or '.join(dict.fromkeys(kinds))} (found {excerpt(found)})"
+
+
+def _place_in(value: Any, fault: ErrorDetails) -> tuple[tuple[int | str, ...], Any]:
+    """Where in a value a fault is, and what is there; a fault's own place also names the kinds that were tried."""
+    if fault["type"] == "missing":
+        return fault["loc"], None
+    place: list[int | str] = []
+    for part in fault["loc"]:
+        inside = (
+            value if isinstance(value, Mapping) else dict(enumerate(value)) if isinstance(value, list | tuple) else {}
+        )
+        if part in inside:
+            place.append(part)
+            value = inside[part]
+    return tuple(place), value
+
+
+def _should_be(fault: ErrorDetails) -> str:
+    kind, limits = fault["type"], fault.get("ctx", {})
+    for kinds, words in _WORDS.items():
+        if kind in kinds:
+            return words.format(**limits)
+    return fault["msg"].removeprefix("Input should be ")
+
+
+_WORDS = {
+    ("tuple_type", "list_type"): "a list, as [one, another]",
+    (
+        "dict_type",
+        "model_type",
+        "mapping_type",
+        "dataclass_type",
+        "dataclass_exact_type",
+    ): "a mapping, as {{name: value}}",
+    ("string_type", "path_type"): "text",
+    ("int_type", "int_parsing", "int_from_float", "int_parsing_size"): "a whole number",
+    ("float_type", "float_parsing"): "a number",
+    ("finite_number",): "a finite number",
+    ("bool_type", "bool_parsing"): "true or false",
+    ("none_required",): "nothing",
+    ("greater_than_equal",): "at least {ge:g}",
+    ("less_than_equal",): "at most {le:g}",
+    ("greater_than",): "more than {gt:g}",
+    ("less_than",): "less than {lt:g}",
+    ("too_short",): "a list of at least {min_length}",
+    ("too_long",): "a list of at most {max_length}",
+    ("literal_error", "enum"): "{expected}",
+}
+"""What should have been there, by what pydantic calls the fault."""
 
 
 def article(what: str) -> str:
@@ -95,8 +186,14 @@ def article(what: str) -> str:
     return f"an {what}" if what[0] in "aeiou" else f"a {what}"
 
 
-def changed(spec: Any, changes: Mapping[str, Any], place: Place) -> Any:
+def changed(spec: Any, changes: Mapping[str, Any], place: Place, what: str = "the head") -> Any:
     """A frozen spec with some fields changed, those of specs within it by a mapping.
+
+    Args:
+        spec: what is changed.
+        changes: its fields, with their new values.
+        place: where they are written.
+        what: what a message calls the spec.
 
     Raises:
         SpecError: a field is unknown or its value of another kind, or the spec will not have it.
@@ -108,10 +205,10 @@ def changed(spec: Any, changes: Mapping[str, Any], place: Place) -> Any:
         at = place.at(name)
         if name not in hints:
             with at.named():
-                raise UnknownNameError.of(f"field of a {type(spec).__name__}", str(name), hints)
+                raise UnknownNameError.of(f"field of {what}", str(name), hints)
         current = getattr(spec, name)
         within = dataclasses.is_dataclass(current) and isinstance(value, Mapping)
-        values[name] = changed(current, value, at) if within else _typed(hints[name], value, at)
+        values[name] = changed(current, value, at, f"{what}'s {name}") if within else _typed(hints[name], value, at)
     with place.named():
         return dataclasses.replace(spec, **values)
 
@@ -122,7 +219,8 @@ def _typed(hint: Any, value: Any, at: Place) -> Any:
             value, strict=True
         )
     except ValidationError as error:
-        raise at.wrong(f"{error.errors()[0]['msg']} (found {excerpt(value)}).") from error
+        field, why = why_wrong(error, value)
+        raise at.at(*field).wrong(f"{why}.") from error
 
 
 _STRICT = ConfigDict(strict=True, allow_inf_nan=False)

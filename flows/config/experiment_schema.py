@@ -18,6 +18,7 @@ from affstore.models.faces.specs import DetectorSpec, check_kind
 from affstore.models.postprocess import AfterLast
 from affstore.store.contract.errors import SpecError, UnknownNameError
 from affstore.store.contract.labels import LabelSpace, SpaceKind, task_of, task_space
+from affstore.store.contract.printable import excerpt
 from affstore.tasks.experiments import Experiment, Sweep
 
 MEASURES: dict[str, tuple[str, ...]] = {
@@ -85,7 +86,7 @@ class ExperimentConfig(Strict):
     def _some_thresholds(cls, value: Any) -> Any:
         numbers = isinstance(value, tuple) and all(isinstance(one, float) and 0 < one < 1 for one in value)
         if value not in ("half", "tuned") and not numbers:
-            raise SpecError(f"It should be half, tuned, or numbers between 0 and 1; found {value!r}.")
+            raise SpecError(f"It should be half, tuned, or numbers between 0 and 1; found {excerpt(value)}.")
         return value
 
 

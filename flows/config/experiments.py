@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from affstore.flows.config.experiment_files import SUFFIXES, experiment_names, path_of, read_file, with_base
 from affstore.store.contract.errors import DuplicateNameError, SpecError, UnknownNameError, nearest
+from affstore.store.contract.printable import excerpt
 
 if TYPE_CHECKING:
     from affstore.flows.config.checks import Place
@@ -95,10 +96,11 @@ def experiments_in(
                 raise at.wrong("an experiment needs a `name`.")
             fields = with_base(_with_tuples(entry), folder / "a configuration", str(at))
             new = (_own(experiment_of(fields, at, spaces=spaces), str(at)),)
-        else:
+        elif isinstance(entry, str):
             with at.named():
-                pattern = str(entry)
-                new = find_experiments([str(folder / pattern) if pattern.endswith(SUFFIXES) else pattern], spaces)
+                new = find_experiments([str(folder / entry) if entry.endswith(SUFFIXES) else entry], spaces)
+        else:
+            raise at.wrong(f"an experiment is a name, a file, or a mapping with `name` …; found {excerpt(entry)}.")
         for experiment in new:
             if found.get(experiment.name, experiment) != experiment:
                 raise DuplicateNameError(f"{at}: Two experiments are called '{experiment.name}'. Rename one of them.")

@@ -7,9 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, InstanceOf, ValidationError, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, InstanceOf, field_validator
 
 from affstore import FeatureStore
+from affstore.flows.config import checks
 from affstore.flows.config.checks import Place
 from affstore.flows.config.defaults import DEFAULT_EXTRACTORS, DEFAULT_STORE
 from affstore.flows.config.experiments import experiments_in, extractors_of
@@ -22,7 +23,7 @@ from affstore.models.extractors.registry import entry_of, spec_of
 from affstore.models.extractors.untrained import resolve_weights
 from affstore.models.faces.specs import DetectorSpec, TrackingSpec, check_kind
 from affstore.models.weights.folder import WeightsFolder
-from affstore.store.contract.errors import DuplicateNameError, SpecError, UnknownNameError, WeightsMissingError
+from affstore.store.contract.errors import DuplicateNameError, SpecError, WeightsMissingError
 from affstore.store.contract.labels import LabelSpace, spaces_of, task_of, task_space
 from affstore.store.contract.names import tag_fault
 from affstore.store.contract.printable import excerpt
@@ -76,7 +77,10 @@ def _runner(value: Any) -> RunnerSpec:
         return value
     if not isinstance(value, dict):
         raise SpecError(f"'runner' takes a kind with its options, as {{kind: dask}}; found {excerpt(value)}.")
-    return RunnerSpec.of(str(value.get("kind", "threads")), **{str(k): v for k, v in value.items() if k != "kind"})
+    kind = value.get("kind", "threads")
+    if not isinstance(kind, str):
+        raise SpecError(f"The `kind` of a runner is its name, as dask; found {excerpt(kind)}.")
+    return RunnerSpec.of(kind, **{str(k): v for k, v in value.items() if k != "kind"})
 
 
 class LabelFolderConfig(_Strict):
@@ -219,21 +223,7 @@ def checked(document: Mapping[str, Any], where: str, folder: Path = Path()) -> R
     with place.at("label_spaces").named():
         spaces = spaces_of(document.get("label_spaces", {}))
     experiments = experiments_in(document.get("experiments", ()), place.at("experiments"), folder, spaces)
-    try:
-        return RunConfig.model_validate({**document, "experiments": experiments})
-    except ValidationError as error:
-        first = error.errors()[0]
-        cause = first.get("ctx", {}).get("error")
-        if isinstance(cause, SpecError):
-            raise cause from error
-        at = place.at(*first["loc"])
-        if first["type"] == "extra_forbidden":
-            model = PublishConfig if first["loc"][0] == "publish" else RunConfig
-            with at.named():
-                raise UnknownNameError.of(
-                    "field of a configuration", str(first["loc"][-1]), model.model_fields
-                ) from error
-        raise at.wrong(f"{first['msg']} (found {excerpt(first['input'])}).") from error
+    return checks.checked(RunConfig, {**document, "experiments": experiments}, place, "configuration")
 
 
 def profile_of(

@@ -22,19 +22,51 @@ _Base: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 class _Loader(_Base):  # type: ignore[misc] # the fast loader, where PyYAML has it
-    """Refuses a field that is written twice, of which YAML would keep the last."""
+    """Refuses a field that is written twice, of which YAML would keep the last, and what no field can be called."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self._looked_at: set[int] = set()
+
+    def flatten_mapping(self, node: Any) -> None:
+        """See that a mapping names each field once, and merge into it what it takes over by `<<`."""
+        # Once a mapping is merged, what it has of its own cannot be told from what it took over.
+        if id(node) not in self._looked_at:
+            self._looked_at.add(id(node))
+            self._check_fields(node)
+        super().flatten_mapping(node)
+
+    def construct_object(self, node: Any, deep: bool = False) -> Any:
+        """The value of a node."""
+        try:
+            return super().construct_object(node, deep)
+        except (ValueError, AttributeError, KeyError):  # what the constructors raise for a date or number that is none
+            raise _fault(f"{excerpt(node.value)} is no date or number; put it in quotes if it is text", node) from None
+
+    def _check_fields(self, node: Any) -> None:
+        lines: dict[Any, int] = {}
+        for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                raise _fault("a field is called by a word or a number, not by a list or a mapping", key)
+            if key.tag == _MERGE:
+                continue
+            name, line = self.construct_object(key), key.start_mark.line + 1
+            if name in lines:
+                where = f"lines {lines[name]} and {line}" if lines[name] != line else f"line {line}"
+                raise yaml.YAMLError(f"{excerpt(name)} is there twice, in {where}: leave one of them")
+            lines[name] = line
 
 
-def _mapping(loader: Any, node: yaml.MappingNode) -> dict[Any, Any]:
-    mapping: dict[Any, Any] = loader.construct_mapping(node, deep=True)
-    if len(mapping) < len(node.value):
-        keys = [loader.construct_object(key) for key, _ in node.value]
-        twice = next(key for key in keys if keys.count(key) > 1)
-        raise yaml.constructor.ConstructorError(None, None, f"{excerpt(twice)} is there twice", node.start_mark)
-    return mapping
+_MERGE = "tag:yaml.org,2002:merge"
 
 
-_Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
+def _fault(why: str, node: Any) -> yaml.YAMLError:
+    return yaml.constructor.ConstructorError(None, None, why, node.start_mark)
+
+
+_Loader.add_constructor(
+    yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, lambda loader, node: loader.construct_mapping(node, deep=True)
+)
 _Loader.add_constructor(
     yaml.resolver.BaseResolver.DEFAULT_SEQUENCE_TAG,
     lambda loader, node: tuple(loader.construct_sequence(node, deep=True)),
@@ -51,15 +83,59 @@ def read_yaml(path: Path, what: str) -> Any:
     Raises:
         SpecError: it cannot be read, is no YAML, or goes beyond the limits.
     """
+    text = ""
     try:
-        with path.open(encoding="utf-8") as file:
-            text = file.read(_LONGEST + 1)
-        if len(text) > _LONGEST:
-            raise ValueError(f"it is longer than {_LONGEST:,} characters")
+        text = _text_of(path)
         _check(text)
         return yaml.load(text, _Loader)  # as safe as the loader it extends
     except (OSError, ValueError, yaml.YAMLError) as error:
-        raise SpecError(f"'{path}' cannot be read as {what}: {' '.join(str(error).split())[:400]}.") from error
+        raise SpecError(f"'{path}' cannot be read as {what}: {reading_fault(error, text)[:400]}.") from error
+
+
+def _text_of(path: Path) -> str:
+    with path.open("rb") as file:
+        data = file.read(4 * _LONGEST + 1)  # no character takes more than four bytes
+    if len(data) > 4 * _LONGEST or len(text := data.decode()) > _LONGEST:
+        raise ValueError(f"it is longer than {_LONGEST:,} characters")
+    return text
+
+
+def reading_fault(error: Exception, text: str = "") -> str:
+    """Why a file that a user wrote cannot be read, in words for after a colon.
+
+    Args:
+        error: what reading it as YAML raised.
+        text: of the file, as far as it was read.
+    """
+    match error:
+        case FileNotFoundError():
+            return "there is no such file; check its name"
+        case IsADirectoryError():
+            return "it is a folder; name a file"
+        case OSError():
+            return str(error.strerror or error)
+        case UnicodeDecodeError():
+            line = error.object[: error.start].count(b"\n") + 1
+            return f"line {line} is no UTF-8 text; save it as UTF-8, if it is text at all"
+        case yaml.reader.ReaderError():
+            return "it holds a character that no text has; name a file of text"
+        case yaml.MarkedYAMLError():
+            return _at_its_line(error, text)
+    return " ".join(str(error).split())
+
+
+def _at_its_line(error: Any, text: str) -> str:
+    """What the parser found wrong, and where, in its own words but where they would be a riddle."""
+    mark, began, problem = error.problem_mark, error.context_mark, str(error.problem).removeprefix("but ")
+    if "cannot start any token" in problem:
+        found = text[mark.index : mark.index + 1]
+        problem = f"no value begins with {found}; put it in quotes"
+        if found == "\t":
+            problem = "there is a tab; YAML indents with spaces"
+    elif error.context:
+        where = f", which begins in line {began.line + 1}" if began is not None and began.line != mark.line else ""
+        problem = f"{problem} ({error.context}{where})"
+    return f"line {mark.line + 1}: {problem}" if mark is not None else problem
 
 
 def line_of(path: Path, field: str) -> int | None:

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
+from affstore.flows.config.checks import why_wrong
 from affstore.store.contract.errors import SpecError, UnknownNameError
 from affstore.store.contract.extras import require_extra
-from affstore.store.contract.printable import excerpt
 from affstore.store.contract.registry import Registry
 
 if TYPE_CHECKING:
@@ -153,12 +153,9 @@ class RunnerSpec:
         try:
             return cls(kind, kind.Options(**options))
         except ValidationError as error:
-            first = error.errors()[0]
-            field = ".".join(str(part) for part in first["loc"])
-            why = first["msg"].removeprefix("Value error, ")
-            raise SpecError(
-                f"'runner.{field}' is wrong: {why} (found {excerpt(first['input'])}). Runner: '{name}'."
-            ) from error
+            field, why = why_wrong(error, options)
+            name_of_field = ".".join(map(str, ("runner", *field)))
+            raise SpecError(f"'{name_of_field}' is wrong: {why}. Runner: '{name}'.") from error
 
     def changed(self, name: str | None = None, **options: Any) -> RunnerSpec:
         """This runner with other options; of another kind, only `workers` is kept."""

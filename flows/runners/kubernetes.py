@@ -10,6 +10,7 @@ from uuid import uuid4
 
 import yaml
 
+from affstore.flows.config.yaml_files import reading_fault
 from affstore.flows.runners.base import RUNNERS, Runner, RunnerKind, RunnerOptions, workers_of, written
 from affstore.flows.runners.dask import on_scheduler, one_line, processes
 from affstore.flows.watch import watching
@@ -105,7 +106,7 @@ def _manifest(options: KubernetesOptions) -> dict[str, Any]:
     try:
         found = yaml.safe_load(Path(options.manifest).read_text(encoding="utf-8"))
     except (OSError, ValueError, yaml.YAMLError) as error:
-        raise SpecError(f"The manifest '{options.manifest}' cannot be read: {one_line(error)}.") from error
+        raise SpecError(f"The manifest '{options.manifest}' cannot be read: {reading_fault(error)}.") from error
     if not isinstance(found, dict) or found.get("kind") != "DaskCluster":
         raise SpecError(
             f"'{options.manifest}' is no manifest of a DaskCluster; see deploy/kubernetes/dask-cluster.yaml."

@@ -42,7 +42,7 @@ class TunedExperiment:
 @stage("predict experiments")
 def predict_experiments(context: WorkerContext, experiments: Sequence[TunedExperiment]) -> list[Outcome]:
     """One task an experiment: what it predicts with what was tuned for it, for every subject of every video."""
-    watching().stage("predict", len(experiments))
+    watching().stage("combine", len(experiments))
     units = {one.name: (context, one.experiment, one.tuned) for one in experiments}
     return commit_finished(context, predict_experiment, units)
 
@@ -55,7 +55,10 @@ def predict_again(context: WorkerContext, fitted: Sequence[FittedExperiment], am
         for one in fitted
         if one.experiment is not None
     }
-    return commit_finished(context, predict_experiment, units) if units else []
+    if not units:
+        return []
+    watching().stage("combine", len(units))
+    return commit_finished(context, predict_experiment, units)
 
 
 def with_heads_of_result(outcome: ExperimentOutcome) -> TunedExperiment:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from affstore.store.contract.errors import SpecError, UnknownNameError
 from affstore.store.contract.names import name_fault
+from affstore.store.contract.printable import excerpt
 
 _MOST = 127
 """Classes and levels are kept as int8."""
@@ -160,22 +161,26 @@ def space_of(name: str, written: Any) -> LabelSpace:
         UnknownNameError: the kind or a field is unknown; the message suggests the nearest.
     """
     if not isinstance(written, Mapping):
-        raise SpecError(f"The label space '{name}' needs `kind` and `names`; found {written!r}.")
+        raise SpecError(f"The label space '{name}' needs `kind` and `names`; found {excerpt(written)}.")
     for field in written:
         if field not in _FIELDS:
             raise UnknownNameError.of(f"field of the label space '{name}'", str(field), _FIELDS)
     kind_name = written.get("kind")
+    if not isinstance(kind_name, str):
+        raise SpecError(f"The label space '{name}' needs a `kind`: {', '.join(_KINDS)}; found {excerpt(kind_name)}.")
     if kind_name not in _KINDS:
         raise UnknownNameError.of(f"kind of the label space '{name}'", str(kind_name), _KINDS)
     names, unknown, limits = written.get("names"), written.get("unknown", ()), written.get("range")
     if not isinstance(names, list | tuple) or not all(isinstance(one, str) for one in names):
-        raise SpecError(f"The label space '{name}' needs `names`, a list of texts; found {names!r}. Quote yes and no.")
+        raise SpecError(
+            f"The label space '{name}' needs `names`, a list of texts; found {excerpt(names)}. Quote yes and no."
+        )
     unknown = [unknown] if isinstance(unknown, str | int | float) else unknown
     if not isinstance(unknown, list | tuple):
-        raise SpecError(f"The label space '{name}': `unknown` is how files write no label; found {unknown!r}.")
+        raise SpecError(f"The label space '{name}': `unknown` is how files write no label; found {excerpt(unknown)}.")
     revision = written.get("revision", 1)
     if not isinstance(revision, int) or isinstance(revision, bool):
-        raise SpecError(f"The label space '{name}': `revision` is a whole number; found {revision!r}.")
+        raise SpecError(f"The label space '{name}': `revision` is a whole number; found {excerpt(revision)}.")
     kind = SpaceKind.INTENSITIES if kind_name == "units" and limits is not None else _KINDS[kind_name]
     return LabelSpace(name, kind, tuple(names), _limits(name, limits), tuple(map(str, unknown)), revision)
 
@@ -185,7 +190,9 @@ def _limits(name: str, limits: Any) -> tuple[float, float] | None:
         return None
     numbers = limits if isinstance(limits, list | tuple) else ()
     if len(numbers) != 2 or not all(isinstance(n, int | float) and not isinstance(n, bool) for n in numbers):
-        raise SpecError(f"The label space '{name}': `range` is the lowest and the highest label; found {limits!r}.")
+        raise SpecError(
+            f"The label space '{name}': `range` is the lowest and the highest label; found {excerpt(limits)}."
+        )
     return float(numbers[0]), float(numbers[1])
 
 
@@ -312,7 +319,7 @@ def spaces_of(written: Any) -> dict[str, LabelSpace]:
         SpecError: one is wrong, or has the name of one of affstore's own.
     """
     if not isinstance(written, Mapping):
-        raise SpecError(f"`label_spaces` is a mapping of names to spaces; found {written!r}.")
+        raise SpecError(f"`label_spaces` is a mapping of names to spaces; found {excerpt(written)}.")
     for name in written:
         if name in TASKS:
             raise SpecError(f"The label space '{name}' is one of affstore's own. Choose another name for yours.")

@@ -53,15 +53,38 @@ def _json(letter: str) -> str:
 
 
 def excerpt(value: object) -> str:
-    """Return a value as Python writes it, cut to what a sentence can hold.
+    """Return a value as a file of YAML has it, cut to what a sentence can hold.
 
     >>> excerpt("x" * 1000)
     "'xxxxxxxxxxxxxxxxxxxxxxxxxxxx...xxxxxxxxxxxxxxxxxxxxxxxxxxxxx'"
+    >>> excerpt(None), excerpt(("calm", True)), excerpt({"names": ()})
+    ('nothing', "['calm', true]", "{'names': []}")
     """
-    return printable(_SHORTENED.repr(value))
+    return "nothing" if value is None else printable(_SHORTENED.repr(value))
 
 
-_SHORTENED = reprlib.Repr(maxlevel=3, maxstring=62, maxlong=62, maxother=62)
+class _Written(reprlib.Repr):
+    """Lists, truth and dates as YAML has them, which Python writes with words of its own."""
+
+    def repr_tuple(self, value: tuple[object, ...], level: int) -> str:
+        return self.repr_list(list(value), level)
+
+    def repr_bool(self, value: object, _level: int) -> str:
+        return str(value).lower()
+
+    def repr_NoneType(self, _value: None, _level: int) -> str:
+        return "null"
+
+    def repr_date(self, value: object, _level: int) -> str:
+        return str(value)
+
+    repr_datetime = repr_date
+
+    def repr_PosixPath(self, value: object, _level: int) -> str:
+        return repr(str(value))
+
+
+_SHORTENED = _Written(maxlevel=3, maxstring=62, maxlong=62, maxother=62)
 
 
 def counted(count: int, one: str, many: str) -> str:

@@ -28,7 +28,7 @@ from affstore.tasks.task import task
 from affstore.tasks.training.examples import people_at, same_face, subject_of, subjects_of
 
 
-@task("predict", "predict {experiment.name}")
+@task("combine", "predict {experiment.name}")
 def predict_experiment(
     context: WorkerContext, experiment: Experiment, tuned: TunedParameters, among: Sequence[str] | None = None
 ) -> Outcome:
@@ -40,10 +40,10 @@ def predict_experiment(
             if not same(store, artifact):
                 draft.put(artifact)
     except AffstoreError as error:
-        return refused("predict", experiment.name, error)
+        return refused("combine", experiment.name, error)
     if not draft.records:
-        return Outcome("predict", experiment.name, "cached", "its predictions are in the store")
-    return Outcome("predict", experiment.name, "done", f"{len(draft.records)} predictions", draft=draft)
+        return Outcome("combine", experiment.name, "cached", "its predictions are in the store")
+    return Outcome("combine", experiment.name, "done", f"{len(draft.records)} predictions", draft=draft)
 
 
 @task("publish", "publish {experiment.name}")

@@ -97,15 +97,24 @@ def with_fixed_epochs(store: FeatureStore, experiment: HeadRun, folds: Folds) ->
 
 
 def cross_validated(store: FeatureStore, heads: Iterable[HeadRun], folds: Folds) -> list[HeadRun]:
-    """The heads that `honest` fits: one a fold, and one on all videos, whose epochs are known once the others are."""
+    """The heads that `honest` fits: one a fold, and one on all videos.
+
+    The latter's epochs are known once the folds' heads are in the store; until then they are those of the stored one.
+    """
     found: list[HeadRun] = []
     for head in heads:
         try:
             found += folds_in_use(store, head, folds)
             found.append(with_fixed_epochs(store, head, folds))
         except (AnnotationError, NotFoundError):
-            found.append(_fixed(head, 1))
+            found.append(_fixed(head, _epochs_in_store(store, head)))
     return found
+
+
+def _epochs_in_store(store: FeatureStore, head: HeadRun) -> int:
+    """For how many epochs the stored head on all videos was fitted: what a plan goes by before the folds say."""
+    stored = store.find(Address("head", cross_validated_name(head.name)))
+    return 1 if stored is None else int(stored.attributes["head"]["best_epoch"]) + 1
 
 
 def cross_validated_name(head: str) -> str:
