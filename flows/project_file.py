@@ -40,7 +40,7 @@ def _nearest(folder: Path) -> str | None:
     try:
         document = tomllib.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        from affstore.flows.config.yaml_files import reading_fault  # slow to import, and only needed here
+        from affstore.flows.yaml_files import reading_fault  # slow to import, and only needed here
 
         raise SpecError(
             f"'{file}' cannot be read: {reading_fault(error)}. Write `store = \"PLACE\"` into it."

@@ -12,7 +12,7 @@ import pytest
 from affstore import FeatureStore
 from affstore.flows.cli import app, call
 from affstore.flows.commands import doctor
-from affstore.flows.config.yaml_files import read_yaml
+from affstore.flows.yaml_files import read_yaml
 from affstore.store.contract.errors import SpecError
 from affstore.store.contract.keys import key_of
 from affstore.store.contract.records import Address

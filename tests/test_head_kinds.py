@@ -8,8 +8,8 @@ from typing import ClassVar
 import numpy as np
 import pytest
 
-from affstore.flows.config.checks import Place
 from affstore.flows.config.heads import HeadConfig, head_run_of
+from affstore.flows.field_checks import Place
 from affstore.models.heads.contract import CropFeatures, Fitted, FrameFeatures, HeadKind
 from affstore.models.heads.frame_dataset import FrameDataset
 from affstore.models.heads.kinds import HEADS, head_kind

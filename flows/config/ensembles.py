@@ -7,8 +7,8 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from affstore.flows.config.checks import Place, checked
 from affstore.flows.config.heads import HeadConfig, head_run_of
+from affstore.flows.field_checks import Place, checked
 from affstore.models.ensembles.spec import (
     Blend,
     ConfidenceGate,

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from affstore.flows.config.yaml_files import read_yaml
+from affstore.flows.yaml_files import read_yaml
 from affstore.store.contract.errors import SpecError, UnknownNameError
 from affstore.store.contract.printable import excerpt
 

@@ -8,9 +8,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, field_validator
 
-from affstore.flows.config.checks import Place, checked
 from affstore.flows.config.ensembles import Heads, Strict, alone, ensemble_of
 from affstore.flows.config.experiment_files import METHOD_FIELDS
+from affstore.flows.field_checks import Place, checked
 from affstore.models.ensembles.spec import ConfidenceGate, Ensemble, SearchedValue
 from affstore.models.evaluation.evaluate import SmoothOver
 from affstore.models.evaluation.metrics import HEADLINES

@@ -12,7 +12,7 @@ from affstore.store.contract.errors import DuplicateNameError, SpecError, Unknow
 from affstore.store.contract.printable import excerpt
 
 if TYPE_CHECKING:
-    from affstore.flows.config.checks import Place
+    from affstore.flows.field_checks import Place
     from affstore.store.contract.labels import LabelSpace
     from affstore.tasks.experiments import Experiment
 
@@ -34,8 +34,8 @@ def read_experiment(name: str) -> Experiment:
         UnknownNameError: there is none of that name; the message suggests the nearest.
         SpecError: its file says something wrong.
     """
-    from affstore.flows.config.checks import Place
     from affstore.flows.config.experiment_schema import experiment_of
+    from affstore.flows.field_checks import Place
 
     path = path_of(name)
     fields = read_file(path)
@@ -51,8 +51,8 @@ def read_experiment_file(path: Path, spaces: Mapping[str, LabelSpace] | None = N
         SpecError: the file cannot be read, or says something wrong; the message names file and field.
         DuplicateNameError: an experiment that comes with affstore has that name.
     """
-    from affstore.flows.config.checks import Place
     from affstore.flows.config.experiment_schema import experiment_of
+    from affstore.flows.field_checks import Place
 
     return _own(experiment_of(read_file(path), Place(str(path)), path.stem.lower(), spaces), str(path))
 

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from affstore.flows.config.checks import Place, changed
+from affstore.flows.field_checks import Place, changed
 from affstore.models.extractor_specs import InputSpec
 from affstore.models.extractors.registry import input_spec_of
 from affstore.models.heads.contract import HeadInput, HeadKind

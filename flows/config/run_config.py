@@ -10,14 +10,14 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, InstanceOf, field_validator
 
 from affstore import FeatureStore
-from affstore.flows.config import checks
-from affstore.flows.config.checks import Place
+from affstore.flows import field_checks
 from affstore.flows.config.defaults import DEFAULT_EXTRACTORS, DEFAULT_STORE
 from affstore.flows.config.experiments import experiments_in, extractors_of
-from affstore.flows.config.yaml_files import read_yaml
 from affstore.flows.engines import EngineRequest, chosen_device, detector_of, with_engine
+from affstore.flows.field_checks import Place
 from affstore.flows.inputs import LabelFolder
 from affstore.flows.runners.base import RunnerSpec
+from affstore.flows.yaml_files import read_yaml
 from affstore.models.extractor_specs import ExtractorSpec
 from affstore.models.extractors.registry import entry_of, spec_of
 from affstore.models.extractors.untrained import resolve_weights
@@ -223,7 +223,7 @@ def checked(document: Mapping[str, Any], where: str, folder: Path = Path()) -> R
     with place.at("label_spaces").named():
         spaces = spaces_of(document.get("label_spaces", {}))
     experiments = experiments_in(document.get("experiments", ()), place.at("experiments"), folder, spaces)
-    return checks.checked(RunConfig, {**document, "experiments": experiments}, place, "configuration")
+    return field_checks.checked(RunConfig, {**document, "experiments": experiments}, place, "configuration")
 
 
 def profile_of(

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from affstore.flows.config.checks import why_wrong
+from affstore.flows.field_checks import why_wrong
 from affstore.store.contract.errors import SpecError, UnknownNameError
 from affstore.store.contract.extras import require_extra
 from affstore.store.contract.registry import Registry

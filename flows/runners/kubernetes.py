@@ -10,10 +10,10 @@ from uuid import uuid4
 
 import yaml
 
-from affstore.flows.config.yaml_files import reading_fault
 from affstore.flows.runners.base import RUNNERS, Runner, RunnerKind, RunnerOptions, workers_of, written
 from affstore.flows.runners.dask import on_scheduler, one_line, processes
 from affstore.flows.watch import watching
+from affstore.flows.yaml_files import reading_fault
 from affstore.store.contract.errors import SpecError
 from affstore.store.contract.extras import require_package
 from affstore.store.contract.printable import excerpt

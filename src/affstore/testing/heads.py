@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from affstore import FeatureStore
-from affstore.flows.config.checks import Place, changed
+from affstore.flows.field_checks import Place, changed
 from affstore.models.heads.contract import Fitted, FrameFeatures, HeadKind
 from affstore.models.heads.examples import Examples
 from affstore.models.heads.kinds import kind_of

@@ -13,7 +13,7 @@ from typing import Any, get_args, get_type_hints
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
-from affstore.flows.config.yaml_files import line_of
+from affstore.flows.yaml_files import line_of
 from affstore.store.contract.errors import SpecError, UnknownNameError
 from affstore.store.contract.printable import excerpt
 
