@@ -90,7 +90,7 @@ def test_groups_are_read_from_the_parquet_file_that_has_the_labels(tmp_path):
     ("text", "said"),
     [
         ("video,group,GROUP\na,x,y\n", "expected the columns 'video' and 'group'.*, each once"),
-        ("", "found the header '', expected the columns 'video' and 'group'"),
+        ("", "is an empty file, expected a header and rows"),
         ("a,anna\n", "found the header 'a,anna'"),
         ("video,group\na\n", "line 2: found 1 columns, expected 2"),
         ("video,group\na,\n", "line 2"),

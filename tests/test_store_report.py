@@ -129,7 +129,7 @@ def is_at(browser, *paths):
         return browser.find_element("css selector", "#focus h3").text
 
     wait = WebDriverWait(browser, 30, ignored_exceptions=[StaleElementReferenceException])
-    return wait.until(lambda browser: heading(browser) in paths, f"looked for {paths}, found {heading(browser)}")
+    return wait.until(lambda browser: heading(browser) in paths, f"looked for {paths}")
 
 
 def offered(browser, side):

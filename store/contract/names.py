@@ -108,11 +108,16 @@ def join_subject(video: str, subject: str) -> str:
     return video if subject == MAIN else f"{video}_{subject}"
 
 
+def is_snapshot(name: str) -> bool:
+    """Whether the engine might call a snapshot so."""
+    return _SNAPSHOT.fullmatch(name) is not None
+
+
 def tag_fault(tag: str) -> str | None:
     """Why a snapshot cannot be tagged so, or None; a tag is also the name of a publication's folder, on any disk."""
     if not _TAG.fullmatch(tag):
         return "a tag is made of the letters a-z and A-Z, digits, '.', '_' and '-', and begins with a letter or digit"
-    if _SNAPSHOT.fullmatch(tag):
+    if is_snapshot(tag):
         return "it could be the name of a snapshot, by which a store is read as it was then"
     if ".." in tag or tag.endswith("."):
         return "'.' stands between two other signs"

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from affstore.store.contract.errors import ConflictError, NewerSchemaError, NotFoundError, SpecError, StoreError
 from affstore.store.contract.moments import moment_of
-from affstore.store.contract.names import tag_fault
+from affstore.store.contract.names import is_snapshot, tag_fault
 from affstore.store.contract.printable import excerpt
 from affstore.store.contract.records import Address, Record
 from affstore.store.contract.schema import address_of, families, family, layout_version
@@ -455,7 +455,7 @@ class FeatureStore:
             name = str(at)
             self.check_not_retracted(name)
             asked = f"The store at '{self.url}' has no tag, generation, snapshot or time '{excerpt(name)[1:-1]}': "
-            if moment_of(name) is None:
+            if moment_of(name) is None and not is_snapshot(name):
                 raise NotFoundError(
                     f"{asked}a snapshot is named by its whole id, and a time is written as 2026-11-27T18:30 (ISO 8601, "
                     "in UTC). `affstore log` lists snapshots, times and tags."
