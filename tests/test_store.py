@@ -576,3 +576,11 @@ def test_threads_that_open_stores_at_once_each_get_the_one_they_asked_for(tmp_pa
     urls = [FeatureStore.create(str(tmp_path / f"store{number}")).url for number in range(6)]
     with ThreadPoolExecutor(4) as threads:
         assert [store.url for store in threads.map(kept_open, urls * 10)] == urls * 10
+
+
+def test_a_relative_address_is_that_of_the_working_folder(tmp_path, monkeypatch):
+    for folder in ("here", "there"):
+        (tmp_path / folder).mkdir()
+        monkeypatch.chdir(tmp_path / folder)
+        commit(FeatureStore.create("a-store"), source(folder))
+        assert [one.address.video for one in kept_open("a-store").records()] == [folder]

@@ -12,6 +12,7 @@ from contextlib import suppress
 
 from affstore.store.contract.errors import StoreError
 from affstore.store.engine.feature_store import FeatureStore
+from affstore.store.engine.places import whole_url
 
 _KEPT = 4
 """A run works on one store, or copies between two; some commands use a scratch store for each artifact."""
@@ -32,8 +33,9 @@ def kept_open(url: str, at: str | None = None, generation: str = "") -> FeatureS
         NotFoundError: there is no store there, or no such state or generation.
         NewerSchemaError: a newer affstore wrote it.
     """
-    # A handle is no good in a forked child, nor where another server answers to the bucket's name.
-    place = (os.getpid(), os.environ.get("AWS_ENDPOINT_URL", ""), url, generation)
+    # A handle is no good in a forked child, where another server answers to the bucket's name, or for a relative path
+    # in another working folder.
+    place = (os.getpid(), os.environ.get("AWS_ENDPOINT_URL", ""), whole_url(url), generation)
     with _lock:
         handle = _handles.get(place)
         if handle is not None:
