@@ -7,6 +7,7 @@ import pickle
 import re
 import socket
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from affstore.flows.stage import results, run_on, stage
 from affstore.flows.watch import Watcher, using_watcher
 from affstore.flows.worker_checks import WorkerNeeds, facts_of_this_process, faults
 from affstore.store.contract.errors import SpecError
+from affstore.store.engine.objects import check_bucket_writable, objects_of
 from affstore.store.engine.writers import marked_as_writing
 from affstore.tasks.specs import WorkerContext
 from affstore.testing.artifacts import commit, source
@@ -260,6 +262,12 @@ def test_the_files_of_a_run_on_a_cluster_are_named_from_the_root(tmp_path, monke
     for runner, path in (("dask", tmp_path / "clip.mp4"), ("threads", Path("clip.mp4"))):
         request = request_of(checked(named | {"runner": {"kind": runner}}, "here"))
         assert [video.path for video in request.inputs.videos] == [path]
+
+
+def test_many_workers_may_see_at_once_whether_a_bucket_can_be_written(s3_url):
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(check_bucket_writable, [s3_url] * 64)) == [None] * 64
+    assert objects_of(s3_url).sizes() == {}
 
 
 def test_what_a_runner_lacks_on_this_machine_is_one_sentence(monkeypatch, tmp_path):

@@ -147,9 +147,9 @@ def _in_bucket(url: str) -> Objects:
         return {one.path.removeprefix(f"{place}/"): one.size for one in found if one.type == fs.FileType.File}
 
     def delete(key: str) -> None:
-        with _said(url, "Writing to"):
-            if system.get_file_info(f"{place}/{key}").type == fs.FileType.File:
-                system.delete_file(f"{place}/{key}")
+        # It is not looked for first: another process may take it away between the look and the deed.
+        with suppress(FileNotFoundError), _said(url, "Writing to"):
+            system.delete_file(f"{place}/{key}")
 
     return Objects(read, write, sizes, delete)
 
