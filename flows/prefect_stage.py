@@ -42,6 +42,7 @@ _LISTED = 20
 
 def begin() -> None:
     """Let Prefect's threads tell a server of what happens from now on."""
+    _ended.clear()  # a server that was lost never wrote down what ended before
     EventsWorker.set_client_override(None)
 
 

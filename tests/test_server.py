@@ -379,3 +379,13 @@ def test_prefect_makes_its_tables_where_none_can_be_kept(tmp_path):
     (tmp_path / "cache").write_text("a file")
     tables, _ = _filled(tmp_path / "first", tmp_path / "cache" / "prefect.db")
     assert "flow_run" in tables
+
+
+def test_what_ended_on_a_server_that_was_lost_is_not_waited_for_by_the_next_run(server, tmp_path, monkeypatch):
+    from affstore.flows import prefect_stage
+
+    waited = []
+    monkeypatch.setattr(prefect_stage, "_wait_until_written", lambda *asked: waited.append(asked))
+    prefect_stage._ended["a stage that a lost server showed"] = 99
+    carried_out(server, tmp_path)
+    assert waited == []

@@ -144,7 +144,7 @@ def check_outside(url: str, path: Path) -> None:
     if not is_local(url):
         return
     folder, wanted = local_folder(url).resolve(), path.expanduser().resolve()
-    for own in (folder, *(folder.with_name(f"{folder.name}.{kind}") for kind in _BESIDE)):
+    for own in (folder, *(folder.with_name(f"{folder.name}.{kind}") for kind in BESIDE)):
         if wanted.is_relative_to(own):
             raise SpecError(f"Nothing else is written into a store: '{path}' is within '{own}'. Name another place.")
 
@@ -159,7 +159,7 @@ def check_output(url: str, path: Path) -> None:
     check_outside(url, path)
 
 
-_BESIDE = ("lists", "lock", "runs", "writers")
+BESIDE = ("lists", "lock", "runs", "writers")
 """What of a local store lies beside its folder, under its name."""
 
 _NO_LOCKS = (

@@ -15,6 +15,7 @@ from urllib.parse import quote
 
 from affstore.store.contract.errors import SpecError
 from affstore.store.contract.names import SIDES
+from affstore.store.engine.places import BESIDE
 from affstore.tasks.lineage.erasure import Erasure
 from affstore.tasks.lineage.publication import NOTE, read_note
 
@@ -32,7 +33,6 @@ FOLDERS_BELOW = 6
 """How far below a store's own folder files are looked for that name what has to go."""
 
 _MOST_FILES = 200_000
-_BESIDE_STORES = (".runs", ".lists", ".writers")
 
 
 def needles(erasure: Erasure, in_text: bool = True) -> re.Pattern[bytes]:
@@ -196,7 +196,7 @@ def _files_near(folder: Path) -> Iterator[Path]:
     for here, names, files in os.walk(folder):
         place = Path(here)
         stores = {name for name in names if (place / name / "snapshots").is_dir() and (place / name / "repo").exists()}
-        apart = stores | {f"{store}{end}" for store in stores for end in _BESIDE_STORES}
+        apart = stores | {f"{store}.{kind}" for store in stores for kind in BESIDE}
         deep = len(place.relative_to(folder).parts) >= FOLDERS_BELOW
         names[:] = [] if deep else sorted(name for name in names if name not in apart and not name.startswith("."))
         yield from (place / name for name in files if not (place / name).is_symlink())
