@@ -12,7 +12,7 @@ import yaml
 from mkdocs.structure.files import File, Files
 
 import affstore
-from affstore.flows.cli import app
+from affstore.flows.cli import whole_app
 from affstore.flows.config.experiment_schema import ExperimentConfig
 from affstore.flows.config.heads import HeadConfig
 from affstore.flows.config.run_config import LabelFolderConfig, PublishConfig, RunConfig
@@ -27,7 +27,7 @@ from affstore.tasks.experiments import Experiment
 def on_files(files: Files, config: Any) -> Files:
     """Called by mkdocs once the files are known."""
     pages = {
-        "commands": "".join(_commands()),
+        "commands": "".join(_commands(whole_app())),
         "api": "".join(_api()),
         "experiments": "".join(_experiments()),
         "schema": "".join(_schema()),
@@ -39,8 +39,8 @@ def on_files(files: Files, config: Any) -> Files:
     return files
 
 
-def _commands(of: Any = app, path: tuple[str, ...] = ("affstore",)) -> Iterator[str]:
-    if of is app:
+def _commands(of: Any, path: tuple[str, ...] = ("affstore",)) -> Iterator[str]:
+    if len(path) == 1:
         yield "# Commands\n\nEvery command has `--help` and `--json`. A variable stands beside its default.\n\n"
     for name in of:
         if name.startswith("-"):

@@ -10,7 +10,7 @@ import sys
 import pytest
 
 from affstore import FeatureStore
-from affstore.flows.cli import app, call
+from affstore.flows.cli import call, whole_app
 from affstore.flows.commands import doctor
 from affstore.flows.yaml_files import read_yaml
 from affstore.store.contract.errors import SpecError
@@ -19,7 +19,7 @@ from affstore.store.contract.records import Address
 from affstore.tasks.ingest.sources import quarantine_artifact
 from tests.factories import commit, source, visual
 
-COMMANDS = tuple(name for name in app if not name.startswith("-"))
+COMMANDS = tuple(name for name in whole_app() if not name.startswith("-"))
 
 
 @pytest.fixture
@@ -58,6 +58,22 @@ def test_help_imports_nothing_heavy():
         "; import numpy;", "\nimport numpy\n"
     )
     assert subprocess.run([sys.executable, "-c", loaded], stdout=subprocess.DEVNULL, check=False).returncode == 1
+
+
+@pytest.mark.parametrize("name", ["trace", "import", "signature", "weights"])
+def test_a_command_is_found_whether_or_not_others_were_asked_for_before(name):
+    """In a process of its own, so that none was."""
+    code = f"import sys; from affstore.flows.cli import call; sys.exit(call([{name!r}, '--help']))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert f"affstore {name}" in done.stdout
+
+
+def test_a_command_imports_no_module_of_another():
+    code = "import sys; from affstore.flows.cli import call; call(['trace', '--help']); print(*sys.modules)"
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    found = {line.rpartition(".")[2] for line in said.split() if line.startswith("affstore.flows.commands.")}
+    assert {"trace"} <= found <= {"trace", "options", "next_steps"}
 
 
 def test_status_lists_videos_producers_and_tags(url, capsys):

@@ -19,7 +19,7 @@ import pytest
 import yaml
 from cyclopts import CycloptsError
 
-from affstore.flows.cli import app
+from affstore.flows.cli import whole_app
 
 ROOT = Path(__file__).parents[1]
 DEPLOY = ROOT / "deploy"
@@ -35,7 +35,7 @@ def taken(words):
     if words[:2] == ["docker", "compose"] and words[4] == "exec":
         return taken(words[words.index("worker") + 1 :])
     if words[0] == "affstore":
-        app.parse_args(words[1:], exit_on_error=False, print_error=False)
+        whole_app().parse_args(words[1:], exit_on_error=False, print_error=False)
     elif words[0] == "prefect":
         from prefect.cli._app import _app
 

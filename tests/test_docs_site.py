@@ -16,7 +16,7 @@ from rich.console import Console
 
 from affstore import FeatureStore
 from affstore.flows.analysis import write_analysis
-from affstore.flows.cli import app
+from affstore.flows.cli import whole_app
 from affstore.flows.commands import COMMANDS
 from affstore.flows.config.experiment_files import experiment_names
 from affstore.flows.config.experiment_schema import ExperimentConfig
@@ -50,7 +50,7 @@ def test_every_command_has_its_place_in_the_reference(site):
 def options_of_help(path: tuple[str, ...]) -> list[str]:
     """Every option that `--help` of a command shows, as it is typed."""
     page = io.StringIO()
-    app.help_print(list(path), console=Console(file=page, width=1000))
+    whole_app().help_print(list(path), console=Console(file=page, width=1000))
     _, _, panel = page.getvalue().partition("─ Parameters ─")
     names = [re.split(" {2,}(?!-)", row)[0] for row in re.findall(r"^│[ *]+(-.*)", panel, re.MULTILINE)]
     return [name for row in names for name in re.findall(r"(?<!\S)-{1,2}[a-z][\w-]*", row)]
@@ -60,8 +60,8 @@ def test_every_option_of_every_help_stands_in_the_reference_with_what_it_says(si
     page = (site / "reference" / "commands" / "index.html").read_text(encoding="utf-8")
     found = re.findall(r'<h\d id="affstore-([a-z-]+)">(.*?)(?=<h\d id=|\Z)', page, re.DOTALL)
     sections = dict(found)
-    assert len(sections) == len(found) == len(list(leaves()))
-    for path, command in leaves():
+    assert len(sections) == len(found) == len(list(leaves(whole_app())))
+    for path, command in leaves(whole_app()):
         rows = re.findall(
             r"<tr>\n<td>((?:<code>-{1,2}[a-z].*?</code> ?)+)</td>(.*?)</tr>", sections["-".join(path)], re.DOTALL
         )
@@ -76,7 +76,7 @@ def test_the_reference_of_commands_has_no_remains_of_docstrings(site):
     assert "-----" not in page
     assert "Parameters" not in page
     blocks = [html.unescape(re.sub("<[^>]+>", "", one)) for one in re.findall(r"<pre>.*?</pre>", page, re.DOTALL)]
-    shown = [command for _, command in leaves() if "Example: " in (command.help or "")]
+    shown = [command for _, command in leaves(whole_app()) if "Example: " in (command.help or "")]
     assert len(blocks) == len(shown)
     assert [block for block in blocks if not re.fullmatch(r"\$ affstore [^\n]+\n?", block)] == []
 

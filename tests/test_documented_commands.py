@@ -28,7 +28,7 @@ import torch
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from affstore import FeatureStore
-from affstore.flows.cli import app, call
+from affstore.flows.cli import call, whole_app
 from affstore.flows.commands.demo import CONFIGURATION as DEMO_RUN
 from affstore.models.demo.corpus import CorpusSpec, write_corpus
 from affstore.models.extractors.face.emotieffnet import B0 as EFFICIENTNET_B0
@@ -83,7 +83,7 @@ def blocks(language: str, *texts: str) -> list[str]:
     return [block for text in texts for block in re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)]
 
 
-def leaves(of=app, path: tuple[str, ...] = ()):
+def leaves(of, path: tuple[str, ...] = ()):
     """Every command and subcommand, with its help."""
     for name in of:
         if not name.startswith("-"):
@@ -93,7 +93,7 @@ def leaves(of=app, path: tuple[str, ...] = ()):
 
 def examples() -> list[str]:
     found = []
-    for _, command in leaves():
+    for _, command in leaves(whole_app()):
         text = " ".join((command.help or "").split())
         found += re.findall(r"Example: (affstore .*?)(?= Parameters -|$)", text)
     return found
@@ -114,7 +114,7 @@ def kind_of(command: str) -> str:
     """The command or subcommand that a line calls."""
     words = command.split()
     two = tuple(words[:2])
-    return " ".join(two) if two in {path for path, _ in leaves()} else words[0]
+    return " ".join(two) if two in {path for path, _ in leaves(whole_app())} else words[0]
 
 
 @pytest.fixture(scope="module")
@@ -240,7 +240,7 @@ def store(here, own_weights, server):
 
 
 def test_every_command_is_shown_in_a_help_and_every_help_shows_one():
-    for path, command in leaves():
+    for path, command in leaves(whole_app()):
         assert "Example: affstore " + " ".join(path[:1]) in " ".join((command.help or "").split()), path
 
 
@@ -303,14 +303,14 @@ def test_notebooks_are_kept_without_their_outputs():
 
 
 def test_a_file_or_command_that_the_text_names_is_there():
-    known = {" ".join(path) for path, _ in leaves()}
+    known = {" ".join(path) for path, _ in leaves(whole_app())}
     for text in (
         README,
         FIRST_HOUR,
         OTHER_FEATURES,
         GENERATIONS,
         *PAGES.values(),
-        *(command.help or "" for _, command in leaves()),
+        *(command.help or "" for _, command in leaves(whole_app())),
     ):
         for span in re.findall(r"`affstore ([a-z ]+)", text):
             assert any(span.strip().startswith(name) for name in known), span

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from affstore import FeatureStore
-from affstore.flows.cli import app, call
+from affstore.flows.cli import call, whole_app
 from tests.factories import commit, source
 
 
@@ -59,6 +59,6 @@ def test_a_project_s_file_that_says_something_else_is_refused(tmp_path, monkeypa
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_shells_complete_commands_and_options(shell):
-    script = app.generate_completion(shell=shell)
+    script = whole_app().generate_completion(shell=shell)
     assert "analyze" in script
     assert "predict" in script

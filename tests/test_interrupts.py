@@ -9,7 +9,7 @@ import pytest
 
 COMMAND = """
 import os, signal, sys, time
-from affstore.flows.cli import app, call
+from affstore.flows.cli import call
 from affstore.flows.commands import COMMANDS, Command
 from affstore.flows.interrupts import end_on_signals
 
@@ -42,7 +42,6 @@ def another_error():
         time.sleep(30)
 
 COMMANDS.register("work", Command({work}))
-app.command({work}, name="work")
 end_on_signals()
 sys.exit(call(["work"]))
 """

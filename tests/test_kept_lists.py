@@ -91,6 +91,12 @@ def test_what_a_kept_list_has_too_much_is_no_artifact(url):
     assert [record.address for record in FeatureStore(url).records()] == store.addresses()
 
 
+def test_what_a_kept_list_has_too_much_is_not_looked_through_for_a_text(url):
+    store = FeatureStore(url)
+    keep_list(url, store.snapshot, [*store.addresses(), Address("source", video="zoe")])
+    assert {record.address.video for record in FeatureStore(url).mentioning("anna")} == {"anna"}
+
+
 def test_what_a_kept_list_lacks_is_found_and_verified(url):
     store = FeatureStore(url)
     keep_list(url, store.snapshot, store.addresses()[:1])

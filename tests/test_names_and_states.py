@@ -9,7 +9,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from affstore import FeatureStore
-from affstore.flows.cli import app, call
+from affstore.flows.cli import call, whole_app
 from affstore.store.contract.keys import digest_file, key_of
 from affstore.store.contract.records import Address
 from affstore.store.engine.generations import begin
@@ -20,7 +20,7 @@ from tests.lineage_store import head, label, prediction, whole_chain
 from tests.test_signature import write_keys
 
 
-def every_command(of=app, path=()):
+def every_command(of, path=()):
     """Every command by its name, with the function that carries it out."""
     found = {}
     for name in of:
@@ -31,7 +31,7 @@ def every_command(of=app, path=()):
     return found
 
 
-EVERY = every_command()
+EVERY = every_command(whole_app())
 
 WRITING = {
     *("add", "analyze", "experiment", "forget", "gc", "head import", "import", "predict", "quarantine drop"),

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import zlib
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
 import numpy as np
+import orjson
 from numpy.typing import NDArray
 
 from affstore.store.contract.errors import SchemaError
@@ -172,7 +174,7 @@ class Record:
         for name, kind in _OWN.items():
             if not isinstance(own.get(name), kind):
                 raise damaged_record(address, f"'{name}' of its record is {_short(own.get(name, 'missing'))}")
-        if "checksum" in own and own["checksum"] != checksum_of(attributes):
+        if "checksum" in own and not _has_checksum(attributes, own["checksum"]):
             raise damaged_record(address, "the checksum of its record differs")
         if own.get("path", address.path) != address.path:  # records of earlier versions do not know theirs
             raise damaged_record(address, f"its record is that of '{own['path']}'")
@@ -213,6 +215,20 @@ def checksum_of(attributes: Mapping[str, Any]) -> str:
 
 _SORTED = json.JSONEncoder(sort_keys=True, separators=(",", ":"))
 """Made once: thousands of records are read at a time."""
+
+
+def _has_checksum(attributes: Mapping[str, Any], checksum: str) -> bool:
+    """Whether a checksum is that of a group's attributes.
+
+    orjson writes the same text in a fifth of the time, but for letters beyond ASCII and some numbers (1e-05): what it
+    writes is tried first.
+    """
+    own = {name: value for name, value in attributes["affstore"].items() if name != "checksum"}
+    with suppress(orjson.JSONEncodeError):  # of integers of more than 64 bits
+        text = orjson.dumps({**attributes, "affstore": own}, option=orjson.OPT_SORT_KEYS)
+        if f"{zlib.crc32(text):08x}" == checksum:
+            return True
+    return checksum_of(attributes) == checksum
 
 
 def damaged_record(address: Address, what: str) -> SchemaError:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
+import importlib.util
 import pkgutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -101,6 +101,16 @@ class Registry[T]:
     def own(self) -> Mapping[str, T]:
         """What affstore itself brings, by name; the installed packages are not looked through for plugins."""
         self._fill_own()
+        return {name: thing for name, thing in self._things.items() if self._origins[name] == OWN}
+
+    def own_in(self, module: str) -> Mapping[str, T]:
+        """What affstore's own modules bring that were imported, one of the first package's among them, if it is there.
+
+        The others are not imported: where a module is called as what it brings, that is found quickest.
+        """
+        name = f"{self.packages[0]}.{module}"
+        if not self._has_own and module.isidentifier() and importlib.util.find_spec(name):
+            importlib.import_module(name)
         return {name: thing for name, thing in self._things.items() if self._origins[name] == OWN}
 
     def origin(self, name: str) -> str:

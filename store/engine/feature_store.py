@@ -25,7 +25,7 @@ from affstore.store.contract.schema import address_of, families, family, layout_
 from affstore.store.engine.chain import Content, folding, linked
 from affstore.store.engine.draft import Draft
 from affstore.store.engine.ledger import note_update
-from affstore.store.engine.listing import Listing, changed_paths, node_id, read_attributes
+from affstore.store.engine.listing import Known, Listing, changed_paths, node_id, read_attributes
 from affstore.store.engine.places import (
     check_no_file,
     check_writable,
@@ -93,7 +93,7 @@ class FeatureStore:
                     f"There is no store at '{url}'. `affstore add VIDEO --store {quote(url)}` makes one."
                 )
             self._repository = icechunk.Repository.open(storage_of(url), settings())
-        self._known: dict[str, Record] = {}
+        self._known = Known()
         self._open_at(at)
 
     def __repr__(self) -> str:

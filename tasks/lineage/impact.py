@@ -17,8 +17,6 @@ from affstore.store.contract.schema import address_of, families
 from affstore.store.engine.history import changes_by, commits
 from affstore.store.engine.reading import find_source
 from affstore.tasks.lineage.graph import Leaf, LineageGraph, by_family, leaves_of
-from affstore.tasks.lineage.head_post_processing import holds_what_was_chosen
-from affstore.tasks.lineage.stored_heads import result_of
 
 _DIGEST = re.compile(r"[0-9a-f]{8,64}")
 _NAMED = 6
@@ -130,6 +128,12 @@ def _tuned_by(store: FeatureStore, reached: Mapping[str, Record], records: Itera
         for record in records:
             if record.address.family == "prediction" and record.address.path not in reached:
                 of.setdefault(record.address.producer, []).append(record)
+    if not of:
+        return []
+    # These take 50 ms to import, and are seldom needed.
+    from affstore.tasks.lineage.head_post_processing import holds_what_was_chosen
+    from affstore.tasks.lineage.stored_heads import result_of
+
     found = []
     for producer, predictions in of.items():
         result = result_of(store, producer)
