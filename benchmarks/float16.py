@@ -100,7 +100,7 @@ def room_and_time(folder: Path, rows: int, rounds: int) -> None:
     )
 
 
-def demo(folder: Path, corpus: CorpusSpec, seeds: int) -> Mapping[str, list[dict[str, float]]]:
+def demo(folder: Path, corpus: CorpusSpec, seeds: int, only: Sequence[str]) -> Mapping[str, list[dict[str, float]]]:
     """The scores of the demonstration's heads from either type, by experiment; one after the other for each seed."""
     write_corpus(folder / "corpus", corpus)
     os.environ.setdefault("AFFSTORE_WEIGHTS", str(folder / "weights"))
@@ -110,7 +110,9 @@ def demo(folder: Path, corpus: CorpusSpec, seeds: int) -> Mapping[str, list[dict
             document = yaml.safe_load(CONFIGURATION) | {"stored": stored, "store": str(folder / stored)}
             del document["publish"]
             document["sources"] = [str(folder / "corpus")]
-            document["experiments"] = list(_with_seed([*document["experiments"], SEQUENCE], seed))
+            whole = [*document["experiments"], SEQUENCE]
+            asked = [one for one in whole if not only or one["name"] in only]
+            document["experiments"] = list(_with_seed(asked, seed))
             found[stored].append(_scores(document))
     return found
 
@@ -130,8 +132,8 @@ def _scores(document: Mapping[str, Any]) -> dict[str, float]:
     return {one.experiment.name: result.scores.value for one in run.experiments for result in one.results}
 
 
-def heads(folder: Path, corpus: CorpusSpec, seeds: int) -> None:
-    found = demo(folder, corpus, seeds)
+def heads(folder: Path, corpus: CorpusSpec, seeds: int, only: Sequence[str]) -> None:
+    found = demo(folder, corpus, seeds, only)
     print(f"\nHeads of the demonstration corpus, {seeds} seeds; bar: a mean within {BARS['score']}.")
     rows = []
     for name in found["float32"][0]:
@@ -143,11 +145,12 @@ def heads(folder: Path, corpus: CorpusSpec, seeds: int) -> None:
                 f"{full.mean():.4f}",
                 f"{half.mean():.4f}",
                 f"{apart.mean():+.4f}",
+                f"{apart.std(ddof=1) / len(apart) ** 0.5:.4f}" if len(apart) > 1 else "",
                 f"{np.abs(apart).max():.4f}",
                 f"{full.max() - full.min():.4f}",
             )
         )
-    print_table(("head", *TYPES, "apart", "most apart", "between seeds"), rows)
+    print_table(("head", *TYPES, "apart", "its standard error", "most apart", "between seeds"), rows)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -156,6 +159,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--only", action="append", default=[], help="a video of the demonstration corpus; else all")
+    parser.add_argument("--head", action="append", default=[], help="of the heads' table; else all of them")
     parser.add_argument("--table", action="append", choices=("store", "heads"), help="all else")
     parser.add_argument("--measure", type=Path, help=argparse.SUPPRESS)
     asked = parser.parse_args(arguments)
@@ -166,7 +170,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if "store" in (asked.table or ["store"]):
             room_and_time(Path(name) / "rows", asked.rows, asked.rounds)
         if "heads" in (asked.table or ["heads"]):
-            heads(Path(name) / "demo", CorpusSpec(only=tuple(asked.only)), asked.seeds)
+            heads(Path(name) / "demo", CorpusSpec(only=tuple(asked.only)), asked.seeds, asked.head)
 
 
 if __name__ == "__main__":

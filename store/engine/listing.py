@@ -92,7 +92,7 @@ class Listing:
 
     def _listed(self) -> tuple[Address, ...]:
         snapshot = self._session.snapshot_id
-        found = tuple(sorted(map(address_of, artifact_paths(self._repository, snapshot)), key=_order))
+        found = tuple(sorted(map(address_of, artifact_paths(self._repository, snapshot)), key=order))
         self._is_checked = True
         if self._url:
             keep_list(self._url, snapshot, found)
@@ -299,7 +299,8 @@ def node_id(session: icechunk.Session, path: str) -> str:
         return ""
 
 
-def _order(address: Address) -> tuple[object, ...]:
+def order(address: Address) -> tuple[object, ...]:
+    """By which artifacts are sorted: `person2` comes before `person10`."""
     return address.family, address.producer, address.video, subject_order(address.subject)
 
 

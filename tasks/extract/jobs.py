@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from affstore.models.extractor_specs import ExtractorSpec, FaceExtractorSpec
+from affstore import FeatureStore
+from affstore.models.extractor_specs import ExtractorSpec, FaceExtractorSpec, faces_among, sounds_among
+from affstore.store.contract.keys import key_of
 from affstore.store.contract.records import Address, Record
+from affstore.tasks import recipes
 from affstore.tasks.ingest.crop_assignment import CropAssignment
-from affstore.tasks.plan_rows import PlanRow
+from affstore.tasks.plan_rows import PlanRow, StoredRecords, compared, feature_row
 from affstore.tasks.specs import Profile
 
 _COMPUTED = ("face", "visual", "audio")
@@ -97,6 +100,37 @@ def jobs(
     crops = _Crops(faces, given or CropAssignment())
     sources = [record for record in records if record.address.family == "source"]
     return [_job(source, of_video.get(source.address.video, []), profile, crops) for source in sources]
+
+
+def still_due(job: VideoJob, profile: Profile, store: FeatureStore, source: Record) -> VideoJob:
+    """A job less what another run has stored since it was made; crop folders are not asked about again.
+
+    Args:
+        job: which may have waited for hours.
+        profile: what is wanted of every video.
+        store: as it is now.
+        source: of the video.
+    """
+    on_faces, on_sound = faces_among(job.extractors), sounds_among(job.extractors)
+    faces = store.below(Address("face", profile.detector.name, job.video))
+    visuals = [(replace(face, family="visual", producer=spec.name), spec, face) for spec in on_faces for face in faces]
+    sounds = [(Address("audio", spec.name, job.video), spec) for spec in on_sound]
+    stored = StoredRecords(
+        [source, *store.find_all([*faces, *(at for at, _, _ in visuals), *(at for at, _ in sounds)])]
+    )
+    found = {
+        face: recipes.face(profile.detector, profile.tracking_of(stored.at(face)), source.key, face.subject)
+        for face in faces
+    }
+    rows = [compared(face, stored, recipe, source) for face, recipe in found.items()]
+    rows += [feature_row(at, stored, spec, key_of(found[face]), source) for at, spec, face in visuals]
+    rows += [feature_row(at, stored, spec, source.key, source) for at, spec in sounds]
+    made = {row.address.producer for row in rows} - {row.address.producer for row in rows if row.status != "fresh"}
+    return replace(
+        job,
+        find_faces=job.find_faces and profile.detector.name not in made,
+        extractors=tuple(spec for spec in job.extractors if spec.name not in made),
+    )
 
 
 def _job(source: Record, rows: Sequence[PlanRow], profile: Profile, crops: _Crops) -> VideoJob:

@@ -25,7 +25,7 @@ from affstore.tasks import recipes
 from affstore.tasks.cancellation import report_frames
 from affstore.tasks.extract.crop_folders import write_crops
 from affstore.tasks.extract.features import network_facts, put_feature, run_facts, visual_artifact
-from affstore.tasks.extract.jobs import VideoJob
+from affstore.tasks.extract.jobs import VideoJob, still_due
 from affstore.tasks.extract.networks import detector, face_network, sound_network
 from affstore.tasks.ingest.sources import facts_of, lift_quarantine, quarantine_artifact
 from affstore.tasks.outcomes import Outcome, PartOutcome, postponed
@@ -57,8 +57,11 @@ def extract(context: WorkerContext, job: VideoJob, profile: Profile) -> Outcome:
         text = " ".join(part.note for part in parts) or "all it should have is in the store"
         return Outcome("extract", job.video, parts[0].status if parts else "cached", text)
     store = context.store()
-    draft = store.draft(context.code, context.run_id)
     source = store.get(Address("source", video=job.video))
+    job = still_due(job, profile, store, source)
+    if not job.due:
+        return Outcome("extract", job.video, "cached", "another run has stored what it lacked")
+    draft = store.draft(context.code, context.run_id)
     fault = _file_fault(job) if job.reads_video else ""
     if fault:
         parts.append(PartOutcome("failed", fault))
@@ -152,9 +155,8 @@ class _Work:
 
     def _tracks(self) -> dict[str, Record]:
         """The stored face tracks, by subject."""
-        name = self.profile.detector.name
-        found = self.store.records("face", video=self.job.video)
-        return {record.address.subject: record for record in found if record.address.producer == name}
+        place = Address("face", self.profile.detector.name, self.job.video)
+        return {record.address.subject: record for record in self.store.find_all(self.store.below(place))}
 
     def _read_track(self, record: Record) -> FaceTrack:
         return FaceTrack(**self.store.read(record.address))

@@ -72,11 +72,9 @@ def place_of(path: Path) -> str:
 
 def lift_quarantine(store: FeatureStore, draft: Draft, stage: str, **meant: str) -> None:
     """Forget why inputs of a stage were refused whose attributes (`name`, `location`) are those given."""
-    if any(address.producer == stage for address in store.addresses("quarantine")):
-        for record in store.records("quarantine"):
-            fits = all(record.attributes[name] == value for name, value in meant.items())
-            if fits and record.address.producer == stage:
-                draft.remove(record.address)
+    for record in store.find_all(store.below(Address("quarantine", stage))):
+        if all(record.attributes[name] == value for name, value in meant.items()):
+            draft.remove(record.address)
 
 
 def _sound_attributes(sound: SoundFacts | None) -> dict[str, Any] | None:
