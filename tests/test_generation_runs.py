@@ -53,6 +53,10 @@ def test_a_run_into_a_generation_is_seen_by_nobody_until_it_is_promoted(films, c
     assert call(["run", config, "--generation", "next", "--dry-run"]) == 0
     assert generations(store_in(films)) == []
     capsys.readouterr()
+    assert call(["run", config, "--generation", "none", "--max-hours", "0.000001"]) == 3
+    said = capsys.readouterr().out
+    assert "promote none" not in said
+    assert call(["generation", "drop", "none", "--store", str(films / "store")]) == 0
     assert call(["run", config, "--generation", "next"]) == 0
     said, place = capsys.readouterr().out, str(films / "store")
     assert f"next      affstore diff --at next --store {place}" in said

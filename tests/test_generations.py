@@ -391,6 +391,18 @@ def test_a_dry_run_says_what_would_change_and_changes_nothing(local, capsys):
     assert written(local.url) == before
 
 
+def test_a_generation_that_replaces_what_only_some_videos_have_says_so(local, capsys):
+    commit(begin(local, "part"), visual("bert", seed=5))
+    words = ["generation", "promote", "part", "--dry-run", "--store", local.url]
+    assert call(words) == 0
+    assert "Of 2 artifacts of visual/toy, 1 would be left as they were: a run that stopped" in capsys.readouterr().out
+    assert call([*words, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["part_replaced"] == {"visual/toy": {"replaced": 1, "unchanged": 1}}
+    commit(local.state("part"), visual("anna", seed=5))
+    assert call([*words, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["part_replaced"] == {}
+
+
 def written(url: str) -> dict[Path, int]:
     """The files of a store, and when each was written."""
     return {path: path.stat().st_mtime_ns for path in Path(url).rglob("*") if path.is_file()}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from cyclopts import App
@@ -12,7 +14,11 @@ from affstore.flows.watch import to_terminal
 from affstore.store.contract.printable import counted
 
 if TYPE_CHECKING:
+    from affstore.store.contract.records import Address
     from affstore.store.engine.generations import Generation, Promotion
+
+_EXTRACTED = ("face/", "visual/", "audio/")
+"""What a run makes of every video."""
 
 app = App(
     name="generation",
@@ -85,6 +91,12 @@ def promote(name: str, /, *, store: Store = DEFAULT_STORE, dry_run: DryRun = Fal
         return 0
     would = "would be " if dry_run else ""
     lines = [f"{_counts(counts)} {would}{change}." for change, counts in document["changes"].items() if counts]
+    for place, counts in document["part_replaced"].items():
+        lines.append(
+            f"Of {counted(counts['replaced'] + counts['unchanged'], 'artifact', 'artifacts')} of {place}, "
+            f"{counts['unchanged']} {would or 'were '}left as they were: a run that stopped early is to be run again "
+            "before its generation is promoted."
+        )
     if done.taken_over:
         artifacts = counted(done.taken_over, "artifact", "artifacts")
         lines.append(f"{artifacts} that came meanwhile {would or 'were '}taken over.")
@@ -163,17 +175,33 @@ def _promotion_document(done: Promotion) -> dict[str, Any]:
     from affstore.tasks.lineage.graph import by_family
 
     now, then = {record.address: record for record in done.before.records()}, done.after
+    replaced = [address for address in then if address in now and now[address] != then[address]]
     return {
         "generation": done.generation.name,
         "changes": {
             "added": by_family(address for address in then if address not in now),
-            "replaced": by_family(address for address in then if address in now and now[address] != then[address]),
+            "replaced": by_family(replaced),
             "removed": by_family(address for address in now if address not in then),
         },
+        "part_replaced": _part_replaced(replaced, then),
         "taken_over": done.taken_over,
         "tag": done.tag,
         "snapshot": done.snapshot or None,
     }
+
+
+def _part_replaced(replaced: Iterable[Address], then: Iterable[Address]) -> dict[str, dict[str, int]]:
+    """The networks and detectors of which some artifacts are replaced and others stay, with how many."""
+    new, whole = Counter(map(_place, replaced)), Counter(map(_place, then))
+    return {
+        place: {"replaced": new[place], "unchanged": whole[place] - new[place]}
+        for place in sorted(new)
+        if place.startswith(_EXTRACTED) and whole[place] > new[place]
+    }
+
+
+def _place(address: Address) -> str:
+    return f"{address.family}/{address.producer}"
 
 
 def _counts(families: dict[str, int]) -> str:

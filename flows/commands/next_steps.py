@@ -69,7 +69,12 @@ def tell_next_of(result: RunResult, steps: Sequence[str]) -> None:
 
 
 def promotion_steps(context: WorkerContext) -> list[str]:
-    """How a generation is compared with what readers see, and how they come to see it."""
+    """How a generation is compared with what readers see, and how they come to see it, once it holds anything."""
+    from affstore import FeatureStore
+    from affstore.store.engine.generations import open_generation
+
+    if not open_generation(FeatureStore(context.store_url), context.generation).since:
+        return [step(context.store_url, "generation", "list")]
     compared = step(context.store_url, "diff", "--at", context.generation)
     return [compared, step(context.store_url, "generation", "promote", context.generation)]
 
