@@ -32,6 +32,7 @@ from affstore.store.contract.errors import (
     SpecError,
     StoreError,
     StoreUnavailableError,
+    StoreUnreachableError,
 )
 from affstore.store.contract.records import Address
 from affstore.store.contract.windows import WindowSpec
@@ -271,6 +272,21 @@ def test_a_full_disk_loses_nothing_that_was_stored(tmp_path):
         np.testing.assert_array_equal(store.newest().read(Address("source", video="a"))["pts"][:2], [0, 40])
     finally:
         subprocess.run(["umount", str(small)], check=True)
+
+
+def test_a_store_that_is_moved_away_meanwhile_is_not_made_anew_and_goes_on_where_it_is_put_back(tmp_path):
+    place, elsewhere = tmp_path / "store", tmp_path / "elsewhere"
+    store = commit(FeatureStore.create(str(place)), source("a", 4000))
+    draft, wide = store.draft(CODE, "run"), visual("a", frames=4000, width=1280)
+    place.rename(elsewhere)
+    for write in (lambda: draft.put(wide), lambda: store.commit([draft], "run")):
+        with pytest.raises(StoreUnreachableError, match=r"The folder of the store at .* is not there any more"):
+            write()
+        assert not place.exists()
+    elsewhere.rename(place)
+    draft.put(wide)
+    store.commit([draft], "run")
+    assert [record.address.family for record in store.newest().records()] == ["source", "visual"]
 
 
 def _write(url, process, queue, videos):

@@ -15,7 +15,7 @@ from affstore.store.contract.records import Address, Arrays, Artifact, Record, r
 from affstore.store.contract.schema import check_finite, family
 from affstore.store.engine.group_writing import Part, remove_group, write_group
 from affstore.store.engine.listing import read_attributes
-from affstore.store.engine.places import translate_errors
+from affstore.store.engine.places import check_there, translate_errors
 from affstore.store.engine.writers import WriterMark
 
 
@@ -99,6 +99,7 @@ class Draft:
             arrays: the artifact's.
             version: of its family.
         """
+        check_there(self.url)
         schema = family(record.address.family)
         parts = [Part(name, schema.array(name), arrays[name]) for name in sorted(arrays)]
         write_group(self._fork.store, record.address.path, record.to_attributes(version), parts)

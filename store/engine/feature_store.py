@@ -28,6 +28,7 @@ from affstore.store.engine.ledger import note_update
 from affstore.store.engine.listing import Known, Listing, changed_paths, node_id, order, read_attributes
 from affstore.store.engine.places import (
     check_no_file,
+    check_there,
     check_writable,
     committer_lock,
     exists,
@@ -293,6 +294,7 @@ class FeatureStore:
         """
         if not drafts:
             return self.snapshot
+        check_there(self.url)
         with translate_errors(self.url, "Committing to"), committer_lock(self.url):
             snapshot = self._commit_racing(drafts, message, dict(metadata or {}))
         for draft in drafts:

@@ -104,6 +104,19 @@ def check_no_file(url: str) -> None:
         raise StoreUnavailableError(f"There can be no store at '{url}': that is a file. Name a folder.")
 
 
+def check_there(url: str) -> None:
+    """See that a local store's folder is still there; the engine would make another with only what is new in it.
+
+    Raises:
+        StoreUnreachableError: it is not; a file system may have gone that comes back.
+    """
+    if is_local(url) and not local_folder(url).is_dir():
+        raise StoreUnreachableError(
+            f"The folder of the store at '{url}' is not there any more: it was moved or removed, or its file system is "
+            "gone. Put it back, and run the command again."
+        )
+
+
 def is_local(url: str) -> bool:
     """Whether the store is a folder of this machine."""
     return not is_memory(url) and urlparse(url).scheme in ("", "file")
