@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import zlib
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
@@ -171,12 +170,13 @@ class Record:
         own = attributes.get("affstore")
         if not isinstance(own, Mapping):
             raise damaged_record(address, "its record is missing")
-        for name, kind in _OWN.items():
-            if not isinstance(own.get(name), kind):
-                raise damaged_record(address, f"'{name}' of its record is {_short(own.get(name, 'missing'))}")
+        if [type(own.get(name)) for name in _OWN] != _TYPES:
+            for name, kind in _OWN.items():
+                if type(own.get(name)) is not kind:
+                    raise damaged_record(address, f"'{name}' of its record is {_short(own.get(name, 'missing'))}")
         if "checksum" in own and not _has_checksum(attributes, own["checksum"]):
             raise damaged_record(address, "the checksum of its record differs")
-        if own.get("path", address.path) != address.path:  # records of earlier versions do not know theirs
+        if "path" in own and own["path"] != address.path:  # records of earlier versions do not know theirs
             raise damaged_record(address, f"its record is that of '{own['path']}'")
         return cls(
             address=address,
@@ -195,15 +195,17 @@ class Record:
 _OWN: Mapping[str, type] = {
     "version": int,
     "key": str,
-    "recipe": Mapping,
+    "recipe": dict,
     "digest": str,
     "parents": list,
-    "made": Mapping,
-    "code": Mapping,
+    "made": dict,
+    "code": dict,
     "run_id": str,
     "made_at": str,
 }
 """The fields of a record, and their types."""
+
+_TYPES = list(_OWN.values())
 
 
 def checksum_of(attributes: Mapping[str, Any]) -> str:
@@ -223,12 +225,13 @@ def _has_checksum(attributes: Mapping[str, Any], checksum: str) -> bool:
     orjson writes the same text in a fifth of the time, but for letters beyond ASCII and some numbers (1e-05): what it
     writes is tried first.
     """
-    own = {name: value for name, value in attributes["affstore"].items() if name != "checksum"}
-    with suppress(orjson.JSONEncodeError):  # of integers of more than 64 bits
+    own = dict(attributes["affstore"])
+    del own["checksum"]
+    try:
         text = orjson.dumps({**attributes, "affstore": own}, option=orjson.OPT_SORT_KEYS)
-        if f"{zlib.crc32(text):08x}" == checksum:
-            return True
-    return checksum_of(attributes) == checksum
+    except orjson.JSONEncodeError:  # integers of more than 64 bits
+        return checksum_of(attributes) == checksum
+    return f"{zlib.crc32(text):08x}" == checksum or checksum_of(attributes) == checksum
 
 
 def damaged_record(address: Address, what: str) -> SchemaError:

@@ -164,11 +164,11 @@ def _direct(store: FeatureStore, what: str, meant: str = "") -> tuple[str, list[
         SpecError: several things are.
     """
     named: dict[str, list[Record]] = {}
-    for find in _BY_NAME:
+    for find in _BY_NAME.values() if not meant else filter(None, [_BY_NAME.get(meant)]):
         kind, found = find(store, what) if what else ("", [])
-        if found and meant in ("", kind):
+        if found:
             named[kind] = sorted(found, key=lambda record: record.address)
-    if len({tuple(record.address for record in found) for found in named.values()}) > 1:
+    if len(named) > 1 and len({tuple(record.address for record in found) for found in named.values()}) > 1:
         raise _several(store, what, named)
     if named:
         return next(iter(named.items()))
@@ -316,7 +316,13 @@ def _located(store: FeatureStore, text: str, fits: Callable[[str], bool]) -> _Fo
     return next(iter(found)).kind if found else "video", list(records.values())
 
 
-_BY_NAME = (_by_package, _by_path, _by_snapshot, _by_producer, _by_video)
+_BY_NAME: Mapping[str, Callable[[FeatureStore, str], _Found]] = {
+    "package": _by_package,
+    "artifact": _by_path,
+    "snapshot": _by_snapshot,
+    "producer": _by_producer,
+    "video": _by_video,
+}
 _BY_BYTES = (_by_run, _by_weights, _by_digest, _by_file)
 """These look through every record's bytes, so only where nothing is called so."""
 
@@ -339,8 +345,8 @@ def _hint(store: FeatureStore, what: str) -> str:
 
 def counts_of(records: Iterable[Record]) -> Mapping[Address, tuple[int, int]]:
     """How many artifacts there are of each family and producer, and of how many videos."""
-    found: dict[Address, list[str]] = {}
+    found: dict[tuple[str, str], list[str]] = {}
     for record in records:
-        video = "" if record.address.family == "quarantine" else record.address.video
-        found.setdefault(Address(record.address.family, record.address.producer), []).append(video)
-    return {place: (len(videos), len(set(videos) - {""})) for place, videos in sorted(found.items())}
+        one = record.address
+        found.setdefault((one.family, one.producer), []).append("" if one.family == "quarantine" else one.video)
+    return {Address(*place): (len(videos), len(set(videos) - {""})) for place, videos in sorted(found.items())}
