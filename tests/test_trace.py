@@ -13,19 +13,21 @@ from affstore import FeatureStore
 from affstore.flows.cli import call
 from affstore.flows.runs_folder import runs_folder
 from affstore.models.challenge_file import every_frame, write_submission
+from affstore.models.heads.mlp.spec import MlpSpec
+from affstore.models.heads.pretrained import PretrainedSpec
 from affstore.models.media.video import frames, probe
 from affstore.store.contract.keys import digest_file
-from affstore.store.contract.records import Address
+from affstore.store.contract.records import Address, Artifact, record_of
 from affstore.store.engine.exporters.base import export
 from affstore.tasks.ingest.sources import source_artifact
-from affstore.tasks.lineage.graph import LineageGraph
+from affstore.tasks.lineage.graph import LineageGraph, learns_nothing
 from affstore.tasks.lineage.head_files import import_head
 from affstore.tasks.lineage.machine import Machine
 from affstore.tasks.lineage.publication import write_note
 from affstore.tasks.lineage.rows import find_row
 from affstore.tasks.lineage.run_note import NAME, begun_by, noted
 from affstore.tasks.lineage.trace import trace
-from tests.factories import commit, source
+from tests.factories import CODE, commit, source
 from tests.lineage_store import (
     FACE_WEIGHTS,
     FRAMES,
@@ -348,3 +350,10 @@ def test_a_video_and_a_label_that_were_never_together_in_a_head_stand_alone(tmp_
     assert [node["kind"] for node in traced(store, "label/expr/z/main")["nodes"]] == [
         "artifact", "artifact", "video", "annotation"
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(("kind", "nothing"), [(PretrainedSpec.KIND, True), (MlpSpec.KIND, False)])
+def test_a_head_that_learns_nothing_is_known_by_its_recipe(kind, nothing):
+    """The kind is written out where it is looked for, as its module takes long to import."""
+    made = Artifact(Address("head", "own"), {"fit": {"head": {"kind": kind}}}, {}, {})
+    assert learns_nothing(record_of(made, "0" * 64, CODE, "run", "2026-11-28T12:00:00+00:00")) == nothing

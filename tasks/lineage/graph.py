@@ -205,3 +205,12 @@ def by_family(records: Iterable[Record | Address]) -> dict[str, int]:
         family = one.family if isinstance(one, Address) else one.address.family
         counts[family] = counts.get(family, 0) + 1
     return dict(sorted(counts.items()))
+
+
+def learns_nothing(head: Record) -> bool:
+    """Whether a head gives the outputs of its network as they are, so that nothing was fitted."""
+    return bool(head.recipe.get("fit", {}).get("head", {}).get("kind") == _PRETRAINED)
+
+
+_PRETRAINED = "pretrained"
+"""`PretrainedSpec.KIND`, which takes a trace 40 ms to import."""

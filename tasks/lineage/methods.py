@@ -8,9 +8,8 @@ from affstore import FeatureStore, content_digest
 from affstore.store.contract.errors import NotFoundError
 from affstore.store.contract.keys import key_of
 from affstore.store.contract.records import Record, least_trusted
-from affstore.tasks.lineage.graph import leaves_of, with_ancestors
+from affstore.tasks.lineage.graph import learns_nothing, leaves_of, with_ancestors
 from affstore.tasks.lineage.head_post_processing import lines_behind, lines_of, post_processing_behind
-from affstore.tasks.lineage.recorded_specs import learns_nothing
 from affstore.tasks.lineage.stored_heads import POST_PROCESSING
 from affstore.tasks.specs import most_subjects_of
 

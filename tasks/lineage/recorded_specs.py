@@ -21,11 +21,9 @@ from affstore.models.extractors.registry import spec_of
 from affstore.models.faces.specs import DetectorSpec, TrackingSpec
 from affstore.models.heads.contract import HeadSpec
 from affstore.models.heads.kinds import head_kind
-from affstore.models.heads.pretrained import PretrainedSpec
 from affstore.store.contract.errors import SpecError
 from affstore.store.contract.keys import canonical, changes
 from affstore.store.contract.labels import SpaceKind, space_from_fields
-from affstore.store.contract.records import Record
 from affstore.tasks.experiments import Sweep
 from affstore.tasks.specs import Input, PostProcessing, TunedPostProcessing
 
@@ -142,8 +140,3 @@ def _value(value: Any, known: Mapping[str, Any], hint: Any = None) -> Any:
     if isinstance(value, list):
         return tuple(_value(one, known) for one in value)
     return Fraction(value) if hint is Fraction else value
-
-
-def learns_nothing(head: Record) -> bool:
-    """Whether a head gives the outputs of its network as they are, so that nothing was fitted."""
-    return bool(head.recipe.get("fit", {}).get("head", {}).get("kind") == PretrainedSpec.KIND)

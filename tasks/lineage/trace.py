@@ -17,7 +17,7 @@ from affstore.store.contract.keys import digest_file
 from affstore.store.contract.records import Address, Record, least_trusted
 from affstore.store.engine.history import Commit, commit_of
 from affstore.store.engine.reading import read_clock
-from affstore.tasks.lineage.graph import Leaf, LineageGraph, Link, with_ancestors
+from affstore.tasks.lineage.graph import Leaf, LineageGraph, Link, learns_nothing, with_ancestors
 from affstore.tasks.lineage.rows import Row
 from affstore.tasks.lineage.run_note import read_note
 
@@ -234,16 +234,13 @@ class _Tracer:
         }
         if record.address.path == self._row.address.path or record.address.family in ("head", "result"):
             facts |= {"committed": _commit_facts(commit_of(self._store, record), record)}
-        # The two imports take 50 ms, and an embedding's trace needs neither.
         if record.address.family == "head":
-            from affstore.tasks.lineage.recorded_specs import learns_nothing
-
             facts |= {"scores": record.attributes["scores"], "learns_nothing": learns_nothing(record)}
-        if record.address.family == "prediction":
+        if record.address.family == "prediction" and "chosen" in record.recipe.get("finish", {}):
+            # Takes 70 ms to import, and few traces need it.
             from affstore.tasks.lineage.head_post_processing import post_processing_behind
 
-            done = post_processing_behind(self._store, record)
-            facts |= {"post_processing": done} if done else {}
+            facts |= {"post_processing": post_processing_behind(self._store, record)}
         if record.address.family == "label":
             facts |= {"split": record.attributes["split"]}
         frame = self._row.frame
