@@ -35,6 +35,7 @@ _AT_ONCE = 512
 _SELDOM = {
     "distributed.admin.tick.interval": "1s",
     "distributed.admin.system-monitor.interval": "5s",
+    "distributed.worker.memory.monitor-interval": "1s",
     "distributed.worker.profile.enabled": False,
 }
 """How often the processes of a cluster of this machine look at themselves, for a dashboard that it does not have. By
