@@ -132,3 +132,21 @@ def test_an_empty_file_and_text_in_another_encoding_are_called_so(tmp_path, name
     form = FORMATS.get(name)
     with pytest.raises(AnnotationError, match=said):
         form.read(form.at(path), EXPR, FrameClock.uniform(25, 4))
+
+
+@pytest.mark.parametrize("name", ["elan", "praat"])
+def test_annotations_that_no_frame_can_have_are_counted(tmp_path, name):
+    path = tmp_path / EXAMPLES[name].name
+    path.write_bytes(EXAMPLES[name].content)
+    form = FORMATS.get(name)
+    found = form.read(form.at(path), EXPR, FrameClock.uniform(25, 3))
+    assert found.complaint == "1 annotation begins after the video's last frame, the first at 0.12 s."
+    assert found.known.all(axis=1).tolist() == [True, True, False]
+    assert form.read(form.at(path), EXPR, FrameClock.uniform(25, 4)).complaint is None
+
+
+def test_an_annotation_from_before_the_video_is_counted(tmp_path):
+    path = tmp_path / "talk.TextGrid"
+    path.write_bytes(TEXT_GRID.replace(b'3\n0\n0.08\n"Happiness"', b'3\n-0.5\n0.08\n"Happiness"'))
+    found = FORMATS.get("praat").read(FORMATS.get("praat").at(path), EXPR, FrameClock.uniform(25, 4))
+    assert found.complaint == "1 annotation begins before the video does, the first at -0.5 s."

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Sequence, Set
 from dataclasses import dataclass
+from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
 
@@ -112,7 +113,24 @@ def labels_of(found: LabelFile, tiers: Tiers, space: LabelSpace, clock: FrameClo
             f"{counted(len(wrong), 'annotation is', 'annotations are')} no label of '{space}', the first "
             f"{shortened(wrong[0])}; taken as unknown."
         )
+    complaints += _outside([one for choice in taken for one in tiers[choice.tier]], space, clock)
     return FrameLabels(value, known, " ".join(complaints) or None, note_of(taken))
+
+
+def _outside(annotations: Sequence[Annotation], space: LabelSpace, clock: FrameClock) -> list[str]:
+    """What is to be said of annotations that no frame of the video can have."""
+    said = [one.start for one in annotations if one.text.strip() or space.kind is SpaceKind.UNITS]
+    begins = min(Fraction(0), int(clock.pts[0]) * clock.time_base) if len(clock) else Fraction(0)
+    before = [start for start in said if start < begins]
+    after = [start for start in said if len(clock) and first_frame(clock, start) >= len(clock)]
+    found = []
+    if before:
+        begin = counted(len(before), "annotation begins", "annotations begin")
+        found.append(f"{begin} before the video does, the first at {float(min(before)):g} s.")
+    if after:
+        begin = counted(len(after), "annotation begins", "annotations begin")
+        found.append(f"{begin} after the video's last frame, the first at {float(min(after)):g} s.")
+    return found
 
 
 def _fill(
