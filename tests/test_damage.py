@@ -210,7 +210,7 @@ def test_an_artifact_does_not_vanish_from_a_list_with_a_turned_bit(path, tmp_pat
     session = repository.writable_session("main")
     zarr.open_group(session.store, mode="a").require_group(path).create_array("embedding", shape=(2,), dtype="f4")
     session.commit("as if its path had been another")
-    for ask in (FeatureStore.records, FeatureStore.addresses, lambda store: store.find(visual("a").address)):
+    for ask in (FeatureStore.records, FeatureStore.addresses, lambda store: store.get(visual("a").address)):
         with pytest.raises(StoreError, match=rf"damaged.*'{path}.*' is where no artifact can be"):
             ask(FeatureStore(url))
 

@@ -1,7 +1,8 @@
-"""An artifact's documents and chunks are, byte for byte, what Zarr writes of the same arrays."""
+"""An artifact's documents and chunks are what Zarr writes of the same arrays, but for blanks in documents."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -93,9 +94,15 @@ def as_zarr_writes(part: Part) -> dict[str, bytes]:
         **how,
     )
     array[...] = values
-    found = contents(held)
+    found = {
+        key: without_blanks(content) if key.endswith("json") else content for key, content in contents(held).items()
+    }
     del found["zarr.json"]
     return found
+
+
+def without_blanks(document: bytes) -> bytes:
+    return json.dumps(json.loads(document), separators=(",", ":")).encode()
 
 
 def contents(held: Mapping[str, Any]) -> dict[str, bytes]:

@@ -162,7 +162,7 @@ class FeatureStore:
     # Reading
 
     def find(self, address: Address) -> Record | None:
-        """The record at an address, or None."""
+        """The record at an address, or None; `get` also asks whether a damaged list is why nothing is there."""
         return next(iter(self.find_all([address])), None)
 
     def present(self, addresses: Iterable[Address]) -> list[Address]:
