@@ -16,7 +16,7 @@ from affstore.store.contract.clock import FrameClock
 from affstore.store.contract.keys import digest_file
 from affstore.store.engine.listing import Listing
 from affstore.tasks.extract import videos
-from affstore.tasks.extract.videos import extract
+from affstore.tasks.extract.videos import extract_video
 from affstore.tasks.ingest.incoming_files import IncomingFile
 from affstore.tasks.ingest.videos import ingest
 from tests import factories
@@ -57,12 +57,12 @@ def taken_in(film, tmp_path):
 
 def test_a_video_that_another_run_finished_meanwhile_is_not_decoded_again(taken_in, monkeypatch):
     (job,) = jobs_of(taken_in)
-    commit(taken_in, extract(taken_in.context, job, taken_in.profile))
+    commit(taken_in, extract_video.do(taken_in.context, job, taken_in.profile))
     whole = content_digest(FeatureStore(taken_in.context.store_url))
     monkeypatch.setattr(videos, "frames", pytest.fail)
     monkeypatch.setattr(videos, "read_waveforms", pytest.fail)
-    outcome = extract(taken_in.context, job, taken_in.profile)
-    assert (outcome.status, outcome.reason) == ("cached", "another run has stored what it lacked")
+    outcome = extract_video.do(taken_in.context, job, taken_in.profile)
+    assert (outcome.status, outcome.reason) == ("cached", "all it should have is in the store")
     assert content_digest(FeatureStore(taken_in.context.store_url)) == whole
 
 
@@ -70,8 +70,8 @@ def test_a_video_that_another_run_finished_meanwhile_is_not_decoded_again(taken_
 def test_only_what_another_run_did_not_store_is_computed(taken_in, tmp_path, other, left):
     (job,) = jobs_of(taken_in)
     theirs = request(tmp_path, *other)
-    commit(theirs, extract(theirs.context, *jobs_of(theirs), theirs.profile))
-    outcome = extract(taken_in.context, job, taken_in.profile)
+    commit(theirs, extract_video.do(theirs.context, *jobs_of(theirs), theirs.profile))
+    outcome = extract_video.do(taken_in.context, job, taken_in.profile)
     assert {record.address.family for record in outcome.draft.records} == left
     commit(taken_in, outcome)
     assert not any(job.due for job in jobs_of(taken_in))
@@ -82,8 +82,8 @@ def test_what_another_run_stored_in_another_way_is_computed(taken_in, tmp_path):
     theirs = request(tmp_path, FACE, SOUND)
     tracking = replace(theirs.profile.tracking, link_iou=0.5)
     theirs = replace(theirs, profile=replace(theirs.profile, tracking=tracking))
-    commit(theirs, extract(theirs.context, *jobs_of(theirs), theirs.profile))
-    outcome = extract(taken_in.context, job, taken_in.profile)
+    commit(theirs, extract_video.do(theirs.context, *jobs_of(theirs), theirs.profile))
+    outcome = extract_video.do(taken_in.context, job, taken_in.profile)
     assert {record.address.family for record in outcome.draft.records} == {"face", "visual"}
 
 
@@ -91,7 +91,7 @@ def test_a_worker_does_not_list_the_whole_store_anew_for_each_video(taken_in, fi
     (job,) = jobs_of(taken_in)
     factories.commit(FeatureStore(taken_in.context.store_url), factories.source("another"))
     monkeypatch.setattr(Listing, "_listed", lambda _: pytest.fail("everything was listed"))
-    outcome = extract(taken_in.context, job, taken_in.profile)
+    outcome = extract_video.do(taken_in.context, job, taken_in.profile)
     assert {record.address.family for record in outcome.draft.records} == {"face", "visual", "audio"}
     again = film.with_name("again.avi")
     again.write_bytes(film.read_bytes() + b" ")

@@ -102,15 +102,18 @@ def jobs(
     return [_job(source, of_video.get(source.address.video, []), profile, crops) for source in sources]
 
 
-def still_due(job: VideoJob, profile: Profile, store: FeatureStore, source: Record) -> VideoJob:
+def still_due(job: VideoJob, profile: Profile, store: FeatureStore) -> VideoJob:
     """A job less what another run has stored since it was made; crop folders are not asked about again.
 
     Args:
         job: which may have waited for hours.
         profile: what is wanted of every video.
         store: as it is now.
-        source: of the video.
+
+    Raises:
+        NotFoundError: it has the video no more.
     """
+    source = store.get(Address("source", video=job.video))
     on_faces, on_sound = faces_among(job.extractors), sounds_among(job.extractors)
     faces = store.below(Address("face", profile.detector.name, job.video))
     visuals = [(replace(face, family="visual", producer=spec.name), spec, face) for spec in on_faces for face in faces]

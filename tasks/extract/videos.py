@@ -40,7 +40,8 @@ _NO_SOUND = np.empty(0, np.float32)
 @task("extract", "extract {job.video}")
 def extract_video(context: WorkerContext, job: VideoJob, profile: Profile) -> Outcome:
     """Extract the faces and embeddings that a video lacks in the store, unless the run's time is over."""
-    return postponed(context, "extract", job.video) or extract(context, job, profile)
+    late = postponed(context, "extract", job.video)
+    return late or extract(context, still_due(job, profile, context.store()), profile)
 
 
 @task("extract", "extract: {videos} videos have all they should have")
@@ -57,11 +58,8 @@ def extract(context: WorkerContext, job: VideoJob, profile: Profile) -> Outcome:
         text = " ".join(part.note for part in parts) or "all it should have is in the store"
         return Outcome("extract", job.video, parts[0].status if parts else "cached", text)
     store = context.store()
-    source = store.get(Address("source", video=job.video))
-    job = still_due(job, profile, store, source)
-    if not job.due:
-        return Outcome("extract", job.video, "cached", "another run has stored what it lacked")
     draft = store.draft(context.code, context.run_id)
+    source = store.get(Address("source", video=job.video))
     fault = _file_fault(job) if job.reads_video else ""
     if fault:
         parts.append(PartOutcome("failed", fault))
