@@ -600,3 +600,6 @@ def test_a_relative_address_is_that_of_the_working_folder(tmp_path, monkeypatch)
         monkeypatch.chdir(tmp_path / folder)
         commit(FeatureStore.create("a-store"), source(folder))
         assert [one.address.video for one in kept_open("a-store").records()] == [folder]
+    whole = str(tmp_path / "here" / "a-store")
+    commit(kept_open(whole), visual("here"))  # which a handle with the address `a-store` would not find from there
+    assert len(kept_open(whole).records()) == 2

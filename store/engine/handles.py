@@ -17,7 +17,9 @@ from affstore.store.engine.places import whole_url
 _KEPT = 4
 """A run works on one store, or copies between two; some commands use a scratch store for each artifact."""
 
-_handles: OrderedDict[tuple[int, str, str, str], FeatureStore] = OrderedDict()
+_Place = tuple[int, str, str, str, str]
+
+_handles: OrderedDict[_Place, FeatureStore] = OrderedDict()
 _lock = threading.Lock()
 
 
@@ -33,9 +35,9 @@ def kept_open(url: str, at: str | None = None, generation: str = "") -> FeatureS
         NotFoundError: there is no store there, or no such state or generation.
         NewerSchemaError: a newer affstore wrote it.
     """
-    # A handle is no good in a forked child, where another server answers to the bucket's name, or for a relative path
-    # in another working folder.
-    place = (os.getpid(), os.environ.get("AWS_ENDPOINT_URL", ""), whole_url(url), generation)
+    # A handle is no good in a forked child, where another server answers to the bucket's name, or in another working
+    # folder: it has a relative address as it was given, and so have its drafts and locks.
+    place = (os.getpid(), os.environ.get("AWS_ENDPOINT_URL", ""), whole_url(url), url, generation)
     with _lock:
         handle = _handles.get(place)
         if handle is not None:
@@ -47,7 +49,7 @@ def kept_open(url: str, at: str | None = None, generation: str = "") -> FeatureS
     return handle.state(at) if at is not None else handle
 
 
-def _kept(place: tuple[int, str, str, str], handle: FeatureStore) -> FeatureStore:
+def _kept(place: _Place, handle: FeatureStore) -> FeatureStore:
     """The handle, which from now on is the one of its place."""
     with _lock:
         _handles[place] = handle
