@@ -13,6 +13,8 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,7 +24,7 @@ import torch
 from affstore import FeatureStore, content_digest
 from affstore.flows.commits import commit_finished
 from affstore.flows.config.run_config import checked
-from affstore.flows.runners.base import RunnerSpec
+from affstore.flows.runners.base import Runner, RunnerSpec
 from affstore.flows.runners.dask import on_scheduler
 from affstore.flows.server import Server
 from affstore.flows.stage import run_on, stage
@@ -168,6 +170,39 @@ def test_a_gpu_without_memory_is_tried_once_more_and_said_in_a_sentence(times, s
     outcomes, counts, _, _ = tried("gpu", {"a": times})
     assert (counts["a"], outcomes["a"].status) == (2, status)
     assert "The GPU did not do it (CUDA out of memory. Tried to allocate 20.00 GiB.)" in outcomes["a"].reason
+
+
+class Forgetful(ThreadPoolExecutor):
+    """Workers of which nobody hears what became of `b`, as of what is handed over while a scheduler goes away."""
+
+    def __init__(self):
+        super().__init__(1)
+        self.handed = []
+
+    def submit(self, do, *arguments):
+        self.handed.append(Future() if "b" in arguments else super().submit(do, *arguments))
+        return self.handed[-1]
+
+    def gone(self):
+        return len(self.handed) == 3 and sum(future.done() for future in self.handed) >= 2
+
+
+@pytest.mark.parametrize("in_prefect", [False, True])
+def test_a_unit_that_a_scheduler_which_went_away_took_with_it_is_not_waited_for(
+    in_prefect, tmp_path, monkeypatch, request
+):
+    reset_cancellation()
+    monkeypatch.setattr("affstore.flows.current_run._WAIT_S", 0.2)
+    url = FeatureStore.create(str(tmp_path / "store")).url
+    units = {name: (url, name, tmp_path, 0, "") for name in ("a", "b", "c")}
+    at_work = stage("flaky")(lambda context: commit_finished(context, flaky, units))
+    with Forgetful() as pool:
+        runner = Runner(lambda: nullcontext(pool), answers=lambda: False, gone=pool.gone)
+        with run_on(request.getfixturevalue("server") if in_prefect else Server(""), runner):
+            outcomes = {outcome.subject: outcome for outcome in at_work(WorkerContext(url, "run", tmp_path))}
+    reset_cancellation()
+    assert {name: one.status for name, one in outcomes.items()} == {"a": "done", "b": "failed", "c": "done"}
+    assert "the Dask scheduler went away before it was done" in outcomes["b"].reason
 
 
 def interrupted(folder):

@@ -178,6 +178,7 @@ def on_scheduler(address: str, wait_s: float = _JOIN_S) -> Iterator[Runner]:
             partial(_check_workers, client, run),
             _declare_gpus(workers),
             partial(_answers, client, address, wait_s),
+            lambda: client.status not in ("running", "connecting"),
         )
 
 
