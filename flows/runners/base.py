@@ -63,8 +63,8 @@ class Runner:
             has not; None where tasks run in this process.
         gpus: whether workers declare the resource GPU, so that work for a GPU asks for one.
         answers: whether work can be given to workers; asked after some work was lost.
-        gone: whether nobody will ever answer again; asked while nothing ends. Work that was handed over at the very
-            moment when a Dask scheduler went away is forgotten by Dask's client, and would be waited for without end.
+        gone: whether nobody will ever answer again; asked while nothing ends. Work whose result was on its way when a
+            Dask scheduler went away is forgotten by Dask's client, and would be waited for without end.
     """
 
     executor: Callable[[], AbstractContextManager[Executor]]

@@ -158,8 +158,10 @@ def on_scheduler(address: str, wait_s: float = _JOIN_S) -> Iterator[Runner]:
     from distributed import Client
     from distributed.versions import VersionMismatchWarning
 
-    # Of a scheduler that went away it logs tracebacks; each task that was not done says so in a sentence.
-    logging.getLogger("distributed.client").setLevel(logging.CRITICAL)
+    # Of a scheduler that went away, also while a result was on its way, these log tracebacks; each task that was not
+    # done says so in a sentence.
+    for logs in ("distributed.client", "tornado.application"):
+        logging.getLogger(logs).setLevel(logging.CRITICAL)
     try:
         asyncio.run(_greeted(address))
         with warnings.catch_warnings(action="ignore", category=VersionMismatchWarning):  # it is refused below
