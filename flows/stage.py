@@ -93,11 +93,11 @@ def results(task: Task, units: Mapping[str, tuple[Any, ...]], gpu: bool = False)
                     for now in shown(run, task, units, handed.done):
                         for about, _ in now:
                             del left[about]
-                        handed.forgotten()
+                        handed.give_up_forgotten()
                         yield now
                 futures = {about: handed.over(arguments) for about, arguments in left.items()}
                 for ended in as_they_end(futures):
-                    handed.forgotten()
+                    handed.give_up_forgotten()
                     yield [(about, _given(future)) for about, future in ended]
             except BaseException:  # within the pool, which would wait for what is at work
                 request_cancellation()
@@ -129,7 +129,7 @@ class _Handed:
         """What a unit of work gives, once workers have done it."""
         return self.over(arguments).result()
 
-    def forgotten(self) -> None:
+    def give_up_forgotten(self) -> None:
         """End what is not done with an error, if nobody is there any more who could do it."""
         if self._runner.gone():
             for future in tuple(self._futures):

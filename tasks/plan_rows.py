@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from affstore.models.extractor_specs import ExtractorSpec
-from affstore.store.contract.keys import changes, key_of
+from affstore.store.contract.keys import canonical, changes, key_of
 from affstore.store.contract.names import MAIN, in_order, join_subject
 from affstore.store.contract.records import Address, Record
 from affstore.tasks import recipes
+from affstore.tasks.specs import Profile
 
 Freshness = Literal["fresh", "missing", "stale", "quarantined"]
 
@@ -94,3 +95,36 @@ def feature_row(
         if refused:
             return PlanRow(address, "quarantined", refused)
     return compared(address, stored, recipe, source)
+
+
+def subject_rows(source: Record, subject: str, stored: StoredRecords, profile: Profile) -> list[PlanRow]:
+    """One subject's face, and every face network on it."""
+    source_key = key_of(recipes.source(source.attributes["sha256"]))
+    video = source.address.video
+    at = Address("face", profile.detector.name, video, subject)
+    recipe = recipes.face(profile.detector, profile.tracking_of(stored.at(at)), source_key, subject)
+    face = _refused(at, stored, source) or compared(at, stored, recipe, source)
+    rows = [face]
+    for spec in profile.faces_from(profile.detector.name):
+        address = Address("visual", spec.name, video, subject)
+        row = _refused(address, stored, source) or feature_row(address, stored, spec, key_of(recipe), source)
+        if row.status == "stale" and face.due and stored.by_path[address.path].recipe["extractor"] == canonical(spec):
+            row = PlanRow(address, "stale", f"its {face.address} is {face.status}", row.frames)
+        rows.append(row)
+    return rows
+
+
+def sound_rows(source: Record, stored: StoredRecords, profile: Profile) -> list[PlanRow]:
+    """Every sound network of a video."""
+    rows, source_key = [], key_of(recipes.source(source.attributes["sha256"]))
+    for spec in profile.sounds:
+        address = Address("audio", spec.name, source.address.video)
+        rows.append(_refused(address, stored, source) or feature_row(address, stored, spec, source_key, source))
+    return rows
+
+
+def _refused(address: Address, stored: StoredRecords, source: Record) -> PlanRow | None:
+    """The row of what is made of a video's own pictures or sound, if these are in quarantine."""
+    stage = "sound" if address.family == "audio" else "pictures"
+    refused = stored.refused.get(key_of(recipes.quarantine(stage, source.address.video, source.attributes["sha256"])))
+    return PlanRow(address, "quarantined", refused) if refused else None

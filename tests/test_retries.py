@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import logging
 import os
 import pickle
 import re
@@ -25,7 +26,7 @@ from affstore import FeatureStore, content_digest
 from affstore.flows.commits import commit_finished
 from affstore.flows.config.run_config import checked
 from affstore.flows.runners.base import Runner, RunnerSpec
-from affstore.flows.runners.dask import on_scheduler
+from affstore.flows.runners.dask import _is_no_lost_scheduler, on_scheduler
 from affstore.flows.server import Server
 from affstore.flows.stage import run_on, stage
 from affstore.flows.watch import Watcher, using_watcher
@@ -380,3 +381,14 @@ def test_retries_are_an_option_of_a_run():
     for wrong in (-1, 11, "often"):
         with pytest.raises(SpecError, match="retries"):
             checked({"retries": wrong}, "test")
+
+
+def test_what_tornado_says_of_a_lost_scheduler_is_not_shown_and_all_else_is():
+    from distributed.comm.core import CommClosedError
+
+    def shown(error):
+        return _is_no_lost_scheduler(logging.makeLogRecord({"exc_info": (type(error), error, None) if error else None}))
+
+    assert not shown(CommClosedError("in <TCP (closed)>"))
+    assert shown(ValueError("of a notebook"))
+    assert shown(None)

@@ -158,10 +158,10 @@ def on_scheduler(address: str, wait_s: float = _JOIN_S) -> Iterator[Runner]:
     from distributed import Client
     from distributed.versions import VersionMismatchWarning
 
-    # Of a scheduler that went away, also while a result was on its way, these log tracebacks; each task that was not
-    # done says so in a sentence.
-    for logs in ("distributed.client", "tornado.application"):
-        logging.getLogger(logs).setLevel(logging.CRITICAL)
+    # Of a scheduler that went away both log tracebacks, Tornado where a result was on its way; each task that was not
+    # done says so in a sentence. Tornado's other errors may be a notebook's.
+    logging.getLogger("distributed.client").setLevel(logging.CRITICAL)
+    logging.getLogger("tornado.application").addFilter(_is_no_lost_scheduler)
     try:
         asyncio.run(_greeted(address))
         with warnings.catch_warnings(action="ignore", category=VersionMismatchWarning):  # it is refused below
@@ -182,6 +182,12 @@ def on_scheduler(address: str, wait_s: float = _JOIN_S) -> Iterator[Runner]:
             partial(_answers, client, address, wait_s),
             lambda: client.status not in ("running", "connecting"),
         )
+
+
+def _is_no_lost_scheduler(said: logging.LogRecord) -> bool:
+    from distributed.comm.core import CommClosedError
+
+    return not (said.exc_info and isinstance(said.exc_info[1], CommClosedError))
 
 
 async def _greeted(address: str) -> None:

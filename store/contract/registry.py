@@ -104,9 +104,9 @@ class Registry[T]:
         return {name: thing for name, thing in self._things.items() if self._origins[name] == OWN}
 
     def own_in(self, module: str) -> Mapping[str, T]:
-        """What affstore's own modules bring that were imported, one of the first package's among them, if it is there.
+        """What is known of affstore's own things once a module of the first package, if it is there, was imported.
 
-        The others are not imported: where a module is called as what it brings, that is found quickest.
+        For kinds whose modules are called as what they bring: none of the others is imported.
         """
         name = f"{self.packages[0]}.{module}"
         if not self._has_own and module.isidentifier() and importlib.util.find_spec(name):

@@ -8,12 +8,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from affstore import FeatureStore
-from affstore.models.extractor_specs import ExtractorSpec, FaceExtractorSpec, faces_among, sounds_among
-from affstore.store.contract.keys import key_of
+from affstore.models.extractor_specs import ExtractorSpec, FaceExtractorSpec
 from affstore.store.contract.records import Address, Record
-from affstore.tasks import recipes
 from affstore.tasks.ingest.crop_assignment import CropAssignment
-from affstore.tasks.plan_rows import PlanRow, StoredRecords, compared, feature_row
+from affstore.tasks.plan_rows import PlanRow, StoredRecords, sound_rows, subject_rows
 from affstore.tasks.specs import Profile
 
 _COMPUTED = ("face", "visual", "audio")
@@ -114,20 +112,13 @@ def still_due(job: VideoJob, profile: Profile, store: FeatureStore) -> VideoJob:
         NotFoundError: it has the video no more.
     """
     source = store.get(Address("source", video=job.video))
-    on_faces, on_sound = faces_among(job.extractors), sounds_among(job.extractors)
     faces = store.below(Address("face", profile.detector.name, job.video))
-    visuals = [(replace(face, family="visual", producer=spec.name), spec, face) for spec in on_faces for face in faces]
-    sounds = [(Address("audio", spec.name, job.video), spec) for spec in on_sound]
-    stored = StoredRecords(
-        [source, *store.find_all([*faces, *(at for at, _, _ in visuals), *(at for at, _ in sounds)])]
-    )
-    found = {
-        face: recipes.face(profile.detector, profile.tracking_of(stored.at(face)), source.key, face.subject)
-        for face in faces
-    }
-    rows = [compared(face, stored, recipe, source) for face, recipe in found.items()]
-    rows += [feature_row(at, stored, spec, key_of(found[face]), source) for at, spec, face in visuals]
-    rows += [feature_row(at, stored, spec, source.key, source) for at, spec in sounds]
+    networks = profile.faces_from(profile.detector.name)
+    visuals = [replace(face, family="visual", producer=spec.name) for spec in networks for face in faces]
+    sounds = [Address("audio", spec.name, job.video) for spec in profile.sounds]
+    stored = StoredRecords([source, *store.find_all([*faces, *visuals, *sounds])])
+    rows = [row for face in faces for row in subject_rows(source, face.subject, stored, profile)]
+    rows += sound_rows(source, stored, profile)
     made = {row.address.producer for row in rows} - {row.address.producer for row in rows if row.status != "fresh"}
     return replace(
         job,

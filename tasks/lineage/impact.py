@@ -164,7 +164,7 @@ def _direct(store: FeatureStore, what: str, meant: str = "") -> tuple[str, list[
         SpecError: several things are.
     """
     named: dict[str, list[Record]] = {}
-    for find in _BY_NAME.values() if not meant else filter(None, [_BY_NAME.get(meant)]):
+    for find in (find for kind, find in _BY_NAME.items() if meant in ("", kind)):
         kind, found = find(store, what) if what else ("", [])
         if found:
             named[kind] = sorted(found, key=lambda record: record.address)

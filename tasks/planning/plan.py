@@ -7,11 +7,10 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from affstore import FeatureStore
-from affstore.store.contract.keys import canonical, key_of
-from affstore.store.contract.records import Address, Parent, Record
+from affstore.store.contract.records import Parent, Record
 from affstore.tasks import recipes
 from affstore.tasks.ingest.crop_assignment import CropAssignment
-from affstore.tasks.plan_rows import PlanRow, StoredRecords, compared, feature_row
+from affstore.tasks.plan_rows import PlanRow, StoredRecords, compared, sound_rows, subject_rows
 from affstore.tasks.planning.crops import crop_rows
 from affstore.tasks.planning.prices import priced
 from affstore.tasks.specs import Profile
@@ -82,36 +81,10 @@ def _video_rows(source: Record, stored: StoredRecords, profile: Profile, given: 
     if profile.finds_faces:
         # One without a name while the detector has not looked yet.
         for subject in stored.subjects(profile.detector.name, source.address.video) or [""]:
-            rows += _subject_rows(source, subject, stored, profile)
+            rows += subject_rows(source, subject, stored, profile)
     rows += crop_rows(source, stored, profile, given)
-    for spec in profile.sounds:
-        address = Address("audio", spec.name, source.address.video)
-        rows.append(_refused(address, stored, source) or feature_row(address, stored, spec, key_of(recipe), source))
+    rows += sound_rows(source, stored, profile)
     return rows
-
-
-def _subject_rows(source: Record, subject: str, stored: StoredRecords, profile: Profile) -> list[PlanRow]:
-    """One subject's face, and every face network on it."""
-    source_key = key_of(recipes.source(source.attributes["sha256"]))
-    video = source.address.video
-    at = Address("face", profile.detector.name, video, subject)
-    recipe = recipes.face(profile.detector, profile.tracking_of(stored.at(at)), source_key, subject)
-    face = _refused(at, stored, source) or compared(at, stored, recipe, source)
-    rows = [face]
-    for spec in profile.faces_from(profile.detector.name):
-        address = Address("visual", spec.name, video, subject)
-        row = _refused(address, stored, source) or feature_row(address, stored, spec, key_of(recipe), source)
-        if row.status == "stale" and face.due and stored.by_path[address.path].recipe["extractor"] == canonical(spec):
-            row = PlanRow(address, "stale", f"its {face.address} is {face.status}", row.frames)
-        rows.append(row)
-    return rows
-
-
-def _refused(address: Address, stored: StoredRecords, source: Record) -> PlanRow | None:
-    """The row of what is made of a video's own pictures or sound, if these are in quarantine."""
-    stage = "sound" if address.family == "audio" else "pictures"
-    refused = stored.refused.get(key_of(recipes.quarantine(stage, source.address.video, source.attributes["sha256"])))
-    return PlanRow(address, "quarantined", refused) if refused else None
 
 
 def _by_parents(record: Record, rows: dict[str, PlanRow], stored: StoredRecords) -> PlanRow:
