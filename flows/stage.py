@@ -10,8 +10,8 @@ import functools
 import inspect
 import logging
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import CancelledError, Executor, Future, InvalidStateError
-from contextlib import contextmanager, suppress
+from concurrent.futures import CancelledError, Executor, Future
+from contextlib import contextmanager
 from typing import Any
 
 from affstore.flows.current_run import Run, as_they_end, runs
@@ -93,11 +93,9 @@ def results(task: Task, units: Mapping[str, tuple[Any, ...]], gpu: bool = False)
                     for now in shown(run, task, units, handed.done):
                         for about, _ in now:
                             del left[about]
-                        handed.give_up_forgotten()
                         yield now
                 futures = {about: handed.over(arguments) for about, arguments in left.items()}
                 for ended in as_they_end(futures):
-                    handed.give_up_forgotten()
                     yield [(about, _given(future)) for about, future in ended]
             except BaseException:  # within the pool, which would wait for what is at work
                 request_cancellation()
@@ -128,13 +126,6 @@ class _Handed:
     def done(self, arguments: tuple[Any, ...]) -> Any:
         """What a unit of work gives, once workers have done it."""
         return self.over(arguments).result()
-
-    def give_up_forgotten(self) -> None:
-        """End what is not done with an error, if nobody is there any more who could do it."""
-        if self._runner.gone():
-            for future in tuple(self._futures):
-                with suppress(InvalidStateError):
-                    future.set_exception(CancelledError())
 
     def cancel(self) -> None:
         """Let go of what is not begun, and of what was lost with workers that are gone."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import json
-import logging
 import os
 import pickle
 import re
@@ -14,8 +13,7 @@ import subprocess
 import sys
 import threading
 import time
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import nullcontext
+from concurrent.futures import CancelledError
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,8 +23,8 @@ import torch
 from affstore import FeatureStore, content_digest
 from affstore.flows.commits import commit_finished
 from affstore.flows.config.run_config import checked
-from affstore.flows.runners.base import Runner, RunnerSpec
-from affstore.flows.runners.dask import _is_no_lost_scheduler, on_scheduler
+from affstore.flows.runners.base import RunnerSpec
+from affstore.flows.runners.dask import on_scheduler
 from affstore.flows.server import Server
 from affstore.flows.stage import run_on, stage
 from affstore.flows.watch import Watcher, using_watcher
@@ -173,37 +171,19 @@ def test_a_gpu_without_memory_is_tried_once_more_and_said_in_a_sentence(times, s
     assert "The GPU did not do it (CUDA out of memory. Tried to allocate 20.00 GiB.)" in outcomes["a"].reason
 
 
-class Forgetful(ThreadPoolExecutor):
-    """Workers of which nobody hears what became of `b`, as of what is handed over while a scheduler goes away."""
+def test_a_result_that_is_on_its_way_when_the_scheduler_dies_is_lost_and_not_waited_for(tmp_path, monkeypatch):
+    from distributed import Client
 
-    def __init__(self):
-        super().__init__(1)
-        self.handed = []
+    async def struck(client, *what):
+        processes[0].kill()
+        return await fetch(client, *what)
 
-    def submit(self, do, *arguments):
-        self.handed.append(Future() if "b" in arguments else super().submit(do, *arguments))
-        return self.handed[-1]
-
-    def gone(self):
-        return len(self.handed) == 3 and sum(future.done() for future in self.handed) >= 2
-
-
-@pytest.mark.parametrize("in_prefect", [False, True])
-def test_a_unit_that_a_scheduler_which_went_away_took_with_it_is_not_waited_for(
-    in_prefect, tmp_path, monkeypatch, request
-):
-    reset_cancellation()
-    monkeypatch.setattr("affstore.flows.current_run._WAIT_S", 0.2)
-    url = FeatureStore.create(str(tmp_path / "store")).url
-    units = {name: (url, name, tmp_path, 0, "") for name in ("a", "b", "c")}
-    at_work = stage("flaky")(lambda context: commit_finished(context, flaky, units))
-    with Forgetful() as pool:
-        runner = Runner(lambda: nullcontext(pool), answers=lambda: False, gone=pool.gone)
-        with run_on(request.getfixturevalue("server") if in_prefect else Server(""), runner):
-            outcomes = {outcome.subject: outcome for outcome in at_work(WorkerContext(url, "run", tmp_path))}
-    reset_cancellation()
-    assert {name: one.status for name, one in outcomes.items()} == {"a": "done", "b": "failed", "c": "done"}
-    assert "the Dask scheduler went away before it was done" in outcomes["b"].reason
+    fetch = Client._gather_remote
+    monkeypatch.setattr(Client, "_gather_remote", struck)
+    with dask_cluster(tmp_path, ()) as (address, processes), on_scheduler(address) as runner, runner.executor() as pool:
+        with pytest.raises(CancelledError) as found:
+            pool.submit(abs, -1).result(60)
+        assert passing_fault(found.value) == "worker"
 
 
 def interrupted(folder):
@@ -381,14 +361,3 @@ def test_retries_are_an_option_of_a_run():
     for wrong in (-1, 11, "often"):
         with pytest.raises(SpecError, match="retries"):
             checked({"retries": wrong}, "test")
-
-
-def test_what_tornado_says_of_a_lost_scheduler_is_not_shown_and_all_else_is():
-    from distributed.comm.core import CommClosedError
-
-    def shown(error):
-        return _is_no_lost_scheduler(logging.makeLogRecord({"exc_info": (type(error), error, None) if error else None}))
-
-    assert not shown(CommClosedError("in <TCP (closed)>"))
-    assert shown(ValueError("of a notebook"))
-    assert shown(None)

@@ -63,8 +63,6 @@ class Runner:
             has not; None where tasks run in this process.
         gpus: whether workers declare the resource GPU, so that work for a GPU asks for one.
         answers: whether work can be given to workers; asked after some work was lost.
-        gone: whether nobody will ever answer again; asked while nothing ends. Work whose result was on its way when a
-            Dask scheduler went away is forgotten by Dask's client, and would be waited for without end.
     """
 
     executor: Callable[[], AbstractContextManager[Executor]]
@@ -72,7 +70,6 @@ class Runner:
     check: Callable[[WorkerNeeds], None] | None = None
     gpus: bool = False
     answers: Callable[[], bool] = lambda: True
-    gone: Callable[[], bool] = lambda: False
 
     def asking_for(self, gpu: bool) -> AbstractContextManager[Any]:
         """What is submitted within this context goes to a worker with a GPU, where that is wanted and declared."""

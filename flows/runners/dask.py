@@ -8,8 +8,9 @@ import os
 import socket
 import time
 import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager, nullcontext
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import CancelledError, Executor, Future, InvalidStateError
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import replace
 from functools import partial
 from ipaddress import ip_address
@@ -158,10 +159,8 @@ def on_scheduler(address: str, wait_s: float = _JOIN_S) -> Iterator[Runner]:
     from distributed import Client
     from distributed.versions import VersionMismatchWarning
 
-    # Of a scheduler that went away both log tracebacks, Tornado where a result was on its way; each task that was not
-    # done says so in a sentence. Tornado's other errors may be a notebook's.
+    # Of a scheduler that went away it logs tracebacks; each task that was not done says so in a sentence.
     logging.getLogger("distributed.client").setLevel(logging.CRITICAL)
-    logging.getLogger("tornado.application").addFilter(_is_no_lost_scheduler)
     try:
         asyncio.run(_greeted(address))
         with warnings.catch_warnings(action="ignore", category=VersionMismatchWarning):  # it is refused below
@@ -175,19 +174,43 @@ def on_scheduler(address: str, wait_s: float = _JOIN_S) -> Iterator[Runner]:
         _check_scheduler(client, address)
         workers = _workers(client, address, wait_s)
         yield Runner(
-            lambda: nullcontext(client.get_executor(pure=False)),  # type: ignore[no-untyped-call]
+            lambda: nullcontext(_Workers(client)),
             max(_AT_ONCE, 2 * sum(worker["nthreads"] for worker in workers.values())),
             partial(_check_workers, client, run),
             _declare_gpus(workers),
             partial(_answers, client, address, wait_s),
-            lambda: client.status not in ("running", "connecting"),
         )
 
 
-def _is_no_lost_scheduler(said: logging.LogRecord) -> bool:
+class _Workers(Executor):
+    """The workers of a client.
+
+    Dask's own executor forgets a task whose result it cannot fetch, because the scheduler goes away meanwhile, and
+    whoever asked for it waits without end.
+    """
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+
+    def submit[**P, T](self, do: Callable[P, T], /, *arguments: P.args, **named: P.kwargs) -> Future[T]:
+        """Hand a call over; its end is handed back, whatever it is."""
+        done, asked = Future[T](), self._client.submit(do, *arguments, pure=False, **named)
+        done.add_done_callback(lambda one: asked.cancel() if one.cancelled() else None)
+        asked.add_done_callback(partial(_hand_back, done))
+        return done
+
+
+def _hand_back[T](done: Future[T], asked: Any) -> None:
+    from distributed.client import ClosedClientError
     from distributed.comm.core import CommClosedError
 
-    return not (said.exc_info and isinstance(said.exc_info[1], CommClosedError))
+    with suppress(InvalidStateError):  # whoever asked may not wait for it any more
+        try:
+            done.set_result(asked.result())
+        except (ClosedClientError, CommClosedError):
+            done.set_exception(CancelledError())  # its result was on its way
+        except BaseException as error:  # noqa: BLE001 - whatever the call raised is handed back
+            done.set_exception(error)
 
 
 async def _greeted(address: str) -> None:
