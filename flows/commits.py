@@ -18,7 +18,7 @@ from affstore.tasks.outcomes import Outcome
 from affstore.tasks.specs import WorkerContext
 from affstore.tasks.task import Task
 
-_SHARE = 0.03
+_SHARE = 0.02
 """What committing may cost of a run's time. A commit writes the list of all that the store holds, so it costs the more
 the larger the store is."""
 _MOST_LOST_S = 300

@@ -132,3 +132,14 @@ def test_a_store_whose_address_holds_a_secret_is_refused_without_repeating_it(ca
     assert "holds no credentials" in said
     assert "hunter2" not in said
     assert "AKIAKEY" not in said
+
+
+def test_where_chunks_are_is_read_only_where_an_array_is(store, faults):
+    faults.set("none", "GET", "/manifests/")
+    opened = FeatureStore(store.url)
+    assert len(opened.records()) == 2
+    opened.draft(CODE, "run").put(source("b"))
+    time.sleep(1)  # the engine's own threads would read ahead
+    assert faults.done == 0
+    opened.read(opened.records("visual")[0].address)
+    assert faults.done > 0

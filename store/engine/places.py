@@ -55,11 +55,17 @@ def storage_of(url: str) -> icechunk.Storage:
     return icechunk.local_filesystem_storage(str(local_folder(url)))
 
 
+_NOTHING_AHEAD = icechunk.ManifestPreloadConfig(
+    max_total_refs=0, preload_if=icechunk.ManifestPreloadCondition.false(), max_arrays_to_scan=0
+)
+
+
 def settings() -> icechunk.RepositoryConfig:
     """How the engine asks a server again, and how much of its lists it keeps in memory.
 
     A burst of errors is outlasted, a bad server is given up after some 10 s, one that says nothing after `_GIVEN_UP_S`.
-    Two lists of 10,000 videos are kept: a list that is larger than the limit would be read anew by each call.
+    Two lists of 10,000 videos are kept: a list that is larger than the limit would be read anew by each call. Nothing
+    is read ahead: each session, of which every task opens several, would read where the chunks of 50 arrays are.
     """
     retries = icechunk.StorageRetriesSettings(max_tries=8, initial_backoff_ms=100, max_backoff_ms=2000)
     timeouts = icechunk.StorageTimeoutSettings(
@@ -70,6 +76,7 @@ def settings() -> icechunk.RepositoryConfig:
     return icechunk.RepositoryConfig(
         storage=icechunk.StorageSettings(retries=retries, timeouts=timeouts),
         caching=icechunk.CachingConfig(num_snapshot_nodes=1_500_000),
+        manifest=icechunk.ManifestConfig(preload=_NOTHING_AHEAD),
     )
 
 
