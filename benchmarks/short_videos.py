@@ -6,6 +6,7 @@
 
 Each film is a piece of a real clip with one face. The faces are found, followed and embedded by B0, untrained, on
 OpenVINO in float32. Whatever a command does beside is counted: its start, digests, ingest, records, commits, report.
+Not counted is what a machine does once: a film was taken in before, so that the networks are converted.
 """
 
 from __future__ import annotations
@@ -73,22 +74,29 @@ def numbered(pictures: Iterator[Pixels], number: int) -> Iterator[Pixels]:
         yield picture
 
 
+def add(films: Path, store: Path, *runner: str) -> None:
+    """Take films in.
+
+    Raises:
+        SystemExit: the command failed.
+    """
+    words = ("add", str(films), "--store", str(store), *NETWORK, *runner)
+    command = [sys.executable, "-m", "affstore.flows.cli", *words]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(f"{' '.join(command)} ended with {done.returncode}: {done.stderr[-500:]}")
+
+
 def row(folder: Path, name: str, corpus: Corpus, workers: int) -> tuple[str, ...]:
     """One command, and what its films' extraction took by their records.
 
     Raises:
-        SystemExit: it failed, or a film has no embedding.
+        SystemExit: it failed, or a film has no face.
     """
     store = folder / f"{name}.store"
-    words = ("add", folder / name, "--store", store, *NETWORK, "--runner", corpus.runner, "--workers", workers)
-    command = [sys.executable, "-m", "affstore.flows.cli", *map(str, words)]
-
-    def run() -> None:
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.returncode:
-            raise SystemExit(f"{' '.join(command)} ended with {done.returncode}: {done.stderr[-500:]}")
-
-    took = spent(run)
+    runner = ("--runner", corpus.runner, "--workers", str(workers))
+    add(next((folder / name).iterdir()), folder / f"{name}.first.store", *runner)
+    took = spent(lambda: add(folder / name, store, *runner))
     faces = FeatureStore(str(store)).records("face")
     if len(faces) != corpus.videos:
         raise SystemExit(f"{len(faces)} of {corpus.videos} films have a face.")

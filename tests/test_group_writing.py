@@ -16,7 +16,7 @@ from zarr.core.sync import sync
 from zarr.storage import MemoryStore
 
 from affstore.store.contract.schema import ArraySchema
-from affstore.store.engine.group_writing import Part, remove_group, write_group
+from affstore.store.engine.group_writing import Part, add_groups, remove_group, write_group
 
 COMPRESSORS = {
     "none": [Crc32cCodec()],
@@ -49,6 +49,19 @@ def test_every_array_is_written_as_zarr_writes_it(codec, dtype, shape, chunk, sh
 def test_a_single_number_is_written_as_zarr_writes_it(codec):
     part = Part("a", ArraySchema(("any",), ("float64",), 8, codec), np.array(0.5))
     assert written([part]) == as_zarr_writes(part)
+
+
+def test_groups_that_are_missing_are_made_as_zarr_makes_them_and_others_stay():
+    held: dict[str, Any] = {}
+    store = MemoryStore(held)
+    zarr.create_group(store, path="a", attributes={"kept": 1})
+    add_groups(store, ["a", "a/b", "c"])
+    root = zarr.open_group(store, mode="r")
+    assert root["a"].attrs["kept"] == 1
+    assert [sorted(root["a"]), [*root["c"]]] == [["b"], []]
+    by_zarr: dict[str, Any] = {}
+    zarr.create_group(MemoryStore(by_zarr), path="c")
+    assert json.loads(held["c/zarr.json"].to_bytes()) == json.loads(by_zarr["c/zarr.json"].to_bytes())
 
 
 def test_what_stood_there_is_gone_and_what_stands_beside_it_stays():

@@ -24,6 +24,7 @@ from affstore.store.contract.records import Address, Record
 from affstore.store.contract.schema import address_of, families, family, layout_version
 from affstore.store.engine.chain import Content, folding, linked
 from affstore.store.engine.draft import Draft
+from affstore.store.engine.group_writing import add_groups
 from affstore.store.engine.ledger import note_update
 from affstore.store.engine.listing import Known, Listing, changed_paths, node_id, order, read_attributes
 from affstore.store.engine.places import (
@@ -328,10 +329,8 @@ class FeatureStore:
         written = frozenset(record.address.path for draft in news for record in draft.records)
         taken_away = {address.path for draft in news for address in draft.removed} - written
         removed = frozenset(path for path in taken_away if path in root)
-        missing = _missing_parents(written, root)
         session.merge(*(draft.fork for draft in news))
-        for path in missing:
-            root.require_group(path)
+        add_groups(session.store, _groups_above(written))
         return self.commit_session(session, Content(message, metadata, written, removed))
 
     def commit_session(self, session: Any, content: Content) -> str:
@@ -523,10 +522,9 @@ class FeatureStore:
         return bool(done)
 
 
-def _missing_parents(paths: Iterable[str], root: zarr.Group) -> list[str]:
-    """The groups above some artifacts that are not in the store yet, from the top down."""
-    above = {str(parent) for path in paths for parent in PurePosixPath(path).parents} - {"."}
-    return [path for path in sorted(above) if path not in root]
+def _groups_above(paths: Iterable[str]) -> list[str]:
+    """The groups above some artifacts, from the top down."""
+    return sorted({str(parent) for path in paths for parent in PurePosixPath(path).parents} - {"."})
 
 
 def read_whole(

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -113,7 +113,7 @@ def write_group(store: Store, path: str, attributes: Mapping[str, Any], parts: I
         attributes: of the group.
         parts: its arrays.
     """
-    of_group = {f"{path}/{DOCUMENT}": _as_json({"attributes": attributes, "zarr_format": 3, "node_type": "group"})}
+    of_group = {f"{path}/{DOCUMENT}": _group_document(attributes)}
     documents: dict[str, bytes] = {}
     chunks: dict[str, bytes] = {}
     in_blocks: dict[str, InBlocks] = {}
@@ -128,6 +128,18 @@ def write_group(store: Store, path: str, attributes: Mapping[str, Any], parts: I
     for array, blocks in in_blocks.items():
         for key, content in blocks.chunks():  # the large ones: one at a time in memory
             sync(_set(store, {f"{array}/{key}": content}))
+
+
+def add_groups(store: Store, paths: Sequence[str]) -> None:
+    """Make those of some groups that are not there yet, all by two rounds of requests to the engine."""
+    sync(_add_groups(store, paths))
+
+
+async def _add_groups(store: Store, paths: Sequence[str]) -> None:
+    documents = [f"{path}/{DOCUMENT}" for path in paths]
+    there = await asyncio.gather(*map(store.exists, documents))
+    empty = _group_document({})
+    await _set(store, {document: empty for document, found in zip(documents, there, strict=True) if not found})
 
 
 async def remove_group(store: Store, path: str) -> bool:
@@ -172,6 +184,11 @@ def _document(schema: ArraySchema, dtype: str, width: tuple[int, ...], axes: int
     )
     found: dict[str, Any] = json.loads(held[DOCUMENT].to_bytes())
     return found
+
+
+def _group_document(attributes: Mapping[str, Any]) -> bytes:
+    """What Zarr must know of a group."""
+    return _as_json({"attributes": attributes, "zarr_format": 3, "node_type": "group"})
 
 
 def _as_json(document: Mapping[str, Any]) -> bytes:
