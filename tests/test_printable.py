@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from affstore.flows.commands.options import print_json, print_table
-from affstore.flows.report.analysis_media import Thumbnail
+from affstore.flows.report.face_pictures import Thumbnail
 from affstore.flows.report.faces import VideoFaces
 from affstore.flows.report.pages import Cell, Script, Table, render
 from affstore.flows.watch import Screen, to_terminal

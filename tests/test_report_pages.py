@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from affstore.flows.cli import call
-from affstore.flows.report.analysis_media import Thumbnail
 from affstore.flows.report.experiment_report import write_experiment_report
+from affstore.flows.report.face_pictures import Thumbnail
 from affstore.flows.report.faces import NOTE, VideoFaces
 from affstore.flows.report.pages import Cell, Table
 from affstore.tasks.experiments import ExperimentOutcome

@@ -6,16 +6,18 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from affstore import FeatureStore, content_digest
 from affstore.flows.config.run_config import checked
 from affstore.flows.request import request_of
 from affstore.flows.stages.extract import due_jobs
 from affstore.models.demo.film import Pictures, Recording, write_film
+from affstore.models.faces.crop_folder import find_crops
 from affstore.store.contract.clock import FrameClock
 from affstore.store.contract.keys import digest_file
 from affstore.store.engine.listing import Listing
-from affstore.tasks.extract import videos
+from affstore.tasks.extract import crop_folders, videos
 from affstore.tasks.extract.videos import extract_video
 from affstore.tasks.ingest.incoming_files import IncomingFile
 from affstore.tasks.ingest.videos import ingest
@@ -34,9 +36,9 @@ def film(tmp_path):
     return path
 
 
-def request(tmp_path, *extractors):
+def request(tmp_path, *extractors, **more):
     document = {"store": str(tmp_path / "store"), "sources": [], "weights": "untrained", "engine": "openvino"}
-    return request_of(checked(document | {"precision": "float32", "extractors": extractors}, "test"))
+    return request_of(checked(document | {"precision": "float32", "extractors": extractors} | more, "test"))
 
 
 def jobs_of(asked):
@@ -85,6 +87,29 @@ def test_what_another_run_stored_in_another_way_is_computed(taken_in, tmp_path):
     commit(theirs, extract_video.do(theirs.context, *jobs_of(theirs), theirs.profile))
     outcome = extract_video.do(taken_in.context, job, taken_in.profile)
     assert {record.address.family for record in outcome.draft.records} == {"face", "visual"}
+
+
+def test_a_crop_folder_that_another_run_read_meanwhile_is_not_embedded_again(film, tmp_path, monkeypatch):
+    folder = tmp_path / "cropped" / "film"
+    folder.mkdir(parents=True)
+    for number in range(1, 7):
+        Image.new("RGB", (112, 112), (40 * number, 9, 99)).save(folder / f"{number:05d}.png")
+    asked = request(tmp_path, f"{FACE}@cropped", crops={"cropped": [str(folder.parent)]})
+    commit(asked, ingest(asked.context, IncomingFile(film, "film", digest_file(film), "new")))
+    crops = list(find_crops("cropped", folder.parent))
+    (job,) = due_jobs(asked.context, asked.profile, False, crops)[0]
+    commit(asked, extract_video.do(asked.context, job, asked.profile))
+    whole = content_digest(FeatureStore(asked.context.store_url))
+    assert {record.address.family for record in FeatureStore(asked.context.store_url).records()} == {
+        "source",
+        "face",
+        "visual",
+    }
+    monkeypatch.setattr(crop_folders, "embed_faces", pytest.fail)
+    outcome = extract_video.do(asked.context, job, asked.profile)
+    commit(asked, outcome)
+    assert outcome.status == "done"
+    assert content_digest(FeatureStore(asked.context.store_url)) == whole
 
 
 def test_a_worker_does_not_list_the_whole_store_anew_for_each_video(taken_in, film, monkeypatch):

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 
 from affstore import FeatureStore
-from affstore.flows.report.analysis_media import Thumbnail, data_address, thumbnails
+from affstore.flows.report.face_pictures import Thumbnail, cut_out, data_address
 from affstore.models.extractor_specs import Crop
 from affstore.store.contract.errors import AffstoreError
 from affstore.store.contract.records import Address, Record
@@ -72,21 +72,20 @@ def _cut_out(store: FeatureStore, subjects: Sequence[Record], each: int) -> Iter
     source = store.get(Address("source", video=subjects[0].address.video))
     file, clock = Path(source.attributes["location"]), read_clock(store, source.address.video)
     if file.is_file() and file.stat().st_size == source.attributes["bytes"]:
-        tables = [_table(store, record, each, clock.starts_s) for record in subjects]
-        yield from thumbnails(file, pa.concat_tables(tables), clock, source)
+        rows = [row for record in subjects for row in _rows(store, record, each, clock.starts_s)]
+        yield from cut_out(file, rows, clock, source)
 
 
-def _table(store: FeatureStore, face: Record, each: int, time_s: NDArray[np.float64]) -> pa.Table:
-    """The frames of a subject; only those that are to be shown have a score."""
+def _rows(
+    store: FeatureStore, face: Record, each: int, time_s: NDArray[np.float64]
+) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    """The frames of a subject that are to be shown: the surest of each part of those with its face."""
     arrays = store.read(face.address, ["box", "score", "present"])
-    score = np.full(len(time_s), np.nan)
     for part in np.array_split(np.flatnonzero(arrays["present"]), each):
         if len(part):
-            best = part[arrays["score"][part].argmax()]
-            score[best] = arrays["score"][best]
-    columns = {f"box_{name}": arrays["box"][:, at] for at, name in enumerate(("x0", "y0", "x1", "y1"))}
-    subject = [face.address.subject] * len(time_s)
-    return pa.table({"subject": subject, "time_s": time_s, "face_score": score, **columns})
+            best = int(part[arrays["score"][part].argmax()])
+            corners = zip(("box_x0", "box_y0", "box_x1", "box_y1"), arrays["box"][best].tolist(), strict=True)
+            yield best, {"subject": face.address.subject, "time_s": float(time_s[best]), **dict(corners)}
 
 
 def _from_folders(store: FeatureStore, subjects: Sequence[Record], each: int) -> Iterator[Thumbnail]:

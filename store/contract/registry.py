@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import importlib.util
 import pkgutil
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib.metadata import EntryPoint, entry_points
+from functools import cache
+from importlib.metadata import EntryPoint, EntryPoints, entry_points
 from typing import Any
 
 from affstore.store.contract.errors import DuplicateNameError, PluginError, UnknownNameError
@@ -150,7 +152,9 @@ class Registry[T]:
             return
         self._fill_own()
         self._filled = True
-        for entry in sorted(entry_points(group=self.group), key=lambda entry: (entry.name, _origin(entry))):
+        for entry in sorted(
+            _entry_points(tuple(sys.path)).select(group=self.group), key=lambda entry: (entry.name, _origin(entry))
+        ):
             self._load(entry)
 
     def _load(self, entry: EntryPoint) -> None:
@@ -180,6 +184,12 @@ class Registry[T]:
     def _fault(self, entry: EntryPoint, why: str) -> None:
         reason = f"The {self.kind} '{entry.name}' of {_origin(entry)} cannot be used: it {why}."
         self._faults[entry.name] = Fault(entry.name, _origin(entry), reason)
+
+
+@cache
+def _entry_points(places: tuple[str, ...]) -> EntryPoints:
+    """What all packages that are installed in some places bring: looked for once, and not once a registry."""
+    return entry_points()
 
 
 def _origin(entry: EntryPoint) -> str:

@@ -101,7 +101,7 @@ def jobs(
 
 
 def still_due(job: VideoJob, profile: Profile, store: FeatureStore) -> VideoJob:
-    """A job less what another run has stored since it was made; crop folders are not asked about again.
+    """A job less what another run has stored since it was made; a crop folder is compared when it is read.
 
     Args:
         job: which may have waited for hours.

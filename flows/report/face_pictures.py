@@ -1,0 +1,127 @@
+"""Small pictures of faces, cut out of a video's own file."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from affstore.models.media.container import as_fraction, best_video, opened
+from affstore.store.contract.clock import FrameClock
+from affstore.store.contract.errors import MediaError
+from affstore.store.contract.records import Record
+
+_THUMBNAIL_PX = 96
+
+
+@dataclass(frozen=True, slots=True)
+class Thumbnail:
+    """A face of the video.
+
+    Attributes:
+        text: whose it is, when, and what the network says.
+        time_s: when.
+        source: the picture as a data address.
+    """
+
+    text: str
+    time_s: float
+    source: str
+
+
+def cut_out(
+    video: Path, faces: Iterable[tuple[int, Mapping[str, Any]]], clock: FrameClock, source: Record
+) -> list[Thumbnail]:
+    """Pictures of some faces, in the order of their frames.
+
+    They are looked up by their timestamps; what cannot be read gives no picture, for the page is whole without.
+
+    Args:
+        video: the file.
+        faces: frames, each with a row about a face on it: its `subject`, `time_s`, box (`box_x0` to `box_y1`, in px),
+            and perhaps its `expression`.
+        clock: of the video.
+        source: the video's record.
+    """
+    wanted: dict[int, list[Mapping[str, Any]]] = {}
+    for frame, row in faces:
+        wanted.setdefault(frame, []).append(row)
+    found = []
+    for frame, coded in _pictures(video, clock, sorted(wanted)):
+        picture = _upright(coded, source)
+        found += [shown for row in wanted[frame] if (shown := _thumbnail(row, picture)) is not None]
+    return found
+
+
+def _thumbnail(row: Mapping[str, Any], picture: NDArray[np.uint8]) -> Thumbnail | None:
+    """The face of a row, or None where its box lies outside the picture."""
+    corners = [round(float(row[f"box_{corner}"])) for corner in ("x0", "y0", "x1", "y1")]
+    x0, y0, x1, y1 = (max(0, corner) for corner in corners)
+    face = picture[y0:y1, x0:x1]
+    if not face.size:
+        return None
+    what = f", {row['expression']}" if row.get("expression") else ""
+    text = f"{row['subject']} at {row['time_s']:.2f} s{what}"
+    return Thumbnail(text, float(row["time_s"]), data_address(face))
+
+
+_EARLIER_S = (0.0, 2.0, None)
+"""How long before a picture its file is entered, None for its beginning: MPEG streams are entered behind that."""
+
+
+def _pictures(video: Path, clock: FrameClock, frames: Sequence[int]) -> Iterator[tuple[int, NDArray[np.uint8]]]:
+    """Some frames of a video, found by their time; those that cannot be are left out."""
+    import av
+
+    for frame in frames:
+        instant_s = int(clock.pts[frame]) * clock.time_base
+        try:
+            tries = (_picture_at(video, instant_s, earlier_s) for earlier_s in _EARLIER_S)
+            picture = next((one for one in tries if one is not None), None)
+        except (MediaError, av.error.FFmpegError, OSError, ValueError):
+            return
+        if picture is not None:
+            yield frame, picture
+
+
+def _picture_at(video: Path, instant_s: Fraction, earlier_s: float | None) -> NDArray[np.uint8] | None:
+    """The picture of an instant, as it is coded; None where the file was entered behind it."""
+    with opened(video) as container:
+        stream = best_video(container, video.name)
+        base = as_fraction(stream.time_base)
+        wanted = instant_s / base
+        if earlier_s is not None:
+            container.seek(max(0, int(wanted - Fraction(earlier_s) / base)), stream=stream)
+        for picture in container.decode(stream):
+            if picture.pts is None or picture.pts > wanted:
+                return None
+            if picture.pts == wanted:
+                return np.asarray(picture.to_ndarray(format="rgb24"), np.uint8)
+    return None
+
+
+def _upright(coded: NDArray[np.uint8], source: Record) -> NDArray[np.uint8]:
+    """A decoded picture turned and stretched as it is displayed, to whose pixels boxes refer."""
+    from PIL import Image
+
+    turned = np.rot90(coded, int(source.attributes["rotation_deg"]) // 90)
+    size = int(source.attributes["width"]), int(source.attributes["height"])
+    return np.asarray(Image.fromarray(np.ascontiguousarray(turned)).resize(size), np.uint8)
+
+
+def data_address(face: NDArray[np.uint8]) -> str:
+    """A picture, made small, as an address that holds all of it."""
+    from PIL import Image
+
+    picture = Image.fromarray(face)
+    picture.thumbnail((_THUMBNAIL_PX, _THUMBNAIL_PX))
+    held = io.BytesIO()
+    picture.save(held, "JPEG", quality=80)
+    return f"data:image/jpeg;base64,{base64.b64encode(held.getvalue()).decode()}"
