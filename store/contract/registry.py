@@ -188,7 +188,11 @@ class Registry[T]:
 
 @cache
 def _entry_points(places: tuple[str, ...]) -> EntryPoints:
-    """What all packages that are installed in some places bring: looked for once, and not once a registry."""
+    """What all installed packages bring, looked for once for all registries.
+
+    Args:
+        places: where Python looks for packages; they are looked for again where these have changed.
+    """
     return entry_points()
 
 
