@@ -177,6 +177,7 @@ CURVES = {
     "abaw5/figure5/emotieffnet-mlp": Cell(single, best=True),
     "abaw5/figure5/mt-mlp": Cell(single, best=True),
     "notebooks/au/emotieffnet-mlp-kernel": Cell(single, best=True),
+    "notebooks/expr/emotieffnet-kernel": Cell(single),
     "notebooks/va/mt-mlp-kernel": Cell(single),
 }
 THRESHOLDS = {"abaw6/figure2/pretrained-mlp": 0, "abaw6/figure2/pretrained-mlp-smoothed": 50}

@@ -34,6 +34,11 @@ def test_openl3_has_words_of_its_own():
     assert varied.first_s == Fraction(1, 4)
 
 
+def test_openl3_can_resample_as_versions_of_resampy_did_that_its_requirements_ask_for():
+    now, before = spec_of("openl3_env_mel128_512"), spec_of("openl3_env_mel128_512@resampy0.2")
+    assert (now.resampler, before.resampler) == ("resampy", "resampy_0.2")
+
+
 @pytest.mark.parametrize(
     ("name", "told"),
     [
@@ -44,6 +49,7 @@ def test_openl3_has_words_of_its_own():
         ("wav2vec2_base_960h@package", "no variant"),
         ("openl3_env_mel128_512@windows20-10", "whole sound"),
         ("openl3_env_mel128_512@hop0", "positive"),
+        ("openl3_env_mel128_512@package+resampy0.2", "openl3"),
     ],
 )
 def test_what_is_no_variant_is_refused_in_one_sentence(name, told):

@@ -77,7 +77,12 @@ class OpenL3Spec(SoundExtractorSpec):
         return replace(self, vectors_hz=1 / hop_s, centre=centre, first_s=_first_s(hop_s, centre))
 
     def changed_by(self, word: str) -> SoundExtractorSpec:
-        """See `SoundExtractorSpec.changed_by`; also `hop0.5`, `uncentred`, and `package`: run by the package `openl3`.
+        """See `SoundExtractorSpec.changed_by`; OpenL3 has four words more.
+
+        Args:
+            word: also `hop0.5`, seconds between windows; `uncentred`, windows that begin at their instants;
+                `resampy0.2`, the filter of resampy's versions before 0.3, which OpenL3's own requirements ask for; and
+                `package`, run by the package `openl3`.
 
         Raises:
             SpecError: the word says something else, or the package is not installed.
@@ -88,6 +93,8 @@ class OpenL3Spec(SoundExtractorSpec):
             return replace(self, engine="openl3")
         if word == "uncentred":
             return self.windowed(self.hop_s, centre=False)
+        if word == "resampy0.2":
+            return replace(self, resampler="resampy_0.2")
         if found := _HOP.fullmatch(word):
             return self.windowed(Fraction(found[1]), self.centre)
         return super(OpenL3Spec, self).changed_by(word)
@@ -101,6 +108,8 @@ class OpenL3Spec(SoundExtractorSpec):
                 "representation linear, mel128 or mel256, its front end kapre or librosa. "
                 f"'{self.name}' says {self.rate_hz} Hz, {self.width}, {', '.join(odd) or f'{self.normalise=}'}."
             )
+        if self.engine == "openl3" and self.resampler != "resampy":
+            raise SpecError(f"'{self.name}': the package openl3 resamples by itself. Name one of the two words.")
         if self.hop_s * RATE_HZ != self.hop or self.first_s != _first_s(self.hop_s, self.centre):
             raise SpecError(
                 f"'{self.name}': windows every {self.hop_s} s from {self.first_s} s on do not fall on samples, or not "
