@@ -4,8 +4,7 @@ import sys
 
 from torch.utils.data import DataLoader
 
-from affstore import FeatureStore, FrameWindows
-from affstore.store.contract.windows import WindowSpec
+from affstore import FeatureStore, FrameWindows, WindowSpec
 
 features = FeatureStore(sys.argv[1] if len(sys.argv) > 1 else "affstore-demo/store")
 records = [record for record in features.records("visual") if record.address.producer == "emotieffnet_b0"]

@@ -28,11 +28,12 @@ app = App(
     name="affstore",
     help="A feature store for video of human behaviour: frame-aligned embeddings, heads and predictions, each with "
     "the record of what it came from.\n\n"
-    "Exit codes: 0 all well; 2 a wrong option or configuration, or a name that affstore does not know (an extractor, a "
-    "format); 3 the run ended, but some inputs were quarantined or not done (`affstore quarantine list` says why); 4 "
-    "the store cannot be read or written, or lacks what was named (an artifact, a video, a head, a tag); 5 weights "
-    "are missing, damaged or unsafe; 6 a GPU lacks memory for the smallest batch; 7 a publication is not as it was "
-    "signed; 10 `plan` found work to do; 130 interrupted by Ctrl-C, 143 by SIGTERM, 129 by a terminal that was closed.",
+    "Exit codes: 0 all well; 1 `doctor` found something wrong; 2 a wrong option or configuration, or a name that "
+    "affstore does not know (an extractor, a format); 3 the run ended, but some inputs were quarantined or not done "
+    "(`affstore quarantine list` says why); 4 the store cannot be read or written, or lacks what was named (an "
+    "artifact, a video, a head, a tag); 5 weights are missing, damaged or unsafe; 6 a GPU lacks memory for the "
+    "smallest batch; 7 a publication is not as it was signed; 10 `plan` found work to do; 130 "
+    "interrupted by Ctrl-C, 143 by SIGTERM, 129 by a terminal that was closed.",
     version=lambda: importlib.metadata.version("affstore"),
     result_action="return_value",
     suppress_keyboard_interrupt=False,

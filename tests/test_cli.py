@@ -134,7 +134,7 @@ def test_plan_says_what_is_missing_by_its_exit_code_with_the_weights_that_the_st
         (
             ["add", "{video}", "--store", "{url}"],
             5,
-            "Type `affstore weights pull enet_b0_8_best_vgaf wav2vec2_base_960h`. Or use `--weights untrained`.",
+            "Type `affstore weights pull enet_b0_8_best_vgaf wav2vec2_base_960h`. Or run untrained parameters: ",
         ),
         (["add", "{video}", "--store", "/proc/x", "--weights", "untrained"], 4, "cannot be written"),
         (["add", "{video}", "--store", "{url}", "--workers", "-1", "--weights", "untrained"], 2, "workers"),
@@ -378,6 +378,22 @@ def test_the_dry_run_of_add_is_its_plan_with_networks_and_time_before_any_weight
     assert "is a table" in document["refused"][0]
     assert not [row for row in document["artifacts"] if "/b" in row["artifact"]], "what other videos lack is not asked"
     assert "not known yet" in output(capsys, *arguments, "--dry-run").out
+
+
+def test_the_dry_run_of_add_names_label_files_of_videos_that_the_store_lacks(url, tmp_path, capsys):
+    (tmp_path / "labels").mkdir()
+    (tmp_path / "labels" / "n.csv").write_text("start,end,label\n0,1,Happiness\n")
+    arguments = ("add", "--labels", f"timed_table:expr={tmp_path / 'labels'}", "--store", url, "--dry-run")
+    said = output(capsys, *arguments).out
+    assert "nothing to take in or extract\n1 label file is of no video of the store: " in said
+    assert "the store is empty" not in said
+    (tmp_path / "n.mp4").write_bytes(b"no video yet")
+    said = output(capsys, *arguments, tmp_path / "n.mp4").out
+    assert f"1 label file to read once the videos are taken in: {tmp_path / 'labels' / 'n.csv'}" in said
+    (tmp_path / "labels" / "n.csv").rename(tmp_path / "labels" / "a.csv")
+    said = output(capsys, *arguments).out
+    assert f"to read: {tmp_path / 'labels' / 'a.csv'}" in said
+    assert "label file" not in said
 
 
 def test_the_dry_run_of_add_heeds_replace_and_retry(url, tmp_path, capsys):

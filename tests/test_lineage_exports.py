@@ -250,6 +250,8 @@ def test_a_crate_says_who_answers_for_it_and_under_which_licence(place, tmp_path
         (("--license", "ftp://x/y"), "is no licence"),
         (("--license", "https://"), "is no licence"),
         (("--author", "Ada <not an address>"), "names no author"),
+        (("--author", "Ada https://orcid.org/0000-0002-1825-0097"), "an address in angle brackets"),
+        (("--organization", "https://example.org"), "names no publisher"),
         (("--organization", "<https://example.org>"), "names no publisher"),
     ],
 )

@@ -35,10 +35,9 @@ EVERY = every_command(whole_app())
 
 WRITING = {
     *("add", "analyze", "experiment", "forget", "gc", "head import", "import", "predict", "quarantine drop"),
-    *("quarantine retry", "rollback", "upgrade", "generation drop", "generation list", "generation promote"),
+    *("quarantine retry", "rollback", "upgrade", "generation drop", "generation promote"),
 }
-"""Commands that write to the store that they are given, or tell of what readers do not see yet, so that an earlier
-state of it is nothing to them."""
+"""Commands that write to the store that they are given, so that an earlier state of it is nothing to them."""
 
 READING = {
     "diff": ["--json"],
@@ -62,6 +61,7 @@ READING = {
 
 REFUSING = {
     "doctor": [],
+    "generation list": [],
     "lineage ro-crate": ["{folder}/v1"],
     "sign": ["{folder}/v1", "--key", "{folder}/key.pem"],
 }
@@ -139,6 +139,12 @@ def test_a_command_that_cannot_read_an_earlier_state_says_why(place, capsys, com
     code, _, error = outcome(capsys, place, command, REFUSING[command], "--at", "v1")
     assert (code, error.count("\n")) == (2, 1)
     assert "--at 'v1' has no meaning here: the" in error
+
+
+def test_a_copy_is_of_the_newest_state_and_the_tags_whatever_state_is_named(place, tmp_path, capsys):
+    assert call(["copy", str(place / "store"), str(tmp_path / "copy"), "--at", "v1"]) == 2
+    assert "--at 'v1' has no meaning here: the newest state and every tag are copied" in capsys.readouterr().err
+    assert not (tmp_path / "copy").exists()
 
 
 def test_two_states_at_once_are_refused(place, capsys):

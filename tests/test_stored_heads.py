@@ -500,7 +500,7 @@ def test_a_head_by_its_own_name_goes_alone_and_the_experiment_that_has_some_is_n
     file = str(tmp_path / "units.safetensors")
     said = told(capsys, "head", "export", "units", file, *GIVEN, "--store", scored.url)
     assert said[1].startswith("  no smoothing and no thresholds come with it")
-    assert said[2] == "  `affstore head export shown` gives on what the experiment 'shown' does to its outputs"
+    assert said[2] == "  `affstore head export shown` also writes what the experiment 'shown' does to its outputs"
     planned = told(capsys, "head", "export", "shown", file, *GIVEN, "--store", scored.url, "--dry-run")
     assert [line.split()[0] for line in planned] == ["would", "smoothing", "thresholds"]
     assert call(["head", "import", file, "--name", "shown", "--store", scored.url]) == 2

@@ -66,13 +66,14 @@ def add(
     Parameters
     ----------
     paths
-        Videos, folders or globs; none are needed where --crops brings more of known videos.
+        Videos, folders or globs; none are needed with --crops, --labels or --all.
     crops
         KIND=FOLDER: a folder that holds `VIDEO[_left|_right|_personN]/00001.jpg …`, one picture a frame; may be given
         several times, also for one kind.
     labels
-        FORMAT:SPACE=FOLDER: label files of another format than Aff-Wild2's, each called as its video, in a format of
-        `affstore list labels`; of `expr`, `au` or `va`. Those below a folder `validation` are for validation.
+        FORMAT:SPACE=FOLDER: labels of another format than Aff-Wild2's, in a format of `affstore list labels`; of
+        `expr`, `au` or `va`. FOLDER has label files, each called as its video, or is one table with a column `video`.
+        Files below a folder `validation` are for validation.
     names
         `folder` calls videos by their folders too, so that s1/00001.mp4 and s2/00001.mp4 become s1_00001 and
         s2_00001; labels and crop folders are then looked for under these names.

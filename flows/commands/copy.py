@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from affstore.flows.commands import COMMANDS, Command
-from affstore.flows.commands.options import DryRun, Json, print_json
+from affstore.flows.commands.options import DryRun, Json, NoAt, print_json, refuse_at
 from affstore.flows.watch import to_terminal
 
 if TYPE_CHECKING:
@@ -20,10 +20,11 @@ def copy(
     /,
     *,
     without: Annotated[tuple[str, ...], Parameter(negative="")] = (),
+    at: NoAt = None,
     dry_run: DryRun = False,
     json: Json = False,
 ) -> int:
-    """Write a store anew at another place: its newest state and every tag, with the same keys, digests and numbers.
+    """Write a store to another place: its newest state and every tag, with the same keys, digests and numbers.
 
     Every artifact is read back whole from the copy, and the content digests are compared. The place becomes a store
     only when all is there: after a kill, run the command again. Snapshots that no tag names are not copied, nor are
@@ -54,6 +55,7 @@ def copy(
     from affstore.tasks.lineage.erasure import interrupted, plan_erasure
     from affstore.tasks.lineage.forgetting import plan_copy_without
 
+    refuse_at(at, "the newest state and every tag are copied. Leave it out.")
     if is_memory(target):
         raise SpecError(
             f"A store cannot be copied to '{target}': what is in memory is gone when the command ends. Name a folder, "

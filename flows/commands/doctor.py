@@ -135,7 +135,11 @@ def _server(store: str) -> Iterator[Finding]:
 
     url = os.environ.get("PREFECT_API_URL")
     if not url:
-        yield Finding("Prefect server", None, "PREFECT_API_URL is not set: each run starts and stops its own")
+        yield Finding(
+            "Prefect server",
+            None,
+            "PREFECT_API_URL is not set: longer runs start one, shared by the commands on a store",
+        )
         return
     try:
         with urllib.request.urlopen(f"{url}/health", timeout=5):

@@ -41,7 +41,8 @@ def export(
     to
         `zarr`, `parquet`, or another format that `affstore list exporters` names.
     family
-        source, face, visual, audio, label, head or prediction; may be given several times; all without it.
+        source, face, visual, audio, label, head, prediction, result or quarantine; may be given several times; all
+        without it.
     video
         Only what is of this video; may be given several times.
     extractor

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from cyclopts import App
 
 from affstore.flows.commands import COMMANDS, Command
-from affstore.flows.commands.options import DEFAULT_STORE, DryRun, Json, Store, print_json, print_table
+from affstore.flows.commands.options import DEFAULT_STORE, DryRun, Json, NoAt, Store, print_json, print_table, refuse_at
 from affstore.flows.watch import to_terminal
 from affstore.store.contract.printable import counted
 
@@ -29,7 +29,7 @@ app = App(
 
 
 @app.command(name="list")
-def list_(*, store: Store = DEFAULT_STORE, json: Json = False) -> int:
+def list_(*, store: Store = DEFAULT_STORE, at: NoAt = None, json: Json = False) -> int:
     """List the open generations: since when each is written to, and how it differs from what it began with.
 
     The exit code is 4 when there is no such store.
@@ -39,6 +39,7 @@ def list_(*, store: Store = DEFAULT_STORE, json: Json = False) -> int:
     from affstore import FeatureStore
     from affstore.store.engine.generations import generations
 
+    refuse_at(at, "the generations that are open now are listed. Leave it out.")
     found = [as_document(one) for one in generations(FeatureStore(store))]
     if json:
         print_json(found)
@@ -64,9 +65,9 @@ def list_(*, store: Store = DEFAULT_STORE, json: Json = False) -> int:
 def promote(name: str, /, *, store: Store = DEFAULT_STORE, dry_run: DryRun = False, json: Json = False) -> int:
     """Let readers see a generation, in one step; what they saw until then is tagged `before-NAME`.
 
-    What was committed meanwhile to what they saw, as by `affstore add`, is taken over first. What both changed is as
-    the generation has it; videos that are not there any more are not brought back. `affstore rollback before-NAME`
-    undoes it. Killed at any moment, it is finished by running it again.
+    What was committed meanwhile to what they saw, as by `affstore add`, is taken over first. Where both changed the
+    same artifact, the generation's version is kept; videos that are not there any more are not brought back.
+    `affstore rollback before-NAME` undoes it. Killed at any moment, it is finished by running it again.
 
     The exit code is 2 if the generation holds nothing new, and 4 if there is none of that name, a run is writing, or
     something that has to be taken over is damaged; readers then see what they saw.

@@ -100,7 +100,7 @@ def export(
     and where they came from; by a head's own name, nothing but the head. The file is safetensors with a JSON document;
     no name of a video is in it, and nothing in it is executed.
 
-    The exit code is 2 when it cannot be given on or written, and 4 when the store has no such head or state.
+    The exit code is 2 when it cannot be exported or written, and 4 when the store has no such head or state.
 
     Example: affstore head export expr-mlp expr-mlp.safetensors --licence CC0-1.0 --corpus demo
     --store affstore-demo/store
@@ -113,7 +113,7 @@ def export(
     file
         Gets it.
     licence
-        Under which you give it on; the licence of the corpus may say which.
+        Under which you share it; the licence of the corpus may say which.
     corpus
         What it was fitted on, in words.
     """
@@ -150,7 +150,7 @@ def export(
         f"{file}: the head '{head}', digest {about['digest'][:12]}, licence {licence}, fitted on {corpus}",
         *_post_processing_lines(about[POST_PROCESSING], about["recipe"]),
         *(
-            f"  `affstore head export {shlex.quote(one)}` gives on what the experiment '{one}' does to its outputs"
+            f"  `affstore head export {shlex.quote(one)}` also writes what the experiment '{one}' does to its outputs"
             for one in chose
         ),
     )

@@ -56,7 +56,7 @@ def import_(
     take
         A column of a table, or the array of an .npz; may be given several times for columns; all of a table without it.
     stored
-        The type that they are stored in: `float16` takes half the room; `auto` is what the store has, or float32.
+        The type that they are stored in: `float16` takes half the space; `auto` is what the store has, or float32.
     """
     from affstore import FeatureStore
     from affstore.store.contract.errors import SourceError, SpecError

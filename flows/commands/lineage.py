@@ -87,7 +87,7 @@ def ro_crate(
     license
         Address or SPDX identifier of the licence of the published files; without it, that nobody else may use them.
     author
-        Who ran it and answers for it: a name, or a name and an address, as 'Ada Lovelace <https://orcid.org/...>'.
+        Who ran it and answers for it: a name, or a name and an address, as `Ada Lovelace <https://orcid.org/...>`.
     organization
         Where the author works, and who publishes it, likewise.
     """

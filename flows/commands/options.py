@@ -82,7 +82,7 @@ class EngineOptions:
     """Where the networks run, and torch heads are trained."""
 
     stored: Literal["auto", "float32", "float16"] = "auto"
-    """The type of embeddings in the store: `float16` takes half the room. `auto` is that of what the store has, or
+    """The type of embeddings in the store: `float16` takes half the space. `auto` is that of what the store has, or
     float32. Part of every key."""
 
     people: Literal["auto", "two", "all"] = "auto"
@@ -110,7 +110,8 @@ class RunnerChoice:
     has all."""
 
     workers: int | None = None
-    """How many videos at once; 0, the default, chooses by the machine."""
+    """How many videos are worked on at once, of a cluster by so many worker processes; 0, the default, chooses by the
+    machine."""
 
     scheduler: str | None = None
     """Address of a running Dask scheduler, for --runner dask."""

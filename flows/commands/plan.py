@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,6 +27,7 @@ from affstore.flows.commands.options import (
 )
 from affstore.flows.provenance import warnings
 from affstore.flows.watch import Screen, Watcher, to_terminal
+from affstore.store.contract.printable import counted
 
 if TYPE_CHECKING:
     from affstore import FeatureStore
@@ -42,6 +43,8 @@ if TYPE_CHECKING:
 
 WORK_TO_DO = 10
 """Exit code when something is missing or stale."""
+_MOST_NAMED = 3
+"""So many of the label files that no row stands for are named."""
 
 
 def plan(
@@ -162,7 +165,11 @@ def show_plan(
 
 @dataclass(frozen=True, slots=True)
 class _Plan:
-    """What a run would do; `lacking` says which weights it needs first, `not_counted` what no row stands for."""
+    """What a run would do.
+
+    `lacking` says which weights it needs first, `not_counted` what no row stands for, and `labels`, in lines, which
+    label files no row stands for, as the store does not have their videos.
+    """
 
     rows: list[PlanRow]
     need: MemoryNeed
@@ -171,6 +178,8 @@ class _Plan:
     lacking: str = ""
     adds_bytes: int | None = None
     not_counted: str = ""
+    is_empty: bool = False
+    labels: tuple[str, ...] = ()
 
 
 def _planned(
@@ -230,7 +239,33 @@ def _planned(
         lacking,
         bytes_of(opened, records, every, profile),
         _not_counted(config, {head.name for head in heads}),
+        not records,
+        tuple(_labels_without_row(opened, inputs, arriving)),
     )
+
+
+def _labels_without_row(opened: FeatureStore, inputs: Inputs, arriving: Iterable[IncomingFile]) -> Iterator[str]:
+    """The label files of videos that the run takes in first, and of those that nobody has."""
+    from affstore.store.contract.names import split_subject
+    from affstore.store.engine.reading import video_names
+
+    coming = {incoming.name for incoming in arriving if incoming.verdict in ("new", "alias", "moved")}
+    known = video_names(opened)
+    videos: dict[str, set[str]] = {}  # a table may be of several
+    for one in inputs.annotations:
+        if not one.fault:
+            videos.setdefault(str(one.path), set()).add(split_subject(one.name, {*known, *coming})[0])
+    later = [path for path, of in videos.items() if of & (coming - known.keys())]
+    lost = [path for path, of in videos.items() if not of & {*known, *coming}]
+    if later:
+        yield f"{counted(len(later), 'label file', 'label files')} to read once the videos are taken in: {_some(later)}"
+    if lost:
+        yield f"{counted(len(lost), 'label file is', 'label files are')} of no video of the store: {_some(lost)}"
+
+
+def _some(names: Sequence[str]) -> str:
+    """The first of some names."""
+    return ", ".join(names[:_MOST_NAMED]) + (" …" if len(names) > _MOST_NAMED else "")
 
 
 def _not_counted(config: RunConfig, heads: Collection[str]) -> str:
@@ -314,12 +349,13 @@ def _print(plan: _Plan, everything: bool) -> None:
             [(name, str(videos), str(frames), str(price)) for name, videos, frames, price in networks],
         )
     counts = Counter(row.status for row in plan.rows)
-    statuses = ", ".join(f"{count} {status}" for status, count in sorted(counts.items())) or "the store is empty"
+    nothing = "the store is empty" if plan.is_empty else "nothing to take in or extract"
+    statuses = ", ".join(f"{count} {status}" for status, count in sorted(counts.items())) or nothing
     price = price_of(plan.rows)
     estimate = f"; {price}" if price.seconds or price.elsewhere else ""
     estimate += f" and {plan.adds_bytes / 1e6:.1f} MB of arrays" if plan.adds_bytes else ""
     estimate += f"; no estimate for {price.unknown} artifacts" if price.unknown else ""
-    to_terminal("", f"{statuses}{estimate}")
+    to_terminal("", f"{statuses}{estimate}", *plan.labels)
     if plan.not_counted:
         to_terminal(f"not counted: {plan.not_counted}")
     if plan.lacking:

@@ -32,8 +32,9 @@ def trace(
     Parameters
     ----------
     row
-        FILE:LINE of a published challenge file or Parquet table (lines counted from 1); EXPERIMENT/VIDEO/FRAME or
-        EXPERIMENT/VIDEO/SUBJECT/FRAME (frames counted from 0); or an artifact's path, with or without /FRAME.
+        FILE:LINE of a published challenge file or Parquet table, or of a CSV of `affstore analyze` or `predict` (lines
+        counted from 1); EXPERIMENT/VIDEO/FRAME or EXPERIMENT/VIDEO/SUBJECT/FRAME (frames counted from 0); or an
+        artifact's path, with or without /FRAME.
     picture
         Write the frame's picture to this file, decoded again from the video, if that is at hand and unaltered.
     mermaid

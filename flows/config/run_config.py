@@ -22,7 +22,7 @@ from affstore.models.extractor_specs import ExtractorSpec
 from affstore.models.extractors.registry import entry_of, spec_of
 from affstore.models.extractors.untrained import resolve_weights
 from affstore.models.faces.specs import DetectorSpec, TrackingSpec, check_kind
-from affstore.models.weights.folder import WeightsFolder
+from affstore.models.weights.folder import OR_UNTRAINED, WeightsFolder
 from affstore.store.contract.errors import DuplicateNameError, SpecError, WeightsMissingError
 from affstore.store.contract.labels import LabelSpace, spaces_of, task_of, task_space
 from affstore.store.contract.names import tag_fault
@@ -282,8 +282,7 @@ def _with_weights(specs: Sequence[ExtractorSpec], weights: WeightsFolder, untrai
         advice = [f"Type `affstore weights pull {public}`."] if public else []
         advice += [entry_of(name).advice for name in missing if not entry_of(name).public]
         raise WeightsMissingError(
-            f"The weights {', '.join(map(repr, missing))} are not in {weights.root}. {' '.join(advice)} "
-            "Or use `--weights untrained`."
+            f"The weights {', '.join(map(repr, missing))} are not in {weights.root}. {' '.join(advice)} {OR_UNTRAINED}"
         )
     return found
 

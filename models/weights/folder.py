@@ -33,6 +33,9 @@ from affstore.store.contract.keys import key_of
 if TYPE_CHECKING:
     import torch
 
+OR_UNTRAINED = "Or run untrained parameters: `--weights untrained`, or `weights: untrained` in a configuration."
+"""What else a message says where weights are missing."""
+
 
 @dataclass(frozen=True, slots=True)
 class WeightsStatus:
@@ -279,9 +282,7 @@ class WeightsFolder:
         return self.root / "parameters" / f"{sha256}.safetensors"
 
     def _missing(self, entry: WeightsEntry) -> WeightsMissingError:
-        return WeightsMissingError(
-            f"The weights '{entry.name}' are not in {self.root}. {entry.advice} Or use `--weights untrained`."
-        )
+        return WeightsMissingError(f"The weights '{entry.name}' are not in {self.root}. {entry.advice} {OR_UNTRAINED}")
 
 
 def _filled_in(ref: WeightsRef, record: WeightsRecord) -> WeightsRef:

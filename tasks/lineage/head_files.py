@@ -87,7 +87,7 @@ def write_head(store: FeatureStore, name: str, path: Path, licence: str, corpus:
     if any(array.startswith("blob_") for array in arrays):
         raise SpecError(
             f"The head '{name}' is kept in a form that only {record.made.get('engine')} reads, by executing what is in "
-            "it. Only heads whose parameters are plain arrays can be given on."
+            "it. Only heads whose parameters are plain arrays can be exported."
         )
     networks = networks_of(store, record)
     if not networks:

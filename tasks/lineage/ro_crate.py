@@ -138,10 +138,10 @@ def _somebody(role: str, kind: str, text: str) -> Entity:
     """
     found = re.fullmatch(r"\s*([^<>]*[^<>\s])\s*(?:<([^<>]*)>)?\s*", text)
     name, address = found.groups() if found else ("", None)
-    if not name or (address is not None and not _is_address(address)):
+    if not name or "://" in name or (address is not None and not _is_address(address)):
         raise SpecError(
-            f"{excerpt(text)} names no {role}: give a name, or a name and an address, as 'Ada Lovelace "
-            "<https://orcid.org/0000-0002-1825-0097>'."
+            f"{excerpt(text)} names no {role}: give a name, or a name and an address in angle brackets, as 'Ada "
+            "Lovelace <https://orcid.org/0000-0002-1825-0097>'."
         )
     where = {"url": address} if address else {}
     return {"@id": address or f"#{role}", "@type": kind, "name": name, **where}
