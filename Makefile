@@ -37,8 +37,9 @@ docs: $(BIN)/python
 	$(BIN)/pip install --quiet --disable-pip-version-check -c requirements.lock -e '.[docs]'
 	$(BIN)/mkdocs build --strict
 
+# Every table of docs/performance.md that can be measured here, into benchmarks/performance.md. Real clips are named by MEDIA=FOLDER.
 bench: install-test
-	for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
+	$(BIN)/python benchmarks/performance.py --document benchmarks/performance.md $(if $(MEDIA),--media $(MEDIA))
 
 $(BIN)/python:
 	@test -n "$(PYTHON)" || { echo "affstore needs Python 3.12 or 3.13, and found neither. Install one (with its venv module), or name it: make PYTHON=/path/to/python3.12" >&2; exit 1; }

@@ -1,10 +1,11 @@
 """Write docs/performance.md: every table of the benchmarks, with the machine it was taken on.
 
-    python benchmarks/performance.py --peer PYTHON_WITH_EMOTIEFFLIB
+    python benchmarks/performance.py --media CLIPS --peer PYTHON_WITH_EMOTIEFFLIB
 
-Takes an hour or more on two quiet cores. The document is written anew after each table, and tables that are not asked
+Takes an hour or more on two quiet cores. The document is written again after each table, and tables that are not asked
 for stay as they are, so that it can be made table by table: `--table seven --table raw`. What could not be measured is
-named with its reason, and what the document still lacks at its end.
+named with its reason, and what the document still lacks at its end. What people wrote below a table goes when that
+table is measured again, so `make bench` writes another document.
 """
 
 from __future__ import annotations
@@ -26,6 +27,17 @@ DOCUMENT = HERE.parent / "docs/performance.md"
 FAILED = "It could not be measured: "
 MISSING = "## Missing"
 NO_GPU = "There is no GPU"
+ABOUT = """\
+A *bar* is what we set out to reach. A *bare pass* is the network alone, on pictures or sound in memory. *Reference
+weights* are seeded parameters in the published layout, and all other networks here are untrained too: no table on this
+page is of trained networks, the face detector excepted. *Films* in the tables are videos.
+
+`make bench MEDIA=FOLDER` measures every table but that of heads side by side (`heads_together.py`, which needs
+`--store`), and names what it cannot measure. FOLDER has clips of yours in `face_video/`, for the tables on faces and
+engines; those on raw video, small runs and short videos also look for clips of certain names, which stand in these
+scripts. `faces.py`, `raw_video.py`, `engines.py` and `sound.py` take `--reference`, a folder of reference weights,
+which are not in the repository; without it their networks are untrained. `rehearsal.py`, `gpu.py` and `scoring.py` need
+a table of videos' lengths (`--shape`, `--lengths`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,31 +49,37 @@ class Table:
         words: script and arguments.
         peer: whether it compares with EmotiEffLib.
         rounds: whether it takes `--rounds`.
+        media: whether it takes `--media`, a folder of real clips.
     """
 
     title: str
     words: tuple[str, ...]
     peer: bool = False
     rounds: bool = True
+    media: bool = False
 
 
 _FLOAT32 = ("--engine", "openvino", "--precision", "float32")
 _BFLOAT16 = ("--engine", "openvino", "--precision", "bfloat16")
 TABLES: Mapping[str, Table] = {
-    "bf16": Table("B0 from files to the store, in bfloat16", ("faces.py", "--table", "files", *_BFLOAT16), True),
-    "files": Table("B0 from files to the store, in float32", ("faces.py", "--table", "files", *_FLOAT32), True),
-    "seven": Table("Seven face networks in one pass", ("faces.py", "--table", "seven")),
-    "raw": Table("Raw video: decoding, faces and B0", ("raw_video.py",)),
-    "engines": Table("Engines, and how faithful they are", ("engines.py",)),
-    "sound": Table("Sound: wav2vec2 base, and five networks in one pass", ("sound.py",)),
-    "small": Table("Small runs", ("small_runs.py", "--demo")),
-    "short": Table("Many short videos", ("short_videos.py",), rounds=False),
+    "bf16": Table(
+        "B0 from files to the store, in bfloat16", ("faces.py", "--table", "files", *_BFLOAT16), True, media=True
+    ),
+    "files": Table(
+        "B0 from files to the store, in float32", ("faces.py", "--table", "files", *_FLOAT32), True, media=True
+    ),
+    "seven": Table("Seven face networks in one pass", ("faces.py", "--table", "seven"), media=True),
+    "raw": Table("Raw video: decoding, faces and B0", ("raw_video.py",), media=True),
+    "engines": Table("Engines, and how faithful they are", ("engines.py",), media=True),
+    "sound": Table("Sound: wav2vec2 base, and five networks in one pass", ("sound.py",), media=True),
+    "small": Table("Small runs", ("small_runs.py", "--demo"), media=True),
+    "short": Table("Many short videos", ("short_videos.py",), rounds=False, media=True),
     "memory": Table("Memory of a 26-minute video", ("memory.py",), rounds=False),
     "rehearsal": Table("A corpus of Aff-Wild2's shape, on Dask", ("rehearsal.py",), rounds=False),
     "plan": Table("Planning a large store", ("plan.py",)),
     "lineage": Table("trace, impact and diff on large stores", ("lineage.py",)),
     "verify": Table("verify beside plain reading", ("verify.py",)),
-    "gpu": Table("On a GPU", ("gpu.py",)),
+    "gpu": Table("On a GPU", ("gpu.py",), media=True),
     "heads": Table("Heads", ("heads.py",), rounds=False),
     "float16": Table("Embeddings in float16", ("float16.py",), rounds=False),
     "scoring": Table("Scoring", ("scoring.py",), rounds=False),
@@ -92,6 +110,7 @@ def section(table: Table, asked: argparse.Namespace) -> str:
     """Measure a table and put it into words."""
     more = ["--peer", asked.peer] if asked.peer and table.peer else []
     more += ["--rounds", asked.rounds] if asked.rounds and table.rounds else []
+    more += ["--media", asked.media] if asked.media and table.media else []
     today = datetime.datetime.now(datetime.UTC).date().isoformat()
     said = measured(table, more)
     where = f"`python benchmarks/{' '.join(table.words)}`, {today}, {machine()}:"
@@ -124,6 +143,7 @@ def write(document: Path, held: Mapping[str, str]) -> None:
     parts = [
         "# Performance",
         f"Made by `python benchmarks/performance.py`, each table as dated. Read the ratios. Versions now: {versions}.",
+        ABOUT,
         *(f"## {title}\n\n{held[title]}" for title in [*titles, *others] if title in held),
         f"{MISSING}\n\n" + ("\n".join(lacking(held)) or "Nothing."),
     ]
@@ -135,6 +155,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--peer", help="Python of an environment that has EmotiEffLib")
     parser.add_argument("--table", choices=TABLES, action="append", help="all of them if none is named")
     parser.add_argument("--rounds", help="of each table")
+    parser.add_argument("--media", help="a folder of real clips, in `face_video`, for the tables that need some")
     parser.add_argument("--document", type=Path, default=DOCUMENT)
     asked = parser.parse_args(arguments)
     for name in asked.table or TABLES:
