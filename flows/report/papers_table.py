@@ -1,6 +1,6 @@
 """The table of docs/papers.md: what each experiment does beside the cell of the papers' code that it repeats.
 
-`python -m affstore.flows.report.papers_table docs/papers.md` writes it anew from the files of the experiments.
+`python -m affstore.flows.report.papers_table docs/papers.md` writes it from the files of the experiments.
 """
 
 from __future__ import annotations
@@ -41,7 +41,9 @@ a test holds the two equal.
   last* is where the papers' code ends a validation video; *to the end* repeats the last output and averages over it,
   which gives every frame a number and is what is done for one's own videos and for the challenges' files.
 - **frames scored**: always labelled ones. On the test set only the organisers can score.
-- **number**: as the paper prints it, or as the cell does where no paper has it. `–`: a variant without one.
+- **number**: as the paper prints it, or as the cell does where no paper has it. A curve is a list of `x: y`: x is how
+  many frames are smoothed on either side (in abaw6/figure2 the threshold), y the measure of the paper's figure.
+  `–`: a variant without a number.
 """
 _HEAD = ("experiment", "cell", "rule", "frames smoothed", "frames scored", "number")
 
@@ -132,7 +134,7 @@ def _smoothed(experiment: Experiment) -> str:
     if delta == "0":
         return "none"
     over = {
-        "own": "all that a head says something of",
+        "own": "all that the head has an output for",
         "faces": "all with a face",
         "labelled_faces": "labelled ones with a face",
     }[experiment.smooth_over]
@@ -145,7 +147,7 @@ def _scored(experiment: Experiment) -> str:
     kinds = sorted({faces for head in experiment.heads if (faces := head.faces)} | {experiment.requires} - {""})
     if not kinds:
         return "those with sound"
-    sound = " and sound there or one before" if experiment.requires else ""
+    sound = " and with sound in that frame or the one before" if experiment.requires else ""
     without = f", but {', '.join(experiment.without)}" if experiment.without else ""
     return f"those with a {' and a '.join(kinds)} face{sound}{without}"
 

@@ -1,6 +1,6 @@
 """The tables in README.md of what there is by name, generated from the registries.
 
-`python -m affstore.flows.report.readme_tables README.md` writes them anew, each between two HTML comments.
+`python -m affstore.flows.report.readme_tables README.md` writes them, each between two HTML comments.
 """
 
 from __future__ import annotations
