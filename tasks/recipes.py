@@ -13,6 +13,7 @@ from affstore.models.media.pictures import PICTURES
 from affstore.models.media.sound import SOUND
 from affstore.models.media.video import DECODE
 from affstore.store.contract.keys import canonical, key_of
+from affstore.store.contract.names import MAIN
 
 _CROPS = "crops-"
 _FLOAT16 = "float16-"
@@ -45,12 +46,13 @@ def feature(extractor: ExtractorSpec, parent_key: str) -> dict[str, Any]:
     return {"extractor": _canonical(extractor), "sound": _canonical(SOUND), "source": parent_key}
 
 
-def label(found: LabelFile, sha256: str, source_key: str) -> dict[str, Any]:
-    """A file of labels on a video's frames: of what, in which format, and what its frames are for."""
+def label(found: LabelFile, sha256: str, source_key: str, subject: str) -> dict[str, Any]:
+    """A file of labels on a video's frames: of what and of whom, in which format, and what its frames are for."""
     version = FORMATS.get(found.format).version
     recipe = {"task": canonical(found.task), "split": found.split, "annotation": version, "bytes": sha256}
     # What was read before there were other formats keeps its key.
     recipe |= {"within": found.within} if found.within else {}
+    recipe |= {"subject": subject} if subject != MAIN else {}
     return recipe | {"source": source_key} | ({} if found.format == "abaw" else {"format": found.format})
 
 

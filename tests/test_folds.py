@@ -12,6 +12,7 @@ from affstore import FeatureStore
 from affstore.models.ensembles.spec import HeadOutput, SearchedValue
 from affstore.models.extractor_specs import WeightsRef
 from affstore.models.extractors.registry import spec_of
+from affstore.models.faces.specs import DetectorSpec, TrackingSpec
 from affstore.models.heads.mlp.spec import default_mlp
 from affstore.models.heads.pretrained import PretrainedSpec
 from affstore.models.heads.splits import Folds, SplitSpec, read_groups
@@ -25,8 +26,9 @@ from affstore.tasks.experiments import Experiment
 from affstore.tasks.lineage.reproduce import reproduce
 from affstore.tasks.lineage.stored_heads import fitted_experiment
 from affstore.tasks.planning.head_runs import plan_with
+from affstore.tasks.planning.plan import plan
 from affstore.tasks.predict.videos import store_predictions
-from affstore.tasks.specs import HeadRun, Input, WorkerContext
+from affstore.tasks.specs import HeadRun, Input, Profile, WorkerContext
 from affstore.tasks.training.examples import fold_of, labelled
 from affstore.tasks.training.folds import cross_validated, folds_in_use, with_fixed_epochs
 from affstore.tasks.training.train import head_recipe, train
@@ -211,3 +213,25 @@ def test_a_plan_does_not_guess_the_epochs_that_new_folds_have_still_to_find(tmp_
     assert len(heads) > 1
     assert {status for name, status in heads.items() if "of99" in name} == {"missing"}
     assert "folded-honest" not in heads, "the run will find it as it is"
+
+
+@pytest.mark.parametrize("family", ["label", "visual"])
+def test_what_came_of_an_artifact_is_made_again_when_it_has_other_numbers_under_the_same_key(tmp_path, family):
+    """As of features computed again on a GPU: `plan` calls the head stale, and a run must do what the plan says."""
+
+    profile = Profile(DetectorSpec(), TrackingSpec(), ())
+
+    def statuses(store):
+        done = train(WorkerContext(store.url, "run", tmp_path), HEAD)
+        store = fitted(store, [HEAD])
+        rows = plan_with(store, plan(store.records(), profile), [HEAD])
+        return done.status, [row for row in rows if row.due and row.address.family in ("head", "prediction")]
+
+    store = stored(tmp_path / "store", FIRST)
+    assert statuses(store) == ("done", [])
+    assert statuses(FeatureStore(store.url)) == ("cached", [])
+    old = next(one for one in filmed(FIRST[0]) if one.address.family == family)
+    name = "value" if family == "label" else "logits"
+    other = replace(old, arrays={**old.arrays, name: old.arrays[name][::-1]})
+    store = commit(FeatureStore(store.url), other)
+    assert statuses(store) == ("done", [])

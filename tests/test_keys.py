@@ -33,6 +33,7 @@ PINNED = {
     "audio": "05dc997ceb8831d8",
     "audio by OpenL3": "0189f6b830123892",
     "label": "0e89ad7383e033d1",
+    "label of one of two people": "f5257a7c8b20b202",
     "head": "8ca47745d9445aba",
     "prediction": "0dd266285837fc53",
     "result": "269012694b1e08e6",
@@ -135,7 +136,10 @@ def recipes_of_today():
         "visual": recipes.feature(face, "4" * 64),
         "audio": recipes.feature(speech, "2" * 64),
         "audio by OpenL3": recipes.feature(openl3, "2" * 64),
-        "label": recipes.label(LabelFile("expr", "train", "v", "main", Path("v.txt")), "6" * 64, "2" * 64),
+        "label": recipes.label(LabelFile("expr", "train", "v", "main", Path("v.txt")), "6" * 64, "2" * 64, "main"),
+        "label of one of two people": recipes.label(
+            LabelFile("expr", "train", "v", "left", Path("v_left.txt")), "6" * 64, "2" * 64, "left"
+        ),
         "head": recipes.head(fit_of(head), ["7" * 64], ["8" * 64]),
         "prediction": recipes.prediction(PostProcessing(50), "9" * 64, ["4" * 64]),
         "result": recipes.result(result_recipe_fields(row, "papers", 0), ["a" * 64]),

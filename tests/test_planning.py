@@ -63,7 +63,7 @@ def video(name, sha="c" * 64, profile=PROFILE):
     ]
     label = record(
         Address("label", "expr", name, "main"),
-        recipes.label(LABELS, "e" * 64, source.key),
+        recipes.label(LABELS, "e" * 64, source.key, "main"),
         [source],
     )
     head = record(Address("head", "expr-mlp"), {"fit": 1}, [found[2], label])

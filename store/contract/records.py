@@ -138,6 +138,10 @@ class Record:
         """This artifact as a parent of another."""
         return Parent(self.address.path, self.key, self.digest)
 
+    def is_of(self, recipe: Mapping[str, Any], parents: Iterable[Parent]) -> bool:
+        """Whether this is what a recipe gives, and was computed from those artifacts with the numbers they have now."""
+        return self.key == key_of(recipe) and set(self.parents) == set(parents)
+
     def to_attributes(self, family_version: int) -> dict[str, Any]:
         """The group attributes that hold this record, with a checksum over all of them."""
         attributes = {

@@ -21,7 +21,7 @@ from affstore.models.evaluation.metrics import Scores, chance, confusion_matrix,
 from affstore.models.evaluation.tune import choose, kernel_curve, threshold_curve
 from affstore.models.heads.splits import Folds
 from affstore.store.contract.errors import AnnotationError, NotFoundError
-from affstore.store.contract.keys import key_of, plain
+from affstore.store.contract.keys import plain
 from affstore.store.contract.labels import SpaceKind, counted_classes
 from affstore.store.contract.names import join_subject
 from affstore.store.contract.records import Address, Artifact, Record, least_trusted
@@ -323,4 +323,4 @@ def result_recipe_fields(experiment: Experiment, protocol: Protocol, folds: Fold
 def same(store: FeatureStore, artifact: Artifact) -> bool:
     """Whether the store holds an artifact already."""
     stored = store.find(artifact.address)
-    return stored is not None and stored.key == key_of(artifact.recipe)
+    return stored is not None and stored.is_of(artifact.recipe, artifact.parents)

@@ -121,7 +121,7 @@ def _whose(store: FeatureStore, name: str) -> tuple[Record, str, str]:
 def _due(store: FeatureStore, found: LabelFile, whose: tuple[Record, str]) -> dict[str, Any] | None:
     """The recipe of a file's labels; None where that is what the store has."""
     source, subject = whose
-    recipe = recipes.label(found, digest_of_unchanged(found.path), source.key)
+    recipe = recipes.label(found, digest_of_unchanged(found.path), source.key, subject)
     stored = store.find(Address("label", str(found.task), source.address.video, subject))
     return None if stored is not None and stored.key == key_of(recipe) else recipe
 

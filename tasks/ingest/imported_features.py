@@ -16,7 +16,7 @@ from affstore.models.feature_files import FeatureFile, read_features
 from affstore.store.contract.errors import AffstoreError, MediaError, NotFoundError, SourceError, SpecError
 from affstore.store.contract.half_floats import to_float16
 from affstore.store.contract.keys import digest_file, key_of
-from affstore.store.contract.names import name_fault
+from affstore.store.contract.names import MAIN, name_fault
 from affstore.store.contract.records import Address, Artifact, Record
 from affstore.store.engine.reading import find_source
 from affstore.tasks.ingest.sources import place_of
@@ -51,6 +51,7 @@ def imported_artifact(
         "imported": {"bytes": digest_file(path), "take": [features.array, *features.columns]},
         "source": source.key,
     }
+    recipe |= {"subject": subject} if subject not in ("", MAIN) else {}
     sense = "visual" if subject else "audio"
     attributes = {"classes": None} if subject else {"vectors": frames, "complaint": None}
     made = {

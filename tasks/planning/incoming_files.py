@@ -47,7 +47,7 @@ def arrival_rows(
             rows.append(PlanRow(address, "quarantined", found.fault))
             continue
         stored = store.find(address)
-        key = source and key_of(recipes.label(found, digest_of_unchanged(found.path), source.key))
+        key = source and key_of(recipes.label(found, digest_of_unchanged(found.path), source.key, subject))
         if source is not None and (stored is None or stored.key != key) and not _unusable(store, found):
             rows.append(PlanRow(address, "missing" if stored is None else "stale", f"to read: {found.path}"))
     return rows

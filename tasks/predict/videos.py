@@ -14,7 +14,6 @@ from affstore.models.evaluation.evaluate import prediction_arrays
 from affstore.models.evaluation.thresholds import decide
 from affstore.models.postprocess import box_smooth, fill_gaps
 from affstore.store.contract.errors import AffstoreError
-from affstore.store.contract.keys import key_of
 from affstore.store.contract.records import Address, Artifact, Record, least_trusted
 from affstore.store.engine.draft import Draft
 from affstore.tasks import recipes
@@ -66,10 +65,10 @@ def _store_prediction(work: HeadJob, draft: Draft, address: Address) -> None:
     head = store.find(Address("head", experiment.name))
     if features is None or head is None:
         return
-    recipe = prediction_recipe(experiment, head, features)
+    recipe, parents = prediction_recipe(experiment, head, features), (head, *features)
     stored = store.find(address)
-    if stored is None or stored.key != key_of(recipe):
-        draft.put(_prediction(work, address, recipe, (head, *features)))
+    if stored is None or not stored.is_of(recipe, [parent.as_parent() for parent in parents]):
+        draft.put(_prediction(work, address, recipe, parents))
 
 
 def prediction_recipe(experiment: HeadRun, head: Record, features: Sequence[Record]) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from affstore.models.heads.splits import check_leak
 from affstore.store.contract.errors import AffstoreError, AnnotationError
 from affstore.store.contract.keys import key_of, plain
 from affstore.store.contract.labels import SpaceKind
-from affstore.store.contract.records import Address, Artifact, Record, least_trusted
+from affstore.store.contract.records import Address, Artifact, Parent, Record, least_trusted
 from affstore.tasks import recipes
 from affstore.tasks.outcomes import Outcome, postponed, refused
 from affstore.tasks.specs import HeadRun, WorkerContext
@@ -44,7 +44,7 @@ def train(context: WorkerContext, experiment: HeadRun) -> Outcome:
         recipe = _recipe(experiment, subjects)
         address = Address("head", experiment.name)
         stored = store.find(address)
-        if stored is not None and stored.key == key_of(recipe):
+        if stored is not None and stored.is_of(recipe, _parents(subjects)):
             return Outcome("train", experiment.name, "cached", "its head is in the store")
         artifact = _fit(HeadJob(store, context, experiment, key_of(recipe)), subjects, recipe)
     except AffstoreError as error:
@@ -119,7 +119,7 @@ def _fit(work: HeadJob, subjects: Mapping[SplitName, list[LabelledSubject]], rec
             "head": plain(fit_of(experiment)) | {"best_epoch": head.best_epoch, "report": dict(head.report)},
             "scores": _scores(experiment, outputs, value, thresholds) if subjects["validation"] else None,
         },
-        tuple(sorted({parent.as_parent() for split in subjects.values() for part in split for parent in _all(part)})),
+        _parents(subjects),
         facts,
     )
 
@@ -177,6 +177,10 @@ def _scores(
 
 def _all(subject: LabelledSubject) -> tuple[Record, ...]:
     return (subject.label, *subject.features)
+
+
+def _parents(subjects: Mapping[SplitName, list[LabelledSubject]]) -> tuple[Parent, ...]:
+    return tuple(sorted({parent.as_parent() for split in subjects.values() for part in split for parent in _all(part)}))
 
 
 def _keys(subjects: list[LabelledSubject]) -> list[str]:
