@@ -104,9 +104,9 @@ def _finished(
     def commit_waiting() -> Iterator[tuple[Ended, Outcome]]:
         while waiting:
             batch = waiting[:_DRAFTS_A_COMMIT]
-            del waiting[:_DRAFTS_A_COMMIT]
             with pace.measured():
                 outcomes = committed(context, task.name, [one.outcome for one in batch])
+            del waiting[: len(batch)]  # only now: if this was interrupted, it is committed again, which changes nothing
             yield from zip(batch, map(show_outcome, outcomes), strict=True)
 
     due = units

@@ -229,7 +229,8 @@ def named_videos(store: FeatureStore, request: Request, outcomes: Sequence[Outco
     names = video_names(store)
     ingested = {o.subject for o in outcomes if o.stage == "ingest" and o.status in ("done", "cached")}
     with_crops = {video for _, video in match_crops_to_videos(store.records("source"), request.inputs.crops).folders}
-    return with_crops | {*request.videos} | {names[video_name(name)] for name in ingested}
+    called = {video_name(name) for name in ingested}
+    return with_crops | {*request.videos} | {names[name] for name in called & names.keys()}
 
 
 def _labelled_videos(store: FeatureStore, outcomes: Sequence[Outcome]) -> set[str]:

@@ -95,6 +95,11 @@ def float16_stage(extractor: ExtractorSpec) -> str:
     return f"{_FLOAT16}{extractor.name}"
 
 
+def is_of_stored_video(stage: str) -> bool:
+    """Whether a stage of the quarantine is of a stored video's pictures, sound or embedding, and of no file to read."""
+    return stage in ("pictures", "sound") or stage.startswith(_FLOAT16)
+
+
 @cache
 def _canonical(spec: Hashable) -> Any:
     """A frozen spec as a key holds it, made once: a plan asks for it thousands of times. Nobody changes it."""

@@ -14,10 +14,10 @@ from affstore.flows.runners.base import RunnerSpec
 from affstore.flows.server import Server
 from affstore.flows.stage import run_on
 from affstore.flows.stages.ingest import ingest as ingest_all
-from affstore.store.contract.errors import SourceError
+from affstore.store.contract.errors import ConflictError, SourceError
 from affstore.store.contract.keys import key_of
 from affstore.store.contract.names import check_name, join_subject, name_fault, split_subject, video_name
-from affstore.store.contract.records import Artifact
+from affstore.store.contract.records import Address, Artifact
 from affstore.store.engine.exporters.base import export
 from affstore.store.engine.reading import find_source
 from affstore.tasks import recipes
@@ -29,7 +29,7 @@ from tests.factories import commit, source
 @pytest.fixture
 def store(tmp_path):
     artifact = source("a", sha256="1" * 64, location=str(tmp_path / "a.mp4"))
-    (tmp_path / "a.mp4").touch()
+    (tmp_path / "a.mp4").write_bytes(b"1")
     real = Artifact(artifact.address, recipes.source("1" * 64), artifact.arrays, artifact.attributes)
     return commit(FeatureStore.create(f"memory:{tmp_path.name}"), real)
 
@@ -67,6 +67,23 @@ def test_known_bytes_under_a_new_name_are_an_alias(store):
 def test_a_file_that_is_no_longer_where_it_was_has_moved(store, tmp_path):
     (tmp_path / "a.mp4").unlink()
     assert verdict(store, ("/x/a.mp4", "1" * 64)) == ["moved"]
+
+
+def test_a_video_whose_noted_file_was_overwritten_is_found_where_its_own_bytes_are_given(store, tmp_path):
+    (tmp_path / "a.mp4").write_bytes(b"another video, of another size")
+    assert verdict(store, ("/x/a.mp4", "1" * 64)) == ["moved"]
+
+
+def test_two_runs_that_note_something_of_one_video_at_once_lose_neither_note_without_a_word(store, tmp_path):
+    at_once = [store.draft({}, "run") for _ in "bc"]
+    for name, draft in zip("bc", at_once, strict=True):
+        stored = store.get(Address("source", video="a"))
+        arrays, attributes = store.read(stored.address), {**stored.attributes, "aliases": [name]}
+        draft.put(Artifact(stored.address, stored.recipe, arrays, attributes))
+    store.commit([at_once[0]], "a name")
+    with pytest.raises(ConflictError, match="noted of 'source/a' meanwhile"):
+        store.commit([at_once[1]], "another")
+    assert store.newest().get(Address("source", video="a")).attributes["aliases"] == ["b"]
 
 
 def test_other_bytes_under_a_known_name_are_refused_unless_they_replace_it(store):

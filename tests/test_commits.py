@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from dataclasses import replace
 
 import pytest
@@ -9,10 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from affstore import FeatureStore
+from affstore.flows import commits
 from affstore.flows.commits import CommitPace, commit_finished, committed
 from affstore.flows.runners.base import RunnerSpec
 from affstore.flows.server import Server
 from affstore.flows.stage import run_on
+from affstore.store.contract.errors import ConflictError
 from affstore.store.engine.writers import alone_in
 from affstore.tasks.cancellation import reset_cancellation
 from affstore.tasks.outcomes import Outcome
@@ -84,6 +88,37 @@ def test_what_was_finished_when_a_run_is_interrupted_is_kept(committed_names):
     assert outcomes is None
     assert stored == names[:20]
     assert commits < len(stored), "the last commit was not due yet"
+
+
+def test_a_commit_that_is_interrupted_is_made_before_the_run_ends(committed_names, monkeypatch):
+    commit_once, calls = commits._commit, []
+
+    def interrupted(*args):
+        calls.append(args)
+        if len(calls) == 1:
+            raise KeyboardInterrupt
+        commit_once(*args)
+
+    monkeypatch.setattr(commits, "_commit", interrupted)
+    outcomes, stored, _ = committed_names(["first"])
+    assert outcomes is None
+    assert stored == ["first"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="counts open files as Linux lists them")
+def test_drafts_that_wait_for_their_commit_hold_one_open_file_together(tmp_path):
+    store = FeatureStore.create(str(tmp_path / "store"))
+    first, before = store.draft({}, "run"), len(os.listdir("/proc/self/fd"))
+    waiting = [store.draft({}, "run") for _ in range(40)]
+    assert len(os.listdir("/proc/self/fd")) <= before + 2
+    for draft in [first, *waiting[1:]]:
+        draft.release()
+    with pytest.raises(ConflictError, match="is writing"), alone_in(store.url):
+        pass
+    waiting[0].release()
+    with alone_in(store.url), pytest.raises(ConflictError, match="at work there"):
+        store.draft({}, "run")
+    store.draft({}, "run").release()
 
 
 def test_a_unit_that_conflicts_fails_alone_and_keeps_nobody_from_removing(tmp_path):

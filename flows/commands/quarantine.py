@@ -123,16 +123,13 @@ def retry(
     from affstore.flows.config.run_config import checked
     from affstore.tasks.ingest.incoming_files import IngestOptions
 
-    meant = _meant(FeatureStore(store), entries, everything)
+    opened = FeatureStore(store)
+    meant = _meant(opened, entries, everything)
     if not meant:
         return _nothing(json)
-    document = {
-        "store": store,
-        **_inputs_of(meant),
-        "extractors": extractors,
-        **asdict(networks),
-    }
-    return run_and_tell(checked(document, "quarantine"), json, IngestOptions(retry=True), everything=False).exit_code
+    files, videos = _apart(opened, meant)
+    config = checked({"store": store, **_inputs_of(files), "extractors": extractors, **asdict(networks)}, "quarantine")
+    return run_and_tell(config, json, IngestOptions(retry=True), everything=False, videos=videos).exit_code
 
 
 def _nothing(as_json: bool) -> int:
@@ -182,22 +179,37 @@ def _is_meant(entry: Record, text: str) -> bool:
     return text in names or video_name(text) == entry.attributes["name"] or place_of(Path(text)) == location
 
 
+def _apart(store: FeatureStore, entries: Sequence[Record]) -> tuple[list[Record], list[str]]:
+    """Entries whose files are taken in again, and the stored videos whose pictures or sound are tried again.
+
+    Raises:
+        SourceError: nothing that they are of is there any more.
+    """
+    from affstore.store.contract.names import split_subject
+    from affstore.store.engine.reading import video_names
+    from affstore.tasks.recipes import is_of_stored_video
+
+    there = [entry for entry in entries if Path(entry.attributes["location"]).exists()]
+    if not there:
+        raise SourceError("None of these files is there any more. `affstore quarantine drop` forgets them.")
+    of_videos = [entry for entry in there if is_of_stored_video(entry.address.producer)]
+    names = video_names(store) if of_videos else {}
+    videos = {split_subject(entry.attributes["name"], names)[0] for entry in of_videos}
+    return [entry for entry in there if entry not in of_videos], sorted(videos)
+
+
 def _inputs_of(entries: Sequence[Record]) -> dict[str, Any]:
     """What a run is to take in to try entries again.
 
     Raises:
-        SourceError: none of them is there any more.
         SpecError: one was called by its folders.
     """
     from affstore.store.contract.names import video_name
     from affstore.tasks.recipes import crop_kind
 
-    there = [entry for entry in entries if Path(entry.attributes["location"]).exists()]
-    if not there:
-        raise SourceError("None of these files is there any more. `affstore quarantine drop` forgets them.")
     sources: list[str] = []
     crops: dict[str, tuple[str, ...]] = {}
-    for entry in there:
+    for entry in entries:
         location, kind = entry.attributes["location"], crop_kind(entry.address.producer)
         if kind:
             crops[kind] = (*crops.get(kind, ()), location)

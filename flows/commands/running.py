@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import gc
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from affstore.flows.commands.next_steps import tell_next_of
@@ -33,6 +34,7 @@ def run_and_tell(
     limits: RunLimits | None = None,
     generation: str = "",
     then: Callable[[RunResult], Sequence[str]] | None = None,
+    videos: Iterable[str] = (),
 ) -> RunResult:
     """Run a configuration and print the outcomes; see `request_of`.
 
@@ -44,8 +46,11 @@ def run_and_tell(
         limits: how much of it is done.
         generation: that it is written to; empty for what readers see.
         then: what to type next where all went well.
+        videos: stored ones that are meant beside the configuration's files.
     """
-    result = run_under_screen(as_json, lambda watcher: _run(config, watcher, options, everything, limits, generation))
+    result = run_under_screen(
+        as_json, lambda watcher: _run(config, watcher, options, everything, limits, generation, videos)
+    )
     if as_json:
         print_json(as_document(result))
     else:
@@ -76,13 +81,14 @@ def _run(
     everything: bool,
     limits: RunLimits | None = None,
     generation: str = "",
+    videos: Iterable[str] = (),
 ) -> RunResult:
     from affstore.flows.execution import run_pipeline
     from affstore.flows.memory_needs import estimate_memory
     from affstore.flows.planned import Planned
     from affstore.flows.request import request_of
 
-    request = request_of(config, options, everything, limits, generation)
+    request = replace(request_of(config, options, everything, limits, generation), videos=tuple(videos))
     planned = Planned.of(request)
     watcher.memory(estimate_memory(request, config.runner, planned))
     return run_pipeline(request, config.runner, watcher, planned)

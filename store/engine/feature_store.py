@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import cached_property
@@ -516,10 +516,27 @@ class FeatureStore:
                 raise ConflictError(
                     f"Another run changed '{path}' while this one worked with it. Run the command again."
                 )
+        self._check_notes(draft, contested)
         done = own.keys() & contested.keys()
         if done and len(done) < len(own):
             raise ConflictError(f"Another run stored '{min(done)}' while this one computed it. Run the command again.")
         return bool(done)
+
+    def _check_notes(self, draft: Draft, contested: Container[str]) -> None:
+        """Refuse a draft that only notes something about an artifact, as another name, where another run did so first.
+
+        Raises:
+            ConflictError: it does.
+        """
+        before = self.state(draft.base)
+        for record in draft.records:
+            if record.address.path not in contested:
+                continue
+            old = before.find(record.address)
+            if old is not None and (old.key, old.digest) == (record.key, record.digest):
+                raise ConflictError(
+                    f"Another run changed what is noted of '{record.address.path}' meanwhile. Run the command again."
+                )
 
 
 def _groups_above(paths: Iterable[str]) -> list[str]:

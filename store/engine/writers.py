@@ -4,16 +4,34 @@ from __future__ import annotations
 
 import fcntl
 import gc
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import IO
+from weakref import WeakValueDictionary
 
 from affstore.store.contract.errors import ConflictError
 from affstore.store.engine.places import is_local, local_folder, translate_errors
 
 
+class _SharedLock:
+    """A shared lock on `STORE.writers`, let go when no mark of this process holds it any more."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+
+    def __del__(self) -> None:
+        self._file.close()
+
+
+_held: WeakValueDictionary[str, _SharedLock] = WeakValueDictionary()
+"""The locks of this process by their stores: of a run of many short videos, thousands of drafts wait for a commit, and
+each with an open file of its own would reach the system's limit."""
+_holding = threading.Lock()
+
+
 class WriterMark:
-    """A shared lock on `STORE.writers`: as long as it is held, nobody removes what a draft has written.
+    """A share of this process's lock on `STORE.writers`: while it is held, nobody removes what a draft has written.
 
     A store in memory has one process, and one on S3 cannot be locked: there it is nothing.
     """
@@ -25,22 +43,28 @@ class WriterMark:
             ConflictError: somebody is removing things from the store.
         """
         self._url = url
-        self._file = _opened(url)
-        if self._file is not None and not _locked(self._file, fcntl.LOCK_SH):
-            self.release()
-            raise ConflictError(
-                f"Nothing can be written to the store at '{url}' now: `affstore forget`, `affstore gc` or `affstore "
-                "generation` is at work there. Run the command again when it has ended."
-            )
+        self._lock = _shared(url)
 
     def __reduce__(self) -> tuple[type[WriterMark], tuple[str]]:
         return WriterMark, (self._url,)
 
     def release(self) -> None:
         """Let go of it."""
-        if self._file is not None:
-            self._file.close()
-            self._file = None
+        self._lock = None
+
+
+def _shared(url: str) -> _SharedLock | None:
+    with _holding:
+        lock = _held.get(url)
+        if lock is None and (file := _opened(url)) is not None:
+            lock = _SharedLock(file)
+            if not _locked(file, fcntl.LOCK_SH):
+                raise ConflictError(
+                    f"Nothing can be written to the store at '{url}' now: `affstore forget`, `affstore gc` or "
+                    "`affstore generation` is at work there. Run the command again when it has ended."
+                )
+            _held[url] = lock
+        return lock
 
 
 @contextmanager

@@ -112,7 +112,8 @@ class _Work:
                 path = Path(self.job.location)
                 draft.put(quarantine_artifact(stage, self.job.video, path, self.job.sha256, str(error)))
                 refused.append(PartOutcome("quarantined", str(error)))
-            if len(draft.records) > before and not refused:
+                continue
+            if len(draft.records) > before:
                 lift_quarantine(self.store, draft, stage, name=self.job.video)
         return refused + beyond_float16
 

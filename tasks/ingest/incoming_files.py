@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from stat import S_ISREG
 from typing import Literal
 
 from affstore import FeatureStore
@@ -223,7 +224,7 @@ class _Known:
             return replace(incoming, verdict="known")
         if stored.key != key_of(recipes.source(incoming.sha256)) and incoming.name == video_name(video):
             return replace(incoming, name=video)  # the same file, decoded in another way than today
-        return replace(incoming, verdict="known" if _still_there(stored, incoming.path) else "moved")
+        return replace(incoming, verdict="known" if still_there(stored, incoming.path) else "moved")
 
     def _name_conflict(self, incoming: IncomingFile) -> str:
         holder, place = self._holder[incoming.name]
@@ -256,7 +257,13 @@ def _refusal_key(incoming: IncomingFile) -> str:
     return key_of(recipes.quarantine("ingest", incoming.name, incoming.sha256))
 
 
-def _still_there(stored: Record, path: Path) -> bool:
-    """Whether the noted place still holds a file, or is the one given."""
-    location = stored.attributes["location"]
-    return bool(location == place_of(path) or Path(location).is_file())
+def still_there(stored: Record, path: Path) -> bool:
+    """Whether the noted place is the one given, or holds a file of the video's size, so no other version of it."""
+    noted = stored.attributes["location"]
+    if noted == place_of(path):
+        return True
+    try:
+        facts = Path(noted).stat()
+    except OSError:
+        return False
+    return S_ISREG(facts.st_mode) and facts.st_size == stored.attributes["bytes"]

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 from affstore.store.contract.errors import SourceError
 from affstore.store.contract.names import check_name
 from affstore.store.contract.records import Address, Artifact
-from affstore.tasks.ingest.incoming_files import IncomingFile
+from affstore.tasks.ingest.incoming_files import IncomingFile, still_there
 from affstore.tasks.ingest.sources import place_of, quarantine_artifact, source_artifact
 from affstore.tasks.outcomes import Outcome, postponed
 from affstore.tasks.retries import raise_what_passes
@@ -65,8 +64,7 @@ def _note_alias(context: WorkerContext, incoming: IncomingFile) -> Outcome:
     address = Address("source", video=incoming.stored_as)
     stored = store.get(address)
     aliases = set(stored.attributes["aliases"]) | ({incoming.name} if incoming.verdict == "alias" else set())
-    gone = not Path(stored.attributes["location"]).is_file()
-    location = place_of(incoming.path) if gone else stored.attributes["location"]
+    location = stored.attributes["location"] if still_there(stored, incoming.path) else place_of(incoming.path)
     attributes = {**stored.attributes, "location": location, "aliases": sorted(aliases)}
     artifact = Artifact(address, stored.recipe, store.read(address), attributes, stored.parents, stored.made)
     text = f"the same bytes as '{incoming.stored_as}'" if incoming.verdict == "alias" else "the file has moved"
