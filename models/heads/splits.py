@@ -78,6 +78,8 @@ class Folds:
         """
         names = tuple(names)
         found = sorted({self.groups[name] for name in names if name in self.groups})
+        if not found:  # two people of one video who are in two groups
+            found = sorted({group for row, group in self.groups.items() if split_subject(row)[0] in names})
         if len(found) != 1:
             has = f"is in the groups {' and '.join(found)}" if found else "is in no group"
             raise AnnotationError(f"Every training video needs one group, and '{names[0]}' {has}. Correct the groups.")
@@ -126,7 +128,8 @@ def read_groups(path: Path) -> dict[str, str]:
     """Read the groups of videos from a table with a column `video`, and one of `GROUP_COLUMNS` or one that is named.
 
     A table is read as one of labels is: CSV with commas, semicolons or tabs, or Parquet; headers without regard to
-    case. It may have other columns, and several rows of a video.
+    case. It may have other columns, and several rows of a video. A row of `12_left` is of a video of that name, and of
+    the video `12` if that has no row of its own.
 
     Args:
         path: of the table; `FILE:COLUMN` names the column.
@@ -145,21 +148,22 @@ def read_groups(path: Path) -> dict[str, str]:
     for line, video, group in rows_of_videos(table, column):
         if groups.setdefault(video, group) != group:
             raise SpecError(f"'{table.path}', line {line}: '{video}' is in the group '{groups[video]}' already.")
-    return groups
+    of_people: dict[str, set[str]] = {}
+    for name, group in groups.items():
+        of_people.setdefault(split_subject(name)[0], set()).add(group)
+    return {name: min(found) for name, found in of_people.items() if len(found) == 1} | groups
 
 
 def check_leak(splits: Mapping[str, Iterable[tuple[str, str]]]) -> None:
     """Check that no video, and no video's bytes, are in two splits.
 
     Args:
-        splits: of each, its videos: name (with or without a subject's suffix) and SHA-256 of the bytes.
+        splits: of each, its videos: name and SHA-256 of the bytes.
 
     Raises:
         AnnotationError: there are such; up to five are named.
     """
-    videos_of = {
-        split: {(split_subject(name)[0], sha256) for name, sha256 in videos} for split, videos in splits.items()
-    }
+    videos_of = {split: set(videos) for split, videos in splits.items()}
     found: list[str] = []
     for first, second in combinations(videos_of, 2):
         found += _same_name(first, second, videos_of) + _same_bytes(first, second, videos_of)

@@ -99,7 +99,7 @@ def table_with_columns(named: Path, what: str) -> tuple[Table, tuple[str, ...]]:
 
 
 def rows_of_videos(table: Table, column: str) -> Iterator[tuple[int, str, str]]:
-    """The line, the video and the cell of a column, row by row.
+    """The line, the video as it is called there and the cell of a column, row by row.
 
     Raises:
         SpecError: a row has no video, or nothing in the column.
@@ -110,4 +110,4 @@ def rows_of_videos(table: Table, column: str) -> Iterator[tuple[int, str, str]]:
         if not video or not cell:
             found = ",".join(cells)
             raise SpecError(f"'{table.path}', line {line}: found {found!r}, expected a video and its {column}.")
-        yield line, split_subject(video_name(video))[0], cell
+        yield line, video_name(video), cell
