@@ -28,7 +28,7 @@ from affstore.models.extractors.registry import spec_of
 from affstore.models.weights.folder import WeightsFolder
 from affstore.models.weights.licences import accepted
 from affstore.store.contract.errors import SpecError, WeightsError, WeightsMissingError
-from affstore.store.contract.files import replacing
+from affstore.store.contract.files import replacing, writing_fault
 from affstore.store.contract.records import Address, Record
 from affstore.store.engine.reading import read_clock
 from affstore.tasks.analysis.frame_table import AnalysisNetworks, frame_table, inputs_of, table_key
@@ -55,6 +55,7 @@ class Analysis:
         written: videos whose files were written; those of the others are there already.
         refused: files that could not be used.
         listed: how many videos the index lists.
+        unwritten: videos whose files could not be written.
     """
 
     folder: Path
@@ -62,6 +63,7 @@ class Analysis:
     written: tuple[str, ...]
     refused: tuple[Refused, ...] = ()
     listed: int = 0
+    unwritten: tuple[Refused, ...] = ()
 
 
 def networks_at_hand(weights: WeightsFolder) -> AnalysisNetworks:
@@ -108,7 +110,8 @@ def write_analysis(
 ) -> Analysis:
     """Write every video's table, page and numbers, and the index of all; what is there already is left as it is.
 
-    The index and the lists stand for everything that the folder holds, also what other calls wrote.
+    The index and the lists stand for everything that the folder holds, also what other calls wrote. A video whose files
+    cannot be written costs the others nothing; the index says why.
 
     Args:
         store: that holds what the networks say of the videos.
@@ -120,7 +123,7 @@ def write_analysis(
 
     Raises:
         NotFoundError: a name is neither of a video nor of a file in quarantine.
-        SpecError: the folder cannot be written.
+        SpecError: the folder's lists cannot be written.
     """
     wanted = sorted(set(names))
     networks = replace(networks, labels=True)
@@ -129,15 +132,16 @@ def write_analysis(
         never_taken_in = {one.name for one in refused} - {one.video for one in store.addresses("source")}
         videos = [name for name in wanted if name not in never_taken_in]
         parts = [_Video(store, name, networks, folder / "videos") for name in videos]
-        written = tuple(part.name for part in parts if part.write(notes, _faults(refused, part.name)))
-        listed = write_lists(folder, refused)
+        written, unwritten = _write_each(parts, notes, refused)
+        listed = write_lists(folder, [*refused, *unwritten])
         if written:
             files = [(folder / "videos" / f"{name}.{end}", _producer(networks)) for name in written for end in _ENDINGS]
             write_note(folder, files, store.snapshot)
     except OSError as error:
         raise SpecError(f"'{folder}' cannot be written: {error.strerror or error}. Name another --out.") from error
     own = {part.name for part in parts}
-    return Analysis(folder, tuple(one for one in listed if one.name in own), written, tuple(refused), len(listed))
+    entries = tuple(one for one in listed if one.name in own)
+    return Analysis(folder, entries, tuple(written), tuple(refused), len(listed), tuple(unwritten))
 
 
 _ENDINGS = ("csv", "parquet")
@@ -192,6 +196,21 @@ class _Video:
             (*notes, *([self._remark] if self._remark else [])),
             tuple(_made_by(self._records)),
         )
+
+
+def _write_each(
+    parts: Iterable[_Video], notes: Sequence[str], refused: Sequence[Refused]
+) -> tuple[list[str], list[Refused]]:
+    """Write the files of videos: the names of those that were written, and why others could not be."""
+    written, unwritten = list[str](), list[Refused]()
+    for part in parts:
+        try:
+            if part.write(notes, _faults(refused, part.name)):
+                written.append(part.name)
+        except OSError as error:
+            reason = f"Its table and page cannot be written: {writing_fault(error)}."
+            unwritten.append(Refused("", "", "analyze", part.name, reason))
+    return written, unwritten
 
 
 def _faults(refused: Sequence[Refused], video: str) -> list[str]:

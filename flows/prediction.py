@@ -16,7 +16,7 @@ from affstore import FeatureStore
 from affstore.flows.config.run_config import RunConfig
 from affstore.models.weights.folder import WeightsFolder
 from affstore.store.contract.errors import AffstoreError, SpecError
-from affstore.store.contract.files import replacing
+from affstore.store.contract.files import replacing, writing_fault
 from affstore.store.contract.records import Address
 from affstore.store.engine.reading import find_source, video_names
 from affstore.tasks.analysis.frame_table import PLACE_COLUMNS, AnalysisNetworks, frame_table
@@ -110,24 +110,34 @@ def _in_short(store: FeatureStore, address: Address, fitted: FittedExperiment) -
     return PredictedSubject(address.video, address.subject, frames, count / frames if frames else 0.0, labels)
 
 
-def write_predictions(store: FeatureStore, fitted: FittedExperiment, videos: Iterable[str], folder: Path) -> list[Path]:
+def write_predictions(
+    store: FeatureStore, fitted: FittedExperiment, videos: Iterable[str], folder: Path
+) -> tuple[list[Path], dict[str, str]]:
     """Write a table a video: a row a frame and subject, with times, and empty cells where nothing is known.
+
+    Returns:
+        The tables, and by video why others could not be written.
 
     Raises:
         SpecError: the folder cannot be written.
     """
-    written = []
+    written, unwritten = list[Path](), dict[str, str]()
     try:
+        folder.mkdir(parents=True, exist_ok=True)
         for video in sorted(videos):
             source = find_source(store, video).address.video
             table = frame_table(store, source, AnalysisNetworks(heads=(fitted.producer,)))
             kept = [name for name in table.column_names if name not in ("face_score", *PLACE_COLUMNS)]
             path = folder / f"{source}.csv"
-            with replacing(path) as new:
-                pa.csv.write_csv(table.select(kept), new, pa.csv.WriteOptions(quoting_style="needed"))
-            written.append(path)
+            try:
+                with replacing(path) as new:
+                    pa.csv.write_csv(table.select(kept), new, pa.csv.WriteOptions(quoting_style="needed"))
+            except OSError as error:
+                unwritten[source] = f"Its table cannot be written: {writing_fault(error)}."
+            else:
+                written.append(path)
         if written:
             write_note(folder, [(path, fitted.producer) for path in written], store.snapshot)
     except OSError as error:
         raise SpecError(f"'{folder}' cannot be written: {error.strerror or error}. Name another --out.") from error
-    return written
+    return written, unwritten

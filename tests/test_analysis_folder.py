@@ -153,6 +153,20 @@ def test_files_in_quarantine_are_listed_with_their_reasons_until_they_are_used(s
         analysed(store, out, "neither")
 
 
+def test_a_video_whose_files_cannot_be_written_costs_no_other_and_the_index_says_why(store, tmp_path):
+    long, too_long = "映" * 80, "映" * 84
+    commit(store, *(make(name) for make in (source, visual) for name in (long, too_long)))
+    found = analysed(store, tmp_path / "out", "two", long, too_long)
+    assert [one.name for one in found.entries] == ["two", long] == list(found.written)
+    (fault,) = found.unwritten
+    assert fault.name == too_long
+    assert "too long for the disk. Rename the video's file" in fault.reason
+    index = html.unescape((tmp_path / "out" / "index.html").read_text(encoding="utf-8"))
+    assert fault.reason in index
+    assert "In quarantine" not in index
+    assert found.refused == ()
+
+
 def test_a_damaged_file_beside_a_good_one_is_on_the_index_of_the_command(wheel_weights, tmp_path, monkeypatch, capsys):
     from tests.analysis_film import write
 

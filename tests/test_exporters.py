@@ -135,6 +135,18 @@ def test_what_is_exported_can_be_taken_in_as_labels_again(store, tmp_path, name)
         form.read(form.at(path), TASKS["va"], clock)
 
 
+@pytest.mark.parametrize(("name", "suffix"), [("elan", "eaf"), ("praat", "TextGrid"), ("openface", "csv")])
+def test_a_video_whose_name_is_too_long_for_a_file_is_left_out_and_the_others_are_written(
+    tmp_path, capsys, name, suffix
+):
+    long = "映" * 84 + "abc"
+    store = FeatureStore.create(str(tmp_path / "store"))
+    commit(store, *artifacts(), source(long), *person(long, "main", np.ones(FRAMES, bool)))
+    assert call(["export", str(tmp_path / "out"), "--to", name, "--store", store.url]) == 3
+    assert [path.name for path in (tmp_path / "out").rglob("*.*")] == [f"two.{suffix}"]
+    assert "Rename the video's file" in capsys.readouterr().out
+
+
 HEAD = Artifact(Address("head", "mlp"), {"of": "mlp"}, {}, {"task": "au", "labels": [], "head": {}, "scores": {}})
 
 

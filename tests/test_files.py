@@ -42,6 +42,13 @@ def test_what_was_there_stays_where_writing_fails(tmp_path):
     assert [(one.name, one.read_text()) for one in tmp_path.iterdir()] == [("note.json", "old")]
 
 
+@pytest.mark.parametrize("name", ["a.csv", "映" * 83 + ".csv", "a" * 255])
+def test_a_file_may_have_the_longest_name_that_the_disk_allows(tmp_path, name):
+    with replacing(tmp_path / name) as new:
+        new.write_text("whole")
+    assert [(one.name, one.read_text()) for one in tmp_path.iterdir()] == [(name, "whole")]
+
+
 @pytest.mark.parametrize("place", ["", ".", "..", "/", "{folder}"])
 def test_a_folder_is_refused_where_a_file_is_to_be_written(tmp_path, place):
     refused = pytest.raises(SpecError, match=r"is a folder, and a file is to be written\. Name a file")

@@ -170,7 +170,7 @@ def test_a_stored_head_predicts_for_a_video_that_it_has_not_seen(store, context,
     units = stored.read(Address("visual", NETWORK.name, "new", "main"), ["embedding"])["embedding"][:, : len(AU)] > 0
     found = stored.read(Address("prediction", "units", "new", "main"))["prediction"]
     assert (found[:-5] == units[:-5]).mean() > 0.9
-    (table,) = write_predictions(stored, fitted, ["new"], tmp_path)
+    (table,), _ = write_predictions(stored, fitted, ["new"], tmp_path)
     header, first, *_, last = table.read_text().splitlines()
     assert header.startswith('"video","frame","time_s","subject","present","AU1"')
     assert '"new",0,0,"main",true,' in first
@@ -383,7 +383,7 @@ def test_an_experiment_s_head_predicts_in_another_store_what_it_predicts_in_its_
         assert (arrays["prediction"] != store.newest().read(bare.address)["prediction"]).any()
         assert not [one for one in verify(there.newest()).findings if "theirs" in one.what]
         tables = [
-            write_predictions(each.newest(), fitted_experiment(each, called), ["new"], tmp_path / name / called)[0]
+            write_predictions(each.newest(), fitted_experiment(each, called), ["new"], tmp_path / name / called)[0][0]
             for each, called in ((store, name), (there, "theirs"))
         ]
         assert tables[0].read_bytes() == tables[1].read_bytes()

@@ -168,14 +168,15 @@ def _analyze(
     notes += [f"The columns of '{one.space}' are by '{one.name}', a head of this store." for one in fitted]
     refused = {one.subject for one in result.outcomes if (one.stage, one.status) == ("ingest", "quarantined")}
     analysis = write_analysis(stored, {*videos, *_in_quarantine(stored, refused)}, networks, out, notes)
+    exit_code = result.exit_code or (3 if analysis.unwritten else 0)
     if as_json:
-        print_json({**as_document(result), "analysis": _document(analysis, networks)})
+        print_json({**as_document(result), "analysis": _document(analysis, networks), "exit_code": exit_code})
     else:
         tell(result)
         _tell(analysis, notes)
         tables = [str(analysis.folder / "videos" / f"{one.name}.csv") for one in analysis.entries[:1]]
         tell_next_of(result, [step(config.store, "trace", f"{table}:2") for table in tables])
-    return result.exit_code
+    return exit_code
 
 
 def _in_quarantine(store: FeatureStore, names: Iterable[str]) -> set[str]:
@@ -190,6 +191,7 @@ def _document(analysis: Analysis, networks: AnalysisNetworks) -> dict[str, Any]:
         "written": analysis.written,
         "videos": [asdict(entry) for entry in analysis.entries],
         "quarantined": [asdict(one) for one in analysis.refused],
+        "unwritten": {one.name: one.reason for one in analysis.unwritten},
         "listed": analysis.listed,
     }
 
@@ -214,6 +216,7 @@ def _tell(analysis: Analysis, notes: list[str]) -> None:
         print_table(head, rows)
     to_terminal(
         *notes,
+        *(f"'{one.name}': {one.reason}" for one in analysis.unwritten),
         "",
         f"analysis  {analysis.folder / 'index.html'}  ({len(analysis.written)} of {len(rows)} videos written anew"
         f"{f', {analysis.listed} in the index' if analysis.listed != len(rows) else ''})",

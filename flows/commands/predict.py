@@ -105,15 +105,17 @@ def predict(
     stored = FeatureStore(store)
     meant = named_videos(stored, result.request, result.outcomes)
     subjects = predicted(stored, fitted, meant)
-    tables = write_predictions(stored, fitted, meant, out) if out else []
+    tables, unwritten = write_predictions(stored, fitted, meant, out) if out else ([], {})
     lacking = sorted(meant - {one.video for one in subjects})
-    exit_code = result.exit_code or (3 if lacking else 0)
+    exit_code = result.exit_code or (3 if lacking or unwritten else 0)
     if json:
         document = {"predictions": [asdict(one) for one in subjects], "without": lacking, "tables": tables}
+        document["unwritten"] = unwritten
         print_json({**as_document(result), **document, "exit_code": exit_code})
     else:
         tell(result)
         _tell(subjects, lacking, tables)
+        to_terminal(*(f"'{video}': {reason}" for video, reason in unwritten.items()))
         shown = [step(store, "show", lacking[0])] if lacking else []
         tell_next_of(
             result, [*shown, *([step(store, "trace", f"{tables[0]}:2")] if tables else again("--out", "tables"))]

@@ -96,8 +96,8 @@ class Refused:
     """A file that could not be used.
 
     Attributes:
-        store: whose quarantine it is in.
-        artifact: its path there.
+        store: whose quarantine it is in; empty for a video of which only the files could not be written.
+        artifact: its path there, or empty.
         stage: that could not use it.
         name: of the file.
         reason: why, in a sentence.

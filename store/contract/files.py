@@ -41,6 +41,13 @@ def check_file(path: Path) -> None:
         raise SpecError(f"'{path}' is a folder, and a file is to be written. Name a file.")
 
 
+def writing_fault(error: OSError) -> str:
+    """Why a video's file cannot be written, in words for after a colon."""
+    if error.errno == errno.ENAMETOOLONG:
+        return "a file of this name is too long for the disk. Rename the video's file, and add it again"
+    return f"{error.strerror or error}. Look at the rights of its folder, and at the room there"
+
+
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """A file to fill, which takes the place of `path` in one step when it is whole; readers see the old or the new.
@@ -53,7 +60,7 @@ def replacing(path: Path) -> Iterator[Path]:
     """
     check_file(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    new = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    new = path.with_name(f".affstore-{secrets.token_hex(4)}")  # short, as `path` may have the longest name there is
     try:
         new.touch()
         rights = stat.S_IMODE(new.stat().st_mode)

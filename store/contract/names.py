@@ -21,7 +21,7 @@ _TAG = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _SNAPSHOT = re.compile(r"[0-9A-HJKMNP-TV-Z]{20}")
 """What the engine calls snapshots: 12 bytes in Crockford's letters."""
 _LONGEST_TAG = 200
-_LONGEST_BYTES = 255
+LONGEST_BYTES = 255
 """What file systems allow for a folder's name: an exported store has a folder for each video."""
 
 
@@ -139,8 +139,8 @@ def name_fault(name: str) -> str | None:
         (name.lower() == "zarr.json", "Zarr calls its own documents so"),
     )
     fault = next((reason for wrong, reason in faults if wrong), None)
-    if fault is None and len(name.encode()) > _LONGEST_BYTES:
-        fault = f"it is longer than {_LONGEST_BYTES} bytes, which a folder of an exported store cannot be called"
+    if fault is None and len(name.encode()) > LONGEST_BYTES:
+        fault = f"it is longer than {LONGEST_BYTES} bytes, which a folder of an exported store cannot be called"
     return fault
 
 

@@ -47,9 +47,7 @@ class OverlayExporter(Exporter):
         from affstore.models.media.encoding import encoder
 
         written = Written()
-        for video, found in by_video(records):
-            path = folder / f"{video}.mp4"
-            path.parent.mkdir(parents=True, exist_ok=True)
+        for path, video, found in by_video(records, folder, ".mp4", written):
             try:
                 _draw(store, store.get(Address("source", video=video)), found, path)
             except MediaError as error:

@@ -8,6 +8,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
 from affstore.store.contract.errors import SourceError
+from affstore.store.contract.keys import key_of
 from affstore.store.engine.objects import s3_files
 
 _PART = ".affstore-part"
@@ -84,7 +85,8 @@ def _is_copy(path: Path, info: Any) -> bool:
 
 
 def _copy(system: Any, info: Any, path: Path) -> None:
-    part = path.with_name(f".{path.name}{_PART}")
+    # The same name each time, so that the next copy replaces what a killed one left; short, as a name may be long.
+    part = path.with_name(f".{key_of(path.name)[:16]}{_PART}")
     with system.open_input_stream(info.path) as source, part.open("wb") as target:
         shutil.copyfileobj(source, target, 1 << 20)
     os.utime(part, ns=(info.mtime_ns, info.mtime_ns))

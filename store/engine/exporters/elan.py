@@ -7,7 +7,7 @@ from pathlib import Path
 from xml.etree import ElementTree as ET
 
 from affstore.store.contract.records import Address, Record
-from affstore.store.engine.exporters.base import EXPORTERS, Exporter
+from affstore.store.engine.exporters.base import EXPORTERS, Exporter, Written
 from affstore.store.engine.exporters.tiers import Tier, by_video, of_frames, tiers_of
 from affstore.store.engine.feature_store import FeatureStore
 
@@ -32,10 +32,8 @@ class ElanExporter(Exporter):
 
     def write(self, store: FeatureStore, records: Sequence[Record], folder: Path) -> list[Path]:
         """Write the files."""
-        written = []
-        for video, found in by_video(records):
-            path = folder / f"{video}.eaf"
-            path.parent.mkdir(parents=True, exist_ok=True)
+        written = Written()
+        for path, video, found in by_video(records, folder, ".eaf", written):
             source = store.get(Address("source", video=video))
             tree = _document(str(source.attributes["location"]), tiers_of(store, video, found))
             ET.indent(tree)

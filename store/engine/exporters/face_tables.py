@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from affstore.store.contract.labels import LabelSpace, SpaceKind
 from affstore.store.contract.names import MAIN, in_order
 from affstore.store.contract.records import Address, Record
-from affstore.store.engine.exporters.base import EXPORTERS, Exporter
+from affstore.store.engine.exporters.base import EXPORTERS, Exporter, Written
 from affstore.store.engine.exporters.tiers import by_video, of_frames
 from affstore.store.engine.feature_store import FeatureStore
 from affstore.store.engine.label_spaces import space_of_record
@@ -152,13 +152,11 @@ def _whose(record: Record) -> tuple[str, str]:
 
 
 def _write_tables(store: FeatureStore, records: Sequence[Record], folder: Path, rows_of: Any) -> list[Path]:
-    written = []
-    for video, found in by_video(records):
+    written = Written()
+    for path, video, found in by_video(records, folder, ".csv", written):
         rows = [row for one in _faces(store, video, found) for row in rows_of(one)]
         if rows:
             names = list(dict.fromkeys(name for row in rows for name in row))
-            path = folder / f"{video}.csv"
-            path.parent.mkdir(parents=True, exist_ok=True)
             with path.open("w", encoding="utf-8", newline="") as file:
                 table = csv.DictWriter(file, names, restval="")
                 table.writeheader()

@@ -30,11 +30,9 @@ class PraatExporter(Exporter):
     def write(self, store: FeatureStore, records: Sequence[Record], folder: Path) -> list[Path]:
         """Write the files; a video of which nothing is known in intervals has none."""
         written = Written()
-        for video, found in by_video(records):
+        for path, video, found in by_video(records, folder, ".TextGrid", written):
             tiers = tiers_of(store, video, found)
             if tiers:
-                path = folder / f"{video}.TextGrid"
-                path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_text("\n".join(_lines(tiers, read_clock(store, video).end_s)) + "\n", encoding="utf-8")
                 written.append(path)
             else:

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from affstore.store.contract.labels import LabelSpace, SpaceKind, label_tier, unknown_text
+from affstore.store.contract.names import LONGEST_BYTES
 from affstore.store.contract.records import Record
+from affstore.store.engine.exporters.base import Written
 from affstore.store.engine.feature_store import FeatureStore
 from affstore.store.engine.label_spaces import space_of_record
 from affstore.store.engine.reading import read_clock
@@ -34,10 +37,28 @@ class Tier:
     intervals: tuple[Interval, ...]
 
 
-def by_video(records: Iterable[Record]) -> Iterator[tuple[str, list[Record]]]:
-    """The artifacts that have a row a frame, video by video."""
-    for video, found in groupby(sorted(of_frames(records), key=lambda one: (one.address.video, one.address)), _video):
-        yield video, list(found)
+def by_video(
+    records: Iterable[Record], folder: Path, suffix: str, written: Written
+) -> Iterator[tuple[Path, str, list[Record]]]:
+    """The artifacts of each video that have a row a frame, with the file that they are for, in a folder that is there.
+
+    Args:
+        records: what is exported.
+        folder: that gets the files.
+        suffix: of their names.
+        written: is told of a video whose name, with the suffix, no file can have.
+    """
+    for video, own in groupby(sorted(of_frames(records), key=lambda one: (one.address.video, one.address)), _video):
+        found = list(own)
+        if len(f"{video}{suffix}".encode()) > LONGEST_BYTES:
+            written.left_out.append(
+                f"'{video}' was not exported: with '{suffix}' its name is longer than the {LONGEST_BYTES} bytes of a "
+                "file's. Rename the video's file, and add it again."
+            )
+            written.without.extend(found)
+        else:
+            folder.mkdir(parents=True, exist_ok=True)
+            yield folder / f"{video}{suffix}", video, found
 
 
 def of_frames(records: Iterable[Record]) -> list[Record]:
