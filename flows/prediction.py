@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from affstore.flows.config.run_config import RunConfig
 from affstore.models.weights.folder import WeightsFolder
 from affstore.store.contract.errors import AffstoreError, SpecError
 from affstore.store.contract.files import replacing, writing_fault
+from affstore.store.contract.names import video_name
 from affstore.store.contract.records import Address
 from affstore.store.engine.reading import find_source, video_names
 from affstore.tasks.analysis.frame_table import PLACE_COLUMNS, AnalysisNetworks, frame_table
@@ -57,8 +59,8 @@ def weights_of(fitted: Iterable[FittedExperiment]) -> str:
 def split_videos(store: FeatureStore, named: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """What was named: files, folders and globs; and names of videos that the store has."""
     names = video_names(store)
-    known = [text for text in named if not Path(text).exists() and text in names]
-    return tuple(text for text in named if text not in known), tuple(names[text] for text in known)
+    known = {text: names[video_name(text)] for text in named if not os.path.exists(text) and video_name(text) in names}
+    return tuple(text for text in named if text not in known), tuple(known.values())
 
 
 def run_with_fitted(

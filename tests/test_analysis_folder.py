@@ -269,11 +269,13 @@ def test_view_finds_the_page_of_a_video_or_says_what_to_type(store, tmp_path, ca
     status, text = shown_by(capsys, "--in", out)
     assert status == 4
     assert f"Nothing was analyzed into '{out}' yet. Type `affstore analyze my_videos/ --out {out} --pull`" in text
-    analysed(store, out, "one", "two")
-    for words, page in (((), "index.html"), (("one",), "videos/one.html"), (("clips/two.mp4",), "videos/two.html")):
+    commit(store, source("caf\u00e9"), visual("caf\u00e9"))
+    analysed(store, out, "one", "two", "caf\u00e9")
+    pages = {(): "index", ("one",): "videos/one", ("clips/two.mp4",): "videos/two", ("cafe\u0301",): "videos/caf\u00e9"}
+    for words, page in pages.items():
         status, text = shown_by(capsys, *words, "--in", out)
-        assert (status, text.split()[-1]) == (0, str((out / page).resolve()))
+        assert (status, text.split()[-1]) == (0, str((out / f"{page}.html").resolve()))
     status, text = shown_by(capsys, "twoo", "--in", out)
     assert (status, "Did you mean 'two'?" in text) == (4, True)
     status, text = shown_by(capsys, "zebra", "--in", out)
-    assert (status, "It has: one, two." in text) == (4, True)
+    assert (status, "It has: caf\u00e9, one, two." in text) == (4, True)

@@ -6,6 +6,7 @@ import hashlib
 import json
 import subprocess
 import sys
+import unicodedata
 
 import pytest
 
@@ -17,6 +18,7 @@ from affstore.store.contract.errors import SpecError
 from affstore.store.contract.keys import key_of
 from affstore.store.contract.records import Address
 from affstore.tasks.ingest.sources import quarantine_artifact
+from affstore.tasks.lineage.reproduce import addresses_named
 from tests.factories import commit, source, visual
 
 COMMANDS = tuple(name for name in whole_app() if not name.startswith("-"))
@@ -90,6 +92,23 @@ def test_show_finds_an_artifact_a_video_and_its_alias(url, capsys):
     assert document["arrays"] == {"embedding": "float32 (40, 8)", "present": "bool (40,)"}
     assert document["affstore"]["key"] == key_of(visual("a").recipe)
     assert "visual/toy/a/main" in output(capsys, "show", "copy", "--store", url).out
+
+
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+def test_a_video_is_found_by_its_name_in_any_unicode_form(tmp_path, capsys, form):
+    stored, typed = (unicodedata.normalize(one, "visual/toy/café/main") for one in ("NFC", form))
+    store = commit(FeatureStore.create(str(tmp_path / "store")), source("caf\u00e9"), visual("caf\u00e9"))
+    for words in (["show"], ["impact"], ["trace"], ["diff", store.snapshot, store.snapshot]):
+        output(capsys, *words, typed, "--store", store.url)
+    assert [one.path for one in addresses_named(store, [typed])] == [stored]
+
+
+@pytest.mark.parametrize("what", ["a\udcffb", "source/a\udcffb"])
+@pytest.mark.parametrize("command", ["show", "impact", "trace"])
+def test_a_name_that_is_no_text_is_unknown_and_no_damage(url, capsys, command, what):
+    said = output(capsys, command, what, "--store", url, code=4).err
+    assert "damaged" not in said
+    assert r"a\xffb'" in said
 
 
 def test_export_writes_and_refuses_to_overwrite(url, tmp_path, capsys):

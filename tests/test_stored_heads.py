@@ -6,6 +6,7 @@ import json
 import re
 import shlex
 import shutil
+import unicodedata
 from dataclasses import replace
 from pathlib import Path
 
@@ -175,6 +176,12 @@ def test_a_stored_head_predicts_for_a_video_that_it_has_not_seen(store, context,
     assert header.startswith('"video","frame","time_s","subject","present","AU1"')
     assert '"new",0,0,"main",true,' in first
     assert last.endswith("," * 2 * len(AU))  # nothing was seen in the last frame
+
+
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+def test_a_stored_video_is_meant_by_its_name_in_any_unicode_form(tmp_path, form):
+    stored = commit(FeatureStore.create(str(tmp_path / "store")), source("caf\u00e9"))
+    assert split_videos(stored, [unicodedata.normalize(form, "café")]) == ((), ("caf\u00e9",))
 
 
 def test_a_run_counts_videos_and_experiments_by_themselves(scored, capsys):

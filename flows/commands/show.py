@@ -37,9 +37,10 @@ def show(what: str = "", /, *, store: Store = DEFAULT_STORE, at: At = None, json
 
 
 def _one(store: FeatureStore, path: str, as_json: bool) -> None:
-    from affstore.store.contract.schema import address_of, family
+    from affstore.store.contract.schema import family
+    from affstore.store.engine.reading import find_address
 
-    record = store.get(address_of(path))
+    record = store.get(find_address(store, path))
     schema = family(record.address.family)
     document = {
         "artifact": record.address.path,

@@ -14,6 +14,7 @@ from affstore.flows.commands import COMMANDS, Command
 from affstore.flows.commands.options import Json, print_json
 from affstore.flows.watch import to_terminal
 from affstore.store.contract.errors import NotFoundError, nearest
+from affstore.store.contract.names import video_name
 
 
 def view(
@@ -53,7 +54,7 @@ def _page(folder: Path, video: str) -> Path:
         NotFoundError: there is none; the message says what to type.
     """
     index, pages, typed = folder / "index.html", folder / "videos", shlex.quote(str(folder))
-    names = dict.fromkeys((video, Path(video).name, Path(video).stem))
+    names = dict.fromkeys(map(video_name, (video, Path(video).name, Path(video).stem)))
     page = next((one for name in names if (one := pages / f"{name}.html").is_file()), index) if video else index
     if page.is_file() and (page != index or not video):
         return page

@@ -301,7 +301,8 @@ def node_id(session: icechunk.Session, path: str) -> str:
     """The engine's id of what is at a path, or an empty text; another one once it is written again."""
     try:
         return session.get_node_id(f"/{path}")
-    except (icechunk.NodeNotFoundError, icechunk.InvalidInputError):  # the second for a path that nothing can have
+    except (icechunk.NodeNotFoundError, icechunk.InvalidInputError, UnicodeEncodeError):
+        # The last two are for a path that nothing can have: bytes that are no UTF-8 reach Python as lone surrogates.
         return ""
 
 

@@ -15,7 +15,7 @@ from affstore.store.contract.errors import NotFoundError
 from affstore.store.contract.half_floats import to_float32
 from affstore.store.contract.names import MAIN, video_name
 from affstore.store.contract.records import Address, Record
-from affstore.store.contract.schema import FamilySchema, family
+from affstore.store.contract.schema import FamilySchema, address_of, family
 from affstore.store.engine.feature_store import FeatureStore
 
 
@@ -126,6 +126,18 @@ def find_source(store: FeatureStore, video: str) -> Record:
     if called is None:
         raise NotFoundError(f"The store at '{store.url}' has no video '{video}'. `affstore show` lists its videos.")
     return store.get(Address("source", video=called))
+
+
+def find_address(store: FeatureStore, path: str) -> Address:
+    """The address whose path this is; its video may be called by an alias, or in another Unicode form.
+
+    Raises:
+        SchemaError: no family has such a path.
+    """
+    address = address_of(path)
+    if store.find(address) is None and address.video:
+        return replace(address, video=video_names(store).get(video_name(address.video), address.video))
+    return address
 
 
 def find_record(store: FeatureStore, wanted: Sequence[Address], what: str) -> Record:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from affstore import FeatureStore
 from affstore.store.contract.errors import NotFoundError
 from affstore.store.contract.keys import changes
+from affstore.store.contract.names import video_name
 from affstore.store.contract.records import Address, Record
 from affstore.store.contract.schema import address_of
 from affstore.store.engine.history import may_differ
@@ -178,8 +179,9 @@ def _path(address: Address) -> str:
 def _known_part(before: FeatureStore, after: FeatureStore, part: str) -> str:
     """The part as the states call it: a video by its name where that is an alias."""
     addresses = {*before.addresses(), *after.addresses()}
-    if any(_is_of(address, part) for address in addresses):
-        return part
+    for text in (part, video_name(part)):
+        if any(_is_of(address, text) for address in addresses):
+            return text
     for store in (after, before):
         with suppress(NotFoundError):
             return find_source(store, part).address.video

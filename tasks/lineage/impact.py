@@ -13,9 +13,9 @@ from affstore import FeatureStore
 from affstore.store.contract.errors import NotFoundError, SchemaError, SpecError, nearest
 from affstore.store.contract.keys import digest_file
 from affstore.store.contract.records import Address, Record
-from affstore.store.contract.schema import address_of, families
+from affstore.store.contract.schema import families
 from affstore.store.engine.history import changes_by, commits
-from affstore.store.engine.reading import find_source
+from affstore.store.engine.reading import find_address, find_source
 from affstore.tasks.lineage.graph import Leaf, LineageGraph, by_family, leaves_of
 
 _DIGEST = re.compile(r"[0-9a-f]{8,64}")
@@ -212,7 +212,7 @@ def _versions(records: Iterable[Record], package: str) -> list[str]:
 
 def _by_path(store: FeatureStore, what: str) -> _Found:
     try:
-        return "artifact", store.find_all([address_of(what)])
+        return "artifact", store.find_all([find_address(store, what)])
     except SchemaError:
         return "artifact", []
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from affstore.store.contract.errors import (
     AffstoreError,
     AnnotationError,
     NotFoundError,
+    SchemaError,
     SpecError,
     StoreError,
 )
@@ -31,6 +32,7 @@ from affstore.store.contract.keys import digest_file, key_of
 from affstore.store.contract.names import join_subject
 from affstore.store.contract.records import Address, Artifact, Record
 from affstore.store.contract.schema import address_of
+from affstore.store.engine.reading import find_address
 from affstore.tasks.evaluation.experiment_scores import result_artifact
 from affstore.tasks.experiments import Experiment
 from affstore.tasks.extract.jobs import CropJob, VideoJob
@@ -57,6 +59,8 @@ def addresses_named(store: FeatureStore, names: Iterable[str]) -> list[Address]:
     known = {address.path: address for address in store.addresses() if address.family != "quarantine"}
     found = []
     for name in names:
+        with suppress(SchemaError):
+            name = name if name in known else find_address(store, name).path
         if name not in known:
             raise NotFoundError.of(store.url, "artifact", name, known, "`affstore show` lists what there is.")
         found.append(known[name])

@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 from affstore import FeatureStore
 from affstore.store.contract.errors import NotFoundError, SchemaError, SpecError, nearest
 from affstore.store.contract.keys import digest_file
-from affstore.store.contract.names import MAIN, in_order, split_subject
+from affstore.store.contract.names import MAIN, in_order, split_subject, video_name
 from affstore.store.contract.records import SLASH, Address
-from affstore.store.contract.schema import address_of, families
-from affstore.store.engine.reading import find_source, video_names
+from affstore.store.contract.schema import families
+from affstore.store.engine.reading import find_address, find_source, video_names
 from affstore.tasks.lineage.publication import find_note, opened_at
 
 _IMAGE = re.compile(r"\s*(\S(?:.*\S)?)/(\d+)\.jpg\s*(?:,(.*))?")
@@ -107,13 +107,11 @@ def _address_and_frame(store: FeatureStore, text: str) -> tuple[Address, int | N
 
 
 def _artifact(store: FeatureStore, path: str) -> Address | None:
-    """The address whose path this is, if the store has it; a video may be named by an alias."""
+    """The address whose path this is, if the store has it."""
     try:
-        address = address_of(path)
+        address = find_address(store, path)
     except SchemaError:
         return None
-    if store.find(address) is None and address.video:
-        address = replace(address, video=video_names(store).get(address.video, address.video))
     return address if store.find(address) is not None else None
 
 
@@ -302,7 +300,7 @@ def predictions_meant(store: FeatureStore, producer: str, name: str, subject: st
     Raises:
         NotFoundError: there is no such video.
     """
-    video, subject = (name, subject) if subject else split_subject(name, video_names(store))
+    video, subject = (name, subject) if subject else split_subject(video_name(name), video_names(store))
     source = find_source(store, video)
     of = source.address.video
     there = {one: Address("prediction", producer, of, one) for one in _subjects(store, producer, of)}

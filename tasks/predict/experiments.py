@@ -15,7 +15,7 @@ from affstore.models.ensembles.spec import heads_of
 from affstore.models.evaluation.evaluate import TunedParameters, predict_labels, prediction_arrays
 from affstore.store.contract.errors import AffstoreError, SpecError, StoreUnavailableError
 from affstore.store.contract.keys import digest_file
-from affstore.store.contract.names import MAIN, join_subject, split_subject
+from affstore.store.contract.names import MAIN, join_subject, split_subject, video_name
 from affstore.store.contract.records import Address, Artifact, Record, least_trusted
 from affstore.store.engine.reading import find_source, video_names
 from affstore.tasks import recipes
@@ -115,7 +115,7 @@ def write_experiment_file(
         )
         raise SpecError(f"'{experiment.name}' has no prediction to publish{test_set}.")
     known = video_names(store)
-    meant = {name: split_subject(name, known) for name in listed.videos}
+    meant = {name: split_subject(video_name(name), known) for name in listed.videos}
     named: dict[str, set[str]] = {}
     for video, subject in meant.values():
         named.setdefault(video, set()).add(subject)
