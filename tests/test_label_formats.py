@@ -134,6 +134,42 @@ def test_an_empty_file_and_text_in_another_encoding_are_called_so(tmp_path, name
         form.read(form.at(path), EXPR, FrameClock.uniform(25, 4))
 
 
+TWICE = b'<TIER TIER_ID="expr"/></ANNOTATION_DOCUMENT>'
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("praat", TEXT_GRID.replace(b"\n1\n", b"\n4e9999999\n"), "is no whole TextGrid"),
+        ("praat", TEXT_GRID.replace(b"\n1\n", b"\n%s\n" % (b"1" * 5000)), "is no whole TextGrid"),
+        (
+            "praat",
+            TEXT_GRID.replace(b"words", b"expr").replace(b' ""said"" 1', b""),
+            "several tiers for 'expr': expr, expr",
+        ),
+        ("praat", TEXT_GRID.replace(b"0.12\n1\n", b"0.12\n0.04\n"), "begins at 0.12 s and ends at 0.04 s"),
+        ("elan", EAF.replace(b"1000", b"1" * 5000), "found the time '111.*expected milliseconds such as 12500"),
+        ("elan", EAF.replace(b"1000", b"-5"), "found the time '-5', expected milliseconds"),
+        ("elan", EAF.replace(b"1000", b"40"), "begins at 0.12 s and ends at 0.04 s"),
+        ("elan", EAF.replace(b"</ANNOTATION_DOCUMENT>", TWICE), "several tiers for 'expr': expr, expr"),
+    ],
+)
+def test_what_would_hang_or_lose_labels_is_refused(tmp_path, name, content, said):
+    path = tmp_path / EXAMPLES[name].name
+    path.write_bytes(content)
+    form = FORMATS.get(name)
+    with pytest.raises(AnnotationError, match=said):
+        form.read(form.at(path), EXPR, FrameClock.uniform(25, 4))
+
+
+def test_tiers_that_are_called_alike_are_no_fault_where_none_of_them_is_read(tmp_path):
+    example = EXAMPLES["elan"]
+    other = example.content.replace(b"</ANNOTATION_DOCUMENT>", TWICE.replace(b"expr", b"utterances"))
+    (tmp_path / example.name).write_bytes(other)
+    form = FORMATS.get("elan")
+    assert form.read(form.at(tmp_path / example.name), EXPR, FrameClock.uniform(25, 4)).known.sum() == 3
+
+
 @pytest.mark.parametrize("name", ["elan", "praat"])
 def test_annotations_that_no_frame_can_have_are_counted(tmp_path, name):
     path = tmp_path / EXAMPLES[name].name

@@ -50,6 +50,13 @@ def test_intervals_hold_their_first_instant_and_not_their_last_and_gaps_are_unkn
     assert found.complaint is None
 
 
+def test_times_may_have_as_many_decimals_as_programs_write(read):
+    found = read(
+        f"start,end,label\n{0.1 / 30!r},0.30000000000000004,joy\n3.0000000000000004e-1,{'0.' + '4' * 30},calm\n"
+    )
+    assert of_frames(found)[1:6] == [1, 1, 0, 0, -1]
+
+
 def test_a_row_with_a_time_holds_until_the_next_and_the_last_as_long_as_the_one_before(read):
     found = read("time,label,by\n0.1,joy,me\n0.3,,me\n0.5,2,you\n")
     assert of_frames(found) == [-1, 1, 1, -1, -1, 2, 2, -1, -1, -1]

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
 from affstore.models.labels.base import FORMATS, LabelFile
-from affstore.models.labels.tier_choice import Annotation, Tiers
+from affstore.models.labels.tier_choice import Annotation, Tier, Tiers
 from affstore.models.labels.tiers import TierFormat
 from affstore.store.contract.errors import AnnotationError
+from affstore.store.contract.table_files import shortened
 
 _DEEPEST = 50
+_MILLISECONDS = re.compile(r"[0-9]{1,15}")
 
 
 class Elan(TierFormat):
@@ -41,9 +44,10 @@ class Elan(TierFormat):
             for _ in range(_DEEPEST):
                 if element.tag == "ALIGNABLE_ANNOTATION":
                     ends = [slots.get(element.get(f"TIME_SLOT_REF{end}")) for end in (1, 2)]
-                    if not all(end is not None and end.isdecimal() for end in ends):
+                    if None in ends:
                         break
-                    return Fraction(int(ends[0] or 0), 1000), Fraction(int(ends[1] or 0), 1000)
+                    start, end = (_seconds(path, end or "") for end in ends)
+                    return start, end
                 parent = element.get("ANNOTATION_REF", "")
                 element = own.get(parent, refers.get(parent, element))
             name = element.get("ANNOTATION_ID")
@@ -54,7 +58,15 @@ class Elan(TierFormat):
                 for inner in whole:
                     yield Annotation(*times(inner), inner.findtext("ANNOTATION_VALUE") or "")
 
-        return {tier.get("TIER_ID", ""): list(annotations(tier)) for tier in root.iter("TIER")}
+        return [Tier(tier.get("TIER_ID", ""), list(annotations(tier))) for tier in root.iter("TIER")]
+
+
+def _seconds(path: Path, text: str) -> Fraction:
+    if not _MILLISECONDS.fullmatch(text):
+        raise AnnotationError(
+            f"'{path}': found the time {shortened(text)}, expected milliseconds such as 12500. Save it again in ELAN."
+        )
+    return Fraction(int(text), 1000)
 
 
 def _parsed(path: Path) -> ET.Element:

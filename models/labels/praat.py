@@ -8,8 +8,9 @@ from fractions import Fraction
 from pathlib import Path
 
 from affstore.models.labels.base import FORMATS, LabelFile
-from affstore.models.labels.tier_choice import Annotation, Tiers
+from affstore.models.labels.tier_choice import Annotation, Tier, Tiers
 from affstore.models.labels.tiers import TierFormat
+from affstore.models.labels.timed_table import SECONDS
 from affstore.store.contract.errors import AnnotationError
 
 _TOKEN = re.compile(r'"((?:[^"]|"")*)"|(?<![\w\[.])([+-]?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?)(?![\w\].])')
@@ -41,7 +42,7 @@ class Praat(TierFormat):
             [(one[1].replace('""', '"'), True) if one[2] is None else (one[2], False) for one in _tokens(text)]
         )
         try:
-            return dict(_tiers(tokens))
+            return list(_tiers(tokens))
         except (StopIteration, RuntimeError, ValueError) as error:
             raise AnnotationError(f"'{path}' is no whole TextGrid. Save it again in Praat as a text file.") from error
 
@@ -50,7 +51,7 @@ def _tokens(text: str) -> Iterator[re.Match[str]]:
     return _TOKEN.finditer(text)
 
 
-def _tiers(tokens: Iterator[_Token]) -> Iterator[tuple[str, list[Annotation]]]:
+def _tiers(tokens: Iterator[_Token]) -> Iterator[Tier]:
     kinds = (next(tokens)[0], next(tokens)[0])
     if kinds != ("ooTextFile", "TextGrid"):
         raise ValueError(kinds)
@@ -65,12 +66,12 @@ def _tiers(tokens: Iterator[_Token]) -> Iterator[tuple[str, list[Annotation]]]:
             if kind == _INTERVALS and text.strip():
                 found.append(Annotation(times[0], times[1], text))
         if kind == _INTERVALS:
-            yield name, found
+            yield Tier(name, found)
 
 
 def _numbers(tokens: Iterator[_Token], count: int) -> list[Fraction]:
     found = [next(tokens) for _ in range(count)]
-    if any(quoted for _, quoted in found):
+    if any(quoted or not SECONDS.fullmatch(text) for text, quoted in found):
         raise ValueError(found)
     return [Fraction(text) for text, _ in found]
 

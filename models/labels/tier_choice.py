@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import NamedTuple
 
 from affstore.models.labels.base import LabelFile
 from affstore.store.contract.errors import AnnotationError, SpecError
@@ -25,8 +26,14 @@ class Annotation:
     text: str
 
 
-Tiers = Mapping[str, Sequence[Annotation]]
-"""Annotations by the tier's name."""
+class Tier(NamedTuple):
+    """A tier of a file; another one may be called alike."""
+
+    name: str
+    annotations: Sequence[Annotation]
+
+
+Tiers = Sequence[Tier]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,16 +65,17 @@ def choose(found: LabelFile, tiers: Tiers, space: LabelSpace, name: str) -> Choi
     subject = _subject(found, tiers, space)
     wanted = name.casefold()
     ours_name = label_tier(space, subject, "" if of_classes else name).casefold()
-    ours = [tier for tier in tiers if tier.casefold() == ours_name]
-    plain = [tier for tier in tiers if tier.casefold() == wanted]
-    alike = [tier for tier in tiers if tier.casefold().endswith(f"/{wanted}") and tier not in ours]
+    called = [tier.name for tier in tiers]
+    ours = [tier for tier in called if tier.casefold() == ours_name]
+    plain = [tier for tier in called if tier.casefold() == wanted]
+    alike = [tier for tier in called if tier.casefold().endswith(f"/{wanted}") and tier not in ours]
     of_labels = [tier for tier in alike if not of_classes and _is_label(tier) and tier.split("/")[2] == subject]
     computed = [tier for tier in alike if not of_classes and _is_computed(tier)]
     free = [tier for tier in alike if not is_of_export(tier)]
     groups = [(ours, ""), (plain, "")] if found.within else [(plain, ""), (ours, "")]
     groups += [(free, ""), (of_labels, "labels of another space"), (computed, "predictions")]
     if of_classes and not any(group for group, _ in groups):
-        filled = [tier for tier, annotations in tiers.items() if annotations and not _is_label(tier)]
+        filled = [tier for tier, annotations in tiers if annotations and not _is_label(tier)]
         groups += [(filled if len(filled) == 1 else [], "the only tier with texts")]
     for group, remark in groups:
         if len(group) > 1:
@@ -112,7 +120,7 @@ def _subject(found: LabelFile, tiers: Tiers, space: LabelSpace) -> str:
 
 def _labelled(tiers: Tiers, space: LabelSpace) -> Iterator[str]:
     names = ("",) if space.kind is SpaceKind.CLASSES else space.names
-    for tier in tiers:
+    for tier, _ in tiers:
         if _is_label(tier):
             subject = tier.split("/")[2]
             if tier.casefold() in {label_tier(space, subject, name).casefold() for name in names}:

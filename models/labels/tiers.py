@@ -59,7 +59,9 @@ class TierFormat(LabelFormat):
             tiers = self.tiers(found.path)
         except AnnotationError:
             return _Held(frozenset(), is_export=False)  # which is said when its labels are read
-        return _Held(frozenset(labelled_subjects(tiers, space)), bool(tiers) and all(map(is_of_export, tiers)))
+        return _Held(
+            frozenset(labelled_subjects(tiers, space)), bool(tiers) and all(is_of_export(name) for name, _ in tiers)
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,13 +89,13 @@ def labels_of(found: LabelFile, tiers: Tiers, space: LabelSpace, clock: FrameClo
     a tier is found.
 
     Raises:
-        AnnotationError: there is no such tier, or two of its annotations overlap.
+        AnnotationError: there is no such tier or several, two of its annotations overlap, or one ends before it begins.
     """
     path = found.path
     value = np.zeros((len(clock), space.columns), space.dtype)
     known = np.zeros(value.shape, bool)
     wrong: list[str] = []
-    missing, taken = [], []
+    missing, taken, annotations = [], [], dict(tiers)  # of tiers that are called alike none is chosen
     for column, name in enumerate([space.name] if space.kind is SpaceKind.CLASSES else space.names):
         choice = choose(found, tiers, space, name)
         if choice is None:
@@ -101,10 +103,10 @@ def labels_of(found: LabelFile, tiers: Tiers, space: LabelSpace, clock: FrameClo
         else:
             taken.append(choice)
             column_of = (name, value[:, column], known[:, column])
-            wrong += _fill(path, tiers[choice.tier], space, clock, column_of)
+            wrong += _fill(path, annotations[choice.tier], space, clock, column_of)
     if not taken:
-        there = "; ".join(map(shortened, list(tiers)[:_MOST_NAMED])) or "none"
-        more = f" and {len(tiers) - _MOST_NAMED} others" if len(tiers) > _MOST_NAMED else ""
+        there = "; ".join(map(shortened, list(annotations)[:_MOST_NAMED])) or "none"
+        more = f" and {len(annotations) - _MOST_NAMED} others" if len(annotations) > _MOST_NAMED else ""
         wanted = ", ".join(missing[:3])
         raise AnnotationError(f"'{path}' has no tier for '{space}' (expected {wanted}); its tiers are: {there}{more}.")
     complaints = [f"It has no tier for {', '.join(missing)}."] if missing else []
@@ -113,7 +115,7 @@ def labels_of(found: LabelFile, tiers: Tiers, space: LabelSpace, clock: FrameClo
             f"{counted(len(wrong), 'annotation is', 'annotations are')} no label of '{space}', the first "
             f"{shortened(wrong[0])}; taken as unknown."
         )
-    complaints += _outside([one for choice in taken for one in tiers[choice.tier]], space, clock)
+    complaints += _outside([one for choice in taken for one in annotations[choice.tier]], space, clock)
     return FrameLabels(value, known, " ".join(complaints) or None, note_of(taken))
 
 
@@ -147,6 +149,10 @@ def _fill(
     unknown = {one.casefold() for one in space.unknown}
     unknown_units = (unknown | {*UNKNOWN_TEXTS}) - {name.casefold()}
     ordered, wrong = sorted(tier), []
+    for one in ordered:
+        if one.end < one.start:
+            times = f"begins at {float(one.start):g} s and ends at {float(one.end):g} s"
+            raise AnnotationError(f"'{path}': an annotation of the tier for '{name}' {times}. Correct the file.")
     for one, other in pairwise(ordered):
         if other.start < one.end:
             times = f"{float(other.start):g} s and {float(one.end):g} s"

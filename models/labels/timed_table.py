@@ -33,11 +33,12 @@ _START, _END, _TIME, _FRAME, _SPLIT = "start", "end", "time", "frame", "split"
 _WHOLE = re.compile(r"\d{1,9}(\.0+)?")
 _ROUNDED = Fraction(1, 2000)
 """Times are often written to the millisecond: at 29.97 Hz, every third frame's is rounded up."""
-_SECONDS = re.compile(r"[+-]?(\d{1,12}(\.\d{0,18})?|\.\d{1,18})([eE][+-]?\d{1,2})?")
+SECONDS = re.compile(r"[+-]?(\d{1,12}(\.\d{0,30})?|\.\d{1,30})([eE][+-]?\d{1,2})?")
+"""A time as a program may write it: 1/300 has 19 decimals. What is longer could take a computer's time or memory."""
 
 
-_DECIMAL_COMMA = re.compile(r"[+-]?\d{0,12},\d{1,18}([eE][+-]?\d{1,2})?")
-_DECIMAL_POINT = re.compile(r"[+-]?\d{0,12}\.\d{1,18}([eE][+-]?\d{1,2})?")
+_DECIMAL_COMMA = re.compile(r"[+-]?\d{0,12},\d{1,30}([eE][+-]?\d{1,2})?")
+_DECIMAL_POINT = re.compile(r"[+-]?\d{0,12}\.\d{1,30}([eE][+-]?\d{1,2})?")
 _MISSING = ("", "na", "n/a", "nan", "null", "none", "-", ".")
 """How tables write that there is no value, in any case, beside what a space's `unknown` says."""
 
@@ -262,7 +263,7 @@ def _instants(path: Path, records: Sequence[tuple[int, list[str]]]) -> list[Row]
 
 
 def _seconds(path: Path, line: int, text: str) -> Fraction:
-    if not _SECONDS.fullmatch(text):
+    if not SECONDS.fullmatch(text):
         raise fault(path, line, f"found the time {shortened(text)}, expected seconds such as 12.5")
     return Fraction(text)
 
