@@ -16,7 +16,7 @@ from prefect.states import Completed, Failed
 from affstore import FeatureStore
 from affstore.flows.config.run_config import RunConfig, read_config
 from affstore.flows.execution import run_pipeline
-from affstore.flows.inputs import Inputs, without
+from affstore.flows.inputs import Inputs, holds_inputs, without
 from affstore.flows.limits import RunLimits
 from affstore.flows.planned import Planned, plan_rows
 from affstore.flows.prefect_stage import state_of
@@ -92,9 +92,10 @@ def add_videos(config: str, folder: str, copies: str = "", retrain: bool = False
         folder = copies
     if not Path(folder).is_dir():
         raise SpecError(f"There is no folder '{folder}' to watch. Check the path, and that it is mounted there.")
-    if not any(path.is_file() for path in Path(folder).rglob("*")):
-        return Completed(name="Nothing new", message=f"'{printable(folder)}' is empty.")
     found = read_config(Path(config)).model_copy(update={"sources": (folder,)})
+    if not holds_inputs(Path(folder), found.label_folders()):
+        message = f"'{printable(folder)}' holds no video and no annotation yet."
+        return Completed(name="Nothing new", message=message)
     request = request_of(found, everything=False) if retrain else _applying_request(found)
     return _ran(found, replace(request, inputs=settled_part(request.inputs, time.time() - _SETTLED_S)))
 

@@ -11,13 +11,13 @@ from typing import Literal
 
 from affstore import FeatureStore
 from affstore.flows.file_kinds import fault_of_named, is_video_by_name, why_left_alone
-from affstore.flows.walk import Leavings, LeftAlone, files_in
 from affstore.models.faces.crop_folder import CropFolder, find_crops
 from affstore.models.labels.base import FORMATS, LabelFile, Split, check_labelled_once, label_file_at
 from affstore.store.contract.errors import SpecError, UnknownNameError
 from affstore.store.contract.keys import key_of
 from affstore.store.contract.labels import Task
 from affstore.store.contract.names import as_text, name_fault, split_subject, video_name
+from affstore.store.contract.walk import Leavings, LeftAlone, files_in
 from affstore.tasks.ingest.file_digests import FileDigests
 from affstore.tasks.ingest.incoming_files import IncomingFile
 from affstore.tasks.specs import Profile
@@ -80,15 +80,18 @@ class LabelFolder:
     task: Task
     split: Split | None = None
 
-    def files(self) -> list[LabelFile]:
+    def files(self, leavings: Leavings) -> list[LabelFile]:
         """The files of that format in it.
+
+        Args:
+            leavings: gets what is passed over when the folder is searched.
 
         Raises:
             SpecError: it is no folder, or holds none.
             UnknownNameError: there is no such format.
         """
         form = FORMATS.get(self.format)
-        found = form.files_of(Path(self.folder), self.task)
+        found = form.files_of(Path(self.folder), self.task, leavings)
         if not found:
             raise SpecError(f"'{self.folder}' holds no labels of the format '{self.format}' ({form.description}).")
         return [replace(one, split=self.split or one.split) for one in found]
@@ -174,10 +177,11 @@ class _Found:
             SpecError: it holds neither.
         """
         place, own = Path(os.path.realpath(root)), Leavings()
-        videos, annotations = dict[Path, VideoFile](), []
+        videos, annotations, given = dict[Path, VideoFile](), [], False
         for path in files_in(root, own):
             annotation = label_file_at(place / path.relative_to(root))
             if place / path.relative_to(root) in self.label_paths:
+                given = True
                 continue
             if is_video_by_name(path.name):
                 videos[path] = VideoFile.of(path, self._name(path, root))
@@ -185,7 +189,7 @@ class _Found:
                 annotations.append(annotation)
             else:
                 own.add(path, why_left_alone(path.name))
-        if not videos and not annotations:
+        if not videos and not annotations and not given:
             found = "; ".join(map(str, own.found())) or "it is empty"
             raise SpecError(f"'{root}' holds no video and no annotation ({found}). Name another folder, or the files.")
         for path, video in videos.items():
@@ -194,14 +198,9 @@ class _Found:
         self.leavings.merge(own)
 
     def take_labels(self, found: list[LabelFile]) -> None:
-        """Take files of labels.
-
-        Raises:
-            SpecError: one subject of a video is labelled twice for one task.
-        """
+        """Take files of labels."""
         self.annotations |= {(one.path, one.within, str(one.task)): one for one in found}
         self.label_paths |= {annotation.path for annotation in found}
-        check_labelled_once(self.annotations.values())
 
     def _name(self, path: Path, root: Path) -> str:
         """What a file's video is called; by its folders from `root` on, or by `root` itself if it lies right there."""
@@ -244,17 +243,23 @@ def gather(
         labels: folders of label files whose place does not say what they are of.
 
     Raises:
-        SpecError: a path does not exist, or nothing was found in it.
+        SpecError: a path does not exist, nothing was found in it, or a subject of a video is labelled twice for a task.
         UnknownNameError: there is no such format of labels.
     """
     found = _Found(naming)
+    paths = list(_paths(named))
+    places = [Path(os.path.realpath(path)) for path in paths]
     for folder in labels:
-        found.take_labels(folder.files())
-    for path in _paths(named):
+        place = Path(os.path.realpath(folder.folder))
+        is_told = any(map(place.is_relative_to, places))  # what is left alone there, by another search
+        found.take_labels(folder.files(Leavings() if is_told else found.leavings))
+        places.append(place)
+    for path in paths:
         if path.is_dir():
             found.take_folder(path)
         else:
             found.take_file(path)
+    check_labelled_once(found.annotations.values())
     folders = tuple(folder for kind, roots in (crops or {}).items() for folder in _crop_folders(kind, roots))
     return Inputs(
         tuple(found.videos.values()),
@@ -262,6 +267,15 @@ def gather(
         found.leavings.found(),
         folders,
         tuple(found.refused),
+    )
+
+
+def holds_inputs(folder: Path, labels: Iterable[LabelFolder]) -> bool:
+    """Whether there is a video or an annotation in a folder, by its name, or one of the folders of labels."""
+    place = Path(os.path.realpath(folder))
+    return any(Path(os.path.realpath(one.folder)).is_relative_to(place) for one in labels) or any(
+        is_video_by_name(path.name) or label_file_at(place / path.relative_to(folder)) is not None
+        for path in files_in(folder, Leavings())
     )
 
 

@@ -49,6 +49,14 @@ def test_the_configuration_in_the_manifests_is_one():
 MANIFEST = "{kind: DaskCluster, metadata: {name: a}, spec: {scheduler: {service: {selector: {}}}}}"
 
 
+def test_a_tab_in_a_manifest_is_called_so(tmp_path):
+    from affstore.flows.runners.kubernetes import _manifest
+
+    (tmp_path / "tab.yaml").write_text("kind: DaskCluster\nmetadata:\n\tname: mine\n")
+    with pytest.raises(SpecError, match="line 3: there is a tab; YAML indents with spaces"):
+        _manifest(RunnerSpec.of("kubernetes", manifest=str(tmp_path / "tab.yaml")).options)
+
+
 def test_a_manifest_becomes_a_cluster_of_a_run_s_own(tmp_path):
     from affstore.flows.runners.kubernetes import _manifest
 

@@ -9,13 +9,16 @@ import time
 
 import pyarrow.parquet as parquet
 import pytest
+from pyarrow import fs
 
 from affstore import FeatureStore
 from affstore.flows.deployment import add_videos, audit, reprocess, settled_part
 from affstore.flows.inputs import gather
 from affstore.models.demo.corpus import CorpusSpec, write_corpus
 from affstore.store.contract.errors import SourceError
+from affstore.store.contract.keys import key_of
 from affstore.store.engine.objects import s3_files
+from affstore.tasks.ingest import bucket as bucket_module
 from affstore.tasks.ingest.bucket import copy_new
 from tests.conftest import free_port
 from tests.factories import AU_RUN
@@ -40,6 +43,9 @@ def test_what_is_new_in_a_watched_folder_is_taken_in_once_it_has_settled(config,
     folder = tmp_path / "incoming"
     folder.mkdir()
     assert add_videos(str(config), str(folder), return_state=True).name == "Nothing new"
+    (folder / "clip.mp4.part").write_bytes(b"half")
+    (folder / ".new.mp4").write_bytes(b"half")
+    assert add_videos(str(config), str(folder), return_state=True).name == "Nothing new", "they are still copied"
     new = film(folder / "new.mp4", 6, 1)
     assert "0 done" in add_videos(str(config), str(folder), return_state=True).message
     settled(new)
@@ -92,6 +98,21 @@ def test_a_file_of_a_bucket_is_copied_once_and_again_when_it_changed(bucket, tmp
     put("two.mp4", b"333")
     assert copy_new(url, tmp_path) == ((tmp_path / "two.mp4",), 2)
     assert {path.name: path.read_bytes() for path in tmp_path.rglob("*.*")} == {"one.mp4": b"1", "two.mp4": b"333"}
+
+
+def test_a_full_disk_is_no_fault_of_the_bucket(tmp_path, monkeypatch):
+    (tmp_path / "bucket").mkdir()
+    (tmp_path / "bucket" / "one.mp4").write_bytes(b"1" * 100)
+    system = fs.SubTreeFileSystem(str(tmp_path), fs.LocalFileSystem())
+    monkeypatch.setattr(bucket_module, "s3_files", lambda url: (system, "bucket"))
+    copies = tmp_path / "copies"
+    copies.mkdir()
+    part = copies / f".{key_of('one.mp4')[:16]}.affstore-part"
+    part.symlink_to("/dev/full")
+    with pytest.raises(OSError, match=rf"No space left on device: '{copies / 'one.mp4'}'"):
+        copy_new("s3://bucket", copies)
+    assert not part.is_symlink()
+    assert copy_new("s3://bucket", copies).there == 1
 
 
 def test_a_bucket_that_is_not_there_or_leads_out_of_the_folder_is_said(bucket, tmp_path, config, monkeypatch):

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from affstore.flows import inputs
 from affstore.flows.cli import call
-from affstore.flows.inputs import gather
+from affstore.flows.inputs import LabelFolder, gather
 from affstore.store.contract.errors import SpecError
 
 LABELS = Path("EXPR_Recognition_Challenge") / "Train_Set"
@@ -21,8 +22,8 @@ def touch(*paths):
         path.write_bytes(b"\0\1")
 
 
-def left_alone(inputs):
-    return {Path(file).name: kind.why for kind in inputs.left_alone for file in kind.files}
+def left_alone(found):
+    return {Path(file).name: kind.why for kind in found.left_alone for file in kind.files}
 
 
 def names(inputs):
@@ -42,6 +43,34 @@ def test_linked_folders_are_taken_once_and_a_link_back_or_to_nowhere_is_named(tm
     assert [label.name for label in found.annotations] == ["inside"]
     assert set(left_alone(found)) == {"session3", "up", "annexed.mp4", "itself.mp4"}
     assert "No such file" in left_alone(found)["annexed.mp4"]
+
+
+def test_folders_of_labels_are_searched_as_those_of_videos_and_what_is_left_alone_there_is_said_once(tmp_path):
+    root, real = tmp_path / "labels", tmp_path / "elsewhere"
+    touch(
+        root / "a.csv", real / "linked.csv", root / ".trash" / "old.csv", root / "__MACOSX" / "b.csv", root / ".a.csv"
+    )
+    (root / "more").symlink_to("../elsewhere")
+    (root / "annexed.csv").symlink_to(".git/annex/objects/x")
+    folders = [LabelFolder(str(root), "timed_table", task) for task in ("expr", "va")]
+    found = gather([], labels=folders)
+    assert sorted({label.name for label in found.annotations}) == ["a", "linked"]
+    assert set(left_alone(found)) == {".trash", "__MACOSX", ".a.csv", "annexed.csv"}
+    assert sum(kind.count for kind in found.left_alone) == 4
+    touch(root / "a.mp4")
+    found = gather([str(root)], labels=folders)
+    assert [file for kind in found.left_alone for file in kind.files if "annexed" in file] == [
+        str(root / "annexed.csv")
+    ]
+    (root / "a.mp4").unlink()
+    assert len(gather([str(root)], labels=folders).annotations) == 4, "labels that are given are no empty folder"
+
+
+def test_twice_as_many_label_files_that_are_named_take_twice_the_work(tmp_path, monkeypatch):
+    touch(*(tmp_path / LABELS / f"{number}.txt" for number in range(40)))
+    looked_at = []
+    monkeypatch.setattr(inputs, "check_labelled_once", lambda found: looked_at.extend(found))
+    assert len(gather([str(tmp_path / LABELS / "*.txt")]).annotations) == len(looked_at) == 40
 
 
 def test_what_a_folder_holds_besides_videos_is_counted_and_named_with_the_reason(tmp_path):

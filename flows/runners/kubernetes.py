@@ -103,10 +103,12 @@ def _manifest(options: KubernetesOptions) -> dict[str, Any]:
             "The runner 'kubernetes' needs a manifest of the pods: --runner-option "
             "manifest=deploy/kubernetes/dask-cluster.yaml, once image and volumes in it are yours."
         )
+    text = ""
     try:
-        found = yaml.safe_load(Path(options.manifest).read_text(encoding="utf-8"))
+        text = Path(options.manifest).read_text(encoding="utf-8")
+        found = yaml.safe_load(text)
     except (OSError, ValueError, yaml.YAMLError) as error:
-        raise SpecError(f"The manifest '{options.manifest}' cannot be read: {reading_fault(error)}.") from error
+        raise SpecError(f"The manifest '{options.manifest}' cannot be read: {reading_fault(error, text)}.") from error
     if not isinstance(found, dict) or found.get("kind") != "DaskCluster":
         raise SpecError(
             f"'{options.manifest}' is no manifest of a DaskCluster; see deploy/kubernetes/dask-cluster.yaml."

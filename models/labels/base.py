@@ -16,6 +16,7 @@ from affstore.store.contract.errors import SpecError
 from affstore.store.contract.labels import LabelSpace, Task
 from affstore.store.contract.names import split_subject, video_name
 from affstore.store.contract.registry import Registry
+from affstore.store.contract.walk import Leavings, files_in
 
 Split = Literal["train", "validation"]
 
@@ -113,8 +114,14 @@ class LabelFormat(ABC):
     def at(self, path: Path) -> LabelFile | None:
         """What a file is by its place and name alone, which is not opened; None for one that is not of this format."""
 
-    def find(self, folder: Path) -> list[LabelFile]:
+    def find(self, folder: Path, leavings: Leavings | None = None) -> list[LabelFile]:
         """All files of this format in a folder, at any depth, sorted by their paths; maybe none. A file is itself.
+
+        Linked folders are followed; hidden ones are not.
+
+        Args:
+            folder: the folder, or a file.
+            leavings: gets what is passed over when the folder is searched.
 
         Raises:
             SpecError: there is no such folder or file.
@@ -122,17 +129,21 @@ class LabelFormat(ABC):
         root = folder.resolve()
         if not root.exists():
             raise SpecError(f"Labels are looked for in '{folder}', which does not exist. Check the path.")
-        below = [root] if root.is_file() else sorted(path for path in root.rglob("*") if path.is_file())
-        paths = [path for path in below if not path.name.startswith(".")]
+        paths = [root] if root.is_file() else files_in(root, Leavings() if leavings is None else leavings)
         return [found for path in paths if (found := self.at(path)) is not None]
 
-    def files_of(self, folder: Path, task: Task) -> list[LabelFile]:
+    def files_of(self, folder: Path, task: Task, leavings: Leavings | None = None) -> list[LabelFile]:
         """All files of this format in a folder that may hold labels of a task; one of several people once for each.
+
+        Args:
+            folder: see `find`.
+            task: what the labels are of.
+            leavings: see `find`.
 
         Raises:
             SpecError: see `find`.
         """
-        return [replace(one, task=task) for one in self.find(folder)]
+        return [replace(one, task=task) for one in self.find(folder, leavings)]
 
     @abstractmethod
     def read(self, found: LabelFile, space: LabelSpace, clock: FrameClock) -> FrameLabels:

@@ -21,6 +21,7 @@ from affstore.store.contract.labels import UNKNOWN_TEXTS, LabelSpace, SpaceKind,
 from affstore.store.contract.names import MAIN, in_order, join_subject, possible_subject
 from affstore.store.contract.printable import counted
 from affstore.store.contract.table_files import shortened
+from affstore.store.contract.walk import Leavings
 
 _MOST_NAMED = 6
 """So many tiers are named in a message."""
@@ -42,9 +43,9 @@ class TierFormat(LabelFormat):
             AnnotationError: it is not of this format; the message names the file.
         """
 
-    def files_of(self, folder: Path, task: Task) -> list[LabelFile]:
+    def files_of(self, folder: Path, task: Task, leavings: Leavings | None = None) -> list[LabelFile]:
         """See `LabelFormat.files_of`."""
-        found = super().files_of(folder, task)
+        found = super().files_of(folder, task, leavings)
         kinds = {one.path: self._held(one, task_space(task)) for one in found}
         if any(held.subjects for held in kinds.values()):
             found = [one for one in found if kinds[one.path].subjects or not kinds[one.path].is_export]

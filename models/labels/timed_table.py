@@ -27,6 +27,7 @@ from affstore.store.contract.errors import AnnotationError
 from affstore.store.contract.labels import LabelSpace, SpaceKind
 from affstore.store.contract.printable import counted
 from affstore.store.contract.table_files import PARQUET, VIDEO, Table, fault, read_table, shortened
+from affstore.store.contract.walk import Leavings
 
 _SUFFIXES = (".csv", ".tsv", PARQUET)
 _START, _END, _TIME, _FRAME, _SPLIT = "start", "end", "time", "frame", "split"
@@ -88,9 +89,9 @@ class TimedTable(LabelFormat):
         """A table, by its suffix; what its labels are of is for a configuration to say."""
         return LabelFile.at(path, self.name) if path.suffix.lower() in _SUFFIXES else None
 
-    def find(self, folder: Path) -> list[LabelFile]:
+    def find(self, folder: Path, leavings: Leavings | None = None) -> list[LabelFile]:
         """See `LabelFormat.find`; a table of many videos is found once for each of them."""
-        return [one for found in super().find(folder) for one in _by_video(found)]
+        return [one for found in super().find(folder, leavings) for one in _by_video(found)]
 
     def read(self, found: LabelFile, space: LabelSpace, clock: FrameClock) -> FrameLabels:
         """See `LabelFormat.read`."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-import shutil
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
@@ -41,23 +42,35 @@ def copy_new(url: str, folder: Path) -> Copied:
         OSError: the folder cannot be written.
     """
     copied: list[Path] = []
-    try:
+    with _reading(url):
         system, place = s3_files(url)
         found = _files(system, place)
-        for name, info in sorted(found.items()):
-            path = folder / name
-            if not _is_copy(path, info):
-                path.parent.mkdir(parents=True, exist_ok=True)
-                _copy(system, info, path)
-                copied.append(path)
+    for name, info in sorted(found.items()):
+        path = folder / name
+        if not _is_copy(path, info):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _copy(_pieces(url, system, info), info, path)
+            copied.append(path)
+    return Copied(tuple(copied), len(found))
+
+
+@contextmanager
+def _reading(url: str) -> Iterator[None]:
+    """Turn what a bucket's server says into a sentence; only reading stands here, as a full disk is no fault of it."""
+    try:
+        yield
     except OSError as error:
-        if error.filename is not None:  # a file of this machine
-            raise
         reason = str(error).splitlines()[0][:300]
         raise SourceError(
             f"'{url}' cannot be read: {reason}. Check its name, the credentials, and AWS_ENDPOINT_URL."
         ) from error
-    return Copied(tuple(copied), len(found))
+
+
+def _pieces(url: str, system: Any, info: Any) -> Iterator[bytes]:
+    """The bytes of a bucket's file."""
+    with _reading(url), system.open_input_stream(info.path) as source:
+        while piece := source.read(1 << 20):
+            yield piece
 
 
 def _files(system: Any, place: str) -> dict[str, Any]:
@@ -84,10 +97,15 @@ def _is_copy(path: Path, info: Any) -> bool:
     return (here.st_size, here.st_mtime_ns) == (info.size, info.mtime_ns)
 
 
-def _copy(system: Any, info: Any, path: Path) -> None:
+def _copy(pieces: Iterable[bytes], info: Any, path: Path) -> None:
     # The same name each time, so that the next copy replaces what a killed one left; short, as a name may be long.
     part = path.with_name(f".{key_of(path.name)[:16]}{_PART}")
-    with system.open_input_stream(info.path) as source, part.open("wb") as target:
-        shutil.copyfileobj(source, target, 1 << 20)
-    os.utime(part, ns=(info.mtime_ns, info.mtime_ns))
-    part.replace(path)
+    try:
+        with part.open("wb") as target:
+            target.writelines(pieces)
+        os.utime(part, ns=(info.mtime_ns, info.mtime_ns))
+        part.replace(path)
+    except OSError as error:
+        part.unlink(missing_ok=True)  # the disk may be full
+        error.filename = str(path)  # of which writing says nothing
+        raise
