@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 from pathlib import Path
 
 from affstore.store.contract.files import cache_folder
 from affstore.store.engine.places import is_local, local_folder
+
+_LONGEST = 60
+"""So many letters of a URL are in the name of its folder: a prefix may be longer than a name can be."""
 
 
 def runs_folder(store_url: str) -> Path:
@@ -14,4 +19,7 @@ def runs_folder(store_url: str) -> Path:
         folder = local_folder(store_url)
         return folder.with_name(f"{folder.name}.runs")
     name = "".join(character if character.isalnum() else "-" for character in store_url).strip("-")
-    return cache_folder() / f"{name}.runs"
+    url = store_url.rstrip("/")  # with and without a slash at its end it is one store's
+    folder = cache_folder() / f"{name[:_LONGEST]}-{hashlib.sha256(os.fsencode(url)).hexdigest()[:8]}.runs"
+    before = cache_folder() / f"{name}.runs"  # of earlier versions, where s3://lab/a.b and s3://lab/a-b had one folder
+    return before if os.path.isdir(before) and not folder.is_dir() else folder
