@@ -184,6 +184,17 @@ def test_a_stored_video_is_meant_by_its_name_in_any_unicode_form(tmp_path, form)
     assert split_videos(stored, [unicodedata.normalize(form, "café")]) == ((), ("caf\u00e9",))
 
 
+def test_a_video_whose_table_cannot_be_written_costs_no_other_and_a_folder_that_cannot_is_named(store, tmp_path):
+    long = "映" * 84
+    stored, fitted = commit(store, source(long)), fitted_experiment(store, "units")
+    written, unwritten = write_predictions(stored, fitted, ["new", long], tmp_path / "out")
+    assert written == [tmp_path / "out" / "new.csv"]
+    assert "too long for the disk. Rename the video's file" in unwritten[long]
+    (tmp_path / "file").touch()
+    with pytest.raises(SpecError, match=r"cannot be written: File exists\. Name another --out"):
+        write_predictions(stored, fitted, ["new"], tmp_path / "file")
+
+
 def test_a_run_counts_videos_and_experiments_by_themselves(scored, capsys):
     context, fitted = WorkerContext(scored.url, "run", Path("weights")), fitted_experiment(scored.newest(), "shown")
     with using_watcher(Screen()), RunnerSpec.of("threads", workers=1).start() as workers, run_on(Server(""), workers):
