@@ -80,7 +80,7 @@ class LabelFolder:
     task: Task
     split: Split | None = None
 
-    def files(self, leavings: Leavings) -> list[LabelFile]:
+    def files(self, leavings: Leavings | None = None) -> list[LabelFile]:
         """The files of that format in it.
 
         Args:
