@@ -15,7 +15,7 @@ from affstore.store.contract.errors import SpecError
 from affstore.store.contract.files import replacing
 from affstore.store.contract.labels import LabelSpace, SpaceKind, Task, task_space
 
-_ROW = re.compile(r"^[^\S\n]*((\S(?:.*\S)?)/(\d+)\.jpg)[^\S\n]*(?:,[^\n]*)?$", re.MULTILINE)
+_ROW = re.compile(r"^[^\S\n]*((\S(?:.*\S)?)/(\d{1,9})\.jpg)[^\S\n]*(?:,[^\n]*)?$", re.MULTILINE)
 _FIRST_ROW_LINE = 2
 
 Predictions = Mapping[str, NDArray[Any]]

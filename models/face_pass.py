@@ -118,7 +118,7 @@ class TrackedFaces:
         return tuple(str(track) for track in self.subjects.tracks[subject])
 
 
-@dataclass(slots=True)
+@dataclass
 class FaceRows:
     """A network's outputs for the faces of a video, in the order they were seen.
 
@@ -142,8 +142,9 @@ class FaceRows:
         Returns:
             `embedding`, `logits` and `valence_arousal` where the network has them, and `present`.
         """
-        mine = np.isin(np.array(self.who, dtype=str), list(names))
-        at = np.array(self.frame, np.int64)
+        at, mine = np.array(self.frame, np.int64), np.zeros(len(self.frame), bool)
+        for name in names:
+            mine[self._rows_of.get(name, [])] = True
         present = np.zeros(frames, bool)
         present[at[mine]] = True
         arrays: dict[str, NDArray[np.generic]] = {"present": present}
@@ -151,6 +152,13 @@ class FaceRows:
             if self.pieces and getattr(self.pieces[0].output, name) is not None:
                 arrays[name] = self._placed(name, np.where(mine, at, _NOBODY), frames)
         return arrays
+
+    @cached_property
+    def _rows_of(self) -> dict[str, NDArray[np.int64]]:
+        """Everybody's rows, found once they are all there: a crowd has many people with few rows each."""
+        names, whose = np.unique(np.array(self.who, dtype=str), return_inverse=True)
+        ends = np.cumsum(np.bincount(whose, minlength=len(names)))[:-1]
+        return dict(zip(names.tolist(), np.split(np.argsort(whose, kind="stable"), ends), strict=True))
 
     def _placed(self, name: str, at: NDArray[np.int64], frames: int) -> NDArray[np.float32]:
         """Rows on their frames, piece by piece: those of a long video are in memory twice, not four times."""

@@ -166,7 +166,7 @@ def _question(spec: ExtractorSpec, device: str, choice: Choice) -> dict[str, Any
     return {
         "version": version,
         "spec": plain(variant),
-        "device": torch.cuda.get_device_name() if device != "cpu" else _processor(),
+        "device": torch.cuda.get_device_name(device) if device != "cpu" else _processor(),
         "torch": torch.__version__,
         "openvino": openvino.__version__,
     }

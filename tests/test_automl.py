@@ -26,6 +26,7 @@ from affstore.store.contract.errors import (
     SpecError,
     UnsafePickleError,
 )
+from affstore.store.contract.labels import space_of
 from tests.factories import mean_ccc
 
 WIDTH = 10
@@ -42,6 +43,12 @@ SPECS = {
     "va_joint": VA,
     "va_each": replace(VA, columns="one_each", uses_validation=False),
 }
+
+
+def test_a_space_of_one_unit_is_searched_as_one_output_with_every_algorithm():
+    pain = space_of("pain", {"kind": "units", "names": ["pain"]})
+    assert AutoMlSpec("p", pain).tried == AutoMlSpec("p", pain).algorithms
+    assert "lgb" not in AutoMlSpec("a", "au").tried
 
 
 def planted(task: str, rows: int = 300, seed: int = 0) -> Examples:

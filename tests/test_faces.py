@@ -179,6 +179,10 @@ class TestWeights:
         with pytest.raises(WeightsDigestError, match=r"mtcnn 1\.0\.0"):
             FaceDetector(DetectorSpec())
 
+    def test_a_device_that_is_none_is_refused_in_a_sentence(self):
+        with pytest.raises(SpecError, match="'gpu' is not a device"):
+            FaceDetector(DetectorSpec(), "gpu")
+
     def test_a_spec_made_with_other_weights_is_refused(self):
         with pytest.raises(WeightsDigestError, match="00000000"):
             resolve(DetectorSpec(weights_sha256="0" * 64))
@@ -187,7 +191,9 @@ class TestWeights:
         with pytest.raises(SpecError, match=r"version 1 of the face detector.*version 2"):
             resolve(DetectorSpec(version=1))
 
-    def test_an_engine_of_processors_is_refused_on_a_gpu(self):
+    def test_an_engine_of_processors_is_refused_on_a_gpu(self, monkeypatch):
+        monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+        monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
         with pytest.raises(SpecError, match="Choose torch"):
             FaceDetector(DetectorSpec(engine="openvino"), "cuda")
 

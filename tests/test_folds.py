@@ -10,6 +10,8 @@ import pytest
 
 from affstore import FeatureStore
 from affstore.models.ensembles.spec import HeadOutput, SearchedValue
+from affstore.models.evaluation.evaluate import EvaluationVideo
+from affstore.models.evaluation.metrics import score
 from affstore.models.extractor_specs import WeightsRef
 from affstore.models.extractors.registry import spec_of
 from affstore.models.faces.specs import DetectorSpec, TrackingSpec
@@ -18,10 +20,10 @@ from affstore.models.heads.pretrained import PretrainedSpec
 from affstore.models.heads.splits import Folds, SplitSpec, read_groups
 from affstore.store.contract.errors import AnnotationError, SpecError
 from affstore.store.contract.keys import key_of
-from affstore.store.contract.labels import EXPR
+from affstore.store.contract.labels import EXPR, space_of
 from affstore.store.contract.records import Address, Artifact
 from affstore.tasks import recipes
-from affstore.tasks.evaluation.experiment_scores import result_artifact
+from affstore.tasks.evaluation.experiment_scores import _by_chance, result_artifact
 from affstore.tasks.experiments import Experiment
 from affstore.tasks.lineage.reproduce import reproduce
 from affstore.tasks.lineage.stored_heads import fitted_experiment
@@ -32,7 +34,7 @@ from affstore.tasks.specs import HeadRun, Input, Profile, WorkerContext
 from affstore.tasks.training.examples import fold_of, labelled
 from affstore.tasks.training.folds import cross_validated, folds_in_use, with_fixed_epochs
 from affstore.tasks.training.train import head_recipe, train
-from tests.factories import commit, source
+from tests.factories import commit, label, source
 
 FRAMES = 30
 NETWORK = replace(spec_of("emotieffnet_b0@cropped"), weights=WeightsRef("enet_b0_8_best_vgaf", "5" * 64))
@@ -235,3 +237,15 @@ def test_what_came_of_an_artifact_is_made_again_when_it_has_other_numbers_under_
     other = replace(old, arrays={**old.arrays, name: old.arrays[name][::-1]})
     store = commit(FeatureStore(store.url), other)
     assert statuses(store) == ("done", [])
+
+
+def test_chance_is_scored_on_the_frames_that_the_headline_is(tmp_path):
+    """Two units, the second coded in half of the frames, where the first is never shown."""
+    space = space_of("two", {"kind": "units", "names": ["first", "second"]})
+    value = np.array([[1, np.nan]] * 10 + [[0, 1]] * 10, np.float64)
+    store = commit(FeatureStore.create(f"memory:{tmp_path}"), source("a", 20), label("a", space, value))
+    known = np.isfinite(value)
+    video = EvaluationVideo("a", {}, np.nan_to_num(value).astype(np.int8), known)
+    head = HeadRun("ones", HEAD.inputs, replace(default_mlp(space), name="ones", task=space))
+    row = Experiment("row", "Two units", "a test", head.task, (head,), HeadOutput("ones"))
+    assert _by_chance(store, row, [video]) == score(space, np.ones((10, 2), np.int8), video.value[10:]).value == 0.5

@@ -102,6 +102,12 @@ def test_subjects_of_one_video_are_drawn_together():
     np.testing.assert_array_equal(together[0][0], np.concatenate([left[0], right[0]]))
 
 
+def test_videos_whose_own_names_end_in_a_side_are_drawn_apart():
+    names = [f"take{number}_{side}" for number in (1, 2) for side in ("left", "right")]
+    apart = whole_videos(zip(names, videos_of("expr", 5, count=4), strict=True), set(names))
+    assert len(apart) == 4
+
+
 def test_what_cannot_be_drawn_is_refused():
     said, value, known = videos_of("va", 6, count=1)[0]
     with pytest.raises(AnnotationError, match="no frame to score"):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
+
 import numpy as np
 import pytest
 
@@ -186,3 +188,60 @@ def test_an_annotation_from_before_the_video_is_counted(tmp_path):
     path.write_bytes(TEXT_GRID.replace(b'3\n0\n0.08\n"Happiness"', b'3\n-0.5\n0.08\n"Happiness"'))
     found = FORMATS.get("praat").read(FORMATS.get("praat").at(path), EXPR, FrameClock.uniform(25, 4))
     assert found.complaint == "1 annotation begins before the video does, the first at -0.5 s."
+
+
+def test_an_annotation_that_is_over_before_a_late_clock_begins_is_counted(tmp_path):
+    path = tmp_path / "talk.eaf"
+    path.write_bytes(EAF)
+    found = FORMATS.get("elan").read(FORMATS.get("elan").at(path), EXPR, FrameClock.uniform(25, 4, Fraction(3, 25)))
+    assert found.complaint == "1 annotation begins before the video does at 0.12 s, the first at 0 s."
+    assert "which begins at 0.12 s" in found.note
+
+
+MEDIA = b"""<HEADER TIME_UNITS="milliseconds">
+<MEDIA_DESCRIPTOR MEDIA_URL="file:///C:/lab/talk.mp4" MIME_TYPE="video/mp4" TIME_ORIGIN="40"/>
+<MEDIA_DESCRIPTOR MEDIA_URL="file:///C:/lab/other.mp4" MIME_TYPE="video/mp4"/></HEADER>"""
+
+
+def test_times_of_elan_are_moved_by_where_it_begins_the_video(tmp_path):
+    content = EAF.replace(b'<HEADER TIME_UNITS="milliseconds"/>', MEDIA)
+    begins = {}
+    for name in ("talk", "other", "third"):
+        path = tmp_path / f"{name}.eaf"
+        path.write_bytes(content)
+        form = FORMATS.get("elan")
+        if name == "third":
+            with pytest.raises(AnnotationError, match="begins its media at different times"):
+                form.read(form.at(path), EXPR, FrameClock.uniform(25, 30))
+            break
+        begins[name] = int(np.flatnonzero(form.read(form.at(path), EXPR, FrameClock.uniform(25, 30)).known)[0])
+    assert begins == {"talk": 1, "other": 0}
+
+
+def test_a_tier_without_times_costs_no_other_tier_its_labels(tmp_path):
+    path = tmp_path / "talk.eaf"
+    words = b"""<TIER TIER_ID="words"><ANNOTATION><ALIGNABLE_ANNOTATION ANNOTATION_ID="w1" TIME_SLOT_REF1="ts1"
+TIME_SLOT_REF2="none"><ANNOTATION_VALUE>hel</ANNOTATION_VALUE></ALIGNABLE_ANNOTATION></ANNOTATION></TIER>"""
+    path.write_bytes(EAF.replace(b"</ANNOTATION_DOCUMENT>", words + b"</ANNOTATION_DOCUMENT>"))
+    form = FORMATS.get("elan")
+    assert form.read(form.at(path), EXPR, FrameClock.uniform(25, 30)).known.any()
+    told = space_of("words", {"kind": "classes", "names": ["hel", "lo"]})
+    with pytest.raises(AnnotationError, match="'w1' has no times"):
+        form.read(form.at(path), told, FrameClock.uniform(25, 30))
+
+
+def test_lines_of_classes_that_are_called_by_numbers_are_refused_as_they_could_be_names_or_places(tmp_path):
+    path = tmp_path / "talk.txt"
+    path.write_text("1,2,3\n1\n2\n3\n")
+    likert = space_of("likert", {"kind": "classes", "names": ["1", "2", "3"]})
+    with pytest.raises(AnnotationError, match="called by numbers"):
+        FORMATS.get("abaw").read(FORMATS.get("abaw").at(path), likert, FrameClock.uniform(25, 3))
+
+
+def test_every_number_that_a_space_has_for_unknown_is_unknown_line_by_line_too(tmp_path):
+    path = tmp_path / "talk.txt"
+    path.write_text("calm,joy\n0\n9\n-1\n1\n")
+    space = space_of("emotions", {"kind": "classes", "names": ["calm", "joy"], "unknown": [9, -1]})
+    found = FORMATS.get("abaw").read(FORMATS.get("abaw").at(path), space, FrameClock.uniform(25, 4))
+    assert found.known.ravel().tolist() == [True, False, False, True]
+    assert found.value[found.known].tolist() == [0, 1]

@@ -133,6 +133,7 @@ def test_predictions_the_task_does_not_allow_are_refused(submit, tmp_path, task,
         (f"{EXPR_HEADER}\nvideo/00001.jpg,\nvideo-00002.jpg,\n", "line 3: expected a row"),
         (f"{EXPR_HEADER}\nvideo/00001.jpg,\n\nvideo/00002.jpg,\n", "line 3: expected a row"),
         (f"{EXPR_HEADER}\nvideo/00001.jpg,\nvideo/00000.jpg,\n", "line 3: images count from 1"),
+        (f"{EXPR_HEADER}\nvideo/{10**20}.jpg,\n", "line 2: expected a row such as"),
         (f"{EXPR_HEADER}\nvideo/00001.jpg,\nvideo /00002.jpg,\n", "line 3: expected a row"),
     ],
 )

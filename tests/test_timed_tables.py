@@ -23,6 +23,7 @@ from affstore.store.contract.table_files import _read_table, read_table
 
 EMOTIONS = space_of("emotions", {"kind": "classes", "names": ["calm", "joy", "anger"], "unknown": ["?", "n/a"]})
 AFFECT = space_of("affect", {"kind": "values", "names": ["Valence", "Power"], "range": [0, 100]})
+LIKERT = space_of("likert", {"kind": "classes", "names": ["1", "2", "3", "4", "5"], "unknown": [9]})
 UNITS = space_of("units", {"kind": "units", "names": ["AU1", "AU2"], "range": [0, 5]})
 TEN = FrameClock.uniform(10, 10)
 TABLE = FORMATS.get("timed_table")
@@ -104,6 +105,30 @@ def test_rows_after_the_video_s_end_are_complained_of(read):
 )
 def test_rows_before_the_video_s_begin_and_a_single_label_are_complained_of(read, text, said):
     assert read(text).complaint.startswith(said)
+
+
+@pytest.mark.parametrize("cells", ["1,2,5,,9", "1.0,2.0,5.0,,9.0"])
+def test_classes_that_are_called_by_numbers_are_meant_by_their_names_as_pandas_writes_them_too(read, cells):
+    rows = "".join(f"{frame},{cell}\n" for frame, cell in enumerate(cells.split(",")))
+    labels = read(f"frame,label\n{rows}", LIKERT, FrameClock.uniform(10, 5))
+    assert of_frames(labels) == [0, 1, 4, -1, -1]
+    assert labels.complaint is None
+    assert read("frame,label\n0,1\n1,0\n", LIKERT).complaint.startswith("1 label is not valid, in line 3: found '0'")
+
+
+def test_an_unknown_number_is_unknown_however_it_is_written(read):
+    pain = space_of("pain", {"kind": "values", "names": ["pain"], "range": [0, 100], "unknown": [0]})
+    labels = read("frame,pain\n0,0.0\n1,7\n2,0e0\n", pain, FrameClock.uniform(10, 3))
+    assert labels.known.ravel().tolist() == [False, True, False]
+    assert labels.complaint is None
+
+
+def test_what_is_over_before_a_clock_that_begins_late_is_complained_of_and_the_clock_is_named(read):
+    labels = read("start,end,label\n0,1,joy\n1,3,calm\n", clock=FrameClock.uniform(10, 10, Fraction(3, 2)))
+    assert of_frames(labels) == [0] * 10
+    assert labels.complaint == "1 row begins before the video does at 1.5 s, in line 2."
+    assert labels.note == "times on the video's own clock, which begins at 1.5 s"
+    assert read("frame,label\n0,joy\n", clock=FrameClock.uniform(10, 10, Fraction(3, 2))).note is None
 
 
 def test_times_of_a_video_that_begins_before_zero_are_no_fault(read):

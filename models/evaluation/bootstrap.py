@@ -62,8 +62,7 @@ def whole_videos(subjects: Iterable[tuple[str, Decided]], videos: Container[str]
     """
     together: dict[str, list[Decided]] = {}
     for name, decided in subjects:
-        side_of = split_subject(name)[0]
-        together.setdefault(split_subject(side_of, videos)[0], []).append(decided)
+        together.setdefault(split_subject(name, videos)[0], []).append(decided)
     return [
         (
             np.concatenate([decision for decision, _, _ in parts]),

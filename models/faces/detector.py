@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from affstore.models.engines.torch_network import device_of
 from affstore.models.faces.boxes import area, shared
 from affstore.models.faces.detections import Detections
 from affstore.models.faces.operators import operators
@@ -37,7 +38,7 @@ class FaceDetector:
             SpecError: the spec's engine does not run on the device.
         """
         self.spec = resolve(spec)
-        self._device = torch.device(device)
+        self._device = device_of(device)
         self._proposal, self._refinement, self._output = load_passes(self.spec, self._device)
 
     def detect(self, images: Sequence[NDArray[np.uint8]]) -> list[Detections]:

@@ -90,8 +90,11 @@ def blank(space: LabelSpace) -> float:
 
 def _unknown_number(space: LabelSpace) -> float:
     """What a file writes where it does not say."""
-    numbers = [float(text) for text in space.unknown if _NUMBER.fullmatch(text)]
-    return numbers[0] if numbers else space.low - 1
+    return _unknown_numbers(space)[0]
+
+
+def _unknown_numbers(space: LabelSpace) -> tuple[float, ...]:
+    return space.unknown_numbers or (space.low - 1,)
 
 
 def read_annotation(path: Path, task: Task) -> Annotation:
@@ -104,6 +107,11 @@ def read_annotation(path: Path, task: Task) -> Annotation:
         UnknownNameError: there is no such task.
     """
     space = task_space(task)
+    if space.kind is SpaceKind.CLASSES and any(space.class_of(str(n)) != n for n in range(len(space))):
+        raise AnnotationError(
+            f"'{path}': the classes of '{space}' are called by numbers, so that a line could be a name or the place of "
+            "one in the header. Write a table with a column `label` instead (format timed_table)."
+        )
     lines = _lines(path)
     names, edition = _header(path, lines[0], space)
     columns = 1 if space.kind is SpaceKind.CLASSES else len(names)
@@ -112,7 +120,7 @@ def read_annotation(path: Path, task: Task) -> Annotation:
     if not legal.all():
         row = int(np.argmin(legal.all(axis=1)))
         raise fault(path, row + _FIRST_DATA_LINE, f"found {lines[row + 1]!r}, expected {expected}")
-    table[table == _unknown_number(space)] = blank(space)
+    table[np.isin(table, _unknown_numbers(space))] = blank(space)
     value = _in_todays_space(table, names, space)
     return Annotation(value, value != blank(space), space, edition)
 
@@ -201,10 +209,10 @@ def _numbers(path: Path, lines: list[str], columns: int) -> NDArray[np.float32]:
 
 def _legal(table: NDArray[np.float32], space: LabelSpace, names: int) -> tuple[NDArray[np.bool_], str]:
     """Which cells the task allows, and what it allows in words."""
-    unknown = _unknown_number(space)
-    legal = space.is_valid(table) | (table == unknown)
+    unknown, valid = _unknown_number(space), space.is_valid(table)
     if space.kind is SpaceKind.CLASSES:  # an earlier edition may have fewer
-        legal &= table < names
+        valid &= table < names
+    legal = valid | np.isin(table, _unknown_numbers(space))
     high = names - 1 if space.kind is SpaceKind.CLASSES else space.high
     if space.kind is SpaceKind.VALUES:
         return legal, f"values in [{space.low:g}, {high:g}], or {unknown:g} for unknown"

@@ -5,13 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from fractions import Fraction
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from urllib.parse import unquote
 from xml.etree import ElementTree as ET
 
 from affstore.models.labels.base import FORMATS, LabelFile
 from affstore.models.labels.tier_choice import Annotation, Tier, Tiers
 from affstore.models.labels.tiers import TierFormat
 from affstore.store.contract.errors import AnnotationError
+from affstore.store.contract.names import possible_subject, video_name
 from affstore.store.contract.table_files import shortened
 
 _DEEPEST = 50
@@ -22,11 +24,12 @@ class Elan(TierFormat):
     """A `.eaf` file, called as its video; see `affstore.models.labels.tiers.labels_of` for what its tiers mean.
 
     Annotations of nested tiers have the times of those that they refer to; some that share one parent share its time.
+    Where ELAN was told that the video begins later in its file than at 0 (`TIME_ORIGIN`), times are moved by that.
     """
 
     contract = 1
     name = "elan"
-    version = 2  # 2: a unit may be unknown; tiers of affstore's exports
+    version = 3  # 2: a unit may be unknown; tiers of affstore's exports. 3: where ELAN begins the medium
     description = "ELAN's .eaf files: a tier called as the label space, or one for each of its names"
 
     def at(self, path: Path) -> LabelFile | None:
@@ -36,6 +39,7 @@ class Elan(TierFormat):
     def tiers(self, path: Path) -> Tiers:
         """See `TierFormat.tiers`."""
         root = _parsed(path)
+        origin = _origin(path, root)
         slots = {one.get("TIME_SLOT_ID"): one.get("TIME_VALUE") for one in root.iter("TIME_SLOT")}
         own = {one.get("ANNOTATION_ID", ""): one for one in root.iter("ALIGNABLE_ANNOTATION")}
         refers = {one.get("ANNOTATION_ID", ""): one for one in root.iter("REF_ANNOTATION")}
@@ -46,7 +50,7 @@ class Elan(TierFormat):
                     ends = [slots.get(element.get(f"TIME_SLOT_REF{end}")) for end in (1, 2)]
                     if None in ends:
                         break
-                    start, end = (_seconds(path, end or "") for end in ends)
+                    start, end = (origin + _seconds(path, end or "") for end in ends)
                     return start, end
                 parent = element.get("ANNOTATION_REF", "")
                 element = own.get(parent, refers.get(parent, element))
@@ -58,7 +62,34 @@ class Elan(TierFormat):
                 for inner in whole:
                     yield Annotation(*times(inner), inner.findtext("ANNOTATION_VALUE") or "")
 
-        return [Tier(tier.get("TIER_ID", ""), list(annotations(tier))) for tier in root.iter("TIER")]
+        def read(tier: ET.Element) -> Tier:
+            name = tier.get("TIER_ID", "")
+            try:
+                return Tier(name, list(annotations(tier)))
+            except AnnotationError as error:  # said if this tier is the one that is read
+                return Tier(name, (), str(error))
+
+        return [read(tier) for tier in root.iter("TIER")]
+
+
+def _origin(path: Path, root: ET.Element) -> Fraction:
+    """Where ELAN begins the video that the file is called as.
+
+    Raises:
+        AnnotationError: its media begin at different times, and none is called as the file.
+    """
+    origins: dict[str, Fraction] = {}
+    for medium in root.iter("MEDIA_DESCRIPTOR"):
+        place = medium.get("RELATIVE_MEDIA_URL") or medium.get("MEDIA_URL") or ""
+        origins[video_name(PurePosixPath(unquote(place)).stem)] = _seconds(path, medium.get("TIME_ORIGIN") or "0")
+    named = video_name(path.stem)
+    found = {origins[name] for name in (named, possible_subject(named)[0]) if name in origins} or {*origins.values()}
+    if len(found) > 1:
+        raise AnnotationError(
+            f"'{path}' begins its media at different times (TIME_ORIGIN), and none is called as the file. Call the "
+            "file as its video, and save it again in ELAN."
+        )
+    return min(found, default=Fraction(0))
 
 
 def _seconds(path: Path, text: str) -> Fraction:

@@ -28,7 +28,7 @@ class Praat(TierFormat):
 
     contract = 1
     name = "praat"
-    version = 2  # 2: a unit may be unknown; tiers of affstore's exports
+    version = 3  # 2: a unit may be unknown; tiers of affstore's exports. 3: an `unknown` that is another decimal
     description = "Praat's .TextGrid files: an interval tier called as the label space, or one for each of its names"
 
     def at(self, path: Path) -> LabelFile | None:

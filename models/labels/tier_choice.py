@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import NamedTuple
 
 from affstore.models.labels.base import LabelFile
 from affstore.store.contract.errors import AnnotationError, SpecError
@@ -26,11 +25,29 @@ class Annotation:
     text: str
 
 
-class Tier(NamedTuple):
-    """A tier of a file; another one may be called alike."""
+@dataclass(frozen=True, slots=True)
+class Tier:
+    """A tier of a file; another one may be called alike.
+
+    Attributes:
+        name: as the file calls it.
+        annotations: that can be used.
+        fault: why others cannot be, which matters only where the tier is read; empty else.
+    """
 
     name: str
     annotations: Sequence[Annotation]
+    fault: str = ""
+
+    def read(self) -> Sequence[Annotation]:
+        """Its annotations.
+
+        Raises:
+            AnnotationError: some cannot be used.
+        """
+        if self.fault:
+            raise AnnotationError(self.fault)
+        return self.annotations
 
 
 Tiers = Sequence[Tier]
@@ -75,7 +92,7 @@ def choose(found: LabelFile, tiers: Tiers, space: LabelSpace, name: str) -> Choi
     groups = [(ours, ""), (plain, "")] if found.within else [(plain, ""), (ours, "")]
     groups += [(free, ""), (of_labels, "labels of another space"), (computed, "predictions")]
     if of_classes and not any(group for group, _ in groups):
-        filled = [tier for tier, annotations in tiers if annotations and not _is_label(tier)]
+        filled = [tier.name for tier in tiers if (tier.annotations or tier.fault) and not _is_label(tier.name)]
         groups += [(filled if len(filled) == 1 else [], "the only tier with texts")]
     for group, remark in groups:
         if len(group) > 1:
@@ -120,7 +137,7 @@ def _subject(found: LabelFile, tiers: Tiers, space: LabelSpace) -> str:
 
 def _labelled(tiers: Tiers, space: LabelSpace) -> Iterator[str]:
     names = ("",) if space.kind is SpaceKind.CLASSES else space.names
-    for tier, _ in tiers:
+    for tier in (one.name for one in tiers):
         if _is_label(tier):
             subject = tier.split("/")[2]
             if tier.casefold() in {label_tier(space, subject, name).casefold() for name in names}:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Sequence, Set
 from dataclasses import dataclass
-from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from numpy.typing import NDArray
 
 from affstore.models.labels.base import FrameLabels, LabelFile, LabelFormat
 from affstore.models.labels.tier_choice import Annotation, Tiers, choose, is_of_export, labelled_subjects, note_of
-from affstore.models.labels.timed_table import first_frame
+from affstore.models.labels.timed_table import at_when, first_frame, is_before, said_of_late_begin
 from affstore.store.contract.clock import FrameClock
 from affstore.store.contract.errors import AnnotationError
 from affstore.store.contract.labels import UNKNOWN_TEXTS, LabelSpace, SpaceKind, Task, task_space
@@ -61,7 +60,7 @@ class TierFormat(LabelFormat):
         except AnnotationError:
             return _Held(frozenset(), is_export=False)  # which is said when its labels are read
         return _Held(
-            frozenset(labelled_subjects(tiers, space)), bool(tiers) and all(is_of_export(name) for name, _ in tiers)
+            frozenset(labelled_subjects(tiers, space)), bool(tiers) and all(is_of_export(tier.name) for tier in tiers)
         )
 
 
@@ -96,7 +95,11 @@ def labels_of(found: LabelFile, tiers: Tiers, space: LabelSpace, clock: FrameClo
     value = np.zeros((len(clock), space.columns), space.dtype)
     known = np.zeros(value.shape, bool)
     wrong: list[str] = []
-    missing, taken, annotations = [], [], dict(tiers)  # of tiers that are called alike none is chosen
+    missing, taken, annotations = (
+        [],
+        [],
+        {tier.name: tier for tier in tiers},
+    )  # of tiers that are called alike none is chosen
     for column, name in enumerate([space.name] if space.kind is SpaceKind.CLASSES else space.names):
         choice = choose(found, tiers, space, name)
         if choice is None:
@@ -104,7 +107,7 @@ def labels_of(found: LabelFile, tiers: Tiers, space: LabelSpace, clock: FrameClo
         else:
             taken.append(choice)
             column_of = (name, value[:, column], known[:, column])
-            wrong += _fill(path, annotations[choice.tier], space, clock, column_of)
+            wrong += _fill(path, annotations[choice.tier].read(), space, clock, column_of)
     if not taken:
         there = "; ".join(map(shortened, list(annotations)[:_MOST_NAMED])) or "none"
         more = f" and {len(annotations) - _MOST_NAMED} others" if len(annotations) > _MOST_NAMED else ""
@@ -116,20 +119,20 @@ def labels_of(found: LabelFile, tiers: Tiers, space: LabelSpace, clock: FrameClo
             f"{counted(len(wrong), 'annotation is', 'annotations are')} no label of '{space}', the first "
             f"{shortened(wrong[0])}; taken as unknown."
         )
-    complaints += _outside([one for choice in taken for one in annotations[choice.tier]], space, clock)
-    return FrameLabels(value, known, " ".join(complaints) or None, note_of(taken))
+    complaints += _outside([one for choice in taken for one in annotations[choice.tier].read()], space, clock)
+    note = "; ".join(filter(None, (note_of(taken), said_of_late_begin(clock)))) or None
+    return FrameLabels(value, known, " ".join(complaints) or None, note)
 
 
 def _outside(annotations: Sequence[Annotation], space: LabelSpace, clock: FrameClock) -> list[str]:
     """What is to be said of annotations that no frame of the video can have."""
-    said = [one.start for one in annotations if one.text.strip() or space.kind is SpaceKind.UNITS]
-    begins = min(Fraction(0), int(clock.pts[0]) * clock.time_base) if len(clock) else Fraction(0)
-    before = [start for start in said if start < begins]
-    after = [start for start in said if len(clock) and first_frame(clock, start) >= len(clock)]
+    said = [one for one in annotations if one.text.strip() or space.kind is SpaceKind.UNITS]
+    before = [one.start for one in said if is_before(one.start, one.end, clock)]
+    after = [one.start for one in said if len(clock) and first_frame(clock, one.start) >= len(clock)]
     found = []
     if before:
         begin = counted(len(before), "annotation begins", "annotations begin")
-        found.append(f"{begin} before the video does, the first at {float(min(before)):g} s.")
+        found.append(f"{begin} before the video does{at_when(clock)}, the first at {float(min(before)):g} s.")
     if after:
         begin = counted(len(after), "annotation begins", "annotations begin")
         found.append(f"{begin} after the video's last frame, the first at {float(min(after)):g} s.")
@@ -147,8 +150,7 @@ def _fill(
     name, value, known = column
     known[:] = space.kind is SpaceKind.UNITS
     names = [one.casefold() for one in space.names]
-    unknown = {one.casefold() for one in space.unknown}
-    unknown_units = (unknown | {*UNKNOWN_TEXTS}) - {name.casefold()}
+    unknown_units = {*UNKNOWN_TEXTS} - {name.casefold()}
     ordered, wrong = sorted(tier), []
     for one in ordered:
         if one.end < one.start:
@@ -162,10 +164,10 @@ def _fill(
         text = one.text.strip().casefold()
         frames = slice(first_frame(clock, one.start), first_frame(clock, one.end))
         if space.kind is SpaceKind.UNITS:
-            value[frames] = known[frames] = text not in unknown_units
+            value[frames] = known[frames] = text not in unknown_units and not space.is_unknown(text)
         elif space.kind is SpaceKind.CLASSES and text in names:
             value[frames], known[frames] = names.index(text), True
-        elif text and text not in unknown:
+        elif text and not space.is_unknown(text):
             number = _number(text)
             valid = space.kind is not SpaceKind.CLASSES and bool(space.is_valid(np.array(number)))
             known[frames] = valid

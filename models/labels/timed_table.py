@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import lru_cache
@@ -82,7 +82,7 @@ class TimedTable(LabelFormat):
 
     contract = 1
     name = "timed_table"
-    version = 1
+    version = 2  # 2: classes that are called by numbers; an `unknown` that is written as another decimal
     description = "CSV, TSV or Parquet: start,end or time in seconds, or frame, then label or a column for each name"
 
     def at(self, path: Path) -> LabelFile | None:
@@ -100,8 +100,7 @@ class TimedTable(LabelFormat):
         value = np.zeros((len(clock), space.columns), space.dtype)
         known = np.zeros(value.shape, bool)
         wrong: list[tuple[int, str]] = []
-        begins = min(Fraction(0), int(clock.pts[0]) * clock.time_base) if len(clock) else Fraction(0)
-        before, after = [row.line for row in rows if row.start < begins], []
+        before, after = [row.line for row in rows if not row.is_frame and is_before(row.start, row.end, clock)], []
         for row in rows:
             numbers, valid, bad = _labels(space, row.cells)
             first, end = frames_of(row, clock)
@@ -113,7 +112,7 @@ class TimedTable(LabelFormat):
             reason = f"found {shortened(wrong[0][1])}, and no other row has a label of '{space}' either"
             raise fault(found.path, wrong[0][0], f"{reason}; expected {_expected(space)}")
         note = _note(table, found.within, (space, rows), clock)
-        return FrameLabels(value, known, " ".join(_complaints(space, wrong, before, after)) or None, note)
+        return FrameLabels(value, known, " ".join(_complaints(space, wrong, before, after, clock)) or None, note)
 
 
 FORMATS.register(TimedTable.name, TimedTable())
@@ -283,13 +282,39 @@ def first_frame(clock: FrameClock, instant: Fraction | None) -> int:
     return int(np.searchsorted(clock.pts, math.ceil((instant - _ROUNDED) / clock.time_base)))
 
 
-def _labels(space: LabelSpace, cells: Sequence[str]) -> tuple[NDArray[np.float64], NDArray[np.bool_], list[str]]:
-    """The numbers of a row, which of them are labels, and the texts that are neither labels nor unknown."""
-    number: Callable[[LabelSpace, str], float] = _class if space.kind is SpaceKind.CLASSES else _number
-    names = {name.casefold() for name in space.names}
-    blank = {*_MISSING, *(text.casefold() for text in space.unknown)} - names
-    filled = [cell.casefold() not in blank for cell in cells]
-    numbers = np.array([number(space, cell) if given else math.nan for cell, given in zip(cells, filled, strict=True)])
+def is_before(start: Fraction, end: Fraction | None, clock: FrameClock) -> bool:
+    """Whether a label begins before 0 (or the clock, if that begins earlier), or is over before the first frame."""
+    first = begin_of(clock)
+    return start < min(Fraction(0), first) or (end is not None and end <= first)
+
+
+def begin_of(clock: FrameClock) -> Fraction:
+    """When the first frame begins, in seconds; 0 of a video without frames."""
+    return int(clock.pts[0]) * clock.time_base if len(clock) else Fraction(0)
+
+
+def at_when(clock: FrameClock) -> str:
+    """When the video begins, in words, where that is not at 0 or before."""
+    first = begin_of(clock)
+    return f" at {float(first):.3g} s" if first > 0 else ""
+
+
+def said_of_late_begin(clock: FrameClock) -> str:
+    """What is to be said of times where the video's clock begins late, as of MPEG streams; an empty text elsewhere."""
+    first = begin_of(clock)
+    return f"times on the video's own clock, which begins at {float(first):.3g} s" if first > _LATE_S else ""
+
+
+@lru_cache(maxsize=1024)
+def _labels(space: LabelSpace, cells: tuple[str, ...]) -> tuple[NDArray[np.float64], NDArray[np.bool_], list[str]]:
+    """The numbers of a row, which of them are labels, and the texts that are neither labels nor unknown.
+
+    Most rows say what others have said before.
+    """
+    number = space.class_of if space.kind is SpaceKind.CLASSES else _number
+    blank = {*_MISSING} - {name.casefold() for name in space.names}
+    filled = [cell.casefold() not in blank and not space.is_unknown(cell) for cell in cells]
+    numbers = np.array([number(cell) if given else math.nan for cell, given in zip(cells, filled, strict=True)])
     valid = space.is_valid(numbers)
     return (
         numbers,
@@ -298,12 +323,7 @@ def _labels(space: LabelSpace, cells: Sequence[str]) -> tuple[NDArray[np.float64
     )
 
 
-def _class(space: LabelSpace, text: str) -> float:
-    names = [name.casefold() for name in space.names]
-    return names.index(text.casefold()) if text.casefold() in names else _number(space, text)
-
-
-def _number(space: LabelSpace, text: str) -> float:
+def _number(text: str) -> float:
     try:
         return float(text)
     except ValueError:
@@ -315,6 +335,8 @@ def _expected(space: LabelSpace) -> str:
 
 
 _SIGNS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "vertical bars"}
+_LATE_S = 0.1
+"""A clock that begins so late is worth a word: players and annotation programs count from the first picture."""
 _OTHER_RATE = 0.05
 """By so much of a frame's time rows at instants are apart from frames before that is worth a word."""
 
@@ -335,11 +357,13 @@ def _note(table: Table, video: str, read: tuple[LabelSpace, Sequence[Row]], cloc
         apart, frame = (float(np.median(np.diff(times))) for times in ([float(r.start) for r in rows], clock.starts_s))
         if abs(apart - frame) > _OTHER_RATE * frame:
             found.append(f"rows every {apart:.3g} s for frames every {frame:.3g} s: each row holds until the next")
+    if not all(row.is_frame for row in rows) and (late := said_of_late_begin(clock)):
+        found.append(late)
     return "; ".join(found) or None
 
 
 def _complaints(
-    space: LabelSpace, wrong: Sequence[tuple[int, str]], before: Sequence[int], after: Sequence[int]
+    space: LabelSpace, wrong: Sequence[tuple[int, str]], before: Sequence[int], after: Sequence[int], clock: FrameClock
 ) -> list[str]:
     found = []
     if wrong:
@@ -349,7 +373,8 @@ def _complaints(
             f"{shortened(text)}, expected {_expected(space)}; taken as unknown."
         )
     if before:
-        found.append(f"{counted(len(before), 'row begins', 'rows begin')} before the video does, {_lines(before)}.")
+        begin = counted(len(before), "row begins", "rows begin")
+        found.append(f"{begin} before the video does{at_when(clock)}, {_lines(before)}.")
     if after:
         begin = counted(len(after), "row begins", "rows begin")
         found.append(f"{begin} after the video's last frame, {_lines(after)}.")

@@ -101,6 +101,31 @@ class LabelSpace:
         inside = (cells >= self.low) & (cells <= self.high)
         return inside if self.kind is SpaceKind.VALUES else inside & (cells == np.rint(cells))
 
+    def class_of(self, text: str) -> float:
+        """The class that a text means: by one's name, else by its number from 0; NaN where it means none.
+
+        Where names are numbers themselves, only names count, and `1.0` is the class `1`.
+        """
+        names, number = [name.casefold() for name in self.names], _number(text)
+        if text.casefold() in names:
+            return names.index(text.casefold())
+        numbers = [_number(name) for name in names]
+        if all(map(math.isnan, numbers)):
+            return number
+        return numbers.index(number) if number in numbers else math.nan
+
+    def is_unknown(self, text: str) -> bool:
+        """Whether a text says that there is no valid label: one of `unknown`, or the same number."""
+        if text.casefold() in (name.casefold() for name in self.names):
+            return False
+        number = _number(text)
+        return any(text.casefold() == one.casefold() or number == _number(one) for one in self.unknown)
+
+    @property
+    def unknown_numbers(self) -> tuple[float, ...]:
+        """Those of `unknown` that are numbers."""
+        return tuple(number for one in self.unknown if not math.isnan(number := _number(one)))
+
     def order_of(self, other: LabelSpace) -> NDArray[np.int64]:
         """Columns of `other` in our order: `theirs[:, ours.order_of(theirs_space)]` is in our order.
 
@@ -194,6 +219,15 @@ def _limits(name: str, limits: Any) -> tuple[float, float] | None:
             f"The label space '{name}': `range` is the lowest and the highest label; found {excerpt(limits)}."
         )
     return float(numbers[0]), float(numbers[1])
+
+
+def _number(text: str) -> float:
+    """The finite number that a text is, or NaN."""
+    try:
+        number = float(text)
+    except ValueError:
+        return math.nan
+    return number if math.isfinite(number) else math.nan
 
 
 UNKNOWN_TEXTS = ("unknown", "?")

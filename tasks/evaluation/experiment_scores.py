@@ -141,6 +141,7 @@ def _by_chance(store: FeatureStore, experiment: Experiment, videos: Sequence[Eva
     if not train or experiment.without:
         return None
     value, known = (np.concatenate([getattr(video, name) for video in videos]) for name in ("value", "known"))
+    known = known & known.all(axis=1, keepdims=True)  # on the frames that are scored
     learnt, learnt_known = (np.concatenate([label[name] for label in train]) for name in ("value", "known"))
     try:
         return chance(experiment.space, value, known, learnt, learnt_known).value

@@ -74,5 +74,6 @@ class AutoMlSpec:
     @property
     def tried(self) -> tuple[Algorithm, ...]:
         """Those of the algorithms that the kind of search knows."""
-        joint = self.columns == "joint" and task_space(self.task).kind is not SpaceKind.CLASSES
+        space = task_space(self.task)
+        joint = self.columns == "joint" and space.kind is not SpaceKind.CLASSES and len(space) > 1
         return tuple(name for name in self.algorithms if not joint or name in JOINT_ALGORITHMS)
