@@ -117,7 +117,7 @@ def call(arguments: list[str]) -> int:
     """
     try:
         _bring_what(arguments[0] if arguments else "")
-        with project_store(), begun_by(arguments):
+        with project_store(arguments), begun_by(arguments):
             code = app(arguments, exit_on_error=False, print_error=False)
         return code if isinstance(code, int) else 0
     except AffstoreError as error:

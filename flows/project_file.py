@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -13,16 +13,22 @@ from affstore.store.contract.printable import excerpt
 
 NAME = "affstore.toml"
 _VARIABLE = "AFFSTORE_STORE"
+_WITHOUT = ("--store", "-s", "--help", "-h", "--version")
+"""Words of commands that need no file's store, so that a fault in one does not stop them."""
 
 
 @contextmanager
-def project_store() -> Iterator[None]:
-    """Let the nearest `affstore.toml`, here or in a folder above, name the store where `AFFSTORE_STORE` does not.
+def project_store(words: Sequence[str]) -> Iterator[None]:
+    """Let the nearest `affstore.toml`, here or in a folder above, name the store where nothing else does.
+
+    Args:
+        words: of the command, which may name a store, or ask for help or the version.
 
     Raises:
         SpecError: the file says something else.
     """
-    store = None if os.environ.get(_VARIABLE) else _nearest(Path.cwd())
+    is_needless = os.environ.get(_VARIABLE) or any(word.split("=")[0] in _WITHOUT for word in words)
+    store = None if is_needless else _nearest(Path.cwd())
     if store is None:
         yield
         return
@@ -38,7 +44,7 @@ def _nearest(folder: Path) -> str | None:
     if file is None:
         return None
     try:
-        document = tomllib.loads(file.read_text(encoding="utf-8"))
+        document = tomllib.loads(file.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError) as error:
         from affstore.flows.yaml_files import reading_fault  # slow to import, and only needed here
 
@@ -51,4 +57,4 @@ def _nearest(folder: Path) -> str | None:
     store = document.get("store")
     if not isinstance(store, str) or not store:
         raise SpecError(f"'{file}' should say `store = \"PLACE\"`; found {excerpt(store)}.")
-    return store if "://" in store or store.startswith("memory:") else str(file.parent / store)
+    return store if "://" in store or store.startswith("memory:") else str(file.parent / os.path.expanduser(store))

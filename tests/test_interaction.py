@@ -6,6 +6,9 @@ import pytest
 
 from affstore import FeatureStore
 from affstore.flows.cli import call, whole_app
+from affstore.flows.config.run_config import read_config
+from affstore.flows.report.figure_parts import as_png, axes_at, canvas, house_style
+from affstore.store.contract.errors import SpecError
 from tests.factories import commit, source
 
 
@@ -55,6 +58,36 @@ def test_a_project_s_file_that_says_something_else_is_refused(tmp_path, monkeypa
     monkeypatch.chdir(tmp_path)
     assert call(["status"]) == 2
     assert said in capsys.readouterr().err
+    assert call(["status", "--help"]) == 0
+    assert call(["status", "--store", "elsewhere"]) == 4, "a command that names its store does not read the file"
+
+
+def test_a_project_s_file_may_begin_with_a_mark_of_its_encoding_and_name_a_place_at_home(tmp_path, monkeypatch, capsys):
+    monkeypatch.delenv("AFFSTORE_STORE", raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    (tmp_path / "affstore.toml").write_text('store = "~/data"\n', encoding="utf-8-sig")
+    monkeypatch.chdir(tmp_path)
+    assert call(["status"]) == 4
+    assert f"'{tmp_path / 'home' / 'data'}'" in capsys.readouterr().err
+
+
+def test_paths_of_a_configuration_may_begin_at_home(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    (tmp_path / "lab.yaml").write_text("store: ~/store\nsources: [~/videos, clips]\ngroups: ~/groups.csv\n")
+    config = read_config(tmp_path / "lab.yaml")
+    home = tmp_path / "home"
+    assert (config.store, config.groups) == (str(home / "store"), home / "groups.csv")
+    assert config.sources == (str(home / "videos"), str(tmp_path / "clips"))
+    (tmp_path / "none.yaml").write_text("store: ''\n")
+    with pytest.raises(SpecError, match="store"):
+        read_config(tmp_path / "none.yaml")
+
+
+def test_a_class_whose_name_looks_like_a_formula_is_drawn_as_it_is_called():
+    with house_style():
+        figure = canvas(200, 100)
+        axes_at(figure, 20, 20, 150, 60).set_title("$x_{$")
+        assert as_png(figure)[1] == (200, 100)
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

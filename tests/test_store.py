@@ -33,6 +33,7 @@ from affstore.store.contract.errors import (
     StoreError,
     StoreUnavailableError,
     StoreUnreachableError,
+    UnknownNameError,
 )
 from affstore.store.contract.records import Address
 from affstore.store.contract.windows import WindowSpec
@@ -111,6 +112,22 @@ def test_two_runs_that_made_different_artifacts_at_one_address_do_not_overwrite_
     store.commit([first], "one")
     with pytest.raises(ConflictError, match="Another run changed 'visual/toy/a/main'"):
         store.commit([second], "two")
+
+
+def test_a_store_that_is_handed_to_another_process_stays_at_its_snapshot_and_can_be_asked_for_the_newest(store):
+    held = commit(store, source("a"))
+    later = commit(store, source("b"))
+    again = pickle.loads(pickle.dumps(held))
+    assert (again.snapshot, again.at, again.branch) == (held.snapshot, None, held.branch)
+    assert again.newest().snapshot == later.snapshot
+
+
+def test_a_store_is_opened_by_a_path_too_and_an_unknown_family_is_refused_with_the_nearest(tmp_path):
+    commit(FeatureStore.create(tmp_path / "store"), source("a"))
+    store = FeatureStore(tmp_path / "store")
+    assert store.url == str(tmp_path / "store")
+    with pytest.raises(UnknownNameError, match="mean 'visual'"):
+        store.records("visuals")
 
 
 def test_a_store_is_opened_at_a_time_of_its_history(store):

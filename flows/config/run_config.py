@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -131,7 +132,7 @@ class RunConfig(_Strict):
             for not at all.
     """
 
-    store: str = DEFAULT_STORE
+    store: Annotated[str, Field(min_length=1)] = DEFAULT_STORE
     sources: tuple[str, ...] = ()
     names: Literal["file", "folder"] = "file"
     crops: dict[str, tuple[str, ...]] = {}
@@ -300,20 +301,24 @@ def _required_faces(config: RunConfig) -> tuple[str, ...]:
 
 
 def rooted(config: RunConfig, folder: Path) -> RunConfig:
-    """A configuration whose relative paths are made absolute from a folder."""
-    sources = tuple(str(folder / source) for source in config.sources)
-    labels = tuple(one.model_copy(update={"folder": str(folder / one.folder)}) for one in config.labels)
-    crops = {kind: tuple(str(folder / root) for root in roots) for kind, roots in config.crops.items()}
+    """A configuration whose relative paths are made absolute from a folder, and `~` is the user's own."""
+
+    def placed(path: str | Path) -> Path:
+        return folder / os.path.expanduser(path)
+
+    sources = tuple(str(placed(source)) for source in config.sources)
+    labels = tuple(one.model_copy(update={"folder": str(placed(one.folder))}) for one in config.labels)
+    crops = {kind: tuple(str(placed(root)) for root in roots) for kind, roots in config.crops.items()}
     local = "://" not in config.store and not config.store.startswith("memory:")
-    store = str(folder / config.store) if local else config.store
+    store = str(placed(config.store)) if local else config.store
     publish = config.publish
     if publish is not None:
-        samples = {task: folder / sample for task, sample in publish.samples.items()}
-        to = publish.folder if publish.folder is None else folder / publish.folder
+        samples = {task: placed(sample) for task, sample in publish.samples.items()}
+        to = publish.folder if publish.folder is None else placed(publish.folder)
         if to is not None:
             check_outside(store, to)
         publish = publish.model_copy(update={"folder": to, "samples": samples})
-    groups = config.groups if config.groups is None else folder / config.groups
+    groups = config.groups if config.groups is None else placed(config.groups)
     changes = {
         "sources": sources,
         "labels": labels,

@@ -33,6 +33,7 @@ _HATCH: dict[str, Any] = {"hatch": "////", "facecolor": "white", "edgecolor": "#
 _STYLE: dict[Any, Any] = {
     "font.family": "DejaVu Sans",  # it comes with matplotlib, so that figures do not depend on the machine's fonts
     "font.size": 10,
+    "text.parse_math": False,  # a class may be called `$x$`
     "axes.titlesize": 10.5,
     "axes.edgecolor": "#666666",
     "axes.spines.top": False,

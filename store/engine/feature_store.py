@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -16,7 +17,14 @@ import icechunk
 import zarr
 from numpy.typing import NDArray
 
-from affstore.store.contract.errors import ConflictError, NewerSchemaError, NotFoundError, SpecError, StoreError
+from affstore.store.contract.errors import (
+    ConflictError,
+    NewerSchemaError,
+    NotFoundError,
+    SpecError,
+    StoreError,
+    UnknownNameError,
+)
 from affstore.store.contract.moments import moment_of
 from affstore.store.contract.names import is_snapshot, tag_fault
 from affstore.store.contract.printable import excerpt
@@ -78,14 +86,14 @@ class FeatureStore:
         dtype('bool')
     """
 
-    def __init__(self, url: str, at: str | None = None) -> None:
+    def __init__(self, url: str | os.PathLike[str], at: str | None = None) -> None:
         """Open an existing store.
 
         Raises:
             NotFoundError: there is no store there, or no such tag, generation, snapshot or time in its history.
             NewerSchemaError: a newer affstore wrote it.
         """
-        self.url = url
+        self.url = url = os.fspath(url)
         with translate_errors(url, "Opening"):
             check_no_file(url)
             # Asked first, because opening a local path creates its folder.
@@ -102,17 +110,18 @@ class FeatureStore:
         # The snapshot of a store that was opened as it was then: what stands here opens the same state again.
         return f"FeatureStore({self.url!r}, at={self.at or self.snapshot!r})"
 
-    def __reduce__(self) -> tuple[Any, tuple[str, str | None]]:
+    def __reduce__(self) -> tuple[Any, tuple[str, str | None, str]]:
         # Handles do not travel, addresses do: a worker opens its own.
-        return FeatureStore, (self.url, self.at)
+        return _at_snapshot, (self.url, self.at, self.snapshot)
 
     @classmethod
-    def create(cls, url: str) -> FeatureStore:
+    def create(cls, url: str | os.PathLike[str]) -> FeatureStore:
         """Open the store, making an empty one first where there is none.
 
         Raises:
             StoreUnavailableError: the place cannot be written.
         """
+        url = os.fspath(url)
         check_writable(url)
         with translate_errors(url, "Creating"), committer_lock(url):
             repository = _repository_at(url)
@@ -208,7 +217,14 @@ class FeatureStore:
         return sorted(found, key=order)
 
     def addresses(self, *names: str, video: str = "") -> list[Address]:
-        """Every artifact's address, or those of the named families, or of one video, in order; records are not read."""
+        """Every artifact's address, or those of the named families, or of one video, in order; records are not read.
+
+        Raises:
+            UnknownNameError: there is no such family.
+        """
+        for name in names:
+            if name not in families():
+                raise UnknownNameError.of("family of artifacts", name, families())
         with translate_errors(self.url, "Listing"):
             among = self._listing.of_video.get(video, []) if video else self._listing.addresses
         return [address for address in among if not names or address.family in names]
@@ -223,7 +239,11 @@ class FeatureStore:
             self._listing.check()
 
     def records(self, *names: str, video: str = "") -> list[Record]:
-        """Every record, or those of the named families, or of one video, in the order of their addresses."""
+        """Every record, or those of the named families, or of one video, in the order of their addresses.
+
+        Raises:
+            UnknownNameError: there is no such family.
+        """
         with translate_errors(self.url, "Listing"):
             return self._listing.records(self.addresses(*names, video=video))
 
@@ -537,6 +557,16 @@ class FeatureStore:
                 raise ConflictError(
                     f"Another run changed what is noted of '{record.address.path}' meanwhile. Run the command again."
                 )
+
+
+def _at_snapshot(url: str, at: str | None, snapshot: str) -> FeatureStore:
+    """A store as a process had it that handed it on, whatever was committed meanwhile."""
+    store = FeatureStore(url, at)
+    if store.snapshot == snapshot:
+        return store
+    held = store.state(snapshot)
+    held.at, held.branch = at, store.branch
+    return held
 
 
 def _groups_above(paths: Iterable[str]) -> list[str]:
