@@ -553,6 +553,7 @@ print("both")
     assert done.stdout.split() == ["both"], done.stderr[-500:]
 
 
+@pytest.mark.slow
 def test_torch_s_compiler_can_be_imported_after_the_network_of_keras():
     script = "from affstore.models.heads.mlp import keras_network\nimport timm\nprint('both')"
     done = subprocess.run([sys.executable, "-W", "ignore", "-c", script], capture_output=True, text=True, check=False)

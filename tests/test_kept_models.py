@@ -25,6 +25,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 FACES = replace(registry.spec_of("emotieffnet_b0"), engine="openvino", precision="bfloat16")
 SMALL = replace(registry.spec_of("fer2013_mini_xception"), engine="openvino", precision="float32")
+QUICK = replace(registry.spec_of("mt_emotimobilefacenet"), engine="openvino", precision="bfloat16")
 SPEECH = replace(registry.spec_of("wav2vec2_base_960h"), engine="openvino", precision="bfloat16")
 MUSIC = replace(registry.spec_of("openl3_env_mel128_512"), engine="openvino", precision="float32")
 
@@ -62,7 +63,7 @@ def heard():
 
 @pytest.fixture(scope="module")
 def faces():
-    return faces_of(FACES)
+    return faces_of(QUICK)
 
 
 def faces_of(spec):
@@ -123,8 +124,8 @@ def kept_files(folder: WeightsFolder) -> list[Path]:
 def faces_alone(tmp_path_factory):
     """A folder with the face network's parameters and the one converted network."""
     folder = WeightsFolder(tmp_path_factory.mktemp("faces") / "weights")
-    spec = resolved(FACES, folder)
-    embedded(spec, folder.parameters(spec.weights.sha256), np.zeros((1, 224, 224, 3), np.uint8))
+    spec = resolved(QUICK, folder)
+    embedded(spec, folder.parameters(spec.weights.sha256), faces_of(spec))
     return folder.root, spec
 
 

@@ -375,6 +375,7 @@ def test_the_tables_of_prefects_database_are_made_once_and_again_where_what_was_
     assert served._is_whole(template)
 
 
+@pytest.mark.slow
 def test_prefect_makes_its_tables_where_none_can_be_kept(tmp_path):
     (tmp_path / "cache").write_text("a file")
     tables, _ = _filled(tmp_path / "first", tmp_path / "cache" / "prefect.db")
