@@ -175,6 +175,7 @@ def _from_table(path: Path) -> VideoNote | None:
 def _noted_refused(path: Path) -> list[Refused]:
     try:
         with path.open(encoding="utf-8", newline="") as file:
-            return [Refused(**row) for row in csv.DictReader(file)]
+            rows = [Refused(**row) for row in csv.DictReader(file)]
     except (OSError, csv.Error, TypeError, ValueError):
         return []
+    return [one for one in rows if one.artifact]  # what could not be written then is tried again

@@ -156,6 +156,8 @@ class FaceRows:
     @cached_property
     def _rows_of(self) -> dict[str, NDArray[np.int64]]:
         """Everybody's rows, found once they are all there: a crowd has many people with few rows each."""
+        if not self.who:
+            return {}
         names, whose = np.unique(np.array(self.who, dtype=str), return_inverse=True)
         ends = np.cumsum(np.bincount(whose, minlength=len(names)))[:-1]
         return dict(zip(names.tolist(), np.split(np.argsort(whose, kind="stable"), ends), strict=True))

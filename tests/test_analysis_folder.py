@@ -165,6 +165,9 @@ def test_a_video_whose_files_cannot_be_written_costs_no_other_and_the_index_says
     assert fault.reason in index
     assert "In quarantine" not in index
     assert found.refused == ()
+    assert names_in(tmp_path / "out" / "quarantine.csv", "name") == [too_long]
+    again = analysed(store, tmp_path / "out", "two")
+    assert (again.refused, names_in(tmp_path / "out" / "quarantine.csv", "name")) == ((), [])
 
 
 def test_a_damaged_file_beside_a_good_one_is_on_the_index_of_the_command(wheel_weights, tmp_path, monkeypatch, capsys):

@@ -75,12 +75,14 @@ def test_a_video_whose_noted_file_was_overwritten_is_found_where_its_own_bytes_a
 
 
 def test_two_runs_that_note_something_of_one_video_at_once_lose_neither_note_without_a_word(store, tmp_path):
-    at_once = [store.draft({}, "run") for _ in "bc"]
-    for name, draft in zip("bc", at_once, strict=True):
+    at_once = [store.draft({}, "run") for _ in "bcb"]
+    for name, draft in zip("bcb", at_once, strict=True):
         stored = store.get(Address("source", video="a"))
         arrays, attributes = store.read(stored.address), {**stored.attributes, "aliases": [name]}
         draft.put(Artifact(stored.address, stored.recipe, arrays, attributes))
+    again = at_once.pop()
     store.commit([at_once[0]], "a name")
+    store.commit([again], "the same name")  # as when a commit that was interrupted is made once more
     with pytest.raises(ConflictError, match="noted of 'source/a' meanwhile"):
         store.commit([at_once[1]], "another")
     assert store.newest().get(Address("source", video="a")).attributes["aliases"] == ["b"]

@@ -17,7 +17,7 @@ from affstore.flows.runners.base import RunnerSpec
 from affstore.flows.server import Server
 from affstore.flows.stage import run_on
 from affstore.store.contract.errors import ConflictError
-from affstore.store.engine.writers import alone_in
+from affstore.store.engine.writers import WriterMark, alone_in
 from affstore.tasks.cancellation import reset_cancellation
 from affstore.tasks.outcomes import Outcome
 from affstore.tasks.specs import WorkerContext
@@ -119,6 +119,25 @@ def test_drafts_that_wait_for_their_commit_hold_one_open_file_together(tmp_path)
     with alone_in(store.url), pytest.raises(ConflictError, match="at work there"):
         store.draft({}, "run")
     store.draft({}, "run").release()
+
+
+def test_a_mark_is_of_the_folder_that_a_relative_path_meant_and_of_the_file_that_others_see(tmp_path, monkeypatch):
+    for name in "ab":
+        (tmp_path / name).mkdir()
+        monkeypatch.chdir(tmp_path / name)
+        FeatureStore.create("store")
+    monkeypatch.chdir(tmp_path / "a")
+    first = WriterMark("store")
+    monkeypatch.chdir(tmp_path / "b")
+    second = WriterMark("store")
+    with pytest.raises(ConflictError, match="is writing"), alone_in(str(tmp_path / "b" / "store")):
+        pass
+    (tmp_path / "b" / "store.writers").unlink()
+    third = WriterMark("store")
+    with pytest.raises(ConflictError, match="is writing"), alone_in("store"):
+        pass
+    for mark in (first, second, third):
+        mark.release()
 
 
 def test_a_unit_that_conflicts_fails_alone_and_keeps_nobody_from_removing(tmp_path):

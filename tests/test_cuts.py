@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from affstore.models.face_pass import Picture
+from affstore.models.face_pass import FaceRows, Picture
 from affstore.models.faces.appearance import colours, likeness
 from affstore.models.faces.cuts import CutDetector
 from affstore.models.faces.detections import Detections
@@ -134,3 +134,8 @@ def test_the_cuts_of_real_clips_are_found_and_no_others(shared, name, cuts):
     with av.open(str(shared / "media" / "face_video" / name)) as container:
         pictures = (frame.to_ndarray(format="rgb24") for frame in container.decode(video=0))
         assert [frame for frame, picture in enumerate(pictures) if detector.update(picture)] == cuts
+
+
+def test_a_video_in_which_nobody_is_seen_has_rows_of_nobody():
+    arrays = FaceRows().of(("main",), 5)
+    assert arrays["present"].tolist() == [False] * 5

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from affstore.flows.commands.experiment import experiment
-from affstore.models.heads.splits import Folds, check_leak, read_groups
+from affstore.models.heads.splits import Folds, check_leak, groups_of_videos, read_groups
 from affstore.store.contract.errors import AnnotationError, SpecError
 from affstore.store.contract.keys import key_of
 
@@ -73,6 +73,7 @@ def test_videos_whose_own_names_end_in_a_side_have_groups_of_their_own(tmp_path)
     table.write_text("video,group\nconv_left,anna\nconv_right,ben\n")
     folds = Folds.by_group(read_groups(table))
     assert [folds.group_of([name]) for name in ("conv_left", "conv_right")] == ["anna", "ben"]
+    assert groups_of_videos(folds.groups)["conv"] == {"anna", "ben"}
     with pytest.raises(AnnotationError, match="'conv' is in the groups anna and ben"):
         folds.group_of(["conv"])
 

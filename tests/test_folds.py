@@ -164,6 +164,12 @@ def test_a_group_that_is_trained_on_and_reported_is_refused(grown):
         folds_in_use(grown, HEAD, Folds.by_group(groups))
 
 
+def test_a_group_of_one_of_two_people_of_a_reported_video_must_not_be_trained_on(grown):
+    groups = dict(zip([*FIRST, *LATER], "aabcc", strict=True)) | {"judged_left": "a", "judged_right": "z"}
+    with pytest.raises(AnnotationError, match=r"The group 'a' is trained on \('train.'\) and reported \('judged'\)"):
+        folds_in_use(grown, HEAD, Folds.by_group(groups))
+
+
 def test_without_validation_videos_each_fold_is_reported_with_what_the_others_choose(tmp_path):
     videos = FIRST + LATER
     store = commit(

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from affstore.models.labels.base import FORMATS
+from affstore.models.labels.base import FORMATS, LabelFile
+from affstore.models.labels.tier_choice import Annotation, Tier
+from affstore.models.labels.tiers import labels_of
 from affstore.store.contract.clock import FrameClock
 from affstore.store.contract.errors import AnnotationError
 from affstore.store.contract.labels import EXPR, space_of
@@ -200,6 +203,7 @@ def test_an_annotation_that_is_over_before_a_late_clock_begins_is_counted(tmp_pa
 
 MEDIA = b"""<HEADER TIME_UNITS="milliseconds">
 <MEDIA_DESCRIPTOR MEDIA_URL="file:///C:/lab/talk.mp4" MIME_TYPE="video/mp4" TIME_ORIGIN="40"/>
+<MEDIA_DESCRIPTOR MEDIA_URL="file:///C:/lab/talk.wav" MIME_TYPE="audio/x-wav"/>
 <MEDIA_DESCRIPTOR MEDIA_URL="file:///C:/lab/other.mp4" MIME_TYPE="video/mp4"/></HEADER>"""
 
 
@@ -245,3 +249,21 @@ def test_every_number_that_a_space_has_for_unknown_is_unknown_line_by_line_too(t
     found = FORMATS.get("abaw").read(FORMATS.get("abaw").at(path), space, FrameClock.uniform(25, 4))
     assert found.known.ravel().tolist() == [True, False, False, True]
     assert found.value[found.known].tolist() == [0, 1]
+
+
+def test_an_unknown_with_a_fraction_is_the_number_that_a_file_has(tmp_path):
+    path = tmp_path / "talk.txt"
+    path.write_text("valence,power\n-9.9,-9.9\n3.5,4\n")
+    space = space_of("affect", {"kind": "values", "names": ["valence", "power"], "range": [0, 10], "unknown": ["-9.9"]})
+    found = FORMATS.get("abaw").read(FORMATS.get("abaw").at(path), space, FrameClock.uniform(25, 2))
+    assert found.known.all(axis=1).tolist() == [False, True]
+
+
+@pytest.mark.parametrize("empty_first", [True, False])
+def test_of_two_tiers_that_are_called_alike_the_one_with_texts_is_read(empty_first):
+    full = Tier("mood", [Annotation(Fraction(0), Fraction(1), "Happiness")])
+    tiers = [Tier("mood", []), full] if empty_first else [full, Tier("mood", [])]
+    found = labels_of(
+        LabelFile("expr", "train", "talk", "main", Path("talk.eaf")), tiers, EXPR, FrameClock.uniform(25, 30)
+    )
+    assert int(found.known.sum()) == 25

@@ -69,7 +69,8 @@ def put_video(draft: Draft, video: str, profile: Profile) -> list[Record]:
     recipe = recipes.face(detector, profile.tracking, source.key, "main")
     face = put(draft, Address("face", detector.name, video, "main"), recipe, source)
     for task in TASKS:
-        recipe = recipes.label(LabelFile(task, "train", video, "main", Path(video)), key_of([task, video]), source.key)
+        file = LabelFile(task, "train", video, "main", Path(video))
+        recipe = recipes.label(file, key_of([task, video]), source.key, "main")
         known = {
             "task": task,
             "labels": list(task_space(task).names)[:FRAMES],

@@ -251,12 +251,13 @@ def _labels_without_row(opened: FeatureStore, inputs: Inputs, arriving: Iterable
 
     coming = {incoming.name for incoming in arriving if incoming.verdict in ("new", "alias", "moved")}
     known = video_names(opened)
+    there = {*known, *coming}
     videos: dict[str, set[str]] = {}  # a table may be of several
     for one in inputs.annotations:
         if not one.fault:
-            videos.setdefault(str(one.path), set()).add(split_subject(one.name, {*known, *coming})[0])
+            videos.setdefault(str(one.path), set()).add(split_subject(one.name, there)[0])
     later = [path for path, of in videos.items() if of & (coming - known.keys())]
-    lost = [path for path, of in videos.items() if not of & {*known, *coming}]
+    lost = [path for path, of in videos.items() if not of & there]
     if later:
         yield f"{counted(len(later), 'label file', 'label files')} to read once the videos are taken in: {_some(later)}"
     if lost:

@@ -195,7 +195,7 @@ def _apart(store: FeatureStore, entries: Sequence[Record]) -> tuple[list[Record]
     of_videos = [entry for entry in there if is_of_stored_video(entry.address.producer)]
     names = video_names(store) if of_videos else {}
     videos = {split_subject(entry.attributes["name"], names)[0] for entry in of_videos}
-    return [entry for entry in there if entry not in of_videos], sorted(videos)
+    return [entry for entry in there if not is_of_stored_video(entry.address.producer)], sorted(videos)
 
 
 def _inputs_of(entries: Sequence[Record]) -> dict[str, Any]:

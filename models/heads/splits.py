@@ -79,7 +79,8 @@ class Folds:
         names = tuple(names)
         found = sorted({self.groups[name] for name in names if name in self.groups})
         if not found:  # two people of one video who are in two groups
-            found = sorted({group for row, group in self.groups.items() if split_subject(row)[0] in names})
+            of_videos = groups_of_videos(self.groups)
+            found = sorted({group for name in names for group in of_videos.get(name, ())})
         if len(found) != 1:
             has = f"is in the groups {' and '.join(found)}" if found else "is in no group"
             raise AnnotationError(f"Every training video needs one group, and '{names[0]}' {has}. Correct the groups.")
@@ -148,10 +149,17 @@ def read_groups(path: Path) -> dict[str, str]:
     for line, video, group in rows_of_videos(table, column):
         if groups.setdefault(video, group) != group:
             raise SpecError(f"'{table.path}', line {line}: '{video}' is in the group '{groups[video]}' already.")
-    of_people: dict[str, set[str]] = {}
+    return {name: min(found) for name, found in groups_of_videos(groups).items() if len(found) == 1}
+
+
+def groups_of_videos(groups: Mapping[str, str]) -> dict[str, set[str]]:
+    """The groups of each video by the rows of a table: its own, else those of its people's rows (`12_left`)."""
+    found = {name: {group} for name, group in groups.items()}
     for name, group in groups.items():
-        of_people.setdefault(split_subject(name)[0], set()).add(group)
-    return {name: min(found) for name, found in of_people.items() if len(found) == 1} | groups
+        video = split_subject(name)[0]
+        if video not in groups:
+            found.setdefault(video, set()).add(group)
+    return found
 
 
 def check_leak(splits: Mapping[str, Iterable[tuple[str, str]]]) -> None:

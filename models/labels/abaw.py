@@ -63,7 +63,7 @@ class Annotation:
 class AbawText(LabelFormat):
     """The text files of the ABAW challenges; with a header of its names, of any label space."""
 
-    contract = 1
+    contract = 2
     name = "abaw"
     version = 1
     description = "Aff-Wild2's text files: a header of names, then one line a frame"
@@ -97,6 +97,10 @@ def _unknown_numbers(space: LabelSpace) -> tuple[float, ...]:
     return space.unknown_numbers or (space.low - 1,)
 
 
+def _is_unknown(table: NDArray[np.float32], space: LabelSpace) -> NDArray[np.bool_]:
+    return np.isin(table, np.array(_unknown_numbers(space), table.dtype))
+
+
 def read_annotation(path: Path, task: Task) -> Annotation:
     """Read one file of Aff-Wild2 (header line, then one line a frame), by the names in its header.
 
@@ -120,7 +124,7 @@ def read_annotation(path: Path, task: Task) -> Annotation:
     if not legal.all():
         row = int(np.argmin(legal.all(axis=1)))
         raise fault(path, row + _FIRST_DATA_LINE, f"found {lines[row + 1]!r}, expected {expected}")
-    table[np.isin(table, _unknown_numbers(space))] = blank(space)
+    table[_is_unknown(table, space)] = blank(space)
     value = _in_todays_space(table, names, space)
     return Annotation(value, value != blank(space), space, edition)
 
@@ -212,7 +216,7 @@ def _legal(table: NDArray[np.float32], space: LabelSpace, names: int) -> tuple[N
     unknown, valid = _unknown_number(space), space.is_valid(table)
     if space.kind is SpaceKind.CLASSES:  # an earlier edition may have fewer
         valid &= table < names
-    legal = valid | np.isin(table, _unknown_numbers(space))
+    legal = valid | _is_unknown(table, space)
     high = names - 1 if space.kind is SpaceKind.CLASSES else space.high
     if space.kind is SpaceKind.VALUES:
         return legal, f"values in [{space.low:g}, {high:g}], or {unknown:g} for unknown"

@@ -160,7 +160,9 @@ class LabelFormat(ABC):
         """
 
 
-FORMATS: Registry[LabelFormat] = Registry("label format", "affstore.models.labels", "affstore.labels", base=LabelFormat)
+FORMATS: Registry[LabelFormat] = Registry(
+    "label format", "affstore.models.labels", "affstore.labels", contract=2, base=LabelFormat
+)
 
 
 def label_file_at(path: Path) -> LabelFile | None:

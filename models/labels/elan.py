@@ -27,7 +27,7 @@ class Elan(TierFormat):
     Where ELAN was told that the video begins later in its file than at 0 (`TIME_ORIGIN`), times are moved by that.
     """
 
-    contract = 1
+    contract = 2
     name = "elan"
     version = 3  # 2: a unit may be unknown; tiers of affstore's exports. 3: where ELAN begins the medium
     description = "ELAN's .eaf files: a tier called as the label space, or one for each of its names"
@@ -78,12 +78,14 @@ def _origin(path: Path, root: ET.Element) -> Fraction:
     Raises:
         AnnotationError: its media begin at different times, and none is called as the file.
     """
-    origins: dict[str, Fraction] = {}
+    media: list[tuple[str, bool, Fraction]] = []
     for medium in root.iter("MEDIA_DESCRIPTOR"):
         place = medium.get("RELATIVE_MEDIA_URL") or medium.get("MEDIA_URL") or ""
-        origins[video_name(PurePosixPath(unquote(place)).stem)] = _seconds(path, medium.get("TIME_ORIGIN") or "0")
+        name, is_video = video_name(PurePosixPath(unquote(place)).stem), "video" in medium.get("MIME_TYPE", "")
+        media.append((name, is_video, _seconds(path, medium.get("TIME_ORIGIN") or "0")))
     named = video_name(path.stem)
-    found = {origins[name] for name in (named, possible_subject(named)[0]) if name in origins} or {*origins.values()}
+    ours = [one for one in media if one[0] in (named, possible_subject(named)[0])] or media
+    found = {origin for _, is_video, origin in ours if is_video} or {origin for _, _, origin in ours}
     if len(found) > 1:
         raise AnnotationError(
             f"'{path}' begins its media at different times (TIME_ORIGIN), and none is called as the file. Call the "

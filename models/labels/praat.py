@@ -26,7 +26,7 @@ class Praat(TierFormat):
     Intervals without a text say nothing. Tiers of points have no length and are not read.
     """
 
-    contract = 1
+    contract = 2
     name = "praat"
     version = 3  # 2: a unit may be unknown; tiers of affstore's exports. 3: an `unknown` that is another decimal
     description = "Praat's .TextGrid files: an interval tier called as the label space, or one for each of its names"

@@ -95,11 +95,9 @@ def labels_of(found: LabelFile, tiers: Tiers, space: LabelSpace, clock: FrameClo
     value = np.zeros((len(clock), space.columns), space.dtype)
     known = np.zeros(value.shape, bool)
     wrong: list[str] = []
-    missing, taken, annotations = (
-        [],
-        [],
-        {tier.name: tier for tier in tiers},
-    )  # of tiers that are called alike none is chosen
+    missing, taken = [], []
+    # Of several tiers that are called alike, at most one has annotations: `choose` refuses others.
+    annotations = {tier.name: tier for tier in sorted(tiers, key=lambda tier: bool(tier.annotations or tier.fault))}
     for column, name in enumerate([space.name] if space.kind is SpaceKind.CLASSES else space.names):
         choice = choose(found, tiers, space, name)
         if choice is None:

@@ -80,7 +80,7 @@ class TimedTable(LabelFormat):
     and numbers may have a decimal comma if all of them have; or it is a Parquet file. Other columns are not looked at.
     """
 
-    contract = 1
+    contract = 2
     name = "timed_table"
     version = 2  # 2: classes that are called by numbers; an `unknown` that is written as another decimal
     description = "CSV, TSV or Parquet: start,end or time in seconds, or frame, then label or a column for each name"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import cached_property
@@ -536,24 +536,23 @@ class FeatureStore:
                 raise ConflictError(
                     f"Another run changed '{path}' while this one worked with it. Run the command again."
                 )
-        self._check_notes(draft, contested)
+        self._check_notes(draft, [record for record in draft.records if record.address.path in contested], now)
         done = own.keys() & contested.keys()
         if done and len(done) < len(own):
             raise ConflictError(f"Another run stored '{min(done)}' while this one computed it. Run the command again.")
         return bool(done)
 
-    def _check_notes(self, draft: Draft, contested: Container[str]) -> None:
-        """Refuse a draft that only notes something about an artifact, as another name, where another run did so first.
+    def _check_notes(self, draft: Draft, records: Sequence[Record], now: FeatureStore) -> None:
+        """Refuse a draft that only notes something about an artifact, as another name, where another run noted else.
 
         Raises:
             ConflictError: it does.
         """
         before = self.state(draft.base)
-        for record in draft.records:
-            if record.address.path not in contested:
-                continue
+        for record in records:
             old = before.find(record.address)
-            if old is not None and (old.key, old.digest) == (record.key, record.digest):
+            only_notes = old is not None and (old.key, old.digest) == (record.key, record.digest)
+            if only_notes and now.get(record.address).attributes != record.attributes:
                 raise ConflictError(
                     f"Another run changed what is noted of '{record.address.path}' meanwhile. Run the command again."
                 )

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import fcntl
 import gc
+import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import IO
 from weakref import WeakValueDictionary
 
@@ -23,9 +25,16 @@ class _SharedLock:
     def __del__(self) -> None:
         self._file.close()
 
+    def is_at(self, path: Path) -> bool:
+        """Whether the file is still the one at that path, where others look for it."""
+        try:
+            return os.path.samestat(os.fstat(self._file.fileno()), path.stat())
+        except OSError:
+            return False
 
-_held: WeakValueDictionary[str, _SharedLock] = WeakValueDictionary()
-"""The locks of this process by their stores: of a run of many short videos, thousands of drafts wait for a commit, and
+
+_held: WeakValueDictionary[Path, _SharedLock] = WeakValueDictionary()
+"""The locks of this process by their files: of a run of many short videos, thousands of drafts wait for a commit, and
 each with an open file of its own would reach the system's limit."""
 _holding = threading.Lock()
 
@@ -54,16 +63,20 @@ class WriterMark:
 
 
 def _shared(url: str) -> _SharedLock | None:
+    if not is_local(url):
+        return None
+    path = _path(url)  # whole, as the process may go to another folder
     with _holding:
-        lock = _held.get(url)
-        if lock is None and (file := _opened(url)) is not None:
+        lock = _held.get(path)
+        if lock is None or not lock.is_at(path):
+            file = _opened(url)
             lock = _SharedLock(file)
             if not _locked(file, fcntl.LOCK_SH):
                 raise ConflictError(
                     f"Nothing can be written to the store at '{url}' now: `affstore forget`, `affstore gc` or "
                     "`affstore generation` is at work there. Run the command again when it has ended."
                 )
-            _held[url] = lock
+            _held[path] = lock
         return lock
 
 
@@ -84,17 +97,16 @@ def alone_in(url: str) -> Iterator[None]:
     Raises:
         ConflictError: somebody is writing.
     """
-    file = _opened(url)
-    try:
-        if file is not None and not _alone(file):
+    if not is_local(url):
+        yield
+        return
+    with _opened(url) as file:
+        if not _alone(file):
             raise ConflictError(
                 f"Another run is writing to the store at '{url}', and what it has not committed must stay. "
                 "Wait until it has ended, and run the command again; nothing was changed."
             )
         yield
-    finally:
-        if file is not None:
-            file.close()
 
 
 def sees_a_writer(url: str) -> bool:
@@ -102,19 +114,20 @@ def sees_a_writer(url: str) -> bool:
 
     A worker asks this while the run that it is of writes: where it sees nobody, its machine does not share the locks.
     """
-    file = _opened(url)
-    if file is None:
+    if not is_local(url):
         return True
-    with file:
+    with _opened(url) as file:
         return not _locked(file, fcntl.LOCK_EX)
 
 
-def _opened(url: str) -> IO[bytes] | None:
-    if not is_local(url):
-        return None
+def _path(url: str) -> Path:
     folder = local_folder(url)
+    return folder.with_name(f"{folder.name}.writers")
+
+
+def _opened(url: str) -> IO[bytes]:
     with translate_errors(url, "Writing to"):
-        return folder.with_name(f"{folder.name}.writers").open("ab")
+        return _path(url).open("ab")
 
 
 def _alone(file: IO[bytes]) -> bool:

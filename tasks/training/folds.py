@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from affstore import FeatureStore
 from affstore.models.heads.kinds import kind_of
-from affstore.models.heads.splits import Folds, SplitSpec
+from affstore.models.heads.splits import Folds, SplitSpec, groups_of_videos
 from affstore.store.contract.errors import AnnotationError, NotFoundError
 from affstore.store.contract.records import Address
 from affstore.tasks.specs import HeadRun
@@ -63,13 +63,14 @@ def _check_groups(store: FeatureStore, experiment: HeadRun, folds: Folds) -> Non
         AnnotationError: one is.
     """
     found: dict[str, dict[str, str]] = {"train": {}, "validation": {}}
+    of_videos = groups_of_videos(folds.groups)
     for split, groups in found.items():
         for label in labels_of(store, experiment.task, (split,)):
             names = (
                 label.address.video,
                 *store.get(Address("source", video=label.address.video)).attributes["aliases"],
             )
-            groups |= {folds.groups[name]: label.address.video for name in names if name in folds.groups}
+            groups |= {group: label.address.video for name in names for group in of_videos.get(name, ())}
     both = sorted(found["train"].keys() & found["validation"].keys())
     if both:
         trained, reported = (groups[both[0]] for groups in found.values())

@@ -19,7 +19,7 @@ _CUE = re.compile(r"(\d+):(\d\d):(\d\d)[,.](\d{3}) --> (\d+):(\d\d):(\d\d)[,.](\
 class Subtitles(LabelFormat):
     """A frame has the class of the cue that it begins in; between cues nothing is known."""
 
-    contract = 1
+    contract = 2
     name = "subtitles"
     version = 1
     description = "SubRip subtitles, whose cues name a class each"
