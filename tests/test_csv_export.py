@@ -11,9 +11,10 @@ import pytest
 
 from affstore import FeatureStore
 from affstore.flows.cli import call
+from affstore.store.contract.labels import LabelSpace, SpaceKind
 from affstore.store.contract.records import Artifact
 from affstore.store.engine.exporters.base import EXPORTERS
-from tests.factories import commit, source, visual
+from tests.factories import commit, labels_of, source, visual
 from tests.test_analyze import FRAMES, person, voice
 from tests.test_exporters import units
 
@@ -107,6 +108,37 @@ def test_columns_of_the_user_stand_beside_each_row(tmp_path, capsys, to):
         table.write_text(text, encoding="utf-8")
         assert call(["export", str(tmp_path / text[6:9]), *command[2:], str(table)]) == 2
         assert said in capsys.readouterr().err
+    table.write_text("video,embedding_0\na,1\n", encoding="utf-8")
+    assert call(["export", str(tmp_path / "again"), *command[2:], str(table)]) == (2 if to == "csv" else 0)
+
+
+def test_an_export_that_is_refused_leaves_no_folder_so_that_the_corrected_one_is_made(store, tmp_path, capsys):
+    table = tmp_path / "people.csv"
+    table.write_text("video,participant,present\none,P07,1\n", encoding="utf-8")
+    command = ["export", str(tmp_path / "out"), "--to", "csv", "--store", store.url, "--columns"]
+    assert call([*command, str(table)]) == 2
+    error = capsys.readouterr().err
+    assert "'present'" in error
+    assert "width" not in error
+    assert call([*command, f"{table}:participant"]) == 0
+
+
+@pytest.mark.parametrize("to", ["csv", "parquet"])
+def test_labels_that_are_called_as_the_first_columns_have_columns_of_their_own(tmp_path, to):
+    units = LabelSpace("roles", SpaceKind.UNITS, ("subject", "frame", "label_frame", "interviewer"))
+    classes = LabelSpace("subject", SpaceKind.CLASSES, ("calm", "tense"))
+    labels = [
+        labels_of(units, "a", np.tile([1, 0, 1, 0], (FRAMES, 1)), subject="left"),
+        labels_of(classes, "a", np.ones(FRAMES), subject="left"),
+    ]
+    store = commit(FeatureStore.create(str(tmp_path / "store")), source("a", FRAMES), *labels)
+    tables = exported(store, tmp_path / "out", to, "--family", "label")
+    read = pl.read_csv if to == "csv" else pl.read_parquet
+    found = read(tables["label/roles"])
+    opening = ["video", "subject", "frame", "time_s"]
+    assert found.columns == [*opening, "label_subject", "label_label_frame", "label_frame", "interviewer"]
+    assert found.row(2) == ("a", "left", 2, 0.08, 1, 0, 1, 0)
+    assert read(tables["label/subject"]).select("subject", "label_subject").row(0) == ("left", "tense")
 
 
 def test_a_format_without_rows_has_no_place_for_columns(store, tmp_path, capsys):

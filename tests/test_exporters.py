@@ -8,6 +8,7 @@ import shutil
 import numpy as np
 import pandas as pd
 import pytest
+import xarray as xr
 
 from affstore import FeatureStore, read_clock
 from affstore.flows.cli import call
@@ -17,7 +18,7 @@ from affstore.store.contract.labels import FER_2013, TASKS
 from affstore.store.contract.records import Address, Artifact
 from affstore.store.engine.exporters.base import export
 from affstore.store.engine.exporters.tiers import tiers_of
-from tests.factories import commit, labels_of, source
+from tests.factories import commit, decisions_of, labels_of, source
 from tests.test_analyze import FRAMES, person, voice
 
 UNITS = TASKS["au"].names
@@ -177,7 +178,8 @@ def test_an_export_that_has_a_place_for_nothing_is_refused(store, tmp_path, caps
         ("zarr", 8, ""),
         ("csv", 7, "1 other artifacts: head"),
         ("praat", 6, "2 other artifacts: head, source"),
-        ("openface", 5, "3 other artifacts: audio, head, source"),
+        ("openface", 3, "5 other artifacts: audio, head, source, visual"),
+        ("pyfeat", 5, "3 other artifacts: audio, head, source"),
     ],
 )
 def test_an_export_counts_what_was_written_and_says_what_was_not(tmp_path, capsys, name, copied, others):
@@ -190,3 +192,38 @@ def test_an_export_counts_what_was_written_and_says_what_was_not(tmp_path, capsy
     shutil.rmtree(tmp_path / "out")
     assert call(["export", str(tmp_path / "out"), "--to", name, "--store", whole.url, "--json"]) == 0
     assert len(json.loads(capsys.readouterr().out)["artifacts"]) == copied
+
+
+@pytest.mark.parametrize(
+    ("name", "copied", "said"),
+    [
+        ("elan", 9, "Nothing is written of 1 artifacts, which are no intervals of time"),
+        ("praat", 9, "Nothing is written of 1 artifacts, which are no intervals of time"),
+        ("openface", 3, "Nothing is written of 1 artifacts, for others say the same"),
+        ("pyfeat", 5, "Nothing is written of 1 artifacts, for others say the same"),
+    ],
+)
+def test_an_artifact_that_a_format_has_no_columns_or_intervals_for_is_not_called_copied(
+    tmp_path, capsys, name, copied, said
+):
+    more = [
+        decisions_of(TASKS["va"], "va-mlp", "two", np.zeros((FRAMES, 2)), "left"),
+        decisions_of(TASKS["expr"], "expr-mlp", "two", np.zeros(FRAMES), "left"),
+        labels_of(TASKS["va"], "two", np.zeros((FRAMES, 2)), subject="left"),
+        labels_of(TASKS["au"], "two", np.zeros((FRAMES, 12)), subject="left"),
+    ]
+    whole = commit(FeatureStore.create(str(tmp_path / "store")), *artifacts(), *more)
+    assert call(["export", str(tmp_path / "out"), "--to", name, "--store", whole.url, "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert len(told["artifacts"]) == copied
+    assert any(said in note for note in told["notes"])
+    assert "prediction/va-mlp/two/left" not in told["artifacts"]
+
+
+def test_the_exported_hierarchy_opens_as_a_tree_of_xarray_heads_and_all(tmp_path):
+    head = Artifact(HEAD.address, HEAD.recipe, {"parameter_w": np.zeros((2, 3), np.float32)}, HEAD.attributes)
+    whole = commit(FeatureStore.create(str(tmp_path / "store")), *artifacts(), head)
+    export(whole, whole.records(), tmp_path / "out", "zarr")
+    tree = xr.open_datatree(tmp_path / "out", engine="zarr", consolidated=False)
+    assert tree["head/mlp/parameter_w"].shape == (2, 3)
+    assert tree["visual/faces/two/left/logits"].sizes["class"] == len(FER_2013)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
@@ -29,6 +30,13 @@ class Written(list[Path]):
         self.left_out: list[str] = []
         self.notes: list[str] = []
         self.without: list[Record] = []
+
+    def leave(self, records: Sequence[Record], why: str) -> None:
+        """Note artifacts of which nothing is written, if there are any, and why, as the end of a sentence."""
+        if records:
+            kinds = ", ".join(sorted({f"{one.address.family}/{one.address.producer}" for one in records}))
+            self.notes.append(f"Nothing is written of {len(records)} artifacts, {why}: {kinds}.")
+        self.without.extend(records)
 
 
 class Exporter(ABC):
@@ -108,6 +116,9 @@ def export(
     with translate_errors(store.url, "Exporting"):
         try:
             written = chosen.write(store, records, folder)
+        except SpecError:
+            shutil.rmtree(folder, ignore_errors=True)  # it was empty; else the corrected command would be refused
+            raise
         except OSError as error:
             raise StoreUnavailableError(
                 f"The export to '{folder}' cannot be written: {error.strerror or error}. Check room and rights, or "

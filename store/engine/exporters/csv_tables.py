@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 import pyarrow.csv
 
 from affstore.store.engine.exporters.base import EXPORTERS
-from affstore.store.engine.exporters.frame_tables import TableExporter, TableWriter
+from affstore.store.engine.exporters.frame_tables import TableExporter, TableWriter, column_twice
 
 
 class CsvExporter(TableExporter):
@@ -50,7 +50,12 @@ class _CsvWriter:
 
 
 def _flat(table: pa.Table) -> pa.Table:
-    return pa.table(dict(_columns(table)))
+    columns: dict[str, pa.ChunkedArray] = {}
+    for name, column in _columns(table):
+        if name in columns:  # a user's column is called as a number of a list
+            raise column_twice(name)
+        columns[name] = column
+    return pa.table(columns)
 
 
 def _columns(table: pa.Table) -> Iterator[tuple[str, pa.ChunkedArray]]:

@@ -8,7 +8,7 @@ from xml.etree import ElementTree as ET
 
 from affstore.store.contract.records import Address, Record
 from affstore.store.engine.exporters.base import EXPORTERS, Exporter, Written
-from affstore.store.engine.exporters.tiers import Tier, by_video, of_frames, tiers_of
+from affstore.store.engine.exporters.tiers import Tier, of_frames, tiers_by_video
 from affstore.store.engine.feature_store import FeatureStore
 
 _SCHEMA = "http://www.mpi.nl/tools/elan/EAFv3.0.xsd"
@@ -31,11 +31,11 @@ class ElanExporter(Exporter):
         return of_frames(records)
 
     def write(self, store: FeatureStore, records: Sequence[Record], folder: Path) -> list[Path]:
-        """Write the files."""
+        """Write the files; a video of which nothing is known in intervals has none."""
         written = Written()
-        for path, video, found in by_video(records, folder, ".eaf", written):
+        for path, video, tiers in tiers_by_video(store, records, folder, ".eaf", written):
             source = store.get(Address("source", video=video))
-            tree = _document(str(source.attributes["location"]), tiers_of(store, video, found))
+            tree = _document(str(source.attributes["location"]), tiers)
             ET.indent(tree)
             tree.write(path, encoding="UTF-8", xml_declaration=True)
             written.append(path)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
-from typing import ClassVar, Protocol
+from typing import Any, ClassVar, Protocol
 
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from affstore.store.contract.errors import SpecError
 from affstore.store.contract.records import Record
@@ -86,6 +87,8 @@ class TableExporter(Exporter):
             for table in self.tables(store, records):
                 writer = self.opened(path, table.schema) if writer is None else writer
                 writer.write_table(table)
+        except SpecError:
+            raise
         except (pa.ArrowInvalid, ValueError) as error:
             raise SpecError(
                 f"'{path.stem}' differs in width between videos: {error}. Export fewer artifacts."
@@ -99,10 +102,33 @@ class TableExporter(Exporter):
         address, arrays = record.address, store.read(record.address)
         opening = opening_columns(address.video, address.subject, read_clock(store, address.video).starts_s)
         columns = {name: opening[name] for name in OPENING}
-        values = columns_of(record, {name: arrays[name] for name in names})
+        values = value_columns(record, {name: arrays[name] for name in names})
         own = dict(zip(self._columns.names, self._columns.of(address), strict=True)) if self._columns else {}
-        twice = own.keys() & values.keys()
-        if twice:
-            raise SpecError(f"The table of {address} has a column '{min(twice)}' already. Call yours something else.")
+        for name in own:
+            if name in columns or name in values:
+                raise column_twice(name)
         beside = {name: pa.array([text] * len(opening["frame"]), pa.string()) for name, text in own.items()}
         return pa.table(columns | beside | values)
+
+
+def value_columns(record: Record, arrays: Mapping[str, NDArray[Any]]) -> dict[str, pa.Array]:
+    """An artifact's arrays as the columns behind the first ones; one that is called as one of those has a prefix.
+
+    A label space may have a unit `subject`, which is then `label_subject`.
+    """
+    found = columns_of(record, arrays)
+    renamed = {}
+    for name in OPENING:
+        if name in found:
+            renamed[name] = f"{record.address.family}_{name}"
+            while renamed[name] in found:
+                renamed[name] = f"{record.address.family}_{renamed[name]}"
+    return {renamed.get(name, name): column for name, column in found.items()}
+
+
+def column_twice(name: str) -> SpecError:
+    """The error for a user's column that is called as one of the table it is put into."""
+    return SpecError(
+        f"A table of this export has a column '{name}' already, so that yours of that name has no place. Call yours "
+        "something else, or take only others, as --columns FILE:participant,session."
+    )

@@ -36,7 +36,8 @@ def _copy(store: FeatureStore, record: Record, root: zarr.Group) -> None:
         dataset.to_zarr(root.store, group=target.path, mode="a", consolidated=False, encoding=chunks)
     else:
         for name, array in store.read(record.address).items():
-            target.create_array(name, data=array)
+            axes = [f"{name}_{axis}" for axis in range(array.ndim)]  # xarray opens no array whose axes have no names
+            target.create_array(name, data=array, dimension_names=axes)
     target.update_attributes(dict(source.attrs))
 
 

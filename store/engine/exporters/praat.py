@@ -7,7 +7,7 @@ from pathlib import Path
 
 from affstore.store.contract.records import Record
 from affstore.store.engine.exporters.base import EXPORTERS, Exporter, Written
-from affstore.store.engine.exporters.tiers import Interval, Tier, by_video, of_frames, tiers_of
+from affstore.store.engine.exporters.tiers import Interval, Tier, of_frames, tiers_by_video
 from affstore.store.engine.feature_store import FeatureStore
 from affstore.store.engine.reading import read_clock
 
@@ -30,13 +30,9 @@ class PraatExporter(Exporter):
     def write(self, store: FeatureStore, records: Sequence[Record], folder: Path) -> list[Path]:
         """Write the files; a video of which nothing is known in intervals has none."""
         written = Written()
-        for path, video, found in by_video(records, folder, ".TextGrid", written):
-            tiers = tiers_of(store, video, found)
-            if tiers:
-                path.write_text("\n".join(_lines(tiers, read_clock(store, video).end_s)) + "\n", encoding="utf-8")
-                written.append(path)
-            else:
-                written.without.extend(found)
+        for path, video, tiers in tiers_by_video(store, records, folder, ".TextGrid", written):
+            path.write_text("\n".join(_lines(tiers, read_clock(store, video).end_s)) + "\n", encoding="utf-8")
+            written.append(path)
         return written
 
 

@@ -66,6 +66,27 @@ def of_frames(records: Iterable[Record]) -> list[Record]:
     return [one for one in records if "frames" in one.attributes and one.address.family != "source"]
 
 
+def tiers_by_video(
+    store: FeatureStore, records: Iterable[Record], folder: Path, suffix: str, written: Written
+) -> Iterator[tuple[Path, str, list[Tier]]]:
+    """The tiers of each video that has any, with the file that they are for; see `by_video`.
+
+    Args:
+        store: where they are.
+        records: what is exported.
+        folder: that gets the files.
+        suffix: of their names.
+        written: is told of artifacts that have no tier.
+    """
+    silent: list[Record] = []
+    for path, video, found in by_video(records, folder, suffix, written):
+        tiers = {record.address: tiers_of(store, video, [record]) for record in found}
+        silent.extend(record for record in found if not tiers[record.address])
+        if any(tiers.values()):
+            yield path, video, [tier for own in tiers.values() for tier in own]
+    written.leave(silent, "which are no intervals of time (predicted numbers are curves) or hold nothing")
+
+
 def tiers_of(store: FeatureStore, video: str, records: Sequence[Record]) -> list[Tier]:
     """The tiers of a video: labels, classes and units of predictions and networks, and where a face or sound is.
 
