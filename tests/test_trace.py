@@ -196,11 +196,35 @@ def test_without_a_note_a_file_is_matched_by_name_and_content_and_the_trace_says
 
 
 def test_a_row_of_an_exported_table_is_found_by_where_the_table_is(tmp_path, store):
-    export(store, store.records("prediction"), tmp_path / "tables", "parquet")
-    path = tmp_path / "tables" / "prediction" / "expr-mlp.parquet"
+    export(store, store.records("visual"), tmp_path / "tables", "parquet")
+    path = tmp_path / "tables" / "visual" / "toy.parquet"
     document = traced(store, f"{path}:{FRAMES + 5}")
+    assert (document["artifact"], document["frame"]["number"]) == ("visual/toy/b/main", 4)
+    assert (document["published"]["agrees"], document["published"]["tag"]) == (None, "")
+
+
+@pytest.mark.parametrize(("form", "header"), [("parquet", 0), ("csv", 1)])
+def test_a_row_of_exported_predictions_is_compared_and_found_in_the_state_that_says_the_same(
+    tmp_path, capsys, form, header
+):
+    first = whole_chain(str(tmp_path / "store"), tmp_path)
+    first.tag("v1")
+    export(first, first.records("prediction"), tmp_path / "tables", form)
+    row = f"{tmp_path / 'tables' / 'prediction' / 'expr-mlp'}.{form}:{FRAMES + 5 + header}"
+    store = commit(first, prediction(first, "a", shift=1), prediction(first, "b", shift=1))
+    document = traced(store, row)
     assert (document["artifact"], document["frame"]["number"]) == ("prediction/expr-mlp/b/main", 4)
-    assert document["published"]["agrees"] is None
+    assert (document["snapshot"], document["published"]["tag"]) == (first.snapshot, "v1")
+    assert document["published"]["agrees"] is True
+    at = FeatureStore(store.url, store.snapshot)
+    published = traced(at, row)["published"]
+    assert (published["agrees"], published["tag"]) == (False, "")
+    assert call(["trace", row, "--store", store.url, "--at", store.snapshot]) == 0
+    said = capsys.readouterr().out
+    assert "by its place only\n" in said
+    assert "Happiness" in said.split("the line says", 1)[1].splitlines()[0]
+    assert call(["trace", row, "--store", store.url]) == 0
+    assert "published from tag v1" in capsys.readouterr().out
 
 
 def test_a_line_past_the_last_frame_is_the_last_frames_and_says_so(tmp_path, store):

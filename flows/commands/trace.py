@@ -32,7 +32,7 @@ def trace(
     Parameters
     ----------
     row
-        FILE:LINE of a published challenge file or Parquet table, or of a CSV of `affstore analyze` or `predict` (lines
+        FILE:LINE of a published challenge file, an exported table, or a CSV of `affstore analyze` or `predict` (lines
         counted from 1); EXPERIMENT/VIDEO/FRAME or EXPERIMENT/VIDEO/SUBJECT/FRAME (frames counted from 0); or an
         artifact's path, with or without /FRAME.
     picture

@@ -60,8 +60,13 @@ def _headline(trace: Trace) -> Iterator[str]:
     published, instant = trace.row.published, trace.instant
     if published is not None:
         whose = f"tag {published.tag}, " if published.tag else ""
-        how = "noted beside it" if published.noted else "found by its name and content"
-        yield f"line {published.line} of {published.file}, published from {whose}snapshot {published.snapshot} ({how})"
+        line, state = f"line {published.line} of {published.file}", f"{whose}snapshot {published.snapshot}"
+        if published.noted or published.agrees:
+            how = "noted beside it" if published.noted else "found by its name and content"
+            yield f"{line}, published from {state} ({how})"
+        else:
+            compared = "" if published.agrees is False else "; its content was not compared"
+            yield f"{line}, found in {state} by its place only{compared}"
         yield from (f"  {fault}" for fault in _published_faults(published))
     if instant:
         yield (

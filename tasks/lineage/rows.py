@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -18,14 +18,18 @@ from affstore import FeatureStore
 from affstore.store.contract.errors import NotFoundError, SchemaError, SpecError, nearest
 from affstore.store.contract.keys import digest_file
 from affstore.store.contract.names import MAIN, in_order, split_subject, video_name
-from affstore.store.contract.records import SLASH, Address
+from affstore.store.contract.records import SLASH, Address, Record
 from affstore.store.contract.schema import families
+from affstore.store.engine.frames import columns_of
 from affstore.store.engine.reading import find_address, find_source, video_names
 from affstore.tasks.lineage.publication import find_note, opened_at
 
 _IMAGE = re.compile(r"\s*(\S(?:.*\S)?)/(\d+)\.jpg\s*(?:,(.*))?")
 _FILE_LINE = re.compile(r"(.+):([0-9]{1,15})")
 _FRAME = re.compile(r"(.+)/([0-9]{1,300})")
+_PREDICTED = "prediction"
+"""How the names of those columns of an exported table begin that hold what is predicted."""
+
 _ROUNDING = 6e-5
 """Published numbers have four decimals."""
 
@@ -37,9 +41,10 @@ class PublishedRow:
     Attributes:
         file: its path.
         line: counted from 1, the header included; of a Parquet file, the row counted from 1.
-        text: of the line; empty for Parquet.
+        text: of the line; of a Parquet file what the row says is predicted, or empty.
         noted: whether a note beside the file says who published it; else its name and content do.
-        snapshot: that it was published from, or in which its content was found.
+        snapshot: that it was published from, or in which its content was found or, where that is not compared, its
+            place was.
         tag: that names it; empty where none is known.
         unaltered: whether the file's bytes are those that were published; None without a note.
         agrees: whether the line says what the store says; None where that cannot be compared.
@@ -89,11 +94,16 @@ def find_row(store: FeatureStore, text: str) -> tuple[FeatureStore, Row]:
         return _in_file(store, Path(in_file[1]), int(in_file[2]))
     address, frame = _address_and_frame(store, text)
     record = store.get(address)
-    frames = record.attributes.get("frames")
-    if frame is not None and (frames is None or frame >= int(frames)):
-        what = f"has the frames 0 to {int(frames) - 1}" if frames else "has no frames"
-        raise NotFoundError(f"'{address}' {what}; there is no frame {frame}.")
+    if frame is not None:
+        _check_frame(record, frame)
     return store, Row(address, frame)
+
+
+def _check_frame(record: Record, frame: int) -> None:
+    frames = record.attributes.get("frames")
+    if frames is None or frame >= int(frames):
+        what = f"has the frames 0 to {int(frames) - 1}" if frames else "has no frames"
+        raise NotFoundError(f"'{record.address}' {what}; there is no frame {frame}.")
 
 
 def _address_and_frame(store: FeatureStore, text: str) -> tuple[Address, int | None]:
@@ -173,13 +183,30 @@ def _no_row(store: FeatureStore, text: str) -> SpecError | NotFoundError:
 
 @dataclass(frozen=True, slots=True)
 class PublishedLine:
-    """What a line of a published file says: whose frame it is, and the values, if they can be compared."""
+    """What a line of a published file says: whose frame it is, and what can be compared, if anything.
+
+    Attributes:
+        text: of the line.
+        name: of the video.
+        subject: whose; may be empty.
+        frame: 0-based.
+        values: of a line of a challenge file.
+        cells: of a row of a table, those of its columns that hold what is predicted; None of another file.
+    """
 
     text: str
     name: str
     subject: str
     frame: int
     values: Sequence[float] | None
+    cells: Mapping[str, Any] | None = None
+
+    @classmethod
+    def of_table(cls, cells: Mapping[str, Any], text: str = "") -> PublishedLine:
+        """The same of a row of a table, by its columns' names."""
+        said = {name: cell for name, cell in cells.items() if name.startswith(_PREDICTED)}
+        whole = text or ", ".join(f"{name} {cell}" for name, cell in said.items())
+        return cls(whole, cells["video"], cells["subject"] or "", int(cells["frame"]), None, said)
 
 
 def _in_file(store: FeatureStore, path: Path, number: int) -> tuple[FeatureStore, Row]:
@@ -196,9 +223,8 @@ def _in_file(store: FeatureStore, path: Path, number: int) -> tuple[FeatureStore
             return opened, _analysed(opened, line, row, note.producer)
         return opened, _resolved(opened, line, row, note.producer)
     tags = {snapshot: tag for tag, snapshot in store.tags().items()}
-    if path.suffix == ".parquet":
-        row = PublishedRow(str(path), number, "", False, store.snapshot, tags.get(store.snapshot, ""))
-        return store, Row(_exported(store, path, line), line.frame, row)
+    if line.cells is not None:
+        return _exported(store, line, PublishedRow(str(path), number, line.text, False, store.snapshot), tags)
     for opened in _states(store):
         row = PublishedRow(str(path), number, line.text, False, opened.snapshot, tags.get(opened.snapshot, ""))
         producers = _experiments(opened)
@@ -237,20 +263,35 @@ def _states(store: FeatureStore) -> Iterable[FeatureStore]:
                 yield store.state(tag)
 
 
-def _exported(store: FeatureStore, path: Path, line: PublishedLine) -> Address:
-    """The artifact of a row in a table that `affstore export` wrote, which is called `FAMILY/PRODUCER.parquet`."""
+def _exported(
+    store: FeatureStore, line: PublishedLine, published: PublishedRow, tags: Mapping[str, str]
+) -> tuple[FeatureStore, Row]:
+    """The row of a table that `affstore export` wrote, in the first state of the store that says what it says.
+
+    Where no state does, or the row holds nothing that can be compared, its place alone says what it is of.
+    """
+    address = _address_of_table(Path(published.file), line)
+    record, frame = store.get(address), line.frame
+    agrees = _agrees(store, address, frame, line)
+    for opened in _states(store) if agrees is not None else ():
+        if _agrees(opened, address, frame, line):
+            row = replace(published, snapshot=opened.snapshot, tag=tags.get(opened.snapshot, ""), agrees=True)
+            return opened, Row(address, frame, row)
+    _check_frame(record, frame)
+    return store, Row(address, frame, replace(published, agrees=agrees))
+
+
+def _address_of_table(path: Path, line: PublishedLine) -> Address:
+    """The artifact that a row of a table is of, which is called `FAMILY/PRODUCER.parquet` or `.csv`."""
     whole = path.resolve().with_suffix("")
     for folder in whole.parents:
         if folder.name in families():
             schema, producer = families()[folder.name], whole.relative_to(folder).as_posix()
-            parts = {"producer": producer, "video": line.name, "subject": line.subject or ""}
-            address = Address(
-                folder.name, **{part: text for part, text in parts.items() if f"{{{part}}}" in schema.path}
-            )
-            return store.get(address).address
+            parts = {"producer": producer, "video": line.name, "subject": line.subject or MAIN}
+            return Address(folder.name, **{part: text for part, text in parts.items() if f"{{{part}}}" in schema.path})
     raise SpecError(
-        f"No note beside '{path}' says who published it, and it is not called FAMILY/PRODUCER.parquet, as exported "
-        "tables are. Name the row by its artifact's path and frame."
+        f"No note beside '{path}' says who published it, and it is not called FAMILY/PRODUCER{path.suffix}, as "
+        "exported tables are. Name the row by its artifact's path and frame."
     )
 
 
@@ -271,7 +312,7 @@ def _resolved(store: FeatureStore, line: PublishedLine, published: PublishedRow,
     frame, remark = min(line.frame, meant.frames - 1), ""
     if line.frame >= meant.frames:
         remark = f"it lies past the video's {meant.frames} frames and repeats the last one's prediction"
-    agreeing = {address: _agrees(store, address, frame, line.values) for address in meant.likely}
+    agreeing = {address: _agrees(store, address, frame, line) for address in meant.likely}
     chosen = next((one for one in meant.likely if agreeing[one] is not False), meant.named)
     if chosen is None:
         remark = f"no face of '{line.name}' was found: the line holds what the head says of nobody, its prior"
@@ -308,11 +349,26 @@ def predictions_meant(store: FeatureStore, producer: str, name: str, subject: st
     return PredictionsMeant(int(source.attributes["frames"]), (named,) if named else tuple(there.values()), named)
 
 
-def _agrees(store: FeatureStore, address: Address, frame: int, values: Sequence[float] | None) -> bool | None:
-    if values is None:
+def _agrees(store: FeatureStore, address: Address, frame: int, line: PublishedLine) -> bool | None:
+    """Whether a prediction is what a line says; None where the line says nothing that can be compared with it."""
+    record = store.find(address) if line.cells or line.values is not None else None
+    if record is None or address.family != "prediction" or frame >= int(record.attributes["frames"]):
         return None
     stored = store.read(address, ["prediction"], slice(frame, frame + 1))["prediction"]
-    return len(values) == stored.shape[1] and bool(is_said(stored, np.array([values]))[0])
+    if line.values is not None:
+        return len(line.values) == stored.shape[1] and bool(is_said(stored, np.array([line.values]))[0])
+    cells, columns = line.cells or {}, columns_of(record, {"prediction": stored})
+    return all(name in cells and _is_cell(cells[name], column[0].as_py()) for name, column in columns.items())
+
+
+def _is_cell(cell: Any, stored: Any) -> bool:
+    """Whether a cell, which may be a text, holds what is stored."""
+    if stored is None or isinstance(stored, str):
+        return (cell or None) == stored
+    try:
+        return bool(np.isclose(float(cell), stored, rtol=0, atol=_ROUNDING))
+    except (TypeError, ValueError):
+        return False
 
 
 def is_said(stored: NDArray[Any], values: NDArray[np.float64]) -> NDArray[np.bool_]:
@@ -356,7 +412,7 @@ def _table_row(path: Path, text: str) -> PublishedLine | None:
     cells = dict(zip(names, next(csv.reader([text]), []), strict=False))
     if not {"video", "frame", "subject"} <= cells.keys() or not cells["frame"].isdecimal():
         return None
-    return PublishedLine(text.strip(), cells["video"], cells["subject"], int(cells["frame"]), None)
+    return PublishedLine.of_table(cells, text.strip())
 
 
 def _numbers(cells: str | None) -> list[float] | None:
@@ -379,9 +435,10 @@ def _parquet_row(path: Path, number: int) -> PublishedLine:
         for group in range(file.num_row_groups):
             rows = file.metadata.row_group(group).num_rows
             if 0 < number <= first + rows:
-                table = file.read_row_group(group, ["video", "subject", "frame"]).slice(number - first - 1, 1)
-                (row,) = table.to_pylist()
-                return PublishedLine("", row["video"], row["subject"] or MAIN, int(row["frame"]), None)
+                predicted = [name for name in file.schema_arrow.names if name.startswith(_PREDICTED)]
+                table = file.read_row_group(group, ["video", "subject", "frame", *predicted])
+                (row,) = table.slice(number - first - 1, 1).to_pylist()
+                return PublishedLine.of_table(row)
             first += rows
     except (pa.ArrowException, KeyError) as error:
         raise SpecError(f"'{path}' is no table that affstore exported: {' '.join(str(error).split())[:200]}") from error
