@@ -8,11 +8,14 @@ import shutil
 import subprocess
 import threading
 import venv
+from dataclasses import replace
 from datetime import datetime
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import numpy as np
+import pyarrow.csv
 import pytest
 from jsonschema import Draft202012Validator, FormatChecker, ValidationError
 from referencing import Registry, Resource
@@ -20,10 +23,14 @@ from referencing import Registry, Resource
 from affstore import FeatureStore, content_digest
 from affstore.flows.cli import call
 from affstore.store.contract.keys import digest_file
-from affstore.store.contract.records import Address
+from affstore.store.contract.records import Address, Artifact
+from affstore.tasks.analysis.frame_table import AnalysisNetworks, frame_table
 from affstore.tasks.lineage.publication import write_note
-from tests.factories import source
-from tests.lineage_store import NAMES, NETWORK_WEIGHTS, whole_chain
+from tests.factories import CODE, commit, source
+from tests.lineage_store import NAMES, NETWORK, NETWORK_WEIGHTS, head, prediction, visual, whole_chain
+from tests.test_analyze import FRAMES as SHORT
+from tests.test_analyze import person
+from tests.test_exporters import units
 
 
 @pytest.fixture(scope="module")
@@ -223,6 +230,30 @@ def _references(value):
     return [one for one in found if isinstance(one, dict) and set(one) == {"@id"}]
 
 
+def test_a_crate_of_an_analysis_names_the_networks_and_the_version_that_made_it(tmp_path):
+    face, found = person("a b", "main", np.ones(SHORT, bool))
+    seen = Artifact(found.address, {"extractor": NETWORK}, found.arrays, found.attributes, (), {"engine": "torch"})
+    store = commit(FeatureStore.create(str(tmp_path / "store")), source("a b", SHORT), face, seen)
+    draft = store.draft({"affstore": "of another artifact"}, "r2")
+    draft.put(units("a b", "main"))
+    store.commit([draft], "test")
+    store = store.newest()
+    table = tmp_path / "out" / "videos" / "a b ä.csv"
+    table.parent.mkdir(parents=True)
+    pyarrow.csv.write_csv(frame_table(store, "a b", AnalysisNetworks("faces")), table)
+    write_note(tmp_path / "out", [(table, "visual/faces")], store.snapshot)
+    assert call(["lineage", "ro-crate", str(tmp_path / "out"), "--store", store.url]) == 0
+    graph = json.loads((tmp_path / "out" / "ro-crate-metadata.json").read_text(encoding="utf-8"))["@graph"]
+    entities = {one["@id"]: one for one in graph}
+    file = "videos/a%20b%20%C3%A4.csv"
+    assert entities[file]["name"] == "videos/a b ä.csv"
+    action = entities["#prediction-visual/faces"]
+    assert action["result"] == {"@id": file} == entities["./"]["hasPart"][0]
+    assert entities[action["object"]["@id"]]["value"] == NETWORK_WEIGHTS
+    (software,) = (one for one in graph if one["@type"] == "SoftwareApplication")
+    assert software["softwareVersion"] == CODE["affstore"]
+
+
 WHO = (
     *("--license", "cc-by-4.0", "--author", "Ada Lovelace <https://orcid.org/0000-0002-1825-0097>"),
     *("--organization", "Example University <https://example.org>"),
@@ -335,6 +366,21 @@ def test_the_validator_of_ro_crates_accepts_it(place, tmp_path, validator, words
     assert [one for one in said if not any(start in one for start in left)] == []
     (folder / "expr-mlp.txt").unlink()
     assert any("expr-mlp.txt" in one for one in issues("REQUIRED"))
+
+
+def test_the_paragraph_counts_frames_once_a_video_and_says_which_part_other_versions_made(tmp_path, capsys):
+    store = whole_chain(str(tmp_path / "store"), tmp_path)
+    draft = store.draft({"affstore": "test", "torch": "2.99"}, "r3")
+    draft.put(visual(store, "b", seed=5))
+    store.commit([draft], "test")
+    store = commit(store.newest(), head(store.newest()))
+    main = [prediction(store, "a"), prediction(store, "b")]
+    two = replace(main[0], address=replace(main[0].address, subject="left"))
+    store = commit(store, *main, two)
+    assert call(["lineage", "methods", "expr-mlp", "--store", store.url]) == 0
+    said = capsys.readouterr().out
+    assert "80 frames of 2 videos, in which 3 people were followed, were predicted" in said
+    assert "Predictions were computed with affstore test; visual toy with torch 2.99; all is identified" in said
 
 
 def test_the_paragraph_names_what_decides_the_numbers(place, capsys):

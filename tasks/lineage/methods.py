@@ -14,7 +14,7 @@ from affstore.tasks.lineage.stored_heads import POST_PROCESSING
 from affstore.tasks.specs import most_subjects_of
 
 _SHORT = 12
-_PACKAGES = ("python", "affstore", "commit", "torch", "keras", "lightautoml", "av", "numpy")
+_PACKAGES = ("python", "affstore", "commit", "torch", "openvino", "keras", "lightautoml", "av", "numpy")
 
 
 def methods_paragraph(store: FeatureStore, experiment: str) -> str:
@@ -39,7 +39,7 @@ def methods_paragraph(store: FeatureStore, experiment: str) -> str:
         *map(_head, of["head"]),
         *_post_processing(store, of["head"], predictions),
         *map(_result, sorted(results, key=lambda record: record.address)),
-        _identity(store, predictions),
+        _identity(store, predictions, behind),
     ]
     return " ".join(sentences)
 
@@ -48,10 +48,12 @@ _FAMILIES = ("source", "face", "visual", "audio", "head")
 
 
 def _corpus(sources: Sequence[Record], predictions: Sequence[Record]) -> str:
-    frames = sum(int(record.attributes["frames"]) for record in predictions)
+    frames = {record.address.video: int(record.attributes["frames"]) for record in predictions}
+    people = len({(record.address.video, record.address.subject) for record in predictions})
+    whose = f", in which {people} people were followed," if people > len(frames) else ""
     return (
-        f"{frames} frames of {len({r.address.video for r in predictions})} videos were predicted; with those for "
-        f"training, {len(sources)} videos were decoded frame by frame at their own presentation times."
+        f"{sum(frames.values())} frames of {len(frames)} videos{whose} were predicted; with those for training, "
+        f"{len(sources)} videos were decoded frame by frame at their own presentation times."
     )
 
 
@@ -124,14 +126,25 @@ def _result(record: Record) -> str:
     )
 
 
-def _identity(store: FeatureStore, predictions: Sequence[Record]) -> str:
-    code = {f"{name} {r.code[name]}" for r in predictions for name in _PACKAGES if name in r.code}
+def _identity(store: FeatureStore, predictions: Sequence[Record], behind: Sequence[Record]) -> str:
+    code = {version for record in predictions for version in _versions(record)}
+    others: dict[str, set[str]] = {}
+    for record in behind:
+        for version in _versions(record) - code:
+            others.setdefault(version, set()).add(f"{record.address.family} {record.address.producer}".strip())
+    but = [f"{_listed(sorted(parts))} with {version}" for version, parts in sorted(others.items())]
     tags = [tag for tag, snapshot in store.tags().items() if snapshot == store.snapshot]
     whole = f"tag {tags[0]}, snapshot {store.snapshot}" if tags else f"snapshot {store.snapshot}"
     return (
-        f"Everything was computed with {', '.join(sorted(code)) or 'unknown versions'} and is identified by {whole}, "
-        f"content sha256:{content_digest(store)}."
+        f"{'Predictions were' if but else 'Everything was'} computed with "
+        f"{', '.join(sorted(code)) or 'unknown versions'}{''.join(f'; {one}' for one in but)}; all is identified by "
+        f"{whole}, content sha256:{content_digest(store)}."
     )
+
+
+def _versions(record: Record) -> set[str]:
+    """The versions of the packages that a paper names, as `torch 2.14`."""
+    return {f"{name} {record.code[name]}" for name in _PACKAGES if name in record.code}
 
 
 def _listed(words: Sequence[str]) -> str:

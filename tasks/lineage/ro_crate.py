@@ -9,12 +9,12 @@ from __future__ import annotations
 import json
 import mimetypes
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from affstore import FeatureStore, content_digest
 from affstore.store.contract.errors import SpecError
@@ -68,13 +68,13 @@ def crate_of(store_url: str, folder: Path, terms: CrateTerms | None = None) -> d
         NotFoundError: the store has not the snapshot that was published.
     """
     about = _terms(terms or CrateTerms())
-    store, noted, _ = opened_publication(store_url, folder)
+    store, noted, records = opened_publication(store_url, folder)
     files = [_file(folder, name, one.sha256) for name, one in sorted(noted.items())]
     by_experiment = {
         one.producer: [n for n in sorted(noted) if noted[n].producer == one.producer] for one in noted.values()
     }
     by = {"agent": {"@id": about["author"]["@id"]}} if "author" in about else {}
-    actions = [_action(store, name, names) for name, names in sorted(by_experiment.items())]
+    actions = [_action(store, name, names, records[name]) for name, names in sorted(by_experiment.items())]
     inputs = {entity["@id"]: entity for _, entities in actions for entity in entities}
     root = _root(store, [*noted, NOTE], [action["@id"] for action, _ in actions])
     root |= {role: {"@id": entity["@id"]} for role, entity in about.items()}
@@ -86,7 +86,7 @@ def crate_of(store_url: str, folder: Path, terms: CrateTerms | None = None) -> d
         *files,
         _plain_file(folder, NOTE, "Which experiment, tag and snapshot each file came from"),
         *(action | by for action, _ in actions),
-        *_software(store),
+        _software(record for behind in records.values() for record in behind),
         *inputs.values(),
     ]
     context = [f"{_CRATE}/context", {"sha256": "https://w3id.org/ro/terms/workflow-run#sha256"}]
@@ -182,7 +182,7 @@ def _root(store: FeatureStore, names: Sequence[str], actions: Sequence[str]) -> 
         "version": store.snapshot,
         "datePublished": commit.time,
         "conformsTo": {"@id": _PROFILE},
-        "hasPart": _links(names),
+        "hasPart": _links([*map(quote, names)]),
         "mentions": _links(actions),
     }
 
@@ -202,23 +202,24 @@ def _plain_file(folder: Path, name: str, description: str) -> Entity:
     kind = found or ("application/vnd.apache.parquet" if name.endswith(".parquet") else "application/octet-stream")
     size = (folder / name).stat().st_size
     facts = {"name": name, "description": description, "encodingFormat": kind, "contentSize": str(size)}
-    return {"@id": name, "@type": "File", **facts}
+    return {"@id": quote(name), "@type": "File", **facts}
 
 
-def _action(store: FeatureStore, experiment: str, files: Sequence[str]) -> tuple[Entity, list[Entity]]:
-    """The action that made the files of an experiment, and what it took: heads and weights by their digests."""
-    predictions = store.find_all(a for a in store.addresses("prediction") if a.producer == experiment)
-    behind = with_ancestors(store, predictions)
-    inputs = _inputs(behind)
-    times = sorted(record.made_at for record in predictions)
+def _action(
+    store: FeatureStore, experiment: str, files: Sequence[str], records: Sequence[Record]
+) -> tuple[Entity, list[Entity]]:
+    """The action that made the files of an experiment or network, and what it took: heads and weights by digests."""
+    inputs = _inputs(with_ancestors(store, records))
+    times = sorted(record.made_at for record in records)
+    is_experiment = ("prediction", experiment) in {(one.address.family, one.address.producer) for one in records}
     action = {
-        "@id": f"#prediction-{experiment}",
+        "@id": f"#prediction-{quote(experiment)}",
         "@type": "CreateAction",
         "name": f"Predictions of {experiment}",
-        "description": methods_paragraph(store, experiment) if predictions else f"Predictions of {experiment}.",
+        "description": methods_paragraph(store, experiment) if is_experiment else f"Predictions of {experiment}.",
         "instrument": {"@id": _SOFTWARE},
         "object": _links([entity["@id"] for entity in inputs]),
-        "result": _links(files),
+        "result": _links([*map(quote, files)]),
         "actionStatus": "http://schema.org/CompletedActionStatus",
     }
     if times:
@@ -228,7 +229,7 @@ def _action(store: FeatureStore, experiment: str, files: Sequence[str]) -> tuple
 
 def _inputs(behind: Sequence[Record]) -> list[Entity]:
     heads = [
-        {"@id": f"#head-{r.address.producer}", "@type": "PropertyValue", "name": f"head {r.address.producer}"}
+        {"@id": f"#head-{quote(r.address.producer)}", "@type": "PropertyValue", "name": f"head {r.address.producer}"}
         | {"propertyID": "sha256", "value": r.digest}
         for r in behind
         if r.address.family == "head"
@@ -242,14 +243,14 @@ def _inputs(behind: Sequence[Record]) -> list[Entity]:
     return [*heads, *weights]
 
 
-def _software(store: FeatureStore) -> list[Entity]:
-    versions = sorted({_version(record.code) for record in store.records("prediction")})
+def _software(published: Iterable[Record]) -> Entity:
+    versions = sorted({_version(record.code) for record in published})
     facts = {
         "name": "affstore",
         "url": _SOFTWARE,
         "softwareVersion": ", ".join(versions) or "unknown",
     }
-    return [{"@id": _SOFTWARE, "@type": "SoftwareApplication", **facts}]
+    return {"@id": _SOFTWARE, "@type": "SoftwareApplication", **facts}
 
 
 def _version(code: Mapping[str, str]) -> str:
