@@ -10,7 +10,7 @@ from pathlib import Path
 
 from affstore.store.contract.errors import AffstoreError
 from affstore.store.engine.places import is_local
-from affstore.tasks.specs import installed_versions, package_versions
+from affstore.tasks.specs import OPTIONAL_PACKAGES, installed_versions, package_versions
 
 _MOST_CLOCK_OFF_S = 60.0
 _CLUSTER_PACKAGES = ("dask", "distributed", "cloudpickle")
@@ -98,7 +98,7 @@ def faults(needs: WorkerNeeds, facts: WorkerFacts, asked: tuple[float, float]) -
     others = [
         f"{name} {facts.versions.get(name, 'not installed')} (here {version})"
         for name, version in needs.versions.items()
-        if facts.versions.get(name) != version
+        if facts.versions.get(name) != version and (name in facts.versions or name not in OPTIONAL_PACKAGES)
     ]
     if others:
         yield f"has other versions: {', '.join(others)}; install there what is installed here"

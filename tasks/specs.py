@@ -39,7 +39,15 @@ FEATURE_ARRAYS = ("embedding", "logits", "valence_arousal", "affect")
 """What an extractor may give a head."""
 
 
-_PACKAGES = ("affstore", "av", "icechunk", "keras", "numpy", "pillow", "timm", "torch", "transformers", "zarr")
+OPTIONAL_PACKAGES = ("catboost", "lightautoml", "lightgbm", "tensorflow")
+"""Those of `_PACKAGES` without which a worker does what other heads, or no heads, need."""
+
+_PACKAGES = (
+    *("affstore", "av", "icechunk", "keras", "numpy", "pillow", "timm", "torch", "transformers", "zarr"),
+    # engines of networks; what finds, cuts and reads faces; the spectra of sound
+    *("openvino", "opencv-python-headless", "simplejpeg", "torchvision", "scipy"),
+    *OPTIONAL_PACKAGES,
+)
 
 
 def code_versions() -> dict[str, str]:

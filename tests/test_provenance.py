@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
 
 import numpy as np
@@ -90,3 +91,12 @@ def test_what_is_computed_from_several_is_as_trusted_as_the_least():
     for worse, name in enumerate(order):
         for better in order[: worse + 1]:
             assert least_trusted([better, name]) == least_trusted([name, better]) == name
+
+
+def test_records_name_the_engine_and_the_readers_that_can_change_a_number(added, capsys):
+    store = FeatureStore(str(added[0]))
+    for package in ("openvino", "opencv-python-headless", "scipy", "simplejpeg", "torchvision"):
+        installed = f"{package}=={importlib.metadata.version(package)}"
+        assert all(f"{package}=={record.code[package]}" == installed for record in store.records())
+        assert call(["impact", installed, "--store", store.url, "--json"]) == 0
+        assert json.loads(capsys.readouterr().out)

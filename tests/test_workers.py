@@ -71,6 +71,16 @@ def test_each_difference_of_a_worker_is_named_with_what_to_do(facts, sentence, n
     assert ";" in fault
 
 
+def test_a_worker_has_the_same_engine_and_need_not_have_the_packages_of_heads_that_are_optional(needs):
+    (fault,) = wrong(needs, versions={**needs.versions, "openvino": "1"})
+    assert "has other versions: openvino 1 (here" in fault
+    here = replace(needs, versions={**needs.versions, "lightautoml": "0.4.2"})
+    without = {name: version for name, version in here.versions.items() if name != "lightautoml"}
+    assert wrong(here, versions=without) == []
+    (fault,) = wrong(here, versions={**without, "lightautoml": "0.4.1"})
+    assert "lightautoml 0.4.1 (here 0.4.2)" in fault
+
+
 def test_a_worker_that_sees_another_store_says_so(needs, tmp_path):
     other = FeatureStore.create(str(tmp_path / "other"))
     (fault,) = wrong(replace(needs, store_url=other.url))
