@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import gc
+import html
 import json
 import re
 import shutil
@@ -12,7 +13,10 @@ import subprocess
 import sys
 from dataclasses import replace
 
+import markupsafe
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from zarr.core.buffer import default_buffer_prototype
 from zarr.core.sync import sync
@@ -322,6 +326,60 @@ def test_exported_tables_pages_and_renamed_publications_near_the_store_are_told_
         *map(str, exported), str(tmp_path / "r.html"), str(tmp_path / "renamed" / "expr.txt")
     }  # fmt: skip
     assert told["published_copies"] == [str(tmp_path / "renamed")]
+
+
+def write_parquet(path, column):
+    pq.write_table(pa.table({"frame": [0], "video": column}), path)
+
+
+@pytest.mark.parametrize(
+    ("file", "text"),
+    [
+        ("a.csv", "participant,video\nP07,{}\n"),
+        ("b.csv", "video;frame\r\n{};1\r\n"),
+        ("c.tsv", "frame\tvideo\n3\t{}\n"),
+        ("d.txt", "video\n{}\n"),
+        ("e.yaml", "video: {}\n"),
+        ("f.jsonl", '{{"video": "{}"}}\n'),
+        ("g.xml", "<video>{}</video>"),
+        ("h.ipynb", '{{"source": ["read_frames(store, \\"{}\\")"]}}'),
+        ("i.parquet", lambda name: pa.array([name]).dictionary_encode()),
+        ("j.parquet", lambda name: pa.array([[name]])),
+        ("k.parquet", lambda name: pa.array([{"called": name}])),
+        ("l.parquet", lambda name: pa.array([int(name)] if name.isdigit() else [name])),
+    ],
+    ids=lambda one: one if isinstance(one, str) and len(one) < 12 else "",
+)
+@pytest.mark.parametrize("name", ["video2", "112"])
+def test_a_short_name_is_found_in_tables_and_texts_however_they_are_written(tmp_path, capsys, name, file, text):
+    store = commit(FeatureStore.create(str(tmp_path / "store")), source("b"), source(name))
+    for called in (name, "video21", "1120"):
+        (tmp_path / called).mkdir()
+        path = tmp_path / called / file
+        path.write_text(text.format(called), encoding="utf-8") if isinstance(text, str) else write_parquet(
+            path, text(called)
+        )
+    (tmp_path / name).rename(tmp_path / "tables")
+    assert call(["forget", name, "--yes", "--json", "--store", store.url]) == 0
+    assert json.loads(capsys.readouterr().out)["exported_files"] == [str(tmp_path / "tables" / file)]
+
+
+@pytest.mark.parametrize("file", ["notes.md", "list.txt", "subtitles.srt"])
+def test_a_short_name_on_a_line_or_between_bars_is_found(tmp_path, capsys, file):
+    store = commit(FeatureStore.create(str(tmp_path / "store")), source("b"), source("video2"))
+    (tmp_path / file).write_text("1\n\n| video2 | 3 |\n", encoding="utf-8")
+    (tmp_path / f"other-{file}").write_text("1\n\n| video21 | 3 |\n", encoding="utf-8")
+    assert call(["forget", "video2", "--yes", "--json", "--store", store.url]) == 0
+    assert json.loads(capsys.readouterr().out)["exported_files"] == [str(tmp_path / file)]
+
+
+def test_a_name_is_found_in_pages_that_escape_its_signs(tmp_path, capsys):
+    name = "Tom & Anna's"
+    store = commit(FeatureStore.create(str(tmp_path / "store")), source("b"), source(name))
+    for place, form in enumerate((html.escape(name), str(markupsafe.escape(name)), html.escape(name, quote=False))):
+        (tmp_path / f"{place}.html").write_text(f"<td>{form}</td>", encoding="utf-8")
+    assert call(["forget", name, "--yes", "--json", "--store", store.url]) == 0
+    assert len(json.loads(capsys.readouterr().out)["exported_files"]) == 3
 
 
 def test_pages_of_runs_that_name_a_forgotten_video_go_with_it(tmp_path):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import fcntl
+import html
 import json
 import mmap
 import os
@@ -11,6 +13,7 @@ import shutil
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 from affstore.store.contract.errors import SpecError
@@ -23,7 +26,14 @@ _PAGES = ("report.html", "artifacts.json", "run.json")
 """What tells that a folder is a run's: all in it was drawn from the store, and can be drawn again."""
 
 _SHORT_BYTES = 8
-_TEXTS = (".html", ".json", ".txt", ".csv", ".tsv", ".md", ".log", ".db", ".eaf", ".textgrid")
+_MARKED = (".html", ".htm", ".json", ".jsonl", ".xml", ".svg", ".log", ".db", ".eaf", ".textgrid")
+"""Texts that have marks around names: of quotation, of tags, of folders."""
+
+_PLAIN = (".txt", ".csv", ".tsv", ".md", ".yaml", ".yml", ".ipynb", ".srt", ".vtt", ".tex")
+"""Texts in which a name may stand between commas, or on a line by itself."""
+
+_TEXTS = (*_MARKED, *_PLAIN)
+_DELIMITED = (".txt", ".csv", ".tsv")
 _TABLE = ".parquet"
 
 _SUBJECT = rb"(?:_(?:" + "|".join(SIDES).encode() + rb"|person\d+))?"
@@ -51,12 +61,24 @@ def _as_word(name: bytes) -> bytes:
     """A short name counts between signs that stand around names, for a letter alone is in any text."""
     if len(name) < _SHORT_BYTES:
         called = re.escape(name) + _SUBJECT
-        return rb"[/\">]" + called + rb"[/\"<.\0]|(?m:^)" + called + rb"/"  # challenge files begin lines with it
+        return rb"[/\">]" + called + rb"[/\"<.\\\0]|(?m:^)" + called + rb"/"  # challenge files begin lines with it
     return rb"(?<![A-Za-z0-9])" + re.escape(name) + rb"(?![A-Za-z0-9])"
+
+
+def _listed(name: bytes) -> bytes:
+    """A short name between the signs that stand between names in lists and tables, a number only after `video`."""
+    called = re.escape(name) + _SUBJECT
+    if name.isdigit():
+        return rb"(?i:\bvideo)[\"']?[ ]*[:=][ ]*" + called + rb"(?![A-Za-z0-9.])"
+    return rb"(?:(?m:^)[ ]*(?:- )?|[,;|\t:=('\"\[][ ]*)" + called + rb"(?:[ ]*(?:[,;|\t)'\"\]\\\r]|(?m:$))|\.[A-Za-z])"
 
 
 def _forms(text: str) -> Iterator[bytes]:
     yield text.encode()
+    escaped = html.escape(text)
+    yield escaped.encode()
+    yield html.escape(text, quote=False).encode()
+    yield escaped.replace("&#x27;", "&#39;").replace("&quot;", "&#34;").encode()  # as pages of Jinja have them
     yield json.dumps(text)[1:-1].encode()
     yield quote(text).encode()
 
@@ -70,14 +92,18 @@ def mentioning(folder: Path, erasure: Erasure) -> list[Path]:
 
 @dataclass(frozen=True, slots=True)
 class _Wanted:
-    """What is looked for in texts, and in files that may hold any three letters by chance."""
+    """What is looked for in texts, in those without marks, and in files that may hold any three letters by chance."""
 
     in_text: re.Pattern[bytes]
+    in_plain: re.Pattern[bytes]
     in_numbers: re.Pattern[bytes]
 
     @classmethod
     def of(cls, erasure: Erasure) -> _Wanted:
-        return cls(needles(erasure), needles(erasure, in_text=False))
+        in_text = needles(erasure)
+        short = {form for name in erasure.names for form in _forms(name) if len(form) < _SHORT_BYTES}
+        in_plain = re.compile(b"|".join([in_text.pattern, *map(_listed, sorted(short))]))
+        return cls(in_text, in_plain, needles(erasure, in_text=False))
 
     def called_by(self, path: Path, folder: Path) -> bool:
         """Whether a file below a folder, or one of the folders between, is called by it."""
@@ -85,9 +111,11 @@ class _Wanted:
 
     def held_by(self, path: Path) -> bool:
         """Whether a file's content names it."""
-        if path.suffix.lower() == _TABLE and any(self.in_text.search(text) for text in _texts_in_table(path)):
+        suffix = path.suffix.lower()
+        cells = _texts_in_table(path) if suffix == _TABLE else _video_cells(path) if suffix in _DELIMITED else ()
+        if any(self.in_text.search(text) for text in cells):
             return True
-        wanted = self.in_text if path.suffix.lower() in _TEXTS else self.in_numbers
+        wanted = self.in_plain if suffix in _PLAIN else self.in_text if suffix in _MARKED else self.in_numbers
         try:
             with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
                 return wanted.search(content) is not None
@@ -102,11 +130,49 @@ def _texts_in_table(path: Path) -> Iterator[bytes]:
 
     try:
         with pq.ParquetFile(path) as file:
-            texts = [field.name for field in file.schema_arrow if field.type in (pa.string(), pa.large_string())]
-            for batch in file.iter_batches(columns=texts):
+            yield from (f'"{name}"'.encode() for name in file.schema_arrow.names)
+            # Types are written with those within them, as `list<element: string>`. Embeddings are not read.
+            fields = [one for one in file.schema_arrow if one.name.casefold() == "video" or "string" in str(one.type)]
+            for batch in file.iter_batches(columns=[one.name for one in fields]):
                 for column in batch.columns:
-                    yield from (f'"{text}"'.encode() for text in column.unique().to_pylist())
+                    for texts in _texts_of(column):
+                        yield from (f'"{text}"'.encode() for text in texts.unique().to_pylist())
     except (pa.ArrowException, OSError):
+        return
+
+
+def _texts_of(column: Any) -> Iterator[Any]:
+    """The arrays of texts, and of whole numbers, in an array of Arrow, however deep they are in lists and structs."""
+    import pyarrow as pa
+
+    kind = column.type
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_integer(kind):
+        yield column
+    elif pa.types.is_string_view(kind):
+        yield column.cast(pa.string())
+    elif pa.types.is_dictionary(kind):
+        yield from _texts_of(column.dictionary_decode())
+    elif pa.types.is_struct(kind):
+        for inner in column.flatten():
+            yield from _texts_of(inner)
+    elif pa.types.is_map(kind):
+        yield from (*_texts_of(column.keys), *_texts_of(column.items))
+    elif pa.types.is_nested(kind) and not pa.types.is_union(kind):
+        yield from _texts_of(column.flatten())
+
+
+def _video_cells(path: Path) -> Iterator[bytes]:
+    """The cells of the column `video` of a table as text, in quotation marks: a name may be a number, as any other."""
+    try:
+        with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
+            first = file.readline()
+            sign = max(",;\t|", key=first.count)
+            header = [name.strip().casefold() for name in next(csv.reader([first], delimiter=sign), [])]
+            if "video" in header:
+                place = header.index("video")
+                rows = csv.reader(file, delimiter=sign)
+                yield from (f'"{row[place].strip()}"'.encode() for row in rows if len(row) > place)
+    except (OSError, csv.Error):
         return
 
 
