@@ -120,6 +120,10 @@ def test_an_export_that_is_refused_leaves_no_folder_so_that_the_corrected_one_is
     error = capsys.readouterr().err
     assert "'present'" in error
     assert "width" not in error
+    assert not (tmp_path / "out").exists()
+    (tmp_path / "out").mkdir()
+    assert call([*command, str(table)]) == 2
+    assert list((tmp_path / "out").iterdir()) == [], "a folder that was there stays"
     assert call([*command, f"{table}:participant"]) == 0
 
 

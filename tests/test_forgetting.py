@@ -396,6 +396,46 @@ def test_pages_of_runs_that_name_a_forgotten_video_go_with_it(tmp_path):
     assert not (runs / "prefect" / "prefect.db").exists()
 
 
+@pytest.mark.parametrize(
+    ("name", "other"), [("interview", "interview_2"), ("interview", "my interview"), ("a", "a_left")]
+)
+def test_a_video_whose_name_is_part_of_another_s_is_forgotten_without_the_other(tmp_path, name, other):
+    store = commit(FeatureStore.create(str(tmp_path / "store")), source(name), source(other))
+    runs = tmp_path / "store.runs"
+    for run, video in (("its", name), ("other", other)):
+        (runs / run).mkdir(parents=True)
+        (runs / run / "report.html").write_text(f"<td>{video}.mp4</td> '/lab/{video}'", encoding="utf-8")
+        listed = {"written": [{"artifact": f"source/{video}"}]}
+        (runs / run / "artifacts.json").write_text(json.dumps(listed), encoding="utf-8")
+    erasure = plan_erasure(store, [name])
+    assert erasure.kept == {other}
+    done = forget(store, erasure, runs)
+    assert (done.objects, done.files) == ((), ())
+    assert [path.name for path in runs.iterdir()] == ["other"]
+    assert [one.video for one in FeatureStore(store.url).addresses("source")] == [other]
+    assert not Tombstones.of(FeatureStore(store.url)).unfinished
+
+
+@pytest.mark.parametrize("name", ["report", "run", "video", "main", "1", "112", "figures", "prefect"])
+def test_a_video_that_is_called_by_a_common_word_or_number_takes_no_run_of_others_with_it(tmp_path, name):
+    store = commit(FeatureStore.create(str(tmp_path / "store")), source(name), source("other"))
+    runs = tmp_path / "store.runs"
+    for run, video in (("its", name), ("others", "other")):
+        (runs / run / "figures").mkdir(parents=True)
+        page = f"<th>video</th><td>{video}</td><td>1</td><td>112</td><a href='report.html'>report</a> main run"
+        (runs / run / "report.html").write_text(page, encoding="utf-8")
+        (runs / run / "figures" / "1.png").write_bytes(b"png")
+        note = {"run": run, "video": 1, "main": "", "command": "affstore add folder"}
+        (runs / run / "run.json").write_text(json.dumps(note), encoding="utf-8")
+        listed = {"written": [{"artifact": f"source/{video}"}, {"artifact": f"face/mtcnn/{video}/main"}]}
+        (runs / run / "artifacts.json").write_text(json.dumps(listed), encoding="utf-8")
+    (runs / "prefect").mkdir()
+    (runs / "prefect" / "prefect.db").write_bytes(b"nothing")
+    assert forget(store, plan_erasure(store, [name]), runs).files == ()
+    assert sorted(path.name for path in runs.iterdir()) == ["others", "prefect"]
+    assert (runs / "prefect" / "prefect.db").exists()
+
+
 def test_the_command_tells_first_what_it_costs_and_asks(tmp_path, capsys, monkeypatch):
     store = whole_chain(str(tmp_path / "store"), tmp_path)
     store.tag("published")

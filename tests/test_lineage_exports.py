@@ -380,7 +380,7 @@ def test_the_paragraph_counts_frames_once_a_video_and_says_which_part_other_vers
     assert call(["lineage", "methods", "expr-mlp", "--store", store.url]) == 0
     said = capsys.readouterr().out
     assert "80 frames of 2 videos, in which 3 people were followed, were predicted" in said
-    assert "Predictions were computed with affstore test; visual toy with torch 2.99; all is identified" in said
+    assert "All else was computed with affstore test; visual toy with torch 2.99; all is identified" in said
 
 
 def test_the_paragraph_names_what_decides_the_numbers(place, capsys):

@@ -24,7 +24,7 @@ from affstore.tasks.lineage.graph import LineageGraph, learns_nothing
 from affstore.tasks.lineage.head_files import import_head
 from affstore.tasks.lineage.machine import Machine
 from affstore.tasks.lineage.publication import write_note
-from affstore.tasks.lineage.rows import find_row
+from affstore.tasks.lineage.rows import _is_cell, find_row
 from affstore.tasks.lineage.run_note import NAME, begun_by, noted
 from affstore.tasks.lineage.trace import trace
 from tests.factories import CODE, commit, source
@@ -225,6 +225,16 @@ def test_a_row_of_exported_predictions_is_compared_and_found_in_the_state_that_s
     assert "Happiness" in said.split("the line says", 1)[1].splitlines()[0]
     assert call(["trace", row, "--store", store.url]) == 0
     assert "published from tag v1" in capsys.readouterr().out
+    draft = store.newest().draft({}, "run")
+    for address in store.addresses("prediction"):
+        draft.remove(address)
+    store.newest().commit([draft], "removed")
+    assert traced(store.newest(), row)["published"]["tag"] == "v1", "only the tag has it still"
+
+
+def test_a_number_is_the_one_that_a_table_writes_as_the_shortest_text_of_float32():
+    assert _is_cell("12345.678", float(np.float32(12345.678)))
+    assert not _is_cell("12345.679", float(np.float32(12345.678)))
 
 
 def test_a_line_past_the_last_frame_is_the_last_frames_and_says_so(tmp_path, store):

@@ -209,15 +209,15 @@ def _agreed() -> bool:
 def _finish(store: FeatureStore, video: str, as_json: bool) -> int:
     """End a deletion whose video the store does not know any more; what was typed is looked for."""
     from affstore.store.contract.keys import digest_file
-    from affstore.tasks.lineage.erasure import Erasure
+    from affstore.tasks.lineage.erasure import Erasure, kept_names
 
-    names = {video, digest_file(Path(video))} if Path(video).is_file() else {video}
+    names = frozenset({video, digest_file(Path(video))} if Path(video).is_file() else {video})
     if not as_json:
         to_terminal(
             f"A deletion that was interrupted is ended now. The store has no video '{video}' any more, so what is left "
             "is searched for that name only."
         )
-    return _forget(store, Erasure(names=frozenset(names)), {}, as_json)
+    return _forget(store, Erasure(names=names, kept=kept_names(store, names)), {}, as_json)
 
 
 def _allow(store: FeatureStore, what: str, dry_run: bool, as_json: bool) -> int:

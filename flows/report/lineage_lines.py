@@ -85,14 +85,12 @@ def _published_faults(published: Any) -> Iterator[str]:
 
 
 def _code_lines(trace: Trace) -> Iterator[str]:
-    """The versions of the packages that had a part in it, and what was computed with others of them."""
+    """The versions that were recorded of it, and what was computed with others of them."""
     root = trace.nodes[trace.root].facts.get("code", {})
     yield f"code: {', '.join(f'{name} {version}' for name, version in root.items())}"
     for node in trace.nodes.values():
         code = node.facts.get("code", root)
-        others = [
-            f"{name} {code.get(name, 'none')}" for name in sorted({*root, *code}) if code.get(name) != root.get(name)
-        ]
+        others = [f"{name} {code[name]}" for name in sorted(root.keys() & code.keys()) if code[name] != root[name]]
         if others:
             yield f"  {node.name} with {', '.join(others)}"
 

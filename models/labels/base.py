@@ -97,7 +97,7 @@ class LabelFormat(ABC):
     """A format of label files.
 
     Attributes:
-        contract: number of this contract that a plugin was written for; today's is 1.
+        contract: number of this contract that a plugin was written for; today's is 2.
         name: what it is called in configurations.
         version: raised whenever the same file would give other labels.
         description: what it reads, in one line.

@@ -88,8 +88,8 @@ def _origin(path: Path, root: ET.Element) -> Fraction:
     found = {origin for _, is_video, origin in ours if is_video} or {origin for _, _, origin in ours}
     if len(found) > 1:
         raise AnnotationError(
-            f"'{path}' begins its media at different times (TIME_ORIGIN), and none is called as the file. Call the "
-            "file as its video, and save it again in ELAN."
+            f"'{path}' begins its media at different times (TIME_ORIGIN), and which of them is its video is not plain. "
+            "Keep one video that is called as the file, and save it again in ELAN."
         )
     return min(found, default=Fraction(0))
 

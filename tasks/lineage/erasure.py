@@ -33,6 +33,7 @@ class Erasure:
         records: what has to go, each artifact once.
         tags: by tag, how many artifacts of its snapshot have to go; those that lose nothing are left out.
         named_tags: tags that are called by a video's name.
+        kept: what videos that stay are called, where one of the names is part of it.
     """
 
     digests: frozenset[str] = frozenset()
@@ -42,6 +43,7 @@ class Erasure:
     records: tuple[Record, ...] = ()
     tags: Mapping[str, int] | None = None
     named_tags: tuple[str, ...] = ()
+    kept: frozenset[str] = frozenset()
 
     @property
     def count(self) -> int:
@@ -93,7 +95,14 @@ def plan_erasure(store: FeatureStore, videos: Sequence[str]) -> Erasure:
     }
     tags = {tag: len(addresses[snapshot]) for tag, snapshot in store.tags().items() if addresses[snapshot]}
     named = tuple(tag for tag in store.tags() if any(_is_called_by(tag, name) for name in names))
-    return Erasure(digests, names, locations, addresses, tuple(gone.values()), tags, named)
+    kept = kept_names(store, names)
+    return Erasure(digests, names, locations, addresses, tuple(gone.values()), tags, named, kept)
+
+
+def kept_names(store: FeatureStore, names: frozenset[str]) -> frozenset[str]:
+    """What other videos of a store are called, where one of some names is part of it, as `talk` of `talk_2`."""
+    known = {name for record in store.records("source") for name in _names_of(record)} - names
+    return frozenset(other for other in known if any(name in other for name in names))
 
 
 def interrupted(store: FeatureStore) -> list[str]:

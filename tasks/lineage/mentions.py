@@ -11,13 +11,15 @@ import os
 import re
 import shutil
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from affstore.store.contract.errors import SpecError
+from affstore.store.contract.errors import SchemaError, SpecError
 from affstore.store.contract.names import SIDES
+from affstore.store.contract.schema import address_of
 from affstore.store.engine.places import BESIDE
 from affstore.tasks.lineage.erasure import Erasure
 from affstore.tasks.lineage.publication import NOTE, read_note
@@ -25,6 +27,7 @@ from affstore.tasks.lineage.publication import NOTE, read_note
 _PAGES = ("report.html", "artifacts.json", "run.json")
 """What tells that a folder is a run's: all in it was drawn from the store, and can be drawn again."""
 
+_OWN_NAMES = (*_PAGES, "figures", "prefect", "prefect.db", "server.log", "trainings")
 _SHORT_BYTES = 8
 _MARKED = (".html", ".htm", ".json", ".jsonl", ".xml", ".svg", ".log", ".db", ".eaf", ".textgrid")
 """Texts that have marks around names: of quotation, of tags, of folders."""
@@ -52,25 +55,67 @@ def needles(erasure: Erasure, in_text: bool = True) -> re.Pattern[bytes]:
         erasure: what has to go.
         in_text: whether short names are looked for; pictures and chunks of numbers hold any three letters by chance.
     """
-    texts = {form for text in (*erasure.locations, *erasure.digests) for form in _forms(text)}
-    names = {form for name in erasure.names for form in _forms(name) if in_text or len(form) >= _SHORT_BYTES}
-    return re.compile(b"|".join([*map(re.escape, sorted(texts)), *map(_as_word, sorted(names))]) or rb"(?!)")
+    names = [_as_word(name) for name in _names_of(erasure) if in_text or not name.is_short]
+    return re.compile(b"|".join([*_exact(erasure), *names]) or rb"(?!)")
 
 
-def _as_word(name: bytes) -> bytes:
+@dataclass(frozen=True, slots=True)
+class _Name:
+    """A name in one of the ways in which files write it.
+
+    Attributes:
+        form: its bytes.
+        pattern: of these where they are no part of a longer name that stays, as `talk` is of `talk_2`.
+    """
+
+    form: bytes
+    pattern: bytes
+
+    @property
+    def is_short(self) -> bool:
+        """Whether it is in any text by chance."""
+        return len(self.form) < _SHORT_BYTES
+
+
+def _names_of(erasure: Erasure) -> list[_Name]:
+    found: dict[bytes, bytes] = {}
+    for name in sorted(erasure.names):
+        longer = [[*_forms(other)] for other in sorted(erasure.kept) if name in other]
+        for number, form in enumerate(_forms(name)):
+            found.setdefault(form, b"".join(_no_part(form, other[number]) for other in longer) + re.escape(form))
+    return [_Name(form, pattern) for form, pattern in sorted(found.items())]
+
+
+def _no_part(form: bytes, other: bytes) -> bytes:
+    """What keeps a pattern of a name from those of its places that lie within another."""
+    places = [match.start() for match in re.finditer(rb"(?=" + re.escape(form) + rb")", other)]
+    return b"".join(
+        rb"(?!" + (rb"(?<=" + re.escape(other[:place]) + rb")" if place else b"") + re.escape(other[place:]) + rb")"
+        for place in places
+    )
+
+
+def _as_word(name: _Name) -> bytes:
     """A short name counts between signs that stand around names, for a letter alone is in any text."""
-    if len(name) < _SHORT_BYTES:
-        called = re.escape(name) + _SUBJECT
+    if name.is_short:
+        called = name.pattern + _SUBJECT
         return rb"[/\">]" + called + rb"[/\"<.\\\0]|(?m:^)" + called + rb"/"  # challenge files begin lines with it
-    return rb"(?<![A-Za-z0-9])" + re.escape(name) + rb"(?![A-Za-z0-9])"
+    return rb"(?<![A-Za-z0-9])" + name.pattern + rb"(?![A-Za-z0-9])"
 
 
-def _listed(name: bytes) -> bytes:
+def _listed(name: _Name) -> bytes:
     """A short name between the signs that stand between names in lists and tables, a number only after `video`."""
-    called = re.escape(name) + _SUBJECT
-    if name.isdigit():
+    called = name.pattern + _SUBJECT
+    if name.form.isdigit():
         return rb"(?i:\bvideo)[\"']?[ ]*[:=][ ]*" + called + rb"(?![A-Za-z0-9.])"
     return rb"(?:(?m:^)[ ]*(?:- )?|[,;|\t:=('\"\[][ ]*)" + called + rb"(?:[ ]*(?:[,;|\t)'\"\]\\\r]|(?m:$))|\.[A-Za-z])"
+
+
+def _in_page(name: _Name) -> bytes:
+    """A short name in the report of a run as part of a file's place or name: `artifacts.json` says what it is about."""
+    if not name.is_short:
+        return _as_word(name)
+    return rb"/" + name.pattern + _SUBJECT + rb"[/\"<\0]|[/\">]" + name.pattern + rb"\.[A-Za-z0-9]{2,5}[\"< ]"
 
 
 def _forms(text: str) -> Iterator[bytes]:
@@ -83,11 +128,59 @@ def _forms(text: str) -> Iterator[bytes]:
     yield quote(text).encode()
 
 
-def mentioning(folder: Path, erasure: Erasure) -> list[Path]:
-    """The files below a folder whose name or content names what has to go, in order."""
+def mentioning(runs: Path, erasure: Erasure) -> list[Path]:
+    """The files of a runs folder whose name or content names what has to go, in order."""
     wanted = _Wanted.of(erasure)
-    paths = sorted(path for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
-    return [path for path in paths if wanted.called_by(path, folder) or wanted.held_by(path)]
+    report = re.compile(b"|".join([*_exact(erasure), *map(_in_page, _names_of(erasure))]) or rb"(?!)")
+
+    def is_about(path: Path) -> bool:
+        if path.name in _PAGES and path.suffix == ".json":
+            return _is_in_json(path, erasure, wanted.in_text)
+        return _holds(path, report) if path.name in _PAGES else wanted.held_by(path)
+
+    paths = sorted(path for path in runs.rglob("*") if path.is_file() and not path.is_symlink())
+    # Of a run's figures, some are called by numbers: a short name in theirs says nothing that its JSON does not.
+    return [path for path in paths if _is_called(path, runs, wanted.in_numbers) or is_about(path)]
+
+
+def _is_called(path: Path, folder: Path, wanted: re.Pattern[bytes]) -> bool:
+    """Whether a file below a folder, or one of the folders between, is called by it; our own names say nothing."""
+    parts = [part for part in path.relative_to(folder).parts if part not in _OWN_NAMES]
+    return wanted.search(f"/{'/'.join(parts)}\0".encode(errors="surrogateescape")) is not None
+
+
+def _exact(erasure: Erasure) -> list[bytes]:
+    texts = {form for text in (*erasure.locations, *erasure.digests) for form in _forms(text)}
+    return [re.escape(text) for text in sorted(texts)]
+
+
+def _is_in_json(path: Path, erasure: Erasure, wanted: re.Pattern[bytes]) -> bool:
+    """Whether a value of a run's JSON names what has to go: an artifact's video, or a text; names of fields do not."""
+    try:
+        waiting = [json.loads(path.read_bytes())]
+    except (OSError, ValueError):
+        return _holds(path, wanted)
+    while waiting:
+        one = waiting.pop()
+        if isinstance(one, dict | list):
+            waiting += one.values() if isinstance(one, dict) else one
+        elif isinstance(one, str) and _says(one, erasure, wanted):
+            return True
+    return False
+
+
+def _says(text: str, erasure: Erasure, wanted: re.Pattern[bytes]) -> bool:
+    with suppress(SchemaError):
+        return address_of(text).video in erasure.names
+    return wanted.search(f'"{text}"'.encode(errors="surrogateescape")) is not None
+
+
+def _holds(path: Path, wanted: re.Pattern[bytes]) -> bool:
+    try:
+        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            return wanted.search(content) is not None
+    except (OSError, ValueError):  # an empty file cannot be mapped
+        return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,13 +194,9 @@ class _Wanted:
     @classmethod
     def of(cls, erasure: Erasure) -> _Wanted:
         in_text = needles(erasure)
-        short = {form for name in erasure.names for form in _forms(name) if len(form) < _SHORT_BYTES}
-        in_plain = re.compile(b"|".join([in_text.pattern, *map(_listed, sorted(short))]))
+        short = [name for name in _names_of(erasure) if name.is_short]
+        in_plain = re.compile(b"|".join([in_text.pattern, *map(_listed, short)]))
         return cls(in_text, in_plain, needles(erasure, in_text=False))
-
-    def called_by(self, path: Path, folder: Path) -> bool:
-        """Whether a file below a folder, or one of the folders between, is called by it."""
-        return self.in_text.search(f"/{path.relative_to(folder)}\0".encode(errors="surrogateescape")) is not None
 
     def held_by(self, path: Path) -> bool:
         """Whether a file's content names it."""
@@ -115,12 +204,9 @@ class _Wanted:
         cells = _texts_in_table(path) if suffix == _TABLE else _video_cells(path) if suffix in _DELIMITED else ()
         if any(self.in_text.search(text) for text in cells):
             return True
-        wanted = self.in_plain if suffix in _PLAIN else self.in_text if suffix in _MARKED else self.in_numbers
-        try:
-            with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-                return wanted.search(content) is not None
-        except (OSError, ValueError):  # an empty file cannot be mapped
-            return False
+        return _holds(
+            path, self.in_plain if suffix in _PLAIN else self.in_text if suffix in _MARKED else self.in_numbers
+        )
 
 
 def _texts_in_table(path: Path) -> Iterator[bytes]:
@@ -252,7 +338,7 @@ def exported_mentions(folder: Path, erasure: Erasure) -> Exported:
         is_read = path.suffix.lower() in (*_TEXTS, _TABLE)
         if not inputs.isdisjoint(map(str, (path, *path.parents))):
             continue
-        if wanted.called_by(path, folder) or (is_read and wanted.held_by(path)):
+        if _is_called(path, folder, wanted.in_text) or (is_read and wanted.held_by(path)):
             files.append(path)
     return Exported(tuple(sorted(copies)), tuple(sorted(files)), count <= _MOST_FILES)
 

@@ -14,7 +14,9 @@ from affstore.tasks.lineage.stored_heads import POST_PROCESSING
 from affstore.tasks.specs import most_subjects_of
 
 _SHORT = 12
-_PACKAGES = ("python", "affstore", "commit", "torch", "openvino", "keras", "lightautoml", "av", "numpy")
+_PACKAGES = ("python", "affstore", "commit", "torch", "av", "numpy")
+_ENGINES = ("openvino", "keras", "lightautoml")
+"""Packages that are named where they computed something."""
 
 
 def methods_paragraph(store: FeatureStore, experiment: str) -> str:
@@ -127,24 +129,35 @@ def _result(record: Record) -> str:
 
 
 def _identity(store: FeatureStore, predictions: Sequence[Record], behind: Sequence[Record]) -> str:
-    code = {version for record in predictions for version in _versions(record)}
+    recorded = [_versions(record) for record in behind]
+    versions: dict[str, set[str]] = {}
+    for name, version in ((name, version) for found in recorded for name, version in found.items()):
+        versions.setdefault(name, set()).add(version)
+    by_all = {name for name in versions if name in _ENGINES or all(name in found for found in recorded)}
+    usual = {name: min(versions[name]) for name in by_all if len(versions[name]) == 1}
+    usual |= {name: version for record in predictions for name, version in _versions(record).items()}
     others: dict[str, set[str]] = {}
     for record in behind:
-        for version in _versions(record) - code:
-            others.setdefault(version, set()).add(f"{record.address.family} {record.address.producer}".strip())
+        for name, version in _versions(record).items():
+            if usual.get(name) != version:
+                part = f"{record.address.family} {record.address.producer}".strip()
+                others.setdefault(f"{name} {version}", set()).add(part)
+    code = sorted(f"{name} {version}" for name, version in usual.items())
     but = [f"{_listed(sorted(parts))} with {version}" for version, parts in sorted(others.items())]
     tags = [tag for tag, snapshot in store.tags().items() if snapshot == store.snapshot]
     whole = f"tag {tags[0]}, snapshot {store.snapshot}" if tags else f"snapshot {store.snapshot}"
     return (
-        f"{'Predictions were' if but else 'Everything was'} computed with "
-        f"{', '.join(sorted(code)) or 'unknown versions'}{''.join(f'; {one}' for one in but)}; all is identified by "
+        f"{'All else' if but else 'Everything'} was computed with "
+        f"{', '.join(code) or 'unknown versions'}{''.join(f'; {one}' for one in but)}; all is identified by "
         f"{whole}, content sha256:{content_digest(store)}."
     )
 
 
-def _versions(record: Record) -> set[str]:
-    """The versions of the packages that a paper names, as `torch 2.14`."""
-    return {f"{name} {record.code[name]}" for name in _PACKAGES if name in record.code}
+def _versions(record: Record) -> dict[str, str]:
+    """The versions of the packages that a paper names; of an engine only where it computed this."""
+    found = {name: record.code[name] for name in _PACKAGES if name in record.code}
+    engine = str(record.made.get("engine", ""))
+    return found | ({engine: record.code.get(engine, "of an unknown version")} if engine in _ENGINES else {})
 
 
 def _listed(words: Sequence[str]) -> str:

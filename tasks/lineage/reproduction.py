@@ -14,7 +14,7 @@ from affstore.models.fidelity import LEAST_SAME_CLASS, MOST_AFFECT_OFF
 from affstore.store.contract.errors import AffstoreError
 from affstore.store.contract.records import Record
 from affstore.store.contract.schema import family
-from affstore.tasks.specs import package_versions
+from affstore.tasks.specs import OPTIONAL_PACKAGES, package_versions
 
 Verdict = Literal["equal", "close", "other", "not computed"]
 """The same bits; within the tolerance of its spec, where device or versions are others than then; other numbers; could
@@ -56,7 +56,12 @@ def compared(store: FeatureStore, record: Record, found: Mapping[str, NDArray[An
 def _elsewhere(record: Record, device: str) -> str:
     """On what an artifact was computed that is not here; empty if it was here."""
     now, then = package_versions(), {name: version for name, version in record.code.items() if name != "commit"}
-    others = [f"{name} {version}" for name, version in then.items() if now.get(name) != version]
+    may_matter = record.address.family in ("head", "prediction")
+    others = [
+        f"{name} {version}"
+        for name, version in then.items()
+        if now.get(name) != version and (may_matter or name not in OPTIONAL_PACKAGES)
+    ]
     recorded = str(record.made.get("device", "cpu"))
     return " and ".join(
         ([f"on {recorded}"] if recorded != device else []) + ([f"with {', '.join(others)}"] if others else [])

@@ -271,14 +271,14 @@ def _exported(
     Where no state does, or the row holds nothing that can be compared, its place alone says what it is of.
     """
     address = _address_of_table(Path(published.file), line)
-    record, frame = store.get(address), line.frame
-    agrees = _agrees(store, address, frame, line)
-    for opened in _states(store) if agrees is not None else ():
-        if _agrees(opened, address, frame, line):
-            row = replace(published, snapshot=opened.snapshot, tag=tags.get(opened.snapshot, ""), agrees=True)
-            return opened, Row(address, frame, row)
-    _check_frame(record, frame)
-    return store, Row(address, frame, replace(published, agrees=agrees))
+    frame = line.frame
+    if address.family == "prediction" and line.cells:
+        for opened in _states(store):
+            if _agrees(opened, address, frame, line):
+                row = replace(published, snapshot=opened.snapshot, tag=tags.get(opened.snapshot, ""), agrees=True)
+                return opened, Row(address, frame, row)
+    _check_frame(store.get(address), frame)
+    return store, Row(address, frame, replace(published, agrees=_agrees(store, address, frame, line)))
 
 
 def _address_of_table(path: Path, line: PublishedLine) -> Address:
@@ -366,7 +366,8 @@ def _is_cell(cell: Any, stored: Any) -> bool:
     if stored is None or isinstance(stored, str):
         return (cell or None) == stored
     try:
-        return bool(np.isclose(float(cell), stored, rtol=0, atol=_ROUNDING))
+        near = np.isclose(float(cell), stored, rtol=0, atol=_ROUNDING)
+        return bool(near or np.float32(float(cell)) == np.float32(stored))
     except (TypeError, ValueError):
         return False
 

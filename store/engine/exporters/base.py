@@ -113,11 +113,12 @@ def export(
     chosen = chosen.beside(columns) if columns is not None else chosen
     check_target(store, folder)
     check_taken(chosen, records)
+    was_there = folder.is_dir()
     with translate_errors(store.url, "Exporting"):
         try:
             written = chosen.write(store, records, folder)
         except SpecError:
-            shutil.rmtree(folder, ignore_errors=True)  # it was empty; else the corrected command would be refused
+            _clear(folder, was_there)
             raise
         except OSError as error:
             raise StoreUnavailableError(
@@ -127,6 +128,17 @@ def export(
     if records and not (written or (isinstance(written, Written) and written.left_out)):
         raise _without_place(chosen, records)
     return written
+
+
+def _clear(folder: Path, was_there: bool) -> None:
+    """Remove what a refused export began, so that the corrected command finds the folder as this one did."""
+    for path in folder.iterdir() if folder.is_dir() else ():
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+    if not was_there and folder.is_dir():
+        folder.rmdir()
 
 
 def check_target(store: FeatureStore, folder: Path) -> None:
