@@ -8,7 +8,6 @@ from affstore import FeatureStore
 from affstore.flows.cli import call, whole_app
 from affstore.flows.config.run_config import read_config
 from affstore.flows.report.figure_parts import as_png, axes_at, canvas, house_style
-from affstore.store.contract.errors import SpecError
 from tests.factories import commit, source
 
 
@@ -71,7 +70,7 @@ def test_a_project_s_file_may_begin_with_a_mark_of_its_encoding_and_name_a_place
     assert f"'{tmp_path / 'home' / 'data'}'" in capsys.readouterr().err
 
 
-def test_paths_of_a_configuration_may_begin_at_home(tmp_path, monkeypatch):
+def test_paths_of_a_configuration_may_begin_at_home(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     (tmp_path / "lab.yaml").write_text("store: ~/store\nsources: [~/videos, clips]\ngroups: ~/groups.csv\n")
     config = read_config(tmp_path / "lab.yaml")
@@ -79,8 +78,8 @@ def test_paths_of_a_configuration_may_begin_at_home(tmp_path, monkeypatch):
     assert (config.store, config.groups) == (str(home / "store"), home / "groups.csv")
     assert config.sources == (str(home / "videos"), str(tmp_path / "clips"))
     (tmp_path / "none.yaml").write_text("store: ''\n")
-    with pytest.raises(SpecError, match="store"):
-        read_config(tmp_path / "none.yaml")
+    assert call(["plan", str(tmp_path / "none.yaml")]) == 2
+    assert "The address of the store is empty" in capsys.readouterr().err
 
 
 def test_a_class_whose_name_looks_like_a_formula_is_drawn_as_it_is_called():

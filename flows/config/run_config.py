@@ -132,7 +132,7 @@ class RunConfig(_Strict):
             for not at all.
     """
 
-    store: Annotated[str, Field(min_length=1)] = DEFAULT_STORE
+    store: str = DEFAULT_STORE
     sources: tuple[str, ...] = ()
     names: Literal["file", "folder"] = "file"
     crops: dict[str, tuple[str, ...]] = {}
@@ -309,7 +309,7 @@ def rooted(config: RunConfig, folder: Path) -> RunConfig:
     sources = tuple(str(placed(source)) for source in config.sources)
     labels = tuple(one.model_copy(update={"folder": str(placed(one.folder))}) for one in config.labels)
     crops = {kind: tuple(str(placed(root)) for root in roots) for kind, roots in config.crops.items()}
-    local = "://" not in config.store and not config.store.startswith("memory:")
+    local = config.store and "://" not in config.store and not config.store.startswith("memory:")
     store = str(placed(config.store)) if local else config.store
     publish = config.publish
     if publish is not None:
