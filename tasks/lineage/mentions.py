@@ -82,7 +82,10 @@ def _names_of(erasure: Erasure) -> list[_Name]:
     for name in sorted(erasure.names):
         longer = [[*_forms(other)] for other in sorted(erasure.kept) if name in other]
         for number, form in enumerate(_forms(name)):
-            found.setdefault(form, b"".join(_no_part(form, other[number]) for other in longer) + re.escape(form))
+            called = re.escape(form)
+            apart = b"".join(_no_part(form, other[number]) for other in longer)
+            # Hundreds of names may hold this one: they are compared only where it stands.
+            found.setdefault(form, rb"(?=" + called + rb")" + apart + called if apart else called)
     return [_Name(form, pattern) for form, pattern in sorted(found.items())]
 
 
