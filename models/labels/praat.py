@@ -10,7 +10,7 @@ from pathlib import Path
 from affstore.models.labels.base import FORMATS, LabelFile
 from affstore.models.labels.tier_choice import Annotation, Tier, Tiers
 from affstore.models.labels.tiers import TierFormat
-from affstore.models.labels.timed_table import SECONDS
+from affstore.models.labels.times import SECONDS
 from affstore.store.contract.errors import AnnotationError
 
 _TOKEN = re.compile(r'"((?:[^"]|"")*)"|(?<![\w\[.])([+-]?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?)(?![\w\].])')

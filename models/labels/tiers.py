@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 
 from affstore.models.labels.base import FrameLabels, LabelFile, LabelFormat
 from affstore.models.labels.tier_choice import Annotation, Tiers, choose, is_of_export, labelled_subjects, note_of
-from affstore.models.labels.timed_table import at_when, first_frame, is_before, said_of_late_begin
+from affstore.models.labels.times import at_when, first_frame, is_before, said_of_late_begin
 from affstore.store.contract.clock import FrameClock
 from affstore.store.contract.errors import AnnotationError
-from affstore.store.contract.labels import UNKNOWN_TEXTS, LabelSpace, SpaceKind, Task, task_space
+from affstore.store.contract.labels import UNKNOWN_TEXTS, LabelSpace, SpaceKind, Task, number_of, task_space
 from affstore.store.contract.names import MAIN, in_order, join_subject, possible_subject
 from affstore.store.contract.printable import counted
 from affstore.store.contract.table_files import shortened
@@ -166,16 +166,9 @@ def _fill(
         elif space.kind is SpaceKind.CLASSES and text in names:
             value[frames], known[frames] = names.index(text), True
         elif text and not space.is_unknown(text):
-            number = _number(text)
+            number = number_of(text.replace(",", "."))
             valid = space.kind is not SpaceKind.CLASSES and bool(space.is_valid(np.array(number)))
             known[frames] = valid
             value[frames] = number if valid else 0
             wrong += [] if valid else [one.text]
     return wrong
-
-
-def _number(text: str) -> float:
-    try:
-        return float(text.replace(",", "."))
-    except ValueError:
-        return float("nan")

@@ -22,9 +22,10 @@ from affstore.models.labels.base import (
     Split,
     split_called,
 )
+from affstore.models.labels.times import SECONDS, at_when, first_frame, is_before, said_of_late_begin
 from affstore.store.contract.clock import FrameClock
 from affstore.store.contract.errors import AnnotationError
-from affstore.store.contract.labels import LabelSpace, SpaceKind
+from affstore.store.contract.labels import LabelSpace, SpaceKind, number_of
 from affstore.store.contract.printable import counted
 from affstore.store.contract.table_files import PARQUET, VIDEO, Table, fault, read_table, shortened
 from affstore.store.contract.walk import Leavings
@@ -32,12 +33,6 @@ from affstore.store.contract.walk import Leavings
 _SUFFIXES = (".csv", ".tsv", PARQUET)
 _START, _END, _TIME, _FRAME, _SPLIT = "start", "end", "time", "frame", "split"
 _WHOLE = re.compile(r"\d{1,9}(\.0+)?")
-_ROUNDED = Fraction(1, 2000)
-"""Times are often written to the millisecond: at 29.97 Hz, every third frame's is rounded up."""
-SECONDS = re.compile(r"[+-]?(\d{1,12}(\.\d{0,30})?|\.\d{1,30})([eE][+-]?\d{1,2})?")
-"""A time as a program may write it: 1/300 has 19 decimals. What is longer could take a computer's time or memory."""
-
-
 _DECIMAL_COMMA = re.compile(r"[+-]?\d{0,12},\d{1,30}([eE][+-]?\d{1,2})?")
 _DECIMAL_POINT = re.compile(r"[+-]?\d{0,12}\.\d{1,30}([eE][+-]?\d{1,2})?")
 _MISSING = ("", "na", "n/a", "nan", "null", "none", "-", ".")
@@ -275,43 +270,13 @@ def frames_of(row: Row, clock: FrameClock) -> tuple[int, int]:
     return first_frame(clock, row.start), first_frame(clock, row.end)
 
 
-def first_frame(clock: FrameClock, instant: Fraction | None) -> int:
-    """The first frame that begins at an instant or later; at an instant as it may have been rounded."""
-    if instant is None:
-        return len(clock)
-    return int(np.searchsorted(clock.pts, math.ceil((instant - _ROUNDED) / clock.time_base)))
-
-
-def is_before(start: Fraction, end: Fraction | None, clock: FrameClock) -> bool:
-    """Whether a label begins before 0 (or the clock, if that begins earlier), or is over before the first frame."""
-    first = begin_of(clock)
-    return start < min(Fraction(0), first) or (end is not None and end <= first)
-
-
-def begin_of(clock: FrameClock) -> Fraction:
-    """When the first frame begins, in seconds; 0 of a video without frames."""
-    return int(clock.pts[0]) * clock.time_base if len(clock) else Fraction(0)
-
-
-def at_when(clock: FrameClock) -> str:
-    """When the video begins, in words, where that is not at 0 or before."""
-    first = begin_of(clock)
-    return f" at {float(first):.3g} s" if first > 0 else ""
-
-
-def said_of_late_begin(clock: FrameClock) -> str:
-    """What is to be said of times where the video's clock begins late, as of MPEG streams; an empty text elsewhere."""
-    first = begin_of(clock)
-    return f"times on the video's own clock, which begins at {float(first):.3g} s" if first > _LATE_S else ""
-
-
 @lru_cache(maxsize=1024)
 def _labels(space: LabelSpace, cells: tuple[str, ...]) -> tuple[NDArray[np.float64], NDArray[np.bool_], list[str]]:
     """The numbers of a row, which of them are labels, and the texts that are neither labels nor unknown.
 
     Most rows say what others have said before.
     """
-    number = space.class_of if space.kind is SpaceKind.CLASSES else _number
+    number = space.class_of if space.kind is SpaceKind.CLASSES else number_of
     blank = {*_MISSING} - {name.casefold() for name in space.names}
     filled = [cell.casefold() not in blank and not space.is_unknown(cell) for cell in cells]
     numbers = np.array([number(cell) if given else math.nan for cell, given in zip(cells, filled, strict=True)])
@@ -323,20 +288,11 @@ def _labels(space: LabelSpace, cells: tuple[str, ...]) -> tuple[NDArray[np.float
     )
 
 
-def _number(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        return math.nan
-
-
 def _expected(space: LabelSpace) -> str:
     return f"one of {', '.join(space.names)}" if space.kind is SpaceKind.CLASSES else space.allowed
 
 
 _SIGNS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "vertical bars"}
-_LATE_S = 0.1
-"""A clock that begins so late is worth a word: players and annotation programs count from the first picture."""
 _OTHER_RATE = 0.05
 """By so much of a frame's time rows at instants are apart from frames before that is worth a word."""
 

@@ -106,10 +106,10 @@ class LabelSpace:
 
         Where names are numbers themselves, only names count, and `1.0` is the class `1`.
         """
-        names, number = [name.casefold() for name in self.names], _number(text)
+        names, number = [name.casefold() for name in self.names], number_of(text)
         if text.casefold() in names:
             return names.index(text.casefold())
-        numbers = [_number(name) for name in names]
+        numbers = [number_of(name) for name in names]
         if all(map(math.isnan, numbers)):
             return number
         return numbers.index(number) if number in numbers else math.nan
@@ -118,13 +118,13 @@ class LabelSpace:
         """Whether a text says that there is no valid label: one of `unknown`, or the same number."""
         if text.casefold() in (name.casefold() for name in self.names):
             return False
-        number = _number(text)
-        return any(text.casefold() == one.casefold() or number == _number(one) for one in self.unknown)
+        number = number_of(text)
+        return any(text.casefold() == one.casefold() or number == number_of(one) for one in self.unknown)
 
     @property
     def unknown_numbers(self) -> tuple[float, ...]:
         """Those of `unknown` that are numbers."""
-        return tuple(number for one in self.unknown if not math.isnan(number := _number(one)))
+        return tuple(number for one in self.unknown if not math.isnan(number := number_of(one)))
 
     def order_of(self, other: LabelSpace) -> NDArray[np.int64]:
         """Columns of `other` in our order: `theirs[:, ours.order_of(theirs_space)]` is in our order.
@@ -221,7 +221,7 @@ def _limits(name: str, limits: Any) -> tuple[float, float] | None:
     return float(numbers[0]), float(numbers[1])
 
 
-def _number(text: str) -> float:
+def number_of(text: str) -> float:
     """The finite number that a text is, or NaN."""
     try:
         number = float(text)
