@@ -554,8 +554,9 @@ print("both")
 
 
 @pytest.mark.slow
-def test_torch_s_compiler_can_be_imported_after_the_network_of_keras():
-    script = "from affstore.models.heads.mlp import keras_network\nimport timm\nprint('both')"
+@pytest.mark.parametrize("first", ["", "import tensorflow\n"])
+def test_what_needs_torch_s_compiler_can_be_imported_after_the_network_of_keras(first):
+    script = f"{first}from affstore.models.heads.mlp import keras_network\nimport timm\nprint('both')"
     done = subprocess.run([sys.executable, "-W", "ignore", "-c", script], capture_output=True, text=True, check=False)
     assert done.stdout.split() == ["both"], done.stderr[-500:]
 
@@ -567,7 +568,6 @@ import sys
 from affstore.flows.environment import prepare
 prepare()
 if sys.argv[1:]:
-    import triton
     import tensorflow as tf
     float(tf.reduce_sum(tf.random.normal((4000, 400))))
 import numpy as np
