@@ -23,6 +23,7 @@ from affstore.flows.commands.options import (
     Names,
     RunnerChoice,
     Store,
+    answer,
     print_json,
     print_table,
 )
@@ -92,7 +93,7 @@ def analyze(
     if dry_run:
         networks = ", ".join(found.names) or "no network: none is here, --pull would fetch one"
         sentence = f"would analyze {', '.join(paths)} with {networks}, and write to {out}"
-        print_json({"networks": found.names, "out": str(out)}) if json else to_terminal(sentence)
+        answer({"networks": found.names, "out": str(out)}, [sentence], json)
         return 0
     return _analyze(config, replace(found, heads=tuple(one.producer for one in fitted)), fitted, (out, json))
 

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from affstore.flows.commands import COMMANDS, Command
-from affstore.flows.commands.options import DryRun, Json, NoAt, print_json, refuse_at
-from affstore.flows.watch import to_terminal
+from affstore.flows.commands.options import DryRun, Json, NoAt, answer, refuse_at
 
 if TYPE_CHECKING:
     from affstore.store.engine.copying import Copy
@@ -67,12 +66,9 @@ def copy(
     check_empty(target, source)
     left = [one.name for one in generations(store)]
     done = plan if dry_run else copy_store(plan, target)
-    if json:
-        print_json({**_document(done), "generations_left": left})
-        return 0
     would = "would be " if dry_run else ""
     tags = sum(len(state.tags) for state in done.states)
-    to_terminal(
+    lines = [
         f"{done.artifacts} artifacts ({done.array_bytes / 1e6:.1f} MB unpacked) of the newest state and {tags} tags "
         f"{would}copied from '{source}' to '{target}'.",
         *([f"{erasure.count} artifacts of {', '.join(without)} {would}left out."] if without else []),
@@ -85,7 +81,8 @@ def copy(
         *(f"The tag '{tag}' {would}left out: it is called by a video." for tag in erasure.named_tags),
         *(f"The generation '{name}' {would or 'is '}left out: it is not promoted." for name in left),
         f"content {done.states[-1].content_digest[:16]}",
-    )
+    ]
+    answer({**_document(done), "generations_left": left}, lines, json)
     return 0
 
 

@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from affstore.flows.commands import COMMANDS, Command
-from affstore.flows.commands.options import DEFAULT_RUNNER, DryRun, Json, RunnerChoice, print_json
-from affstore.flows.watch import to_terminal
+from affstore.flows.commands.options import DEFAULT_RUNNER, DryRun, Json, RunnerChoice, answer
 
 CONFIGURATION = """\
 # The demo's run. `affstore run demo.yaml` does it again; what is in the store is not computed again.
@@ -59,7 +58,7 @@ def demo(
     """
     if dry_run:
         sentence = f"would write a corpus, a store and a publication under {folder.resolve()}"
-        print_json({"folder": str(folder.resolve())}) if json else to_terminal(sentence)
+        answer({"folder": str(folder.resolve())}, [sentence], json)
         return 0
     from affstore.flows.commands.running import as_document, run, tell
     from affstore.flows.config.run_config import read_config
@@ -78,10 +77,8 @@ def demo(
     if not json:
         tell(result)
     trained = _portrait(folder, json)
-    if json:
-        print_json({**as_document(result), "portrait": trained})
-    else:
-        to_terminal("", trained["sentence"], *_next(folder, found.store))
+    lines = ["", trained["sentence"], *_next(folder, found.store)]
+    answer({**as_document(result), "portrait": trained}, lines, json)
     # The corpus holds a damaged film on purpose; that it is quarantined is the demo working.
     return 0 if not result.count("failed") else result.exit_code
 

@@ -8,8 +8,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from affstore.flows.commands import COMMANDS, Command
-from affstore.flows.commands.options import DEFAULT_STORE, At, Flag, Json, Store, print_json
-from affstore.flows.watch import to_terminal
+from affstore.flows.commands.options import DEFAULT_STORE, At, Flag, Json, Store, answer
 
 
 def export(
@@ -77,12 +76,9 @@ def export(
     if others:
         kinds = ", ".join(sorted({one.address.family for one in others}))
         notes = [*notes, f"'{to}' has no place for {len(others)} other artifacts: {kinds}."]
-    if json:
-        print_json({"artifacts": copied, "written": [*map(str, written)], "left_out": left_out, "notes": notes})
-    else:
-        for sentence in (*left_out, *notes):
-            to_terminal(sentence)
-        to_terminal(f"{len(copied)} artifacts {'would be ' if dry_run else ''}copied to {folder}")
+    document = {"artifacts": copied, "written": [*map(str, written)], "left_out": left_out, "notes": notes}
+    last = f"{len(copied)} artifacts {'would be ' if dry_run else ''}copied to {folder}"
+    answer(document, [*left_out, *notes, last], json)
     return 3 if left_out else 0
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from affstore.flows.commands import COMMANDS, Command
-from affstore.flows.commands.options import DEFAULT_STORE, DryRun, Json, Store, print_json
+from affstore.flows.commands.options import DEFAULT_STORE, DryRun, Json, Store, answer
 from affstore.flows.watch import to_terminal
 from affstore.store.contract.errors import NotFoundError, SpecError
 from affstore.store.contract.printable import counted
@@ -85,7 +85,7 @@ def forget(
     document = _document(opened, erasure)
     lines = _plan_lines(document, video, erasure)
     if dry_run:
-        _tell({**document, "done": False}, [*lines, "Nothing was changed."], json)
+        answer({**document, "done": False}, [*lines, "Nothing was changed."], json)
         return 0
     if not json:
         to_terminal(*lines)
@@ -112,7 +112,7 @@ def _forget(store: FeatureStore, erasure: Erasure, document: dict[str, Any], as_
         "published_copies": [str(path) for path in exports.copies],
         "exported_files": [str(path) for path in exports.files],
     }
-    _tell(document, [*_result_lines(done, runs), *_export_lines(near, exports)], as_json)
+    answer(document, [*_result_lines(done, runs), *_export_lines(near, exports)], as_json)
     return 0 if document["done"] else _LEFT
 
 
@@ -229,18 +229,11 @@ def _allow(store: FeatureStore, what: str, dry_run: bool, as_json: bool) -> int:
     if not known.date_of(digest):
         raise NotFoundError(f"The store at '{store.url}' has not forgotten '{what}'. Name a file, or a whole SHA-256.")
     if dry_run:
-        _tell({"allowed": False}, [f"'{what}' would be allowed to be added again.", "Nothing was changed."], as_json)
+        answer({"allowed": False}, [f"'{what}' would be allowed to be added again.", "Nothing was changed."], as_json)
         return 0
     known.without(digest).write(store)
-    _tell({"allowed": True}, [f"'{what}' may be added again."], as_json)
+    answer({"allowed": True}, [f"'{what}' may be added again."], as_json)
     return 0
-
-
-def _tell(document: dict[str, Any], lines: list[str], as_json: bool) -> None:
-    if as_json:
-        print_json(document)
-    else:
-        to_terminal(*lines)
 
 
 COMMANDS.register("forget", Command(forget))

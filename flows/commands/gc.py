@@ -9,8 +9,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from affstore.flows.commands import COMMANDS, Command
-from affstore.flows.commands.options import DEFAULT_STORE, DryRun, Json, Store, print_json
-from affstore.flows.watch import to_terminal
+from affstore.flows.commands.options import DEFAULT_STORE, DryRun, Json, Store, answer
 from affstore.store.contract.errors import SpecError
 from affstore.store.contract.printable import excerpt
 
@@ -59,15 +58,13 @@ def gc(
     else:
         with alone_in(store):
             found = collect_garbage(opened.newest(), young, history)
-    if json:
-        print_json({**asdict(found), "done": not dry_run})
-        return 0
     would = "would be " if dry_run else ""
     most = "at most " if dry_run and found.snapshots and not is_local(store) else ""
-    to_terminal(
+    lines = [
         *([f"{found.snapshots} snapshots {would}let go."] if history is not None else []),
         f"{most}{found.objects} objects ({found.bytes:,} bytes) {would}removed from the store at '{store}'.",
-    )
+    ]
+    answer({**asdict(found), "done": not dry_run}, lines, json)
     return 0
 
 

@@ -7,8 +7,7 @@ from pathlib import Path
 from cyclopts import App
 
 from affstore.flows.commands import COMMANDS, Command
-from affstore.flows.commands.options import DEFAULT_STORE, At, DryRun, Json, NoAt, Store, print_json, refuse_at
-from affstore.flows.watch import to_terminal
+from affstore.flows.commands.options import DEFAULT_STORE, At, DryRun, Json, NoAt, Store, answer, refuse_at
 
 app = App(
     name="lineage",
@@ -52,10 +51,8 @@ def openlineage(
         check_output(store, Path(to))
     found = events(FeatureStore(store, at), run)
     give_events(found, to, dry_run)
-    if json:
-        print_json({"to": to, "events": found})
-    else:
-        to_terminal(f"{len(found)} events of {len(found) // 2} jobs{' would be given' if dry_run else ''}: {to}")
+    line = f"{len(found)} events of {len(found) // 2} jobs{' would be given' if dry_run else ''}: {to}"
+    answer({"to": to, "events": found}, [line], json)
     return 0
 
 
@@ -96,10 +93,7 @@ def ro_crate(
     refuse_at(at, "the folder's note says from which snapshot it was published. Leave it out.")
     document = crate_of(store, folder, CrateTerms(license, author, organization))
     path = folder / METADATA if dry_run else write_crate(document, folder)
-    if json:
-        print_json(document)
-    else:
-        to_terminal(f"{'would be ' if dry_run else ''}described in {path}")
+    answer(document, [f"{'would be ' if dry_run else ''}described in {path}"], json)
     return 0
 
 
@@ -120,10 +114,7 @@ def methods(experiment: str, /, *, store: Store = DEFAULT_STORE, at: At = None, 
     from affstore.tasks.lineage.methods import methods_paragraph
 
     paragraph = methods_paragraph(FeatureStore(store, at), experiment)
-    if json:
-        print_json({"experiment": experiment, "methods": paragraph})
-    else:
-        to_terminal(paragraph)
+    answer({"experiment": experiment, "methods": paragraph}, [paragraph], json)
     return 0
 
 

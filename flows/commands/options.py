@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -13,6 +13,7 @@ from cyclopts import Parameter
 from affstore.flows.config.defaults import DEFAULT_EXTRACTORS as DEFAULT_EXTRACTORS
 from affstore.flows.config.defaults import DEFAULT_STORE as DEFAULT_STORE
 from affstore.flows.tables import table_lines, terminal_width
+from affstore.flows.watch import to_terminal
 from affstore.store.contract.errors import SpecError
 from affstore.store.contract.printable import printable, printable_json
 
@@ -231,6 +232,14 @@ def refuse_at(at: str | None, why: str) -> None:
     """
     if at is not None:
         raise SpecError(f"--at '{at}' has no meaning here: {why}")
+
+
+def answer(document: Any, lines: Iterable[str], as_json: bool) -> None:
+    """Print what a command found: its document for other programs, or its lines for a person."""
+    if as_json:
+        print_json(document)
+    else:
+        to_terminal(*lines)
 
 
 def print_json(document: Any) -> None:

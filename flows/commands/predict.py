@@ -21,6 +21,7 @@ from affstore.flows.commands.options import (
     Names,
     RunnerChoice,
     Store,
+    answer,
     crops_by_kind,
     print_json,
     print_table,
@@ -99,7 +100,7 @@ def predict(
     if dry_run:
         networks = ", ".join(fitted.networks)
         sentence = f"would predict {fitted.space} for {', '.join(videos)} by '{fitted.name}' on {networks}"
-        print_json({"name": fitted.name, "networks": list(fitted.networks)}) if json else to_terminal(sentence)
+        answer({"name": fitted.name, "networks": list(fitted.networks)}, [sentence], json)
         return 0
     result = run_under_screen(json, lambda watcher: run_with_fitted(config, [fitted], known, watcher))
     stored = FeatureStore(store)

@@ -19,10 +19,10 @@ from affstore.flows.commands.options import (
     Json,
     NetworkOptions,
     Store,
+    answer,
     print_json,
     print_table,
 )
-from affstore.flows.watch import to_terminal
 from affstore.store.contract.errors import NotFoundError, SourceError, SpecError
 
 if TYPE_CHECKING:
@@ -87,10 +87,8 @@ def drop(entries: Entries = (), /, *, store: Store = DEFAULT_STORE, everything: 
     for entry in meant:
         draft.remove(entry.address)
     opened.commit([draft], "dropped from quarantine")
-    if json:
-        print_json([_document(entry) for entry in meant])
-    else:
-        to_terminal(*(f"dropped {entry.attributes['location']}" for entry in meant))
+    lines = [f"dropped {entry.attributes['location']}" for entry in meant]
+    answer([_document(entry) for entry in meant], lines, json)
     return 0
 
 
@@ -133,10 +131,7 @@ def retry(
 
 
 def _nothing(as_json: bool) -> int:
-    if as_json:
-        print_json([])
-    else:
-        to_terminal("Nothing is in quarantine.")
+    answer([], ["Nothing is in quarantine."], as_json)
     return 0
 
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from affstore.flows.commands import COMMANDS, Command
-from affstore.flows.commands.options import DEFAULT_STORE, At, DryRun, Json, Store, print_json
-from affstore.flows.watch import to_terminal
+from affstore.flows.commands.options import DEFAULT_STORE, At, DryRun, Json, Store, answer
 
 
 def report(
@@ -40,11 +39,9 @@ def report(
     check_output(store, to)
     found = overview(scope_of(store, what, at))
     page = to if dry_run else write_store_report(found, to)
-    if json:
-        print_json({"page": str(page), "snapshot": found.scope.store.snapshot, "artifacts": len(found.counted)})
-    else:
-        how = ", which would be shown in" if dry_run else ":"
-        to_terminal(f"{len(found.counted)} artifacts, {len(found.coverage)} videos{how} {page}")
+    document = {"page": str(page), "snapshot": found.scope.store.snapshot, "artifacts": len(found.counted)}
+    how = ", which would be shown in" if dry_run else ":"
+    answer(document, [f"{len(found.counted)} artifacts, {len(found.coverage)} videos{how} {page}"], json)
     return 0
 
 

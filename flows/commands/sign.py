@@ -5,8 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from affstore.flows.commands import COMMANDS, Command
-from affstore.flows.commands.options import DEFAULT_STORE, DryRun, Json, NoAt, Store, print_json, refuse_at
-from affstore.flows.watch import to_terminal
+from affstore.flows.commands.options import DEFAULT_STORE, DryRun, Json, NoAt, Store, answer, refuse_at
 from affstore.store.contract.printable import counted
 
 
@@ -43,17 +42,20 @@ def sign(
 
     refuse_at(at, "the folder's note says from which snapshot it was published. Leave it out.")
     done = signed(store, folder, key, dry_run)
-    if json:
-        document = {"envelope": str(done.envelope), "statement": dict(done.statement)}
-        print_json({**document, "unsigned": list(done.unsigned), "signatures": done.signatures, "done": not dry_run})
-        return 0
+    document = {
+        "envelope": str(done.envelope),
+        "statement": dict(done.statement),
+        "unsigned": list(done.unsigned),
+        "signatures": done.signatures,
+        "done": not dry_run,
+    }
     would = "would be " if dry_run else ""
     beside = f", beside {counted(done.signatures - 1, 'signature', 'signatures')} by others"
     more = beside if done.signatures > 1 else ""
-    to_terminal(f"{len(done.statement['subject'])} digests {would}signed in {done.envelope}{more}")
+    lines = [f"{len(done.statement['subject'])} digests {would}signed in {done.envelope}{more}"]
     if done.replaces:
-        to_terminal(f"What was signed there before was something else; it {'would be' if dry_run else 'is'} replaced.")
-    to_terminal(*(f"'{name}' is not covered" for name in done.unsigned))
+        lines.append(f"What was signed there before was something else; it {would or 'is '}replaced.")
+    answer(document, [*lines, *(f"'{name}' is not covered" for name in done.unsigned)], json)
     return 0
 
 
@@ -75,13 +77,11 @@ def signature(folder: Path, /, *, key: Path, json: Json = False) -> int:
     from affstore.tasks.lineage.signature import check_signature
 
     found = check_signature(folder, key)
-    if json:
-        print_json({"files": found.files, "unsigned": list(found.unsigned), "statement": dict(found.statement)})
-        return 0
+    document = {"files": found.files, "unsigned": list(found.unsigned), "statement": dict(found.statement)}
     stated = found.statement["predicate"]
     names = ", ".join(one["name"] for one in stated["experiments"])
-    to_terminal(f"{found.files} files are as they were signed; they hold {names}, of snapshot {stated['snapshot']}")
-    to_terminal(*(f"'{name}' is not signed" for name in found.unsigned))
+    line = f"{found.files} files are as they were signed; they hold {names}, of snapshot {stated['snapshot']}"
+    answer(document, [line, *(f"'{name}' is not signed" for name in found.unsigned)], json)
     return 0
 
 

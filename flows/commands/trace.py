@@ -5,8 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from affstore.flows.commands import COMMANDS, Command
-from affstore.flows.commands.options import DEFAULT_STORE, At, Flag, Json, Store, print_json
-from affstore.flows.watch import to_terminal
+from affstore.flows.commands.options import DEFAULT_STORE, At, Flag, Json, Store, answer
 from affstore.store.contract.errors import SpecError
 
 
@@ -55,10 +54,7 @@ def trace(
     if picture is not None and found.frame is None:
         raise SpecError(f"'{row}' names no frame, so there is no picture of it. Name one, as in '{row}/0'.")
     document = traced(opened, found, runs_folder(opened.url))
-    if json:
-        print_json(document.as_document())
-    else:
-        to_terminal(*(mermaid_lines(document) if mermaid else tree_lines(document)))
+    answer(document.as_document(), mermaid_lines(document) if mermaid else tree_lines(document), json)
     if picture is not None and found.frame is not None:
         from affstore.tasks.lineage.picture import write_picture
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from affstore.flows.commands import COMMANDS, Command
-from affstore.flows.commands.options import DEFAULT_STORE, DryRun, Json, print_json
-from affstore.flows.watch import to_terminal
+from affstore.flows.commands.options import DEFAULT_STORE, DryRun, Json, answer
 
 
 def upgrade(store: str = DEFAULT_STORE, /, *, dry_run: DryRun = False, json: Json = False) -> int:
@@ -26,16 +25,14 @@ def upgrade(store: str = DEFAULT_STORE, /, *, dry_run: DryRun = False, json: Jso
     from affstore.store.engine import upgrade as engine
 
     todo = engine.plan_upgrade(store) if dry_run else engine.upgrade(store)
-    if json:
-        print_json(asdict(todo))
-    elif not todo.is_needed:
-        to_terminal(f"The store at '{store}' has today's layout, {layout_version()}: nothing to do.")
-    else:
-        would = "would be " if dry_run else ""
-        to_terminal(
-            f"The store at '{store}': layout {todo.layout} {would}brought to {layout_version()}, {todo.artifacts} "
-            f"artifacts ({todo.array_bytes / 1e6:.1f} MB unpacked) {would}written anew."
-        )
+    would = "would be " if dry_run else ""
+    line = (
+        f"The store at '{store}': layout {todo.layout} {would}brought to {layout_version()}, {todo.artifacts} "
+        f"artifacts ({todo.array_bytes / 1e6:.1f} MB unpacked) {would}written anew."
+        if todo.is_needed
+        else f"The store at '{store}' has today's layout, {layout_version()}: nothing to do."
+    )
+    answer(asdict(todo), [line], json)
     return 0
 
 

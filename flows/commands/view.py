@@ -11,8 +11,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from affstore.flows.commands import COMMANDS, Command
-from affstore.flows.commands.options import Json, print_json
-from affstore.flows.watch import to_terminal
+from affstore.flows.commands.options import Json, answer
 from affstore.store.contract.errors import NotFoundError, nearest
 from affstore.store.contract.names import video_name
 
@@ -39,11 +38,8 @@ def view(
         What `affstore analyze --out` wrote.
     """
     page = _page(folder, video)
-    if json:
-        print_json({"page": str(page.resolve())})
-        return 0
-    opened = sys.stdout.isatty() and webbrowser.open(page.resolve().as_uri())
-    to_terminal(f"{'opened' if opened else 'page'}    {page.resolve()}")
+    opened = not json and sys.stdout.isatty() and webbrowser.open(page.resolve().as_uri())
+    answer({"page": str(page.resolve())}, [f"{'opened' if opened else 'page'}    {page.resolve()}"], json)
     return 0
 
 
