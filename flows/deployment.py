@@ -20,7 +20,7 @@ from affstore.flows.inputs import Inputs, holds_inputs, without
 from affstore.flows.limits import RunLimits
 from affstore.flows.planned import Planned, plan_rows
 from affstore.flows.prefect_stage import state_of
-from affstore.flows.request import Request, request_of, with_fitted
+from affstore.flows.request import Request, RunOptions, request_of, with_fitted
 from affstore.flows.watch import Watcher
 from affstore.models.weights.folder import default_folder
 from affstore.store.contract.errors import AffstoreError, SpecError, UnknownNameError
@@ -33,6 +33,7 @@ _LONGEST_S = 14 * 24 * 3600
 _SETTLED_S = 60
 """A file that changed so recently may still be on its way into its folder."""
 _NAMED = 3
+_NEW_ONLY = RunOptions(everything=False)
 
 
 def _deployed[**P](body: Callable[P, State[Any]]) -> Any:
@@ -69,7 +70,7 @@ def reprocess(config: str, max_hours: float | None = None, canary: int = 0, gene
     """
     limits = RunLimits.of(max_hours=max_hours, canary=canary)
     found = read_config(Path(config))
-    return _ran(found, request_of(found, limits=limits, generation=generation))
+    return _ran(found, request_of(found, RunOptions(limits=limits, generation=generation)))
 
 
 @_deployed
@@ -96,7 +97,7 @@ def add_videos(config: str, folder: str, copies: str = "", retrain: bool = False
     if not holds_inputs(Path(folder), found.label_folders()):
         message = f"'{printable(folder)}' holds no video and no annotation yet."
         return Completed(name="Nothing new", message=message)
-    request = request_of(found, everything=False) if retrain else _applying_request(found)
+    request = request_of(found, _NEW_ONLY) if retrain else _applying_request(found)
     return _ran(found, replace(request, inputs=settled_part(request.inputs, time.time() - _SETTLED_S)))
 
 
@@ -114,7 +115,7 @@ def _applying_request(config: RunConfig) -> Request:
             waiting.append(f"'{experiment.name}' was not trained yet: `reprocess` does, or `retrain: true`.")
     networks = {*config.all_extractors, *(name for one in fitted for name in one.networks)}
     changes = {"extractors": tuple(sorted(networks)), "publish": config.publish}
-    request = request_of(config.without_training().model_copy(update=changes), everything=False)
+    request = request_of(config.without_training().model_copy(update=changes), _NEW_ONLY)
     return replace(with_fitted(request, fitted), notes=(*request.notes, *waiting))
 
 

@@ -26,7 +26,6 @@ from affstore.tasks.lineage.publication import write_note
 from affstore.tasks.lineage.stored_heads import FittedExperiment, best_of, fitted_experiment
 
 if TYPE_CHECKING:
-    from affstore.flows.request import Request
     from affstore.flows.watch import Watcher
 
 
@@ -72,10 +71,10 @@ def run_with_fitted(
         The run's result.
     """
     from affstore.flows.execution import run_pipeline
-    from affstore.flows.request import request_of, with_fitted
+    from affstore.flows.request import RunOptions, request_of, with_fitted
 
-    request: Request = with_fitted(request_of(config, everything=False), fitted, videos)
-    return run_pipeline(request, config.runner, watcher)
+    request = request_of(config, RunOptions(everything=False, videos=tuple(videos)))
+    return run_pipeline(with_fitted(request, fitted), config.runner, watcher)
 
 
 def applicable(store: FeatureStore, task: str, weights: WeightsFolder) -> FittedExperiment | None:

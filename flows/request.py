@@ -129,31 +129,37 @@ class RunResult:
         return sum(o.status in statuses and (not stages or o.stage in stages) for o in self.outcomes)
 
 
-def request_of(
-    config: RunConfig,
-    options: IngestOptions | None = None,
-    everything: bool = True,
-    limits: RunLimits | None = None,
-    generation: str = "",
-) -> Request:
-    """Check a configuration against this machine: inputs, names, weights, store, device.
+@dataclass(frozen=True, slots=True)
+class RunOptions:
+    """What a run is told beside its configuration.
 
-    Args:
-        config: what is to be run.
-        options: what is tried although the store knows better.
+    Attributes:
+        ingest: what is tried although the store knows better.
         everything: bring all videos of the store up to date, not only those of the configuration's sources and crops.
         limits: how much of it is done; a share takes in files and extracts from them, and nothing is trained.
         generation: that all of it is read from and written to, which begins here if it has not; empty for what readers
             of the store see.
+        videos: names of stored videos that are meant beside the configuration's files.
+    """
+
+    ingest: IngestOptions = field(default_factory=IngestOptions)
+    everything: bool = True
+    limits: RunLimits = field(default_factory=RunLimits)
+    generation: str = ""
+    videos: tuple[str, ...] = ()
+
+
+def request_of(config: RunConfig, options: RunOptions = RunOptions()) -> Request:
+    """Check a configuration against this machine: inputs, names, weights, store, device.
 
     Raises:
         AffstoreError: something is wrong; nothing was started.
     """
     if not config.runner.kind.in_process:
         config = rooted(config, Path.cwd())  # workers may have been started in another folder
-    inputs, limits = _inputs(config), limits or RunLimits()
+    inputs, limits, generation = _inputs(config), options.limits, options.generation
     if limits.share is not None:
-        inputs, everything = limits.share.of(inputs), False
+        inputs = limits.share.of(inputs)
         config = config.without_training()
     weights = default_folder()
     _check_samples(config.publish)
@@ -192,9 +198,10 @@ def request_of(
         _folds(config),
         (*found.notes, *_not_published(config, generation)),
         config.publish,
-        options or IngestOptions(),
-        everything,
+        options.ingest,
+        options.everything and limits.share is None,
         runs,
+        videos=options.videos,
         limits=limits,
     )
 
@@ -249,14 +256,13 @@ def _folds(config: RunConfig) -> Folds:
     return Folds.by_group(groups) if config.folds == "groups" else Folds(config.folds, groups)
 
 
-def with_fitted(request: Request, fitted: Iterable[FittedExperiment], videos: Iterable[str] = ()) -> Request:
+def with_fitted(request: Request, fitted: Iterable[FittedExperiment]) -> Request:
     """A request that applies what the store has fitted, too.
 
     Raises:
         SpecError: a network has other parameters here than the heads were fitted on.
     """
-    on_here = tuple(one.on(request.profile.extractors) for one in fitted)
-    return replace(request, fitted=on_here, videos=tuple(videos))
+    return replace(request, fitted=tuple(one.on(request.profile.extractors) for one in fitted))
 
 
 def heads_of(experiments: Iterable[Experiment]) -> tuple[HeadRun, ...]:

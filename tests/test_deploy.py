@@ -14,7 +14,7 @@ import yaml
 
 from affstore.flows.config.run_config import checked, read_config
 from affstore.flows.limits import RunLimits
-from affstore.flows.request import request_of
+from affstore.flows.request import RunOptions, request_of
 from affstore.flows.runners.base import RUNNERS, RunnerSpec
 from affstore.store.contract.errors import SpecError
 from tests.test_limits import film
@@ -126,12 +126,12 @@ def test_shares_of_the_shipped_configurations_choose_no_engine_on_an_empty_store
         document = yaml.safe_load((DEPLOY / "configs" / name).read_text(encoding="utf-8"))
         document |= {"store": "store", "sources": ["films"], "weights": "untrained"}
         (tmp_path / name).write_text(yaml.safe_dump(document))
-        limits = RunLimits.of(share="1/2")
-        request = request_of(read_config(tmp_path / name), limits=limits)
+        options = RunOptions(limits=RunLimits.of(share="1/2"))
+        request = request_of(read_config(tmp_path / name), options)
         assert {spec.name for spec in request.profile.extractors} >= set(document["extractors"])
         (tmp_path / name).write_text(yaml.safe_dump(document | {"engine": "auto"}))
         with pytest.raises(SpecError, match="Name `engine` and `precision`"):
-            request_of(read_config(tmp_path / name), limits=limits)
+            request_of(read_config(tmp_path / name), options)
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ import pytest
 from affstore import FeatureStore, content_digest, read_video
 from affstore.flows.config.run_config import checked
 from affstore.flows.execution import run_pipeline
-from affstore.flows.request import request_of
+from affstore.flows.request import RunOptions, request_of
 from affstore.flows.runners.base import RunnerSpec
 from affstore.flows.watch import Screen
 from affstore.store.contract.keys import digest_file
@@ -370,9 +370,8 @@ def test_a_replaced_video_keeps_nothing_of_the_old_one_in_its_newest_state(serve
         "weights": "untrained",
         "extractors": [FACE],
     } | ENGINE
-    replaced = run_pipeline(
-        request_of(checked(document, "test"), IngestOptions(replace_existing=True)), THREADS, Screen()
-    )
+    options = RunOptions(IngestOptions(replace_existing=True))
+    replaced = run_pipeline(request_of(checked(document, "test"), options), THREADS, Screen())
     assert replaced.exit_code == 0
     video = read_video(FeatureStore(str(url)), "clip", FACE)
     assert len(video.embedding) == len(video.clock) == 65

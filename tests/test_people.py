@@ -21,7 +21,7 @@ from affstore.flows.cli import call
 from affstore.flows.config.run_config import all_people_kept, checked
 from affstore.flows.execution import run_without_server
 from affstore.flows.inputs import Inputs, VideoFile, without
-from affstore.flows.request import RunResult, request_of
+from affstore.flows.request import RunOptions, RunResult, request_of
 from affstore.flows.watch import Watcher
 from affstore.models.demo.face import Face
 from affstore.models.demo.film import Pictures, write_film
@@ -400,7 +400,7 @@ def added(folder, **more) -> RunResult:
         **more,
     }
     config = checked({**document, "extractors": [NETWORK]}, "test")
-    return run_without_server(request_of(config, everything=False), Watcher())
+    return run_without_server(request_of(config, RunOptions(everything=False)), Watcher())
 
 
 @pytest.fixture(scope="module")

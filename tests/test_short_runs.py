@@ -11,7 +11,7 @@ from affstore.flows.config.run_config import checked
 from affstore.flows.execution import has_pages
 from affstore.flows.memory_needs import work_of
 from affstore.flows.planned import Planned
-from affstore.flows.request import request_of
+from affstore.flows.request import RunOptions, request_of
 from affstore.flows.runners.base import RunnerSpec
 from tests.test_limits import NETWORK, film
 
@@ -21,7 +21,7 @@ WORK = {"extractors": ["mt_emotimobilefacenet"], "weights": "untrained", "engine
 def shown(folder: Path, frames: int, **options: str) -> bool:
     video = film(folder / f"{frames}.mp4", frames)
     config = checked({"store": str(folder / "store"), "sources": [str(video)], **WORK}, folder)
-    request = request_of(config, everything=False)
+    request = request_of(config, RunOptions(everything=False))
     return has_pages(request, RunnerSpec.of("threads", **options), work_of(request, Planned.of(request))[1])
 
 

@@ -88,6 +88,7 @@ def add(
     """
     from affstore.flows.commands.running import run_and_tell
     from affstore.flows.config.run_config import checked
+    from affstore.flows.request import RunOptions
     from affstore.tasks.ingest.incoming_files import IngestOptions
 
     if not (paths or crops or labels or everything):
@@ -116,7 +117,7 @@ def add(
 
         show_plan(config, json, named_only=not everything, share=limited.share, options=options)
         return 0
-    return run_and_tell(config, json, options, everything, limited, then=lambda run: _next(run, paths)).exit_code
+    return run_and_tell(config, json, RunOptions(options, everything, limited), lambda run: _next(run, paths)).exit_code
 
 
 def _next(result: RunResult, paths: Sequence[str]) -> list[str]:

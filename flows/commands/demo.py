@@ -93,7 +93,7 @@ def _portrait(folder: Path, as_json: bool) -> dict[str, Any]:
     from affstore.flows.commands.running import run_under_screen
     from affstore.flows.config.run_config import checked
     from affstore.flows.execution import run_without_server
-    from affstore.flows.request import request_of
+    from affstore.flows.request import RunOptions, request_of
     from affstore.models.demo.portrait import write_portrait
     from affstore.models.extractors.registry import entry_of
     from affstore.models.weights.folder import default_folder
@@ -111,7 +111,8 @@ def _portrait(folder: Path, as_json: bool) -> dict[str, Any]:
     store = str(folder / "portrait-store")
     document = {"store": store, "sources": [str(portrait)], "extractors": networks.names}
     config = checked({**document, "engine": "torch", "precision": "float32"}, "demo")
-    run_under_screen(as_json, lambda watcher: run_without_server(request_of(config, everything=False), watcher))
+    options = RunOptions(everything=False)
+    run_under_screen(as_json, lambda watcher: run_without_server(request_of(config, options), watcher))
     analysis = write_analysis(FeatureStore(store), {portrait.stem}, networks, folder / "analysis", [])
     shown = f"{analysis.entries[0].expression} of its frames" if analysis.entries[0].expression else "nothing"
     from_where = "; ".join(f"{entry.name}, of {entry.public}, licence {entry.licence}" for entry in entries)

@@ -119,6 +119,7 @@ def retry(
     from affstore import FeatureStore
     from affstore.flows.commands.running import run_and_tell
     from affstore.flows.config.run_config import checked
+    from affstore.flows.request import RunOptions
     from affstore.tasks.ingest.incoming_files import IngestOptions
 
     opened = FeatureStore(store)
@@ -127,7 +128,8 @@ def retry(
         return _nothing(json)
     files, videos = _apart(opened, meant)
     config = checked({"store": store, **_inputs_of(files), "extractors": extractors, **asdict(networks)}, "quarantine")
-    return run_and_tell(config, json, IngestOptions(retry=True), everything=False, videos=videos).exit_code
+    options = RunOptions(IngestOptions(retry=True), everything=False, videos=tuple(videos))
+    return run_and_tell(config, json, options).exit_code
 
 
 def _nothing(as_json: bool) -> int:

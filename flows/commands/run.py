@@ -53,6 +53,7 @@ def run(
     """
     from affstore.flows.commands.running import run_and_tell
     from affstore.flows.config.run_config import read_config
+    from affstore.flows.request import RunOptions
     from affstore.tasks.ingest.incoming_files import IngestOptions
 
     limited = limits.limits()
@@ -65,7 +66,7 @@ def run(
         at = _begun(found.store, generation)
         show_plan(found, json, named_only=limited.share is not None, share=limited.share, options=options, at=at)
         return 0
-    return run_and_tell(found, json, options, limits=limited, generation=generation, then=_next).exit_code
+    return run_and_tell(found, json, RunOptions(options, True, limited, generation), _next).exit_code
 
 
 def _begun(store: str, generation: str) -> str | None:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import gc
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from affstore.flows.commands.next_steps import tell_next_of
@@ -16,10 +15,8 @@ from affstore.flows.watch import Screen, Watcher, to_terminal, using_watcher
 
 if TYPE_CHECKING:
     from affstore.flows.config.run_config import RunConfig
-    from affstore.flows.limits import RunLimits
-    from affstore.flows.request import RunResult
+    from affstore.flows.request import RunOptions, RunResult
     from affstore.tasks.experiments import ExperimentOutcome, ExperimentResult
-    from affstore.tasks.ingest.incoming_files import IngestOptions
 
 
 _MOST_REMARKS = 20
@@ -29,39 +26,34 @@ _MOST_REMARKS = 20
 def run_and_tell(
     config: RunConfig,
     as_json: bool,
-    options: IngestOptions | None = None,
-    everything: bool = True,
-    limits: RunLimits | None = None,
-    generation: str = "",
-    then: Callable[[RunResult], Sequence[str]] | None = None,
-    videos: Iterable[str] = (),
+    options: RunOptions | None = None,
+    then: Callable[[RunResult], Sequence[str]] = lambda result: (),
 ) -> RunResult:
-    """Run a configuration and print the outcomes; see `request_of`.
-
-    Args:
-        config: what is run.
-        as_json: print one document instead.
-        options: what is tried although the store knows better.
-        everything: whether all videos of the store are brought up to date.
-        limits: how much of it is done.
-        generation: that it is written to; empty for what readers see.
-        then: what to type next where all went well.
-        videos: stored ones that are meant beside the configuration's files.
-    """
-    result = run_under_screen(
-        as_json, lambda watcher: _run(config, watcher, options, everything, limits, generation, videos)
-    )
+    """Run a configuration and print the outcomes, or one document; `then` gives what to type next where all is well."""
+    result = run(config, as_json, options)
     if as_json:
         print_json(as_document(result))
     else:
         tell(result)
-        tell_next_of(result, then(result) if then is not None else ())
+        tell_next_of(result, then(result))
     return result
 
 
-def run(config: RunConfig, as_json: bool, options: IngestOptions | None = None, everything: bool = True) -> RunResult:
+def run(config: RunConfig, as_json: bool, options: RunOptions | None = None) -> RunResult:
     """Run a configuration under the screen and print nothing of its outcomes; see `request_of`."""
-    return run_under_screen(as_json, lambda watcher: _run(config, watcher, options, everything))
+
+    def carry_out(watcher: Watcher) -> RunResult:
+        from affstore.flows.execution import run_pipeline
+        from affstore.flows.memory_needs import estimate_memory
+        from affstore.flows.planned import Planned
+        from affstore.flows.request import RunOptions, request_of
+
+        request = request_of(config, options or RunOptions())
+        planned = Planned.of(request)
+        watcher.memory(estimate_memory(request, config.runner, planned))
+        return run_pipeline(request, config.runner, watcher, planned)
+
+    return run_under_screen(as_json, carry_out)
 
 
 def run_under_screen[Result](as_json: bool, run: Callable[[Watcher], Result]) -> Result:
@@ -72,26 +64,6 @@ def run_under_screen[Result](as_json: bool, run: Callable[[Watcher], Result]) ->
         # The libraries that a run imports take seconds.
         watcher.step("reading the inputs, checking networks and weights")
         return run(watcher)
-
-
-def _run(
-    config: RunConfig,
-    watcher: Watcher,
-    options: IngestOptions | None,
-    everything: bool,
-    limits: RunLimits | None = None,
-    generation: str = "",
-    videos: Iterable[str] = (),
-) -> RunResult:
-    from affstore.flows.execution import run_pipeline
-    from affstore.flows.memory_needs import estimate_memory
-    from affstore.flows.planned import Planned
-    from affstore.flows.request import request_of
-
-    request = replace(request_of(config, options, everything, limits, generation), videos=tuple(videos))
-    planned = Planned.of(request)
-    watcher.memory(estimate_memory(request, config.runner, planned))
-    return run_pipeline(request, config.runner, watcher, planned)
 
 
 def tell(result: RunResult) -> None:
