@@ -21,6 +21,7 @@ from affstore.flows.commands.options import (
     RunnerChoice,
     Store,
     crops_by_kind,
+    pairs,
     print_json,
     print_table,
 )
@@ -162,13 +163,9 @@ def _experiments(names: tuple[str, ...], every: bool) -> tuple[Experiment, ...]:
 def _samples(given: tuple[str, ...]) -> dict[str, Path]:
     from affstore.models.challenge_file import read_sample
 
-    found = {}
-    for text in given:
-        task, equals, path = text.partition("=")
-        if not (equals and path):
-            raise SpecError(f"--sample takes TASK=FILE, as --sample expr=list.txt; found '{text}'.")
-        found[task] = Path(path)
-        read_sample(found[task], task)
+    found = {task: Path(path) for task, path in pairs("--sample", "TASK=FILE, as --sample expr=list.txt", given)}
+    for task, path in found.items():
+        read_sample(path, task)
     return found
 
 

@@ -128,7 +128,8 @@ class RunnerChoice:
         """
         named = {"workers": self.workers, "scheduler": self.scheduler}
         options = {name: value for name, value in named.items() if value is not None}
-        return runner.changed(self.runner, **options, **_pairs("--runner-option", "NAME=VALUE", self.runner_option))
+        options |= pairs("--runner-option", "NAME=VALUE", self.runner_option)
+        return runner.changed(self.runner, **options)
 
     def spec(self) -> RunnerSpec:
         """The runner that was named, or the default one."""
@@ -172,18 +173,18 @@ DEFAULT_RUNNER = RunnerChoice()
 DEFAULT_LIMITS = LimitOptions()
 
 
-def _pairs(option: str, form: str, given: Sequence[str]) -> dict[str, str]:
-    """Texts such as `NAME=VALUE`, as a dictionary.
+def pairs(option: str, form: str, given: Sequence[str]) -> list[tuple[str, str]]:
+    """Texts such as `NAME=VALUE`, each as what stands before the first equals sign and behind it.
 
     Raises:
         SpecError: one is of another form.
     """
-    found = {}
+    found = []
     for text in given:
         name, equals, value = text.partition("=")
         if not (name and equals and value):
             raise SpecError(f"{option} takes {form}; found '{text}'.")
-        found[name] = value
+        found.append((name, value))
     return found
 
 
@@ -194,10 +195,7 @@ def crops_by_kind(given: Sequence[str]) -> dict[str, tuple[str, ...]]:
         SpecError: one is not KIND=FOLDER.
     """
     found: dict[str, tuple[str, ...]] = {}
-    for text in given:
-        kind, equals, folder = text.partition("=")
-        if not (kind and equals and folder):
-            raise SpecError(f"--crops takes KIND=FOLDER, as --crops cropped=/data/cropped; found '{text}'.")
+    for kind, folder in pairs("--crops", "KIND=FOLDER, as --crops cropped=/data/cropped", given):
         found[kind] = (*found.get(kind, ()), folder)
     return found
 
