@@ -11,6 +11,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import types
 from dataclasses import replace
 
 import markupsafe
@@ -446,7 +447,15 @@ def test_the_command_tells_first_what_it_costs_and_asks(tmp_path, capsys, monkey
     assert told["artifacts"] == {"face": 1, "head": 1, "label": 1, "prediction": 2, "source": 1, "visual": 1}
     assert call(["forget", "a", "--store", store.url]) == 2
     assert "nobody said yes" in capsys.readouterr().err
-    assert store.newest().snapshot == store.snapshot
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    for said, code in (("y", 2), ("yes", 0)):
+        terminal = types.SimpleNamespace(isatty=lambda: True, readline=lambda said=said: f"{said}\n")
+        monkeypatch.setattr(sys, "stdin", terminal)
+        assert store.newest().snapshot == store.snapshot
+        assert call(["forget", "a", "--json", "--store", store.url]) == code
+        captured = capsys.readouterr()
+        assert captured.err.startswith("Forget it? Type yes:")
+    assert json.loads(captured.out)["done"]
 
 
 def test_garbage_is_counted_before_it_is_removed_and_tags_keep_their_snapshots(tmp_path, capsys):

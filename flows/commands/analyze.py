@@ -26,6 +26,7 @@ from affstore.flows.commands.options import (
     answer,
     print_json,
     print_table,
+    says_yes,
 )
 from affstore.flows.watch import to_terminal
 
@@ -137,11 +138,8 @@ def _fetch(weights: WeightsFolder, pull: bool) -> None:
     def tell(sentence: str) -> None:
         sys.stderr.write(f"{sentence}\n")
 
-    asks = not pull and not networks_at_hand(weights).expression and sys.stdin.isatty() and sys.stderr.isatty()
-    if asks:
-        sys.stderr.write("No trained network of expressions is on this machine. Fetch one now? [y/N] ")
-        sys.stderr.flush()
-        pull = sys.stdin.readline().strip().lower() in ("y", "yes")
+    if not pull and not networks_at_hand(weights).expression:
+        pull = bool(says_yes("No trained network of expressions is on this machine. Fetch one now? [y/N]"))
     if pull:
         pull_networks(weights, tell)
 

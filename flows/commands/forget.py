@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from itertools import groupby
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from affstore.flows.commands import COMMANDS, Command
-from affstore.flows.commands.options import DEFAULT_STORE, DryRun, Json, Store, answer
+from affstore.flows.commands.options import DEFAULT_STORE, DryRun, Json, Store, answer, says_yes
 from affstore.flows.watch import to_terminal
 from affstore.store.contract.errors import NotFoundError, SpecError
 from affstore.store.contract.printable import counted
@@ -89,7 +88,7 @@ def forget(
         return 0
     if not json:
         to_terminal(*lines)
-    if not (yes or _agreed()):
+    if not (yes or says_yes("Forget it? Type yes:", ("yes",))):
         raise SpecError(f"Nothing was forgotten: nobody said yes. Give --yes to forget '{video}'.")
     return _forget(opened, erasure, document, json)
 
@@ -197,13 +196,6 @@ def _export_lines(near: Path, exports: Exported) -> Iterator[str]:
         yield f"{count} in '{near / name}' still name it ({some}{more}). Remove what was written from this store."
     if not exports.all_searched:
         yield f"There are too many files in '{near}' to search all, {FOLDERS_BELOW} folders deep: look there yourself."
-
-
-def _agreed() -> bool:
-    if not sys.stdin.isatty():
-        return False
-    to_terminal("Forget it? Type yes:")
-    return sys.stdin.readline().strip().lower() == "yes"
 
 
 def _finish(store: FeatureStore, video: str, as_json: bool) -> int:

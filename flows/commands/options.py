@@ -232,6 +232,16 @@ def refuse_at(at: str | None, why: str) -> None:
         raise SpecError(f"--at '{at}' has no meaning here: {why}")
 
 
+def says_yes(question: str, words: Sequence[str] = ("y", "yes")) -> bool | None:
+    """Whether the person at the terminal says yes to a question; None where there is no terminal."""
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        return None
+    sys.stdout.flush()  # what the question is about
+    sys.stderr.write(f"{question} ")
+    sys.stderr.flush()
+    return sys.stdin.readline().strip().lower() in words
+
+
 def answer(document: Any, lines: Iterable[str], as_json: bool) -> None:
     """Print what a command found: its document for other programs, or its lines for a person."""
     if as_json:

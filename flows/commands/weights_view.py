@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from affstore.flows.commands.options import says_yes
 from affstore.store.contract.errors import WeightsError
 from affstore.store.contract.printable import printable
 
@@ -91,13 +92,10 @@ def agree(entry: WeightsEntry, folder: WeightsFolder, accepts: bool) -> None:
 
     if accepted(folder.root, entry):
         return
-    if not accepts and sys.stdin.isatty() and sys.stderr.isatty():
-        sys.stderr.write(f"{terms(entry)}\nDo you accept that? [y/N] ")
-        sys.stderr.flush()
-        if sys.stdin.readline().strip().lower() not in ("y", "yes"):
-            raise WeightsError(f"The licence of '{entry.name}' was not accepted. Nothing was fetched.")
-        accepts = True
-    if accepts:
+    agreed = accepts or says_yes(f"{terms(entry)}\nDo you accept that? [y/N]")
+    if agreed is False:
+        raise WeightsError(f"The licence of '{entry.name}' was not accepted. Nothing was fetched.")
+    if agreed:
         accept(folder.root, entry)
 
 
