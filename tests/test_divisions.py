@@ -151,5 +151,5 @@ def test_the_same_bytes_under_two_names_are_named():
 
 def test_of_many_leaks_five_are_named_and_the_others_counted():
     both = [(video, video) for video in VIDEOS]
-    with pytest.raises(AnnotationError, match="– and 18 more"):
+    with pytest.raises(AnnotationError, match="and 18 more"):
         check_leak({"train": both, "validation": both})

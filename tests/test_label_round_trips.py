@@ -151,7 +151,7 @@ def test_an_export_without_labels_gives_its_predictions_only_where_no_other_has_
     read = FORMATS.get(name).read(one, TASKS["au"], read_clock(store, "unlabelled"))
     assert read.value.all()
     assert read.note == "read from the tier 'prediction/au-mlp/main/AU1' and 11 more, predictions"
-    with pytest.raises(AnnotationError, match="'prediction/au-mlp/main/AU10' and 6 others"):
+    with pytest.raises(AnnotationError, match="'prediction/au-mlp/main/AU10' and 6 more"):
         FORMATS.get(name).read(one, TASKS["va"], read_clock(store, "unlabelled"))
 
 

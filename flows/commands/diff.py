@@ -10,13 +10,14 @@ from affstore.flows.commands import COMMANDS, Command
 from affstore.flows.commands.options import DEFAULT_STORE, At, Flag, Json, Store, print_json, print_table
 from affstore.flows.watch import to_terminal
 from affstore.store.contract.errors import NotFoundError, SpecError
+from affstore.store.contract.printable import some
 
 if TYPE_CHECKING:
     from affstore import FeatureStore
     from affstore.tasks.lineage.differences import ArrayChange, ArtifactChange, Difference
 
 _NAMED = 3
-"""Artifacts and ranges of frames that a line names; `--json` has all of them."""
+"""Ranges of frames that a line names; `--json` has all of them."""
 
 
 def diff(
@@ -100,9 +101,8 @@ def _groups(changed: tuple[ArtifactChange, ...]) -> Iterator[list[str]]:
         groups.setdefault((address.family, address.producer, change.reasons, alone), []).append(change)
     for (_, _, reasons, _), group in groups.items():
         paths = [change.new.address.path for change in group]
-        more = f" and {len(paths) - _NAMED} more" if len(paths) > _NAMED else ""
         yield [
-            f"{', '.join(paths[:_NAMED])}{more}",
+            some(paths),
             *(f"  {reason}" for reason in reasons),
             *(f"  {name}: {_number(old)} → {_number(new)}" for name, (old, new) in group[0].scores.items()),
             *(f"  {_array_line(one, 'frames' in group[0].new.attributes)}" for one in group[0].arrays),

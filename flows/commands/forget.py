@@ -13,7 +13,7 @@ from affstore.flows.commands import COMMANDS, Command
 from affstore.flows.commands.options import DEFAULT_STORE, DryRun, Json, Store, answer, says_yes
 from affstore.flows.watch import to_terminal
 from affstore.store.contract.errors import NotFoundError, SpecError
-from affstore.store.contract.printable import counted
+from affstore.store.contract.printable import counted, some
 
 if TYPE_CHECKING:
     from affstore import FeatureStore
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from affstore.tasks.lineage.forgetting import Forgotten
     from affstore.tasks.lineage.mentions import Exported
 
-_LEFT, _MOST_NAMED = 4, 3
+_LEFT = 4
 
 
 def forget(
@@ -190,10 +190,9 @@ def _export_lines(near: Path, exports: Exported) -> Iterator[str]:
         if files == [near / name]:
             yield f"'{near / name}' still names it. Remove it if it was written from this store."
             continue
-        some = ", ".join(str(path.relative_to(near / name)) for path in files[:_MOST_NAMED])
-        more = ", …" if len(files) > _MOST_NAMED else ""
+        named = some([str(path.relative_to(near / name)) for path in files])
         count = counted(len(files), "file", "files")
-        yield f"{count} in '{near / name}' still name it ({some}{more}). Remove what was written from this store."
+        yield f"{count} in '{near / name}' still name it ({named}). Remove what was written from this store."
     if not exports.all_searched:
         yield f"There are too many files in '{near}' to search all, {FOLDERS_BELOW} folders deep: look there yourself."
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,7 +27,7 @@ from affstore.flows.commands.options import (
 )
 from affstore.flows.provenance import warnings
 from affstore.flows.watch import Screen, Watcher, to_terminal
-from affstore.store.contract.printable import counted
+from affstore.store.contract.printable import counted, some
 
 if TYPE_CHECKING:
     from affstore import FeatureStore
@@ -43,8 +43,6 @@ if TYPE_CHECKING:
 
 WORK_TO_DO = 10
 """Exit code when something is missing or stale."""
-_MOST_NAMED = 3
-"""So many of the label files that no row stands for are named."""
 
 
 def plan(
@@ -259,14 +257,9 @@ def _labels_without_row(opened: FeatureStore, inputs: Inputs, arriving: Iterable
     later = [path for path, of in videos.items() if of & (coming - known.keys())]
     lost = [path for path, of in videos.items() if not of & there]
     if later:
-        yield f"{counted(len(later), 'label file', 'label files')} to read once the videos are taken in: {_some(later)}"
+        yield f"{counted(len(later), 'label file', 'label files')} to read once the videos are taken in: {some(later)}"
     if lost:
-        yield f"{counted(len(lost), 'label file is', 'label files are')} of no video of the store: {_some(lost)}"
-
-
-def _some(names: Sequence[str]) -> str:
-    """The first of some names."""
-    return ", ".join(names[:_MOST_NAMED]) + (" …" if len(names) > _MOST_NAMED else "")
+        yield f"{counted(len(lost), 'label file is', 'label files are')} of no video of the store: {some(lost)}"
 
 
 def _not_counted(config: RunConfig, heads: Collection[str]) -> str:

@@ -14,6 +14,7 @@ from affstore.flows.commands import COMMANDS, Command
 from affstore.flows.commands.options import Json, answer
 from affstore.store.contract.errors import NotFoundError, nearest
 from affstore.store.contract.names import video_name
+from affstore.store.contract.printable import some
 
 
 def view(
@@ -62,13 +63,10 @@ def _page(folder: Path, video: str) -> Path:
         )
     known = sorted(page.stem for page in pages.glob("*.html"))
     near = nearest(Path(video).stem, known)
-    few = f"{', '.join(known[:_FEW]) or 'none'}{f' and {len(known) - _FEW} more' if len(known) > _FEW else ''}"
+    hint = f"Did you mean '{near}'?" if near else f"It has: {some(known, 10) or 'none'}."
     raise NotFoundError(
-        f"'{folder}' has no page of a video '{video}'. {f"Did you mean '{near}'?" if near else f'It has: {few}.'} "
-        f"`affstore analyze VIDEO --out {typed}` adds one."
+        f"'{folder}' has no page of a video '{video}'. {hint} `affstore analyze VIDEO --out {typed}` adds one."
     )
 
-
-_FEW = 10
 
 COMMANDS.register("view", Command(view))

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from affstore.flows.provenance import marked
-from affstore.store.contract.printable import lasting
+from affstore.store.contract.printable import lasting, some
 from affstore.tasks.lineage.machine import Machine
 
 if TYPE_CHECKING:
@@ -14,10 +14,6 @@ if TYPE_CHECKING:
 
 _SHORT = 12
 """Characters of a digest that a person is shown; `--json` has all of them."""
-
-
-_NAMED = 3
-"""Runs of which nothing more is known that a line names."""
 
 
 def tree_lines(trace: Trace) -> list[str]:
@@ -99,8 +95,7 @@ def _run_lines(trace: Trace) -> Iterator[str]:
     """When each run was that wrote something of it, how long it took, and on which machine."""
     unknown = [run_id for run_id, told in trace.runs.items() if told is None]
     if unknown:
-        more = f" and {len(unknown) - _NAMED} more" if len(unknown) > _NAMED else ""
-        yield f"run {', '.join(unknown[:_NAMED])}{more}: no note beside the store says on which machine"
+        yield f"run {some(unknown)}: no note beside the store says on which machine"
     for run_id, told in trace.runs.items():
         if told is None:
             continue

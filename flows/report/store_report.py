@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -16,14 +16,13 @@ from affstore.flows.provenance import marked
 from affstore.flows.report.experiment_sections import three_decimals
 from affstore.flows.report.pages import Cell, Script, Table, numbers, render
 from affstore.store.contract.files import replacing
-from affstore.store.contract.printable import printable
+from affstore.store.contract.printable import printable, some
 from affstore.store.contract.records import Record, least_trusted
 from affstore.tasks.lineage.differences import ArtifactChange, Difference
 from affstore.tasks.lineage.graph import leaves_of
 from affstore.tasks.lineage.overview import Column, Cost, CoverageCell, Overview
 
 _SHORT = 12
-_NAMED = 3
 _WORDS = {"fresh": "✓", "none": "–"}
 
 
@@ -106,15 +105,10 @@ def _faults(found: Overview) -> Table:
         if not record.address.video and row.status != "fresh":
             reasons.setdefault((row.status, record.address.path, row.reason), [])
     rows = [
-        (Cell(status, status), what, reason, *numbers([str(len(videos) or "")]), _some(videos))
+        (Cell(status, status), what, reason, *numbers([str(len(videos) or "")]), some(videos))
         for (status, what, reason), videos in sorted(reasons.items())
     ]
     return Table.of(("state", "what", "why", *numbers(["videos"]), "which"), rows)
-
-
-def _some(names: Sequence[str]) -> str:
-    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-    return ", ".join(names[:_NAMED]) + more
 
 
 # Metrics, drift, costs
@@ -159,7 +153,7 @@ def _drift(drift: Difference | None) -> Table:
         groups.setdefault((address.family, address.producer, *change.reasons, alone), []).append(change)
     rows = [
         (
-            _some([change.new.address.path for change in group]),
+            some([change.new.address.path for change in group]),
             "; ".join(group[0].reasons),
             "; ".join(_amounts(group[0])),
         )

@@ -11,6 +11,7 @@ from typing import ClassVar
 
 from affstore.store.contract.errors import AnnotationError, SpecError
 from affstore.store.contract.names import split_subject
+from affstore.store.contract.printable import some
 from affstore.store.contract.table_files import VIDEO
 from affstore.store.contract.video_columns import rows_of_videos, table_with_columns
 
@@ -176,9 +177,8 @@ def check_leak(splits: Mapping[str, Iterable[tuple[str, str]]]) -> None:
     for first, second in combinations(videos_of, 2):
         found += _same_name(first, second, videos_of) + _same_bytes(first, second, videos_of)
     if found:
-        more = f" – and {len(found) - _FIRST_FEW} more" if len(found) > _FIRST_FEW else ""
-        faults = "; ".join(found[:_FIRST_FEW])
-        raise AnnotationError(f"Splits share videos: {faults}{more}. Keep the annotations of one split only.")
+        faults = some(found, _FIRST_FEW, "; ")
+        raise AnnotationError(f"Splits share videos: {faults}. Keep the annotations of one split only.")
 
 
 _VideosOfSplits = Mapping[str, set[tuple[str, str]]]

@@ -10,6 +10,7 @@ from affstore.models.labels.base import LabelFile
 from affstore.store.contract.errors import AnnotationError, SpecError
 from affstore.store.contract.labels import LabelSpace, SpaceKind, label_tier
 from affstore.store.contract.names import MAIN, check_subject, possible_subject
+from affstore.store.contract.printable import some
 from affstore.store.contract.table_files import shortened
 
 _COMPUTED = ("prediction", "visual", "audio", "face")
@@ -161,5 +162,4 @@ def _is_label(tier: str) -> bool:
 
 
 def _listed(names: Sequence[str]) -> str:
-    more = f" and {len(names) - 1} more" if len(names) > 1 else ""
-    return f"{shortened(names[0])}{more}"
+    return some([*map(shortened, names)], most=1)

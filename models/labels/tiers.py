@@ -18,7 +18,7 @@ from affstore.store.contract.clock import FrameClock
 from affstore.store.contract.errors import AnnotationError
 from affstore.store.contract.labels import UNKNOWN_TEXTS, LabelSpace, SpaceKind, Task, number_of, task_space
 from affstore.store.contract.names import MAIN, in_order, join_subject, possible_subject
-from affstore.store.contract.printable import counted
+from affstore.store.contract.printable import counted, some
 from affstore.store.contract.table_files import shortened
 from affstore.store.contract.walk import Leavings
 
@@ -107,10 +107,9 @@ def labels_of(found: LabelFile, tiers: Tiers, space: LabelSpace, clock: FrameClo
             column_of = (name, value[:, column], known[:, column])
             wrong += _fill(path, annotations[choice.tier].read(), space, clock, column_of)
     if not taken:
-        there = "; ".join(map(shortened, list(annotations)[:_MOST_NAMED])) or "none"
-        more = f" and {len(annotations) - _MOST_NAMED} others" if len(annotations) > _MOST_NAMED else ""
+        there = some([*map(shortened, annotations)], _MOST_NAMED, "; ") or "none"
         wanted = ", ".join(missing[:3])
-        raise AnnotationError(f"'{path}' has no tier for '{space}' (expected {wanted}); its tiers are: {there}{more}.")
+        raise AnnotationError(f"'{path}' has no tier for '{space}' (expected {wanted}); its tiers are: {there}.")
     complaints = [f"It has no tier for {', '.join(missing)}."] if missing else []
     if wrong:
         complaints.append(

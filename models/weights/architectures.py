@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from affstore.models.networks.staged import Staged
 from affstore.store.contract.errors import ArchitectureError
+from affstore.store.contract.printable import some
 
 if TYPE_CHECKING:
     import torch
-
-_FIRST_FEW = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,10 +133,9 @@ def check_layout(
         if found.get(n, expected[n]) != expected[n]
     ]
     if faults:
-        more = f" and {len(faults) - _FIRST_FEW} more" if len(faults) > _FIRST_FEW else ""
         raise ArchitectureError(
             f"'{name}' should be a {architecture and architecture.name} with {outputs} outputs, but "
-            f"{'; '.join(faults[:_FIRST_FEW])}{more}. These are another network's parameters: check which file this is."
+            f"{some(faults, between='; ')}. These are another network's parameters: check which file this is."
         )
 
 

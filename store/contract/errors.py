@@ -40,7 +40,7 @@ import difflib
 from collections.abc import Iterable, Sequence
 from typing import ClassVar
 
-from affstore.store.contract.printable import excerpt
+from affstore.store.contract.printable import excerpt, some
 
 _LONGEST_NAME = 200
 """Characters of a name that a message repeats whole."""
@@ -90,8 +90,7 @@ class UnknownNameError(SpecError):
         names = sorted(known)
         name = excerpt(name)[1:-1] if len(name) > _LONGEST_NAME else name
         near = nearest(name, names)
-        more = f", and {len(names) - _MOST_NAMES} others" if len(names) > _MOST_NAMES else ""
-        hint = f"Did you mean '{near}'?" if near else f"Known: {', '.join(names[:_MOST_NAMES]) or 'none'}{more}."
+        hint = f"Did you mean '{near}'?" if near else f"Known: {some(names, _MOST_NAMES) or 'none'}."
         return cls(f"No {kind} is called '{name}'. {hint}")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import reprlib
+from collections.abc import Sequence
 
 # Joiners belong to the spelling of Persian and Indic names and of emoji, and neither hide nor move other letters.
 _JOINERS = "\u200c\u200d"
@@ -94,6 +95,16 @@ def counted(count: int, one: str, many: str) -> str:
     ('1 frame is', '2 frames are')
     """
     return f"{count} {one if count == 1 else many}"
+
+
+def some(names: Sequence[str], most: int = 3, between: str = ", ") -> str:
+    """The first few of some names, and how many there are beside them.
+
+    >>> some(["a", "b"]), some(["a", "b", "c", "d"]), some(["a", "b", "c"], most=1)
+    ('a, b', 'a, b, c and 1 more', 'a and 2 more')
+    """
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return f"{between.join(names[:most])}{more}"
 
 
 def lasting(seconds: float) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 from affstore import FeatureStore
 from affstore.store.contract.errors import NotFoundError, SchemaError, SpecError, nearest
 from affstore.store.contract.keys import digest_file
+from affstore.store.contract.printable import some
 from affstore.store.contract.records import Address, Record
 from affstore.store.contract.schema import families
 from affstore.store.engine.history import changes_by, commits
@@ -307,10 +308,9 @@ def _located(store: FeatureStore, text: str, fits: Callable[[str], bool]) -> _Fo
                 found.setdefault(leaf, []).append(record)
     if len({leaf.digest for leaf in found}) > 1:
         several = [f"{leaf.kind} '{leaf.name}' (sha256 {leaf.digest[:16]})" for leaf in found]
-        more = f" and {len(several) - _NAMED} others" if len(several) > _NAMED else ""
         raise SpecError(
-            f"'{text}' stands for {len(several)} files in the store at '{store.url}': {', '.join(several[:_NAMED])}"
-            f"{more}. Name one by its path or digest."
+            f"'{text}' stands for {len(several)} files in the store at '{store.url}': {some(several, _NAMED)}. "
+            "Name one by its path or digest."
         )
     records = {record.address: record for own in found.values() for record in own}
     return next(iter(found)).kind if found else "video", list(records.values())

@@ -16,6 +16,7 @@ from affstore.models.faces.specs import DetectorSpec, resolve
 from affstore.models.weights.folder import WeightsFolder
 from affstore.store.contract.errors import AffstoreError, MediaError, StoreError, WeightsError, WeightsMissingError
 from affstore.store.contract.keys import digest_file, key_of
+from affstore.store.contract.printable import some
 from affstore.store.contract.records import Address, Record
 from affstore.store.engine.accounting import (
     Accounting,
@@ -281,10 +282,9 @@ def _unreadable(what: str, error: AffstoreError) -> Finding:
 def _links(graph: LineageGraph, there: set[str]) -> Iterator[Finding]:
     for record in graph.records.values():
         path = record.address.path
-        missing = [parent.path for parent in record.parents if parent.path not in there]
+        missing = [f"'{parent.path}'" for parent in record.parents if parent.path not in there]
         if missing:
-            more = f" and {len(missing) - 1} others" if len(missing) > 1 else ""
-            yield Finding("orphaned", path, f"'{missing[0]}'{more}, which it was computed from, is not there any more.")
+            yield Finding("orphaned", path, f"{some(missing, 1)}, which it was computed from, is not there any more.")
         if not (record.parents or leaves_of(record) or "imported" in record.made):
             yield Finding("unexplained", path, "Its record names nothing that it was computed from.")
 

@@ -24,6 +24,7 @@ from affstore.models.weights.records import writing_to
 from affstore.models.weights.untrained import draw, unit_weight_norms
 from affstore.store.contract.errors import ArchitectureError, SpecError, WeightsError, WeightsMissingError
 from affstore.store.contract.files import replacing
+from affstore.store.contract.printable import some
 
 if TYPE_CHECKING:
     import torch
@@ -312,9 +313,8 @@ def _converted(name: str, config: str, tensors: Mapping[str, torch.Tensor]) -> d
     finally:
         logging.set_verbosity(verbosity)
     if missing := sorted(found["missing_keys"]):
-        more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
         raise ArchitectureError(
-            f"'{name}' has no parameter {', '.join(missing[:3])}{more}. The file is another network's, or not whole."
+            f"'{name}' has no parameter {some(missing)}. The file is another network's, or not whole."
         )
     return {key: tensor.detach().clone().contiguous() for key, tensor in loaded.state_dict().items()}
 
