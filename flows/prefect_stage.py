@@ -216,9 +216,8 @@ def _complaints(outcomes: Sequence[Outcome]) -> str:
 def _titled(name: str, arguments: Mapping[str, Any]) -> str:
     """What a flow's run is called: for which store, and which run it is."""
     first = next(iter(arguments.values()))
-    request = getattr(first, "run", first)
-    context = getattr(request, "context", request)
-    inputs = getattr(request, "inputs", None)
+    context = getattr(first, "context", first)
+    inputs = getattr(first, "inputs", None)
     files = len(inputs.videos) + len(inputs.annotations) + len(inputs.crops) if inputs is not None else 0
     into = f"{files} files into " if files else ""
     run_name = f"{name}: {into}{context.store_url.rstrip('/').rpartition('/')[2]} ({context.run_id})"

@@ -12,9 +12,8 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from affstore.flows.config.experiment_files import EXPERIMENTS
+from affstore.flows.config.experiment_files import EXPERIMENTS, experiment_names
 from affstore.flows.config.experiments import (
-    experiment_names,
     extractors_of,
     find_experiments,
     read_experiment,
@@ -510,7 +509,7 @@ def test_tables_and_papers_are_listed():
 
 def test_listing_names_imports_nothing_heavy():
     code = (
-        "import sys; from affstore.flows.config.experiments import experiment_names; assert experiment_names();"
+        "import sys; from affstore.flows.config.experiments import table_names; assert table_names();"
         "heavy = {'pydantic', 'torch', 'tensorflow', 'prefect', 'zarr', 'numpy', 'polars'} & set(sys.modules);"
         "assert not heavy, heavy"
     )

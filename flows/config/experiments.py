@@ -16,16 +16,6 @@ if TYPE_CHECKING:
     from affstore.store.contract.labels import LabelSpace
     from affstore.tasks.experiments import Experiment
 
-__all__ = [
-    "experiment_names",
-    "experiments_in",
-    "extractors_of",
-    "find_experiments",
-    "read_experiment",
-    "read_experiment_file",
-    "table_names",
-]
-
 
 def read_experiment(name: str) -> Experiment:
     """An experiment that comes with affstore.

@@ -16,7 +16,7 @@ class CropAssignment:
 
     Attributes:
         folders: by kind and video, and in there by subject.
-        strangers: folders of no video of the store, and why they are left.
+        unmatched: folders of no video of the store, and why they are left.
         notes: by path, what a person should know of how a folder was understood.
     """
 

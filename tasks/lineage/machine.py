@@ -35,7 +35,8 @@ class Machine:
         Args:
             uses_gpu: whether the run uses the GPU; else it is not asked for, which would load torch.
         """
-        return cls(_processor(), _cores(), _gpu() if uses_gpu else "", f"{platform.system()} {platform.machine()}")
+        system = f"{platform.system()} {platform.machine()}"
+        return cls(_processor(), len(os.sched_getaffinity(0)), _gpu() if uses_gpu else "", system)
 
     @classmethod
     def from_document(cls, found: Mapping[str, Any]) -> Machine:
@@ -61,10 +62,6 @@ def _processor() -> str:
         lines = []
     models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return next(filter(None, models), "") or platform.processor() or platform.machine()
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _gpu() -> str:

@@ -33,7 +33,7 @@ class _Block(NamedTuple):
 
 
 class StoreFrames:
-    """The labelled frames of some subjects that have all inputs; see `affstore.models.heads.frame_dataset.Rows`.
+    """The labelled frames of some subjects that have all inputs; see `models.heads.frame_dataset.FrameDataset`.
 
     Labels and masks are read at once and stay in memory; features are read when a block is.
 
@@ -79,7 +79,7 @@ class StoreFrames:
         return len(self.y)
 
     def read(self, block: int) -> NDArray[np.float32]:
-        """See `Rows.read`."""
+        """See `FrameDataset.read`."""
         subject, frames = self._blocks[block]
         first, stop = int(frames[0]), int(frames[-1]) + 1
         [parts] = self._reader.read([Piece(subject, first, stop)])
@@ -87,7 +87,7 @@ class StoreFrames:
         return x if len(frames) == len(x) else x[frames - first]
 
     def name_of(self, row: int) -> str:
-        """See `Rows.name_of`."""
+        """See `FrameDataset.name_of`."""
         block = bisect_right(self._ends, row)
         subject, frames = self._blocks[block]
         frame = frames[row - (self._ends[block - 1] if block else 0)]
