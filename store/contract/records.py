@@ -53,6 +53,11 @@ class Address:
         # A store of 600 videos asks for 100,000 of them: a generator would take four times as long.
         return "/".join(filter(None, (self.family, producer, self.video, self.subject)))
 
+    @property
+    def place(self) -> Address:
+        """Where all that is of this family and by this producer lives."""
+        return Address(self.family, self.producer)
+
     def __str__(self) -> str:
         return self.path
 

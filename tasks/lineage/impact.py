@@ -185,7 +185,7 @@ def _several(store: FeatureStore, what: str, named: Mapping[str, Sequence[Record
     """The error for a name of several things, with names that each only one of them has."""
     ways = []
     for kind, found in named.items():
-        places = {_place(record.address) for record in found}
+        places = {record.address.place.path for record in found}
         own = {"snapshot": [store.tags().get(what, what)], "producer": sorted(places)}
         ways.append(f"the {kind} {' or '.join(own.get(kind, [record.address.path for record in found]))}")
     return SpecError(
@@ -250,13 +250,8 @@ def _by_video(store: FeatureStore, what: str) -> _Found:
 
 def _by_producer(store: FeatureStore, what: str) -> _Found:
     """By the name of an extractor, a detector, a head or an experiment, alone or behind its family's."""
-    named = (one for one in store.addresses() if one.producer and what in (one.producer, _place(one)))
+    named = (one for one in store.addresses() if one.producer and what in (one.producer, one.place.path))
     return "producer", store.find_all(named)
-
-
-def _place(address: Address) -> str:
-    """Whose artifact it is: `FAMILY/PRODUCER`."""
-    return Address(address.family, address.producer).path
 
 
 def _by_run(store: FeatureStore, what: str) -> _Found:

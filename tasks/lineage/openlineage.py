@@ -61,7 +61,7 @@ def events(store: FeatureStore, run_id: str = "") -> list[dict[str, Any]]:
     records = store.records()
     for record in records:
         if record.address.family != "quarantine" and run_id in ("", record.run_id):
-            found.setdefault((record.run_id, _place(record.address)), []).append(record)
+            found.setdefault((record.run_id, record.address.place), []).append(record)
     if run_id and not found:
         runs = {record.run_id for record in records}
         raise NotFoundError.of(store.url, "artifact of a run", run_id, runs, "`affstore log` lists runs.")
@@ -132,7 +132,7 @@ def _events_of(store: FeatureStore, job: _Job, frames: dict[Address, int]) -> It
     parents = {parent.path: parent for record in job.records for parent in record.parents}
     inputs: dict[Address, list[Address]] = {}
     for path in parents:
-        inputs.setdefault(_place(address_of(path)), []).append(address_of(path))
+        inputs.setdefault(address_of(path).place, []).append(address_of(path))
     common = {
         "run": {"runId": _id(store, job.run_id, job.place.path), "facets": _run_facets(store, job)},
         "job": {"namespace": _place_of(store), "name": job.place.path, "facets": {"jobType": _job_type()}},
@@ -143,10 +143,6 @@ def _events_of(store: FeatureStore, job: _Job, frames: dict[Address, int]) -> It
     output = _dataset(store, job.place) | {"outputFacets": _output_facets(job, frames)}
     yield {"eventType": "START", "eventTime": _started(job.records), **common, "outputs": [_dataset(store, job.place)]}
     yield {"eventType": "COMPLETE", "eventTime": max(r.made_at for r in job.records), **common, "outputs": [output]}
-
-
-def _place(address: Address) -> Address:
-    return Address(address.family, address.producer)
 
 
 def _id(store: FeatureStore, *names: str) -> str:

@@ -287,9 +287,8 @@ _TOO_WIDE = ("embedding", "logits", "pts", "time_s")
 def _name_of(records: Sequence[Record]) -> str:
     if len(records) == 1:
         return records[0].address.path
-    address = records[0].address
     own = hashlib.sha256("\n".join(sorted(f"{one.address.path} {one.key}" for one in records)).encode()).hexdigest()[:8]
-    return f"{Address(address.family, address.producer).path} ({len(records)}) #{own}"
+    return f"{records[0].address.place} ({len(records)}) #{own}"
 
 
 def _states(links: Sequence[Link]) -> dict[str, Any]:
