@@ -12,6 +12,7 @@ from affstore import FeatureStore
 from affstore.flows.cli import call
 from affstore.store.contract.records import Address
 from affstore.tasks.lineage.differences import ArrayChange, difference
+from affstore.testing import artifacts
 from tests.factories import commit, source
 from tests.lineage_store import FRAMES, head, prediction, visual, whole_chain
 
@@ -109,3 +110,17 @@ def test_the_command_tells_alike_changes_once_and_takes_tags_snapshots_and_times
     assert call(["diff", "--store", empty.url]) == 4
     assert "has no state before" in capsys.readouterr().err
     assert FeatureStore(before.url).tags() == {"v1": before.snapshot}
+
+
+@pytest.mark.parametrize("written", ["visual/timm/toy", "visual/timm%2Ftoy"])
+def test_a_slash_in_a_network_s_name_may_stand_as_it_is(tmp_path, capsys, written):
+    before = commit(
+        FeatureStore.create(str(tmp_path / "store")), source("a"), artifacts.visual("a", extractor="timm/toy")
+    )
+    commit(before, artifacts.visual("a", seed=1, extractor="timm/toy"))
+    assert call(["diff", before.snapshot, before.newest().snapshot, written, "--json", "--store", before.url]) == 0
+    assert len(json.loads(capsys.readouterr().out)["changed"]) == 1
+    for words in (["impact", written], ["impact", f"{written}/a/main"], ["show", f"{written}/a/main"]):
+        assert call([*words, "--store", before.url]) == 0, words
+    assert call(["show", f"{written}/a/main/embedding", "--store", before.url]) == 4
+    assert "is no address of an artifact" in capsys.readouterr().err

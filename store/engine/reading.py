@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from affstore.store.contract.clock import FrameClock
-from affstore.store.contract.errors import NotFoundError
+from affstore.store.contract.errors import NotFoundError, SchemaError
 from affstore.store.contract.half_floats import to_float32
 from affstore.store.contract.names import MAIN, video_name
-from affstore.store.contract.records import Address, Record
+from affstore.store.contract.records import SLASH, Address, Record
 from affstore.store.contract.schema import FamilySchema, address_of, family
 from affstore.store.engine.feature_store import FeatureStore
 
@@ -129,12 +129,20 @@ def find_source(store: FeatureStore, video: str) -> Record:
 
 
 def find_address(store: FeatureStore, path: str) -> Address:
-    """The address whose path this is; its video may be called by an alias, or in another Unicode form.
+    """The address whose path this is.
+
+    Its video may be called by an alias, or in another Unicode form, and a `/` in a producer's name may stand as it is.
 
     Raises:
         SchemaError: no family has such a path.
     """
-    address = address_of(path)
+    try:
+        address = address_of(path)
+    except SchemaError:
+        meant = [one for one in store.addresses() if one.path.replace(SLASH, "/") == path.strip("/")]
+        if not meant:
+            raise
+        return meant[0]
     if store.find(address) is None and address.video:
         return replace(address, video=video_names(store).get(video_name(address.video), address.video))
     return address

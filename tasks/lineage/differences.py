@@ -15,7 +15,7 @@ from affstore import FeatureStore
 from affstore.store.contract.errors import NotFoundError
 from affstore.store.contract.keys import changes
 from affstore.store.contract.names import video_name
-from affstore.store.contract.records import Address, Record
+from affstore.store.contract.records import SLASH, Address, Record
 from affstore.store.contract.schema import address_of
 from affstore.store.engine.history import may_differ
 from affstore.store.engine.reading import find_source
@@ -190,8 +190,8 @@ def _known_part(before: FeatureStore, after: FeatureStore, part: str) -> str:
 
 
 def _is_of(address: Address, part: str) -> bool:
-    path = address.path
-    return not part or path == part or path.startswith(f"{part.rstrip('/')}/") or address.video == part
+    paths = (address.path, address.path.replace(SLASH, "/"))
+    return not part or address.video == part or any(f"{path}/".startswith(f"{part.rstrip('/')}/") for path in paths)
 
 
 def _reasons(old: Record, new: Record) -> Iterator[str]:

@@ -250,7 +250,11 @@ def _by_video(store: FeatureStore, what: str) -> _Found:
 
 def _by_producer(store: FeatureStore, what: str) -> _Found:
     """By the name of an extractor, a detector, a head or an experiment, alone or behind its family's."""
-    named = (one for one in store.addresses() if one.producer and what in (one.producer, one.place.path))
+    named = (
+        one
+        for one in store.addresses()
+        if one.producer and what in (one.producer, one.place.path, f"{one.family}/{one.producer}")
+    )
     return "producer", store.find_all(named)
 
 
