@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -10,9 +10,12 @@ from affstore.tasks.ingest.crop_assignment import CropAssignment, match_crops_to
 from affstore.tasks.planning.plan import plan
 
 if TYPE_CHECKING:
+    from affstore import FeatureStore
     from affstore.flows.request import Request
+    from affstore.models.faces.crop_folder import CropFolder
     from affstore.store.contract.records import Record
     from affstore.tasks.plan_rows import PlanRow
+    from affstore.tasks.specs import Profile
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,11 +23,13 @@ class Planned:
     """What the store has of every video.
 
     Attributes:
+        store: in the state that is compared.
         records: of the store.
         crops: the run's crop folders.
         rows: what the plan says of the videos' features.
     """
 
+    store: FeatureStore
     records: Sequence[Record]
     crops: CropAssignment
     rows: Sequence[PlanRow]
@@ -36,9 +41,15 @@ class Planned:
         Raises:
             StoreError: the store is damaged.
         """
-        records = request.context.store().records()
-        given = match_crops_to_videos(records, request.inputs.crops)
-        return cls(records, given, plan(records, request.profile, given))
+        context = request.context
+        return cls.on(context.store(), request.profile, request.inputs.crops, context.device)
+
+    @classmethod
+    def on(cls, store: FeatureStore, profile: Profile, crops: Iterable[CropFolder], device: str) -> Planned:
+        """Plan what a profile wants of every video of a store, with the crop folders that a run brings."""
+        records = store.records()
+        given = match_crops_to_videos(records, crops)
+        return cls(store, records, given, plan(records, profile, given, device))
 
 
 def plan_rows(request: Request, planned: Planned) -> Iterator[PlanRow]:
@@ -47,7 +58,7 @@ def plan_rows(request: Request, planned: Planned) -> Iterator[PlanRow]:
     from affstore.tasks.planning.head_runs import plan_predictions, plan_with
     from affstore.tasks.planning.incoming_files import arrival_rows, named_videos, unmatched_crop_rows
 
-    store, inputs = request.context.store(), request.inputs
+    store, inputs = planned.store, request.inputs
     if request.everything:
         yield from planned.rows
         yield from plan_with(store, planned.rows, request.heads_on(store))

@@ -114,8 +114,9 @@ def add(
     options = IngestOptions(replace, retry, rehash)
     if dry_run:
         from affstore.flows.commands.plan import show_plan
+        from affstore.flows.run_plan import plan_of_run
 
-        show_plan(config, json, named_only=not everything, share=limited.share, options=options)
+        show_plan(plan_of_run(config, None, not everything, limited.share, options), json)
         return 0
     return run_and_tell(config, json, RunOptions(options, everything, limited), lambda run: _next(run, paths)).exit_code
 

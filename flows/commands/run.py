@@ -62,9 +62,10 @@ def run(
     options = IngestOptions(rehash=rehash)
     if dry_run:
         from affstore.flows.commands.plan import show_plan
+        from affstore.flows.run_plan import plan_of_run
 
         at = _begun(found.store, generation)
-        show_plan(found, json, named_only=limited.share is not None, share=limited.share, options=options, at=at)
+        show_plan(plan_of_run(found, at, limited.share is not None, limited.share, options), json)
         return 0
     return run_and_tell(found, json, RunOptions(options, True, limited, generation), _next).exit_code
 
