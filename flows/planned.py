@@ -53,7 +53,7 @@ class Planned:
 
 
 def plan_rows(request: Request, planned: Planned) -> Iterator[PlanRow]:
-    """The plan's rows for everything that a run would do; those that are quick to compute come first."""
+    """The plan's rows for everything that a run would do; each once, those quick to compute first."""
     from affstore.tasks.ingest.incoming_files import incoming_files
     from affstore.tasks.planning.head_runs import plan_predictions, plan_with
     from affstore.tasks.planning.incoming_files import arrival_rows, named_videos, unmatched_crop_rows
@@ -61,7 +61,8 @@ def plan_rows(request: Request, planned: Planned) -> Iterator[PlanRow]:
     store, inputs = planned.store, request.inputs
     if request.everything:
         yield from planned.rows
-        yield from plan_with(store, planned.rows, request.heads_on(store))
+        known = {*planned.rows}
+        yield from (row for row in plan_with(store, planned.rows, request.heads_on(store)) if row not in known)
     arriving = incoming_files(store, inputs.digests(request.options.rehash)[0], request.options)
     if not request.everything:
         named = named_videos(arriving, planned.crops) | {*request.videos}

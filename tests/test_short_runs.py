@@ -6,13 +6,15 @@ from pathlib import Path
 
 import pytest
 
+from affstore import FeatureStore
 from affstore.flows.cli import call
 from affstore.flows.config.run_config import checked
 from affstore.flows.execution import has_pages
 from affstore.flows.memory_needs import work_of
-from affstore.flows.planned import Planned
+from affstore.flows.planned import Planned, plan_rows
 from affstore.flows.request import RunOptions, request_of
 from affstore.flows.runners.base import RunnerSpec
+from affstore.testing.artifacts import commit, source
 from tests.test_limits import NETWORK, film
 
 WORK = {"extractors": ["mt_emotimobilefacenet"], "weights": "untrained", "engine": "torch", "precision": "float32"}
@@ -23,6 +25,13 @@ def shown(folder: Path, frames: int, **options: str) -> bool:
     config = checked({"store": str(folder / "store"), "sources": [str(video)], **WORK}, folder)
     request = request_of(config, RunOptions(everything=False))
     return has_pages(request, RunnerSpec.of("threads", **options), work_of(request, Planned.of(request))[1])
+
+
+def test_what_is_due_is_in_the_plan_of_a_run_once(tmp_path):
+    commit(FeatureStore.create(str(tmp_path / "store")), source("known"))
+    request = request_of(checked({"store": str(tmp_path / "store"), **WORK}, tmp_path))
+    due = [row.address.path for row in plan_rows(request, Planned.of(request)) if row.due]
+    assert due == ["source/known", "face/mtcnn/known", "visual/mt_emotimobilefacenet/known"]
 
 
 def test_a_minute_of_video_is_computed_without_a_prefect_server_and_more_with_one(tmp_path):
