@@ -13,7 +13,7 @@ from affstore.flows.config.run_config import PublishConfig, RunConfig, profile_o
 from affstore.flows.engines import EngineRequest, is_decided
 from affstore.flows.inputs import Inputs, check_kinds, gather
 from affstore.flows.limits import RunLimits
-from affstore.flows.runnable import changed, runnable
+from affstore.flows.runnable import runnable
 from affstore.flows.runs_folder import runs_folder
 from affstore.models.challenge_file import read_sample
 from affstore.models.heads.splits import Folds, read_groups
@@ -172,7 +172,7 @@ def request_of(config: RunConfig, options: RunOptions = RunOptions()) -> Request
     config = config.model_copy(update={"experiments": found.experiments})
     profile = profile_of(config, weights, store)
     experiments = tuple(
-        changed(one, lambda head: replace(head, extractors=profile.extractors)) for one in found.experiments
+        one.with_heads(lambda head: replace(head, extractors=profile.extractors)) for one in found.experiments
     )
     check_kinds(profile, config.crops, store)
     runs = runs_folder(config.store)

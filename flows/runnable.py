@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from affstore import FeatureStore
 from affstore.flows.config.experiments import extractors_of
 from affstore.flows.config.heads import named
 from affstore.flows.config.run_config import RunConfig
-from affstore.models.ensembles.spec import with_heads_renamed
 from affstore.models.extractor_specs import ImportedFeatures
 from affstore.models.extractors.registry import spec_of
 from affstore.models.extractors.untrained import resolve_weights
@@ -58,7 +57,7 @@ def runnable(config: RunConfig, store: FeatureStore) -> RunnableExperiments:
     ]
     experiments = [_on_detected_faces(one, missing) for one in experiments]
     if config.brief:
-        experiments = [changed(one, shortened) for one in experiments]
+        experiments = [one.with_heads(shortened) for one in experiments]
         notes.append("Trainings were cut short, only to see that everything runs: these numbers are no results.")
     possible, refused = _that_can_run(experiments, store, untrained=config.weights == "untrained")
     return RunnableExperiments(tuple(possible), refused, tuple(notes))
@@ -92,7 +91,7 @@ def _that_can_run(
         ExperimentOutcome(one, "failed", str(lacking[one.name])) for one in experiments if one.name in lacking
     )
     possible = [one for one in experiments if one.name not in lacking]
-    return [changed(one, lambda head: _with_imported(head, imported)) for one in possible], refused
+    return [one.with_heads(lambda head: _with_imported(head, imported)) for one in possible], refused
 
 
 def _with_imported(head: HeadRun, known: Mapping[str, ImportedFeatures]) -> HeadRun:
@@ -109,17 +108,9 @@ def _fault(experiment: Experiment, faults: Mapping[str, AffstoreError]) -> Affst
     return next((faults[name] for name in names if name in faults), None)
 
 
-def changed(experiment: Experiment, change: Callable[[HeadRun], HeadRun]) -> Experiment:
-    """An experiment whose heads are changed; its method follows their names."""
-    new = {head.name: change(head) for head in experiment.heads}
-    names = {old: head.name for old, head in new.items()}
-    heads = {head.name: head for head in new.values()}
-    return replace(experiment, heads=tuple(heads.values()), method=with_heads_renamed(experiment.method, names))
-
-
 def _on_detected_faces(experiment: Experiment, kinds: Sequence[str]) -> Experiment:
     """An experiment that takes no face from folders of these kinds."""
-    found = changed(experiment, lambda head: _without_folders(head, kinds))
+    found = experiment.with_heads(lambda head: _without_folders(head, kinds))
     return replace(found, requires=DetectorSpec().name) if experiment.requires in kinds else found
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal
 
@@ -136,10 +136,12 @@ class Experiment:
         """How its results are called in the store."""
         return self.name.replace("/", ".")
 
-    def with_heads_named(self, names: Mapping[str, str]) -> Experiment:
-        """The same on heads of other names."""
-        heads = tuple(replace(head, name=names[head.name]) for head in self.heads)
-        return replace(self, heads=heads, method=with_heads_renamed(self.method, names))
+    def with_heads(self, change: Callable[[HeadRun], HeadRun]) -> Experiment:
+        """The same on changed heads, each once; its method follows their names."""
+        new = {head.name: change(head) for head in self.heads}
+        names = {old: head.name for old, head in new.items()}
+        heads = {head.name: head for head in new.values()}
+        return replace(self, heads=tuple(heads.values()), method=with_heads_renamed(self.method, names))
 
     @property
     def evaluation(self) -> EvaluationSpec:

@@ -68,7 +68,7 @@ def with_heads_of_result(outcome: ExperimentOutcome) -> TunedExperiment:
         return TunedExperiment(outcome.experiment, first.tuned)
     names = {head.name: cross_validated_name(head.name) for head in outcome.experiment.heads}
     tuned = replace(first.tuned, method=with_heads_renamed(first.tuned.method, names))
-    return TunedExperiment(outcome.experiment.with_heads_named(names), tuned)
+    return TunedExperiment(outcome.experiment.with_heads(lambda head: replace(head, name=names[head.name])), tuned)
 
 
 @stage("publish")
