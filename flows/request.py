@@ -10,7 +10,7 @@ from pathlib import Path
 
 from affstore import FeatureStore
 from affstore.flows.config.run_config import PublishConfig, RunConfig, profile_of, rooted
-from affstore.flows.engines import EngineRequest, is_decided
+from affstore.flows.engines import is_decided
 from affstore.flows.inputs import Inputs, check_kinds, gather
 from affstore.flows.limits import RunLimits
 from affstore.flows.runnable import runnable
@@ -289,9 +289,8 @@ def _check_engines_decided(config: RunConfig, weights: WeightsFolder, store: Fea
         WeightsMissingError: weights are not on this machine.
         SpecError: a network's engine is neither named nor known from its embeddings in the store.
     """
-    asked = EngineRequest(config.engine, config.precision, config.device_in_use)
     networks = profile_of(config, weights, store, measured=False).extractors
-    undecided = [spec.name for spec in networks if not is_decided(spec, asked, store)]
+    undecided = [spec.name for spec in networks if not is_decided(spec, config.engine_request, store)]
     if undecided:
         raise SpecError(
             f"Shares of a run must not each choose the engine of '{undecided[0]}'. Name `engine` and `precision`, as "

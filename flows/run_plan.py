@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from affstore import FeatureStore
-from affstore.flows.config.run_config import RunConfig, named_profile, profile_of
+from affstore.flows.config.run_config import RunConfig, profile_of
 from affstore.flows.inputs import Inputs, check_kinds, gather
 from affstore.flows.limits import Share
 from affstore.flows.memory_needs import due_work
@@ -85,7 +85,7 @@ def plan_of_run(
     except WeightsMissingError as error:
         if not named_only:
             raise
-        profile, lacking = named_profile(config, store), str(error)
+        profile, lacking = profile_of(config, None, store), str(error)
     heads = [replace(head, extractors=profile.extractors) for head in heads_asked(store, config)]
     check_kinds(profile, config.crops, store)
     inputs = gather(config.sources, config.crops, config.names, config.label_folders())

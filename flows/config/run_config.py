@@ -22,7 +22,7 @@ from affstore.flows.yaml_files import read_yaml
 from affstore.models.extractor_specs import ExtractorSpec
 from affstore.models.extractors.registry import entry_of, spec_of
 from affstore.models.extractors.untrained import resolve_weights
-from affstore.models.faces.specs import DetectorSpec, TrackingSpec, check_kind
+from affstore.models.faces.specs import TrackingSpec, check_kind
 from affstore.models.weights.folder import OR_UNTRAINED, WeightsFolder
 from affstore.store.contract.errors import DuplicateNameError, SpecError, WeightsMissingError
 from affstore.store.contract.labels import LabelSpace, spaces_of, task_of, task_space
@@ -186,6 +186,11 @@ class RunConfig(_Strict):
         return "cuda" if self.device == "cuda" and self.runner.elsewhere else chosen_device(self.device)
 
     @property
+    def engine_request(self) -> EngineRequest:
+        """What is asked of the engines of its networks."""
+        return EngineRequest(self.engine, self.precision, self.device_in_use, self.stored)
+
+    @property
     def all_extractors(self) -> tuple[str, ...]:
         """The networks that are named, and those that experiments need; sorted."""
         return tuple(sorted({*self.extractors, *extractors_of(self.experiments)}))
@@ -228,13 +233,14 @@ def checked(document: Mapping[str, Any], where: str, folder: Path = Path()) -> R
 
 
 def profile_of(
-    config: RunConfig, weights: WeightsFolder, store: FeatureStore | None = None, measured: bool = True
+    config: RunConfig, weights: WeightsFolder | None, store: FeatureStore | None = None, measured: bool = True
 ) -> Profile:
     """What the run wants of every video, with all weights resolved and engines chosen.
 
     Args:
         config: what was asked.
-        weights: the parameters on this machine.
+        weights: the parameters on this machine; None for the networks as they are named, for a plan on a machine that
+            does not have their weights yet.
         store: whose embeddings keep their engines, or None.
         measured: measure which engine is fastest where that is not known yet.
 
@@ -242,21 +248,15 @@ def profile_of(
         WeightsMissingError: weights are not on this machine; the message says what to type.
         SpecError: an engine that was asked for cannot run.
     """
-    untrained = config.weights == "untrained"
-    engine = EngineRequest(config.engine, config.precision, config.device_in_use, config.stored)
-
-    resolved = _with_weights([spec_of(name) for name in config.all_extractors], weights, untrained)
-    extractors = tuple(with_engine(spec, engine, weights, store, measured) for spec in resolved)
-    return _profile(config, detector_of(engine, store), extractors, store)
-
-
-def _profile(
-    config: RunConfig, detector: DetectorSpec, extractors: tuple[ExtractorSpec, ...], store: FeatureStore | None
-) -> Profile:
+    engine, extractors = config.engine_request, [spec_of(name) for name in config.all_extractors]
+    if weights is not None:
+        resolved = _with_weights(extractors, weights, config.weights == "untrained")
+        extractors = [with_engine(spec, engine, weights, store, measured) for spec in resolved]
+    detector = detector_of(engine, store)
     keeps = config.people == "auto"
     everyone = all_people_kept(store, detector.name) if keeps else config.people == "all"
     tracking = TrackingSpec(most_subjects="all") if everyone else TrackingSpec()
-    return Profile(detector, tracking, extractors, _required_faces(config), keeps)
+    return Profile(detector, tracking, tuple(extractors), _required_faces(config), keeps)
 
 
 def all_people_kept(store: FeatureStore | None, detector: str) -> bool:
@@ -286,13 +286,6 @@ def _with_weights(specs: Sequence[ExtractorSpec], weights: WeightsFolder, untrai
             f"The weights {', '.join(map(repr, missing))} are not in {weights.root}. {' '.join(advice)} {OR_UNTRAINED}"
         )
     return found
-
-
-def named_profile(config: RunConfig, store: FeatureStore | None = None) -> Profile:
-    """The same by the networks' names alone, for a plan on a machine that does not have their weights yet."""
-    extractors = tuple(spec_of(name) for name in config.all_extractors)
-    engine = EngineRequest(config.engine, config.precision, config.device_in_use, config.stored)
-    return _profile(config, detector_of(engine, store), extractors, store)
 
 
 def _required_faces(config: RunConfig) -> tuple[str, ...]:
