@@ -9,10 +9,9 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from affstore.models.ensembles.spec import UNSMOOTHED, Ensemble, HeadOutput, SearchedValue, with_heads_renamed
-from affstore.models.evaluation.evaluate import EvaluationSpec, SmoothOver, TunedParameters
+from affstore.models.ensembles.spec import HeadOutput, with_heads_renamed
+from affstore.models.evaluation.evaluate import EvaluationSpec, TunedParameters
 from affstore.models.evaluation.metrics import Scores
-from affstore.models.postprocess import AfterLast
 from affstore.store.contract.errors import SpecError
 from affstore.store.contract.labels import LabelSpace, task_space
 from affstore.store.contract.records import Provenance
@@ -48,15 +47,8 @@ class Experiment:
         name: `abaw6/table5/emotieffnet-smoothed`.
         title: as the paper's table has it.
         source: `ABAW6 Table 5`.
-        task: the name of what it predicts: `expr`, `au`, `va`, or a user's label space.
         heads: everything that is trained for it; experiments that name equal heads share them.
-        method: how their outputs become one.
-        smooth_frames: half a window of the box filter, applied to each head's outputs.
-        thresholds: of units: `half` for .5 each, `tuned` for the best of each on the frames that choose, or the
-            papers' own.
-        without: classes whose frames are left out, and which are never predicted (ABAW6 Table 4, "w/o Other").
-        smooth_over: see `affstore.models.evaluation.evaluate.EvaluationSpec`.
-        after_last_face: see there.
+        evaluation: how their outputs become one, and decisions, with what is still to be chosen.
         requires: of heads that only listen, where the faces come from without which no frame counts: a detector or a
             kind of crop folder, whose frames the papers score sound on too. Empty where a frame needs none.
         cell: the notebook of the papers' code and its cells that compute it; see docs/papers.md.
@@ -73,14 +65,8 @@ class Experiment:
     name: str
     title: str
     source: str
-    task: str
     heads: tuple[HeadRun, ...]
-    method: Ensemble
-    smooth_frames: SearchedValue = UNSMOOTHED
-    thresholds: Literal["half", "tuned"] | tuple[float, ...] = "half"
-    without: tuple[str, ...] = ()
-    smooth_over: SmoothOver = "own"
-    after_last_face: AfterLast = "repeat"
+    evaluation: EvaluationSpec
     requires: str = ""
     cell: str = ""
     paper: Mapping[str, float] = field(default_factory=dict)
@@ -100,36 +86,15 @@ class Experiment:
                 f"The experiment '{self.name}' has a head that sees faces; only one of sound alone `requires` some."
             )
 
-    @classmethod
-    def of_evaluation(
-        cls,
-        name: str,
-        heads: tuple[HeadRun, ...],
-        evaluation: EvaluationSpec,
-        requires: str = "",
-        sweep: Sweep | None = None,
-    ) -> Experiment:
-        """The experiment that a record speaks of, as far as its numbers depend on it."""
-        return cls(
-            name,
-            name,
-            "",
-            heads[0].task,
-            heads,
-            evaluation.method,
-            evaluation.smooth_frames,
-            evaluation.thresholds,
-            evaluation.without,
-            evaluation.smooth_over,
-            evaluation.after_last_face,
-            requires,
-            sweep=sweep,
-        )
+    @property
+    def task(self) -> str:
+        """The name of what it predicts: `expr`, `au`, `va`, or a user's label space."""
+        return str(self.evaluation.task)
 
     @property
     def space(self) -> LabelSpace:
         """What it predicts."""
-        return task_space(self.heads[0].head.task if self.heads else self.task)
+        return task_space(self.evaluation.task)
 
     @property
     def producer(self) -> str:
@@ -141,20 +106,8 @@ class Experiment:
         new = {head.name: change(head) for head in self.heads}
         names = {old: head.name for old, head in new.items()}
         heads = {head.name: head for head in new.values()}
-        return replace(self, heads=tuple(heads.values()), method=with_heads_renamed(self.method, names))
-
-    @property
-    def evaluation(self) -> EvaluationSpec:
-        """What of it the arithmetic needs."""
-        return EvaluationSpec(
-            self.heads[0].head.task if self.heads else self.task,
-            self.method,
-            self.smooth_frames,
-            self.thresholds,
-            self.without,
-            self.smooth_over,
-            self.after_last_face,
-        )
+        method = with_heads_renamed(self.evaluation.method, names)
+        return replace(self, heads=tuple(heads.values()), evaluation=replace(self.evaluation, method=method))
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -366,7 +366,7 @@ def test_every_rule_of_a_row_makes_a_difference(rows, change):
     """As between the printed .432/.546 and .431/.546; were one ignored, the rows above could not equal their cells."""
     row = rows[f"{T2}/emotieffnet-smoothed"]
     if "method" in change:
-        change = {"method": replace(row.method, variant=change["method"])}
+        change = {"method": replace(row.evaluation.method, variant=change["method"])}
     _, judged = both(row)
     scores = [
         evaluate(asked, choose(asked, judged, search=False), judged)

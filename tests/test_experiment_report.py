@@ -22,6 +22,7 @@ from affstore.flows.report import experiment_report
 from affstore.flows.report.experiment_report import write_experiment_report
 from affstore.flows.report.report_data import block_means, block_modes, block_starts
 from affstore.models.ensembles.spec import HeadOutput
+from affstore.models.evaluation.evaluate import EvaluationSpec
 from affstore.models.evaluation.metrics import Scores, score
 from affstore.store.contract.labels import EXPR
 from affstore.tasks.experiments import Experiment, ExperimentOutcome, ExperimentResult, SubjectPrediction, Sweep
@@ -44,7 +45,7 @@ def make_row(task="expr", **fields):
         "paper": {"expr": {"macro F1": 0.433}, "au": {"mean F1": 0.523}, "va": {"mean CCC": 0.5, "CCC valence": 0.447}},
     }
     given["paper"] = given["paper"][task]
-    return Experiment(**(given | {"task": task, "heads": (), "method": HeadOutput("head")} | fields))
+    return Experiment(**(given | {"heads": (), "evaluation": EvaluationSpec(task, HeadOutput("head"))} | fields))
 
 
 def make_video(task, name="video1", frames=400, wrong=0.3, seed=0):
@@ -69,7 +70,7 @@ def make_shown(row, protocol="papers", videos=None, **fields):
     if videos is None:
         videos = [make_video(row.task, f"video{i}", 300 + 50 * i, 0.1 + 0.2 * i, i) for i in range(4)]
     stacked = [np.concatenate([getattr(one, part) for one in videos]) for part in ("label", "value", "known")]
-    scores = score(row.task, *stacked, row.without)
+    scores = score(row.task, *stacked, row.evaluation.without)
     chosen = {"smooth_frames": 50, "weight": 0.62518, "epochs of head": 7}
     return ExperimentResult(
         row, protocol, scores, (scores.value - 0.04, scores.value + 0.05), chosen, tuple(videos), **fields
@@ -238,7 +239,9 @@ def test_confusion_counts_stand_in_the_page(tmp_path):
 
 @pytest.mark.usefixtures("no_figures")
 def test_classes_that_are_left_out_are_nowhere(tmp_path):
-    page = written(tmp_path, make_outcome("expr", without=("Other",)))
+    page = written(
+        tmp_path, make_outcome("expr", evaluation=EvaluationSpec("expr", HeadOutput("head"), without=("Other",)))
+    )
     assert "<td>Surprise</td>" in page
     assert "<td>Other</td>" not in page
 

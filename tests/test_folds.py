@@ -10,7 +10,7 @@ import pytest
 
 from affstore import FeatureStore
 from affstore.models.ensembles.spec import HeadOutput, SearchedValue
-from affstore.models.evaluation.evaluate import EvaluationVideo
+from affstore.models.evaluation.evaluate import EvaluationSpec, EvaluationVideo
 from affstore.models.evaluation.metrics import score
 from affstore.models.extractor_specs import WeightsRef
 from affstore.models.extractors.registry import spec_of
@@ -39,7 +39,8 @@ from tests.factories import commit, label, source
 FRAMES = 30
 NETWORK = replace(spec_of("emotieffnet_b0@cropped"), weights=WeightsRef("enet_b0_8_best_vgaf", "5" * 64))
 HEAD = HeadRun("folded", (Input("emotieffnet_b0@cropped", "logits"),), PretrainedSpec("folded", "expr"))
-ROW = Experiment("row", "A head in folds", "a test", "expr", (HEAD,), HeadOutput("folded"), SearchedValue(0, (0, 2, 8)))
+SMOOTHED = EvaluationSpec("expr", HeadOutput("folded"), SearchedValue(0, (0, 2, 8)))
+ROW = Experiment("row", "A head in folds", "a test", (HEAD,), SMOOTHED)
 FIRST, LATER = [f"train{n}" for n in range(3)], ["train3", "train4"]
 
 
@@ -253,5 +254,5 @@ def test_chance_is_scored_on_the_frames_that_the_headline_is(tmp_path):
     known = np.isfinite(value)
     video = EvaluationVideo("a", {}, np.nan_to_num(value).astype(np.int8), known)
     head = HeadRun("ones", HEAD.inputs, replace(default_mlp(space), name="ones", task=space))
-    row = Experiment("row", "Two units", "a test", head.task, (head,), HeadOutput("ones"))
+    row = Experiment("row", "Two units", "a test", (head,), EvaluationSpec(space, HeadOutput("ones")))
     assert _by_chance(store, row, [video]) == score(space, np.ones((10, 2), np.int8), video.value[10:]).value == 0.5

@@ -100,19 +100,25 @@ def test_a_required_face_that_nobody_has_is_named(tmp_path):
         scored(store, SOUND)
 
 
+def judged(**changes):
+    return replace(FACES, evaluation=replace(FACES.evaluation, **changes))
+
+
 def test_what_changes_a_rule_changes_the_key_and_a_rule_that_is_the_default_changes_none(tmp_path):
     store = stored(tmp_path, FACES, face("one", seen), face("other", seen))
     keys = {
         name: key_of(scored(store, row)[0].recipe)
         for name, row in {
             "as it is": FACES,
-            "all faces": replace(FACES, smooth_over="faces"),
-            "to the end": replace(FACES, after_last_face="repeat"),
-            "seven": replace(FACES, method=replace(FACES.method, variant="seven_after_smoothing")),
+            "all faces": judged(smooth_over="faces"),
+            "to the end": judged(after_last_face="repeat"),
+            "seven": judged(method=replace(FACES.evaluation.method, variant="seven_after_smoothing")),
         }.items()
     }
     assert len(set(keys.values())) == 4
-    plain = replace(read_experiment("abaw6/table5/emotieffnet"), heads=FACES.heads, method=FACES.method.decides)
+    plain = read_experiment("abaw6/table5/emotieffnet")
+    method = FACES.evaluation.method.decides
+    plain = replace(plain, heads=FACES.heads, evaluation=replace(plain.evaluation, method=method))
     asked = canonical(scored(store, plain)[0].recipe)["asked"]
     assert set(asked["judging"]) == {"kind", "task", "method"}
     assert "requires" not in asked
@@ -124,7 +130,7 @@ def test_a_challenge_s_file_goes_to_the_end_whatever_ends_a_validation_video(tmp
     _, shown = scored(store, FACES)
     found = {one.address.video: one for one in experiment_predictions(store, FACES, shown.tuned)}
     assert set(found) == {"one", "other", "test"}
-    ended = replace(FACES, smooth_over="own", after_last_face="repeat")
+    ended = judged(smooth_over="own", after_last_face="repeat")
     repeated = next(one for one in experiment_predictions(store, ended, shown.tuned) if one.address.video == "test")
     np.testing.assert_array_equal(found["test"].arrays["smoothed"], repeated.arrays["smoothed"])
     smoothed = found["test"].arrays["smoothed"]

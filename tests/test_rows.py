@@ -315,7 +315,7 @@ def test_the_curves_of_thresholds_are_the_notebook_s(rows, row, printed):
 
 def test_table_4_has_every_network_with_and_without_other_and_contempt(rows):
     found = {
-        (row.heads[0].inputs[0].extractor, row.without, row.heads[0].head.contempt)
+        (row.heads[0].inputs[0].extractor, row.evaluation.without, row.heads[0].head.contempt)
         for name, row in rows.items()
         if name.startswith("abaw6/table4/")
     }
@@ -337,10 +337,10 @@ def test_every_row_that_a_note_names_exists(rows):
 
 def test_where_paper_and_code_disagree_both_can_be_run(rows):
     def kernel(name):
-        return rows[name].smooth_frames.value
+        return rows[name].evaluation.smooth_frames.value
 
     def weight(name):
-        return rows[name].method.weight.value
+        return rows[name].evaluation.method.weight.value
 
     five = "abaw6/table5/"
     assert (kernel(f"{five}emotieffnet-smoothed"), kernel(f"{five}emotieffnet-smoothed-as-written")) == (50, 25)
@@ -350,32 +350,34 @@ def test_where_paper_and_code_disagree_both_can_be_run(rows):
         2,
     )
     sure = f"{five}emotieffnet-pretrained-mlp"
-    assert [rows[name].method.threshold.value for name in (sure, f"{sure}-t09", f"{sure}-smoothed-t07")] == [
+    assert [rows[name].evaluation.method.threshold.value for name in (sure, f"{sure}-t09", f"{sure}-smoothed-t07")] == [
         0.8,
         0.9,
         0.7,
     ]
     assert weight("abaw5/table1/mt-mlp-lightautoml") == 0.7
     assert weight("abaw5/table1/mt-mlp-lightautoml-submitted") == 0.8
-    assert isinstance(rows["abaw5/table2/emotieffnet-smoothed"].method, TwoStageOther)
-    assert isinstance(rows["abaw5/table2/emotieffnet-smoothed-as-named"].method, HeadOutput)
+    assert isinstance(rows["abaw5/table2/emotieffnet-smoothed"].evaluation.method, TwoStageOther)
+    assert isinstance(rows["abaw5/table2/emotieffnet-smoothed-as-named"].evaluation.method, HeadOutput)
     logits = "abaw5/table2/emotieffnet-logits"
-    assert rows[logits].method.variant == "seven_after_smoothing"
-    assert rows[f"{logits}-eight"].method.variant == "eight_before_smoothing"
-    over = [rows[f"abaw5/table2/emotieffnet-{n}smoothed"].smooth_over for n in ("", "embeddings-logits-")]
+    assert rows[logits].evaluation.method.variant == "seven_after_smoothing"
+    assert rows[f"{logits}-eight"].evaluation.method.variant == "eight_before_smoothing"
+    over = [rows[f"abaw5/table2/emotieffnet-{n}smoothed"].evaluation.smooth_over for n in ("", "embeddings-logits-")]
     assert over == ["labelled_faces", "faces"]
     blended = "abaw5/table3/emotieffnet-mlp-lightautoml-smoothed"
-    assert (rows[blended].thresholds, rows[f"{blended}-best"].thresholds) == ("half", "tuned")
+    assert (rows[blended].evaluation.thresholds, rows[f"{blended}-best"].evaluation.thresholds) == ("half", "tuned")
     epochs = [rows[f"abaw6/table9/mt-ddamfn-train-validation{n}"].heads[0].head.epochs for n in ("", "-5-epochs")]
     assert epochs == [1, 5]
 
 
 def test_validation_videos_end_where_the_cells_end_them_and_the_challenges_do_not(rows):
     for row in rows.values():
-        smooths = bool(row.smooth_frames.value) or (row.sweep is not None and row.sweep.of == "smooth_frames")
+        smooths = bool(row.evaluation.smooth_frames.value) or (
+            row.sweep is not None and row.sweep.of == "smooth_frames"
+        )
         published = smooths and not row.files
-        assert row.after_last_face == ("stop" if published else "repeat"), row.name
-        assert (row.smooth_over == "own") == (not published), row.name
+        assert row.evaluation.after_last_face == ("stop" if published else "repeat"), row.name
+        assert (row.evaluation.smooth_over == "own") == (not published), row.name
 
 
 def test_sound_alone_is_scored_on_the_frames_of_cropped_faces(rows):
@@ -401,7 +403,7 @@ def test_rows_share_the_heads_that_they_have_in_common(rows):
 
 def test_a_head_s_name_can_be_stored_and_says_what_it_is(rows):
     for row in rows.values():
-        assert heads_of(row.method) == tuple(head.name for head in row.heads)
+        assert heads_of(row.evaluation.method) == tuple(head.name for head in row.heads)
         for head in row.heads:
             assert name_fault(head.name) is None
             assert head.name.startswith(f"{row.task}-")
@@ -530,7 +532,7 @@ def test_reading_every_row_imports_no_network():
 
 def test_a_row_of_one_s_own_is_read_and_called_as_its_file(write):
     row = read_experiment_file(write("My_row.yaml", smooth_frames=50))
-    assert (row.name, row.title, row.smooth_frames) == ("my_row", "A row", SearchedValue(50, (50,)))
+    assert (row.name, row.title, row.evaluation.smooth_frames) == ("my_row", "A row", SearchedValue(50, (50,)))
     assert row.heads[0].inputs == (Input("emotieffnet_b0"),)
     assert read_experiment_file(write(name="lab/mine")).name == "lab/mine"
 
@@ -539,19 +541,25 @@ def test_a_row_of_one_s_own_runs_beside_the_papers_and_shares_their_heads(write)
     path = write(like="abaw6/table5/emotieffnet", task=None, method=None, smooth_frames=7)
     own, theirs = find_experiments([str(path), "abaw6/table5/emotieffnet"])
     assert own.heads == theirs.heads
-    assert (own.title, own.paper, own.smooth_frames.value) == ("A row", {}, 7)
+    assert (own.title, own.paper, own.evaluation.smooth_frames.value) == ("A row", {}, 7)
 
 
 def test_a_row_like_another_takes_over_what_is_run_and_nothing_that_is_said(write):
     theirs = read_experiment("abaw6/table4/emotieffnet-b0-without-other")
     own = read_experiment_file(write(like=theirs.name, task=None, method=None))
-    assert (own.heads, own.method, own.without) == (theirs.heads, theirs.method, theirs.without)
+    assert (own.heads, own.evaluation.method, own.evaluation.without) == (
+        theirs.heads,
+        theirs.evaluation.method,
+        theirs.evaluation.without,
+    )
     assert (own.paper, own.note, own.status) == ({}, "", "published")
 
 
 def test_a_row_may_be_like_one_of_one_s_own(write):
     write("base.yaml", smooth_frames={"value": 25, "grid": [0, 25]})
-    assert read_experiment_file(write(like="base.yaml", method=None)).smooth_frames == SearchedValue(25, (0, 25))
+    assert read_experiment_file(write(like="base.yaml", method=None)).evaluation.smooth_frames == SearchedValue(
+        25, (0, 25)
+    )
 
 
 def test_fields_of_a_head_can_be_changed_those_of_its_parts_too(write):
@@ -573,7 +581,7 @@ def test_methods_are_made_of_methods(write):
         write(method={"threshold_blend": {"pretrained": SURE, "otherwise": heard, "threshold": 0.7}})
     )
     sure, face, sound = (head.name for head in row.heads)
-    assert row.method == ConfidenceGate(
+    assert row.evaluation.method == ConfidenceGate(
         HeadOutput(sure),
         Blend(HeadOutput(face), HeadOutput(sound), SearchedValue(None, (0.5, 0.7))),
         SearchedValue(0.7, (0.7,)),
@@ -586,7 +594,7 @@ def test_a_weight_and_its_grid_arrive_as_they_were_written(tmp_path_factory, val
     weight = {"value": value, "grid": grid}
     method = {"blend": {"first": GOOD["method"], "second": HEARD, "weight": weight}}
     path.write_text(yaml.safe_dump({**GOOD, "method": method}))
-    assert read_experiment_file(path).method.weight == SearchedValue(value, tuple(grid))
+    assert read_experiment_file(path).evaluation.method.weight == SearchedValue(value, tuple(grid))
 
 
 MLP, SEQ = GOOD["method"], {"head": "sequence", "inputs": ["emotieffnet_b0"]}

@@ -29,6 +29,7 @@ from affstore.flows.stages.predict import predict
 from affstore.flows.stages.publish import predict_again
 from affstore.flows.watch import Screen, using_watcher
 from affstore.models.ensembles.spec import HeadOutput, SearchedValue
+from affstore.models.evaluation.evaluate import EvaluationSpec
 from affstore.models.extractor_specs import WeightsRef
 from affstore.models.extractors.registry import spec_of
 from affstore.models.faces.specs import DetectorSpec, TrackingSpec
@@ -132,7 +133,7 @@ def scored(store, tmp_path_factory) -> FeatureStore:
     (head,) = fitted_experiment(made, "units").heads
     applied(made, "units", "three")
     kernel = SearchedValue(None, (2, 5))
-    shown = Experiment("shown", "Units", "", "au", (head,), HeadOutput("units"), kernel, "tuned")
+    shown = Experiment("shown", "Units", "", (head,), EvaluationSpec("au", HeadOutput("units"), kernel, "tuned"))
     return commit(made.newest(), result_artifact(made.newest(), shown, "papers", Folds())[0])
 
 
@@ -365,7 +366,8 @@ def expressions(tmp_path_factory) -> FeatureStore:
     """A store with a smoothed experiment of expressions, and a video that nobody labelled."""
     place = tmp_path_factory.mktemp("expressions") / "store"
     made = with_expressions(labelled_by_expression(place, FIRST), [EXPRESSION_HEAD])
-    row = replace(EXPRESSION_ROW, smooth_frames=SearchedValue(4, (4,)), without=("Other",))
+    smoothed = replace(EXPRESSION_ROW.evaluation, smooth_frames=SearchedValue(4, (4,)), without=("Other",))
+    row = replace(EXPRESSION_ROW, evaluation=smoothed)
     made = commit(made, result_artifact(made, row, "papers", Folds())[0])
     return commit(made, *filmed_expressions("new")[:-1])
 

@@ -12,7 +12,7 @@ from affstore.flows.config.ensembles import Heads, Strict, alone, ensemble_of
 from affstore.flows.config.experiment_files import METHOD_FIELDS
 from affstore.flows.field_checks import Place, checked
 from affstore.models.ensembles.spec import ConfidenceGate, Ensemble, SearchedValue
-from affstore.models.evaluation.evaluate import SmoothOver
+from affstore.models.evaluation.evaluate import EvaluationSpec, SmoothOver
 from affstore.models.evaluation.metrics import HEADLINES
 from affstore.models.faces.specs import DetectorSpec, check_kind
 from affstore.models.postprocess import AfterLast
@@ -127,14 +127,16 @@ def experiment_of(
             name=config.name or name,
             title=config.title or config.name or name,
             source=config.source,
-            task=config.task,
             heads=tuple(heads.values()),
-            method=method,
-            smooth_frames=SearchedValue(kernel.value, kernel.grid),
-            thresholds=config.thresholds,
-            without=config.without,
-            smooth_over=config.smooth_over,
-            after_last_face=config.after_last_face,
+            evaluation=EvaluationSpec(
+                task,
+                method,
+                SearchedValue(kernel.value, kernel.grid),
+                config.thresholds,
+                config.without,
+                config.smooth_over,
+                config.after_last_face,
+            ),
             requires=requires,
             cell=config.cell,
             paper=config.paper,

@@ -77,11 +77,11 @@ def _rule(experiment: Experiment) -> str:
     heads = {head.name: _head(head) for head in experiment.heads}
     if experiment.task != "au":
         thresholds = ""
-    elif isinstance(experiment.thresholds, tuple):
-        thresholds = f"; at {', '.join(map(_short, experiment.thresholds))}"
+    elif isinstance(experiment.evaluation.thresholds, tuple):
+        thresholds = f"; at {', '.join(map(_short, experiment.evaluation.thresholds))}"
     else:
-        thresholds = "; at .5" if experiment.thresholds == "half" else "; at the best thresholds"
-    return _sentence(experiment.method, heads) + thresholds
+        thresholds = "; at .5" if experiment.evaluation.thresholds == "half" else "; at the best thresholds"
+    return _sentence(experiment.evaluation.method, heads) + thresholds
 
 
 def _sentence(method: Ensemble, heads: dict[str, str]) -> str:
@@ -130,15 +130,15 @@ def _input(head: HeadRun, extractor: str) -> str:
 
 def _smoothed(experiment: Experiment) -> str:
     swept = experiment.sweep.values if experiment.sweep is not None and experiment.sweep.of == "smooth_frames" else ()
-    delta = f"{swept[0]:g} … {swept[-1]:g}" if swept else f"{experiment.smooth_frames.value or 0:g}"
+    delta = f"{swept[0]:g} … {swept[-1]:g}" if swept else f"{experiment.evaluation.smooth_frames.value or 0:g}"
     if delta == "0":
         return "none"
     over = {
         "own": "all that the head has an output for",
         "faces": "all with a face",
         "labelled_faces": "labelled ones with a face",
-    }[experiment.smooth_over]
-    return f"{delta}: {over}, to the {'last' if experiment.after_last_face == 'stop' else 'end'}"
+    }[experiment.evaluation.smooth_over]
+    return f"{delta}: {over}, to the {'last' if experiment.evaluation.after_last_face == 'stop' else 'end'}"
 
 
 def _scored(experiment: Experiment) -> str:
@@ -148,7 +148,7 @@ def _scored(experiment: Experiment) -> str:
     if not kinds:
         return "those with sound"
     sound = " and with sound in that frame or the one before" if experiment.requires else ""
-    without = f", but {', '.join(experiment.without)}" if experiment.without else ""
+    without = f", but {', '.join(experiment.evaluation.without)}" if experiment.evaluation.without else ""
     return f"those with a {' and a '.join(kinds)} face{sound}{without}"
 
 

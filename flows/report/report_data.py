@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from affstore.models.evaluation.metrics import confusion_matrix
-from affstore.store.contract.labels import counted_classes
 from affstore.tasks.experiments import ExperimentResult, Protocol
 
 PROTOCOLS: dict[Protocol, str] = {"papers": "papers' protocol", "honest": "honest protocol"}
@@ -18,8 +17,8 @@ PROTOCOLS: dict[Protocol, str] = {"papers": "papers' protocol", "honest": "hones
 def scored_frames(result: ExperimentResult, value: NDArray[Any], known: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """The frames of a video that are scored, `(frames,)`: all columns known, and no class that is left out."""
     rows = np.asarray(known.all(axis=1), np.bool_)
-    if result.experiment.without:
-        rows = rows & np.isin(value[:, 0], counted_classes(result.experiment.space, result.experiment.without))
+    if result.experiment.evaluation.without:
+        rows = rows & np.isin(value[:, 0], result.experiment.evaluation.classes)
     return rows
 
 
@@ -35,14 +34,14 @@ def predictions_and_labels(result: ExperimentResult) -> tuple[NDArray[Any], NDAr
 def confusion_counts(result: ExperimentResult) -> NDArray[np.int64]:
     """How often each class is annotated (row) and predicted (column), of the classes that are not left out."""
     label, value = predictions_and_labels(result)
-    classes = counted_classes(result.experiment.space, result.experiment.without)
+    classes = result.experiment.evaluation.classes
     return confusion_matrix(label, value, len(result.experiment.space))[np.ix_(classes, classes)]
 
 
 def class_names(result: ExperimentResult) -> list[str]:
     """The classes, units or axes of a row that are scored."""
     names = result.experiment.space.names
-    return [names[index] for index in counted_classes(result.experiment.space, result.experiment.without)]
+    return [names[index] for index in result.experiment.evaluation.classes]
 
 
 def block_starts(frames: int, blocks: int) -> NDArray[np.int64]:

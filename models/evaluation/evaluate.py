@@ -105,6 +105,11 @@ class EvaluationSpec:
         for delta in (*self.smooth_frames.grid, *given):
             whole_frames(delta)
 
+    @property
+    def classes(self) -> list[int]:
+        """The classes, units or axes that count, by index."""
+        return counted_classes(self.task, self.without)
+
     def as_for_the_challenge(self) -> EvaluationSpec:
         """The same for videos without labels: every frame to the video's end gets its numbers, as in the papers."""
         return replace(self, smooth_over="own", after_last_face="repeat")

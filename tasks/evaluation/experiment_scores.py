@@ -22,7 +22,7 @@ from affstore.models.evaluation.tune import choose, kernel_curve, threshold_curv
 from affstore.models.heads.splits import Folds
 from affstore.store.contract.errors import AnnotationError, NotFoundError
 from affstore.store.contract.keys import plain
-from affstore.store.contract.labels import SpaceKind, counted_classes
+from affstore.store.contract.labels import SpaceKind
 from affstore.store.contract.names import join_subject
 from affstore.store.contract.records import Address, Artifact, Record, least_trusted
 from affstore.tasks import recipes
@@ -116,7 +116,7 @@ def _result(
         predictions = tuple(_prediction(evaluation, chosen, video) for video in videos)
     names = {address.video for address in store.addresses("source")}
     by_video = whole_videos(((one.name, (one.label, one.value, one.known)) for one in predictions), names)
-    interval = bootstrap_interval(experiment.space, by_video, experiment.without, draws=_DRAWS)
+    interval = bootstrap_interval(experiment.space, by_video, experiment.evaluation.without, draws=_DRAWS)
     records = tuple(
         record for one in (*subjects, *(chooses if chooses is not subjects else ())) for record in one.records
     )
@@ -138,7 +138,7 @@ def _result(
 def _by_chance(store: FeatureStore, experiment: Experiment, videos: Sequence[EvaluationVideo]) -> float | None:
     """What the best constant answer scores; None where there is nothing to choose it on, or classes are left out."""
     train = [store.read(label.address) for label in labels_of(store, experiment.task, ("train",))]
-    if not train or experiment.without:
+    if not train or experiment.evaluation.without:
         return None
     value, known = (np.concatenate([getattr(video, name) for video in videos]) for name in ("value", "known"))
     known = known & known.all(axis=1, keepdims=True)  # on the frames that are scored
@@ -287,8 +287,8 @@ def _epochs(store: FeatureStore, heads: Mapping[str, HeadRun]) -> dict[str, Any]
 def _with_measures(experiment: Experiment, scores: Scores, predictions: Sequence[SubjectPrediction]) -> Scores:
     """Scores with all measures of the label space among their details, on the frames that are scored."""
     known = [one.known & one.known.all(axis=1, keepdims=True) for one in predictions]
-    if experiment.without:
-        classes = counted_classes(experiment.space, experiment.without)
+    if experiment.evaluation.without:
+        classes = experiment.evaluation.classes
         known = [mask & np.isin(one.value, classes) for one, mask in zip(predictions, known, strict=True)]
     output, label, value = (
         np.concatenate(parts) for parts in zip(*((s.scores, s.label, s.value) for s in predictions), strict=True)
@@ -299,7 +299,7 @@ def _with_measures(experiment: Experiment, scores: Scores, predictions: Sequence
 
 
 def _confusion(result: ExperimentResult, classes: int) -> NDArray[np.float32]:
-    counted = counted_classes(result.experiment.space, result.experiment.without)
+    counted = result.experiment.evaluation.classes
     masks = [video.known & np.isin(video.value, counted) for video in result.videos]
     value = np.concatenate([video.value[rows] for video, rows in zip(result.videos, masks, strict=True)])
     label = np.concatenate([video.label[rows] for video, rows in zip(result.videos, masks, strict=True)])

@@ -365,7 +365,7 @@ def _experiment(again: _Again, evaluation: Any, name: str, requires: str = "", s
         replace(head_run_of(again.store, head, predictions[head.address.producer].parents), name=base)
         for base, head in heads.items()
     )
-    return Experiment.of_evaluation(name, runs, evaluation, requires, sweep)
+    return Experiment(name, name, "", runs, evaluation, requires, sweep=sweep)
 
 
 def _base(name: str) -> str:

@@ -241,7 +241,7 @@ def _scored(store: FeatureStore, result: Record, name: str) -> FittedExperiment:
     tuned = TunedParameters(
         with_values(method, numbers), int(chosen["smooth_frames"]), None if thresholds is None else tuple(thresholds)
     )
-    experiment = Experiment.of_evaluation(name, runs, replace(evaluation, method=method), asked.get("requires", ""))
+    experiment = Experiment(name, name, "", runs, replace(evaluation, method=method), asked.get("requires", ""))
     return FittedExperiment(name, runs, experiment, tuned, attributes["scores"], result)
 
 

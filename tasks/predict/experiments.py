@@ -150,7 +150,7 @@ def _prediction(
     store: FeatureStore, experiment: Experiment, tuned: TunedParameters, address: Address, records: Mapping[str, Record]
 ) -> Artifact:
     arrays = {name: store.read(record.address, ["raw", "present"]) for name, record in records.items()}
-    outputs = {name: arrays[name]["raw"] for name in heads_of(experiment.method)}
+    outputs = {name: arrays[name]["raw"] for name in heads_of(experiment.evaluation.method)}
     finish = TunedPostProcessing(experiment.evaluation.as_for_the_challenge(), tuned)
     sees = [arrays[head.name]["present"] for head in experiment.heads if head.faces]
     present = np.logical_and.reduce(sees or [array["present"] for array in arrays.values()])
