@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal
 
@@ -128,6 +128,22 @@ class SubjectPrediction:
     value: NDArray[Any]
     known: NDArray[np.bool_]
 
+    def scored_frames(self, evaluation: EvaluationSpec) -> NDArray[np.bool_]:
+        """The frames that are scored, `(frames,)`: all columns known, and no class that is left out."""
+        rows = np.asarray(self.known.all(axis=1), np.bool_)
+        return rows & np.isin(self.value[:, 0], evaluation.classes) if evaluation.without else rows
+
+
+def decisions_and_labels(
+    evaluation: EvaluationSpec, predictions: Sequence[SubjectPrediction]
+) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Decisions and labels of all frames that are scored, each `(frames, columns)`."""
+    rows = [one.scored_frames(evaluation) for one in predictions]
+    empty: list[NDArray[Any]] = [np.zeros((0, task_space(evaluation.task).columns))]
+    label = [one.label[scored] for one, scored in zip(predictions, rows, strict=True)]
+    value = [one.value[scored] for one, scored in zip(predictions, rows, strict=True)]
+    return np.concatenate(label or empty), np.concatenate(value or empty)
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ExperimentResult:
@@ -158,6 +174,11 @@ class ExperimentResult:
     provenance: Provenance | None = None
     tuned: TunedParameters = field(default_factory=lambda: TunedParameters(HeadOutput(""), 0, None))
     by_chance: float | None = None
+
+    @property
+    def decisions_and_labels(self) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Of all frames that are scored, each `(frames, columns)`."""
+        return decisions_and_labels(self.experiment.evaluation, self.videos)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

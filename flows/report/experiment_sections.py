@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from affstore.flows.report.pages import Table, numbers
-from affstore.flows.report.report_data import PROTOCOLS, class_names, confusion_counts, predictions_and_labels
+from affstore.flows.report.report_data import PROTOCOLS, class_names, confusion_counts
 from affstore.models.evaluation.metrics import HEADLINES, MEASURES
 from affstore.store.contract.labels import SpaceKind
 from affstore.tasks.experiments import Experiment, ExperimentOutcome, ExperimentResult
@@ -187,4 +187,4 @@ def _annotated(result: ExperimentResult) -> list[int]:
     """In how many scored frames each class or unit is annotated."""
     if result.experiment.space.kind is SpaceKind.CLASSES:
         return confusion_counts(result).sum(axis=1).tolist()
-    return predictions_and_labels(result)[1].astype(np.int64).sum(axis=0).tolist()
+    return result.decisions_and_labels[1].astype(np.int64).sum(axis=0).tolist()

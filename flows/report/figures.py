@@ -20,7 +20,7 @@ from affstore.flows.report.figure_parts import (
     canvas,
     house_style,
 )
-from affstore.flows.report.report_data import PROTOCOLS, class_names, confusion_counts, predictions_and_labels
+from affstore.flows.report.report_data import PROTOCOLS, class_names, confusion_counts
 from affstore.flows.report.timelines import timelines
 from affstore.store.contract.labels import LabelSpace, SpaceKind
 from affstore.tasks.experiments import ExperimentOutcome, ExperimentResult
@@ -41,7 +41,7 @@ def pictures_of(outcome: ExperimentOutcome) -> tuple[Picture, ...]:
     kind = outcome.experiment.space.kind
     draw = _EACH.get(kind)
     with house_style():
-        found = [draw(one) for one in results if len(predictions_and_labels(one)[1])] if draw is not None else []
+        found = [draw(one) for one in results if len(one.decisions_and_labels[1])] if draw is not None else []
         if kind in (SpaceKind.CLASSES, SpaceKind.UNITS):
             found.append(f1_bars(outcome.results))
         if any(one.curve for one in outcome.results):
@@ -110,7 +110,7 @@ def f1_bars(results: Sequence[ExperimentResult]) -> Picture:
 
 def agreement(result: ExperimentResult) -> Picture:
     """How many frames have each pair of annotation and prediction, of each dimension: two of them beside each other."""
-    label, value = predictions_and_labels(result)
+    label, value = result.decisions_and_labels
     space = result.experiment.space
     names, ticks = space.names, np.linspace(space.low, space.high, 5)
     down = (len(names) + 1) // 2

@@ -14,28 +14,10 @@ PROTOCOLS: dict[Protocol, str] = {"papers": "papers' protocol", "honest": "hones
 """What each protocol is called, in the order in which they are shown."""
 
 
-def scored_frames(result: ExperimentResult, value: NDArray[Any], known: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """The frames of a video that are scored, `(frames,)`: all columns known, and no class that is left out."""
-    rows = np.asarray(known.all(axis=1), np.bool_)
-    if result.experiment.evaluation.without:
-        rows = rows & np.isin(value[:, 0], result.experiment.evaluation.classes)
-    return rows
-
-
-def predictions_and_labels(result: ExperimentResult) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Decisions and labels of all frames that are scored, each `(frames, columns)`."""
-    rows = [scored_frames(result, video.value, video.known) for video in result.videos]
-    empty: list[NDArray[Any]] = [np.zeros((0, result.experiment.space.columns))]
-    label = [video.label[row] for video, row in zip(result.videos, rows, strict=True)]
-    value = [video.value[row] for video, row in zip(result.videos, rows, strict=True)]
-    return np.concatenate(label or empty), np.concatenate(value or empty)
-
-
 def confusion_counts(result: ExperimentResult) -> NDArray[np.int64]:
     """How often each class is annotated (row) and predicted (column), of the classes that are not left out."""
-    label, value = predictions_and_labels(result)
     classes = result.experiment.evaluation.classes
-    return confusion_matrix(label, value, len(result.experiment.space))[np.ix_(classes, classes)]
+    return confusion_matrix(*result.decisions_and_labels, len(result.experiment.space))[np.ix_(classes, classes)]
 
 
 def class_names(result: ExperimentResult) -> list[str]:

@@ -25,7 +25,7 @@ from affstore.flows.report.figure_parts import (
     shades,
     unknown_patch,
 )
-from affstore.flows.report.report_data import PROTOCOLS, block_means, block_modes, block_starts, scored_frames
+from affstore.flows.report.report_data import PROTOCOLS, block_means, block_modes, block_starts
 from affstore.store.contract.labels import LabelSpace, SpaceKind
 from affstore.tasks.experiments import ExperimentResult, SubjectPrediction
 
@@ -41,7 +41,7 @@ _MEASURED = {
 
 def timelines(result: ExperimentResult) -> tuple[Picture, ...]:
     """The worst, the median and the best video; fewer where there are fewer that have a scored frame."""
-    scored = [one for one in result.videos if scored_frames(result, one.value, one.known).any()]
+    scored = [one for one in result.videos if one.scored_frames(result.experiment.evaluation).any()]
     ranked = sorted(scored, key=lambda one: (_goodness(result, one), one.name))
     if not ranked:
         return ()
@@ -56,7 +56,7 @@ _PLACES = {1: ("only",), 2: ("worst", "best"), 3: ("worst", "median", "best")}
 
 def _goodness(result: ExperimentResult, video: SubjectPrediction) -> float:
     """By what videos are ranked: F1 and CCC of one video say little, as most lack a class or change slowly."""
-    rows = scored_frames(result, video.value, video.known)
+    rows = video.scored_frames(result.experiment.evaluation)
     label, value = video.label[rows], video.value[rows]
     if _MEASURED[result.experiment.space.kind] is _DISTANCE:
         return -float(np.abs(label - value).mean())

@@ -26,7 +26,7 @@ from affstore.store.contract.labels import SpaceKind
 from affstore.store.contract.names import join_subject
 from affstore.store.contract.records import Address, Artifact, Record, least_trusted
 from affstore.tasks import recipes
-from affstore.tasks.experiments import Experiment, ExperimentResult, Protocol, SubjectPrediction
+from affstore.tasks.experiments import Experiment, ExperimentResult, Protocol, SubjectPrediction, decisions_and_labels
 from affstore.tasks.specs import HeadRun
 from affstore.tasks.training.examples import face_of, held_out, labels_of, named_subjects, subject_of
 from affstore.tasks.training.folds import cross_validated_name, folds_of, scores_held_out
@@ -71,7 +71,7 @@ def result_artifact(
         arrays["curve_x"] = np.array(list(result.curve), np.float32)
         arrays["curve_y"] = np.array(list(result.curve.values()), np.float32)
     if space.kind is SpaceKind.CLASSES:
-        arrays["confusion_matrix"] = _confusion(result, len(space))
+        arrays["confusion_matrix"] = confusion_matrix(*result.decisions_and_labels, len(space)).astype(np.float32)
     artifact = Artifact(
         result_address(experiment, protocol),
         recipes.result(result_recipe_fields(experiment, protocol, folds), [record.key for record in used]),
@@ -232,12 +232,7 @@ def _nested(evaluation: EvaluationSpec, by_fold: Sequence[Sequence[SubjectOutput
 
 def _score(evaluation: EvaluationSpec, predictions: Sequence[SubjectPrediction]) -> Scores:
     """The score of all frames together of which every column is known, as the papers do it."""
-    rows = [one.known.all(axis=1) for one in predictions]
-    label, value = (
-        np.concatenate([getattr(one, name)[known] for one, known in zip(predictions, rows, strict=True)])
-        for name in ("label", "value")
-    )
-    return score(evaluation.task, label, value, None, evaluation.without)
+    return score(evaluation.task, *decisions_and_labels(evaluation, predictions), None, evaluation.without)
 
 
 def _out_of_fold(store: FeatureStore, experiment: Experiment, folds: Folds) -> list[list[SubjectOutputs]]:
@@ -286,24 +281,13 @@ def _epochs(store: FeatureStore, heads: Mapping[str, HeadRun]) -> dict[str, Any]
 
 def _with_measures(experiment: Experiment, scores: Scores, predictions: Sequence[SubjectPrediction]) -> Scores:
     """Scores with all measures of the label space among their details, on the frames that are scored."""
-    known = [one.known & one.known.all(axis=1, keepdims=True) for one in predictions]
-    if experiment.evaluation.without:
-        classes = experiment.evaluation.classes
-        known = [mask & np.isin(one.value, classes) for one, mask in zip(predictions, known, strict=True)]
+    known = [one.known & one.scored_frames(experiment.evaluation)[:, None] for one in predictions]
     output, label, value = (
         np.concatenate(parts) for parts in zip(*((s.scores, s.label, s.value) for s in predictions), strict=True)
     )
     return replace(
         scores, details={**measures(experiment.space, output, label, value, np.concatenate(known)), **scores.details}
     )
-
-
-def _confusion(result: ExperimentResult, classes: int) -> NDArray[np.float32]:
-    counted = result.experiment.evaluation.classes
-    masks = [video.known & np.isin(video.value, counted) for video in result.videos]
-    value = np.concatenate([video.value[rows] for video, rows in zip(result.videos, masks, strict=True)])
-    label = np.concatenate([video.label[rows] for video, rows in zip(result.videos, masks, strict=True)])
-    return confusion_matrix(label, value, classes).astype(np.float32)
 
 
 def result_recipe_fields(experiment: Experiment, protocol: Protocol, folds: Folds) -> dict[str, Any]:
