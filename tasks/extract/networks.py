@@ -8,9 +8,9 @@ video's thread.
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from functools import cache
+from functools import cache, wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,29 +27,19 @@ from affstore.store.contract.registry import OWN
 if TYPE_CHECKING:
     from affstore.models.faces.detector import FaceDetector
 
-_FACES, _SOUND, _DETECTORS = threading.Lock(), threading.Lock(), threading.Lock()
-"""Each network is built once; those of one kind one after another, while a video may begin with what is there."""
 
+def _built_once[**P, T](build: Callable[P, T]) -> Callable[P, T]:
+    """Build each network once; those of one kind one after another, while a video may begin with what is there."""
+    kept: Any = cache(build)
+    lock = threading.Lock()
 
-def face_network(spec: FaceExtractorSpec, weights: Path, device: str) -> SharedNetwork:
-    """The face network of a resolved spec, for all videos of this process."""
-    with _FACES:
-        _one_thread_a_pass()
-        return _face_network(spec, weights, device)
+    @wraps(build)
+    def built(*args: P.args, **kwargs: P.kwargs) -> T:
+        with lock:
+            _one_thread_a_pass()
+            return kept(*args, **kwargs)
 
-
-def sound_network(spec: SoundExtractorSpec, weights: Path, device: str) -> SoundExtractor:
-    """The sound network of a resolved spec."""
-    with _SOUND:
-        _one_thread_a_pass()
-        return _sound_network(spec, weights, device)
-
-
-def detector(spec: DetectorSpec, device: str) -> FaceDetector:
-    """The face detector of a resolved spec."""
-    with _DETECTORS:
-        _one_thread_a_pass()
-        return _detector(spec, device)
+    return built
 
 
 def _one_thread_a_pass() -> None:
@@ -65,14 +55,16 @@ def _forward_pool() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(forward_threads() * max(PASSES_A_THREAD.values()), "forward")
 
 
-@cache
-def _face_network(spec: FaceExtractorSpec, weights: Path, device: str) -> SharedNetwork:
+@_built_once
+def face_network(spec: FaceExtractorSpec, weights: Path, device: str) -> SharedNetwork:
+    """The face network of a resolved spec, for all videos of this process."""
     network = build_face(spec, _parameters(spec, weights), device)
     return SharedNetwork(network, _forward_pool(), forward_threads() * PASSES_A_THREAD.get(spec.engine, 1))
 
 
-@cache
-def _sound_network(spec: SoundExtractorSpec, weights: Path, device: str) -> SoundExtractor:
+@_built_once
+def sound_network(spec: SoundExtractorSpec, weights: Path, device: str) -> SoundExtractor:
+    """The sound network of a resolved spec."""
     return build_sound(spec, _parameters(spec, weights), device)
 
 
@@ -85,8 +77,9 @@ def _parameters(spec: ExtractorSpec, weights: Path) -> Mapping[str, Any]:
     return folder.parameters(sha256) if EXTRACTORS.origin(plain) == OWN else folder.load(sha256)
 
 
-@cache
-def _detector(spec: DetectorSpec, device: str) -> FaceDetector:
+@_built_once
+def detector(spec: DetectorSpec, device: str) -> FaceDetector:
+    """The face detector of a resolved spec."""
     from affstore.models.faces.detector import FaceDetector
 
     return FaceDetector(spec, device)
