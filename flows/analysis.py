@@ -21,7 +21,6 @@ from affstore.flows.analysis_folder import (
     write_note_of,
     write_text,
 )
-from affstore.flows.report.analysis_media import file_at_hand
 from affstore.flows.report.analysis_pages import Refused, VideoEntry, VideoFacts, video_page
 from affstore.models.extractors.registry import entry_of as weights_entry_of
 from affstore.models.extractors.registry import spec_of
@@ -33,6 +32,7 @@ from affstore.store.contract.records import Address, Record
 from affstore.store.engine.reading import read_clock
 from affstore.tasks.analysis.frame_table import AnalysisNetworks, frame_table, inputs_of, table_key
 from affstore.tasks.analysis.label_columns import labelled_spaces
+from affstore.tasks.ingest.sources import file_at_hand
 from affstore.tasks.lineage.publication import write_note
 from affstore.tasks.remarks import remarks_of
 

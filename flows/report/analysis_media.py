@@ -48,15 +48,6 @@ def begins_at_s(video: Path) -> float:
         return 0.0
 
 
-def file_at_hand(source: Record) -> Path | None:
-    """The file that a video was taken in from, or None where it is gone or another one is there."""
-    place = Path(str(source.attributes["location"]))
-    try:
-        return place if place.is_file() and place.stat().st_size == source.attributes["bytes"] else None
-    except OSError:
-        return None
-
-
 def player_address(video: Path, page: Path) -> str:
     """The video's file as the page names it: from the page's folder, so that both can be moved together."""
     try:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +16,7 @@ from affstore.store.contract.errors import AffstoreError
 from affstore.store.contract.records import Address, Record
 from affstore.store.engine.reading import read_clock
 from affstore.tasks.extract.face_crops import FaceFrames, Pictures, has_boxes
+from affstore.tasks.ingest.sources import file_at_hand
 
 MOST_VIDEOS, MOST_FACES = 8, 3
 """Of a page: at most 24 pictures of at most 96 pixels, some 3 kB each, so that a report can still be mailed."""
@@ -70,8 +70,8 @@ def _of_video(store: FeatureStore, video: str) -> Iterator[Thumbnail]:
 def _cut_out(store: FeatureStore, subjects: Sequence[Record], each: int) -> Iterator[Thumbnail]:
     """Faces that a detector found, cut out of the video."""
     source = store.get(Address("source", video=subjects[0].address.video))
-    file, clock = Path(source.attributes["location"]), read_clock(store, source.address.video)
-    if file.is_file() and file.stat().st_size == source.attributes["bytes"]:
+    file, clock = file_at_hand(source), read_clock(store, source.address.video)
+    if file is not None:
         rows = [row for record in subjects for row in _rows(store, record, each, clock.starts_s)]
         yield from cut_out(file, rows, clock, source)
 

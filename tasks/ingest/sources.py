@@ -70,6 +70,15 @@ def place_of(path: Path) -> str:
     return as_text(os.path.realpath(path))
 
 
+def file_at_hand(source: Record) -> Path | None:
+    """The file that a video was taken in from; None where it is gone or has another size. Its bytes are not read."""
+    place = Path(str(source.attributes.get("location", "")))
+    try:
+        return place if place.is_file() and place.stat().st_size == source.attributes.get("bytes") else None
+    except OSError:
+        return None
+
+
 def lift_quarantine(store: FeatureStore, draft: Draft, stage: str, **meant: str) -> None:
     """Forget why inputs of a stage were refused whose attributes (`name`, `location`) are those given."""
     for record in store.find_all(store.below(Address("quarantine", stage))):

@@ -17,6 +17,7 @@ from affstore.store.contract.keys import digest_file
 from affstore.store.contract.records import Address, Record, least_trusted
 from affstore.store.engine.history import Commit, commit_of
 from affstore.store.engine.reading import read_clock
+from affstore.tasks.ingest.sources import file_at_hand
 from affstore.tasks.lineage.graph import Leaf, LineageGraph, Link, learns_nothing, with_ancestors
 from affstore.tasks.lineage.rows import Row
 from affstore.tasks.lineage.run_note import read_note
@@ -215,7 +216,7 @@ class _Tracer:
             return {"weights": leaf.name, "sha256": leaf.digest, "provenance": leaf.provenance or None}
         facts: dict[str, Any] = {"location": leaf.name, "sha256": leaf.digest}
         if leaf.kind == "video":
-            facts |= {"bytes": record.attributes.get("bytes"), "at_hand": _is_at_hand(record)}
+            facts |= {"bytes": record.attributes.get("bytes"), "at_hand": file_at_hand(record) is not None}
         if leaf.kind == "annotation":
             form = record.recipe.get("format", _LINE_A_FRAME)
             has_line = record.address.video == self._row.address.video and form == _LINE_A_FRAME
@@ -325,12 +326,6 @@ def _annotation_facts(leaf: Leaf, frame: int | None) -> dict[str, Any]:
         with path.open(encoding="utf-8-sig", errors="replace") as file:
             text = next(islice(file, line - 1, None), "").strip() or None
     return {"at_hand": at_hand, "line": line, "text": text}
-
-
-def _is_at_hand(source: Record) -> bool:
-    """Whether a video's file is where it was, and as long as it was; its bytes are not read."""
-    path = Path(str(source.attributes.get("location", "")))
-    return path.is_file() and path.stat().st_size == source.attributes.get("bytes")
 
 
 def _in_words(record: Record, values: Iterable[Any], known: Iterable[bool] | None) -> str:
