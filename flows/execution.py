@@ -17,7 +17,7 @@ from affstore.flows.worker_checks import WorkerNeeds
 from affstore.models.weights.folder import WeightsFolder
 from affstore.store.contract.errors import AffstoreError, SpecError
 from affstore.store.engine.objects import check_bucket_writable
-from affstore.store.engine.places import whole_url
+from affstore.store.engine.places import is_memory, whole_url
 from affstore.store.engine.writers import marked_as_writing
 from affstore.tasks.cancellation import reset_cancellation
 from affstore.tasks.lineage.machine import Machine
@@ -119,7 +119,7 @@ def with_server_and_runner[T](
     """
     runner.check()  # before a server is started for nothing
     check_bucket_writable(request.context.store_url)
-    if not runner.kind.in_process and request.context.store_url.startswith("memory:"):
+    if not runner.kind.in_process and is_memory(request.context.store_url):
         raise SpecError(
             f"A store in memory lives in one process; workers of '{runner.kind.name}' need a folder or s3://bucket/prefix."
         )

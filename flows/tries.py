@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
 from affstore.flows.stage import note, workers_answer
 from affstore.store.contract.errors import AffstoreError
 from affstore.tasks.outcomes import Outcome
-from affstore.tasks.retries import passing_fault, pause_before_retry
+from affstore.tasks.retries import LOST_WORK, passing_fault, pause_before_retry
 from affstore.tasks.specs import WorkerContext
 
 
@@ -120,17 +120,7 @@ def _sentence(found: Any) -> str:
         return str(found)
     if not isinstance(found, BaseException):
         return "it did not finish"
-    if lost := _LOST_WORK.get(type(found).__name__):
+    if lost := LOST_WORK.get(type(found).__name__):
         return lost
     text = f"{type(found).__name__}: {' '.join(str(found).split())[:300]}"
     return f"files did not answer ({text})" if passing_fault(found) == "files" else f"it broke unexpectedly ({text})"
-
-
-_SCHEDULER_GONE = "the Dask scheduler went away before it was done; start one, and run the command again"
-_LOST_WORK: Mapping[str, str] = {
-    "CancelledError": _SCHEDULER_GONE,
-    "FutureCancelledError": _SCHEDULER_GONE,
-    "KilledWorker": "each worker process that began it died, as when memory runs out; give each more, with fewer "
-    "--workers, and run the command again",
-}
-"""What Dask's errors mean, by their names: this module does without Dask."""

@@ -41,7 +41,14 @@ FAULTS: Mapping[str, PassingFault] = {
 """The kinds of faults that may pass. A unit that ended its worker is tried once more: Dask gives it four workers each
 time before it says so, and blames those that waited beside it as well."""
 
-_LOST_WORK = frozenset({"CancelledError", "FutureCancelledError", "KilledWorker"})
+_SCHEDULER_GONE = "the Dask scheduler went away before it was done; start one, and run the command again"
+LOST_WORK: Mapping[str, str] = {
+    "CancelledError": _SCHEDULER_GONE,
+    "FutureCancelledError": _SCHEDULER_GONE,
+    "KilledWorker": "each worker process that began it died, as when memory runs out; give each more, with fewer "
+    "--workers, and run the command again",
+}
+"""What Dask's errors of work that was lost mean, by their names: these modules do without Dask."""
 _GPU_FAULTS = ("CUDA error", "CUDA out of memory", "CUBLAS_STATUS", "CUDNN_STATUS", "cuDNN error")
 
 
@@ -80,7 +87,7 @@ def _kind(error: BaseException) -> str:
         return "files" if may_pass(error) and not type(error).__module__.startswith("av.") else ""
     if isinstance(error, RuntimeError) and any(sign in str(error) for sign in _GPU_FAULTS):
         return "gpu"
-    return "worker" if name in _LOST_WORK else ""
+    return "worker" if name in LOST_WORK else ""
 
 
 def pause_before_retry(fault: str, tried: int, retries: int, ends_at: float | None) -> float | None:
