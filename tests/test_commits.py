@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from dataclasses import replace
+from io import FileIO
 
 import pytest
 from hypothesis import given
@@ -17,6 +18,7 @@ from affstore.flows.runners.base import RunnerSpec
 from affstore.flows.server import Server
 from affstore.flows.stage import run_on
 from affstore.store.contract.errors import ConflictError
+from affstore.store.engine import writers
 from affstore.store.engine.writers import WriterMark, alone_in
 from affstore.tasks.cancellation import reset_cancellation
 from affstore.tasks.outcomes import Outcome
@@ -137,6 +139,26 @@ def test_a_mark_is_of_the_folder_that_a_relative_path_meant_and_of_the_file_that
     with pytest.raises(ConflictError, match="is writing"), alone_in("store"):
         pass
     for mark in (first, second, third):
+        mark.release()
+
+
+def test_a_mark_that_is_taken_while_the_last_one_goes_is_a_mark(tmp_path, monkeypatch):
+    url = FeatureStore.create(str(tmp_path / "store")).url
+    taken = []
+
+    class Lock(FileIO):
+        def close(self):  # as another thread may do, which runs while a file is closed
+            if not taken:
+                taken.append(None)
+                taken[0] = WriterMark(url)
+            super().close()
+
+    monkeypatch.setattr(writers, "_opened", lambda url: Lock(f"{url}.writers", "a"))
+    WriterMark(url).release()
+    taken.append(WriterMark(url))
+    with pytest.raises(ConflictError, match="is writing"), alone_in(url):
+        pass
+    for mark in taken:
         mark.release()
 
 

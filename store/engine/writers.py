@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
-from weakref import WeakValueDictionary
+from weakref import WeakValueDictionary, finalize
 
 from affstore.store.contract.errors import ConflictError
 from affstore.store.engine.places import is_local, local_folder, translate_errors
@@ -21,9 +21,7 @@ class _SharedLock:
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
-
-    def __del__(self) -> None:
-        self._file.close()
+        finalize(self, file.close)  # while a `__del__` runs, another thread could still find this in `_held`
 
     def is_at(self, path: Path) -> bool:
         """Whether the file is still the one at that path, where others look for it."""
