@@ -42,6 +42,7 @@ class Request:
         protocols: by which experiments are scored.
         folds: of the protocol `honest`.
         notes: what differs from what was asked, as a person should read it.
+        brief: whether trainings are cut short.
         publish: where to, or None.
         options: what is tried although the store knows better.
         everything: whether all videos of the store are brought up to date, or only those that the inputs name.
@@ -60,6 +61,7 @@ class Request:
     protocols: tuple[Protocol, ...] = ("papers",)
     folds: Folds = field(default_factory=Folds)
     notes: tuple[str, ...] = ()
+    brief: bool = False
     publish: PublishConfig | None = None
     options: IngestOptions = field(default_factory=IngestOptions)
     everything: bool = True
@@ -197,6 +199,7 @@ def request_of(config: RunConfig, options: RunOptions = RunOptions()) -> Request
         _protocols(config),
         _folds(config),
         (*found.notes, *_not_published(config, generation)),
+        config.brief,
         config.publish,
         options.ingest,
         options.everything and limits.share is None,

@@ -24,13 +24,16 @@ from affstore.flows.request import request_of
 from affstore.flows.runners.base import RunnerSpec
 from affstore.flows.server import Server
 from affstore.models.extractor_specs import ImportedFeatures
+from affstore.models.feature_files import read_features
 from affstore.models.heads.mlp.spec import default_mlp
 from affstore.models.weights.folder import default_folder
 from affstore.store.contract.errors import SpecError, UnknownNameError
 from affstore.store.contract.keys import key_of
+from affstore.store.contract.labels import EXPR
 from affstore.store.contract.records import Address, Artifact
 from affstore.tasks import recipes
 from affstore.tasks.imported_inputs import features_called
+from affstore.tasks.ingest.imported_features import imported_artifact
 from affstore.tasks.lineage.reproduce import reproduce
 from affstore.tasks.lineage.stored_heads import best_of, fitted_experiment
 from affstore.tasks.specs import HeadRun, Input
@@ -421,3 +424,30 @@ def test_a_name_that_no_video_has_is_not_known(store):
     assert labels_of(store, "tension", ("train",))
     with pytest.raises(UnknownNameError, match="Did you mean"):
         features_called(store, "imported/gazes")
+
+
+def labelled(video, split):
+    """Annotations of a video's expressions, which follow its gaze."""
+    value = tense(video).astype(np.int8)[:, None]
+    facts = {"frames": FRAMES, "task": "expr", "labels": list(EXPR.names), "location": "", "complaint": None}
+    arrays = {"value": value, "known": np.ones(value.shape, bool)}
+    return Artifact(Address("label", "expr", video, "main"), {"of": video}, arrays, facts | {"split": split})
+
+
+def test_trainings_that_were_cut_short_are_not_set_against_a_paper_s_numbers(tmp_path):
+    videos = [f"v{number}_{1 + number % 2}" for number in range(22)]  # a page compares no fewer than twenty
+    labels = [labelled(video, "train" if number < 2 else "validation") for number, video in enumerate(videos)]
+    store = commit(FeatureStore.create(str(tmp_path / "store")), *map(film, videos), *labels)
+    tables = {video: write_gaze(tmp_path / "gaze", video) for video in videos}
+    gaze = [imported_artifact(store, "gaze", (v, "main"), at, read_features(at, ())) for v, at in tables.items()]
+    commit(store, *(replace(one, made=one.made | {"provenance": "published"}) for one in gaze))
+    row = tmp_path / "row.yaml"
+    paper = {"title": "By gaze", "source": "a test", "task": "expr", "paper": {"macro F1": 0.5}}
+    row.write_text(yaml.safe_dump(paper | {"head": "mlp", "inputs": [GAZE], "epochs": 1}))
+    words = ["experiment", str(row), "-s", store.url, "--runner-option", "pages=never"]
+    for brief, compared in (((), True), (("--brief",), False)):
+        assert call([*words, *brief]) == 0
+        page = max(tmp_path.glob("store.runs/*/report.html"), key=lambda path: path.stat().st_mtime_ns).read_text()
+        assert ("not comparable: <small>trainings were cut short</small>" in page) is not compared
+        assert bool(re.search(r'<td class="number">[+−]\d', page)) is compared
+        assert page.count("Trainings were cut short") == len(brief)

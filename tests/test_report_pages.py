@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from affstore.flows.cli import call
 from affstore.flows.report.experiment_report import write_experiment_report
 from affstore.flows.report.face_pictures import Thumbnail
-from affstore.flows.report.faces import NOTE, VideoFaces
+from affstore.flows.report.faces import VideoFaces
 from affstore.flows.report.pages import Cell, Table
 from affstore.tasks.experiments import ExperimentOutcome
 from tests.conftest import accessibility_faults, show_at
 from tests.lineage_store import whole_chain
-from tests.test_experiment_report import ABOUT, make_outcome, make_row
+from tests.test_experiment_report import FACTS, make_outcome, make_row
 
 DOT = "data:image/gif;base64,R0lGODlhAQABAAAAACwAAAAAAQABAAA="
 LONG = "a_video_with_a_name_that_nobody_would_type_twice_" * 3
@@ -26,28 +28,28 @@ def pages(tmp_path_factory):
     of_papers = [*OF_PAPERS]
     of_papers.append(ExperimentOutcome(make_row("va", name="abaw6/table1/failed"), "failed", f"no weights in {LONG}"))
     own = [make_outcome("expr", name="mine", title="mine", source="", paper={})]
-    about = ABOUT | {"papers_corpus": None, "corpus": [f"/data/{LONG}/videos"], "notes": [f"a note on {LONG}"]}
+    about = replace(FACTS, corpus=[f"/data/{LONG}/videos"], notes=[f"a note on {LONG}"])
     rows = [
         ("ingest", f"{LONG}.mp4", Cell("quarantined", "quarantined"), f"'{LONG}.mp4' is no video."),
         ("extract", "b", Cell("done"), "emotieffnet_b0"),
         ("extract", "a", Cell("cached", "cached"), ""),
     ]
-    more = {
-        "title": "affstore run 0a1b2c3d",
-        "tag": "v1",
-        "published": [f"/data/{LONG}/expr-mlp.txt"],
-        "outcomes": Table.of(("stage", "what", "outcome", "reason"), rows),
-        "circumstances": f"Begun 2026-03-01 12:30:05 UTC, took 7.2 s, on {LONG}.",
-        "faces_note": NOTE,
-        "faces": [VideoFaces(LONG, (Thumbnail(f"main at 0.36 s, from its folder '{LONG}'", 0.36, DOT),) * 3)],
-    }
+    run = replace(
+        about,
+        title="affstore run 0a1b2c3d",
+        tag="v1",
+        published=[f"/data/{LONG}/expr-mlp.txt"],
+        outcomes=Table.of(("stage", "what", "outcome", "reason"), rows),
+        circumstances=f"Begun 2026-03-01 12:30:05 UTC, took 7.2 s, on {LONG}.",
+        faces=[VideoFaces(LONG, (Thumbnail(f"main at 0.36 s, from its folder '{LONG}'", 0.36, DOT),) * 3)],
+    )
     store = whole_chain(str(folder / "store"), folder)
     assert call(["report", "--store", store.url, "--to", str(folder / "store.html")]) == 0
     return {
         "the papers' experiments": write_experiment_report(of_papers, folder / "papers", about),
         "own experiments": write_experiment_report(own, folder / "own", about),
-        "a run": write_experiment_report(own, folder / "run", about, more),
-        "a run without experiments": write_experiment_report([], folder / "bare", about, more),
+        "a run": write_experiment_report(own, folder / "run", run),
+        "a run without experiments": write_experiment_report([], folder / "bare", run),
         "a store": folder / "store.html",
     }
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from affstore.flows.report.experiment_sections import three_decimals, value_of
 from affstore.flows.report.pages import Cell, Table, numbers
@@ -13,7 +12,7 @@ from affstore.models.evaluation.metrics import HEADLINES
 from affstore.tasks.experiments import ExperimentOutcome, ExperimentResult, Protocol
 
 _FEWEST_VIDEOS = 20
-"""Videos of an unnamed corpus below which no difference to a paper's number is given: the smallest validation set of
+"""Videos of a corpus below which no difference to a paper's number is given: the smallest validation set of
 Aff-Wild2 has more than three times as many, and intervals of so few are as wide as what is compared."""
 
 
@@ -46,25 +45,26 @@ class _Columns:
         return ["experiment", *["source"] * self.source, "task", "measure", *numbers(names)]
 
 
-def comparison(outcomes: Sequence[ExperimentOutcome], about: Mapping[str, Any]) -> Table:
+def comparison(outcomes: Sequence[ExperimentOutcome], brief: bool) -> Table:
     """A line for each measure of each experiment, under the protocols that were run.
 
     Args:
         outcomes: in the order in which they are shown.
-        about: what was run; see `write_experiment_report`.
+        brief: whether trainings were cut short.
     """
     columns = _Columns.of(outcomes)
-    return Table.of(columns.head, [cells for outcome in outcomes for cells in _rows(outcome, columns, about)])
+    return Table.of(columns.head, [cells for outcome in outcomes for cells in _rows(outcome, columns, brief)])
 
 
-def legend(outcomes: Sequence[ExperimentOutcome], about: Mapping[str, Any]) -> str:
+def legend(outcomes: Sequence[ExperimentOutcome], brief: bool) -> str:
     """How to read the table."""
     sentences = ["In brackets: 95 % interval, by drawing whole videos with replacement."]
     results = [(one, result) for one in outcomes for result in one.results[:1]]
     if any(one.experiment.paper for one in outcomes):
         sentences.append("Difference: ours less the paper's.")
-    if any(one.experiment.paper and _why_incomparable(result, about) for one, result in results):
-        sentences.append("Where corpus or weights are not the papers', a difference would mean nothing: none is given.")
+    if any(one.experiment.paper and _why_incomparable(result, brief) for one, result in results):
+        what = "trainings, corpus or weights" if brief else "corpus or weights"
+        sentences.append(f"Where {what} are not the papers', a difference would mean nothing: none is given.")
     if any(result.trained_on for one in outcomes for result in one.results):
         sentences.append("† The head was trained on the videos it is scored on: the number says nothing.")
     if any(one.experiment.files for one in outcomes):
@@ -75,7 +75,7 @@ def legend(outcomes: Sequence[ExperimentOutcome], about: Mapping[str, Any]) -> s
     return " ".join(sentences)
 
 
-def _rows(outcome: ExperimentOutcome, columns: _Columns, about: Mapping[str, Any]) -> list[list[str | Cell]]:
+def _rows(outcome: ExperimentOutcome, columns: _Columns, brief: bool) -> list[list[str | Cell]]:
     """A line of the table for each measure of an experiment: the headline, and whatever else the paper gives."""
     experiment, by_protocol = outcome.experiment, {result.protocol: result for result in outcome.results}
     headline = outcome.results[0].scores.headline if outcome.results else HEADLINES[experiment.space.kind][0]
@@ -97,7 +97,7 @@ def _rows(outcome: ExperimentOutcome, columns: _Columns, about: Mapping[str, Any
             line.append(Cell(reason, "failed", columns=len(columns.protocols), rows=len(measures)))
         line += [_chance_cell(outcome, measure)] * columns.chance
         if columns.paper:
-            line += [_paper_cell(outcome, measure), _difference_cell(outcome, measure, about)]
+            line += [_paper_cell(outcome, measure), _difference_cell(outcome, measure, brief)]
         lines.append(line)
     return lines
 
@@ -125,27 +125,25 @@ def _paper_cell(outcome: ExperimentOutcome, measure: str) -> Cell:
     return Cell(f"{three_decimals(paper)} (test set)" if outcome.experiment.files else three_decimals(paper), "number")
 
 
-def _difference_cell(outcome: ExperimentOutcome, measure: str, about: Mapping[str, Any]) -> Cell:
+def _difference_cell(outcome: ExperimentOutcome, measure: str, brief: bool) -> Cell:
     """Ours less the paper's, under the papers' protocol where that was run; where it would mean nothing, why."""
     result = outcome.results[0] if outcome.results else None
     value, paper = value_of(result, measure), outcome.experiment.paper.get(measure)
     if result is None or value is None or paper is None or outcome.experiment.files or result.trained_on:
         return Cell("–", "number")
-    if reason := _why_incomparable(result, about):
+    if reason := _why_incomparable(result, brief):
         return Cell("not comparable:", "incomparable", note=reason)
     text = f"{round(value - paper, 3) + 0.0:+.3f}".replace("-", "−")
     return Cell(text if result.protocol == "papers" else f"{text} (honest)", "number")
 
 
-def _why_incomparable(result: ExperimentResult, about: Mapping[str, Any]) -> str:
+def _why_incomparable(result: ExperimentResult, brief: bool) -> str:
     """Why our number cannot be set against a paper's; empty where it can, as far as is known."""
     if result.provenance in ("untrained", "unofficial"):
         return {"untrained": "untrained weights", "unofficial": "other weights"}[result.provenance]
-    if about.get("brief"):
+    if brief:
         return "trainings were cut short"
-    if about.get("papers_corpus") is False:
-        return "another corpus"
     videos = len(result.videos)
-    if about.get("papers_corpus") is None and 0 < videos < _FEWEST_VIDEOS:
+    if 0 < videos < _FEWEST_VIDEOS:
         return f"only {videos} video{'s' if videos > 1 else ''}"
     return ""

@@ -6,8 +6,8 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from affstore.flows.report.experiment_report import write_experiment_report
-from affstore.flows.report.faces import NOTE, faces_of
+from affstore.flows.report.experiment_report import RunFacts, write_experiment_report
+from affstore.flows.report.faces import faces_of
 from affstore.flows.report.pages import Cell, Table
 from affstore.store.contract.printable import lasting
 from affstore.tasks.lineage.run_note import Circumstances
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 _MARKED = ("quarantined", "failed", "cached")
 
 
-def write_report(result: RunResult, when: Circumstances | None = None, videos: Collection[str] | None = None) -> Path:
+def write_report(result: RunResult, when: Circumstances, videos: Collection[str] | None) -> Path:
     """Write `report.html`: every experiment with its figures, what was published, and every outcome with its reason.
 
     Args:
         result: what the run did.
-        when: it was, how long, and where; the page says nothing of it if None.
+        when: it was, how long, and where.
         videos: those that the run was about, of some of which faces are shown; all of the store's if None.
 
     Returns:
@@ -31,24 +31,22 @@ def write_report(result: RunResult, when: Circumstances | None = None, videos: C
     """
     request = result.request
     context, store = request.context, request.context.store()
-    about = {
-        "store": context.store_url,
-        "snapshot": result.snapshot,
-        "weights": request.profile.provenance,
-        "corpus": sorted({str(Path(r.attributes["location"]).parent) for r in store.records("source")}),
-        "notes": list(request.notes),
-        "code": dict(context.code),
-    }
-    more = {
-        "title": f"affstore run {context.run_id}",
-        "tag": result.tag,
-        "published": [str(path) for path in result.published],
-        "outcomes": _outcomes(result),
-        "circumstances": _circumstances(when) if when else "",
-        "faces_note": NOTE,
-        "faces": faces_of(store, videos),
-    }
-    return write_experiment_report(result.experiments, request.report_folder, about, more)
+    facts = RunFacts(
+        title=f"affstore run {context.run_id}",
+        store=context.store_url,
+        snapshot=result.snapshot,
+        tag=result.tag,
+        weights=request.profile.provenance,
+        corpus=sorted({str(Path(r.attributes["location"]).parent) for r in store.records("source")}),
+        code=context.code,
+        brief=request.brief,
+        notes=request.notes,
+        published=[str(path) for path in result.published],
+        outcomes=_outcomes(result),
+        circumstances=_circumstances(when),
+        faces=faces_of(store, videos),
+    )
+    return write_experiment_report(result.experiments, request.report_folder, facts)
 
 
 def _circumstances(found: Circumstances) -> str:
