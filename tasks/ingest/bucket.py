@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
-from typing import Any, NamedTuple
+from typing import Any
 
 from affstore.store.contract.errors import SourceError
 from affstore.store.contract.keys import key_of
@@ -15,19 +15,7 @@ from affstore.store.engine.objects import s3_files
 _PART = ".affstore-part"
 
 
-class Copied(NamedTuple):
-    """What a call of `copy_new` did.
-
-    Attributes:
-        copied: files that were new, or others than their copies.
-        there: files that the bucket has in all.
-    """
-
-    copied: tuple[Path, ...]
-    there: int
-
-
-def copy_new(url: str, folder: Path) -> Copied:
+def copy_new(url: str, folder: Path) -> list[Path]:
     """Copy the files below a bucket's prefix that the folder lacks, or has in another size or from another time.
 
     A copy has the time at which its object was written, and appears under its name when it is whole. Nothing is removed
@@ -36,6 +24,9 @@ def copy_new(url: str, folder: Path) -> Copied:
     Args:
         url: `s3://bucket/prefix`; credentials and server as for a store there.
         folder: where the copies are, under the same names below the prefix.
+
+    Returns:
+        The copies that were made.
 
     Raises:
         SourceError: there is no such bucket, it cannot be read, or one of its names would lead out of the folder.
@@ -51,7 +42,7 @@ def copy_new(url: str, folder: Path) -> Copied:
             path.parent.mkdir(parents=True, exist_ok=True)
             _copy(_pieces(url, system, info), info, path)
             copied.append(path)
-    return Copied(tuple(copied), len(found))
+    return copied
 
 
 @contextmanager
