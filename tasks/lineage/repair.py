@@ -68,7 +68,7 @@ def repair(url: str, weights: WeightsFolder, dry_run: bool = False) -> Iterator[
     for then, written in states:
         with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as threads:
             checked = threads.map(lambda address, at=then: check_artifact(at, address), written)
-            broken = [one.record for one in checked if one.findings and one.record is not None]
+            broken = [one.record for one in checked if one.finding and one.record is not None]
         yield from _of_state(then, broken, written, weights, dry_run)
 
 

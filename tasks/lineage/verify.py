@@ -118,7 +118,7 @@ def verify(store: FeatureStore, weights: WeightsFolder | None = None, deep: bool
     findings += _links(LineageGraph(records.values()), set(checked))
     history = _history(store, findings)
     earlier = list(_earlier(store, history))
-    findings += [finding for one in (*checked.values(), *earlier) for finding in one.findings]
+    findings += [one.finding for one in (*checked.values(), *earlier) if one.finding is not None]
     objects = _accounting(store, findings)
     files = list(_files(list(records.values()), weights)) if deep else []
     findings += [finding for finding in files if finding is not None]
@@ -250,7 +250,7 @@ class CheckedArtifact:
 
     record: Record | None
     array_bytes: int
-    findings: tuple[Finding, ...]
+    finding: Finding | None = None
 
 
 def check_artifact(
@@ -265,12 +265,12 @@ def check_artifact(
         record = store.get(address)
         arrays = (files.read_as_written(record) if files else None) or store.read(address)
     except AffstoreError as error:
-        return CheckedArtifact(record, 0, (_unreadable(f"{address.path}{when}", error),))
+        return CheckedArtifact(record, 0, _unreadable(f"{address.path}{when}", error))
     size = sum(array.nbytes for array in arrays.values())
     if key_of(record.recipe) != record.key:
         reason = f"The key of '{address}' is not the digest of its recipe; somebody wrote its record by other means."
-        return CheckedArtifact(record, size, (Finding("altered", f"{address.path}{when}", reason),))
-    return CheckedArtifact(record, size, ())
+        return CheckedArtifact(record, size, Finding("altered", f"{address.path}{when}", reason))
+    return CheckedArtifact(record, size)
 
 
 def _unreadable(what: str, error: AffstoreError) -> Finding:
