@@ -20,6 +20,4 @@ def runs_folder(store_url: str) -> Path:
         return folder.with_name(f"{folder.name}.runs")
     name = "".join(character if character.isalnum() else "-" for character in store_url).strip("-")
     url = store_url.rstrip("/")  # with and without a slash at its end it is one store's
-    folder = cache_folder() / f"{name[:_LONGEST]}-{hashlib.sha256(os.fsencode(url)).hexdigest()[:8]}.runs"
-    before = cache_folder() / f"{name}.runs"  # of earlier versions, where s3://lab/a.b and s3://lab/a-b had one folder
-    return before if os.path.isdir(before) and not folder.is_dir() else folder
+    return cache_folder() / f"{name[:_LONGEST]}-{hashlib.sha256(os.fsencode(url)).hexdigest()[:8]}.runs"

@@ -45,16 +45,12 @@ def test_a_run_that_finds_all_as_it_should_be_has_a_record_too(tmp_path):
     )
 
 
-def test_each_bucket_has_its_own_folder_and_one_that_an_earlier_version_made_is_gone_on_with(tmp_path, monkeypatch):
+def test_each_bucket_has_its_own_folder(tmp_path, monkeypatch):
     monkeypatch.setenv("AFFSTORE_CACHE", str(tmp_path))
     dot, dash = runs_folder("s3://lab/corpus.v1"), runs_folder("s3://lab/corpus-v1")
     assert dot != dash
     assert runs_folder("s3://lab/corpus-v1/") == dash
     runs_folder(f"s3://lab/{'deep/' * 180}").mkdir()
-    (tmp_path / "s3---lab-corpus-v1.runs").mkdir()
-    assert runs_folder("s3://lab/corpus-v1") == tmp_path / "s3---lab-corpus-v1.runs"
-    dash.mkdir()
-    assert runs_folder("s3://lab/corpus-v1") == dash
 
 
 def test_the_record_is_a_file_of_the_runs_folder(tmp_path):
