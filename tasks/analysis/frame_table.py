@@ -143,12 +143,15 @@ class _Reader:
     """Reads arrays of the artifacts of a table, NaN where nothing is; nothing of one that there is not."""
 
     def __init__(self, store: FeatureStore, records: Mapping[Address, Record]) -> None:
-        self._store, self.records = store, records
+        self._store, self._records = store, records
 
     def __call__(self, address: Address, *names: str) -> dict[str, NDArray[Any]]:
-        if address not in self.records:
-            return {}
-        return read_known(self._store, address, *names)
+        return read_known(self._store, address, *names) if address in self._records else {}
+
+    def first_of(self, family: str, producer: str) -> Record | None:
+        """An artifact of that kind, of whichever subject."""
+        like = (one for at, one in self._records.items() if (at.family, at.producer) == (family, producer))
+        return next(like, None)
 
 
 def _face_columns(face: Mapping[str, NDArray[Any]], count: int) -> Iterator[Column]:
@@ -164,10 +167,10 @@ def _face_columns(face: Mapping[str, NDArray[Any]], count: int) -> Iterator[Colu
 
 def _expression_columns(read: _Reader, address: Address, count: int) -> Iterator[Column]:
     """Probabilities by softmax; where the subject has no artifact, the columns of one that has are left empty."""
-    names = _classes(read, address)
-    logits = read(address, "logits").get("logits", _nothing(count, len(names)))
-    if not names:
+    sibling = read.first_of("visual", address.producer)
+    if sibling is None or not (names := sibling.attributes["classes"]):
         return
+    logits = read(address, "logits").get("logits", _nothing(count, len(names)))
     raised = np.exp(logits - logits.max(1, keepdims=True))
     probabilities = raised / raised.sum(1, keepdims=True)
     known = np.isfinite(probabilities[:, 0])
@@ -184,7 +187,7 @@ def _affect_columns(read: _Reader, address: Address, count: int) -> Iterator[Col
 
 def _head_columns(read: _Reader, head: str, of: tuple[str, str], count: int) -> Iterator[Column]:
     """What a head predicts; where the subject has no prediction, the columns of one that has are left empty."""
-    sibling = next((one for at, one in read.records.items() if (at.family, at.producer) == ("prediction", head)), None)
+    sibling = read.first_of("prediction", head)
     if sibling is None:
         return
     names, space = sibling.attributes["labels"], str(sibling.attributes["task"])
@@ -214,17 +217,6 @@ def _voice_columns(read: _Reader, address: Address, count: int) -> Iterator[Colu
         names = family("audio").places["dimension"]
         values = read(address, "affect").get("affect", _nothing(count, len(names)))
         yield from ((f"voice_{name}", values[:, i]) for i, name in enumerate(names))
-
-
-def _classes(read: _Reader, address: Address) -> tuple[str, ...]:
-    like = (
-        record for one, record in read.records.items() if (one.family, one.producer) == ("visual", address.producer)
-    )
-    return tuple(next(like).attributes["classes"] or ()) if address.producer and _any(read, address) else ()
-
-
-def _any(read: _Reader, address: Address) -> bool:
-    return any((one.family, one.producer) == (address.family, address.producer) for one in read.records)
 
 
 def _nothing(*shape: int) -> NDArray[np.float32]:
