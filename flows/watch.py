@@ -16,6 +16,8 @@ from affstore.store.contract.printable import printable
 from affstore.tasks.cancellation import subscribe
 
 if TYPE_CHECKING:
+    from rich.text import Text
+
     from affstore.tasks.extract.memory_estimate import MemoryNeed
     from affstore.tasks.outcomes import Outcome
 
@@ -86,29 +88,21 @@ class Screen(Watcher):
 
     def step(self, text: str) -> None:
         """See `Watcher.step`."""
-        from rich.markup import escape
-
-        self._say(f"[dim]{escape(printable(text))} …[/dim]")
+        self._say(f"{text} …", "dim")
 
     def server(self, api: str, secret_file: Path | None) -> None:
         """See `Watcher.server`."""
-        from rich.markup import escape
-
         asks = f"; they ask for the secret in {secret_file}" if secret_file is not None else ""
-        self._say(f"[dim]Prefect's pages of this run: {api.removesuffix('/api')}{escape(printable(asks))}[/dim]")
+        self._say(f"Prefect's pages of this run: {api.removesuffix('/api')}{asks}", "dim")
 
     def notice(self, text: str) -> None:
         """See `Watcher.notice`."""
-        from rich.markup import escape
-
-        self._say(f"[yellow]{escape(printable(text))}[/yellow]")
+        self._say(text, "yellow")
 
     def memory(self, need: MemoryNeed) -> None:
         """See `Watcher.memory`; nothing is printed for a run that has nothing to extract."""
-        from rich.markup import escape
-
         if need.at_once:
-            self._say(f"[dim]{escape(printable(str(need)))}[/dim]")
+            self._say(str(need), "dim")
 
     def stage(self, name: str, units: int, frames: int = 0) -> None:
         """See `Watcher.stage`."""
@@ -147,14 +141,14 @@ class Screen(Watcher):
         return f"{counts}  {rate:.0f} frames/s" if self._frames and self._frames_done else counts
 
     def _line(self, outcome: Outcome) -> None:
-        from rich.markup import escape
+        from rich.text import Text
 
         colour = {"done": "green", "cached": "dim", "quarantined": "yellow", "failed": "red", "postponed": "yellow"}[
             outcome.status
         ]
         about = f"{outcome.stage:8} {self._counts():>22}{self._eta()}"
-        subject, reason = escape(printable(outcome.subject)), escape(printable(outcome.reason))
-        self._say(f"{about}  {subject}  [{colour}]{outcome.status}[/{colour}]  {reason}")
+        before, after = f"{about}  {printable(outcome.subject)}  ", f"  {printable(outcome.reason)}"
+        self._print(Text.assemble(before, (outcome.status, colour), after))
 
     def _eta(self) -> str:
         """Time left, for lines that are not on a terminal."""
@@ -163,11 +157,15 @@ class Screen(Watcher):
         left_s = (time.monotonic() - self._begun) * (self._frames - self._frames_done) / self._frames_done
         return f"  {left_s:.0f} s left"
 
-    def _say(self, text: str) -> None:
+    def _say(self, text: str, style: str) -> None:
+        from rich.text import Text
+
+        self._print(Text(printable(text), style))
+
+    def _print(self, line: Text) -> None:
         from rich.text import Text
 
         console = self._progress.console if self._progress is not None else self._console
-        line = Text.from_markup(text, emoji=False)
         parts = wrapped(line.plain, console.width) if console.is_terminal else [line.plain]
         pieces = line.divide(accumulate(len(part) + 1 for part in parts[:-1]))
         for piece in pieces:
