@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from affstore.flows.commands import COMMANDS, Command
 from affstore.flows.commands.options import DEFAULT_STORE, At, Flag, Json, Store, print_json, print_table
@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from affstore import FeatureStore
     from affstore.tasks.lineage.differences import ArrayChange, ArtifactChange, Difference
 
-_NAMED = 3
-"""Ranges of frames that a line names; `--json` has all of them."""
 
 
 def diff(
@@ -88,29 +86,19 @@ def _print(found: Difference) -> None:
         to_terminal(f"{title}: nothing differs")
         return
     print_table(("family", *kinds), rows, title)
-    for lines in _groups(found.changed):
-        to_terminal("", *lines)
+    for group in found.alike():
+        to_terminal("", *_lines(group))
 
 
-def _groups(changed: tuple[ArtifactChange, ...]) -> Iterator[list[str]]:
-    """What changed, told once for all artifacts of one kind for which it is the same."""
-    groups: dict[tuple[Any, ...], list[ArtifactChange]] = {}
-    for change in changed:
-        address = change.new.address
-        alone = address.path if change.scores or change.arrays else ""
-        groups.setdefault((address.family, address.producer, change.reasons, alone), []).append(change)
-    for (_, _, reasons, _), group in groups.items():
-        paths = [change.new.address.path for change in group]
-        yield [
-            some(paths),
-            *(f"  {reason}" for reason in reasons),
-            *(f"  {name}: {_number(old)} → {_number(new)}" for name, (old, new) in group[0].scores.items()),
-            *(f"  {_array_line(one, 'frames' in group[0].new.attributes)}" for one in group[0].arrays),
-        ]
+def _lines(alike: list[ArtifactChange]) -> Iterator[str]:
+    """What is to be said of changes that are alike."""
+    from affstore.tasks.lineage.differences import score_text
 
-
-def _number(value: Any) -> str:
-    return "none" if value is None else f"{value:.4f}" if isinstance(value, float) else str(value)
+    first, paths = alike[0], [change.new.address.path for change in alike]
+    yield some(paths)
+    yield from (f"  {reason}" for reason in first.reasons)
+    yield from (f"  {name}: {score_text(old)} → {score_text(new)}" for name, (old, new) in first.scores.items())
+    yield from (f"  {_array_line(one, 'frames' in first.new.attributes)}" for one in first.arrays)
 
 
 def _array_line(one: ArrayChange, has_frames: bool) -> str:

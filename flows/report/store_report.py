@@ -18,7 +18,7 @@ from affstore.flows.report.pages import Cell, Script, Table, numbers, render
 from affstore.store.contract.files import replacing
 from affstore.store.contract.printable import printable, some
 from affstore.store.contract.records import Record, least_trusted
-from affstore.tasks.lineage.differences import ArtifactChange, Difference
+from affstore.tasks.lineage.differences import ArtifactChange, Difference, score_text
 from affstore.tasks.lineage.graph import leaves_of
 from affstore.tasks.lineage.overview import Column, Cost, CoverageCell, Overview
 
@@ -146,18 +146,13 @@ def _drift_counts(drift: Difference | None) -> Table:
 
 def _drift(drift: Difference | None) -> Table:
     """What changed and by how much; artifacts of one producer for which the same is to be said are one line."""
-    groups: dict[tuple[str, ...], list[ArtifactChange]] = {}
-    for change in drift.changed if drift else ():
-        alone = change.new.address.path if change.scores or change.arrays else ""
-        address = change.new.address
-        groups.setdefault((address.family, address.producer, *change.reasons, alone), []).append(change)
     rows = [
         (
             some([change.new.address.path for change in group]),
             "; ".join(group[0].reasons),
             "; ".join(_amounts(group[0])),
         )
-        for group in groups.values()
+        for group in (drift.alike() if drift else ())
     ]
     return Table.of(("artifact", "why", "by how much"), rows)
 
@@ -165,17 +160,13 @@ def _drift(drift: Difference | None) -> Table:
 def _amounts(change: ArtifactChange) -> Iterator[str]:
     for name, (old, new) in change.scores.items():
         moved = f" ({new - old:+.4f})" if isinstance(old, float) and isinstance(new, float) else ""
-        yield f"{name}: {_number(old)} → {_number(new)}{moved}"
+        yield f"{name}: {score_text(old)} → {score_text(new)}{moved}"
     for one in change.arrays:
         yield (
             f"{one.array} {one.note}"
             if one.note
             else f"{one.array}: {one.rows} of {one.of} rows, at most {one.largest:.3g}"
         )
-
-
-def _number(value: Any) -> str:
-    return "none" if value is None else f"{value:.4f}" if isinstance(value, float) else str(value)
 
 
 _COSTS_NOTE = (

@@ -101,6 +101,15 @@ class Difference:
         families = sorted({family for counts in kinds.values() for family in counts})
         return {family: {kind: counts.get(family, 0) for kind, counts in kinds.items()} for family in families}
 
+    def alike(self) -> list[list[ArtifactChange]]:
+        """What changed, in groups of one producer's artifacts of which the same is to be said."""
+        groups: dict[tuple[Any, ...], list[ArtifactChange]] = {}
+        for change in self.changed:
+            address = change.new.address
+            alone = address.path if change.scores or change.arrays else ""
+            groups.setdefault((address.family, address.producer, change.reasons, alone), []).append(change)
+        return list(groups.values())
+
     def as_document(self) -> dict[str, Any]:
         """The difference as plain values, for other programs."""
         return {
@@ -215,6 +224,11 @@ def _how(record: Record) -> dict[str, Any]:
 
 def _facts(record: Record) -> dict[str, Any]:
     return {name: value for name, value in record.attributes.items() if name != "scores"}
+
+
+def score_text(value: Any) -> str:
+    """A score as a person reads it."""
+    return "none" if value is None else f"{value:.4f}" if isinstance(value, float) else str(value)
 
 
 def _parent_changes(old: Record, new: Record) -> Iterator[str]:
