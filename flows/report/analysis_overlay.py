@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import json
 from collections.abc import Mapping, Sequence
 from itertools import groupby
 from typing import Any
@@ -13,6 +12,7 @@ import pyarrow as pa
 from markupsafe import Markup
 from numpy.typing import NDArray
 
+from affstore.flows.report.pages import json_in_page
 from affstore.store.contract.clock import FrameClock
 from affstore.store.contract.records import Record
 from affstore.store.contract.schema import family
@@ -66,9 +66,7 @@ def overlay(
             for one in of
         ],
     }
-    # Nothing in it may end the script that holds it.
-    text = json.dumps(document, separators=(",", ":")).replace("<", "\\u003c")
-    return Markup(text)
+    return json_in_page(document)
 
 
 def _clock(clock: FrameClock) -> dict[str, Any]:

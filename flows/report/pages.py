@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
@@ -81,6 +82,11 @@ class Table:
 def numbers(texts: Iterable[str]) -> list[str | Cell]:
     """Cells that stand under each other to the digit."""
     return [Cell(text, "number") for text in texts]
+
+
+def json_in_page(document: Any) -> Markup:
+    """A document as it can stand in a page: nothing in it ends the script that holds it."""
+    return Markup(json.dumps(document, separators=(",", ":")).replace("<", "\\u003c"))
 
 
 def render(template: str, **values: Any) -> str:

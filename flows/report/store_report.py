@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from markupsafe import Markup
-
 from affstore import content_digest
 from affstore.flows.provenance import marked
 from affstore.flows.report.experiment_sections import three_decimals
-from affstore.flows.report.pages import Cell, Script, Table, numbers, render
+from affstore.flows.report.pages import Cell, Script, Table, json_in_page, numbers, render
 from affstore.store.contract.files import replacing
 from affstore.store.contract.printable import printable, some
 from affstore.store.contract.records import Record, least_trusted
@@ -46,7 +43,7 @@ def write_store_report(found: Overview, path: Path) -> Path:
         drift=_drift(found.drift),
         costs=_costs(found.costs),
         costs_note=_COSTS_NOTE,
-        graph=Markup(_as_json(_graph(found))),
+        graph=json_in_page(_graph(found)),
         script=Script.of("store.js", "tables.js"),
     )
     with replacing(path) as new:
@@ -248,8 +245,3 @@ class _Numbers:
     def known(self) -> list[Any]:
         """The values in the order of their numbers."""
         return list(self._places)
-
-
-def _as_json(document: Any) -> str:
-    """A document as it can stand in a page: nothing in it ends the script that holds it."""
-    return json.dumps(document, separators=(",", ":")).replace("<", "\\u003c")
