@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.csv
 import pyarrow.parquet as pq
 
 from affstore import FeatureStore
@@ -19,7 +18,6 @@ from affstore.flows.analysis_folder import (
     refused_files,
     write_lists,
     write_note_of,
-    write_text,
 )
 from affstore.flows.report.analysis_pages import Refused, VideoEntry, VideoFacts, video_page
 from affstore.models.extractors.registry import entry_of as weights_entry_of
@@ -27,10 +25,10 @@ from affstore.models.extractors.registry import spec_of
 from affstore.models.weights.folder import WeightsFolder
 from affstore.models.weights.licences import accepted
 from affstore.store.contract.errors import SpecError, WeightsError, WeightsMissingError
-from affstore.store.contract.files import replacing, writing_fault
+from affstore.store.contract.files import replacing, write_text, writing_fault
 from affstore.store.contract.records import Address, Record
 from affstore.store.engine.reading import read_clock
-from affstore.tasks.analysis.frame_table import AnalysisNetworks, frame_table, inputs_of, table_key
+from affstore.tasks.analysis.frame_table import AnalysisNetworks, frame_table, inputs_of, table_key, write_table
 from affstore.tasks.analysis.label_columns import labelled_spaces
 from affstore.tasks.ingest.sources import file_at_hand
 from affstore.tasks.lineage.publication import write_note
@@ -182,8 +180,7 @@ class _Video:
         table = frame_table(self._store, self.name, self._networks).replace_schema_metadata({_KEY: key.encode()})
         with replacing(self._files["parquet"]) as new:
             pq.write_table(table, new, compression="zstd")
-        with replacing(self._files["csv"]) as new:
-            pa.csv.write_csv(table, new, pa.csv.WriteOptions(quoting_style="needed"))
+        write_table(table, self._files["csv"])
         return table
 
     def _facts(self, notes: Sequence[str]) -> VideoFacts:

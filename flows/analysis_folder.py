@@ -11,14 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.csv
 import pyarrow.parquet as pq
 
 from affstore import FeatureStore
 from affstore.flows.report.analysis_pages import Refused, VideoEntry, entry_of, index_page
-from affstore.store.contract.files import replacing
+from affstore.store.contract.files import write_text
 from affstore.store.contract.names import split_subject
-from affstore.tasks.analysis.frame_table import COLUMNS
+from affstore.tasks.analysis.frame_table import COLUMNS, write_table
 from affstore.tasks.analysis.summary import Episode, Measure, episodes, measures, values_of
 
 REFUSED = "quarantine.csv"
@@ -133,15 +132,7 @@ def is_about(refused: Refused, video: str) -> bool:
 def write_csv(rows: Sequence[Any], kind: type, path: Path) -> None:
     """Write dataclasses as a table with a column a field."""
     names = [field.name for field in dataclasses.fields(kind)]
-    table = pa.table({name: pa.array([getattr(row, name) for row in rows]) for name in names})
-    with replacing(path) as new:
-        pa.csv.write_csv(table, new, pa.csv.WriteOptions(quoting_style="needed"))
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a text in one step."""
-    with replacing(path) as new:
-        new.write_text(text, encoding="utf-8")
+    write_table(pa.table({name: pa.array([getattr(row, name) for row in rows]) for name in names}), path)
 
 
 def _video_of(name: str, videos: set[str]) -> str:

@@ -10,18 +10,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.csv
 
 from affstore import FeatureStore
 from affstore.flows.config.run_config import RunConfig
 from affstore.models.weights.folder import WeightsFolder
 from affstore.store.contract.errors import AffstoreError, SpecError
-from affstore.store.contract.files import replacing, writing_fault
+from affstore.store.contract.files import writing_fault
 from affstore.store.contract.names import video_name
 from affstore.store.contract.records import Address
 from affstore.store.engine.reading import find_source, video_names
-from affstore.tasks.analysis.frame_table import PLACE_COLUMNS, AnalysisNetworks, frame_table
+from affstore.tasks.analysis.frame_table import PLACE_COLUMNS, AnalysisNetworks, frame_table, write_table
 from affstore.tasks.lineage.publication import write_note
 from affstore.tasks.lineage.stored_heads import FittedExperiment, best_of, fitted_experiment
 
@@ -131,8 +129,7 @@ def write_predictions(
             kept = [name for name in table.column_names if name not in ("face_score", *PLACE_COLUMNS)]
             path = folder / f"{source}.csv"
             try:
-                with replacing(path) as new:
-                    pa.csv.write_csv(table.select(kept), new, pa.csv.WriteOptions(quoting_style="needed"))
+                write_table(table.select(kept), path)
             except OSError as error:
                 unwritten[source] = f"Its table cannot be written: {writing_fault(error)}."
             else:

@@ -22,7 +22,7 @@ from affstore.models.engines.base import Choice
 from affstore.models.extractor_specs import ExtractorSpec, FaceExtractorSpec, SoundExtractorSpec, blocks
 from affstore.models.extractors.base import FaceOutput, SoundOutput
 from affstore.models.weights.records import writing_to
-from affstore.store.contract.files import replacing
+from affstore.store.contract.files import write_text
 from affstore.store.contract.keys import key_of, plain
 
 if TYPE_CHECKING:
@@ -149,8 +149,8 @@ def measured(spec: ExtractorSpec, parameters: Parameters, choice: Choice, measur
     reference = _run(spec, loaded, device, Choice("torch", "float32"))
     found = fidelity(_run(spec, loaded, device, choice), reference)
     measuring.tell(f"{spec.name} on {choice}: {found}; it is {'' if found.enough else 'not '}taken")
-    with writing_to(note.parent), replacing(note) as new:
-        new.write_text(json.dumps({**question, "fidelity": asdict(found)}, indent=2))
+    with writing_to(note.parent):
+        write_text(note, json.dumps({**question, "fidelity": asdict(found)}, indent=2))
     return found
 
 

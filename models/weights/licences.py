@@ -10,7 +10,7 @@ from pathlib import Path
 from affstore.models.weights.entry import WeightsEntry
 from affstore.models.weights.records import writing_to
 from affstore.store.contract.errors import WeightsError
-from affstore.store.contract.files import replacing
+from affstore.store.contract.files import write_text
 
 _FREE = ("apache-2.0", "bsd-2-clause", "bsd-3-clause", "cc-by-4.0", "cc0-1.0", "mit")
 """SPDX names of licences that allow every use, if only the authors are named."""
@@ -63,8 +63,8 @@ def accept(root: Path, entry: WeightsEntry) -> None:
         WeightsError: the folder cannot be written.
     """
     path = _path(root, entry)
-    with writing_to(path.parent), replacing(path) as new:
-        new.write_text(json.dumps(dataclasses.asdict(_acceptance(entry)), indent=1), "utf-8")
+    with writing_to(path.parent):
+        write_text(path, json.dumps(dataclasses.asdict(_acceptance(entry)), indent=1))
 
 
 def require_acceptance(root: Path, entry: WeightsEntry) -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from affstore.store.contract.errors import WeightsError
-from affstore.store.contract.files import cache_folder, locked, replacing
+from affstore.store.contract.files import cache_folder, locked, write_text
 from affstore.store.contract.records import Provenance, provenance_of
 
 
@@ -63,9 +63,8 @@ def read_record(path: Path) -> WeightsRecord | None:
 
 def write_record(path: Path, record: WeightsRecord) -> None:
     """Put the record in place of whatever was there."""
-    text = json.dumps(dataclasses.asdict(record), indent=1)
-    with writing_to(path.parent), replacing(path) as new:
-        new.write_text(text, "utf-8")
+    with writing_to(path.parent):
+        write_text(path, json.dumps(dataclasses.asdict(record), indent=1))
 
 
 @contextmanager

@@ -5,12 +5,14 @@ from __future__ import annotations
 import ctypes
 import errno
 import fcntl
+import json
 import os
 import secrets
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from affstore.store.contract.errors import SpecError
 
@@ -75,6 +77,17 @@ def replacing(path: Path) -> Iterator[Path]:
         raise
     finally:
         new.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text as a file, whole or not at all; see `replacing`."""
+    with replacing(path) as new:
+        new.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, document: Any, indent: int) -> None:
+    """Write a document as a file, whole or not at all; see `replacing`."""
+    write_text(path, json.dumps(document, indent=indent, ensure_ascii=False) + "\n")
 
 
 @contextmanager

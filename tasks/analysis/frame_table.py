@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.csv
 from numpy.typing import NDArray
 
 from affstore import FeatureStore
+from affstore.store.contract.files import replacing
 from affstore.store.contract.keys import key_of
 from affstore.store.contract.labels import AU
 from affstore.store.contract.names import MAIN, in_order
@@ -114,6 +117,12 @@ def frame_table(store: FeatureStore, video: str, networks: AnalysisNetworks) -> 
             for name, values in label_columns(store, spaces, labels.get(subject, {}), tables[i].num_rows):
                 tables[i] = tables[i].append_column(name, nullable(values))
     return pa.concat_tables(tables)
+
+
+def write_table(table: pa.Table, path: Path) -> None:
+    """Write a table as a CSV file, whole or not at all."""
+    with replacing(path) as new:
+        pa.csv.write_csv(table, new, pa.csv.WriteOptions(quoting_style="needed"))
 
 
 def _subjects(records: Iterable[Address], family: str) -> list[str]:

@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 
 from affstore import FeatureStore
 from affstore.store.contract.errors import NotFoundError, SpecError, StoreUnavailableError
-from affstore.store.contract.files import replacing
+from affstore.store.contract.files import write_text
 from affstore.store.contract.keys import key_of
 from affstore.store.contract.records import Address, Record
 from affstore.store.contract.schema import address_of, family
@@ -98,8 +98,7 @@ def _host_of(url: str) -> str:
 
 def write_events(found: Iterable[Any], path: Path) -> None:
     """Write events as OpenLineage's file transport does, a line each."""
-    with replacing(path) as new:
-        new.write_text("".join(f"{json.dumps(event, ensure_ascii=False)}\n" for event in found), encoding="utf-8")
+    write_text(path, "".join(f"{json.dumps(event, ensure_ascii=False)}\n" for event in found))
 
 
 def send_events(found: Iterable[Any], url: str) -> None:

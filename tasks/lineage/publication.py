@@ -10,7 +10,7 @@ from pathlib import Path
 
 from affstore import FeatureStore
 from affstore.store.contract.errors import NotFoundError, SignatureError, SpecError
-from affstore.store.contract.files import replacing
+from affstore.store.contract.files import write_json
 from affstore.store.contract.keys import digest_file
 
 NOTE = "publication.json"
@@ -52,9 +52,7 @@ def write_note(folder: Path, files: Iterable[tuple[Path, str]], snapshot: str, t
     for path, producer in files:
         published = PublishedFile(producer, snapshot, tag, digest_file(path))
         noted[path.relative_to(folder).as_posix()] = published
-    text = json.dumps({name: asdict(noted[name]) for name in sorted(noted)}, indent=2, ensure_ascii=False)
-    with replacing(folder / NOTE) as new:
-        new.write_text(f"{text}\n", encoding="utf-8")
+    write_json(folder / NOTE, {name: asdict(noted[name]) for name in sorted(noted)}, 2)
     return folder / NOTE
 
 

@@ -6,7 +6,6 @@ are made by whichever runs found something due, some with artifacts of earlier r
 
 from __future__ import annotations
 
-import json
 import mimetypes
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -18,7 +17,7 @@ from urllib.parse import quote, urlsplit
 
 from affstore import FeatureStore, content_digest
 from affstore.store.contract.errors import SpecError
-from affstore.store.contract.files import replacing
+from affstore.store.contract.files import write_json
 from affstore.store.contract.printable import excerpt
 from affstore.store.contract.records import Record
 from affstore.store.engine.history import commits
@@ -156,8 +155,7 @@ def _is_address(text: str) -> bool:
 
 def write_crate(document: Mapping[str, Any], folder: Path) -> Path:
     """Write the description of a crate into its folder, whole or not at all."""
-    with replacing(folder / METADATA) as new:
-        new.write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_json(folder / METADATA, document, 2)
     return folder / METADATA
 
 

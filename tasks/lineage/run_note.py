@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from affstore.store.contract.files import replacing
+from affstore.store.contract.files import write_json
 from affstore.tasks.lineage.machine import Machine
 
 NAME = "run.json"
@@ -143,7 +143,7 @@ def noted(folder: Path, run_id: str, machine: Machine | None = None, other_worke
         note["seconds"] = round(time.monotonic() - start, 1)
         if lock is not None:
             with suppress(OSError):
-                _write(folder, note)
+                write_json(folder / NAME, note, 1)
             (folder / _LOCK).unlink(missing_ok=True)
             lock.close()
 
@@ -165,7 +165,7 @@ def _locked(folder: Path, note: dict[str, Any]) -> Any:
         folder.mkdir(parents=True, exist_ok=True)
         lock = (folder / _LOCK).open("ab")
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        _write(folder, note)
+        write_json(folder / NAME, note, 1)
     except OSError:
         return None
     return lock
@@ -180,11 +180,6 @@ def _is_held(path: Path) -> bool:
     except OSError:
         return False
     return False
-
-
-def _write(folder: Path, note: dict[str, Any]) -> None:
-    with replacing(folder / NAME) as new:
-        new.write_text(json.dumps(note, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def _now() -> str:

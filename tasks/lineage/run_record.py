@@ -6,14 +6,13 @@ names of videos must be in nothing that the engine can never erase.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from affstore import FeatureStore
-from affstore.store.contract.files import replacing
+from affstore.store.contract.files import write_json
 from affstore.store.contract.records import Record
 from affstore.tasks.lineage.graph import LineageGraph, by_family
 
@@ -93,6 +92,5 @@ def _is_asked_for(record: Record, producers: Collection[str], videos: Collection
 
 def write_run_record(record: RunRecord, folder: Path) -> Path:
     """Write a run's record into its folder, whole or not at all."""
-    with replacing(folder / NAME) as new:
-        new.write_text(json.dumps(record.as_document(), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_json(folder / NAME, record.as_document(), 1)
     return folder / NAME

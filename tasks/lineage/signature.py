@@ -15,7 +15,7 @@ from typing import Any
 
 from affstore import FeatureStore, content_digest
 from affstore.store.contract.errors import SignatureError
-from affstore.store.contract.files import replacing
+from affstore.store.contract.files import write_text
 from affstore.store.contract.keys import digest_file, key_of
 from affstore.store.contract.records import Record
 from affstore.tasks.lineage.graph import leaves_of, with_ancestors
@@ -100,8 +100,7 @@ def sign(store_url: str, folder: Path, key: Path, dry_run: bool = False) -> Sign
     }
     replaces = kept is None and path.exists()
     if not dry_run:
-        with replacing(path) as new:
-            new.write_text(json.dumps(envelope, indent=2) + "\n", encoding="utf-8")
+        write_text(path, json.dumps(envelope, indent=2) + "\n")
     return Signed(path, statement, unsigned_files(folder, statement), len(signatures), replaces)
 
 

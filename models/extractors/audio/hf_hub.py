@@ -23,7 +23,7 @@ from affstore.models.weights.entry import WeightsEntry
 from affstore.models.weights.records import writing_to
 from affstore.models.weights.untrained import draw, unit_weight_norms
 from affstore.store.contract.errors import ArchitectureError, SpecError, WeightsError, WeightsMissingError
-from affstore.store.contract.files import replacing
+from affstore.store.contract.files import write_text
 from affstore.store.contract.printable import some
 
 if TYPE_CHECKING:
@@ -183,8 +183,8 @@ def keep(model: HubModel, root: Path) -> None:
         WeightsError: the folder cannot be written.
     """
     path = _path(root, model.name)
-    with writing_to(path.parent), replacing(path) as new:
-        new.write_text(json.dumps(asdict(model), indent=1), "utf-8")
+    with writing_to(path.parent):
+        write_text(path, json.dumps(asdict(model), indent=1))
 
 
 def described_models(root: Path) -> list[HubModel]:
