@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from affstore import FeatureStore
-from affstore.flows.config.run_config import PublishConfig
 from affstore.flows.current_run import runs
 from affstore.flows.report.run_report import write_report
 from affstore.flows.request import Request, RunResult, heads_of, protocols_on
@@ -136,25 +135,26 @@ def _published(
     Of experiments that the store has fitted, the predictions are there already.
     """
     context, to = request.context, request.publish
+    whole = to if to is not None and to.folder is not None else None
     applied = [
         TunedExperiment(one.experiment, one.tuned)
         for one in request.fitted
         if one.experiment is not None and one.tuned is not None
     ]
-    if applied and to is not None and to.folder is not None and not (context.generation or stages.partial):
-        outcomes, published, tag = publish(context, applied, to)
+    if applied and whole is not None and not (context.generation or stages.partial):
+        outcomes, published, tag = publish(context, applied, whole)
         stages.did(outcomes)
         return published, tag
     predicted = [
         with_heads_of_result(one)
         for one in experiments
-        if one.results and (not one.experiment.source or one.experiment.files or _whole(to))
+        if one.results and (not one.experiment.source or one.experiment.files or whole is not None)
     ]
     if not predicted:
         return (), ""
     stages.did(predict_experiments(context, predicted))
-    if to is not None and to.folder is not None and not context.generation:
-        outcomes, published, tag = publish(context, predicted, to)
+    if whole is not None and not context.generation:
+        outcomes, published, tag = publish(context, predicted, whole)
         stages.did(outcomes)
         return published, tag
     files = [one for one in predicted if one.experiment.files]
@@ -164,10 +164,6 @@ def _published(
     snapshot = context.store().snapshot
     stages.did(write_files(context, snapshot, files, folder, to.samples if to else {}))
     return tuple(sorted(folder.glob("*.txt"))), ""
-
-
-def _whole(to: PublishConfig | None) -> bool:
-    return to is not None and to.folder is not None
 
 
 class _Stages:
