@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from affstore.tasks.lineage.differences import ArrayChange, ArtifactChange, Difference
 
 
-
 def diff(
     before: str = "",
     after: str = "",
@@ -105,9 +104,8 @@ def _array_line(one: ArrayChange, has_frames: bool) -> str:
     if one.note:
         return f"{one.array} {one.note}"
     ranges = [str(first) if first == last else f"{first}–{last}" for first, last in one.ranges]
-    more = " …" if len(ranges) > _NAMED else ""
     of = f"{one.rows} of {one.of} {'frames' if has_frames else 'rows'}"
-    return f"{one.array} differs in {of} ({', '.join(ranges[:_NAMED])}{more}), by {one.largest:.3g} at most"
+    return f"{one.array} differs in {of} ({some(ranges)}), by {one.largest:.3g} at most"
 
 
 COMMANDS.register("diff", Command(diff))
