@@ -107,9 +107,9 @@ def test_a_foreign_file_is_named_and_no_fault(copy, capsys):
 
 
 def test_a_commit_that_was_killed_before_its_note_is_not_called_damage(copy, monkeypatch):
-    from affstore.store.engine import feature_store
+    from affstore.store.engine import chain
 
-    monkeypatch.setattr(feature_store, "note_update", lambda *_: None)
+    monkeypatch.setattr(chain, "note_update", lambda *_: None)
     store = commit(FeatureStore(str(copy)), source("late"))
     found = verify(store)
     assert found.findings == ()

@@ -231,7 +231,7 @@ def test_rows_that_are_not_the_videos_frames_are_refused(folder_store):
 def test_a_group_that_affstore_did_not_write_is_named_on_reading(folder_store):
     import icechunk
 
-    session = folder_store._repository.writable_session("main")
+    session = folder_store.repository.writable_session("main")
     zarr.open_group(session.store, mode="a").create_group("source/stranger")
     session.commit("by hand", rebase_with=icechunk.ConflictDetector())
     with pytest.raises(SchemaError, match="'source/stranger' is damaged: its record is missing"):
@@ -239,7 +239,7 @@ def test_a_group_that_affstore_did_not_write_is_named_on_reading(folder_store):
 
 
 def test_a_store_of_a_newer_layout_is_refused(folder_store):
-    session = folder_store._repository.writable_session("main")
+    session = folder_store.repository.writable_session("main")
     zarr.open_group(session.store, mode="a").attrs["affstore"] = {"layout": 99}
     session.commit("from the future")
     with pytest.raises(NewerSchemaError, match="layout 99"):
@@ -567,10 +567,10 @@ def test_committers_without_a_lock_may_make_the_same_groups_at_once(s3_url):
 
 def test_a_process_keeps_few_stores_open_and_finds_each_of_many_as_it_is_now(tmp_path):
     urls = [FeatureStore.create(str(tmp_path / f"store{number}")).url for number in range(10)]
-    repositories = [weakref.ref(kept_open(url)._repository) for url in urls]
+    repositories = [weakref.ref(kept_open(url).repository) for url in urls]
     gc.collect()
     assert [repository() is not None for repository in repositories] == [False] * 6 + [True] * 4
-    assert kept_open(urls[-1])._repository is repositories[-1](), "one in use is not opened again"
+    assert kept_open(urls[-1]).repository is repositories[-1](), "one in use is not opened again"
     for url in urls:
         before = kept_open(url)
         before.tag("first")

@@ -25,7 +25,7 @@ from affstore.store.engine.ledger import (
     with_bit_turned_back,
 )
 from affstore.store.engine.objects import Objects, objects_of
-from affstore.store.engine.places import settings, storage_of, translate_errors
+from affstore.store.engine.places import open_repository, translate_errors
 from affstore.store.engine.states import dropped_snapshots
 
 ObjectState = Literal["noted", "self-checked", "not vouched for", "garbage", "foreign", "altered", "missing"]
@@ -101,7 +101,7 @@ def missing_objects(url: str) -> list[str]:
     """
     try:
         with translate_errors(url, "Reading"):  # the engine may also panic
-            accounting = account_for(url, icechunk.Repository.open(storage_of(url), settings()))
+            accounting = account_for(url, open_repository(url))
     except StoreError:
         return []
     return [one.key for one in accounting.of("missing")]

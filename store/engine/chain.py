@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 import icechunk
 
+from affstore.store.engine.ledger import note_update
 from affstore.store.engine.listing import artifacts_among, read_attributes
 
 _LINK = "chain"
@@ -44,9 +45,17 @@ class Content:
     removed: frozenset[str] = frozenset()
 
 
-def linked(session: icechunk.Session, parent: icechunk.SnapshotInfo, content: Content) -> dict[str, Any]:
-    """The metadata of what a session is about to commit on top of a snapshot, with its link of the chain."""
-    return {**content.metadata, _LINK: _link(_end_of(parent), session, content)}
+def commit_linked(url: str, repository: icechunk.Repository, session: icechunk.Session, content: Content) -> str:
+    """Commit a session on top of the snapshot that it is of, with its link of the chain, and note its objects.
+
+    Raises:
+        icechunk.ConflictError: the branch has a newer snapshot.
+    """
+    parent = repository.lookup_snapshot(session.snapshot_id)
+    metadata = {**content.metadata, _LINK: _link(_end_of(parent), session, content)}
+    committed = session.commit(content.message, metadata=metadata, allow_empty=True)
+    note_update(url, repository, committed)
+    return committed
 
 
 def folding(repository: icechunk.Repository, kept: Sequence[str]) -> dict[str, Any]:

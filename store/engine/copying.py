@@ -19,7 +19,7 @@ from affstore.store.contract.errors import AffstoreError, ConflictError, SpecErr
 from affstore.store.contract.records import Address, Record
 from affstore.store.contract.schema import families
 from affstore.store.engine.catalogue import content_digest_of
-from affstore.store.engine.chain import Content, linked
+from affstore.store.engine.chain import Content, commit_linked
 from affstore.store.engine.feature_store import FeatureStore, read_whole
 from affstore.store.engine.ledger import note_update
 from affstore.store.engine.listing import DOCUMENT, Listing, array_names
@@ -31,6 +31,7 @@ from affstore.store.engine.places import (
     exists,
     is_local,
     local_folder,
+    open_repository,
     settings,
     storage_of,
     translate_errors,
@@ -206,7 +207,7 @@ def check_empty(url: str, original: str) -> None:
         if is_local(url) and not local_folder(url).is_dir():
             raise SpecError(f"A store cannot be copied to '{url}': that is a file. Name another place.")
         if exists(url):
-            if not is_unfinished(icechunk.Repository.open(storage_of(url), settings())):
+            if not is_unfinished(open_repository(url)):
                 raise SpecError(f"A store cannot be copied to '{url}': there is one already. Name another place.")
         elif is_local(url) and any(not path.is_dir() for path in local_folder(url).rglob("*")):
             raise SpecError(f"A store cannot be copied to '{url}': the folder is not empty. Name another place.")
@@ -218,9 +219,7 @@ def _write_states(url: str, repository: icechunk.Repository, states: Sequence[St
     for state, before in zip(states, (None, *states), strict=False):
         session = repository.writable_session(UNFINISHED)
         content = write_state(session, state, before, states)
-        parent = repository.lookup_snapshot(session.snapshot_id)
-        snapshots.append(session.commit(content.message, metadata=linked(session, parent, content), allow_empty=True))
-        note_update(url, repository)
+        snapshots.append(commit_linked(url, repository, session, content))
         listing = Listing(repository, repository.readonly_session(snapshot_id=snapshots[-1]))
         if content_digest_of(listing.records(listing.addresses)) != state.content_digest:
             raise StoreError(

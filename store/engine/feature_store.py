@@ -30,7 +30,7 @@ from affstore.store.contract.names import is_snapshot, tag_fault
 from affstore.store.contract.printable import excerpt
 from affstore.store.contract.records import Address, Record
 from affstore.store.contract.schema import address_of, families, family, layout_version
-from affstore.store.engine.chain import Content, folding, linked
+from affstore.store.engine.chain import Content, commit_linked, folding
 from affstore.store.engine.draft import Draft
 from affstore.store.engine.group_writing import add_groups
 from affstore.store.engine.ledger import note_update
@@ -43,6 +43,7 @@ from affstore.store.engine.places import (
     exists,
     is_local,
     local_folder,
+    open_repository,
     settings,
     storage_of,
     translate_errors,
@@ -76,6 +77,7 @@ class FeatureStore:
         snapshot: id of the snapshot it reads.
         branch: the engine's branch that it writes to: that of the generation it was opened at, else the readers' own.
         layout: the version of the tree of groups, `layout` in `schema.yaml`.
+        repository: the engine's repository, for the modules of this folder.
 
     Examples:
         >>> import affstore
@@ -102,7 +104,7 @@ class FeatureStore:
                 raise NotFoundError(
                     f"There is no store at '{url}'. `affstore add VIDEO --store {quote(url)}` makes one."
                 )
-            self._repository = icechunk.Repository.open(storage_of(url), settings())
+            self.repository = open_repository(url)
         self._known = Known()
         self._open_at(at)
 
@@ -135,9 +137,7 @@ class FeatureStore:
                     root.create_group(name)
                 # On an object store several may get here at once; the first one's commit is the one that counts.
                 with suppress(icechunk.ConflictError):
-                    content, parent = Content("an empty affstore"), repository.lookup_snapshot(session.snapshot_id)
-                    session.commit(content.message, metadata=linked(session, parent, content))
-                    note_update(url, repository)
+                    commit_linked(url, repository, session, Content("an empty affstore"))
                     repository.update_metadata({_IDENTITY: uuid4().hex})
                     note_update(url, repository)
         return cls(url)
@@ -158,9 +158,9 @@ class FeatureStore:
             NotFoundError: there is no such state in its history.
         """
         other = object.__new__(FeatureStore)
-        other.url, other._repository, other._known, other.at = self.url, self._repository, self._known, at
+        other.url, other.repository, other._known, other.at = self.url, self.repository, self._known, at
         with translate_errors(self.url, "Opening"):
-            other.branch = branch_named(self._repository, at)
+            other.branch = branch_named(self.repository, at)
             other.snapshot = other._snapshot_of(at)
         if other.snapshot == self.snapshot:
             shared = {"session": self.session, "_root": self._root, "_listing": self._listing, "layout": self.layout}
@@ -304,7 +304,7 @@ class FeatureStore:
     def draft(self, code: Mapping[str, str], run_id: str) -> Draft:
         """A fork of the newest state to write finished artifacts into."""
         with translate_errors(self.url, "Writing to"):
-            session = self._repository.writable_session(self.branch)
+            session = self.repository.writable_session(self.branch)
             return Draft(self.url, session.fork(), code, run_id)
 
     def commit(self, drafts: Sequence[Draft], message: str, metadata: Mapping[str, Any] | None = None) -> str:
@@ -336,11 +336,11 @@ class FeatureStore:
             kept: the first snapshot that stays of the history, and of each tag that is older.
         """
         with translate_errors(self.url, "Committing to"), committer_lock(self.url):
-            session = self._repository.writable_session(self.branch)
-            return self.commit_session(session, Content("older history is let go", folding(self._repository, kept)))
+            session = self.repository.writable_session(self.branch)
+            return self.commit_session(session, Content("older history is let go", folding(self.repository, kept)))
 
     def _commit_merged(self, drafts: Sequence[Draft], message: str, metadata: dict[str, Any]) -> str:
-        session = self._repository.writable_session(self.branch)
+        session = self.repository.writable_session(self.branch)
         tip: str = session.snapshot_id
         news = self._to_commit(drafts, tip)
         if not news:
@@ -363,16 +363,14 @@ class FeatureStore:
         content = replace(content, metadata={**content.metadata, "commit": own})
         for _ in range(_MOST_RACES):
             base = session.snapshot_id
-            parent = self._repository.lookup_snapshot(base)
             try:
-                metadata = linked(session, parent, content)
-                committed = session.commit(content.message, metadata=metadata, allow_empty=True)
+                return commit_linked(self.url, self.repository, session, content)
             except (icechunk.IcechunkError, OSError) as error:
                 committed = self._committed_as(own, base)
                 if not committed and not isinstance(error, icechunk.ConflictError):
                     raise
             if committed:
-                note_update(self.url, self._repository, committed)
+                note_update(self.url, self.repository, committed)
                 return committed
             session.rebase(icechunk.ConflictDetector())
         raise ConflictError(f"Others commit to the store at '{self.url}' all the time. Run the command again.")
@@ -380,7 +378,7 @@ class FeatureStore:
     def _committed_as(self, own: str, base: str) -> str:
         """The snapshot of a commit by the mark in its metadata, among those after `base`; empty if there is none."""
         with suppress(icechunk.IcechunkError, OSError):
-            for info in icechunk.Repository.open(storage_of(self.url), settings()).ancestry(branch=self.branch):
+            for info in open_repository(self.url).ancestry(branch=self.branch):
                 if info.metadata.get("commit") == own:
                     return info.id
                 if info.id == base:
@@ -398,7 +396,7 @@ class FeatureStore:
         if fault:
             raise SpecError(f"A snapshot cannot be tagged {excerpt(name)}: {fault}.")
         with translate_errors(self.url, "Tagging"):
-            if name in open_generations(self._repository):
+            if name in open_generations(self.repository):
                 raise SpecError(f"A snapshot cannot be tagged '{name}': a generation is called so. Use another name.")
             named = self.tags().get(name)
         if named is not None:
@@ -408,25 +406,25 @@ class FeatureStore:
                 )
             return
         with translate_errors(self.url, "Tagging"), committer_lock(self.url):
-            self._repository.create_tag(name, snapshot_id=self.snapshot)
-            note_update(self.url, self._repository)
+            self.repository.create_tag(name, snapshot_id=self.snapshot)
+            note_update(self.url, self.repository)
 
     def tags(self) -> dict[str, str]:
         """Every tag and the snapshot it names."""
         with translate_errors(self.url, "Reading"):
-            return {name: self._repository.lookup_tag(name) for name in sorted(self._repository.list_tags())}
+            return {name: self.repository.lookup_tag(name) for name in sorted(self.repository.list_tags())}
 
     def history(self) -> list[icechunk.SnapshotInfo]:
         """Every snapshot from this one back to the first."""
         with translate_errors(self.url, "Reading"):
-            return list(self._repository.ancestry(snapshot_id=self.snapshot))
+            return list(self.repository.ancestry(snapshot_id=self.snapshot))
 
     # Inside
 
     def repository_metadata(self) -> dict[str, Any]:
         """What the repository says of itself today, beside its history; formats before icechunk 2 say nothing."""
         with translate_errors(self.url, "Reading"):
-            repository = self._repository.reopen()
+            repository = self.repository.reopen()
             is_old = repository.spec_version < icechunk.SpecVersion.current()
             return {} if is_old else repository.get_metadata()
 
@@ -452,15 +450,10 @@ class FeatureStore:
         known = self.repository_metadata().get(_IDENTITY)
         return str(known) if known else next(info.id for info in reversed(self.history()) if info.parent_id)
 
-    @property
-    def repository(self) -> icechunk.Repository:
-        """The engine's repository, for the modules of this folder."""
-        return self._repository
-
     @cached_property
     def session(self) -> icechunk.Session:
         """The engine's read-only session, for plain `zarr` and `xarray`."""
-        return self._repository.readonly_session(snapshot_id=self.snapshot)
+        return self.repository.readonly_session(snapshot_id=self.snapshot)
 
     @cached_property
     def _root(self) -> zarr.Group:
@@ -468,17 +461,17 @@ class FeatureStore:
 
     @cached_property
     def _listing(self) -> Listing:
-        return Listing(self._repository, self.session, self._known, self.url)
+        return Listing(self.repository, self.session, self._known, self.url)
 
     def _open_at(self, at: str | None) -> None:
         self.at = at
         with translate_errors(self.url, "Opening"):
-            self.branch = branch_named(self._repository, at)
+            self.branch = branch_named(self.repository, at)
             self.snapshot = self._snapshot_of(at)
         self.layout = self._check_layout()
 
     def _snapshot_of(self, at: str | None) -> str:
-        found = snapshot_named(self._repository, at, self.branch)
+        found = snapshot_named(self.repository, at, self.branch)
         if found is None:
             name = str(at)
             self.check_not_retracted(name)
@@ -489,7 +482,7 @@ class FeatureStore:
                     "in UTC). `affstore log` lists snapshots, times and tags."
                 )
             # The engine's own first snapshot is older, and no state of the store yet.
-            seen = list(seen_by_readers(self._repository))
+            seen = list(seen_by_readers(self.repository))
             first = next((info for info in reversed(seen) if info.parent_id), seen[-1])
             raise NotFoundError(
                 f"{asked}its history begins at {first.written_at.isoformat()}, and what is older was never there or "
@@ -499,11 +492,11 @@ class FeatureStore:
 
     def _check_layout(self) -> int:
         with translate_errors(self.url, "Opening"):
-            if is_unfinished(self._repository):
+            if is_unfinished(self.repository):
                 raise StoreError(f"'{self.url}' is a copy that was not finished. Run `affstore copy` again.")
             found = read_attributes(self.session, [""]).get("", {}).get("affstore")
         layout = found.get("layout") if isinstance(found, dict) else None
-        if not isinstance(layout, int) and self.snapshot != self._repository.lookup_branch(BRANCH):
+        if not isinstance(layout, int) and self.snapshot != self.repository.lookup_branch(BRANCH):
             raise NotFoundError(
                 f"In snapshot {self.snapshot}, with which the history of '{self.url}' begins, the store was not made "
                 "yet: there is no state to read. Name a later one; `affstore log` lists them."
@@ -524,7 +517,7 @@ class FeatureStore:
 
     def _overtaken(self, draft: Draft, tip: str) -> bool:
         """Whether another run stored the same artifacts first."""
-        changed = changed_paths(self._repository, draft.base, tip)
+        changed = changed_paths(self.repository, draft.base, tip)
         own = {record.address.path: record.key for record in draft.records}
         read = {parent.path: parent.key for record in draft.records for parent in record.parents}
         touched = {**read, **own, **{address.path: "" for address in draft.removed if address.path not in own}}
@@ -608,7 +601,7 @@ def _repository_at(url: str) -> icechunk.Repository:
     while True:
         try:
             if exists(url):
-                return icechunk.Repository.open(storage_of(url), settings())
+                return open_repository(url)
             return icechunk.Repository.create(storage_of(url), settings())
         except icechunk.IcechunkError as error:
             # Half of a repository is there: its creator is at work, or this is no place for one.

@@ -80,6 +80,11 @@ def settings() -> icechunk.RepositoryConfig:
     )
 
 
+def open_repository(url: str) -> icechunk.Repository:
+    """The repository at a store's address."""
+    return icechunk.Repository.open(storage_of(url), settings())
+
+
 def exists(url: str) -> bool:
     """Whether there is a repository at a store's address."""
     return icechunk.Repository.exists(storage_of(url), settings().storage)

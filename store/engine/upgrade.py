@@ -9,12 +9,12 @@ import icechunk
 import zarr
 
 from affstore.store.contract.schema import layout_version
-from affstore.store.engine.chain import Content, linked
+from affstore.store.engine.chain import Content, commit_linked
 from affstore.store.engine.draft import Draft
 from affstore.store.engine.feature_store import FeatureStore
 from affstore.store.engine.generations import check_none_open
 from affstore.store.engine.ledger import note_update
-from affstore.store.engine.places import committer_lock, settings, storage_of, translate_errors
+from affstore.store.engine.places import committer_lock, open_repository, translate_errors
 from affstore.store.engine.states import BRANCH
 
 
@@ -51,7 +51,7 @@ def plan_upgrade(url: str) -> Upgrade:
     addresses = [] if store.layout >= layout_version() else store.addresses()
     with translate_errors(url, "Reading"):
         arrays = [array for address in addresses for _, array in store.group(address).arrays()]
-        old_format = _repository(url).spec_version < icechunk.SpecVersion.current()
+        old_format = open_repository(url).spec_version < icechunk.SpecVersion.current()
     todo = Upgrade(store.layout, len(addresses), sum(array.nbytes for array in arrays), old_format)
     if todo.is_needed:
         check_none_open(store, "The store cannot be upgraded")
@@ -71,7 +71,7 @@ def upgrade(url: str) -> Upgrade:
     with translate_errors(url, "Upgrading"), committer_lock(url):
         store = FeatureStore(url)
         if store.layout < layout_version():
-            repository = _repository(url)
+            repository = open_repository(url)
             session = repository.writable_session(BRANCH)
             draft = Draft(url, session, {}, "")
             for record in store.records():
@@ -81,14 +81,8 @@ def upgrade(url: str) -> Upgrade:
             content = Content(
                 f"layout {layout_version()}", written=frozenset(address.path for address in store.addresses())
             )
-            parent = repository.lookup_snapshot(session.snapshot_id)
-            session.commit(content.message, metadata=linked(session, parent, content))
-            note_update(url, repository)
+            commit_linked(url, repository, session, content)
         if todo.engine_format:
-            icechunk.upgrade_icechunk_repository(_repository(url), dry_run=False)
-            note_update(url, _repository(url))
+            icechunk.upgrade_icechunk_repository(open_repository(url), dry_run=False)
+            note_update(url, open_repository(url))
     return todo
-
-
-def _repository(url: str) -> icechunk.Repository:
-    return icechunk.Repository.open(storage_of(url), settings())
