@@ -12,6 +12,7 @@ import zarr
 
 from affstore import FeatureStore
 from affstore.store.contract.records import Address
+from affstore.store.engine.erasing import fold
 from affstore.store.engine.history import check_history
 from affstore.store.engine.upgrade import upgrade
 from affstore.tasks.lineage.verify import verify
@@ -117,8 +118,7 @@ def test_a_history_that_was_folded_on_purpose_is_said_to_be_so(store):
     for number in range(3):
         store = commit(store, source(f"more{number}"))
     kept = store.history()[1]
-    store.announce_folding([kept.id, store.tags()["early"]])
-    repository(store.url).expire_snapshots(kept.written_at)
+    fold(store, kept.written_at)
     assert states(store.url) == ["whole", "whole", "folded", "whole", "folded"]
     found = verify(store.newest())
     assert found.findings == ()

@@ -23,9 +23,9 @@ from affstore.store.contract.errors import AffstoreError
 from affstore.store.contract.records import Record
 from affstore.store.engine.accounting import decoded, id_text
 from affstore.store.engine.blocks import Blocks
-from affstore.store.engine.feature_store import FeatureStore, read_whole
+from affstore.store.engine.feature_store import FeatureStore
 from affstore.store.engine.places import is_local, local_folder, translate_errors
-from affstore.store.engine.ranges import damage, read_rows
+from affstore.store.engine.ranges import damage, read_rows, read_whole
 
 _NODE_ID, _CHUNK_ID = 8, 12
 """Bytes of an array's id, and of a chunk's."""

@@ -15,12 +15,13 @@ from zarr.abc.store import Store
 from zarr.core.buffer import default_buffer_prototype
 from zarr.core.sync import sync
 
-from affstore.store.contract.errors import AffstoreError, ConflictError, SpecError, StoreError
+from affstore.store.contract.errors import AffstoreError, SpecError, StoreError
 from affstore.store.contract.records import Address, Record
 from affstore.store.contract.schema import families
 from affstore.store.engine.catalogue import content_digest_of
 from affstore.store.engine.chain import Content, commit_linked
-from affstore.store.engine.feature_store import FeatureStore, read_whole
+from affstore.store.engine.committing import commit_session, session_at
+from affstore.store.engine.feature_store import FeatureStore
 from affstore.store.engine.ledger import note_update
 from affstore.store.engine.listing import DOCUMENT, Listing, array_names
 from affstore.store.engine.objects import wipe
@@ -36,6 +37,7 @@ from affstore.store.engine.places import (
     storage_of,
     translate_errors,
 )
+from affstore.store.engine.ranges import read_whole
 from affstore.store.engine.sizes import array_bytes
 from affstore.store.engine.states import BRANCH, UNFINISHED, is_unfinished
 from affstore.store.engine.tombstones import Tombstones
@@ -183,14 +185,10 @@ def roll_back(store: FeatureStore, to: FeatureStore) -> str:
     """
     before, wanted = (State(one, (), tuple(one.records())) for one in (store, to))
     with translate_errors(store.url, "Committing to"), marked_as_writing(store.url), committer_lock(store.url):
-        session = store.repository.writable_session(BRANCH)
-        if session.snapshot_id != store.snapshot:
-            raise ConflictError(
-                f"Another run committed to the store at '{store.url}' meanwhile. Run the command again."
-            )
+        session = session_at(store.url, store.repository, store.snapshot)
         content = write_state(session, wanted, before)
         content = replace(content, message=f"rollback: {len(content.written) + len(content.removed)}")
-        return store.commit_session(session, content)
+        return commit_session(store.url, store.repository, session, content)
 
 
 def check_empty(url: str, original: str) -> None:

@@ -6,22 +6,22 @@ import datetime
 import os
 import re
 import tempfile
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 import icechunk
 import zarr
 
-from affstore.store.contract.errors import ConflictError
 from affstore.store.contract.records import Address
 from affstore.store.engine.accounting import decoded
-from affstore.store.engine.chain import Content
+from affstore.store.engine.chain import Content, folding
+from affstore.store.engine.committing import commit_session, session_at
 from affstore.store.engine.feature_store import FeatureStore
 from affstore.store.engine.ledger import note_update
 from affstore.store.engine.objects import objects_of
 from affstore.store.engine.places import committer_lock, is_local, local_folder, translate_errors
-from affstore.store.engine.states import BRANCH, open_generations, tips, where_parted
+from affstore.store.engine.states import open_generations, tips, where_parted
 
 _SKEW = datetime.timedelta(days=1)
 """How far ahead the clock of a server may be."""
@@ -85,12 +85,20 @@ def fold(store: FeatureStore, older_than: datetime.datetime) -> int:
     with translate_errors(store.url, "Reading"):
         planned = _Fold.of(store, older_than)
     if planned.gone:
-        store.announce_folding(planned.kept)
+        _announce(store, planned.kept)
         with translate_errors(store.url, "Letting go of the history of"):
             repository = store.repository.reopen()
             repository.expire_snapshots(planned.older_than)
             note_update(store.url, repository)
     return len(planned.gone)
+
+
+def _announce(store: FeatureStore, kept: Sequence[str]) -> None:
+    """Commit that what is older than some snapshots is let go on purpose; see `_Fold.kept`."""
+    with translate_errors(store.url, "Committing to"), committer_lock(store.url):
+        session = store.repository.writable_session(store.branch)
+        content = Content("older history is let go", folding(store.repository, kept))
+        commit_session(store.url, store.repository, session, content)
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,11 +173,8 @@ def _remove_logs(url: str, repository: icechunk.Repository) -> list[int]:
 def _without(store: FeatureStore, addresses: Collection[Address]) -> str:
     """Commit the newest state without artifacts, and without the groups above them that nothing is below any more."""
     with committer_lock(store.url):
-        session = store.repository.reopen().writable_session(BRANCH)
-        if session.snapshot_id != store.snapshot:
-            raise ConflictError(
-                f"Another run committed to the store at '{store.url}' meanwhile. Run the command again."
-            )
+        repository = store.repository.reopen()
+        session = session_at(store.url, repository, store.snapshot)
         if not addresses:
             return store.snapshot
         root = zarr.open_group(session.store, mode="a")
@@ -179,7 +184,8 @@ def _without(store: FeatureStore, addresses: Collection[Address]) -> str:
             if not any(str(above) in gone for above in PurePosixPath(path).parents):
                 del root[path]
         removed = frozenset(address.path for address in addresses)
-        return store.commit_session(session, Content(f"forget: {len(addresses)}", removed=removed))
+        content = Content(f"forget: {len(addresses)}", removed=removed)
+        return commit_session(store.url, repository, session, content)
 
 
 def _above(address: Address) -> list[PurePosixPath]:

@@ -13,6 +13,7 @@ from affstore.store.contract.names import tag_fault
 from affstore.store.contract.printable import excerpt
 from affstore.store.contract.records import Address, Record
 from affstore.store.contract.schema import layout_version
+from affstore.store.engine.committing import commit_session
 from affstore.store.engine.copying import State, write_state
 from affstore.store.engine.feature_store import FeatureStore
 from affstore.store.engine.history import ChangedArtifacts, changed_between
@@ -327,7 +328,8 @@ def _taken_over(plan: Promotion, generation: FeatureStore) -> Promotion:
         content = write_state(session, wanted, State(generation, (), tuple(generation.records())))
         counts = len(content.written) + len(content.removed)
         content = replace(content, message=f"promote: {counts}", metadata={_NAME: name, BEFORE: before.snapshot})
-        return replace(plan, snapshot=generation.commit_session(session, content))
+        snapshot = commit_session(before.url, generation.repository, session, content)
+        return replace(plan, snapshot=snapshot)
     except icechunk.IcechunkError:
         _found(before, before.repository.reopen(), name)
         raise

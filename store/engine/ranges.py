@@ -8,7 +8,7 @@ wrote plainly, without checksums, the bytes of the very rows are fetched.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple, cast
 
@@ -21,6 +21,8 @@ from zarr.core.buffer import default_buffer_prototype
 from zarr.core.sync import sync
 
 from affstore.store.contract.errors import StoreError
+from affstore.store.contract.records import Record
+from affstore.store.contract.schema import family
 from affstore.store.engine.blocks import Blocks, is_marked, is_native
 
 _AT_ONCE = 16
@@ -106,6 +108,41 @@ def corruption_as_store_error(what: object) -> Iterator[None]:
 def damage(what: object, reason: str) -> StoreError:
     """The error for stored bytes that are not what was written."""
     return StoreError(f"'{what}' is damaged: {reason.rstrip('.')}. {_OTHERWISE}")
+
+
+def read_whole(
+    record: Record,
+    arrays: Mapping[str, zarr.Array[Any]],
+    read: Callable[[zarr.Array[Any]], NDArray[Any]] = read_rows,
+) -> dict[str, NDArray[Any]]:
+    """Read all arrays of an artifact and compare them with its record.
+
+    Args:
+        record: the artifact's.
+        arrays: by their names as stored.
+        read: how one is read.
+
+    Raises:
+        SchemaError: what is there breaks `schema.yaml`.
+        StoreError: what is there is damaged.
+    """
+    schema = family(record.address.family)
+    found = {schema.name_of(name): read(arrays[name]) for name in sorted(arrays)}
+    check_whole(record, found)
+    return found
+
+
+def check_whole(record: Record, found: Mapping[str, NDArray[Any]]) -> None:
+    """See that all arrays of an artifact are what its record says.
+
+    Raises:
+        SchemaError: what is there breaks `schema.yaml`.
+        StoreError: what is there is damaged.
+    """
+    schema = family(record.address.family)
+    schema.check(found, record.attributes)
+    if not schema.has_digest(found, record.digest):
+        raise damage(record.address, "the digest of its arrays is not the one that its record holds")
 
 
 async def _read(ranges: Sequence[RowRange]) -> None:

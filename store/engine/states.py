@@ -5,10 +5,17 @@ from __future__ import annotations
 import datetime
 from collections.abc import Iterator
 from contextlib import suppress
+from typing import Any
 
 import icechunk
 
+from affstore.store.contract.errors import NewerSchemaError, NotFoundError, StoreError
 from affstore.store.contract.moments import moment_of
+from affstore.store.contract.names import is_snapshot
+from affstore.store.contract.printable import excerpt
+from affstore.store.contract.schema import layout_version
+from affstore.store.engine.listing import read_attributes
+from affstore.store.engine.places import translate_errors
 
 BRANCH = "main"
 """The branch whose newest snapshot is what readers see."""
@@ -16,6 +23,8 @@ UNFINISHED = "unfinished-copy"
 """The branch on which a copy is written; it is there as long as the copy is no store yet."""
 BEFORE = "before"
 """Metadata of the commit by which a generation is promoted: the snapshot that readers saw until then."""
+IDENTITY = "affstore_identity"
+"""Metadata of the repository; see `FeatureStore.identity`."""
 _GENERATION = "generation-"
 _DROPPED = "affstore_dropped"
 """Metadata of the repository: the snapshots of generations that were let go."""
@@ -48,14 +57,66 @@ def branch_named(repository: icechunk.Repository, at: str | None) -> str:
     return branch_of(at) if branch_of(at) in repository.list_branches() else BRANCH
 
 
-def snapshot_named(repository: icechunk.Repository, at: str | None, branch: str) -> str | None:
-    """The snapshot of a tag, of the end of a branch, by its id, or that readers saw at a time; None if there is none.
+def find_snapshot(url: str, repository: icechunk.Repository, at: str | None, branch: str) -> str:
+    """The snapshot of a tag, of the end of a branch, by its id, or that readers saw at a time.
 
     Args:
+        url: of the store.
         repository: the store's.
         at: a tag, a generation, an id or a time; None for the newest.
         branch: what `branch_named` says.
+
+    Raises:
+        NotFoundError: there is none; the message says why.
     """
+    found = _snapshot_named(repository, at, branch)
+    if found is not None:
+        return found
+    name = str(at)
+    check_not_retracted(url, repository, name)
+    asked = f"The store at '{url}' has no tag, generation, snapshot or time '{excerpt(name)[1:-1]}': "
+    if moment_of(name) is None and not is_snapshot(name):
+        raise NotFoundError(
+            f"{asked}a snapshot is named by its whole id, and a time is written as 2026-11-27T18:30 (ISO 8601, in "
+            "UTC). `affstore log` lists snapshots, times and tags."
+        )
+    # The engine's own first snapshot is older, and no state of the store yet.
+    seen = list(seen_by_readers(repository))
+    first = next((info for info in reversed(seen) if info.parent_id), seen[-1])
+    raise NotFoundError(
+        f"{asked}its history begins at {first.written_at.isoformat()}, and what is older was never there or has "
+        "expired. `affstore log` lists the snapshots."
+    )
+
+
+def check_layout(url: str, repository: icechunk.Repository, session: icechunk.Session) -> int:
+    """See that this affstore can read a snapshot; gives the version of its tree of groups.
+
+    Raises:
+        NewerSchemaError: a newer affstore wrote it.
+        NotFoundError: the store was not made yet then.
+        StoreError: the repository is no store, or a copy that was not finished.
+    """
+    with translate_errors(url, "Opening"):
+        if is_unfinished(repository):
+            raise StoreError(f"'{url}' is a copy that was not finished. Run `affstore copy` again.")
+        found = read_attributes(session, [""]).get("", {}).get("affstore")
+    layout = found.get("layout") if isinstance(found, dict) else None
+    if not isinstance(layout, int) and session.snapshot_id != repository.lookup_branch(BRANCH):
+        raise NotFoundError(
+            f"In snapshot {session.snapshot_id}, with which the history of '{url}' begins, the store was not made yet: "
+            "there is no state to read. Name a later one; `affstore log` lists them."
+        )
+    if not isinstance(layout, int):
+        raise StoreError(f"'{url}' is an icechunk repository, but not an affstore. Choose another place.")
+    if layout > layout_version():
+        raise NewerSchemaError(
+            f"The store at '{url}' has layout {layout}; this affstore knows up to {layout_version()}. Update affstore."
+        )
+    return layout
+
+
+def _snapshot_named(repository: icechunk.Repository, at: str | None, branch: str) -> str | None:
     if at is not None and at in repository.list_tags():
         return repository.lookup_tag(at)
     if at is None or at == generation_on(branch):
@@ -109,9 +170,7 @@ def where_parted(repository: icechunk.Repository, generation: str) -> icechunk.S
 
 def dropped_snapshots(repository: icechunk.Repository) -> set[str]:
     """The snapshots that only generations had which were let go; some may be there still."""
-    if repository.spec_version < icechunk.SpecVersion.current():
-        return set()
-    return set(repository.get_metadata().get(_DROPPED, ()))
+    return set(metadata_of(repository).get(_DROPPED, ()))
 
 
 def note_dropped(repository: icechunk.Repository, generation: str) -> None:
@@ -119,6 +178,28 @@ def note_dropped(repository: icechunk.Repository, generation: str) -> None:
     shared = forebears(repository, repository.lookup_branch(BRANCH))
     own = {info.id for info in repository.ancestry(branch=branch_of(generation))} - shared
     repository.update_metadata({_DROPPED: sorted(dropped_snapshots(repository) | own)})
+
+
+def metadata_of(repository: icechunk.Repository) -> dict[str, Any]:
+    """What a repository says of itself today, beside its history; formats before icechunk 2 say nothing."""
+    repository = repository.reopen()
+    return {} if repository.spec_version < icechunk.SpecVersion.current() else repository.get_metadata()
+
+
+def check_not_retracted(url: str, repository: icechunk.Repository, tag: str) -> None:
+    """See that a tag is not one that was withdrawn.
+
+    Raises:
+        NotFoundError: it named a publication of a video that was forgotten.
+    """
+    with translate_errors(url, "Reading"):
+        retracted = metadata_of(repository).get("affstore", {}).get("retracted", ())
+    for one in retracted:
+        if one["tag"] == tag:
+            raise NotFoundError(
+                f"The publication '{tag}' of the store at '{url}' was retracted on {one['date']}: it contained a video "
+                "that was forgotten on request. Publish again without it."
+            )
 
 
 def _seen_at(repository: icechunk.Repository, moment: datetime.datetime) -> str | None:

@@ -1,0 +1,148 @@
+"""How drafts become a commit: others may commit at the same time, or have changed what a draft was made from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import PurePosixPath
+from uuid import uuid4
+
+import icechunk
+import zarr
+
+from affstore.store.contract.errors import ConflictError
+from affstore.store.contract.records import Record
+from affstore.store.contract.schema import address_of
+from affstore.store.engine.chain import Content, commit_linked
+from affstore.store.engine.draft import Draft
+from affstore.store.engine.group_writing import add_groups
+from affstore.store.engine.ledger import note_update
+from affstore.store.engine.listing import Listing, changed_paths
+from affstore.store.engine.places import open_repository, translate_errors
+from affstore.store.engine.states import BRANCH, check_layout
+
+_MOST_RACES = 10
+
+
+def session_at(url: str, repository: icechunk.Repository, snapshot: str) -> icechunk.Session:
+    """A session to write on top of a snapshot that is still what readers see.
+
+    Raises:
+        ConflictError: another run committed meanwhile.
+    """
+    session = repository.writable_session(BRANCH)
+    if session.snapshot_id != snapshot:
+        raise ConflictError(f"Another run committed to the store at '{url}' meanwhile. Run the command again.")
+    return session
+
+
+def commit_session(url: str, repository: icechunk.Repository, session: icechunk.Session, content: Content) -> str:
+    """Commit a session, with its link of the chain, on top of the newest snapshot of its branch.
+
+    Others may commit first on an object store, and then the link is that of the new parent; so the engine may not
+    rebase by itself. An error is looked into before: the answer may be lost, and the commit there.
+    """
+    own = uuid4().hex
+    content = replace(content, metadata={**content.metadata, "commit": own})
+    for _ in range(_MOST_RACES):
+        try:
+            return commit_linked(url, repository, session, content)
+        except (icechunk.IcechunkError, OSError) as error:
+            committed = _committed_as(url, session, own)
+            if not committed and not isinstance(error, icechunk.ConflictError):
+                raise
+        if committed:
+            note_update(url, repository, committed)
+            return committed
+        session.rebase(icechunk.ConflictDetector())
+    raise ConflictError(f"Others commit to the store at '{url}' all the time. Run the command again.")
+
+
+def _committed_as(url: str, session: icechunk.Session, own: str) -> str:
+    """The snapshot of a commit by the mark in its metadata, among those after a session's; empty if there is none."""
+    with suppress(icechunk.IcechunkError, OSError):
+        for info in open_repository(url).ancestry(branch=session.branch):
+            if info.metadata.get("commit") == own:
+                return info.id
+            if info.id == session.snapshot_id:
+                break
+    return ""
+
+
+def commit_drafts(
+    url: str, repository: icechunk.Repository, branch: str, drafts: Sequence[Draft], content: Content
+) -> str:
+    """Commit drafts on top of the newest snapshot of a branch; gives the snapshot that has what they hold.
+
+    Where no lock keeps other committers out, one may have made the same groups meanwhile.
+
+    Args:
+        url: of the store.
+        repository: the store's.
+        branch: that is committed to.
+        drafts: to commit.
+        content: the message and metadata of the commit.
+
+    Raises:
+        ConflictError: another run changed an address of a draft since the draft was begun; nothing was committed.
+    """
+    for _ in range(_MOST_RACES):
+        with suppress(icechunk.RebaseFailedError):
+            return _commit_merged(url, repository, branch, drafts, content)
+    return _commit_merged(url, repository, branch, drafts, content)
+
+
+def _commit_merged(
+    url: str, repository: icechunk.Repository, branch: str, drafts: Sequence[Draft], content: Content
+) -> str:
+    session = repository.writable_session(branch)
+    tip: str = session.snapshot_id
+    full = (draft for draft in drafts if draft.records or draft.removed)
+    # Those that are still news: not what another run has stored with the same keys meanwhile.
+    news = [draft for draft in full if draft.base == tip or not _is_overtaken(url, repository, draft, tip)]
+    if not news:
+        return tip
+    root = zarr.open_group(session.store, mode="a")
+    written = frozenset(record.address.path for draft in news for record in draft.records)
+    taken_away = {address.path for draft in news for address in draft.removed} - written
+    removed = frozenset(path for path in taken_away if path in root)
+    session.merge(*(draft.fork for draft in news))
+    add_groups(session.store, _groups_above(written))
+    return commit_session(url, repository, session, replace(content, written=written, removed=removed))
+
+
+def _is_overtaken(url: str, repository: icechunk.Repository, draft: Draft, tip: str) -> bool:
+    """Whether another run stored the same artifacts first."""
+    changed = changed_paths(repository, draft.base, tip)
+    own = {record.address.path: record for record in draft.records}
+    touched = {parent.path: parent.key for record in draft.records for parent in record.parents}
+    touched |= {address.path: "" for address in draft.removed} | {path: record.key for path, record in own.items()}
+    contested = [path for path in touched if path in changed]
+    now, before = (_records(url, repository, snapshot, contested) for snapshot in (tip, draft.base))
+    for path in contested:
+        if (now[path].key if path in now else "") != touched[path]:
+            raise ConflictError(f"Another run changed '{path}' while this one worked with it. Run the command again.")
+    done = [path for path in own if path in contested]
+    for path in done:
+        # A draft may only note something about an artifact, as another name.
+        is_note = path in before and (before[path].key, before[path].digest) == (own[path].key, own[path].digest)
+        if is_note and now[path].attributes != own[path].attributes:
+            raise ConflictError(f"Another run changed what is noted of '{path}' meanwhile. Run the command again.")
+    if done and len(done) < len(own):
+        raise ConflictError(f"Another run stored '{min(done)}' while this one computed it. Run the command again.")
+    return bool(done)
+
+
+def _records(url: str, repository: icechunk.Repository, snapshot: str, paths: Sequence[str]) -> dict[str, Record]:
+    """The records at some paths of a snapshot, by those where something is."""
+    session = repository.readonly_session(snapshot_id=snapshot)
+    check_layout(url, repository, session)
+    with translate_errors(url, "Reading"):
+        found = Listing(repository, session).records(map(address_of, paths))
+    return {record.address.path: record for record in found}
+
+
+def _groups_above(paths: Iterable[str]) -> list[str]:
+    """The groups above some artifacts, from the top down."""
+    return sorted({str(parent) for path in paths for parent in PurePosixPath(path).parents} - {"."})
