@@ -17,13 +17,6 @@ def test_training_from_the_store_is_compared_with_training_from_memory(printed):
 
 
 @pytest.mark.slow
-def test_orders_of_rows_are_compared(printed):  # noqa: F811
-    said = printed("shuffling", "--videos", "4", "--epochs", "1", "--seeds", "1")
-    assert said.count("rows held") == 4
-    assert "+0.0000 ± 0.0000" in said
-
-
-@pytest.mark.slow
 def test_float16_is_compared_with_float32(printed):  # noqa: F811
     said = printed("float16", "--table", "store", "--rows", "700", "--rounds", "1")
     assert "700 rows of 1280" in said
