@@ -130,7 +130,7 @@ def reference_losses(spec: MlpSpec, train: Examples):
 def test_training_is_what_keras_fit_does(task):
     import keras
 
-    from affstore.models.heads.mlp.training import initial_parameters
+    from affstore.models.heads.mlp.keras_network import initial_parameters
 
     spec = quick(task, epochs=1, selection="last_epoch")
     train, held_out = planted(task, 200), planted(task, 100, seed=1)

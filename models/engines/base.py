@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from affstore.models.extractor_specs import Precision
-
-if TYPE_CHECKING:
-    pass
 
 EngineName = Literal["torch", "openvino"]
 ENGINES: tuple[EngineName, ...] = ("torch", "openvino")

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from itertools import product
-from typing import TypeVar
 
 import numpy as np
 
@@ -22,8 +21,6 @@ from affstore.models.evaluation.metrics import Scores
 from affstore.models.evaluation.thresholds import best_thresholds
 from affstore.store.contract.errors import SpecError
 from affstore.store.contract.labels import task_space
-
-T = TypeVar("T")
 
 
 def choose(evaluation: EvaluationSpec, videos: Sequence[EvaluationVideo], search: bool) -> TunedParameters:

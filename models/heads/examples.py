@@ -9,11 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from affstore.models.heads.frame_dataset import FrameDataset, check_rows, check_varied, read_block
+from affstore.models.heads.frame_dataset import FrameDataset, check_rows, read_block
 from affstore.store.contract.errors import SpecError
 from affstore.store.contract.labels import Task
-
-__all__ = ["Examples", "check", "check_varied", "in_memory"]
 
 _BLOCK = 4096
 

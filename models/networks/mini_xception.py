@@ -122,10 +122,6 @@ def staged(trained: Any) -> Staged:
     return Staged((trained.grey, trained.stem, *trained.blocks, trained.patches), trained.classifier, WIDTH)
 
 
-STAGES = 3 + len(_CHANNELS)
-"""How many stages `staged` gives."""
-
-
 def convert(published: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Our parameters from those of the Keras file, whose layers have their place as a name, as `3.gamma`."""
     ours = {_renamed(name): tensor for name, tensor in published.items()}

@@ -12,8 +12,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-WINDOW = 512
-CONTEXT = 64
 WIDTH = 128
 
 _BINS = 129

@@ -24,7 +24,8 @@ from numpy.typing import NDArray
 
 from affstore.models.heads.automl.plans import plans_of
 from affstore.models.heads.automl.spec import AutoMlSpec
-from affstore.models.heads.examples import Examples, check, check_varied
+from affstore.models.heads.examples import Examples, check
+from affstore.models.heads.frame_dataset import check_varied
 from affstore.store.contract.errors import HeadNotFittedError, SpecError
 from affstore.store.contract.extras import require_extra
 from affstore.store.contract.labels import task_space

@@ -9,10 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from affstore.models.extractor_specs import FaceExtractorSpec
-from affstore.models.heads.examples import Examples, check, check_varied
+from affstore.models.heads.examples import Examples, check
 from affstore.models.heads.finetuned.crops import LabelledCrops, looked_at
 from affstore.models.heads.finetuned.fitted import Backbone, FittedFineTuned
 from affstore.models.heads.finetuned.spec import FineTuneSpec
+from affstore.models.heads.frame_dataset import check_varied
 from affstore.models.heads.trainer_options import TrainerOptions
 from affstore.store.contract.errors import SpecError
 

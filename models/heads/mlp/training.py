@@ -11,15 +11,13 @@ from numpy.typing import NDArray
 
 from affstore.models.heads.checkpoints import Progress, read_arrays, save_arrays
 from affstore.models.heads.frame_dataset import FrameDataset, in_batches
-from affstore.models.heads.mlp.keras_network import build, initial_parameters, on_device, row_weights
+from affstore.models.heads.mlp.keras_network import build, on_device, row_weights
 from affstore.models.heads.mlp.spec import MlpSpec
 from affstore.models.heads.shuffle_buffer import RowBatch, Shuffled
 from affstore.models.heads.trainer_options import TrainerOptions
 from affstore.models.media.prefetch import prefetch
 from affstore.store.contract.errors import SpecError
 from affstore.store.contract.keys import digest_arrays, key_of
-
-__all__ = ["initial_parameters", "train_mlp"]
 
 _LOG = logging.getLogger(__name__)
 _BATCHES_AHEAD = 16

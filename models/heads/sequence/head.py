@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from affstore.models.heads.examples import Examples, check_varied
+from affstore.models.heads.examples import Examples
+from affstore.models.heads.frame_dataset import check_varied
 from affstore.models.heads.sequence.dataset import Sequences, Streams, check_finite, check_widths
 from affstore.models.heads.sequence.fitted import FittedSequence
 from affstore.models.heads.sequence.labelled_videos import LabelledVideos
