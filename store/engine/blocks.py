@@ -31,12 +31,6 @@ def is_marked(array: zarr.Array[Any]) -> bool:
     return isinstance(array.attrs.get(MARK), Mapping)
 
 
-def is_native(array: zarr.Array[Any], codec: BytesCodec) -> bool:
-    """Whether numbers are stored as this machine has them in memory."""
-    order = getattr(codec.endian, "value", codec.endian)
-    return array.dtype.isnative and order in (None, sys.byteorder)
-
-
 @dataclass(frozen=True, slots=True)
 class Blocks:
     """How the chunks of one array are built.
@@ -62,7 +56,8 @@ class Blocks:
         inner: list[Any] = [*codecs[0].codecs]
         if [type(codec) for codec in inner] != [BytesCodec, Crc32cCodec] or array.shards[1:] != array.shape[1:]:
             return None
-        if not is_native(array, inner[0]):
+        order = getattr(inner[0].endian, "value", inner[0].endian)
+        if not array.dtype.isnative or order not in (None, sys.byteorder):
             return None
         row_bytes = array.dtype.itemsize * int(np.prod(array.shape[1:]))
         mark: Any = array.attrs[MARK]

@@ -1,8 +1,7 @@
 """Ranges of rows of many arrays, fetched side by side straight into where they stay.
 
 zarr fetches whole chunks into a buffer of its own. Of a chunk in blocks a store can give the bytes of the blocks that
-hold the rows that are wanted, and each block is checked; any other array, zarr reads. Of arrays that older versions
-wrote plainly, without checksums, the bytes of the very rows are fetched.
+hold the rows that are wanted, and each block is checked; any other array, zarr reads.
 """
 
 from __future__ import annotations
@@ -16,14 +15,13 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 from zarr.abc.store import RangeByteRequest
-from zarr.codecs import BytesCodec
 from zarr.core.buffer import default_buffer_prototype
 from zarr.core.sync import sync
 
 from affstore.store.contract.errors import StoreError
 from affstore.store.contract.records import Record
 from affstore.store.contract.schema import family
-from affstore.store.engine.blocks import Blocks, is_marked, is_native
+from affstore.store.engine.blocks import Blocks, is_marked
 
 _AT_ONCE = 16
 """Requests: enough that none waits for Python, few enough that what is under way stays small (a chunk of
@@ -55,7 +53,7 @@ class _Part(NamedTuple):
         bytes: where its rows lie in the chunk; None for the whole chunk.
         skip: rows that come before them in these bytes.
         into: where the rows go.
-        blocks: how the chunk is built; None where it is nothing but numbers.
+        blocks: how the chunk is built.
     """
 
     array: zarr.Array[Any]
@@ -63,7 +61,7 @@ class _Part(NamedTuple):
     bytes: RangeByteRequest | None
     skip: int
     into: NDArray[Any]
-    blocks: Blocks | None
+    blocks: Blocks
 
 
 def read_rows(array: zarr.Array[Any], rows: slice = slice(None)) -> NDArray[Any]:
@@ -168,8 +166,6 @@ async def _read(ranges: Sequence[RowRange]) -> None:
         blocks = Blocks.of(wanted.array)
         if blocks is not None:
             tasks += [asyncio.create_task(fetch(part)) for part in _parts_in_blocks(wanted, blocks)]
-        elif _is_plain(wanted.array):
-            tasks += [asyncio.create_task(fetch(part)) for part in _plain_parts(wanted)]
         else:
             tasks.append(asyncio.create_task(unpack(wanted)))
     try:
@@ -185,14 +181,6 @@ def _strict(array: zarr.Array[Any]) -> zarr.Array[Any]:
     return array.with_config({"read_missing_chunks": False}) if is_marked(array) else array
 
 
-def _is_plain(array: zarr.Array[Any]) -> bool:
-    """Whether a chunk is nothing but numbers in this machine's order, row after row."""
-    codecs: list[Any] = [*getattr(array.metadata, "codecs", ())]
-    if [type(codec) for codec in codecs] != [BytesCodec] or array.chunks[1:] != array.shape[1:]:
-        return False
-    return is_native(array, codecs[0])
-
-
 def _parts_in_blocks(rows: RowRange, blocks: Blocks) -> Iterator[_Part]:
     for number, first, last, into in _by_chunk(rows, blocks.rows * blocks.blocks):
         in_chunk = min(blocks.rows * blocks.blocks, rows.array.shape[0] - number * blocks.rows * blocks.blocks)
@@ -200,12 +188,6 @@ def _parts_in_blocks(rows: RowRange, blocks: Blocks) -> Iterator[_Part]:
         # A whole chunk is fetched with its index, which is checked as well.
         where = None if (first, last) == (0, in_chunk) else RangeByteRequest(begin, end)
         yield _Part(rows.array, number, where, first % blocks.rows, into, blocks)
-
-
-def _plain_parts(rows: RowRange) -> Iterator[_Part]:
-    row_bytes = rows.array.dtype.itemsize * int(np.prod(rows.array.shape[1:]))
-    for number, first, last, into in _by_chunk(rows, rows.array.chunks[0]):
-        yield _Part(rows.array, number, RangeByteRequest(first * row_bytes, last * row_bytes), 0, into, None)
 
 
 def _by_chunk(wanted: RowRange, rows: int) -> Iterator[tuple[int, int, int, NDArray[Any]]]:
@@ -218,14 +200,9 @@ def _by_chunk(wanted: RowRange, rows: int) -> Iterator[tuple[int, int, int, NDAr
 
 
 def _fill(part: _Part, found: NDArray[np.uint8] | None) -> None:
-    if found is None:
-        if part.blocks is not None and part.number not in part.blocks.empty:
-            raise ValueError(f"its chunk {part.number} is missing")
-        # Where there is no chunk, there was never anything but zeros: they are every array's fill value.
-        part.into[...] = 0 if part.blocks is not None else part.array.fill_value
-    elif part.blocks is not None:
+    if found is not None:
         part.blocks.decode(found, part.skip, part.into)
-    elif found.nbytes != part.into.nbytes:
-        raise ValueError(f"of its chunk {part.number} it gave {found.nbytes} bytes instead of {part.into.nbytes}")
+    elif part.number in part.blocks.empty:
+        part.into[...] = 0
     else:
-        part.into[...] = found.view(part.into.dtype).reshape(part.into.shape)
+        raise ValueError(f"its chunk {part.number} is missing")
