@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from affstore.models.engines.footprint import FaceFootprint
 from affstore.models.extractor_specs import FaceExtractorSpec, WeightsRef
+from affstore.models.extractors.face.emotiefflib import emotiefflib_entry
 from affstore.models.extractors.face.network import FaceNetworkKind
 from affstore.models.extractors.registry import register
 from affstore.models.networks import efficientnet
@@ -61,55 +62,28 @@ _FOOTPRINT = FaceFootprint(torch=350, openvino=150)
 register(
     FaceNetworkKind(
         EMOTIEFFNET_B0,
-        WeightsEntry(
+        emotiefflib_entry(
             "enet_b0_8_best_vgaf",
             B0,
-            outputs=8,
-            file="enet_b0_8_best_vgaf.pt",
-            url=(
-                "https://github.com/sb-ai-lab/EmotiEffLib/raw/f1df0e8548c666d268826e50b7de107fd5553e9d/models/"
-                "affectnet_emotions/enet_b0_8_best_vgaf.pt"
-            ),
-            git_blob_sha1="7219cfb037209b253ea8b81cf969e60a00e9181c",
-            licence="Apache-2.0",
-            format="torch_module_pickle",
-            source="EmotiEffNet-B0 of the ABAW5 and ABAW6 papers; EmotiEffLib, blob id from its public tree",
+            8,
+            "7219cfb037209b253ea8b81cf969e60a00e9181c",
+            "EmotiEffNet-B0 of the ABAW5 and ABAW6 papers",
         ),
         _FOOTPRINT,
     ),
     FaceNetworkKind(
         EMOTIEFFNET_B0_AFEW,
-        WeightsEntry(
-            "enet_b0_8_best_afew",
-            B0,
-            outputs=8,
-            file="enet_b0_8_best_afew.pt",
-            url=(
-                "https://github.com/sb-ai-lab/EmotiEffLib/raw/f1df0e8548c666d268826e50b7de107fd5553e9d/models/"
-                "affectnet_emotions/enet_b0_8_best_afew.pt"
-            ),
-            git_blob_sha1="9540c8beff661f1c2fca16de63b530cce24bb17d",
-            licence="Apache-2.0",
-            format="torch_module_pickle",
-            source="EmotiEffLib, blob id from its public tree",
-        ),
+        emotiefflib_entry("enet_b0_8_best_afew", B0, 8, "9540c8beff661f1c2fca16de63b530cce24bb17d"),
         _FOOTPRINT,
     ),
     FaceNetworkKind(
         MT_EMOTIEFFNET_B0,
-        WeightsEntry(
+        emotiefflib_entry(
             "enet_b0_8_va_mtl",
             B0,
-            outputs=10,
-            file="enet_b0_8_va_mtl.pt",
-            url=(
-                "https://github.com/sb-ai-lab/EmotiEffLib/raw/f1df0e8548c666d268826e50b7de107fd5553e9d/models/"
-                "affectnet_emotions/enet_b0_8_va_mtl.pt"
-            ),
-            git_blob_sha1="b7223bd1ab092a1b5a42bc04a5f4fbfe4d9f8b9b",
-            licence="Apache-2.0",
-            format="torch_module_pickle",
-            source="MT-EmotiEffNet of the ABAW5 and ABAW6 papers; EmotiEffLib, blob id from its public tree",
+            10,
+            "b7223bd1ab092a1b5a42bc04a5f4fbfe4d9f8b9b",
+            "MT-EmotiEffNet of the ABAW5 and ABAW6 papers",
         ),
         _FOOTPRINT,
     ),
@@ -133,38 +107,12 @@ register(
     ),
     FaceNetworkKind(
         EMOTIEFFNET_B2_8,
-        WeightsEntry(
-            "enet_b2_8",
-            B2,
-            outputs=8,
-            file="enet_b2_8.pt",
-            url=(
-                "https://github.com/sb-ai-lab/EmotiEffLib/raw/f1df0e8548c666d268826e50b7de107fd5553e9d/models/"
-                "affectnet_emotions/enet_b2_8.pt"
-            ),
-            git_blob_sha1="eed81e6368877e89f8a99cfabadae7c3ddc3a949",
-            licence="Apache-2.0",
-            format="torch_module_pickle",
-            source="EmotiEffLib, blob id from its public tree",
-        ),
+        emotiefflib_entry("enet_b2_8", B2, 8, "eed81e6368877e89f8a99cfabadae7c3ddc3a949"),
         _FOOTPRINT,
     ),
     FaceNetworkKind(
         EMOTIEFFNET_B2_7,
-        WeightsEntry(
-            "enet_b2_7",
-            B2,
-            outputs=7,
-            file="enet_b2_7.pt",
-            url=(
-                "https://github.com/sb-ai-lab/EmotiEffLib/raw/f1df0e8548c666d268826e50b7de107fd5553e9d/models/"
-                "affectnet_emotions/enet_b2_7.pt"
-            ),
-            git_blob_sha1="5a8ccbb17913461296003be726a22b6fc40d602b",
-            licence="Apache-2.0",
-            format="torch_module_pickle",
-            source="EmotiEffLib, blob id from its public tree",
-        ),
+        emotiefflib_entry("enet_b2_7", B2, 7, "5a8ccbb17913461296003be726a22b6fc40d602b"),
         _FOOTPRINT,
     ),
 )

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from affstore.models.extractor_specs import FaceExtractorSpec, WeightsRef
+from affstore.models.extractors.face.emotiefflib import emotiefflib_entry
 from affstore.models.extractors.face.network import FaceNetworkKind
 from affstore.models.extractors.registry import register
 from affstore.models.weights.architectures import own_network
-from affstore.models.weights.entry import WeightsEntry
 from affstore.store.contract.labels import AFFECTNET_8
 
 _HALF = (0.5, 0.5, 0.5)
@@ -31,19 +31,12 @@ NETWORK = own_network("mobilefacenet")
 register(
     FaceNetworkKind(
         MT_EMOTIMOBILEFACENET,
-        WeightsEntry(
+        emotiefflib_entry(
             "mbf_va_mtl",
             NETWORK,
-            outputs=10,
-            file="mbf_va_mtl.pt",
-            url=(
-                "https://github.com/sb-ai-lab/EmotiEffLib/raw/f1df0e8548c666d268826e50b7de107fd5553e9d/models/"
-                "affectnet_emotions/mbf_va_mtl.pt"
-            ),
-            git_blob_sha1="522bdabca7c655a7abde9cfca17e3dfcceadf9a0",
-            licence="Apache-2.0",
-            format="torch_module_pickle",
-            source="MT-EmotiMobileFaceNet of the ABAW6 paper; EmotiEffLib, blob id from its public tree",
+            10,
+            "522bdabca7c655a7abde9cfca17e3dfcceadf9a0",
+            "MT-EmotiMobileFaceNet of the ABAW6 paper",
         ),
     ),
 )

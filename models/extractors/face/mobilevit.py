@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from affstore.models.engines.footprint import FaceFootprint
 from affstore.models.extractor_specs import FaceExtractorSpec, WeightsRef
+from affstore.models.extractors.face.emotiefflib import emotiefflib_entry
 from affstore.models.extractors.face.network import FaceNetworkKind
 from affstore.models.extractors.registry import register
 from affstore.models.networks import mobilevit
 from affstore.models.weights.architectures import timm_network
-from affstore.models.weights.entry import WeightsEntry
 from affstore.store.contract.labels import AFFECTNET_8
 
 MT_EMOTIMOBILEVIT = FaceExtractorSpec(
@@ -25,19 +25,12 @@ _FOOTPRINT = FaceFootprint(converted=230 << 20)
 register(
     FaceNetworkKind(
         MT_EMOTIMOBILEVIT,
-        WeightsEntry(
+        emotiefflib_entry(
             "mobilevit_va_mtl",
             NETWORK,
-            outputs=10,
-            file="mobilevit_va_mtl.pt",
-            url=(
-                "https://github.com/sb-ai-lab/EmotiEffLib/raw/f1df0e8548c666d268826e50b7de107fd5553e9d/models/"
-                "affectnet_emotions/mobilevit_va_mtl.pt"
-            ),
-            git_blob_sha1="d648cb1a20a5b1ab0af64192ec9be39e5cdd3961",
-            licence="Apache-2.0",
-            format="torch_module_pickle",
-            source="MT-EmotiMobileViT of the ABAW6 paper; EmotiEffLib, blob id from its public tree",
+            10,
+            "d648cb1a20a5b1ab0af64192ec9be39e5cdd3961",
+            "MT-EmotiMobileViT of the ABAW6 paper",
         ),
         _FOOTPRINT,
     ),
