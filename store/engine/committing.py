@@ -46,10 +46,11 @@ def commit_session(url: str, repository: icechunk.Repository, session: icechunk.
     own = uuid4().hex
     content = replace(content, metadata={**content.metadata, "commit": own})
     for _ in range(_MOST_RACES):
+        branch, base = session.branch, session.snapshot_id  # once it has committed, it does not say so any more
         try:
             return commit_linked(url, repository, session, content)
         except (icechunk.IcechunkError, OSError) as error:
-            committed = _committed_as(url, session, own)
+            committed = _committed_as(url, branch, base, own)
             if not committed and not isinstance(error, icechunk.ConflictError):
                 raise
         if committed:
@@ -59,13 +60,13 @@ def commit_session(url: str, repository: icechunk.Repository, session: icechunk.
     raise ConflictError(f"Others commit to the store at '{url}' all the time. Run the command again.")
 
 
-def _committed_as(url: str, session: icechunk.Session, own: str) -> str:
-    """The snapshot of a commit by the mark in its metadata, among those after a session's; empty if there is none."""
+def _committed_as(url: str, branch: str | None, base: str, own: str) -> str:
+    """The snapshot of a commit by the mark in its metadata, among those after `base`; empty if there is none."""
     with suppress(icechunk.IcechunkError, OSError):
-        for info in open_repository(url).ancestry(branch=session.branch):
+        for info in open_repository(url).ancestry(branch=branch):
             if info.metadata.get("commit") == own:
                 return info.id
-            if info.id == session.snapshot_id:
+            if info.id == base:
                 break
     return ""
 
