@@ -38,7 +38,7 @@ TIMED_CLIPS = ("carphone_pristine.mp4", "WolfgangLanger_Pexels.mp4", "1.mp4", "d
 
 def mtcnn(**changes: object) -> Find:
     detector = FaceDetector(replace(DetectorSpec(), **changes))
-    return lambda picture: detector.detect([picture])[0].box
+    return lambda picture: detector.detect(picture).box
 
 
 def haar(name: str) -> Find:

@@ -31,7 +31,7 @@ from affstore.models.demo.film import Pictures, write_film
 from affstore.models.extractors.base import FaceExtractor
 from affstore.models.extractors.registry import build_face
 from affstore.models.face_pass import TrackedFaces
-from affstore.models.faces.crops import crop
+from affstore.models.faces.crops import cut, resized
 from affstore.models.faces.specs import TrackingSpec
 from affstore.models.media.video import frames, probe
 from affstore.models.weights.folder import WeightsFolder
@@ -89,7 +89,7 @@ def row(place: Workplace, film: Path, rounds: int) -> tuple[str, ...]:
     def found() -> list[Pixels]:
         tracked = TrackedFaces(detector, TrackingSpec())
         return [
-            crop(pictures[face.frame], face.box, network.spec.crop)
+            resized(cut(pictures[face.frame], face.box), network.spec.size_px)
             for index, picture in enumerate(pictures)
             for face in tracked.faces(index, picture)
             if face.box is not None

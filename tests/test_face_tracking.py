@@ -9,8 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from affstore.models.extractor_specs import Crop
-from affstore.models.faces.crops import crop
+from affstore.models.faces.crops import cut, resized
 from affstore.models.faces.detections import Detections
 from affstore.models.faces.specs import TrackingSpec
 from affstore.models.faces.tracking import FaceTracker
@@ -72,7 +71,7 @@ def test_each_face_and_each_track_is_used_at_most_once_and_can_be_cropped(video)
         given_boxes = found(*faces).box.tolist()
         for face in kept:
             given_boxes.remove(face.box.tolist())
-            assert crop(picture, face.box, Crop(8)).shape == (8, 8, 3)
+            assert resized(cut(picture, face.box), 8).shape == (8, 8, 3)
 
 
 @settings(deadline=None)

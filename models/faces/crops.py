@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from affstore.store.contract.errors import SpecError
 
 if TYPE_CHECKING:
-    from affstore.models.extractor_specs import Crop, Framing, Resize
+    from affstore.models.extractor_specs import Framing, Resize
 
 _FER_MARGIN_PX = 10
 _FER_BORDER_PX = 40
@@ -87,8 +87,3 @@ def resized(face: NDArray[np.uint8], size_px: int, resize: Resize = "pil_bilinea
 
     kernel = Image.Resampling[resize.removeprefix("pil_").upper()]
     return np.asarray(Image.fromarray(face).resize((size_px, size_px), kernel), np.uint8)
-
-
-def crop(image: NDArray[np.uint8], box: NDArray[np.float32], into: Crop) -> NDArray[np.uint8]:
-    """`cut`, then `resized`: `(size_px, size_px, 3)`."""
-    return resized(cut(image, box, into.framing), into.size_px, into.resize)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -41,9 +39,15 @@ class FaceDetector:
         self._device = device_of(device)
         self._proposal, self._refinement, self._output = load_passes(self.spec, self._device)
 
-    def detect(self, images: Sequence[NDArray[np.uint8]]) -> list[Detections]:
-        """Find the faces of upright RGB pictures `(h, w, 3)`, each looked at by itself."""
-        return [self._search(image) for image in images]
+    @torch.inference_mode()
+    def detect(self, image: NDArray[np.uint8]) -> Detections:
+        """Find the faces of an upright RGB picture `(h, w, 3)`."""
+        pyramid = self._pyramid(image)
+        box = _squared(self._proposals(pyramid))
+        offset, score = self._refinement(pyramid.cut(box, 24))
+        passed = score > self.spec.thresholds[1]
+        box, score = _moved(box, offset)[passed], score[passed]
+        return self._faces(pyramid, _squared(box[_best(box, score, _SAME_FACE)]))
 
     @torch.inference_mode()
     def refine(self, image: NDArray[np.uint8], box: Boxes) -> Detections:
@@ -52,15 +56,6 @@ class FaceDetector:
         near = _squared(box)
         offset, _ = self._refinement(pyramid.cut(near, 24))
         return self._faces(pyramid, _squared(_moved(near, offset)))
-
-    @torch.inference_mode()
-    def _search(self, image: NDArray[np.uint8]) -> Detections:
-        pyramid = self._pyramid(image)
-        box = _squared(self._proposals(pyramid))
-        offset, score = self._refinement(pyramid.cut(box, 24))
-        passed = score > self.spec.thresholds[1]
-        box, score = _moved(box, offset)[passed], score[passed]
-        return self._faces(pyramid, _squared(box[_best(box, score, _SAME_FACE)]))
 
     def _pyramid(self, image: NDArray[np.uint8]) -> Pyramid:
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:

@@ -31,7 +31,7 @@ class FaceFinder:
         """The faces of the next upright RGB frame `(h, w, 3)`; the whole picture is searched after a cut."""
         found = None if cut else self._follow(image)
         if found is None:
-            found = self._detector.detect([image])[0]
+            found = self._detector.detect(image)
             self._frames_since_search = 0
         self._box, self._shape = found.box, image.shape
         return found
