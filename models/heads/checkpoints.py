@@ -1,20 +1,18 @@
-"""Checkpoints of a training: one file of tensors and JSON that is replaced whole."""
+"""Checkpoints of a training: one file of arrays and JSON that is replaced whole."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from affstore.store.contract.errors import SpecError, StoreUnavailableError, WeightsError
 from affstore.store.contract.files import replacing
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 Curve = list[dict[str, float]]
 
@@ -42,76 +40,43 @@ class Progress:
     curve: Curve = field(default_factory=list)
     best: int = -1
 
+    def as_curve(self) -> dict[str, NDArray[np.float32]]:
+        """What was found, one array a name."""
+        return {name: np.array([point[name] for point in self.curve], np.float32) for name in self.curve[0]}
 
-def save_checkpoint(folder: Path, key: str, tensors: Mapping[str, Tensor], progress: Progress) -> None:
+
+def save_checkpoint(folder: Path, key: str, arrays: Mapping[str, NDArray[Any]], progress: Progress) -> None:
     """Replace the folder's checkpoint: a process that is killed leaves the old one or the new one.
 
     Args:
         folder: is made if need be.
         key: of the training.
-        tensors: by name.
+        arrays: by name.
         progress: how far it is.
 
     Raises:
         StoreUnavailableError: the folder cannot be written.
     """
-    from safetensors.torch import save_file
-
-    _replace(folder, lambda partial: save_file(dict(tensors), partial, _metadata(key, progress)))
-
-
-def save_arrays(folder: Path, key: str, arrays: Mapping[str, NDArray[Any]], progress: Progress) -> None:
-    """The same for arrays, without torch.
-
-    Raises:
-        StoreUnavailableError: the folder cannot be written.
-    """
+    from safetensors import SafetensorError
     from safetensors.numpy import save_file
 
-    _replace(folder, lambda partial: save_file(dict(arrays), partial, _metadata(key, progress)))
-
-
-def read_checkpoint(folder: Path, key: str) -> tuple[dict[str, Tensor], Progress] | None:
-    """The folder's checkpoint as tensors and progress; None if there is none.
-
-    Raises:
-        SpecError: it is of another training.
-        WeightsError: it is damaged.
-    """
-    from affstore.models.weights.untrusted.safetensors_file import read_safetensors
-
-    return _read(folder, key, read_safetensors)
-
-
-def read_arrays(folder: Path, key: str) -> tuple[dict[str, NDArray[Any]], Progress] | None:
-    """The same as arrays, without torch.
-
-    Raises:
-        SpecError: it is of another training.
-        WeightsError: it is damaged.
-    """
-    from safetensors.numpy import load_file
-
-    return _read(folder, key, load_file)
-
-
-def _metadata(key: str, progress: Progress) -> dict[str, str]:
-    return {_FIELD: json.dumps({"key": key, "progress": asdict(progress)})}
-
-
-def _replace(folder: Path, write: Callable[[Path], object]) -> None:
-    """Have the folder's checkpoint written under another name, then let it take the old one's place."""
-    from safetensors import SafetensorError
-
+    metadata = {_FIELD: json.dumps({"key": key, "progress": asdict(progress)})}
     try:
         with replacing(folder / _NAME) as new:
-            write(new)
+            save_file(dict(arrays), new, metadata)
     except (OSError, SafetensorError) as error:
         raise StoreUnavailableError(f"No checkpoint can be written to '{folder}': {error}. Make room there.") from error
 
 
-def _read[T](folder: Path, key: str, load: Callable[[Path], dict[str, T]]) -> tuple[dict[str, T], Progress] | None:
+def read_checkpoint(folder: Path, key: str) -> tuple[dict[str, NDArray[Any]], Progress] | None:
+    """The folder's checkpoint as arrays and progress; None if there is none.
+
+    Raises:
+        SpecError: it is of another training.
+        WeightsError: it is damaged.
+    """
     from safetensors import SafetensorError, safe_open
+    from safetensors.numpy import load_file
 
     path = folder / _NAME
     if not path.exists():
@@ -120,19 +85,19 @@ def _read[T](folder: Path, key: str, load: Callable[[Path], dict[str, T]]) -> tu
     try:
         with safe_open(path, "np") as file:
             description = json.loads((file.metadata() or {})[_FIELD])
-        tensors = load(path)
-    except (SafetensorError, OSError, ValueError, KeyError, WeightsError) as error:
+        arrays = load_file(path)
+    except (SafetensorError, OSError, ValueError, KeyError) as error:
         raise WeightsError(f"The checkpoint '{path}' is damaged: {error!s:.200}. {again}") from error
     if description["key"] != key:
         raise SpecError(f"The checkpoint '{path}' is of another head, other labels or another device. {again}")
-    return tensors, Progress(**description["progress"])
+    return arrays, Progress(**description["progress"])
 
 
-def flatten(parts: Mapping[str, Mapping[str, Tensor]]) -> dict[str, Tensor]:
+def flatten[T](parts: Mapping[str, Mapping[str, T]]) -> dict[str, T]:
     """Tensors by part and name, as one mapping that a checkpoint can hold."""
     return {f"{part}.{name}": tensor for part, tensors in parts.items() for name, tensor in tensors.items()}
 
 
-def part_of(tensors: Mapping[str, Tensor], part: str) -> dict[str, Tensor]:
+def part_of[T](tensors: Mapping[str, T], part: str) -> dict[str, T]:
     """One part of what `flatten` made."""
     return {name.removeprefix(f"{part}."): t for name, t in tensors.items() if name.startswith(f"{part}.")}

@@ -198,20 +198,20 @@ class Training:
         state: dict[int, dict[str, Tensor]] = self.optimiser.optimiser.state_dict()["state"]
         parts = {
             "network": self.network.module.state_dict(),
-            "best": {name: torch.from_numpy(array) for name, array in self.best.items()},
             "optimiser": flatten({str(i): moments for i, moments in state.items()}),
         }
-        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in flatten(parts).items()}
-        save_checkpoint(self.options.checkpoints, self.key, tensors, self.progress)
+        arrays = {name: tensor.detach().cpu().contiguous().numpy() for name, tensor in flatten(parts).items()}
+        save_checkpoint(self.options.checkpoints, self.key, arrays | flatten({"best": self.best}), self.progress)
 
     def _resume(self) -> bool:
         """Whether there was a checkpoint to go on from."""
         checkpoint = read_checkpoint(self.options.checkpoints, self.key) if self.options.checkpoints else None
         if checkpoint is None:
             return False
-        tensors, self.progress = checkpoint
+        arrays, self.progress = checkpoint
+        tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
         self.network.module.load_state_dict(part_of(tensors, "network"))
-        self.best = {name: tensor.numpy() for name, tensor in part_of(tensors, "best").items()}
+        self.best = part_of(arrays, "best")
         adam, moments = self.optimiser.optimiser, part_of(tensors, "optimiser")
         state = adam.state_dict()
         state["state"] = {
@@ -233,9 +233,7 @@ def train_finetuned(
     with one_thread():
         training = Training(spec, backbone, (train, validation), options)
         training.run()
-    points, best = training.progress.curve, training.progress.best
-    curve = {name: np.array([point[name] for point in points], np.float32) for name in points[0]}
-    return FittedFineTuned(spec, training.best, curve, best)
+    return FittedFineTuned(spec, training.best, training.progress.as_curve(), training.progress.best)
 
 
 def _laid_out_as(parameter: Tensor, moment: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from affstore.models.heads.checkpoints import Progress, read_arrays, save_arrays
+from affstore.models.heads.checkpoints import Progress, read_checkpoint, save_checkpoint
 from affstore.models.heads.frame_dataset import FrameDataset, in_batches
 from affstore.models.heads.mlp.keras_network import build, on_device, row_weights
 from affstore.models.heads.mlp.spec import MlpSpec
@@ -92,11 +92,11 @@ class MlpTraining:
         arrays = {
             f"{part}.{i}": np.asarray(array) for part, weights in parts.items() for i, array in enumerate(weights)
         }
-        save_arrays(self.options.checkpoints, self.key, arrays, self.progress)
+        save_checkpoint(self.options.checkpoints, self.key, arrays, self.progress)
 
     def _resume(self) -> None:
         """Take up what a checkpoint holds, if there is one."""
-        checkpoint = read_arrays(self.options.checkpoints, self.key) if self.options.checkpoints else None
+        checkpoint = read_checkpoint(self.options.checkpoints, self.key) if self.options.checkpoints else None
         if checkpoint is None:
             return
         arrays, self.progress = checkpoint
@@ -111,10 +111,9 @@ def train_mlp(spec: MlpSpec, train: FrameDataset, validation: FrameDataset | Non
     with on_device(options.device) as device:
         training = MlpTraining(spec, (train, validation), options, device)
         training.run()
-    points, best = training.progress.curve, training.best
+    progress, best = training.progress, training.best
     names = [f"dense_{i // 2}_{('kernel', 'bias')[i % 2]}" for i in range(len(best))]
-    curve = {name: np.array([point[name] for point in points], np.float32) for name in points[0]}
-    return dict(zip(names, best, strict=True)), curve, training.progress.best
+    return dict(zip(names, best, strict=True)), progress.as_curve(), progress.best
 
 
 def _labelled(

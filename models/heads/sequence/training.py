@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
 import numpy as np
 import torch
@@ -179,11 +180,12 @@ class Training:
         if self.options.checkpoints is None:
             return
         state: dict[int, dict[str, torch.Tensor]] = self.optimiser.state_dict()["state"]
-        parts = {
-            "network": {name: torch.from_numpy(array) for name, array in to_arrays(self.network).items()},
-            "best": {name: torch.from_numpy(array) for name, array in self.best.items()},
-            "optimiser": flatten({str(i): moments for i, moments in state.items()}),
-            "generator": {"state": self.generator.get_state()},
+        moments = flatten({str(i): moments for i, moments in state.items()})
+        parts: dict[str, Mapping[str, NDArray[Any]]] = {
+            "network": to_arrays(self.network),
+            "best": self.best,
+            "optimiser": {name: tensor.cpu().numpy() for name, tensor in moments.items()},
+            "generator": {"state": self.generator.get_state().numpy()},
         }
         save_checkpoint(self.options.checkpoints, self.key, flatten(parts), self.progress)
 
@@ -192,14 +194,14 @@ class Training:
         checkpoint = read_checkpoint(self.options.checkpoints, self.key) if self.options.checkpoints else None
         if checkpoint is None:
             return False
-        tensors, self.progress = checkpoint
-        load_arrays(self.network, {name: tensor.numpy() for name, tensor in part_of(tensors, "network").items()})
-        self.best = {name: tensor.numpy() for name, tensor in part_of(tensors, "best").items()}
+        arrays, self.progress = checkpoint
+        load_arrays(self.network, part_of(arrays, "network"))
+        self.best = part_of(arrays, "best")
         state = self.optimiser.state_dict()
-        moments = part_of(tensors, "optimiser")
+        moments = {name: torch.from_numpy(array) for name, array in part_of(arrays, "optimiser").items()}
         state["state"] = {i: part_of(moments, str(i)) for i in state["param_groups"][0]["params"]}
         self.optimiser.load_state_dict(state)
-        self.generator.set_state(tensors["generator.state"])
+        self.generator.set_state(torch.from_numpy(arrays["generator.state"]))
         return True
 
 
@@ -210,9 +212,9 @@ def train_sequence(
     with one_thread():
         training = Training(spec, train, validation, options)
         training.run()
-    points, best = training.progress.curve, training.progress.best
-    curve = {name: np.array([point[name] for point in points], np.float32) for name in points[0]}
-    return FittedSequence(spec, training.best, curve, best, best * spec.epochs // len(points))
+    progress = training.progress
+    best_epoch = progress.best * spec.epochs // len(progress.curve)
+    return FittedSequence(spec, training.best, progress.as_curve(), progress.best, best_epoch)
 
 
 def _better(spec: SequenceSpec, new: dict[str, float], best: dict[str, float]) -> bool:
