@@ -14,6 +14,7 @@ from affstore.models.heads.finetuned.crops import LabelledCrops, looked_at
 from affstore.models.heads.finetuned.fitted import Backbone, FittedFineTuned
 from affstore.models.heads.finetuned.spec import FineTuneSpec
 from affstore.models.heads.frame_dataset import check_varied
+from affstore.models.heads.pretrained import softmax
 from affstore.models.heads.trainer_options import TrainerOptions
 from affstore.store.contract.errors import SpecError
 
@@ -89,8 +90,7 @@ def predict_finetuned(
     scores = outputs_of(head, extractor, crops, device)
     if head.spec.gives == "logits" or not len(scores):
         return scores
-    powers: NDArray[np.float32] = np.exp(scores - scores.max(axis=1, keepdims=True))
-    return np.divide(powers, powers.sum(axis=1, keepdims=True), dtype=np.float32)
+    return softmax(scores)
 
 
 def _labels(crops: LabelledCrops, rows: slice | NDArray[np.int64]) -> Examples:
