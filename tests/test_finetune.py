@@ -29,7 +29,7 @@ from affstore.models.faces.crop_folder import Listing
 from affstore.models.faces.crops import cut, resized
 from affstore.models.heads.class_weights import class_weights
 from affstore.models.heads.finetuned.crops import looked_at
-from affstore.models.heads.finetuned.fitted import FittedFineTuned
+from affstore.models.heads.finetuned.fitted import Backbone, FittedFineTuned
 from affstore.models.heads.finetuned.head import fit_finetuned, predict_finetuned
 from affstore.models.heads.finetuned.network import smoothed_crossentropy
 from affstore.models.heads.finetuned.sam import SharpnessAware
@@ -125,7 +125,7 @@ def bits(head: FittedFineTuned) -> dict[str, bytes]:
 def fit(spec: FineTuneSpec, train=None, validation=None, options=None) -> FittedFineTuned:
     train = coloured(40, 0) if train is None else train
     validation = coloured(20, 1) if validation is None else validation
-    return fit_finetuned(spec, TOY, colour_blind(), train, validation, options)
+    return fit_finetuned(spec, Backbone(TOY, colour_blind()), train, validation, options)
 
 
 def said(head: FittedFineTuned, crops: MemoryCrops, extractor=TOY) -> np.ndarray:
@@ -163,7 +163,7 @@ def test_a_linear_start_is_fitted_on_what_the_pre_trained_network_sees(toy):
 
 def test_every_layer_is_trained_and_the_given_parameters_stay_as_they_are(toy):
     pretrained, before = colour_blind(), colour_blind()
-    head = fit_finetuned(quick(epochs=1), TOY, pretrained, coloured(40, 0), coloured(20, 1))
+    head = fit_finetuned(quick(epochs=1), Backbone(TOY, pretrained), coloured(40, 0), coloured(20, 1))
     assert all(torch.equal(pretrained[name], tensor) for name, tensor in before.items())
     trained = {name for name in before if not name.endswith("num_batches_tracked")}
     assert set(head.parameters) == trained
@@ -175,10 +175,10 @@ def test_every_layer_is_trained_and_the_given_parameters_stay_as_they_are(toy):
 def test_the_start_of_a_network_with_other_outputs_is_its_layers_without_its_classifier(toy):
     spec = replace(TOY, weights=registry.spec_of("mt_emotieffnet_b0").weights)
     parameters = draw(architectures.layout(TOY_NETWORK, 10), 0)
-    head = fit_finetuned(quick(epochs=1), spec, parameters, coloured(40, 0), coloured(20, 1))
+    head = fit_finetuned(quick(epochs=1), Backbone(spec, parameters), coloured(40, 0), coloured(20, 1))
     assert head.parameters["fc.weight"].shape == (8, WIDTH)
     with pytest.raises(ArchitectureError, match=r"with 10 outputs, but fc\.weight is .*\[8, 12\]"):
-        fit_finetuned(quick(), spec, colour_blind(), coloured(40, 0), coloured(20, 1))
+        fit_finetuned(quick(), Backbone(spec, colour_blind()), coloured(40, 0), coloured(20, 1))
 
 
 def test_the_epoch_of_the_best_f1_is_kept_and_the_first_of_equal_ones(toy):
@@ -192,11 +192,11 @@ def test_the_epoch_of_the_best_f1_is_kept_and_the_first_of_equal_ones(toy):
 
 def test_without_validation_the_last_epoch_is_kept(toy):
     spec = quick(selection="last_epoch")
-    head = fit_finetuned(spec, TOY, colour_blind(), coloured(40, 0))
+    head = fit_finetuned(spec, Backbone(TOY, colour_blind()), coloured(40, 0))
     assert head.best_epoch == 2
     assert set(head.curve) == {"loss"}
     with pytest.raises(SpecError, match="best f1 on validation frames, and there are none"):
-        fit_finetuned(quick(), TOY, colour_blind(), coloured(40, 0))
+        fit_finetuned(quick(), Backbone(TOY, colour_blind()), coloured(40, 0))
 
 
 def test_only_every_so_many_frames_are_looked_at(toy):
@@ -288,8 +288,6 @@ def test_the_class_weights_are_those_of_the_frames_in_use(toy):
 
 
 def backbone():
-    from affstore.models.heads.finetuned.fitted import Backbone
-
     return Backbone(TOY, colour_blind())
 
 
@@ -331,7 +329,7 @@ def test_every_face_network_of_the_papers_can_be_fine_tuned(name):
         random.integers(0, 256, (4, spec.size_px, spec.size_px, 3), np.uint8), np.arange(4, dtype=np.int8)[:, None]
     )
     tune = quick(batch=4, epochs=1, start="random", selection="last_epoch")
-    head = fit_finetuned(tune, spec, parameters, crops)
+    head = fit_finetuned(tune, Backbone(spec, parameters), crops)
     assert np.isfinite(head.curve["loss"]).all()
     assert np.isfinite(np.concatenate([array.ravel() for array in head.parameters.values()])).all()
     kept = [n for n, array in head.parameters.items() if np.array_equal(array, parameters[n].numpy())]
@@ -415,7 +413,7 @@ def test_training_that_diverges_says_so(toy, spoilt):
         parameters["top.weight"][0] = np.nan
     spec = quick(learning_rate=1e30 if spoilt == "rate" else 1e-4)
     with pytest.raises(SpecError, match=r"'tuned' diverged in epoch 1 of 3 at learning rate .*nan"):
-        fit_finetuned(spec, TOY, parameters, coloured(40, 0), coloured(20, 1))
+        fit_finetuned(spec, Backbone(TOY, parameters), coloured(40, 0), coloured(20, 1))
 
 
 @pytest.mark.parametrize(
@@ -528,7 +526,7 @@ def test_a_checkpoint_of_another_training_or_a_damaged_one_is_refused(toy, tmp_p
             fit(spec, train, options=options)
     other = colour_blind() | {"top.weight": torch.ones(WIDTH, 6, 3, 3)}
     with pytest.raises(SpecError, match="is of another head"):
-        fit_finetuned(quick(), TOY, other, coloured(40, 0), coloured(20, 1), options)
+        fit_finetuned(quick(), Backbone(TOY, other), coloured(40, 0), coloured(20, 1), options)
     path = tmp_path / "training.safetensors"
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(WeightsError, match="is damaged"):
@@ -671,7 +669,7 @@ def test_the_crops_of_a_subject_are_all_its_frames_with_a_face(store, pictures, 
 
 def test_a_network_is_fine_tuned_on_a_store(toy, store, tmp_path):
     with store_crops(store, seen(store, PRODUCERS[0]), TOY, WEIGHTS, tmp_path / "scratch") as train:
-        head = fit_finetuned(quick(epochs=1), TOY, colour_blind(), train, train)
+        head = fit_finetuned(quick(epochs=1), Backbone(TOY, colour_blind()), train, train)
     rows, batches = crops_of(store, seen(store, PRODUCERS[0])[0].features[0], TOY)
     assert predict_finetuned(head, TOY, batches).shape == (len(rows), 8)
     arrays = {f"parameter_{name}": array for name, array in head.parameters.items()}

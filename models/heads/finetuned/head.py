@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,14 +17,10 @@ from affstore.models.heads.pretrained import softmax
 from affstore.models.heads.trainer_options import TrainerOptions
 from affstore.store.contract.errors import SpecError
 
-if TYPE_CHECKING:
-    import torch
 
-
-def fit_finetuned(  # noqa: PLR0913 - a pre-trained network is two things: what it is, and its parameters
+def fit_finetuned(
     spec: FineTuneSpec,
-    extractor: FaceExtractorSpec,
-    parameters: Mapping[str, torch.Tensor],
+    backbone: Backbone,
     train: LabelledCrops,
     validation: LabelledCrops | None = None,
     options: TrainerOptions | None = None,
@@ -38,8 +33,7 @@ def fit_finetuned(  # noqa: PLR0913 - a pre-trained network is two things: what 
 
     Args:
         spec: what to train.
-        extractor: the pre-trained network.
-        parameters: its own, by name; they are not changed.
+        backbone: the pre-trained network; its parameters are not changed.
         train: at least two different labels. A class may be absent: it weighs 0.
         validation: chooses the epoch; with `selection="last_epoch"` it is optional and only measured.
         options: how; on the CPU without checkpoints if None.
@@ -64,7 +58,7 @@ def fit_finetuned(  # noqa: PLR0913 - a pre-trained network is two things: what 
         )
     from affstore.models.heads.finetuned.training import train_finetuned
 
-    return train_finetuned(spec, Backbone(extractor, parameters), train, validation, options or TrainerOptions())
+    return train_finetuned(spec, backbone, train, validation, options or TrainerOptions())
 
 
 def predict_finetuned(

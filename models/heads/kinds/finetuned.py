@@ -39,9 +39,10 @@ class FineTuneKind(HeadKind[FineTuneSpec, CropDataset, CropFeatures]):
         self, spec: FineTuneSpec, train: CropDataset, validation: CropDataset | None, options: TrainerOptions
     ) -> Fitted:
         """See `HeadKind.fit`."""
+        from affstore.models.heads.finetuned.fitted import Backbone
         from affstore.models.heads.finetuned.head import fit_finetuned
 
-        head = fit_finetuned(spec, train.extractor, train.parameters, train, validation, options)
+        head = fit_finetuned(spec, Backbone(train.extractor, train.parameters), train, validation, options)
         precision = "bfloat16" if spec.mixed_precision and options.device != "cpu" else "float32"
         return Fitted(
             head.parameters, head.curve, head.best_epoch, engine="torch", device=options.device, precision=precision
