@@ -18,7 +18,7 @@ from affstore import FeatureStore, FrameWindows, WindowSpec
 from affstore.store.contract.errors import NotFoundError, SpecError
 from affstore.store.contract.labels import AU, EXPR, VA
 from affstore.store.contract.records import Address, Artifact
-from affstore.store.engine import whole_arrays
+from affstore.store.engine import windows as windows_module
 from affstore.store.engine.windows import UNKNOWN
 from tests.factories import commit, label, source, visual
 
@@ -155,7 +155,7 @@ def test_what_cannot_be_walked_over_is_refused_before_anything_is_read(store):
 def test_what_is_kept_of_masks_and_labels_has_a_limit_and_changes_nothing(store, monkeypatch):
     whole = FrameWindows(store, store.records("visual"), WindowSpec(16, 8), ["expr"])
     expected = [window.labels["expr"] for window in whole]
-    monkeypatch.setattr(whole_arrays, "MOST_BYTES", 100)
+    monkeypatch.setattr(windows_module, "_MOST_BYTES", 100)
     bounded = FrameWindows(store, store.records("visual"), WindowSpec(16, 8), ["expr"])
     order = np.random.default_rng(0).permutation(len(bounded))
     for index in order:

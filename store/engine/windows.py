@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -14,7 +15,6 @@ from affstore.store.contract.records import Record
 from affstore.store.contract.windows import WindowSpec, window_starts
 from affstore.store.engine.feature_store import FeatureStore
 from affstore.store.engine.row_reader import RowReader
-from affstore.store.engine.whole_arrays import WholeArrays
 from affstore.store.engine.window_tracks import labels_of, tracks_of
 
 if TYPE_CHECKING:
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 UNKNOWN = -100
 """Stands for a class, unit or level that is not known: what torch's losses ignore (`ignore_index`)."""
+_MOST_BYTES = 256 << 20
+"""Masks and labels of all of Aff-Wild2, 2.8 million frames, take less."""
 
 
 class Window(NamedTuple):
@@ -210,7 +212,35 @@ class FrameWindows:
     def _open(self, store: FeatureStore) -> None:
         self._embedding = RowReader(store, self.records, "embedding")
         readers = {"present": RowReader(store, self.records, "present")}
-        self._whole = WholeArrays(readers | {name: RowReader(store, self._labels, name) for name in ("value", "known")})
+        self._whole = _WholeArrays(
+            readers | {name: RowReader(store, self._labels, name) for name in ("value", "known")}
+        )
+
+
+class _WholeArrays:
+    """Masks and labels, which are read whole; those that were needed last are kept, and one always.
+
+    Attributes:
+        bytes: how much is kept.
+    """
+
+    def __init__(self, readers: Mapping[str, RowReader]) -> None:
+        self._readers = readers
+        self._kept: OrderedDict[tuple[str, int], NDArray[Any]] = OrderedDict()
+        self.bytes = 0
+
+    def read(self, name: str, index: int) -> NDArray[Any]:
+        """The array of that name of the record at `index`; it must not be written to."""
+        key = (name, index)
+        if key in self._kept:
+            self._kept.move_to_end(key)
+            return self._kept[key]
+        reader = self._readers[name]
+        found = self._kept[key] = reader.read(index, 0, reader.shape(index)[0])
+        self.bytes += found.nbytes
+        while self.bytes > _MOST_BYTES and len(self._kept) > 1:
+            self.bytes -= self._kept.popitem(last=False)[1].nbytes
+        return found
 
 
 def _piece(rows: NDArray[Any], start: int, length: int) -> NDArray[Any]:
