@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score, f1_score
 
-from affstore.models.evaluation.metrics import accuracy, au_f1, ccc, chance, macro_f1, per_class_f1, score
+from affstore.models.evaluation.metrics import accuracy, au_f1, ccc, chance, per_class_f1, score
 from affstore.models.evaluation.thresholds import DEFAULT, GRID, best_thresholds, decide
 from affstore.store.contract.errors import AnnotationError, SpecError
 from affstore.store.contract.labels import AU
@@ -25,7 +25,7 @@ def test_macro_f1_is_scikit_learns_over_all_eight_classes(frames, used, seed):
     if not known.any():
         known[0] = True
     every = {"labels": range(8), "zero_division": 0.0}
-    assert macro_f1(guess, truth, known) == pytest.approx(
+    assert score("expr", guess, truth, known).value == pytest.approx(
         f1_score(truth[known], guess[known], average="macro", **every), abs=1e-12
     )
     np.testing.assert_allclose(

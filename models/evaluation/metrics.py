@@ -229,11 +229,6 @@ def _means(space: LabelSpace, train: NDArray[Any], known: NDArray[np.bool_]) -> 
     return np.where(known, train, 0).sum(axis=0, dtype=np.float64) / np.maximum(known.sum(axis=0), 1)
 
 
-def macro_f1(prediction: NDArray[Any], value: NDArray[Any], known: Known = None, classes: int = len(EXPR)) -> float:
-    """Unweighted mean of `per_class_f1`."""
-    return float(per_class_f1(prediction, value, known, classes).mean())
-
-
 def per_class_f1(
     prediction: NDArray[Any], value: NDArray[Any], known: Known = None, classes: int = len(EXPR)
 ) -> NDArray[np.float64]:

@@ -218,6 +218,8 @@ class HeadKind[Spec: HeadSpec, Dataset, Features](ABC):
         return f"{self.name} on"
 
 
-def last_epoch(spec: Any, epochs: int | None) -> Any:
+def last_epoch[S](spec: S, epochs: int | None) -> S:
     """A spec with the fields `epochs` and `selection` that keeps its last epoch; of so many if that is given."""
-    return dataclasses.replace(spec, epochs=epochs or spec.epochs, selection="last_epoch")
+    fields: Any = spec
+    last: S = dataclasses.replace(fields, epochs=epochs or fields.epochs, selection="last_epoch")
+    return last

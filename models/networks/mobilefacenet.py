@@ -21,11 +21,6 @@ def network(outputs: int) -> nn.Module:
     return nn.Sequential(OrderedDict(features=MobileFaceNet(), fc=nn.Linear(WIDTH, outputs)))
 
 
-def rename(name: str) -> str:
-    """Every name is kept."""
-    return name
-
-
 def staged(network: Any) -> Staged:
     """Stem, six stages of blocks by falling resolution, top."""
     trunk = network.features

@@ -55,11 +55,6 @@ def network(outputs: int) -> SileroVad:
     return SileroVad()
 
 
-def rename(name: str) -> str | None:
-    """Published names are ours."""
-    return name
-
-
 def silence(device: Any) -> State:
     """The state before any sound."""
     return torch.zeros(1, WIDTH, device=device), torch.zeros(1, WIDTH, device=device)

@@ -1,4 +1,4 @@
-"""Any model of timm that gives one vector a picture, as timm builds and configures it."""
+"""Models of timm that give one vector a picture, as timm builds and configures them, cut into stages."""
 
 from __future__ import annotations
 
@@ -70,3 +70,16 @@ def staged(network: Any) -> Staged:
     """The whole model as one stage, without outputs beside the embedding."""
     width = int(getattr(network, "head_hidden_size", 0) or network.num_features)
     return Staged((chain(network),), None, width)
+
+
+def staged_efficientnet(network: Any) -> Staged:
+    """EmotiEffNet, with TensorFlow's "same" padding: stem, seven stages of blocks, head and pooling."""
+    stem = chain(network.conv_stem, network.bn1)
+    top = chain(network.conv_head, network.bn2, network.global_pool)
+    return Staged((stem, *network.blocks, top), network.classifier, network.num_features)
+
+
+def staged_mobilevit(network: Any) -> Staged:
+    """MobileViTv2 (arXiv:2206.02680): stem, five stages (two of convolutions, three with attention), pooling."""
+    top = chain(network.final_conv, network.head.global_pool)
+    return Staged((network.stem, *network.stages, top), network.head.fc, network.num_features)

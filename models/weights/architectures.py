@@ -61,16 +61,16 @@ def timm_network(name: str, model: str, staged: Callable[[Any], Staged]) -> Arch
 def own_network(module: str, face: bool = True) -> Architecture:
     """The `network`, `rename` and, of a face network, `staged` of a module of `affstore.models.networks`.
 
-    The module imports torch, so it is imported when it is needed.
+    A module without `rename` keeps the published names. It imports torch, so it is imported when it is needed.
     """
 
-    def part(name: str) -> Any:
-        return getattr(importlib.import_module(f"affstore.models.networks.{module}"), name)
+    def part(name: str, *default: Any) -> Any:
+        return getattr(importlib.import_module(f"affstore.models.networks.{module}"), name, *default)
 
     return Architecture(
         module,
         lambda outputs: part("network")(outputs),
-        lambda published: part("rename")(published),
+        lambda published: part("rename", str)(published),
         (lambda network: part("staged")(network)) if face else None,
     )
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
-from dataclasses import dataclass
 from pathlib import Path
 
 from affstore.models.weights.entry import WeightsEntry
@@ -14,21 +12,6 @@ from affstore.store.contract.files import write_text
 
 _FREE = ("apache-2.0", "bsd-2-clause", "bsd-3-clause", "cc-by-4.0", "cc0-1.0", "mit")
 """SPDX names of licences that allow every use, if only the authors are named."""
-
-
-@dataclass(frozen=True, slots=True)
-class Acceptance:
-    """What a person agreed to.
-
-    Attributes:
-        name: the entry.
-        licence: the SPDX name of the licence; under another one the entry has to be accepted again.
-        source: where the file and its terms are.
-    """
-
-    name: str
-    licence: str
-    source: str
 
 
 def needs_acceptance(entry: WeightsEntry) -> bool:
@@ -49,7 +32,7 @@ def accepted(root: Path, entry: WeightsEntry) -> bool:
         return True
     path = _path(root, entry)
     try:
-        return bool(json.loads(path.read_text("utf-8")) == dataclasses.asdict(_acceptance(entry)))
+        return bool(json.loads(path.read_text("utf-8")) == _acceptance(entry))
     except FileNotFoundError:
         return False
     except (OSError, ValueError) as error:
@@ -64,7 +47,7 @@ def accept(root: Path, entry: WeightsEntry) -> None:
     """
     path = _path(root, entry)
     with writing_to(path.parent):
-        write_text(path, json.dumps(dataclasses.asdict(_acceptance(entry)), indent=1))
+        write_text(path, json.dumps(_acceptance(entry), indent=1))
 
 
 def require_acceptance(root: Path, entry: WeightsEntry) -> None:
@@ -89,8 +72,9 @@ def terms(entry: WeightsEntry) -> str:
     return f"'{entry.name}' is licensed {entry.licence}, which limits what it may be used for ({entry.public})."
 
 
-def _acceptance(entry: WeightsEntry) -> Acceptance:
-    return Acceptance(entry.name, entry.licence, entry.public)
+def _acceptance(entry: WeightsEntry) -> dict[str, str]:
+    """What a person agrees to; under another licence the entry has to be accepted again."""
+    return {"name": entry.name, "licence": entry.licence, "source": entry.public}
 
 
 def _path(root: Path, entry: WeightsEntry) -> Path:

@@ -11,7 +11,7 @@ from affstore.models.extractor_specs import FaceExtractorSpec, WeightsRef
 from affstore.models.extractors.face.emotiefflib import emotiefflib_entry
 from affstore.models.extractors.face.network import FaceNetworkKind
 from affstore.models.extractors.registry import register
-from affstore.models.networks import efficientnet
+from affstore.models.networks.timm_models import staged_efficientnet
 from affstore.models.weights.architectures import timm_network
 from affstore.models.weights.entry import WeightsEntry
 from affstore.store.contract.labels import AFFECTNET_7, AFFECTNET_8
@@ -53,8 +53,8 @@ EMOTIEFFNET_B2_7 = FaceExtractorSpec(
 )
 """The same network for seven expressions, without Contempt."""
 
-B0 = timm_network("efficientnet_b0", "tf_efficientnet_b0.ns_jft_in1k", efficientnet.staged)
-B2 = timm_network("efficientnet_b2", "tf_efficientnet_b2.ns_jft_in1k", efficientnet.staged)
+B0 = timm_network("efficientnet_b0", "tf_efficientnet_b0.ns_jft_in1k", staged_efficientnet)
+B2 = timm_network("efficientnet_b2", "tf_efficientnet_b2.ns_jft_in1k", staged_efficientnet)
 
 _FOOTPRINT = FaceFootprint(torch=350, openvino=150)
 

@@ -7,7 +7,7 @@ from affstore.models.extractor_specs import FaceExtractorSpec, WeightsRef
 from affstore.models.extractors.face.emotiefflib import emotiefflib_entry
 from affstore.models.extractors.face.network import FaceNetworkKind
 from affstore.models.extractors.registry import register
-from affstore.models.networks import mobilevit
+from affstore.models.networks.timm_models import staged_mobilevit
 from affstore.models.weights.architectures import timm_network
 from affstore.store.contract.labels import AFFECTNET_8
 
@@ -16,7 +16,7 @@ MT_EMOTIMOBILEVIT = FaceExtractorSpec(
 )
 """It sees ImageNet's statistics and 224 pixels, where timm's networks of this family see plain [0, 1] and 256."""
 
-NETWORK = timm_network("mobilevitv2_150", "mobilevitv2_150", mobilevit.staged)
+NETWORK = timm_network("mobilevitv2_150", "mobilevitv2_150", staged_mobilevit)
 
 _FOOTPRINT = FaceFootprint(converted=230 << 20)
 """With two streams, all of it was measured to take 346 MiB in batches of 4 and 807 in batches of 16."""

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from affstore.models.heads.automl.plans import Plan, plans_of
 from affstore.models.heads.automl.spec import AutoMlSpec
 from affstore.models.heads.examples import Examples
-from affstore.store.contract.labels import LabelSpace, SpaceKind, task_space
+from affstore.store.contract.labels import space_from_fields, task_space
 
 _COMPARED_ROWS = 256
 """How many rows the stored model is compared on with the one in memory."""
@@ -59,12 +59,7 @@ def main(folder: Path) -> None:
 def read_spec(path: Path) -> AutoMlSpec:
     """A spec as `dataclasses.asdict` gives it."""
     fields = json.loads(path.read_text(encoding="utf-8"))
-    task = fields["task"]
-    if isinstance(task, dict):
-        pairs: dict[str, Any] = {
-            name: tuple(value) if isinstance(value, list) else value for name, value in task.items()
-        }
-        task = LabelSpace(**pairs | {"kind": SpaceKind(task["kind"])})
+    task = space_from_fields(fields["task"]) if isinstance(fields["task"], dict) else fields["task"]
     return AutoMlSpec(**fields | {"task": task, "algorithms": tuple(fields["algorithms"])})
 
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from affstore.models.engines.torch_network import normalised
-from affstore.models.evaluation.metrics import accuracy, macro_f1
+from affstore.models.evaluation.metrics import accuracy, score
 from affstore.models.evaluation.thresholds import decide
 from affstore.models.heads.checkpoints import Progress, flatten, part_of, read_checkpoint, save_checkpoint
 from affstore.models.heads.class_weights import class_weights
@@ -146,7 +146,7 @@ class Training:
         return {
             "val_loss": float(loss),
             "val_accuracy": accuracy(decision, truth),
-            "val_f1": macro_f1(decision, truth, classes=self.spec.outputs),
+            "val_f1": score(self.spec.task, decision, truth).value,
         }
 
     def _check_finite(self, found: Mapping[str, float]) -> None:

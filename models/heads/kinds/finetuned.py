@@ -58,8 +58,7 @@ class FineTuneKind(HeadKind[FineTuneSpec, CropDataset, CropFeatures]):
 
     def without_validation(self, spec: FineTuneSpec, epochs: int | None = None) -> FineTuneSpec:
         """The last epoch is kept."""
-        changed: FineTuneSpec = last_epoch(spec, epochs)
-        return changed
+        return last_epoch(spec, epochs)
 
     def shortened(self, spec: FineTuneSpec) -> FineTuneSpec:
         """One epoch over few frames."""

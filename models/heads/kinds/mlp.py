@@ -47,8 +47,7 @@ class MlpKind(HeadKind[MlpSpec, FrameDataset, FrameFeatures]):
 
     def without_validation(self, spec: MlpSpec, epochs: int | None = None) -> MlpSpec:
         """The last epoch is kept."""
-        changed: MlpSpec = last_epoch(spec, epochs)
-        return changed
+        return last_epoch(spec, epochs)
 
     def memory_bytes(self, spec: MlpSpec, rows: int, width: int) -> int:
         """Only so many rows as are mixed are in memory, and a batch as it is read and as it is copied."""

@@ -51,8 +51,7 @@ class SequenceKind(HeadKind[SequenceSpec, Sequences, Streams]):
 
     def without_validation(self, spec: SequenceSpec, epochs: int | None = None) -> SequenceSpec:
         """The last epoch is kept."""
-        changed: SequenceSpec = last_epoch(spec, epochs)
-        return changed
+        return last_epoch(spec, epochs)
 
     def shortened(self, spec: SequenceSpec) -> SequenceSpec:
         """A small encoder and at most three epochs."""
