@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from affstore import FeatureStore
 from affstore.flows.commands.status import status
-from affstore.models.labels.abaw import Annotation, blank, fit_to_frames, read_annotation
+from affstore.models.labels.abaw import AnnotationFile, blank, fit_to_frames, read_annotation
 from affstore.models.labels.base import FORMATS, LabelFile, check_labelled_once
 from affstore.store.contract.errors import AnnotationError, SpecError, UnknownNameError
 from affstore.store.contract.labels import AU, AU_8, EXPR, EXPR_7, TASKS, VA
@@ -171,9 +171,9 @@ def test_what_is_written_is_what_is_read(tmp_path_factory, task, lines, seed):
     np.testing.assert_array_equal(found.value, np.where(known, value, unknown))
 
 
-def annotation(lines: int, task: str = "va") -> Annotation:
+def annotation(lines: int, task: str = "va") -> AnnotationFile:
     value = np.linspace(-1, 1, 2 * lines, dtype=np.float32).reshape(lines, 2)
-    return Annotation(value, np.ones((lines, 2), bool), TASKS[task], TASKS[task])
+    return AnnotationFile(value, np.ones((lines, 2), bool), TASKS[task], TASKS[task])
 
 
 @pytest.mark.parametrize("lines", [10, 11])

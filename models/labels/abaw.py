@@ -41,7 +41,7 @@ _TASK_FOLDERS = {
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Annotation:
+class AnnotationFile:
     """One annotation file; data line `i` (1-based) speaks of the video's frame `i` (1-based), so row 0 of frame 0.
 
     Attributes:
@@ -101,7 +101,7 @@ def _is_unknown(table: NDArray[np.float32], space: LabelSpace) -> NDArray[np.boo
     return np.isin(table, np.array(_unknown_numbers(space), table.dtype))
 
 
-def read_annotation(path: Path, task: Task) -> Annotation:
+def read_annotation(path: Path, task: Task) -> AnnotationFile:
     """Read one file of Aff-Wild2 (header line, then one line a frame), by the names in its header.
 
     CRLF, a byte-order mark and blanks at ends of lines or of the file are tolerated; nothing else is.
@@ -126,10 +126,10 @@ def read_annotation(path: Path, task: Task) -> Annotation:
         raise fault(path, row + _FIRST_DATA_LINE, f"found {lines[row + 1]!r}, expected {expected}")
     table[_is_unknown(table, space)] = blank(space)
     value = _in_todays_space(table, names, space)
-    return Annotation(value, value != blank(space), space, edition)
+    return AnnotationFile(value, value != blank(space), space, edition)
 
 
-def fit_to_frames(annotation: Annotation, frames: int) -> FrameLabels:
+def fit_to_frames(annotation: AnnotationFile, frames: int) -> FrameLabels:
     """Give the annotation exactly as many rows as its video has frames.
 
     The organisers count `CAP_PROP_FRAME_COUNT + 1` lines, so one line too many is usual and dropped. A few more are
@@ -160,7 +160,7 @@ def fit_to_frames(annotation: Annotation, frames: int) -> FrameLabels:
     return FrameLabels(value, np.pad(annotation.known, rest), complaint)
 
 
-def _surplus_complaint(annotation: Annotation, frames: int) -> str:
+def _surplus_complaint(annotation: AnnotationFile, frames: int) -> str:
     lines, labelled = len(annotation), int(annotation.known[frames:].any(axis=1).sum())
     return (
         f"The annotation has {lines} lines for {frames} frames; the last {lines - frames}, {labelled} of them with a "

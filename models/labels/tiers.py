@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from affstore.models.labels.base import FrameLabels, LabelFile, LabelFormat
 from affstore.models.labels.tier_choice import Annotation, Tiers, choose, is_of_export, labelled_subjects, note_of
-from affstore.models.labels.times import at_when, first_frame, is_before, said_of_late_begin
+from affstore.models.labels.times import first_frame, is_before, said_of_late_begin, said_of_outside
 from affstore.store.contract.clock import FrameClock
 from affstore.store.contract.errors import AnnotationError
 from affstore.store.contract.labels import UNKNOWN_TEXTS, LabelSpace, SpaceKind, Task, number_of, task_space
@@ -126,14 +126,7 @@ def _outside(annotations: Sequence[Annotation], space: LabelSpace, clock: FrameC
     said = [one for one in annotations if one.text.strip() or space.kind is SpaceKind.UNITS]
     before = [one.start for one in said if is_before(one.start, one.end, clock)]
     after = [one.start for one in said if len(clock) and first_frame(clock, one.start) >= len(clock)]
-    found = []
-    if before:
-        begin = counted(len(before), "annotation begins", "annotations begin")
-        found.append(f"{begin} before the video does{at_when(clock)}, the first at {float(min(before)):g} s.")
-    if after:
-        begin = counted(len(after), "annotation begins", "annotations begin")
-        found.append(f"{begin} after the video's last frame, the first at {float(min(after)):g} s.")
-    return found
+    return said_of_outside("annotation", before, after, lambda at: f"the first at {float(min(at)):g} s", clock)
 
 
 def _fill(

@@ -22,7 +22,7 @@ from affstore.models.labels.base import (
     Split,
     split_called,
 )
-from affstore.models.labels.times import SECONDS, at_when, first_frame, is_before, said_of_late_begin
+from affstore.models.labels.times import SECONDS, first_frame, is_before, said_of_late_begin, said_of_outside
 from affstore.store.contract.clock import FrameClock
 from affstore.store.contract.errors import AnnotationError
 from affstore.store.contract.labels import LabelSpace, SpaceKind, number_of
@@ -328,13 +328,7 @@ def _complaints(
             f"{counted(len(wrong), 'label is', 'labels are')} not valid, {_lines([line for line, _ in wrong])}: found "
             f"{shortened(text)}, expected {_expected(space)}; taken as unknown."
         )
-    if before:
-        begin = counted(len(before), "row begins", "rows begin")
-        found.append(f"{begin} before the video does{at_when(clock)}, {_lines(before)}.")
-    if after:
-        begin = counted(len(after), "row begins", "rows begin")
-        found.append(f"{begin} after the video's last frame, {_lines(after)}.")
-    return found
+    return found + said_of_outside("row", before, after, _lines, clock)
 
 
 def _lines(lines: Sequence[int]) -> str:

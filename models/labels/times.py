@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 
 import numpy as np
 
 from affstore.store.contract.clock import FrameClock
+from affstore.store.contract.printable import counted
 
 _ROUNDED = Fraction(1, 2000)
 """Times are often written to the millisecond: at 29.97 Hz, every third frame's is rounded up."""
@@ -36,10 +38,19 @@ def _begin_of(clock: FrameClock) -> Fraction:
     return int(clock.pts[0]) * clock.time_base if len(clock) else Fraction(0)
 
 
-def at_when(clock: FrameClock) -> str:
-    """When the video begins, in words, where that is not at 0 or before."""
-    first = _begin_of(clock)
-    return f" at {float(first):.3g} s" if first > 0 else ""
+def said_of_outside[T](
+    what: str, before: Sequence[T], after: Sequence[T], where: Callable[[Sequence[T]], str], clock: FrameClock
+) -> list[str]:
+    """What is to be said of labels that begin before or after the video, whose places in their file `where` names."""
+    first, found = _begin_of(clock), []
+    if before:
+        begin = counted(len(before), f"{what} begins", f"{what}s begin")
+        when = f" at {float(first):.3g} s" if first > 0 else ""
+        found.append(f"{begin} before the video does{when}, {where(before)}.")
+    if after:
+        begin = counted(len(after), f"{what} begins", f"{what}s begin")
+        found.append(f"{begin} after the video's last frame, {where(after)}.")
+    return found
 
 
 def said_of_late_begin(clock: FrameClock) -> str:
