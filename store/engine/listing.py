@@ -170,7 +170,7 @@ class Listing:
 
 
 def artifact_paths(repository: icechunk.Repository, snapshot: str) -> set[str]:
-    """The paths of every artifact's group, from the snapshot's own list of nodes (28 ms for 26,400 nodes).
+    """The paths of every artifact's group, from the snapshot's own list of nodes (0.23 s for 33,000 nodes).
 
     Raises:
         StoreError: a node is where the layout has none. The engine keeps no checksum of its list, and one turned bit in
