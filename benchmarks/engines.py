@@ -8,7 +8,6 @@ official layouts with seeded numbers), else untrained: no trained file is needed
 
 from __future__ import annotations
 
-import argparse
 import os
 import tempfile
 from collections.abc import Sequence
@@ -19,6 +18,7 @@ from statistics import median
 
 import numpy as np
 import torch
+from bench.arguments import parser_of
 from bench.clocks import spent
 from bench.real_clips import Pixels, clips, faces, take_in_reference_weights
 from rich.progress import track
@@ -74,12 +74,9 @@ def offered(choice: Choice, close: Fidelity) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--media", type=Path, default=Path("../shared/media"))
-    parser.add_argument("--reference", type=Path, default=Path("../shared/reference_outputs"))
+    parser = parser_of(__doc__, "media", "reference", rounds=3)
     parser.add_argument("--network", action="append", help="all face networks if none is named")
     parser.add_argument("--faces", type=int, default=208, help="how many, of all clips")
-    parser.add_argument("--rounds", type=int, default=3)
     asked = parser.parse_args(arguments)
     torch.set_num_threads(1)
     seen = list(faces(clips(asked.media), every=4))

@@ -28,9 +28,10 @@ from statistics import median
 
 import numpy as np
 import torch
+from bench.arguments import parser_of
 from bench.clocks import spent
 from bench.real_clips import Pixels, clips, faces
-from bench.workplace import Workplace
+from bench.workplace import SEVEN, Workplace
 from PIL import Image
 
 from affstore.flows.commands.options import print_table
@@ -44,15 +45,6 @@ from affstore.models.weights.folder import WeightsFolder
 from affstore.store.contract.clock import FrameClock
 from affstore.tasks.extract.jobs import CropJob, VideoJob
 
-SEVEN = (
-    "emotieffnet_b0",
-    "emotieffnet_b2",
-    "mt_emotieffnet_b0",
-    "mt_emotimobilefacenet",
-    "mt_emotimobilevit",
-    "ddamfn",
-    "mt_ddamfn",
-)
 KIND = "cropped"
 SIDE_PX = 224
 VIDEOS = 2
@@ -183,15 +175,10 @@ def all_seven(asked: argparse.Namespace, folder: Path, seen: Sequence[Pixels]) -
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--media", type=Path, default=Path("../shared/media"))
-    parser.add_argument("--reference", type=Path, default=Path("../shared/reference_outputs"))
+    parser = parser_of(__doc__, "media", "reference", "engine", "precision", rounds=3)
     parser.add_argument("--peer", help="Python of an environment that has EmotiEffLib")
-    parser.add_argument("--engine", default="auto")
-    parser.add_argument("--precision", default="auto")
     parser.add_argument("--faces", type=int, default=2048, help="files of the first table")
     parser.add_argument("--faces-of-seven", type=int, default=384)
-    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--table", action="append", choices=("files", "seven"), help="all if none is named")
     asked = parser.parse_args(arguments)
     torch.set_num_threads(1)

@@ -24,10 +24,12 @@ from typing import Any
 
 import numpy as np
 import yaml
+from bench.arguments import parser_of
 from bench.clocks import Spent, spent, typical
-from heads import INPUTS, VIDEO_FRAMES, WIDTH, beside, label, seen_in
+from bench.files import folder_bytes
+from heads import INPUTS, VIDEO_FRAMES, WIDTH, beside, seen_in
 from rich.progress import track
-from store_chunks import artifact, files_of, put, source
+from store_chunks import artifact, put
 
 from affstore import FeatureStore
 from affstore.flows.commands.demo import CONFIGURATION
@@ -36,7 +38,9 @@ from affstore.models.demo.corpus import CorpusSpec, write_corpus
 from affstore.models.heads.mlp.spec import EXPR_MLP
 from affstore.models.heads.trainer_options import TrainerOptions
 from affstore.store.contract.half_floats import to_float16
+from affstore.store.contract.labels import EXPR
 from affstore.tasks.training.frame_dataset import StoreFrames
+from affstore.testing.artifacts import label, source
 
 ROWS = 150_000
 """More than a perceptron keeps in memory to mix them, so that each epoch reads them."""
@@ -58,7 +62,7 @@ def write(folder: Path, rows: int) -> None:
     for number, begin in enumerate(track(range(0, rows, VIDEO_FRAMES), "videos", transient=True)):
         name, frames, random = f"v{number}", min(VIDEO_FRAMES, rows - begin), np.random.default_rng(number)
         x = random.standard_normal((frames, WIDTH), np.float32)
-        labels = label(name, random.integers(0, 8, (frames, 1)).astype(np.int8))
+        labels = label(name, EXPR, random.integers(0, 8, (frames, 1)).astype(np.int8))
         features = artifact(name, x)
         half = replace(features, arrays={**features.arrays, "embedding": to_float16(x, name)})
         for stored, one in zip(TYPES, (features, half), strict=True):
@@ -82,7 +86,7 @@ def measure(folder: Path) -> tuple[float, float]:
 
 def room_and_time(folder: Path, rows: int, rounds: int) -> None:
     write(folder, rows)
-    size = {stored: sum(path.stat().st_size for path in files_of(folder / stored)) for stored in TYPES}
+    size = {stored: folder_bytes(folder / stored) for stored in TYPES}
     took: dict[str, list[Spent]] = {stored: [] for stored in TYPES}
     for number in track(range(rounds), "epochs", transient=True):
         for stored in TYPES[:: 1 if number % 2 else -1]:
@@ -154,9 +158,8 @@ def heads(folder: Path, corpus: CorpusSpec, seeds: int, only: Sequence[str]) -> 
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__, rounds=3)
     parser.add_argument("--rows", type=int, default=ROWS)
-    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--only", action="append", default=[], help="a video of the demonstration corpus; else all")
     parser.add_argument("--head", action="append", default=[], help="of the heads' table; else all of them")

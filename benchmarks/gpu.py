@@ -10,8 +10,6 @@ Then how far the device's embeddings, in float32 and in bfloat16, are from those
 
 from __future__ import annotations
 
-import argparse
-import csv
 import os
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -22,8 +20,11 @@ from statistics import median
 
 import numpy as np
 import torch
+from bench.arguments import parser_of
 from bench.clocks import spent
+from bench.files import frame_counts
 from bench.real_clips import Pixels, clips, faces
+from bench.workplace import SEVEN
 from PIL import Image
 
 from affstore.flows.commands.options import print_table
@@ -37,15 +38,6 @@ from affstore.models.faces.crops import resized
 from affstore.models.fidelity import fidelity
 from affstore.models.weights.folder import default_folder
 
-SEVEN = (
-    "emotieffnet_b0",
-    "emotieffnet_b2",
-    "mt_emotieffnet_b0",
-    "mt_emotimobilefacenet",
-    "mt_emotimobilevit",
-    "ddamfn",
-    "mt_ddamfn",
-)
 SIDE_PX = 224
 AFF_WILD2_FRAMES = 3_090_000
 """Where the list of its videos is not at hand."""
@@ -148,8 +140,7 @@ def corpus_frames(shape: Path) -> int:
     """The frames of Aff-Wild2, by the list of its videos."""
     if not shape.is_file():
         return AFF_WILD2_FRAMES
-    with shape.open(encoding="utf-8", newline="") as file:
-        return sum(int(row["frames"]) for row in csv.DictReader(file))
+    return sum(frame_counts(shape).values())
 
 
 def threads() -> int:
@@ -157,15 +148,12 @@ def threads() -> int:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--media", type=Path, default=Path("../shared/media"))
-    parser.add_argument("--shape", type=Path, default=Path("../shared/corpus_shape/affwild2_shape.csv"))
+    parser = parser_of(__doc__, "media", "shape", rounds=3)
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--network", action="append", help="all seven if none is named")
     parser.add_argument("--faces", type=int, default=4096)
     parser.add_argument("--faces-compared", type=int, default=256)
     parser.add_argument("--videos", type=int, default=threads(), help="folders read at once")
-    parser.add_argument("--rounds", type=int, default=3)
     asked = parser.parse_args(arguments)
     if asked.device != "cpu" and not torch.cuda.is_available():
         print(MISSING)

@@ -12,7 +12,6 @@ from Aff-Wild2's mean of 5,169 frames a video.
 
 from __future__ import annotations
 
-import argparse
 import tempfile
 import time
 from collections.abc import Sequence
@@ -20,10 +19,12 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 
+from bench.arguments import parser_of
 from bench.clocks import spent
+from bench.files import folder_bytes
 from bench.large_store import put_video
-from bench.workplace import Workplace
-from plan import EXTRACTORS, command
+from bench.workplace import EXTRACTORS, Workplace
+from plan import command
 
 from affstore.flows.commands.options import print_table
 from affstore.flows.commits import CommitPace
@@ -84,10 +85,6 @@ class Growing:
         self.now_s, self.commit_s, self.commits = self.now_s + took, self.commit_s + took, self.commits + 1
 
 
-def folder_bytes(folder: Path) -> int:
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-
-
 def newest_bytes(folder: Path) -> int:
     """The size of the newest list of nodes, which the engine calls a snapshot."""
     return max((folder / "snapshots").iterdir(), key=lambda path: path.stat().st_mtime_ns).stat().st_size
@@ -132,10 +129,9 @@ def drawn(path: Path, rows: dict[int, dict[str, float]]) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__, "keep")
     parser.add_argument("--videos", type=int, action="append", help="sizes, in order; may be given several times")
     parser.add_argument("--seconds", type=float, default=2.0, help="what extraction of a video takes")
-    parser.add_argument("--keep", type=Path, help="where the store is built, and found again next time")
     parser.add_argument("--plot", type=Path, help="an SVG file")
     asked = parser.parse_args(arguments)
     rows: dict[int, dict[str, float]] = {}

@@ -28,11 +28,12 @@ from pathlib import Path
 from statistics import median
 
 import numpy as np
+from bench.arguments import parser_of
 from bench.clocks import Spent, spent, typical
+from bench.files import files_of, forget
 from memory import resident_mib
-from numpy.typing import NDArray
 from rich.progress import track
-from store_chunks import BATCH, Maps, artifact, files_of, forget, put, read_windows, source
+from store_chunks import BATCH, Maps, artifact, put, read_windows
 
 from affstore import FeatureStore, FrameWindows
 from affstore.flows.commands.options import print_table
@@ -41,12 +42,13 @@ from affstore.models.heads.mlp.spec import EXPR_MLP
 from affstore.models.heads.sequence.labelled_videos import LabelledVideos
 from affstore.models.heads.sequence.spec import EXPR_SEQUENCE
 from affstore.models.heads.trainer_options import TrainerOptions
-from affstore.store.contract.records import Address, Artifact
+from affstore.store.contract.labels import EXPR
 from affstore.store.contract.windows import WindowSpec
 from affstore.tasks.specs import Input
 from affstore.tasks.training.examples import LabelledSubject
 from affstore.tasks.training.frame_dataset import StoreFrames
 from affstore.tasks.training.sequence_dataset import StoreSequences
+from affstore.testing.artifacts import label, source
 
 ROWS, WIDTH, VIDEO_FRAMES = 585_317, 1280, 5200
 WAYS = ("store", "array", "keras")
@@ -61,17 +63,11 @@ def write(folder: Path, rows: int) -> list[Path]:
         name, frames, random = f"v{number}", min(VIDEO_FRAMES, rows - begin), np.random.default_rng(number)
         x = random.standard_normal((frames, WIDTH), np.float32)
         y = random.integers(0, 8, (frames, 1)).astype(np.int8)
-        put(url, [source(name, frames), artifact(name, x), label(name, y)])
+        put(url, [source(name, frames), artifact(name, x), label(name, EXPR, y)])
         maps.append(folder / f"{number:05}.f32")
         x.tofile(maps[-1])
         y.tofile(maps[-1].with_suffix(".y"))
     return maps
-
-
-def label(name: str, y: NDArray[np.int8]) -> Artifact:
-    said = {"frames": len(y), "task": "expr", "labels": [], "split": "train", "location": "", "complaint": None}
-    arrays = {"value": y, "known": np.ones(y.shape, bool)}
-    return Artifact(Address("label", "expr", name, "main"), {"of": name}, arrays, said)
 
 
 def seen_in(store: FeatureStore) -> list[LabelledSubject]:
@@ -214,9 +210,8 @@ def ordered(order: str, windows: int) -> list[int]:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__, rounds=3)
     parser.add_argument("--rows", type=int, default=ROWS)
-    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=2, help="of the TCN and transformer, a round")
     parser.add_argument("--layers", type=int, default=EXPR_SEQUENCE.encoder.layers, help="of the transformer")
     parser.add_argument("--table", action="append", choices=("perceptron", "sequence", "windows"), help="all else")

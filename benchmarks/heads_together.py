@@ -7,13 +7,13 @@ without heads, predictions and results.
 
 from __future__ import annotations
 
-import argparse
 import os
 import shutil
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from bench.arguments import parser_of
 from bench.clocks import spent
 
 from affstore import FeatureStore
@@ -42,7 +42,7 @@ def without_heads(store: Path, folder: Path) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__)
     parser.add_argument("--store", type=Path, required=True)
     parser.add_argument("--names", nargs="*", default=["*"], help="experiments, as for `affstore experiment`")
     asked = parser.parse_args(arguments)

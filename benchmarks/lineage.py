@@ -7,21 +7,20 @@ largest store takes minutes: `--keep FOLDER` keeps the stores for next time.
 
 from __future__ import annotations
 
-import argparse
-import subprocess
-import sys
 import tempfile
 from collections.abc import Mapping, Sequence
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
+from bench.arguments import parser_of
 from bench.clocks import spent, typical
+from bench.command import affstore
 from bench.large_store import put_heads, put_videos
-from bench.workplace import Workplace
+from bench.workplace import EXTRACTORS, Workplace
 
 from affstore.flows.commands.options import print_table
 
-EXTRACTORS = ("emotieffnet_b0", "emotieffnet_b0_afew", "mt_emotieffnet_b0", "wav2vec2_base_960h")
 VIDEOS = (150, 598, 2_400)
 BAR_S = 1.0
 _COMMITS = 300
@@ -54,18 +53,9 @@ def built(folder: Path, videos: int) -> Workplace:
     return place
 
 
-def command(place: Workplace, words: Sequence[str]) -> None:
-    """A process of its own: what a user waits for."""
-    whole = [sys.executable, "-m", "affstore.flows.cli", *words, "--store", place.context.store_url]
-    done = subprocess.run(whole, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise SystemExit(f"affstore {' '.join(words)} ended with {done.returncode}: {done.stderr}")
-
-
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__, rounds=5)
     parser.add_argument("--videos", type=int, action="append", help="sizes of stores; may be given several times")
-    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--keep", type=Path, help="where the stores are built, and found again next time")
     asked = parser.parse_args(arguments)
     rows = []
@@ -75,7 +65,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             store = place.store()
             size = (f"{videos:,}", f"{len(store.addresses()):,}", f"{len(store.history()):,}")
             for name, words in COMMANDS.items():
-                took = typical(spent(lambda: command(place, words)) for _ in range(asked.rounds))  # noqa: B023
+                command = partial(affstore, *words, "--store", place.context.store_url)
+                took = typical(spent(command) for _ in range(asked.rounds))
                 rows.append((*size, name, f"{took.wall_s:.2f} s", f"{took.cpu_s:.2f} s"))
     print(f"Median of {asked.rounds} rounds; the bar is {BAR_S:.0f} s of wall time at 598 videos.")
     print_table(("videos", "artifacts", "commits", "command", "wall", "processor"), rows)

@@ -30,8 +30,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from bench.arguments import parser_of
 from bench.clocks import spent
-from bench.workplace import Workplace
+from bench.workplace import SEVEN, Workplace
 from numpy.typing import NDArray
 from rich.progress import track
 
@@ -270,7 +271,6 @@ def measure(asked: argparse.Namespace) -> dict[str, float]:
     """In a process of its own: one row."""
     name = asked.measure
     if name == ALL:
-        from faces import SEVEN
         from sound import FIVE
 
         place = Workplace.at(asked.folder, [*SEVEN, *FIVE])
@@ -302,7 +302,7 @@ def row(name: str, folder: Path, find_faces: bool) -> tuple[str, ...]:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__)
     parser.add_argument("--frames", type=int, default=LONGEST_FRAMES)
     parser.add_argument("--find-faces", action="store_true", help="in every row of stand-ins; takes minutes more")
     parser.add_argument(

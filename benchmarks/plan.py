@@ -7,33 +7,28 @@ the parts of that are timed in this process. Building the store takes minutes: `
 
 from __future__ import annotations
 
-import argparse
 import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from bench.arguments import parser_of
 from bench.clocks import Spent, spent, typical
+from bench.command import affstore
 from bench.large_store import put_heads, put_videos
-from bench.workplace import Workplace
+from bench.workplace import EXTRACTORS, Workplace
 
 from affstore.flows.commands.options import print_table
 from affstore.tasks.planning.plan import plan
 
-EXTRACTORS = ("emotieffnet_b0", "emotieffnet_b0_afew", "mt_emotieffnet_b0", "wav2vec2_base_960h")
 BAR_S = 3.0
 
 
 def command(place: Workplace, extractors: Sequence[str]) -> None:
-    """A process of its own: what a user waits for."""
+    """See that all is fresh: else it ends with 10."""
     named = [word for name in extractors for word in ("-e", name)]
-    words = ["plan", "--store", place.context.store_url, "--weights", "untrained", *named]
-    done = subprocess.run(
-        [sys.executable, "-m", "affstore.flows.cli", *words], capture_output=True, text=True, check=False
-    )
-    if done.returncode:  # 10 would say that something is not fresh
-        raise SystemExit(f"affstore {' '.join(words)} ended with {done.returncode}: {done.stderr}")
+    affstore("plan", "--store", place.context.store_url, "--weights", "untrained", *named)
 
 
 def parts(place: Workplace) -> dict[str, Spent]:
@@ -66,11 +61,9 @@ def imports() -> dict[str, Spent]:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__, "keep", rounds=5)
     parser.add_argument("--videos", type=int, default=600)
-    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--extractor", action="append", help="all four if none is named")
-    parser.add_argument("--keep", type=Path, help="where the store is built, and found again next time")
     asked = parser.parse_args(arguments)
     extractors = asked.extractor or EXTRACTORS
     with tempfile.TemporaryDirectory() as temporary:

@@ -11,7 +11,6 @@ unless it is named.
 
 from __future__ import annotations
 
-import argparse
 import os
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -22,6 +21,7 @@ from statistics import median
 import cv2
 import numpy as np
 import torch
+from bench.arguments import parser_of
 from bench.clocks import spent
 from bench.real_clips import Pixels
 from bench.workplace import Workplace
@@ -128,13 +128,8 @@ def embed(network: FaceExtractor, crops: Sequence[Pixels]) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--media", type=Path, default=Path("../shared/media"))
-    parser.add_argument("--reference", type=Path, default=Path("../shared/reference_outputs"))
-    parser.add_argument("--engine", default="auto")
-    parser.add_argument("--precision", default="auto")
+    parser = parser_of(__doc__, "media", "reference", "engine", "precision", rounds=3)
     parser.add_argument("--frames", type=int, default=300)
-    parser.add_argument("--rounds", type=int, default=3)
     asked = parser.parse_args(arguments)
     cores = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {min(cores)})  # before any engine asks how many there are

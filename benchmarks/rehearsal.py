@@ -15,12 +15,8 @@ corpus and the store; `--videos` takes the first so many, `--share` a part of ea
 
 from __future__ import annotations
 
-import argparse
-import csv
 import json
 import os
-import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -30,7 +26,10 @@ from pathlib import Path
 import av
 import cv2
 import numpy as np
+from bench.arguments import parser_of
 from bench.clocks import Spent, spent
+from bench.command import affstore
+from bench.files import folder_bytes, frame_counts
 
 from affstore import FeatureStore
 from affstore.flows.commands.options import print_table
@@ -98,11 +97,8 @@ class Corpus:
         """`affstore run`, as a process of its own."""
 
         def command() -> None:
-            words = [sys.executable, "-m", "affstore.flows.cli", "run", str(self.folder / "rehearsal.yaml"), "--json"]
-            done = subprocess.run(words, capture_output=True, text=True, check=False)
-            (self.folder / "last_run.txt").write_text(done.stdout + done.stderr, encoding="utf-8")
-            if done.returncode:
-                raise SystemExit(f"affstore run ended with {done.returncode}: {done.stderr[-1000:]}")
+            said = affstore("run", self.folder / "rehearsal.yaml", "--json")
+            (self.folder / "last_run.txt").write_text(said, encoding="utf-8")
 
         return spent(command)
 
@@ -178,14 +174,12 @@ def checked(store: FeatureStore, frames: dict[str, int]) -> tuple[int, int]:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--shape", type=Path, default=Path("../shared/corpus_shape/affwild2_shape.csv"))
+    parser = parser_of(__doc__, "shape")
     parser.add_argument("--videos", type=int, help="the first so many")
     parser.add_argument("--share", type=float, default=1.0, help="of each video's frames")
     parser.add_argument("--keep", type=Path, help="a folder for the corpus and the store")
     asked = parser.parse_args(arguments)
-    with asked.shape.open(encoding="utf-8") as lines:
-        shape = {row["video"]: max(30, round(int(row["frames"]) * asked.share)) for row in csv.DictReader(lines)}
+    shape = {name: max(30, round(count * asked.share)) for name, count in frame_counts(asked.shape).items()}
     with tempfile.TemporaryDirectory() as temporary:
         folder = asked.keep or Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)
@@ -202,7 +196,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         one = more.run()
         store = store.newest()
         checked(store, more.frames)
-        stored = sum(path.stat().st_size for path in Path(corpus.store).rglob("*") if path.is_file())
+        stored = folder_bytes(Path(corpus.store))
         table = [
             ("videos, frames", f"{len(corpus.frames)}, {rows:,}", ""),
             ("corpus made in", f"{making.wall_s:.0f} s", ""),

@@ -8,14 +8,14 @@ lengths are those of Aff-Wild2's videos where a table of them is found.
 
 from __future__ import annotations
 
-import argparse
-import csv
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from bench.arguments import parser_of
 from bench.clocks import Spent, spent, typical
+from bench.files import frame_counts
 from sklearn.metrics import f1_score
 
 from affstore.flows.commands.options import print_table
@@ -54,9 +54,7 @@ def lengths(part: Part, table: Path) -> list[int]:
     """As many lengths as there are videos, with the given sum, in the proportions of real ones."""
     random = np.random.default_rng(0)
     if table.is_file():
-        with table.open(encoding="utf-8") as file:
-            known = np.array([int(row["frames"]) for row in csv.DictReader(file)])
-        drawn = random.choice(known, part.videos, replace=False)
+        drawn = random.choice([*frame_counts(table).values()], part.videos, replace=False)
     else:
         drawn = random.lognormal(8, 1, part.videos)
     ends = np.round(drawn.cumsum() / drawn.sum() * part.frames).astype(int)
@@ -114,8 +112,7 @@ def timed(
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser = parser_of(__doc__, rounds=5)
     parser.add_argument("--share", type=float, default=1.0, help="of the frames; less measures nothing")
     parser.add_argument("--lengths", type=Path, default=SHAPE, help="a table with a column `frames`")
     asked = parser.parse_args(arguments)

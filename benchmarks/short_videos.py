@@ -11,10 +11,7 @@ Not counted is what a machine does once: a film was taken in before, so that the
 
 from __future__ import annotations
 
-import argparse
 import os
-import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -22,7 +19,9 @@ from itertools import cycle, islice
 from pathlib import Path
 
 import cv2
+from bench.arguments import parser_of
 from bench.clocks import spent
+from bench.command import affstore
 from bench.real_clips import Pixels
 
 from affstore import FeatureStore
@@ -80,11 +79,7 @@ def add(films: Path, store: Path, *runner: str) -> None:
     Raises:
         SystemExit: the command failed.
     """
-    words = ("add", str(films), "--store", str(store), *NETWORK, *runner)
-    command = [sys.executable, "-m", "affstore.flows.cli", *words]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise SystemExit(f"{' '.join(command)} ended with {done.returncode}: {done.stderr[-500:]}")
+    affstore("add", films, "--store", store, *NETWORK, *runner)
 
 
 def row(folder: Path, name: str, corpus: Corpus, workers: int) -> tuple[str, ...]:
@@ -112,8 +107,7 @@ def row(folder: Path, name: str, corpus: Corpus, workers: int) -> tuple[str, ...
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--media", type=Path, default=Path("../shared/media"))
+    parser = parser_of(__doc__, "media")
     parser.add_argument("--table", choices=tuple(CORPORA), help="all else")
     parser.add_argument("--videos", type=int, help="so many films instead")
     parser.add_argument("--workers", type=int, default=2)

@@ -10,10 +10,7 @@ over the networks' own time, and 10 s, on a machine that does nothing else.
 
 from __future__ import annotations
 
-import argparse
 import os
-import subprocess
-import sys
 import tempfile
 from collections.abc import Sequence
 from itertools import cycle, islice
@@ -21,7 +18,9 @@ from pathlib import Path
 from statistics import median
 
 import numpy as np
+from bench.arguments import parser_of
 from bench.clocks import spent
+from bench.command import affstore
 
 from affstore import FeatureStore
 from affstore.flows.commands.options import print_table
@@ -47,20 +46,9 @@ def clip(path: Path, media: Path, first: int) -> Path:
     return path
 
 
-def affstore(folder: Path, *words: object) -> float:
-    """Seconds that pass while a command runs.
-
-    Raises:
-        SystemExit: it fails.
-    """
-    command = [sys.executable, "-m", "affstore.flows.cli", *map(str, words)]
-
-    def run() -> None:
-        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
-        if done.returncode:
-            raise SystemExit(f"{' '.join(command)} ended with {done.returncode}: {done.stderr[-500:]}")
-
-    return spent(run).wall_s
+def affstore_s(folder: Path, *words: object) -> float:
+    """Seconds that pass while a command runs."""
+    return spent(lambda: affstore(*words, folder=folder)).wall_s
 
 
 def networks_s(folder: Path, clips: Sequence[Path]) -> float:
@@ -69,7 +57,7 @@ def networks_s(folder: Path, clips: Sequence[Path]) -> float:
     All faces of a video are found and embedded in one pass. The clips are taken in one after another by one command; of
     the first one, which waits for its networks, nothing is counted.
     """
-    affstore(folder, "add", *clips, "--store", "store", *NETWORKS, "--workers", 1)
+    affstore_s(folder, "add", *clips, "--store", "store", *NETWORKS, "--workers", 1)
     store = FeatureStore(str(folder / "store"))
     begun = {one.stem: min(r.made_at for r in store.records(video=one.stem)) for one in clips}
     last = [one for one in clips if begun[one.stem] > min(begun.values())]
@@ -85,9 +73,7 @@ def own_s(store: FeatureStore, video: str) -> float:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--media", type=Path, default=Path("../shared/media"))
-    parser.add_argument("--rounds", type=int, default=3)
+    parser = parser_of(__doc__, "media", rounds=3)
     parser.add_argument("--demo", action="store_true")
     asked = parser.parse_args(arguments)
     rows = []
@@ -95,15 +81,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
         folder = Path(temporary)
         os.environ.setdefault("AFFSTORE_WEIGHTS", str(folder / "weights"))
         clips = [clip(folder / f"clip{n}.mp4", asked.media, n) for n in range(asked.rounds + 4)]
-        affstore(folder, "add", clips[0], "--store", "store", *NETWORKS)
-        known = [affstore(folder, "add", clips[0], "--store", "store", *NETWORKS) for _ in range(asked.rounds)]
+        affstore_s(folder, "add", clips[0], "--store", "store", *NETWORKS)
+        known = [affstore_s(folder, "add", clips[0], "--store", "store", *NETWORKS) for _ in range(asked.rounds)]
         rows.append(("add, a known video", f"{median(known):.1f} s", "", "3 s"))
-        new = median(affstore(folder, "add", one, "--store", "store", *NETWORKS) for one in clips[4:])
+        new = median(affstore_s(folder, "add", one, "--store", "store", *NETWORKS) for one in clips[4:])
         over = new - networks_s(folder, clips[1:4])
         rows.append(("add, one new clip of 10 s", f"{new:.1f} s", f"{over:.1f} s", "8 s over its networks"))
         if asked.demo:
-            affstore(folder, "demo")
-            again = [affstore(folder, "demo") for _ in range(asked.rounds)]
+            affstore_s(folder, "demo")
+            again = [affstore_s(folder, "demo") for _ in range(asked.rounds)]
             rows.append(("demo, the second time", f"{median(again):.1f} s", "", "10 s"))
     print_table(("command", "wall", "over its networks", "bar"), rows, f"Small runs; {asked.rounds} rounds")
 

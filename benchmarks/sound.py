@@ -27,6 +27,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from bench.arguments import parser_of
 from bench.clocks import spent
 from bench.workplace import Workplace
 from numpy.typing import NDArray
@@ -210,13 +211,8 @@ def speed(length_s: float, took_s: float) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--media", type=Path, default=Path("../shared/media"))
-    parser.add_argument("--reference", type=Path, default=Path("../shared/reference_outputs"))
-    parser.add_argument("--engine", default="auto")
-    parser.add_argument("--precision", default="auto")
+    parser = parser_of(__doc__, "media", "reference", "engine", "precision", rounds=3)
     parser.add_argument("--seconds", type=int, default=90, help="of sound")
-    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--network", action="append", help="of the second table; all five if none is named")
     parser.add_argument("--table", action="append", choices=("wav2vec", "five"), help="both if none is named")
     asked = parser.parse_args(arguments)

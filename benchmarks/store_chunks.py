@@ -15,8 +15,6 @@ seconds depend on the machine and on what else it does.
 
 from __future__ import annotations
 
-import argparse
-import os
 import tempfile
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -29,7 +27,9 @@ from typing import Any
 from unittest.mock import patch
 
 import numpy as np
+from bench.arguments import parser_of
 from bench.clocks import Spent, spent, typical
+from bench.files import files_of, forget
 from bench.workplace import Workplace
 from numpy.typing import NDArray
 from rich.progress import track
@@ -42,6 +42,7 @@ from affstore.store.contract import schema
 from affstore.store.contract.records import Address, Artifact
 from affstore.store.contract.windows import WindowSpec, window_starts
 from affstore.store.engine import draft
+from affstore.testing.artifacts import source
 
 EXTRACTOR = "emotieffnet_b0"
 WHOLE = 1 << 30
@@ -142,13 +143,6 @@ def artifact(name: str, rows: Rows) -> Artifact:
     )
 
 
-def source(name: str, frames: int) -> Artifact:
-    pts = np.arange(frames, dtype=np.int64)
-    known = {"sha256": "0" * 64, "bytes": 1, "aliases": [], "frames": frames, "time_base": [1, 25], "end_pts": frames}
-    attributes = dict.fromkeys(schema.family("source").attributes) | known | {"width": 64, "height": 48}
-    return Artifact(Address("source", video=name), {"of": name}, {"pts": pts, "time_s": pts / 25}, attributes)
-
-
 def measured(folder: Path, films: Sequence[Rows], maps: Sequence[Path]) -> Round:
     """Write the films into a new store at `folder`, and read them back in every way."""
     url = FeatureStore.create(str(folder)).url
@@ -197,18 +191,6 @@ def put(url: str, artifacts: Sequence[Artifact]) -> None:
     store.commit([written], "benchmark")
 
 
-def files_of(folder: Path) -> list[Path]:
-    return [path for path in folder.rglob("*") if path.is_file()]
-
-
-def forget(paths: Sequence[Path]) -> None:
-    """Ask the kernel to drop these files from its cache; nothing may have them mapped."""
-    for path in paths:
-        with path.open("rb") as file:
-            os.fsync(file.fileno())
-            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
-
-
 def experiment_from_file(chunk: int, codec: str, rounds: Sequence[Round], films: Sequence[Rows]) -> tuple[str, ...]:
     megabytes = sum(film.nbytes for film in films) / 1e6
     stored_mb = rounds[0].stored_bytes / 1e6
@@ -240,11 +222,10 @@ def experiment_from_file(chunk: int, codec: str, rounds: Sequence[Round], films:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__, rounds=3)
     parser.add_argument("--video", type=Path, action="append", default=[], help="a real video with a face")
     parser.add_argument("--videos", type=int, default=4, help="how many videos a store gets")
     parser.add_argument("--frames", type=int, default=5200, help="of each; the mean of Aff-Wild2")
-    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--chunk", type=int, action="append", help="rows; several may be given")
     parser.add_argument("--codec", choices=CODECS, action="append", help="several may be given")
     asked = parser.parse_args(arguments)

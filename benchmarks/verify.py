@@ -7,17 +7,16 @@ commit costs beside its bytes is told by a second store of many small artifacts.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
-import csv
 import hashlib
-import os
 import tempfile
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
+from bench.arguments import parser_of
+from bench.clocks import Spent, spent, typical
+from bench.files import files_of, folder_bytes, forget, frame_counts
 from zarr.core.buffer import default_buffer_prototype
 from zarr.core.sync import sync
 from zarr.storage import StorePath
@@ -36,12 +35,11 @@ _BLOCK = 8 << 20
 _AT_ONCE = 16
 
 
-def frame_counts(videos: int) -> list[int]:
+def spread(videos: int) -> list[int]:
     """As many videos' frames, spread over the corpus."""
     if not SHAPE.is_file():
         return [_MEAN_FRAMES] * videos
-    with SHAPE.open(encoding="utf-8", newline="") as file:
-        frames = sorted(int(row["frames"]) for row in csv.DictReader(file) if row.get("frames"))
+    frames = sorted(frame_counts(SHAPE).values())
     return [frames[(2 * number + 1) * len(frames) // (2 * videos)] for number in range(videos)]
 
 
@@ -73,17 +71,6 @@ def put_video(store: FeatureStore, video: str, frames: int) -> None:
     store.commit([draft], "extract: 1", {"run_id": "run"})
 
 
-def forget_pages(folder: Path) -> list[Path]:
-    """Drop a store's files from the page cache."""
-    files = [path for path in folder.rglob("*") if path.is_file()]
-    os.sync()
-    for path in files:
-        descriptor = os.open(path, os.O_RDONLY)
-        os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
-        os.close(descriptor)
-    return files
-
-
 def passed(files: Sequence[Path], each: Callable[[bytes], object]) -> None:
     for path in files:
         with path.open("rb") as file:
@@ -113,38 +100,40 @@ def through_the_engine(store: FeatureStore) -> int:
     return sync(fetch())
 
 
-def timed(work: Callable[[], object]) -> tuple[float, float]:
-    wall, cpu = time.perf_counter(), time.process_time()
-    work()
-    return time.perf_counter() - wall, time.process_time() - cpu
-
-
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__, rounds=3)
     parser.add_argument("--videos", type=int, default=6, help="with arrays of real size")
     parser.add_argument("--frames", type=int, help="of every video, instead of the corpus's")
     parser.add_argument("--small", type=int, default=200, help="commits of a store of small artifacts")
-    parser.add_argument("--rounds", type=int, default=3)
     asked = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary) / "store"
         store = FeatureStore.create(str(folder))
-        for number, frames in enumerate([asked.frames] * asked.videos if asked.frames else frame_counts(asked.videos)):
+        for number, frames in enumerate([asked.frames] * asked.videos if asked.frames else spread(asked.videos)):
             put_video(store.newest(), f"video{number}", frames)
-        size = sum(path.stat().st_size for path in forget_pages(folder))
+        files, size = files_of(folder), folder_bytes(folder)
         ways: dict[str, Callable[[], object]] = {
-            "plain reading": lambda: passed(forget_pages(folder), len),
-            "reading and SHA-256": lambda: passed(forget_pages(folder), hashlib.sha256().update),
-            "reading through the engine": lambda: (forget_pages(folder), through_the_engine(FeatureStore(str(folder)))),
-            "verify": lambda: (forget_pages(folder), verify(FeatureStore(str(folder)))),
+            "plain reading": lambda: passed(files, len),
+            "reading and SHA-256": lambda: passed(files, hashlib.sha256().update),
+            "reading through the engine": lambda: through_the_engine(FeatureStore(str(folder))),
+            "verify": lambda: verify(FeatureStore(str(folder))),
         }
-        took = {
-            name: sorted(timed(work) for _ in range(asked.rounds))[asked.rounds // 2] for name, work in ways.items()
-        }
-        plain = took["plain reading"][0]
+
+        def cold(work: Callable[[], object]) -> Spent:
+            forget(files)
+            return spent(work)
+
+        took = {name: typical(cold(work) for _ in range(asked.rounds)) for name, work in ways.items()}
+        plain_s = took["plain reading"].wall_s
         rows = [
-            (name, f"{wall:.2f} s", f"{cpu:.2f} s", f"{size / wall / 1e6:,.0f} MB/s", f"{plain / wall:.2f}")
-            for name, (wall, cpu) in took.items()
+            (
+                name,
+                f"{one.wall_s:.2f} s",
+                f"{one.cpu_s:.2f} s",
+                f"{size / one.wall_s / 1e6:,.0f} MB/s",
+                f"{plain_s / one.wall_s:.2f}",
+            )
+            for name, one in took.items()
         ]
         title = f"{asked.videos} videos × 11 families, {size / 1e6:,.0f} MB, median of {asked.rounds} rounds"
         print_table(("what", "wall", "processor", "rate", "of plain reading"), rows, title)
@@ -155,13 +144,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
             for extractor in range(10):
                 draft.put(visual(f"v{number}", 8, 4, extractor=f"e{extractor}"))
             small.commit([draft], "extract: 1")
-        wall, cpu = timed(lambda: verify(small.newest()))
+        of_small = spent(lambda: verify(small.newest()))
         each = (
             f"{asked.small}",
             f"{11 * asked.small}",
-            f"{wall:.2f} s",
-            f"{cpu:.2f} s",
-            f"{1e3 * wall / asked.small:.0f} ms",
+            f"{of_small.wall_s:.2f} s",
+            f"{of_small.cpu_s:.2f} s",
+            f"{1e3 * of_small.wall_s / asked.small:.0f} ms",
         )
         print_table(("commits", "small artifacts", "wall", "processor", "a commit of eleven"), [each])
 

@@ -22,6 +22,19 @@ from affstore.tasks.planning.plan import plan
 from affstore.tasks.specs import Profile, WorkerContext
 from bench.real_clips import take_in_reference_weights
 
+SEVEN = (
+    "emotieffnet_b0",
+    "emotieffnet_b2",
+    "mt_emotieffnet_b0",
+    "mt_emotimobilefacenet",
+    "mt_emotimobilevit",
+    "ddamfn",
+    "mt_ddamfn",
+)
+"""The face networks of the papers."""
+EXTRACTORS = ("emotieffnet_b0", "emotieffnet_b0_afew", "mt_emotieffnet_b0", "wav2vec2_base_960h")
+"""Of a store of many videos."""
+
 
 @dataclass(frozen=True, slots=True)
 class Workplace:
