@@ -20,6 +20,7 @@ from affstore.flows.cli import call
 from affstore.flows.config.run_config import checked
 from affstore.flows.request import request_of
 from affstore.flows.stages.extract import due_jobs
+from affstore.models.extractor_specs import Crop
 from affstore.models.faces.crop_folder import find_crops
 from affstore.models.faces.crop_pictures import CropPictures
 from affstore.models.faces.crops import cut
@@ -29,8 +30,9 @@ from affstore.models.media.video import frames
 from affstore.store.contract.errors import MediaError
 from affstore.store.contract.keys import digest_file
 from affstore.store.contract.names import SIDES
-from affstore.store.contract.records import Address, Artifact
+from affstore.store.contract.records import Address, Artifact, Record
 from affstore.tasks import recipes
+from affstore.tasks.extract.face_crops import FaceFrames, Pictures
 from affstore.tasks.extract.videos import extract
 from affstore.tasks.ingest.incoming_files import IncomingFile
 from affstore.tasks.ingest.sources import facts_of
@@ -262,6 +264,19 @@ def test_a_folder_that_counts_from_0_to_its_videos_last_frame_is_the_same_as_one
     _, unsure = read(tmp_path / "zero", 11)
     assert unsure.counts_from == 1
     assert "if the folder counts from 0, every row is one frame early" in unsure.complaint
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_the_pictures_of_frames_are_those_that_were_taken_in_wherever_the_folder_begins_to_count(tmp_path, first):
+    shades = {frame: np.full((8, 8, 3), 20 * frame, np.uint8) for frame in range(10) if frame != 4}
+    write(tmp_path, **{f"{frame + first:05d}.png": encoded(shade) for frame, shade in shades.items()})
+    write(tmp_path, **{f"{first}.png": encoded(np.full((8, 8, 3), 255, np.uint8))})
+    taken_in, after = read(tmp_path)
+    noted = {"location": str(tmp_path), "signature": after.signature, "counts_from": after.counts_from}
+    face = Record(Address("face", "cropped", "v", "main"), "", {}, "", (), {}, {}, "", "", noted)
+    again = Pictures.of(FaceFrames(face, np.flatnonzero(after.present)), Crop(8))
+    assert after.counts_from == first
+    assert [picture.tobytes() for picture in again] == [picture.tobytes() for picture in taken_in.values()]
 
 
 def test_a_folder_without_a_picture_says_why(tmp_path):

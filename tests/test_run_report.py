@@ -132,25 +132,26 @@ def test_a_video_that_is_gone_or_another_one_has_no_faces_and_the_page_is_whole(
     assert "<h2>Outcomes</h2>" in text
 
 
-def test_faces_of_a_crop_folder_are_its_pictures(tmp_path):
+@pytest.mark.parametrize("first", [0, 1])
+def test_faces_of_a_crop_folder_are_its_pictures(tmp_path, first):
     folder = tmp_path / "cropped" / "clip"
     folder.mkdir(parents=True)
     for number in range(FRAMES):
-        Image.new("RGB", (112, 112), COLOURS[number * 3 // FRAMES]).save(folder / f"{number + 1:05d}.png")
+        Image.new("RGB", (112, 112), COLOURS[number * 3 // FRAMES]).save(folder / f"{number + first:05d}.png")
     address = Address("face", "cropped", "clip", "main")
     facts = {"location": str(folder), "signature": Listing.of(folder).signature, "complaint": None}
     crops = Artifact(
         address,
         {"of": address.path},
         {"present": np.ones(FRAMES, bool)},
-        {"frames": FRAMES, "prominent": True, **facts, "counts_from": 1},
+        {"frames": FRAMES, "prominent": True, **facts, "counts_from": first},
     )
     store = commit(FeatureStore.create(str(tmp_path / "store")), source("clip", FRAMES), crops)
     text = page(store, tmp_path / "runs")
     for picture, colour in zip(pictures(text), COLOURS, strict=True):
         assert picture.shape == (96, 96, 3)
         assert np.abs(picture.mean((0, 1)) - colour).max() < 25
-    (folder / "00001.png").unlink()
+    (folder / f"{first:05d}.png").unlink()
     assert pictures(page(store, tmp_path / "runs")) == []
 
 

@@ -72,7 +72,8 @@ class Listing:
     """What one directory says it holds; hidden files are not looked at.
 
     Attributes:
-        pictures: by number, the files that are named so, by name: `(name, bytes)`.
+        pictures: by number, the files that are named so, `(name, bytes)`: the one in use first, which is the one that
+            Aff-Wild2 would name so (`00001.jpg`), without it the first by name.
         others: how many further files there are.
         folders: names of the directories in it.
         signature: see `CropFolder`.
@@ -88,6 +89,10 @@ class Listing:
         """The first and the last number of its pictures."""
         return (min(self.pictures), max(self.pictures)) if self.pictures else (1, 0)
 
+    def file_of(self, number: int) -> tuple[str, int]:
+        """The file in use for a number, `(name, bytes)`."""
+        return self.pictures[number][0]
+
     @classmethod
     def of(cls, folder: Path) -> Listing:
         """List a directory, by one look at it.
@@ -100,10 +105,17 @@ class Listing:
         for name, size, _ in files:
             if found := _NUMBERED.fullmatch(name):
                 pictures.setdefault(int(found[1]), []).append((name, size))
+        pictures = {number: _in_order(number, named) for number, named in pictures.items()}
         numbered = sum(len(named) for named in pictures.values())
         text = "".join(f"{name}\0{size}\0{changed_ns}\n" for name, size, changed_ns in files)
         signature = hashlib.sha256(os.fsencode(text)).hexdigest()
         return cls(pictures, len(files) - numbered, tuple(sorted(folders)), signature)
+
+
+def _in_order(number: int, named: list[tuple[str, int]]) -> list[tuple[str, int]]:
+    """Files of one number, the one in use first."""
+    official = f"{number:05d}.jpg"
+    return sorted(named, key=lambda file: (file[0] != official, file[0]))
 
 
 def _entries(folder: Path) -> tuple[list[tuple[str, int, int]], list[str]]:

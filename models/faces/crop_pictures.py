@@ -23,8 +23,8 @@ _NAMED = 3
 class CropPictures:
     """The pictures of one crop folder on a video's frames, read once in the order of their numbers.
 
-    Of several files with one number, the one that Aff-Wild2 would name so (`00001.jpg`) is used, without it the first
-    by name. Numbers that are no frame of the video are left out, and so is what cannot be decoded.
+    Of several files with one number, that of `Listing.file_of` is used. Numbers that are no frame of the video are left
+    out, and so is what cannot be decoded.
 
     Attributes:
         signature: see `CropFolder`.
@@ -83,10 +83,10 @@ class CropPictures:
 
     def _in_use(self) -> Iterator[tuple[int, Path, int]]:
         """Number, counted from 1, file and bytes of what is read, by number."""
-        for number, named in sorted(self._listing.pictures.items()):
+        for number in sorted(self._listing.pictures):
             frame = number - self.counts_from
             if 0 <= frame < self._frames:
-                name, size = _in_order(number, named)[0]
+                name, size = self._listing.file_of(number)
                 yield frame + 1, self._folder / name, size
 
     def _picture(self, number: int, path: Path, size: int) -> Decoded | None:
@@ -131,9 +131,7 @@ class _Faults:
         """All that is wrong with a folder, or None; names the first few files of each fault."""
         named = listing.pictures
         several = [
-            " and ".join(file[0] for file in _in_order(number, named[number]))
-            for number in sorted(named)
-            if len(named[number]) > 1
+            " and ".join(file[0] for file in named[number]) for number in sorted(named) if len(named[number]) > 1
         ]
         first = counts_from(listing.numbers, frames)
         outside = [file[0] for n in sorted(named) if not first <= n < first + frames for file in sorted(named[n])]
@@ -158,12 +156,6 @@ def _on_zero(numbers: tuple[int, int], first: int) -> str:
             "number its pictures from 1 then"
         )
     return ""
-
-
-def _in_order(number: int, named: list[tuple[str, int]]) -> list[tuple[str, int]]:
-    """Files of one number, the one in use first."""
-    official = f"{number:05d}.jpg"
-    return sorted(named, key=lambda file: (file[0] != official, file[0]))
 
 
 def _fault(what: str, files: list[str]) -> str:

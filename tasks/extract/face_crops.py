@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -137,7 +137,8 @@ class Pictures:
             ) from error
         if listing.signature != frames.face.attributes["signature"]:
             raise MediaError(f"The files in '{folder}' are not those that were taken in. Restore them, or {again}.")
-        names = [_in_use(frame + 1, listing.pictures[frame + 1]) for frame in frames.at.tolist()]
+        first = int(frames.face.attributes.get("counts_from", 1))
+        names = [listing.file_of(first + frame)[0] for frame in frames.at.tolist()]
         return cls(folder, np.array(names, np.str_), wanted)
 
     def __len__(self) -> int:
@@ -151,8 +152,3 @@ class Pictures:
             raise MediaError(
                 f"'{path}' cannot be read any more: {error}. Restore it, or add its folder again."
             ) from error
-
-
-def _in_use(number: int, named: Iterable[tuple[str, int]]) -> str:
-    """Of several files for one frame, that which `affstore.models.faces.crop_pictures` reads."""
-    return min((name for name, _ in named), key=lambda name: (name != f"{number:05d}.jpg", name))

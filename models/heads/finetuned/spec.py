@@ -61,7 +61,7 @@ class FineTuneSpec:
     selection: Literal["best_f1", "last_epoch"] = "best_f1"
     mixed_precision: bool = True
     seed: int = 0
-    version: int = 2  # 2: the linear start's penalty; validation frames by their numbers
+    version: int = 3  # 2: the linear start's penalty; validation frames by their numbers. 3: folders that count from 0
 
     def __post_init__(self) -> None:
         if task_space(self.task).kind is not SpaceKind.CLASSES:
