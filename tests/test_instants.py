@@ -47,6 +47,14 @@ def test_a_few_timestamps_that_leap_away_or_are_missing_get_their_place_in_the_o
     assert (found.repaired, found.cut) == (len(stamps), False)
 
 
+@given(st.lists(st.integers(1, 5 * JUMP), min_size=1, max_size=60), st.integers(-JUMP, JUMP), st.integers(1, JUMP))
+def test_what_increases_is_kept_whatever_its_pauses_and_its_average_step(steps, first, step):
+    stamps = first + np.cumsum([0, *steps])
+    found = repair_stamps(stamps, step, JUMP)
+    np.testing.assert_array_equal(found.pts, stamps)
+    assert (found.repaired, found.cut) == (0, False)
+
+
 def test_a_pause_is_kept():
     paused = np.concatenate([REGULAR[:20], REGULAR[20:] + 600_000])
     found = repair_stamps(paused, STEP, JUMP)

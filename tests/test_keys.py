@@ -26,7 +26,7 @@ from affstore.tasks.specs import PostProcessing
 from affstore.tasks.training.train import fit_of
 
 PINNED = {
-    "source": "8239f27a6ab0e5dc",
+    "source": "441fd02f13e8c30e",
     "face": "f35ffb9144e4a961",
     "face of crops": "da8fb9753615b8dd",
     "visual": "e19f39bee4060887",
@@ -37,7 +37,7 @@ PINNED = {
     "head": "8ca47745d9445aba",
     "prediction": "0dd266285837fc53",
     "result": "269012694b1e08e6",
-    "quarantine": "7bc79c9ea1cf62be",
+    "quarantine": "59139fed87621ba7",
 }
 
 

@@ -33,7 +33,8 @@ def repair_stamps(stamps: NDArray[np.int64], step: int, jump: int) -> Instants:
     """Repair the timestamps of a whole video.
 
     A missing one, and up to eight in a row that leap away by more than `jump` while those after them go on, are put
-    evenly in the place they have in the order. One that does not increase becomes the one before plus one unit, so
+    evenly in the place they have in the order. Those after a leap forward go on if they lie before it, so that timestamps
+    that increase all the time stay as they are. One that does not increase becomes the one before plus one unit, so
     that a single duplicate moves no other frame. A leap forward that lasts is a pause and is kept; a leap back that
     lasts ends the video.
 
@@ -116,11 +117,12 @@ class _Repair:
 
     def _return(self) -> int | None:
         """The first of the following frames whose timestamp goes on from the last instant; None without any."""
-        last = self.pts[-1]
-        if self.at == len(self._stamps) - 1 and self._stamps[self.at] < last:
+        last, stamp = self.pts[-1], self._stamps[self.at]
+        if self.at == len(self._stamps) - 1 and stamp < last:
             return len(self._stamps)
-        for ahead in range(1, _MOST_ODD_FRAMES + 1):
-            index = self.at + ahead
-            if index < len(self._stamps) and last < self._stamps[index] <= last + self._jump + self._step * ahead:
-                return index
+        following = self._stamps[self.at + 1 : self.at + 1 + _MOST_ODD_FRAMES]
+        for ahead, after in enumerate(following, 1):
+            latest = last + self._jump + self._step * ahead
+            if last < after <= latest and (stamp < last or after < stamp):
+                return self.at + ahead
         return None

@@ -49,7 +49,7 @@ class DecodeSpec:
 
     KIND: ClassVar[str] = "decode"
 
-    version: int = field(default=2, init=False)
+    version: int = field(default=3, init=False)  # 3: clocks with pauses stay as they are
     stream: str = field(default="largest picture, then most frames", init=False)
     instants: str = field(default="pts of decoded frames, leaps of up to 8 frames repaired", init=False)
     upright: bool = field(default=True, init=False)
