@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from affstore.models.extractor_specs import SoundExtractorSpec
@@ -54,7 +54,7 @@ def align_to_frames(
     if spec.align == "notebook":
         heard = heard_in_notebook(vectors, len(frames), facts.declared_frames)
     else:
-        heard = heard_by_time(spec, sound.start_s if sound else Fraction(0), vectors, frames)
+        heard = heard_by_time(spec, sound, vectors, frames) if sound else np.full(len(frames), SILENT, np.int64)
     outputs = {"embedding": output.embedding, "logits": output.logits, "affect": output.affect}
     rows = {name: to_frames(values, heard) for name, values in outputs.items() if values is not None}
     return {**rows, "present": heard != SILENT}

@@ -33,7 +33,7 @@ def repair_stamps(stamps: NDArray[np.int64], step: int, jump: int) -> Instants:
     """Repair the timestamps of a whole video.
 
     A missing one, and up to eight in a row that leap away by more than `jump` while those after them go on, are put
-    evenly in the place they have in the order. Those after a leap forward go on if they lie before it, so that timestamps
+    evenly in the place they have in the order. After a leap forward, those go on that lie before it, so that timestamps
     that increase all the time stay as they are. One that does not increase becomes the one before plus one unit, so
     that a single duplicate moves no other frame. A leap forward that lasts is a pause and is kept; a leap back that
     lasts ends the video.

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from itertools import pairwise
-from math import ceil
+from math import ceil, lcm
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -17,6 +17,7 @@ from av.audio.resampler import AudioResampler
 from numpy.typing import NDArray
 
 from affstore.models.media.container import Decoding, as_fraction, best_sound, opened, sentence
+from affstore.store.contract.clock import FrameClock
 from affstore.store.contract.errors import MediaError
 from affstore.store.contract.printable import counted
 
@@ -36,7 +37,7 @@ class SoundSpec:
     """What decides a waveform besides the file's bytes and the rate: part of every key. Nothing in it can be chosen.
 
     Attributes:
-        version: raised whenever the same bytes would give other samples.
+        version: raised whenever the same bytes would give other samples, or other frames would hear them.
         stream: which audio stream is taken when there are several.
         channels: how they become one. They cancel each other where their mean has less than a twentieth of their power,
             as those of a microphone wired in opposite phase.
@@ -47,7 +48,7 @@ class SoundSpec:
 
     KIND: ClassVar[str] = "sound"
 
-    version: int = field(default=3, init=False)
+    version: int = field(default=4, init=False)  # 4: every frame at which sound plays is given a vector
     stream: str = field(default="as filmed, then default, then most samples a second over all channels", init=False)
     channels: str = field(default="mean, or the loudest where they cancel each other", init=False)
     resampler: str = field(default="swresample, 64 taps", init=False)
@@ -101,6 +102,14 @@ class Sound:
     def duration_s(self) -> float:
         """Seconds from the first sample to the end of the last."""
         return len(self.samples) / self.rate_hz
+
+    def plays_at(self, frames: FrameClock) -> NDArray[np.bool_]:
+        """Whether it plays when each frame begins, `(frames,)`."""
+        edges = (self.start_s, self.start_s + Fraction(len(self.samples), self.rate_hz))
+        units = lcm(frames.time_base.denominator, *(edge.denominator for edge in edges))  # a second
+        instants = frames.pts * int(frames.time_base * units)
+        passed = np.searchsorted([int(edge * units) for edge in edges], instants, side="right")
+        return np.asarray(passed % 2 == 1)
 
 
 def sound_facts(path: Path) -> SoundFacts | None:

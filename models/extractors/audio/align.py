@@ -8,22 +8,30 @@ import numpy as np
 from numpy.typing import NDArray
 
 from affstore.models.extractor_specs import SoundExtractorSpec
-from affstore.store.contract.clock import SILENT, FrameClock, align
+from affstore.models.media.sound import Sound
+from affstore.store.contract.clock import SILENT, FrameClock, on_one_base
 
 
-def heard_by_time(spec: SoundExtractorSpec, start_s: Fraction, vectors: int, frames: FrameClock) -> NDArray[np.int64]:
+def heard_by_time(spec: SoundExtractorSpec, sound: Sound, vectors: int, frames: FrameClock) -> NDArray[np.int64]:
     """The vector that plays when each frame begins.
+
+    A network may give no vector for the ends of a sound, as one does that hears only whole windows. Frames there are
+    given the vector nearest to them, the first or the last.
 
     Args:
         spec: the sound network.
-        start_s: when the first sample of the sound plays, on the video's clock.
+        sound: what it heard, on the video's clock.
         vectors: how many vectors the network gave.
         frames: of the video.
 
     Returns:
-        `(frames,)` int64; `SILENT` (-1) before the sound begins and after it ends.
+        `(frames,)` int64; `SILENT` (-1) where no sound plays.
     """
-    return align(vectors_clock(spec, start_s, vectors), frames)
+    if not vectors:
+        return np.full(len(frames), SILENT, np.int64)
+    starts, instants = on_one_base(vectors_clock(spec, sound.start_s, vectors), frames)
+    nearest = np.maximum(np.searchsorted(starts, instants, side="right") - 1, 0)
+    return np.where(sound.plays_at(frames), nearest, SILENT).astype(np.int64)
 
 
 def heard_in_notebook(vectors: int, frames: int, declared_frames: int | None) -> NDArray[np.int64]:

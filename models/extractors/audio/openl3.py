@@ -4,7 +4,8 @@ The ABAW6 paper takes `openl3_env_mel128_512`, of 60 s segments: `openl3_env_mel
 
 Clock: window `i` holds the second around `i / vectors_hz` s, or the second that begins there where windows are not
 centred; the first centred one begins with half a second of silence, and the last one is filled up with it. Vector `i`
-stands for the time from half a hop before its window's middle to half a hop after it.
+stands for the time from half a hop before its window's middle to half a hop after it. No window's middle lies in a
+sound's last 0.4 s, nor in its first 0.5 s where windows are not centred: frames there are given the nearest vector.
 """
 
 from __future__ import annotations
