@@ -365,6 +365,28 @@ def test_one_wrong_time_of_sound_costs_no_sound(tmp_path, at, shift_s):
     assert sound.complaint == "Timestamps of sound that leap away and back are passed over: 1."
 
 
+def test_a_damaged_header_of_sound_costs_the_sound_alone(tmp_path):
+    path = tmp_path / "a.mkv"
+    with av.open(path, "w") as container:
+        pictures, sound = container.add_stream("mpeg4", rate=25), container.add_stream("flac", rate=48_000)
+        pictures.width, pictures.height, pictures.pix_fmt = 64, 48, "yuv420p"
+        for shade in shades(3):
+            container.mux(pictures.encode(av.VideoFrame.from_ndarray(shade)))
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 2 * 4608), np.int16), "s16", "stereo")
+        frame.sample_rate, frame.pts = 48_000, 0
+        for packet in (*pictures.encode(), *sound.encode(frame), *sound.encode()):
+            container.mux(packet)
+    whole = path.read_bytes()
+    begin = whole.index(b"fLaC") + 4
+    complaints = set()
+    for at in range(begin, begin + 26):
+        path.write_bytes(whole[:at] + b"\0" + whole[at + 1 :])
+        facts = probe(path)
+        assert len(facts.clock) == 3
+        complaints.add(facts.complaint)
+    assert "The file has sound, but nothing of it can be decoded." in complaints
+
+
 def test_what_is_wrong_with_the_sound_stands_in_the_record_of_the_video(tmp_path):
     path = tmp_path / "a.mkv"
     with av.open(path, "w") as container:

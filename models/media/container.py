@@ -152,7 +152,7 @@ class Decoding:
                 # An error before has left the decoder with a packet that it never takes, or at its end.
                 self._stream.codec_context.flush_buffers()
                 return list(packet.decode())
-        except av.FFmpegError:
+        except (av.FFmpegError, ValueError):  # PyAV's error for a decoder that cannot be opened is a ValueError
             self.failed += 1
             return []
 
