@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -64,4 +65,4 @@ def _tuned(sounds: dict[int, Sound], own_hz: int, rate_hz: int, resampler: str) 
     if resampler == "swresample":
         return sounds[rate_hz]
     own = sounds[own_hz]
-    return Sound(resampled(own.samples, own_hz, rate_hz, resampler), rate_hz, own.start_s, own.complaint)
+    return replace(own, samples=resampled(own.samples, own_hz, rate_hz, resampler), rate_hz=rate_hz)

@@ -12,9 +12,12 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from affstore.models.media.sound import SOUND, read_sound, read_sounds, sound_facts
 from affstore.models.media.video import DECODE, frames, probe
+from affstore.store.contract.clock import FrameClock
 from affstore.store.contract.errors import MediaError
 from affstore.store.contract.keys import plain
 
@@ -268,6 +271,13 @@ def test_missing_timestamps_are_a_step_apart(tmp_path):
     assert len(pictures) == 10
 
 
+def test_a_pause_between_frames_is_said_and_one_that_is_their_usual_step_is_not(tmp_path):
+    pictures = [quadrants()] * 12
+    paused = probe(write_video(tmp_path / "a.mkv", pictures, [*range(6), *range(35, 41)]))
+    assert paused.complaint == "No new picture comes for 1.20 s from 0.20 s on."
+    assert probe(write_video(tmp_path / "b.mkv", pictures, [30 * i for i in range(12)])).complaint is None
+
+
 def test_films_glued_together_end_where_the_clock_jumps_back(tmp_path):
     first = write_video(tmp_path / "a.ts", [quadrants()] * 60)
     (tmp_path / "b.ts").write_bytes(first.read_bytes() * 2)
@@ -405,9 +415,29 @@ def test_an_encoders_priming_is_not_heard(tmp_path):
 def test_a_gap_in_the_timestamps_is_silence_and_what_follows_is_in_time(tmp_path):
     wave = np.ones((1, 6400), np.float32) / 2
     path = write_sound(tmp_path / "a.mkv", wave, 16_000, "pcm_f32le", pts=[0, 1600, 40_000, 41_600], block=1600)
-    heard = read_sound(path, 16_000).samples
+    sound = read_sound(path, 16_000)
     expected = np.concatenate([np.full(3200, 0.5), np.zeros(36_800), np.full(3200, 0.5)])
-    np.testing.assert_array_equal(heard, expected)
+    np.testing.assert_array_equal(sound.samples, expected)
+    assert sound.complaint == "2.30 s of sound are missing between packets and silent."
+    assert sound.holes == ((Fraction(1, 5), Fraction(5, 2)),)
+
+
+@pytest.mark.parametrize("rate_hz", [16_000, 48_000])
+@settings(max_examples=30)
+@given(st.lists(st.sampled_from([0, 0, 0, 704, 6400, 8016, 30_000]), min_size=1, max_size=12))
+def test_frames_hear_a_sound_from_its_beginning_to_its_end_but_for_holes_of_half_a_second(
+    tmp_path_factory, rate_hz, gaps
+):
+    pts = 16_000 + np.cumsum([0, *(1600 + gap for gap in gaps)])
+    wave = np.ones((1, 1600 * len(pts)), np.float32) / 2
+    path = write_sound(tmp_path_factory.mktemp("holes") / "a.mkv", wave, 16_000, pts=pts.tolist(), block=1600)
+    sound = read_sound(path, rate_hz)
+    frames = FrameClock.uniform(25, 250)
+    holes = [(end + 1600, end + 1600 + gap) for end, gap in zip(pts[:-1].tolist(), gaps, strict=True) if gap > 8000]
+    at = [frame * 16_000 / 25 for frame in range(250)]
+    wanted = [16_000 <= t < pts[-1] + 1600 and not any(begin <= t < end for begin, end in holes) for t in at]
+    assert sound.plays_at(frames).tolist() == wanted
+    assert (sound.complaint is not None) == (sum(gaps) > 8000)
 
 
 def test_overlapping_sound_is_cut(tmp_path):

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
-from itertools import pairwise
+from itertools import chain, pairwise
 from math import ceil, lcm
 from pathlib import Path
 from typing import Any, ClassVar
@@ -27,6 +27,8 @@ _LOUDEST = 1e6
 
 _LONGEST_GAP_S = 3600
 _LONGEST_JUMP_S = 1
+_SHORTEST_HOLE_S = Fraction(1, 2)
+"""Coders that leave out what is silent say so more often: Opus every 0.4 s."""
 _MOST_ODD_FRAMES = 8
 _UNSAFE_PLANES = 8  # from here on PyAV reads outside the frame; packed samples are one plane
 _CANCELLED = 1 / 20
@@ -48,7 +50,7 @@ class SoundSpec:
 
     KIND: ClassVar[str] = "sound"
 
-    version: int = field(default=4, init=False)  # 4: every frame at which sound plays is given a vector
+    version: int = field(default=4, init=False)  # 4: frames hear wherever sound plays, and not in holes
     stream: str = field(default="as filmed, then default, then most samples a second over all channels", init=False)
     channels: str = field(default="mean, or the loudest where they cancel each other", init=False)
     resampler: str = field(default="swresample, 64 taps", init=False)
@@ -91,12 +93,15 @@ class Sound:
         rate_hz: samples a second.
         start_s: when the first sample plays; late sound starts late, it is not moved.
         complaint: one sentence on what is wrong with it; None when all of it decoded.
+        holes: from when to when the file has no sound between packets, in s, where that is more than half a second; the
+            samples there are zeros.
     """
 
     samples: NDArray[np.floating[Any]]
     rate_hz: int
     start_s: Fraction
     complaint: str | None = None
+    holes: tuple[tuple[Fraction, Fraction], ...] = ()
 
     @property
     def duration_s(self) -> float:
@@ -104,8 +109,8 @@ class Sound:
         return len(self.samples) / self.rate_hz
 
     def plays_at(self, frames: FrameClock) -> NDArray[np.bool_]:
-        """Whether it plays when each frame begins, `(frames,)`."""
-        edges = (self.start_s, self.start_s + Fraction(len(self.samples), self.rate_hz))
+        """Whether it plays when each frame begins, `(frames,)`: not before it or after it, and not in its holes."""
+        edges = (self.start_s, *chain(*self.holes), self.start_s + Fraction(len(self.samples), self.rate_hz))
         units = lcm(frames.time_base.denominator, *(edge.denominator for edge in edges))  # a second
         instants = frames.pts * int(frames.time_base * units)
         passed = np.searchsorted([int(edge * units) for edge in edges], instants, side="right")
@@ -170,8 +175,8 @@ def read_sounds(path: Path, rates_hz: Sequence[int], channel: int | None = None)
             tapes = tapes or {rate: _Tape(track.rate_hz, rate) for rate in rates_hz}
             for tape in tapes.values():
                 tape.write(chunk)
-        complaint = track.complaint
-        return {rate: Sound(tape.samples(), rate, track.start_s, complaint) for rate, tape in tapes.items()}
+        found = track.start_s, track.complaint, tuple(track.holes)
+        return {rate: Sound(tape.samples(), rate, *found) for rate, tape in tapes.items()}
 
 
 class _Track:
@@ -181,6 +186,7 @@ class _Track:
         rate_hz: of its first frame; 0 before that.
         channels: of its first frame.
         start_s: the first timestamp.
+        holes: see `Sound`.
     """
 
     def __init__(self, decoding: Decoding, name: str, channel: int | None = None) -> None:
@@ -188,8 +194,9 @@ class _Track:
         self._decoding, self._name, self._channel = decoding, name, channel
         self.rate_hz = self.channels = 0
         self.start_s = Fraction(0)
+        self.holes: list[tuple[Fraction, Fraction]] = []
         self._other: _Rate | None = None
-        self._written = self._cut = self._unreal = self._odd = self._other_rate = 0
+        self._written = self._missing = self._cut = self._unreal = self._odd = self._other_rate = 0
         self._power = np.zeros(0)
         self._mean_power = 0.0
 
@@ -226,6 +233,8 @@ class _Track:
             faults.append(f"packets of sound that cannot be decoded are silent: {self._decoding.failed}")
         if self._unreal:
             faults.append(f"samples that are not finite, or absurdly loud, are silent: {self._unreal}")
+        if self._missing > _SHORTEST_HOLE_S * self.rate_hz:
+            faults.append(f"{self._missing / self.rate_hz:.2f} s of sound are missing between packets and silent")
         if self._cut > self.rate_hz:
             faults.append(f"{self._cut / self.rate_hz:.2f} s of sound overlap other sound and are cut")
         if self._odd:
@@ -283,6 +292,10 @@ class _Track:
             yield piece
 
     def _fit(self, chunk: NDArray[np.float32], late: int) -> Iterator[NDArray[np.float32]]:
+        self._missing += max(0, late)
+        if late > _SHORTEST_HOLE_S * self.rate_hz:
+            begin_s = self.start_s + Fraction(self._written, self.rate_hz)
+            self.holes.append((begin_s, begin_s + Fraction(late, self.rate_hz)))
         for begin in range(0, late, self.rate_hz):
             yield np.zeros(min(self.rate_hz, late - begin), np.float32)
         self._cut += min(max(0, -late), len(chunk))

@@ -26,6 +26,7 @@ from affstore.store.contract.printable import counted
 
 _LARGEST_SIDE_PX = 16_384
 _LONGEST_JUMP_S = 1
+_LONGEST_STEP_IN_MEDIANS = 5
 _LENGTH_FROM_ZERO = frozenset({"matroska", "webm", "flv"})
 """Formats whose length runs from 0 to the end, wherever the first frame is."""
 
@@ -193,6 +194,17 @@ class _Reel:
         lost = 0 if first is None else int(instants.pts[0]) - first
         return float(lost * self._time_base) if 2 * lost > 3 * self._step and not instants.repaired else 0.0
 
+    def longest_pause(self, instants: Instants) -> tuple[float, float] | None:
+        """When the longest step to the next frame begins and how long it is, in s; None where it is no pause."""
+        steps = np.diff(instants.pts)
+        if not len(steps):
+            return None
+        at = int(np.argmax(steps))
+        length_s = float(steps[at] * self._time_base)
+        if length_s <= _LONGEST_JUMP_S or steps[at] <= _LONGEST_STEP_IN_MEDIANS * np.median(steps):
+            return None
+        return float(int(instants.pts[at]) * self._time_base), length_s
+
     def clock(self, instants: Instants) -> FrameClock:
         """The last frame ends after its own duration or, without one, after the median step."""
         pts = instants.pts
@@ -297,6 +309,24 @@ def _sample_aspect(stream: VideoStream) -> Fraction:
 
 
 def _complaint(reel: _Reel, instants: Instants, fit: _Fit, container: InputContainer) -> str | None:
+    decoding, faults = reel.decoding, _missing_pictures(reel, instants, container)
+    if decoding.failed:
+        faults.append(f"packets of pictures that cannot be decoded are missing: {decoding.failed}")
+    if instants.repaired:
+        odd = counted(instants.repaired, "timestamp was", "timestamps were")
+        faults.append(f"{odd} missing, repeated or out of order, and repaired")
+    if reel.reordered:
+        faults.append("the format keeps no presentation times, so frames play at the times of its packets in order")
+    if decoding.damaged:
+        faults.append(f"{counted(decoding.damaged, 'frame is', 'frames are')} damaged")
+    if resized := fit.resized(reel.sizes):
+        smaller = counted(resized, "frame is", "frames are")
+        faults.append(f"{smaller} smaller than {fit.width}x{fit.height} px, and fitted into it")
+    return sentence(faults)
+
+
+def _missing_pictures(reel: _Reel, instants: Instants, container: InputContainer) -> list[str]:
+    """Where a video has no pictures, or none for long."""
     found, decoding = len(instants.pts), reel.decoding
     declared = best_video(container, "").frames
     stopped = "its clock jumps back, as in films glued together" if instants.cut else decoding.stopped
@@ -311,19 +341,9 @@ def _complaint(reel: _Reel, instants: Instants, fit: _Fit, container: InputConta
         faults.append(f"the pictures end at {ends_s:.2f} s although the file claims {claimed_s:.2f} s")
     if lost_s := reel.lost_s(instants):
         faults.append(f"the first {lost_s:.2f} s have no picture, as the video does not begin with a key frame")
-    if decoding.failed:
-        faults.append(f"packets of pictures that cannot be decoded are missing: {decoding.failed}")
-    if instants.repaired:
-        odd = counted(instants.repaired, "timestamp was", "timestamps were")
-        faults.append(f"{odd} missing, repeated or out of order, and repaired")
-    if reel.reordered:
-        faults.append("the format keeps no presentation times, so frames play at the times of its packets in order")
-    if decoding.damaged:
-        faults.append(f"{counted(decoding.damaged, 'frame is', 'frames are')} damaged")
-    if resized := fit.resized(reel.sizes):
-        smaller = counted(resized, "frame is", "frames are")
-        faults.append(f"{smaller} smaller than {fit.width}x{fit.height} px, and fitted into it")
-    return sentence(faults)
+    if pause := reel.longest_pause(instants):
+        faults.append(f"no new picture comes for {pause[1]:.2f} s from {pause[0]:.2f} s on")
+    return faults
 
 
 def _claimed_end_s(container: InputContainer) -> float:
