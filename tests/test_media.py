@@ -220,6 +220,8 @@ def test_pictures_are_upright_however_the_camera_was_held(tmp_path, degrees, mir
     assert colours(pictures[0]) == colours(expected)
     assert pictures[0].shape == expected.shape == (facts.height, facts.width, 3)
     assert pictures[0].flags.c_contiguous
+    turned = np.rot90(quadrants(), facts.rotation_deg // 90)
+    assert colours(turned[:, ::-1] if mirrored else turned) == colours(expected)
 
 
 @pytest.mark.parametrize(("aspect", "size"), [((2, 1), (128, 48)), ((1, 2), (64, 96)), ((4, 3), (85, 48))])

@@ -8,6 +8,7 @@ import io
 import re
 import socket
 from dataclasses import replace
+from fractions import Fraction
 
 import av
 import numpy as np
@@ -16,17 +17,23 @@ from PIL import Image
 
 from affstore import FeatureStore
 from affstore.flows.inputs import Inputs
+from affstore.flows.report.face_pictures import cut_out
 from affstore.flows.report.faces import MOST_FACES, MOST_VIDEOS, faces_of
 from affstore.flows.report.run_report import write_report
 from affstore.flows.request import Request, RunResult
 from affstore.models.faces.crop_folder import Listing
 from affstore.models.faces.specs import DetectorSpec, TrackingSpec
+from affstore.models.media.video import frames, probe
 from affstore.store.contract.records import Address, Artifact
+from affstore.tasks.ingest.sources import source_artifact
 from affstore.tasks.lineage.machine import Machine
 from affstore.tasks.lineage.run_note import NAME, Circumstances, noted, read_note
 from affstore.tasks.outcomes import Outcome
 from affstore.tasks.specs import Profile, WorkerContext
+from tests import test_media as media
 from tests.factories import commit, source
+from tests.test_media import quadrants
+from tests.test_odd_media import leaping, write_shades
 
 FRAMES, BOX = 30, (8, 4, 40, 36)
 COLOURS = ((200, 40, 40), (40, 200, 40), (40, 40, 200))
@@ -119,6 +126,39 @@ def test_faces_are_cut_out_of_the_video_where_they_were_found(store, tmp_path):
         assert np.abs(picture.mean((0, 1)) - colour).max() < 25, "the surest frame of each third of the video"
     assert "<h3>clip</h3>" in text
     assert "main at 0.36 s" in text, "of which frame 9 is the last and surest"
+
+
+def filmed(name, **facts):
+    """Writes pictures of which each is another one."""
+    return lambda folder: media.write_video(
+        folder / name, [np.roll(quadrants(), 4 * frame, 1) for frame in range(12)], **facts
+    )
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        pytest.param(filmed("a.mp4", display=(90, True)), id="mirrored and turned"),
+        pytest.param(filmed("a.mp4", display=(180, True), aspect=Fraction(3, 2)), id="mirrored, with wide pixels"),
+        pytest.param(filmed("a.mp4", display=(-90, False)), id="turned"),
+        pytest.param(
+            lambda folder: leaping(write_shades(folder / "a.flv", 12, "flv", {"g": "10"}), 9, 6, 316),
+            id="with a repaired timestamp",
+        ),
+        pytest.param(lambda folder: write_shades(folder / "a.avi", 12), id="without presentation times"),
+    ],
+)
+def test_faces_are_cut_out_of_the_pictures_in_which_they_were_found(tmp_path, write):
+    path, corners = write(tmp_path), {"box_x0": 4, "box_y0": 8, "box_x1": 40, "box_y1": 40}
+    facts, rows = probe(path), [(frame, {"subject": "main", "time_s": 0.0, **corners}) for frame in (2, 6, 11)]
+    store = commit(FeatureStore.create(str(tmp_path / "store")), source_artifact("a", path, "1" * 64, facts))
+    found = cut_out(path, rows, facts.clock, store.get(Address("source", video="a")))
+    seen = list(frames(path, facts))
+    shown = pictures("".join(f'<img src="{one.source}"' for one in found))
+    for picture, (frame, _) in zip(shown, rows, strict=True):
+        others = [np.abs(picture - one[8:40, 4:40].astype(float)).mean() for one in seen]
+        assert np.argmin(others) == frame
+        assert others[frame] < 12
 
 
 def test_a_video_that_is_gone_or_another_one_has_no_faces_and_the_page_is_whole(store, tmp_path):

@@ -7,13 +7,16 @@ import io
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from av.video.frame import VideoFrame
 from numpy.typing import NDArray
 
-from affstore.models.media.container import as_fraction, best_video, opened
+from affstore.models.media.container import Decoding, as_fraction, best_video, opened
+from affstore.models.media.video import picture_of
 from affstore.store.contract.clock import FrameClock
 from affstore.store.contract.errors import MediaError
 from affstore.store.contract.records import Record
@@ -41,7 +44,8 @@ def cut_out(
 ) -> list[Thumbnail]:
     """Pictures of some faces, in the order of their frames.
 
-    They are looked up by their timestamps; what cannot be read gives no picture, for the page is whole without.
+    They are looked up by their timestamps, or counted from the file's beginning; what cannot be read gives no picture,
+    for the page is whole without.
 
     Args:
         video: the file.
@@ -54,8 +58,10 @@ def cut_out(
     for frame, row in faces:
         wanted.setdefault(frame, []).append(row)
     found = []
-    for frame, coded in _pictures(video, clock, sorted(wanted)):
-        picture = _upright(coded, source)
+    facts = source.attributes
+    shown_as = int(facts["width"]), int(facts["height"]), Fraction(*facts["sample_aspect"])
+    for frame, decoded in _decoded(video, clock, sorted(wanted)):
+        picture = picture_of(decoded, *shown_as)
         found += [shown for row in wanted[frame] if (shown := _thumbnail(row, picture)) is not None]
     return found
 
@@ -76,44 +82,35 @@ _EARLIER_S = (0.0, 2.0, None)
 """How long before a picture its file is entered, None for its beginning: MPEG streams are entered behind that."""
 
 
-def _pictures(video: Path, clock: FrameClock, frames: Sequence[int]) -> Iterator[tuple[int, NDArray[np.uint8]]]:
-    """Some frames of a video, found by their time; those that cannot be are left out."""
-    import av
-
+def _decoded(video: Path, clock: FrameClock, frames: Sequence[int]) -> Iterator[tuple[int, VideoFrame]]:
+    """Some frames of a video; those that cannot be found are left out."""
     for frame in frames:
-        instant_s = int(clock.pts[frame]) * clock.time_base
         try:
-            tries = (_picture_at(video, instant_s, earlier_s) for earlier_s in _EARLIER_S)
-            picture = next((one for one in tries if one is not None), None)
-        except (MediaError, av.error.FFmpegError, OSError, ValueError):
+            tries = (_frame_of(video, clock, frame, earlier_s) for earlier_s in _EARLIER_S)
+            decoded = next((one for one in tries if one is not None), None)
+        except (MediaError, OSError, ValueError):
             return
-        if picture is not None:
-            yield frame, picture
+        if decoded is not None:
+            yield frame, decoded
 
 
-def _picture_at(video: Path, instant_s: Fraction, earlier_s: float | None) -> NDArray[np.uint8] | None:
-    """The picture of an instant, as it is coded; None where the file was entered behind it."""
+def _frame_of(video: Path, clock: FrameClock, frame: int, earlier_s: float | None) -> VideoFrame | None:
+    """A frame, found by its time; counted from the file's beginning, as times may have been repaired.
+
+    None where the file was entered behind it, or where the frame does not have its time.
+    """
     with opened(video) as container:
         stream = best_video(container, video.name)
+        decoding = Decoding(container, stream)
+        if earlier_s is None:
+            return next(islice(decoding, frame, None), None)
+        if not decoding.ordered:
+            return None
         base = as_fraction(stream.time_base)
-        wanted = instant_s / base
-        if earlier_s is not None:
-            container.seek(max(0, int(wanted - Fraction(earlier_s) / base)), stream=stream)
-        for picture in container.decode(stream):
-            if picture.pts is None or picture.pts > wanted:
-                return None
-            if picture.pts == wanted:
-                return np.asarray(picture.to_ndarray(format="rgb24"), np.uint8)
-    return None
-
-
-def _upright(coded: NDArray[np.uint8], source: Record) -> NDArray[np.uint8]:
-    """A decoded picture turned and stretched as it is displayed, to whose pixels boxes refer."""
-    from PIL import Image
-
-    turned = np.rot90(coded, int(source.attributes["rotation_deg"]) // 90)
-    size = int(source.attributes["width"]), int(source.attributes["height"])
-    return np.asarray(Image.fromarray(np.ascontiguousarray(turned)).resize(size), np.uint8)
+        wanted = int(clock.pts[frame]) * clock.time_base / base
+        container.seek(max(0, int(wanted - Fraction(earlier_s) / base)), stream=stream)
+        passed = next((one for one in decoding if one.pts is None or one.pts >= wanted), None)
+    return passed if passed is not None and passed.pts == wanted else None
 
 
 def data_address(face: NDArray[np.uint8]) -> str:

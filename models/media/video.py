@@ -70,7 +70,8 @@ class VideoFacts:
         clock: when each decoded frame begins to play.
         width: of the displayed picture, in px.
         height: of the displayed picture, in px.
-        rotation_deg: counterclockwise turn from the coded to the displayed picture; already applied.
+        rotation_deg: counterclockwise turn from the coded to the displayed picture, -90 to 180; already applied, and
+            so is a mirroring left to right that may follow it.
         sample_aspect: width of a coded pixel divided by its height; already applied.
         codec: of the video stream.
         declared_frames: what the container claims; None where it claims nothing.
@@ -112,7 +113,7 @@ def probe(path: Path) -> VideoFacts:
             clock,
             fit.width,
             fit.height,
-            int(reel.first.rotation),
+            reel.orientation.turn_deg,
             fit.aspect,
             stream.codec_context.name,
             stream.frames or None,
@@ -142,6 +143,18 @@ def frames(path: Path, facts: VideoFacts) -> Iterator[NDArray[np.uint8]]:
                 )
         if not np.array_equal(reel.instants().pts, facts.clock.pts):
             raise MediaError(f"'{path.name}' has changed since it was examined. Add it again.")
+
+
+def picture_of(decoded: VideoFrame, width: int, height: int, sample_aspect: Fraction) -> NDArray[np.uint8]:
+    """One decoded frame as `frames` gives it: RGB `(height, width, 3)`, upright, square pixels.
+
+    Args:
+        decoded: the frame.
+        width: see `VideoFacts`.
+        height: see `VideoFacts`.
+        sample_aspect: see `VideoFacts`.
+    """
+    return _Fit(width, height, sample_aspect, _Orientation.of(decoded)).display_pixels(decoded, VideoReformatter())
 
 
 class _Reel:
@@ -229,6 +242,13 @@ class _Orientation:
         # x' = a·x + c·y, y' = b·x + d·y in 16.16 fixed point; turns that are not quarters go to the nearest one.
         a, b, _, c, d = np.frombuffer(bytes(matrix), "<i4")[:5].tolist()
         return cls(True, c < 0, b < 0) if abs(b) > abs(a) else cls(False, a < 0, d < 0)
+
+    @property
+    def turn_deg(self) -> int:
+        """The counterclockwise turn, from -90 to 180, after which a mirrored picture is mirrored left to right."""
+        if self.transposed:
+            return 90 if self.flipped_y else -90
+        return 180 if self.flipped_y else 0
 
     def of_coded(self, width: int, height: int) -> tuple[int, int]:
         """The displayed size before turning, and the other way round."""
