@@ -25,6 +25,7 @@ from affstore.models.extractors.untrained import resolve_weights
 from affstore.models.faces.specs import DetectorSpec, TrackingSpec
 from affstore.models.media.video import probe
 from affstore.models.weights.folder import default_folder
+from affstore.store.contract.records import Record
 from affstore.store.engine.feature_store import FeatureStore
 from affstore.tasks.extract.memory_estimate import GIB, MIB, Parallelism, VideoSize, faces_in, memory_need
 from affstore.tasks.planning.plan import plan
@@ -165,6 +166,14 @@ def test_a_video_to_be_taken_in_counts_as_its_container_says(tmp_path):
     assert film.sound_hz == facts.sound.rate_hz
     (tmp_path / "text.mp4").write_text("no video", encoding="ascii")
     assert VideoSize.of_file("t", tmp_path / "text.mp4") is None
+
+
+@given(st.integers(-100, 100_000), st.integers(1, 50_000), st.integers(-2, 2))
+def test_the_sound_of_a_stored_video_is_as_long_as_it_plays_wherever_the_clock_begins(begins_s, frames, late_s):
+    sound = {"rate_hz": 44_100, "start_s": [begins_s + late_s, 1]}
+    stored = source("v", frames, end_pts=1000 * begins_s + 40 * frames, sound=sound)
+    record = Record(stored.address, "", {}, "", (), {}, {}, "", "", stored.attributes)
+    assert VideoSize.of_record(record, {}).length_s == pytest.approx(max(0, frames / 25 - late_s))
 
 
 def test_the_plan_says_what_a_run_would_need(tmp_path, capsys):

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -73,11 +74,12 @@ class VideoSize:
         """A video that the store has, and what `faces_in` says of it."""
         facts, video = source.attributes, source.address.video
         base, sound, frames = facts["time_base"], facts["sound"], int(facts["frames"])
+        begins_s = Fraction(*sound["start_s"]) if sound else 0
         return cls(
             video,
             frames,
             int(facts["width"]) * int(facts["height"]),
-            facts["end_pts"] * base[0] / base[1],
+            max(0.0, float(Fraction(facts["end_pts"] * base[0], base[1]) - begins_s)),
             int(sound["rate_hz"]) if sound else 0,
             max(frames, faces.get(video, 0)),
             video in faces,
