@@ -11,7 +11,7 @@ from typing import Literal
 
 from affstore import FeatureStore
 from affstore.flows.file_kinds import fault_of_named, is_video_by_name, why_left_alone
-from affstore.models.faces.crop_folder import CropFolder, find_crops
+from affstore.models.faces.crop_folder import CropFolder, find_crops, stray_pictures
 from affstore.models.labels.base import FORMATS, LabelFile, Split, check_labelled_once, label_file_at
 from affstore.store.contract.errors import SpecError, UnknownNameError
 from affstore.store.contract.keys import key_of
@@ -260,7 +260,9 @@ def gather(
         else:
             found.take_file(path)
     check_labelled_once(found.annotations.values())
-    folders = tuple(folder for kind, roots in (crops or {}).items() for folder in _crop_folders(kind, roots))
+    folders = tuple(
+        folder for kind, roots in (crops or {}).items() for folder in _crop_folders(kind, roots, found.leavings)
+    )
     return Inputs(
         tuple(found.videos.values()),
         tuple(found.annotations.values()),
@@ -279,16 +281,19 @@ def holds_inputs(folder: Path, labels: Iterable[LabelFolder]) -> bool:
     )
 
 
-def _crop_folders(kind: str, roots: Iterable[str]) -> list[CropFolder]:
+def _crop_folders(kind: str, roots: Iterable[str], leavings: Leavings) -> list[CropFolder]:
     """The crop folders of one kind, each name once: of two, nobody could say which is meant."""
     found: dict[str, CropFolder] = {}
     for root in _paths(roots):
         try:
             folders = list(find_crops(kind, root))
+            strays = stray_pictures(root, folders)
         except OSError as error:
             raise SpecError(f"The crop folders in '{root}' cannot be read: {error.strerror}.") from error
         if not folders:
             raise SpecError(f"'{root}' holds no folder of face pictures. Name the folder that has one for each video.")
+        for path in strays:
+            leavings.add(path, "pictures beside the folders of face pictures")
         for folder in folders:
             first = found.setdefault(folder.name, folder)
             if os.path.realpath(first.path) != os.path.realpath(folder.path):

@@ -18,6 +18,7 @@ from PIL import Image, ImageOps
 from affstore import FeatureStore, content_digest, read_video
 from affstore.flows.cli import call
 from affstore.flows.config.run_config import checked
+from affstore.flows.inputs import gather
 from affstore.flows.request import request_of
 from affstore.flows.stages.extract import due_jobs
 from affstore.models.extractor_specs import Crop
@@ -302,6 +303,21 @@ def test_crop_folders_are_found_in_their_root_one_level_deeper_and_alone(tmp_pat
     assert [found.name for found in find_crops("c", tmp_path)] == ["1", "2_right", "3", "4"]
     assert [found.name for found in find_crops("c", tmp_path / "new")] == ["3", "4"]
     assert [found.name for found in find_crops("c", tmp_path / "new" / "3")] == ["3"]
+
+
+@pytest.mark.parametrize("place", ["", "new"])
+def test_a_stray_picture_beside_crop_folders_hides_none_of_them_and_is_named(tmp_path, place):
+    for name in ("1", "2_right"):
+        write(tmp_path / place / name, **{"00001.jpg": b"x"})
+    (tmp_path / "empty").mkdir()
+    write(tmp_path, **{"1.jpg": b"x"})
+    given = gather([], {"c": [str(tmp_path)]})
+    assert {folder.name for folder in given.crops} == {"1", "2_right", "empty"}
+    assert [(kind.why, kind.files) for kind in given.left_alone] == [
+        ("pictures beside the folders of face pictures", (str(tmp_path / "1.jpg"),))
+    ]
+    alone = gather([], {"c": [str(tmp_path / place / "1")]})
+    assert ([folder.name for folder in alone.crops], alone.left_alone) == (["1"], ())
 
 
 # Whose face

@@ -10,7 +10,7 @@ import hashlib
 import os
 import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from affstore.store.contract.names import video_name
 
 _NUMBERED = re.compile(r"([0-9]+)\.(jpg|jpeg|png)", re.IGNORECASE)
 _DEEPEST = 2
+_NO_NUMBERS = (1, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +37,7 @@ class CropFolder:
     kind: str
     path: Path
     signature: str
-    numbers: tuple[int, int] = (1, 0)
+    numbers: tuple[int, int] = _NO_NUMBERS
 
     @property
     def name(self) -> str:
@@ -52,19 +53,33 @@ def counts_from(numbers: tuple[int, int], frames: int) -> int:
 def find_crops(kind: str, root: Path) -> Iterator[CropFolder]:
     """Every crop folder in `root`, at most two levels down, or `root` itself; each directory is read once.
 
+    Pictures that lie in `root` beside folders of pictures do not make it a crop folder: see `stray_pictures`.
+
     Raises:
         OSError: a directory cannot be read.
     """
     yield from _found(kind, root, 0)
 
 
+def stray_pictures(root: Path, found: Iterable[CropFolder]) -> list[Path]:
+    """The pictures in `root` that are in none of the crop folders found there.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    if any(folder.path == root for folder in found):
+        return []
+    return [root / name for named in Listing.of(root).pictures.values() for name, _ in named]
+
+
 def _found(kind: str, folder: Path, depth: int) -> Iterator[CropFolder]:
     listing = Listing.of(folder)
-    if listing.pictures or depth == _DEEPEST or (depth and not listing.folders):
-        yield CropFolder(kind, folder, listing.signature, listing.numbers)
+    own = CropFolder(kind, folder, listing.signature, listing.numbers)
+    if depth == _DEEPEST or (depth and (listing.pictures or not listing.folders)):
+        yield own
         return
-    for name in listing.folders:
-        yield from _found(kind, folder / name, depth + 1)
+    below = [found for name in listing.folders for found in _found(kind, folder / name, depth + 1)]
+    yield from [own] if listing.pictures and all(found.numbers == _NO_NUMBERS for found in below) else below
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +102,7 @@ class Listing:
     @property
     def numbers(self) -> tuple[int, int]:
         """The first and the last number of its pictures."""
-        return (min(self.pictures), max(self.pictures)) if self.pictures else (1, 0)
+        return (min(self.pictures), max(self.pictures)) if self.pictures else _NO_NUMBERS
 
     def file_of(self, number: int) -> tuple[str, int]:
         """The file in use for a number, `(name, bytes)`."""
