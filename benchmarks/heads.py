@@ -161,9 +161,9 @@ def sequences(folder: Path, steps: int, rounds: int, layers: int) -> None:
         order = np.arange(len(training.windows))
         batches = list(training._read([order[i : i + spec.batch] for i in range(0, len(order), spec.batch)]))
         read, bare = [], []
-        list(training._epoch())  # the first steps of a process are slower
+        training._epoch()  # the first steps of a process are slower
         for _ in track(range(rounds), "steps", transient=True):
-            read.append(spent(lambda: list(training._epoch())))
+            read.append(spent(training._epoch))
             bare.append(spent(lambda: [training._step(*batch) for batch in batches]))
             training.progress.loss, training.progress.frames = 0.0, 0
     rate = [len(order) / typical(one).wall_s for one in (read, bare)]
