@@ -14,6 +14,8 @@ from affstore.tasks.outcomes import Outcome
 from affstore.tasks.task import task
 from affstore.testing.artifacts import CODE, source
 
+_KEPT = []
+
 
 @task("double")
 def double(number):
@@ -44,6 +46,13 @@ def has_gpu():
 
     time.sleep(0.3)  # so that the next one goes to another worker
     return "GPU" in get_worker().state.total_resources
+
+
+def fill(limit_bytes, share):
+    """Let this process keep so much of a limit in memory for as long as it lasts."""
+    import psutil
+
+    _KEPT.append(b"\1" * (int(limit_bytes * share) - psutil.Process().memory_info().rss))
 
 
 @task("flaky")

@@ -6,6 +6,8 @@ import os
 import pickle
 import re
 import socket
+import subprocess
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -30,7 +32,7 @@ from affstore.store.engine.writers import marked_as_writing
 from affstore.tasks.specs import WorkerContext
 from affstore.testing.artifacts import commit, source
 from tests.dask_cluster import dask_cluster, joined
-from tests.tasks_of_tests import has_gpu
+from tests.tasks_of_tests import fill, has_gpu
 
 
 @pytest.fixture
@@ -170,6 +172,36 @@ def test_a_worker_that_joins_late_and_lacks_something_is_sent_home_with_a_notice
         late = joined(address, folder)
         assert late.wait(60) is not None
     assert "which came late, does not see 1 of 1 inputs" in listener.notices[0]
+
+
+@pytest.mark.cluster
+def test_a_worker_whose_memory_is_nearly_full_goes_on(tmp_path):
+    limit_bytes = 500_000_000
+    with (
+        dask_cluster(tmp_path, ("--memory-limit", str(limit_bytes))) as (address, _),
+        on_scheduler(address) as runner,
+        runner.executor() as pool,
+    ):
+        pool.submit(fill, limit_bytes, 0.87).result(30)
+        time.sleep(0.5)  # Dask looks at a worker's memory ten times a second
+        assert pool.submit(abs, -1).result(10) == 1
+
+
+@pytest.mark.cluster
+def test_one_process_may_run_on_a_dask_cluster_of_its_own_again(tmp_path):
+    script = tmp_path / "twice.py"
+    script.write_text(_TWICE)
+    subprocess.run([sys.executable, str(script)], check=True, timeout=120)
+
+
+_TWICE = """
+from affstore.flows.runners.base import RunnerSpec
+
+if __name__ == "__main__":
+    for _ in range(2):
+        with RunnerSpec.of("dask", workers=1).start():
+            pass
+"""
 
 
 @pytest.mark.parametrize("options", [{"interface": "nowhere0"}])

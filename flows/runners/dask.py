@@ -94,6 +94,7 @@ class DaskRunner(RunnerKind[DaskOptions]):
                 yield runner
             return
         import dask
+        import distributed  # noqa: F401 - its defaults would be lost with the setting below, were they read within it
 
         workers = workers_of(options)
         with (
