@@ -7,22 +7,24 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
+from uuid import uuid4
 
 from distributed import Client, Worker, WorkerPlugin
 
 from affstore.flows.watch import watching
 from affstore.flows.worker_checks import WorkerNeeds, clock_faults, facts_of_this_process, faults
 
-_TOPIC = "affstore-late-worker"
-
 
 class LateWorkerCheck(WorkerPlugin):
-    """Asks the worker that it is on, and tells the command that runs what is wrong with it."""
+    """Asks the worker that it is on, and tells the command that runs what is wrong with it.
 
-    name = _TOPIC
+    Attributes:
+        name: of the plugin, and of the topic that it tells: another run's on the same scheduler has another one.
+    """
 
     def __init__(self, needs: WorkerNeeds, declared: bool) -> None:
         self.needs, self.declared = needs, declared
+        self.name = f"affstore-late-worker-{uuid4().hex}"
 
     async def setup(self, worker: Worker) -> None:
         """Dask calls this when a worker starts."""
@@ -31,7 +33,7 @@ class LateWorkerCheck(WorkerPlugin):
         # Whether its clock is right only the command can say.
         found = list(faults(needs, facts, (facts.time_s, facts.time_s)))
         told = {"address": worker.address, "host": facts.host, "faults": found, "time_s": time.time()}
-        worker.log_event(_TOPIC, told)
+        worker.log_event(self.name, told)
 
 
 @contextmanager
@@ -55,11 +57,13 @@ def late_workers_checked(client: Client, needs: WorkerNeeds, declared: bool) -> 
             )
             await client.retire_workers(workers=[told["address"]], close_workers=True)
 
-    client.subscribe_topic(_TOPIC, judge)  # type: ignore[no-untyped-call]
-    client.register_plugin(LateWorkerCheck(needs, declared))
+    check = LateWorkerCheck(needs, declared)
+    client.subscribe_topic(check.name, judge)  # type: ignore[no-untyped-call]
+    client.register_plugin(check)
     try:
         yield
     finally:
         # A scheduler that is gone has forgotten it, and a client that lost it has none to ask.
-        with suppress(OSError, RuntimeError, AttributeError):
-            client.unregister_worker_plugin(_TOPIC)  # type: ignore[no-untyped-call]
+        with suppress(OSError, RuntimeError, AttributeError, ValueError):
+            client.unsubscribe_topic(check.name)  # type: ignore[no-untyped-call]
+            client.unregister_worker_plugin(check.name)  # type: ignore[no-untyped-call]

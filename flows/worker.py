@@ -13,8 +13,8 @@ os.environ.setdefault("AFFSTORE_THREADS", "1")  # a cluster has a worker process
 if "distributed" in sys.modules:  # a plugin's jobs may do without Dask
     import dask
 
-    # What fills a worker are libraries and networks, which stay: at 80 % Dask would never give it a task again. One that
-    # needs too much is still ended, at 95 %, which a run notices.
+    # What fills a worker are libraries and networks, which stay: at 80 % Dask would never give it a task again. One
+    # that needs too much is still ended, at 95 %, which a run notices.
     dask.config.set({f"distributed.worker.memory.{limit}": False for limit in ("target", "spill", "pause")})
 
 

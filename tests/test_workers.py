@@ -168,6 +168,8 @@ def test_a_worker_that_joins_late_and_lacks_something_is_sent_home_with_a_notice
     listener = Listener()
     with using_watcher(listener), on_scheduler(address) as runner:
         runner.check(replace(needs, versions={}))
+        with on_scheduler(address) as another_run:
+            another_run.check(replace(needs, files=(), weights=()))
         os.unlink(needs.files[0])
         late = joined(address, folder)
         assert late.wait(60) is not None
