@@ -35,6 +35,8 @@ _FEW_FRAMES = 1500
 def run_pipeline(request: Request, runner: RunnerSpec, watcher: Watcher, planned: Planned | None = None) -> RunResult:
     """Run the DAG; see `with_server_and_runner`. Without anything to compute, no server and no worker is started.
 
+    A server that the user names shows such a run too.
+
     Args:
         request: what is to be done.
         runner: how to fan out.
@@ -47,8 +49,9 @@ def run_pipeline(request: Request, runner: RunnerSpec, watcher: Watcher, planned
     runner.check_options()
     with _noted(request, not runner.kind.in_process) as ending:
         planned = planned or _planned(request)
-        own_server = not os.environ.get("PREFECT_API_URL")
-        if own_server and not request.options.retry and not request.limits.canary and nothing_to_do(request, planned):
+        if idle := not request.options.retry and not request.limits.canary and nothing_to_do(request, planned):
+            runner = RunnerSpec.of(pages=runner.options.pages)  # threads will do, as nothing is computed
+        if idle and not _server_is_named(runner):
             result = _without_server(request, watcher)
         else:
             result = with_server_and_runner(request, runner, watcher, lambda: _pipeline(request), planned)
@@ -150,13 +153,18 @@ def _server(request: Request, runner: RunnerSpec, due: Sequence[VideoSize]) -> A
 
     Shares of a run, which may be on several machines, cannot have one database of Prefect's between them.
     """
-    if os.environ.get("PREFECT_API_URL") and runner.options.pages != "never":
+    if _server_is_named(runner):
         watching().step("asking the Prefect server that PREFECT_API_URL names")
         return prefect_server(request.runs_folder / "prefect")
     if request.limits.share is not None or not has_pages(request, runner, due):
         return nullcontext(Server(""))
     watching().step("starting a Prefect server")
     return prefect_server(request.runs_folder / "prefect")
+
+
+def _server_is_named(runner: RunnerSpec) -> bool:
+    """Whether a server that the user names shows the run."""
+    return bool(os.environ.get("PREFECT_API_URL")) and runner.options.pages != "never"
 
 
 def has_pages(request: Request, runner: RunnerSpec, due: Sequence[VideoSize]) -> bool:

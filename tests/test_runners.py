@@ -107,3 +107,9 @@ def test_a_run_with_nothing_due_refuses_options_that_are_wrong(options, said, no
 def test_a_run_with_nothing_due_needs_no_scheduler(nothing_due, capsys):
     assert call(["run", str(nothing_due), "--runner", "dask", "--scheduler", "tcp://nowhere.invalid:1"]) == 0
     assert "No Dask scheduler" not in capsys.readouterr().err
+
+
+def test_a_run_with_nothing_due_that_shall_have_no_pages_needs_neither(nothing_due, monkeypatch):
+    monkeypatch.setenv("PREFECT_API_URL", "http://127.0.0.1:9/api")  # nothing answers there
+    options = ("--runner-option", "pages=never", "--runner", "dask", "--scheduler", "tcp://nowhere.invalid:1")
+    assert call(["run", str(nothing_due), *options]) == 0

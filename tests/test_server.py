@@ -19,8 +19,10 @@ from pathlib import Path
 
 import pytest
 
+from affstore import FeatureStore
 from affstore.flows import server as servers
 from affstore.flows import shared_server as served
+from affstore.flows.cli import call
 from affstore.flows.interrupts import Interrupted
 from affstore.flows.runners.base import RunnerSpec
 from affstore.flows.server import Server, ServerError, prefect_server
@@ -143,6 +145,14 @@ def test_prefect_shows_what_a_run_is_called_what_it_was_asked_and_what_was_quara
     assert run.parameters["arguments"]["numbers"] == [1, 2, 3]
     assert run.parameters["arguments"]["context"]["store_url"] == str(tmp_path / "my store")
     assert any("Quarantined" in line for line in logged(run))
+
+
+def test_a_run_with_nothing_to_do_is_shown_without_its_workers(server, tmp_path, capsys):
+    FeatureStore.create(str(tmp_path / "store"))
+    config = tmp_path / "run.yaml"
+    config.write_text("store: store\nextractors: []\nweights: untrained\nrunner: {kind: slurm, workers: 64}\n")
+    assert call(["run", str(config)]) == 0
+    assert "Prefect's pages of this run" in capsys.readouterr().err
 
 
 def test_flows_send_heartbeats_only_to_a_server_that_the_user_names():
