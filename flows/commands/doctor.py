@@ -13,6 +13,8 @@ from typing import NamedTuple
 from affstore.flows.commands import COMMANDS, Command
 from affstore.flows.commands.options import DEFAULT_STORE, Json, NoAt, Store, print_json, print_table, refuse_at
 from affstore.store.contract.errors import AffstoreError, NotFoundError
+from affstore.store.contract.printable import counted
+from affstore.store.contract.usable import usable_cores
 
 
 class Finding(NamedTuple):
@@ -48,7 +50,7 @@ def _packages(store: str) -> Iterator[Finding]:
     own = importlib.metadata.metadata("affstore")
     python = ".".join(map(str, sys.version_info[:3]))
     wanted = SpecifierSet(own["Requires-Python"])
-    found = f"{python}, {os.cpu_count()} cores"
+    found = f"{python}, {counted(usable_cores(), 'core', 'cores')}"
     fits = python in wanted
     yield Finding("Python", fits, found if fits else f"{found}; affstore needs {wanted}: install such a Python")
     wrong = []

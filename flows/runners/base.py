@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -17,6 +16,7 @@ from affstore.flows.field_checks import why_wrong
 from affstore.store.contract.errors import SpecError, UnknownNameError
 from affstore.store.contract.extras import require_extra
 from affstore.store.contract.registry import Registry
+from affstore.store.contract.usable import usable_cores, usable_memory_bytes
 
 if TYPE_CHECKING:
     from affstore.flows.worker_checks import WorkerNeeds
@@ -41,7 +41,7 @@ class RunnerOptions(BaseModel):
     """What a configuration may say of a runner; a kind that knows more options subclasses this.
 
     Attributes:
-        workers: how many tasks run at once; 0 to choose by the machine.
+        workers: how many tasks run at once; 0 to choose by the cores and the memory of the machine, or of this container.
         pages: whether a Prefect server shows the run: `always`; `never`, not even that of `PREFECT_API_URL`; or where
             that names one or more than a minute of video is due.
     """
@@ -203,5 +203,4 @@ def workers_of(options: RunnerOptions) -> int:
     """How many tasks run at once: as many as are asked for, else one a core, as far as memory goes."""
     if options.workers:
         return options.workers
-    memory_bytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return max(1, min(len(os.sched_getaffinity(0)), memory_bytes // _VIDEO_BYTES))
+    return max(1, min(usable_cores(), usable_memory_bytes() // _VIDEO_BYTES))

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from affstore.models.extractor_specs import Precision
+from affstore.store.contract.usable import usable_cores
 
 EngineName = Literal["torch", "openvino"]
 ENGINES: tuple[EngineName, ...] = ("torch", "openvino")
@@ -41,4 +42,4 @@ class Choice:
 
 def forward_threads() -> int:
     """Cores that the passes of face networks may use in this process: all, or as many as `AFFSTORE_THREADS` says."""
-    return int(os.environ.get("AFFSTORE_THREADS") or len(os.sched_getaffinity(0)))
+    return int(os.environ.get("AFFSTORE_THREADS") or usable_cores())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from affstore.store.contract.printable import counted
+from affstore.store.contract.usable import usable_cores
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ class Machine:
             uses_gpu: whether the run uses the GPU; else it is not asked for, which would load torch.
         """
         system = f"{platform.system()} {platform.machine()}"
-        return cls(_processor(), len(os.sched_getaffinity(0)), _gpu() if uses_gpu else "", system)
+        return cls(_processor(), usable_cores(), _gpu() if uses_gpu else "", system)
 
     @classmethod
     def from_document(cls, found: Mapping[str, Any]) -> Machine:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 
 from affstore import FeatureStore
 from affstore.models.heads.kinds import kind_of
+from affstore.store.contract.usable import usable_cores, usable_memory_bytes
 from affstore.tasks.specs import HeadRun
 from affstore.tasks.training.examples import labels_of
 
@@ -23,8 +23,8 @@ def side_by_side(store: FeatureStore, heads: Sequence[HeadRun]) -> list[list[Hea
         store: with labels.
         heads: any; their order is kept within a group.
     """
-    cores = len(os.sched_getaffinity(0))
-    room = int(_SHARE * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    cores = usable_cores()
+    room = int(_SHARE * usable_memory_bytes())
     needs = {head.name: fit_bytes(store, head) for head in heads}
     large = [head for head in heads if needs[head.name] > room // cores]
     small = [head for head in heads if needs[head.name] <= room // cores]
