@@ -97,6 +97,18 @@ def test_a_rollback_undoes_a_promotion_also_of_what_came_meanwhile(store):
     see_whole(store)
 
 
+def test_no_rollback_shows_readers_an_open_generation(store, capsys):
+    begun = begin(store, "next")
+    seen = content_digest(commit(store, source("carl")))
+    for state in ("next", commit(begun, visual("anna", seed=5)).snapshot):
+        for more in ([], ["--dry-run"]):
+            assert call(["rollback", state, "--store", store.url, *more]) == 2
+            said = capsys.readouterr().err
+            assert "an open generation" in said
+            assert "`affstore generation drop next`" in said
+    assert content_digest(store.newest()) == seen
+
+
 def test_what_readers_saw_at_a_time_is_told_without_the_generation_s_own_commits(store):
     early = commit(begin(store, "next"), visual("anna", seed=5))
     late = commit(store, visual("bert", seed=1))

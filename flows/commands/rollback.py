@@ -12,7 +12,8 @@ def rollback(state: str, /, *, store: Store = DEFAULT_STORE, dry_run: DryRun = F
 
     What is taken back stays in the history, so that another rollback brings it again. What was forgotten stays so.
 
-    The exit code is 4 if there is no such state, an artifact of it is damaged, or another run committed meanwhile.
+    The exit code is 2 if the state is that of an open generation, which readers have not seen, and 4 if there is no
+    such state, an artifact of it is damaged, or another run committed meanwhile.
 
     Example: affstore rollback 2099-12-31 --store affstore-demo/store --dry-run
 
@@ -23,10 +24,11 @@ def rollback(state: str, /, *, store: Store = DEFAULT_STORE, dry_run: DryRun = F
         them.
     """
     from affstore import FeatureStore
-    from affstore.store.engine.copying import roll_back
+    from affstore.store.engine.copying import check_was_seen, roll_back
     from affstore.tasks.lineage.graph import by_family
 
     newest, wanted = FeatureStore(store), FeatureStore(store, state)
+    check_was_seen(wanted)
     now, then = ({record.address: record for record in one.records()} for one in (newest, wanted))
     changes = {
         "added": by_family(address for address in then if address not in now),

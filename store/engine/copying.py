@@ -39,7 +39,7 @@ from affstore.store.engine.places import (
 )
 from affstore.store.engine.ranges import read_whole
 from affstore.store.engine.sizes import array_bytes
-from affstore.store.engine.states import BRANCH, UNFINISHED, is_unfinished
+from affstore.store.engine.states import BRANCH, UNFINISHED, generation_of, generation_on, is_unfinished
 from affstore.store.engine.tombstones import Tombstones
 from affstore.store.engine.writers import marked_as_writing
 
@@ -172,12 +172,28 @@ def copy_store(plan: Copy, url: str) -> Copy:
     return replace(plan, snapshot=snapshots[-1])
 
 
+def check_was_seen(state: FeatureStore) -> None:
+    """See that a state can be gone back to: what only an open generation has, readers have not seen yet.
+
+    Raises:
+        SpecError: an open generation is named, or a state of one.
+    """
+    with translate_errors(state.url, "Reading"):
+        generation = generation_on(state.branch) or generation_of(state.repository, state.snapshot)
+    if generation is not None:
+        named = f"'{state.at}' is" if state.at == generation else f"'{state.at}' is a state of '{generation}',"
+        raise SpecError(
+            f"{named} an open generation, which readers have not seen. `affstore generation promote {generation}` lets "
+            f"them see it, `affstore generation drop {generation}` lets go of it."
+        )
+
+
 def roll_back(store: FeatureStore, to: FeatureStore) -> str:
     """Commit a state of the history again, on top of all that came since; gives the new snapshot.
 
     Args:
         store: the newest state.
-        to: the same store, opened at the state that it shall have again.
+        to: the same store, opened at the state that it shall have again; see `check_was_seen`.
 
     Raises:
         ConflictError: another run committed meanwhile.

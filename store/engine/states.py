@@ -168,6 +168,14 @@ def where_parted(repository: icechunk.Repository, generation: str) -> icechunk.S
     return next(info for info in history if info.id in shared)
 
 
+def generation_of(repository: icechunk.Repository, snapshot: str) -> str | None:
+    """The open generation that has a snapshot which readers do not see, nor saw before a promotion; None of others."""
+    if snapshot in forebears(repository, repository.lookup_branch(BRANCH)):
+        return None
+    tips_of = {name: repository.lookup_branch(branch_of(name)) for name in open_generations(repository)}
+    return next((name for name, tip in tips_of.items() if snapshot in _known_snapshots(repository, tip)), None)
+
+
 def dropped_snapshots(repository: icechunk.Repository) -> set[str]:
     """The snapshots that only generations had which were let go; some may be there still."""
     return set(metadata_of(repository).get(_DROPPED, ()))
