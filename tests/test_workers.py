@@ -29,6 +29,7 @@ from affstore.flows.worker_checks import WorkerNeeds, facts_of_this_process, fau
 from affstore.store.contract.errors import SpecError
 from affstore.store.engine.objects import check_bucket_writable, objects_of
 from affstore.store.engine.writers import marked_as_writing
+from affstore.tasks.retries import passing_fault
 from affstore.tasks.specs import WorkerContext
 from affstore.testing.artifacts import commit, source
 from tests.dask_cluster import dask_cluster, joined
@@ -194,6 +195,22 @@ def test_one_process_may_run_on_a_dask_cluster_of_its_own_again(tmp_path):
     script = tmp_path / "twice.py"
     script.write_text(_TWICE)
     subprocess.run([sys.executable, str(script)], check=True, timeout=120)
+
+
+@pytest.mark.cluster
+def test_what_is_handed_over_after_a_scheduler_went_away_ends_as_what_was_lost_with_it(tmp_path, monkeypatch):
+    monkeypatch.setattr("affstore.flows.runners.dask._ANSWER_S", 1)
+    with (
+        dask_cluster(tmp_path, ()) as (address, (scheduler, *_)),
+        on_scheduler(address) as runner,
+        run_on(Server(""), runner),
+        runner.executor() as pool,
+    ):
+        scheduler.kill()
+        while pool._client.status != "closed":
+            time.sleep(0.1)
+        ended = [found for now in results(has_gpu, {"one": (), "two": ()}) for _, found in now]
+        assert list(map(passing_fault, ended)) == ["worker", "worker"]
 
 
 _TWICE = """

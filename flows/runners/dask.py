@@ -195,7 +195,14 @@ class _Workers(Executor):
 
     def submit[**P, T](self, do: Callable[P, T], /, *arguments: P.args, **named: P.kwargs) -> Future[T]:
         """Hand a call over; its end is handed back, whatever it is."""
-        done, asked = Future[T](), self._client.submit(do, *arguments, pure=False, **named)
+        from distributed.client import ClosedClientError
+
+        done = Future[T]()
+        try:
+            asked = self._client.submit(do, *arguments, pure=False, **named)
+        except ClosedClientError:  # the scheduler went away before
+            done.set_exception(CancelledError())
+            return done
         done.add_done_callback(lambda one: asked.cancel() if one.cancelled() else None)
         asked.add_done_callback(partial(_hand_back, done))
         return done
