@@ -10,6 +10,7 @@ from typing import Any
 from uuid import uuid4
 
 from distributed import Client, Worker, WorkerPlugin
+from distributed.client import ClosedClientError
 
 from affstore.flows.watch import watching
 from affstore.flows.worker_checks import WorkerNeeds, clock_faults, facts_of_this_process, faults
@@ -64,6 +65,6 @@ def late_workers_checked(client: Client, needs: WorkerNeeds, declared: bool) -> 
         yield
     finally:
         # A scheduler that is gone has forgotten it, and a client that lost it has none to ask.
-        with suppress(OSError, RuntimeError, AttributeError, ValueError):
+        with suppress(ClosedClientError, OSError, RuntimeError, AttributeError, ValueError):
             client.unsubscribe_topic(check.name)  # type: ignore[no-untyped-call]
             client.unregister_worker_plugin(check.name)  # type: ignore[no-untyped-call]

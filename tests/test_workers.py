@@ -198,7 +198,7 @@ def test_one_process_may_run_on_a_dask_cluster_of_its_own_again(tmp_path):
 
 
 @pytest.mark.cluster
-def test_what_is_handed_over_after_a_scheduler_went_away_ends_as_what_was_lost_with_it(tmp_path, monkeypatch):
+def test_what_is_handed_over_after_a_scheduler_went_away_ends_as_what_was_lost_with_it(needs, tmp_path, monkeypatch):
     monkeypatch.setattr("affstore.flows.runners.dask._ANSWER_S", 1)
     with (
         dask_cluster(tmp_path, ()) as (address, (scheduler, *_)),
@@ -206,6 +206,7 @@ def test_what_is_handed_over_after_a_scheduler_went_away_ends_as_what_was_lost_w
         run_on(Server(""), runner),
         runner.executor() as pool,
     ):
+        runner.check(needs)
         scheduler.kill()
         while pool._client.status != "closed":
             time.sleep(0.1)
