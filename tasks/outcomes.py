@@ -45,6 +45,7 @@ class Outcome:
         refused: the note in quarantine of an input that left nothing else; the committer writes it. A draft for each
             would cost more the more of them wait.
         fault: the kind of fault that it failed by, where that may pass: see `tasks.retries`; else empty.
+        drifted: whether it failed as a canary whose numbers, computed again, are others than those that are stored.
     """
 
     stage: str
@@ -56,6 +57,7 @@ class Outcome:
     file: str = ""
     refused: Artifact | None = None
     fault: str = ""
+    drifted: bool = False
 
     @classmethod
     def of_parts(cls, stage: str, subject: str, parts: Sequence[PartOutcome], frames: int, draft: Draft) -> Outcome:

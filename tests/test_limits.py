@@ -6,8 +6,10 @@ import json
 import shutil
 import time
 from collections import Counter
+from concurrent.futures import Executor, Future
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -16,15 +18,19 @@ from affstore.flows.cli import call
 from affstore.flows.inputs import gather
 from affstore.flows.limits import RunLimits, Share
 from affstore.flows.request import RunResult
+from affstore.flows.runners.base import Runner
+from affstore.flows.server import Server
+from affstore.flows.stage import run_on
+from affstore.flows.stages.canary import canary
 from affstore.models.media.announced_size import announced
-from affstore.store.contract.errors import SpecError
+from affstore.store.contract.errors import SpecError, StoreError
 from affstore.store.contract.records import Address, Artifact
 from affstore.tasks.extract.jobs import VideoJob
 from affstore.tasks.extract.videos import extract_video
 from affstore.tasks.lineage.canary import canary_videos
 from affstore.tasks.outcomes import Outcome
 from affstore.tasks.prefect_task import as_state
-from affstore.tasks.specs import WorkerContext
+from affstore.tasks.specs import DetectorSpec, Profile, TrackingSpec, WorkerContext
 from tests.factories import commit, source, visual
 
 NETWORK = ("-e", "mt_emotimobilefacenet", "--weights", "untrained", "--engine", "torch", "--precision", "float32")
@@ -201,6 +207,27 @@ def test_a_canary_that_is_gone_stops_the_run(films, whole, capsys):
     assert "The video '" in error
     assert "is not there any more" in error
     assert whole.newest().find(Address("source", video="newest")) is None
+
+
+class KilledWorker(Exception):
+    """As Dask's, of a task whose worker processes all died."""
+
+
+class DyingWorkers(Executor):
+    def submit(self, do, /, *arguments, **named):
+        lost = Future()
+        lost.set_exception(KilledWorker("canary"))
+        return lost
+
+
+def test_a_canary_whose_worker_died_is_not_said_to_have_other_numbers(tmp_path):
+    store = commit(FeatureStore.create(str(tmp_path / "store")), source("a"), visual("a"))
+    networks = Profile(DetectorSpec(), TrackingSpec(), (SimpleNamespace(name="toy"),))
+    with run_on(Server(""), Runner.on(DyingWorkers())), pytest.raises(StoreError) as caught:
+        canary(WorkerContext(store.url, "run", tmp_path, retries=0), networks, 1)
+    said = str(caught.value)
+    assert "1 of 1 canary videos were not computed again, so nothing was computed. 'a': each worker process" in said
+    assert "Run it again once that is mended" in said
 
 
 def test_canary_videos_are_the_same_ones_whatever_is_added(tmp_path):

@@ -35,7 +35,8 @@ def _is_of(record: Record, producers: Collection[str]) -> bool:
 def recompute_video(context: WorkerContext, video: str, producers: Collection[str]) -> Outcome:
     """Compute a video's faces and embeddings again, as their records say, and compare.
 
-    The outcome is `failed` where the numbers are others, and `quarantined` where there is nothing to compute them from.
+    The outcome is `failed` and `drifted` where the numbers are others, and `quarantined` where there is nothing to
+    compute them from.
     """
     store = context.store()
     addresses = [one.address for one in store.records(video=video) if _is_of(one, producers)]
@@ -43,6 +44,6 @@ def recompute_video(context: WorkerContext, video: str, producers: Collection[st
     for verdict in _ENDS:
         wrong = [f"{one.path}: {one.reason}" for one in found if one.verdict == verdict]
         if wrong:
-            return Outcome("canary", video, _ENDS[verdict], " ".join(wrong))
+            return Outcome("canary", video, _ENDS[verdict], " ".join(wrong), drifted=verdict == "other")
     notes = [f"{one.path}: {one.reason}" for one in found if one.reason]
     return Outcome("canary", video, "done", " ".join([f"{len(found)} artifacts have the stored numbers", *notes]))
