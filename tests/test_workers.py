@@ -12,6 +12,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -247,6 +248,36 @@ def test_jobs_of_a_slurm_that_does_not_answer_are_not_taken_for_ended(answer, st
     program(tmp_path / "squeue", answer)
     monkeypatch.setenv("PATH", str(tmp_path))
     assert _states(["1"]) == states
+
+
+class JobsWithoutSlurm:
+    """As much of dask-jobqueue's cluster as is asked which jobs there are, and to have so many."""
+
+    def __init__(self):
+        self.workers = {"worker": SimpleNamespace(job_id="1", not_taken="")}
+        self.scheduler = SimpleNamespace(add_plugin=lambda plugin: None)
+        self.scaled = 0
+
+    def scale(self, jobs):
+        self.scaled += 1
+
+
+def test_jobs_of_slurm_are_looked_after_again_after_a_fault(tmp_path, monkeypatch):
+    from affstore.flows.runners.slurm import _jobs_kept
+
+    monkeypatch.setattr("affstore.flows.runners.slurm._LOOK_S", 0.05)
+    monkeypatch.setenv("PATH", str(tmp_path))  # no `squeue`, as where a process cannot be begun
+    cluster, listener = JobsWithoutSlurm(), Listener()
+    with using_watcher(listener), _jobs_kept(cluster, 1):
+        time.sleep(0.3)
+        assert not cluster.scaled
+        program(tmp_path / "squeue", "echo 1 None")
+        deadline = time.monotonic() + 10
+        while not cluster.scaled and time.monotonic() < deadline:
+            time.sleep(0.05)
+    assert cluster.scaled
+    (said,) = listener.notices
+    assert "could not be looked after ([Errno 2] No such file or directory: 'squeue')" in said
 
 
 def program(path, script):

@@ -262,14 +262,20 @@ def _jobs_kept(cluster: Any, jobs: int) -> Iterator[None]:
     gone: list[str] = []
 
     def keep() -> None:
-        done, refused = 0, ""
+        done, refused, failed = 0, "", ""
         while not over.wait(_LOOK_S):
-            why = next(iter(_not_taken(cluster).values()), "")
+            try:
+                why, ended = _replace_ended(cluster, jobs)
+            except Exception as error:  # noqa: BLE001 - without this thread, no job that ends would be replaced
+                if (fault := one_line(error)) != failed:
+                    watching().notice(
+                        f"SLURM's jobs could not be looked after ({fault}); it is tried again every {_LOOK_S:g} s."
+                    )
+                failed = fault
+                continue
             if why and why != refused:
                 watching().notice(f"SLURM takes no further job ({why}); it is asked again every {_LOOK_S:g} s.")
-            refused = why
-            ended = _forget_ended(cluster)
-            cluster.scale(jobs=jobs)
+            refused, failed = why, ""
             if counter.done > done:
                 gone.clear()
                 done = counter.done
@@ -297,6 +303,14 @@ def _jobs_kept(cluster: Any, jobs: int) -> Iterator[None]:
                 "Give jobs more --runner-option memory or walltime, or leave a broken node out, and run the command "
                 "again."
             )
+
+
+def _replace_ended(cluster: Any, jobs: int) -> tuple[str, list[str]]:
+    """Have as many jobs as before; gives why `sbatch` took one not, if so, and which jobs have ended."""
+    why = next(iter(_not_taken(cluster).values()), "")
+    ended = _forget_ended(cluster)
+    cluster.scale(jobs=jobs)
+    return why, ended
 
 
 def _task_counter() -> Any:
