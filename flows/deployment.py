@@ -5,9 +5,9 @@ from __future__ import annotations
 import functools
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from prefect import State, flow
@@ -16,7 +16,8 @@ from prefect.states import Completed, Failed
 from affstore import FeatureStore
 from affstore.flows.config.run_config import RunConfig, read_config
 from affstore.flows.execution import run_pipeline
-from affstore.flows.inputs import Inputs, holds_inputs, without
+from affstore.flows.file_kinds import is_video_by_name
+from affstore.flows.inputs import Inputs, Refusal, VideoFile, holds_inputs, without
 from affstore.flows.limits import RunLimits
 from affstore.flows.planned import Planned, plan_rows
 from affstore.flows.prefect_stage import state_of
@@ -24,8 +25,10 @@ from affstore.flows.request import Request, RunOptions, request_of, with_fitted
 from affstore.flows.watch import Watcher
 from affstore.models.weights.folder import default_folder
 from affstore.store.contract.errors import AffstoreError, SpecError, UnknownNameError
+from affstore.store.contract.keys import key_of
+from affstore.store.contract.names import as_text
 from affstore.store.contract.printable import printable
-from affstore.tasks.ingest.bucket import copy_new
+from affstore.tasks.ingest.bucket import NotCopied, copy_new
 from affstore.tasks.lineage.stored_heads import fitted_experiment
 from affstore.tasks.lineage.verify import verify_place
 
@@ -34,6 +37,7 @@ _SETTLED_S = 60
 """A file that changed so recently may still be on its way into its folder."""
 _NAMED = 3
 _NEW_ONLY = RunOptions(everything=False)
+_LONG = 60
 
 
 def _deployed[**P](body: Callable[P, State[Any]]) -> Any:
@@ -86,19 +90,22 @@ def add_videos(config: str, folder: str, copies: str = "", retrain: bool = False
             heads that the store has, whatever labels came since they were trained; an experiment that it has none for
             waits for `reprocess`, as the state then says.
     """
+    url, left = "", ()
     if folder.startswith("s3://"):
         if not copies:
             raise SpecError(f"Videos are decoded from files: name a folder for copies of '{folder}' by `copies`.")
-        copy_new(folder, Path(copies))
-        folder = copies
+        url, left, folder = folder, copy_new(folder, Path(copies)).left, copies
     if not Path(folder).is_dir():
         raise SpecError(f"There is no folder '{folder}' to watch. Check the path, and that it is mounted there.")
-    found = read_config(Path(config)).model_copy(update={"sources": (folder,)})
-    if not holds_inputs(Path(folder), found.label_folders()):
+    found = read_config(Path(config))
+    empty = not holds_inputs(Path(folder), found.label_folders())
+    found = found.model_copy(update={"sources": () if empty else (folder,)})
+    if empty and not left:
         message = f"'{printable(folder)}' holds no video and no annotation yet."
         return Completed(name="Nothing new", message=message)
     request = request_of(found, _NEW_ONLY) if retrain else _applying_request(found)
-    return _ran(found, replace(request, inputs=settled_part(request.inputs, time.time() - _SETTLED_S)))
+    request = replace(request, inputs=settled_part(request.inputs, time.time() - _SETTLED_S))
+    return _ran(found, with_files_left(request, url, Path(folder), left))
 
 
 def _applying_request(config: RunConfig) -> Request:
@@ -117,6 +124,44 @@ def _applying_request(config: RunConfig) -> Request:
     changes = {"extractors": tuple(sorted(networks)), "publish": config.publish}
     request = request_of(config.without_training().model_copy(update=changes), _NEW_ONLY)
     return replace(with_fitted(request, fitted), notes=(*request.notes, *waiting))
+
+
+def with_files_left(request: Request, url: str, folder: Path, left: Sequence[NotCopied]) -> Request:
+    """A request that says what of a bucket could not be copied.
+
+    A video whose name no folder can have goes into quarantine, as one whose name no store can hold. One that could not
+    be read fails. Of other files there is a note.
+
+    Args:
+        request: to take in what was copied.
+        url: of the bucket's prefix.
+        folder: of the copies.
+        left: what could not be copied.
+    """
+    videos = [one for one in left if is_video_by_name(one.name)]
+    others = [one for one in left if not is_video_by_name(one.name)]
+    unfit = tuple(
+        VideoFile(folder / _within(one.name), as_text(PurePosixPath(one.name).stem), f"in '{url}', {one.reason}")
+        for one in videos
+        if one.unfit
+    )
+    refused = tuple(Refusal(as_text(f"{url}/{one.name}"), f"{one.reason}.") for one in videos if not one.unfit)
+    inputs = request.inputs
+    inputs = replace(inputs, videos=(*inputs.videos, *unfit), refused=(*inputs.refused, *refused))
+    notes = [f"'{one.name}' of '{url}' was not copied: {one.reason}." for one in others[:_NAMED]]
+    more = [f"{len(others)} files of '{url}' that are no videos were not copied."] if len(others) > _NAMED else []
+    return replace(request, inputs=inputs, notes=(*request.notes, *notes, *more))
+
+
+def _within(name: str) -> str:
+    """The name of a bucket's file as one within a folder, for a person; no file has that name there."""
+
+    def possible(part: str) -> str:
+        if part in ("", ".", ".."):
+            return f"({part})"
+        return part if len(part) < _LONG else f"{part[:_LONG]}… ({key_of(part)[:8]})"
+
+    return "/".join(map(possible, printable(name).split("/")))
 
 
 def settled_part(inputs: Inputs, before: float) -> Inputs:

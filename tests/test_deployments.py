@@ -93,10 +93,10 @@ def test_a_file_of_a_bucket_is_copied_once_and_again_when_it_changed(bucket, tmp
     url, put = bucket
     put("a/one.mp4", b"1")
     put("two.mp4", b"22")
-    assert copy_new(url, tmp_path) == [tmp_path / "a" / "one.mp4", tmp_path / "two.mp4"]
-    assert copy_new(url, tmp_path) == []
+    assert copy_new(url, tmp_path) == ((tmp_path / "a" / "one.mp4", tmp_path / "two.mp4"), 2, ())
+    assert copy_new(url, tmp_path) == ((), 2, ())
     put("two.mp4", b"333")
-    assert copy_new(url, tmp_path) == [tmp_path / "two.mp4"]
+    assert copy_new(url, tmp_path) == ((tmp_path / "two.mp4",), 2, ())
     assert {path.name: path.read_bytes() for path in tmp_path.rglob("*.*")} == {"one.mp4": b"1", "two.mp4": b"333"}
 
 
@@ -112,23 +112,78 @@ def test_a_full_disk_is_no_fault_of_the_bucket(tmp_path, monkeypatch):
     with pytest.raises(OSError, match=rf"No space left on device: '{copies / 'one.mp4'}'"):
         copy_new("s3://bucket", copies)
     assert not part.is_symlink()
-    assert copy_new("s3://bucket", copies) == [copies / "one.mp4"]
+    assert copy_new("s3://bucket", copies).there == 1
 
 
-def test_a_bucket_that_is_not_there_or_leads_out_of_the_folder_is_said(bucket, tmp_path, config, monkeypatch):
+def test_a_bucket_that_is_not_there_is_said(bucket, tmp_path, config, monkeypatch):
     url, _ = bucket
-    boto3 = pytest.importorskip("boto3", reason="needs moto[server]")
     state = add_videos(str(config), "s3://no-such-bucket/incoming", str(tmp_path / "copies"), return_state=True)
     assert state.type == "FAILED"
     assert "There is no bucket 'no-such-bucket'" in state.message
-    s3 = boto3.client("s3", endpoint_url=os.environ["AWS_ENDPOINT_URL"])
-    name, _, prefix = url.removeprefix("s3://").partition("/")
-    s3.put_object(Bucket=name, Key=f"{prefix}/deep/../../outside.mp4", Body=b"")
-    with pytest.raises(SourceError, match="leads out of any folder"):
-        copy_new(url, tmp_path / "copies")
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     with pytest.raises(SourceError, match=r"cannot be read: .*Check its name"):
         copy_new(url, tmp_path / "copies")
+
+
+@pytest.fixture
+def odd(bucket, tmp_path):
+    """A bucket with one good video, names that no folder can have, and the mark of a folder as consoles make it."""
+    boto3 = pytest.importorskip("boto3", reason="needs moto[server]")
+    url, _ = bucket
+    name, _, prefix = url.removeprefix("s3://").partition("/")
+    s3 = boto3.client("s3", endpoint_url=os.environ["AWS_ENDPOINT_URL"])
+    names = ("a/b.mp4", "deep/../../out.mp4", "double//c.mp4", "folder/", "x" * 252 + ".mp4", "y" * 256, "z.mp4")
+    for key in names:
+        s3.put_object(Bucket=name, Key=f"{prefix}/{key}", Body=b"1")
+    (tmp_path / "copies").mkdir()
+    (tmp_path / "copies" / "a").write_bytes(b"1")  # of an object that is gone
+    return url
+
+
+def test_an_odd_name_in_a_bucket_costs_the_other_files_nothing(odd, tmp_path):
+    found = copy_new(odd, tmp_path / "copies")
+    assert found.copied == (tmp_path / "copies" / "z.mp4",)
+    assert {one.name for one in found.left} == {
+        "a/b.mp4",
+        "deep/../../out.mp4",
+        "double//c.mp4",
+        f"{'x' * 252}.mp4",
+        "y" * 256,
+    }
+    assert all(one.unfit for one in found.left)
+    assert sorted(path.name for path in tmp_path.rglob("*.mp4")) == ["z.mp4"]
+
+
+def test_an_object_that_cannot_be_read_costs_the_other_files_nothing(bucket, tmp_path, monkeypatch):
+    url, put = bucket
+    for name in ("gone.mp4", "locked.mp4", "new.mp4"):
+        put(name, b"1")
+    pieces = bucket_module._pieces
+
+    def of(place, system, info):
+        if info.path.endswith("gone.mp4"):
+            system.delete_file(info.path)  # between listing and reading
+        with bucket_module._reading(place):
+            if info.path.endswith("locked.mp4"):
+                raise OSError("InvalidObjectState: it is in an archive")  # as of an object in Glacier
+        yield from pieces(place, system, info)
+
+    monkeypatch.setattr(bucket_module, "_pieces", of)
+    found = copy_new(url, tmp_path)
+    assert found.copied == (tmp_path / "new.mp4",)
+    ((name, reason, unfit),) = found.left
+    assert (name, unfit) == ("locked.mp4", False)
+    assert f"'{url}/locked.mp4' cannot be read: InvalidObjectState" in reason
+
+
+def test_what_of_a_bucket_cannot_be_copied_is_quarantined_once_and_said(odd, config, tmp_path, monkeypatch):
+    monkeypatch.setattr("affstore.flows.deployment._SETTLED_S", -60)
+    states = [add_videos(str(config), odd, str(tmp_path / "copies"), return_state=True) for _ in range(2)]
+    assert [state.name for state in states] == ["Quarantined", "Quarantined"], states[0].message
+    notes = list(FeatureStore(str(tmp_path / "store")).records("quarantine"))
+    assert len(notes) == 5
+    assert any("has no place for its name (File name too long)" in one.attributes["reason"] for one in notes)
+    assert f"'{'y' * 256}' of '{odd}' was not copied" in states[0].message
 
 
 def test_labels_wait_with_their_video_until_it_has_settled_and_a_file_that_vanished_waits(tmp_path):

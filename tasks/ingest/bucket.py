@@ -2,20 +2,51 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from pathlib import Path, PurePosixPath
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 from affstore.store.contract.errors import SourceError
 from affstore.store.contract.keys import key_of
 from affstore.store.engine.objects import s3_files
 
 _PART = ".affstore-part"
+_OF_A_NAME = {errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.EILSEQ, errno.EINVAL}
+"""What a file system says to a name that it cannot have, or not beside another one; the rest are faults of the disk."""
 
 
-def copy_new(url: str, folder: Path) -> list[Path]:
+class NotCopied(NamedTuple):
+    """A file of a bucket that was not copied.
+
+    Attributes:
+        name: below the bucket's prefix.
+        reason: why, without a full stop.
+        unfit: whether it is so as long as the file is called so.
+    """
+
+    name: str
+    reason: str
+    unfit: bool
+
+
+class Copied(NamedTuple):
+    """What a call of `copy_new` did.
+
+    Attributes:
+        copied: files that were new, or others than their copies.
+        there: files that the bucket has in all.
+        left: those that could not be copied.
+    """
+
+    copied: tuple[Path, ...]
+    there: int
+    left: tuple[NotCopied, ...] = ()
+
+
+def copy_new(url: str, folder: Path) -> Copied:
     """Copy the files below a bucket's prefix that the folder lacks, or has in another size or from another time.
 
     A copy has the time at which its object was written, and appears under its name when it is whole. Nothing is removed
@@ -25,24 +56,41 @@ def copy_new(url: str, folder: Path) -> list[Path]:
         url: `s3://bucket/prefix`; credentials and server as for a store there.
         folder: where the copies are, under the same names below the prefix.
 
-    Returns:
-        The copies that were made.
-
     Raises:
-        SourceError: there is no such bucket, it cannot be read, or one of its names would lead out of the folder.
+        SourceError: there is no such bucket, or it cannot be read.
         OSError: the folder cannot be written.
     """
     copied: list[Path] = []
+    left: list[NotCopied] = []
     with _reading(url):
         system, place = s3_files(url)
         found = _files(system, place)
     for name, info in sorted(found.items()):
+        if not _is_of_a_file(name):
+            left.append(NotCopied(name, "its name is that of no file in a folder", unfit=True))
+            continue
         path = folder / name
-        if not _is_copy(path, info):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            _copy(_pieces(url, system, info), info, path)
-            copied.append(path)
-    return copied
+        try:
+            if not _is_copy(path, info):
+                path.parent.mkdir(parents=True, exist_ok=True)
+                _copy(_pieces(f"{url}/{name}", system, info), info, path)
+                copied.append(path)
+        except SourceError as error:
+            if isinstance(error.__cause__, FileNotFoundError):
+                continue  # it was taken away meanwhile, or is but the mark of a folder
+            with _reading(url):  # which raises where no file can be read
+                system.get_file_info(place)
+            left.append(NotCopied(name, str(error).rstrip("."), unfit=False))
+        except OSError as error:
+            if error.errno not in _OF_A_NAME:
+                raise
+            left.append(NotCopied(name, f"'{folder}' has no place for its name ({error.strerror})", unfit=True))
+    return Copied(tuple(copied), len(found), tuple(left))
+
+
+def _is_of_a_file(name: str) -> bool:
+    """Whether a name is a path within a folder."""
+    return "\0" not in name and not {"", ".", ".."} & set(name.split("/"))
 
 
 @contextmanager
@@ -73,11 +121,7 @@ def _files(system: Any, place: str) -> dict[str, Any]:
         raise SourceError(f"There is no bucket '{bucket}'. Check its name, and AWS_ENDPOINT_URL.")
     selector = fs.FileSelector(place, recursive=True, allow_not_found=True)
     found = {one.path.removeprefix(f"{place}/"): one for one in system.get_file_info(selector)}
-    files = {name: one for name, one in found.items() if one.type == fs.FileType.File}
-    for name in files:
-        if ".." in PurePosixPath(name).parts or PurePosixPath(name).is_absolute() or "\0" in name:
-            raise SourceError(f"The bucket has a file called '{name}', which leads out of any folder. Rename it.")
-    return files
+    return {name: one for name, one in found.items() if one.type == fs.FileType.File}
 
 
 def _is_copy(path: Path, info: Any) -> bool:
