@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import functools
+import json
 import math
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -25,12 +26,15 @@ from affstore.flows.request import Request, RunOptions, request_of, with_fitted
 from affstore.flows.watch import Watcher
 from affstore.models.weights.folder import default_folder
 from affstore.store.contract.errors import AffstoreError, SpecError, UnknownNameError
+from affstore.store.contract.files import replacing
 from affstore.store.contract.keys import key_of
 from affstore.store.contract.names import as_text
-from affstore.store.contract.printable import printable
+from affstore.store.contract.printable import counted, printable
 from affstore.tasks.ingest.bucket import NotCopied, copy_new
+from affstore.tasks.ingest.incoming_files import IngestOptions
 from affstore.tasks.lineage.stored_heads import fitted_experiment
 from affstore.tasks.lineage.verify import verify_place
+from affstore.tasks.outcomes import Outcome
 
 _LONGEST_S = 14 * 24 * 3600
 _SETTLED_S = 60
@@ -78,8 +82,13 @@ def reprocess(config: str, max_hours: float | None = None, canary: int = 0, gene
 
 
 @_deployed
-def add_videos(config: str, folder: str, copies: str = "", retrain: bool = False) -> State[Any]:
+def add_videos(
+    config: str, folder: str, copies: str = "", retrain: bool = False, replace_existing: bool = False
+) -> State[Any]:
     """Take in what is new in a folder or a bucket, extract from it, and publish predictions for it.
+
+    Whoever is told of each run that needs somebody is told of a bad file once: by the run that finds it. Later runs
+    only count it, and their state is that of all else.
 
     Args:
         config: path of a YAML file, whose own sources are not looked at.
@@ -89,6 +98,7 @@ def add_videos(config: str, folder: str, copies: str = "", retrain: bool = False
         retrain: train again what labels in the folder change, and what was never trained. Else predictions are by the
             heads that the store has, whatever labels came since they were trained; an experiment that it has none for
             waits for `reprocess`, as the state then says.
+        replace_existing: take a file whose bytes changed as the new version of its video: `affstore add --replace`.
     """
     url, left = "", ()
     if folder.startswith("s3://"):
@@ -104,8 +114,9 @@ def add_videos(config: str, folder: str, copies: str = "", retrain: bool = False
         message = f"'{printable(folder)}' holds no video and no annotation yet."
         return Completed(name="Nothing new", message=message)
     request = request_of(found, _NEW_ONLY) if retrain else _applying_request(found)
+    request = replace(request, options=IngestOptions(replace_existing=replace_existing))
     request = replace(request, inputs=settled_part(request.inputs, time.time() - _SETTLED_S))
-    return _ran(found, with_files_left(request, url, Path(folder), left))
+    return _ran(found, with_files_left(request, url, Path(folder), left), told_once=True)
 
 
 def _applying_request(config: RunConfig) -> Request:
@@ -202,8 +213,70 @@ def audit(config: str) -> State[Any]:
     return Completed(message=f"{looked_at}: all as written, and nothing is due.")
 
 
-def _ran(config: RunConfig, request: Request) -> State[Any]:
-    """Run, and say how it ended and what differs from what was asked."""
-    state = state_of(run_pipeline(request, config.runner, Watcher()))
-    said = " ".join((*map(printable, request.notes), state.message or ""))
+def _ran(config: RunConfig, request: Request, told_once: bool = False) -> State[Any]:
+    """Run, and say how it ended and what differs from what was asked.
+
+    Args:
+        config: where it runs.
+        request: what is run.
+        told_once: only count what an earlier run has told of its files.
+    """
+    told = _Told.before(request) if told_once else _Told(frozenset(), frozenset())
+    result = run_pipeline(request, config.runner, Watcher())
+    new = tuple(outcome for outcome in result.outcomes if not told.has(outcome))
+    state = state_of(replace(result, outcomes=new))
+    known = len(result.outcomes) - len(new)
+    counted_ones = [f"{counted(known, 'complaint', 'complaints')} of earlier runs still true."] if known else []
+    if told_once:
+        _Told.write(request, result.outcomes)
+    said = " ".join((*map(printable, request.notes), state.message or "", *counted_ones))
     return state.model_copy(update={"message": said})
+
+
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """What earlier runs of a deployment have told of files.
+
+    Attributes:
+        complaints: of the last run, by their digests: a file beside the reports of runs has them.
+        quarantined: stage, name and reason of what the store has in quarantine, also where that file was lost.
+    """
+
+    complaints: frozenset[str]
+    quarantined: frozenset[tuple[str, str, str]]
+
+    @classmethod
+    def before(cls, request: Request) -> _Told:
+        """What was told before a run."""
+        try:
+            found = json.loads(_Told._file(request).read_bytes())
+        except (OSError, ValueError):
+            found = []
+        records = request.context.store().records("quarantine")
+        notes = {(one.address.producer, one.attributes["name"], one.attributes["reason"]) for one in records}
+        return cls(frozenset(found), frozenset(notes))
+
+    @staticmethod
+    def write(request: Request, outcomes: Iterable[Outcome]) -> None:
+        """Write down what a run has told."""
+        with replacing(_Told._file(request)) as path:
+            path.write_text(json.dumps(sorted({_complaint(one) for one in outcomes if _is_of_a_file(one)})))
+
+    @staticmethod
+    def _file(request: Request) -> Path:
+        return request.runs_folder / "told-by-add-videos.json"
+
+    def has(self, outcome: Outcome) -> bool:
+        """Whether an outcome is a complaint that was told before."""
+        noted = (outcome.stage, outcome.subject, outcome.reason) in self.quarantined
+        return _is_of_a_file(outcome) and (noted or _complaint(outcome) in self.complaints)
+
+
+def _is_of_a_file(outcome: Outcome) -> bool:
+    """Whether an outcome says of a file that it cannot be used: it stays so until somebody changes the file."""
+    found = outcome.status == "failed" and outcome.stage == "ingest" and not outcome.fault
+    return found or outcome.status == "quarantined"
+
+
+def _complaint(outcome: Outcome) -> str:
+    return key_of([outcome.stage, outcome.file or outcome.subject, outcome.status, outcome.reason])

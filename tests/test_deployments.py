@@ -17,6 +17,7 @@ from affstore.flows.inputs import gather
 from affstore.models.demo.corpus import CorpusSpec, write_corpus
 from affstore.store.contract.errors import SourceError
 from affstore.store.contract.keys import key_of
+from affstore.store.contract.records import Address
 from affstore.store.engine.objects import s3_files
 from affstore.tasks.ingest import bucket as bucket_module
 from affstore.tasks.ingest.bucket import copy_new
@@ -179,11 +180,30 @@ def test_an_object_that_cannot_be_read_costs_the_other_files_nothing(bucket, tmp
 def test_what_of_a_bucket_cannot_be_copied_is_quarantined_once_and_said(odd, config, tmp_path, monkeypatch):
     monkeypatch.setattr("affstore.flows.deployment._SETTLED_S", -60)
     states = [add_videos(str(config), odd, str(tmp_path / "copies"), return_state=True) for _ in range(2)]
-    assert [state.name for state in states] == ["Quarantined", "Quarantined"], states[0].message
+    assert [state.name for state in states] == ["Quarantined", "Completed"], states[0].message
+    assert "5 complaints of earlier runs still true" in states[1].message
     notes = list(FeatureStore(str(tmp_path / "store")).records("quarantine"))
     assert len(notes) == 5
     assert any("has no place for its name (File name too long)" in one.attributes["reason"] for one in notes)
     assert f"'{'y' * 256}' of '{odd}' was not copied" in states[0].message
+
+
+def test_a_bad_file_is_told_once_and_counted_from_then_on(config, tmp_path):
+    folder, store = tmp_path / "incoming", str(tmp_path / "store")
+    settled(film(folder / "one.mp4", 5, 1))
+    settled(film(folder / "two.mp4", 5, 2))
+    assert add_videos(str(config), str(folder), return_state=True).name == "Completed"
+    settled(film(folder / "one.mp4", 6, 3))  # other bytes under a name that the store has
+    (folder / "bad.mp4").write_bytes(b"no video" * 1000)
+    settled(folder / "bad.mp4")
+    states = [add_videos(str(config), str(folder), return_state=True) for _ in range(2)]
+    assert [state.name for state in states] == ["Failed", "Completed"]
+    assert "--replace" in states[0].message
+    assert "complaints of earlier runs still true" in states[1].message
+    taken = add_videos(str(config), str(folder), replace_existing=True, return_state=True)
+    assert taken.name == "Completed"
+    assert taken.message.startswith("1 done")
+    assert FeatureStore(store).get(Address("source", video="one")).attributes["frames"] == 6
 
 
 def test_labels_wait_with_their_video_until_it_has_settled_and_a_file_that_vanished_waits(tmp_path):
