@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from affstore.flows.commands.options import RunnerChoice
 from affstore.flows.config.run_config import checked, read_config
 from affstore.flows.limits import RunLimits
 from affstore.flows.request import RunOptions, request_of
@@ -237,3 +238,17 @@ def test_a_job_of_slurm_writes_to_the_generation_that_its_environment_names(scri
     words = done.stdout.split("\n")[:-1]
     assert words[:2] == ["run", "run.yaml"]
     assert words[-2:] == ["--generation", generation]
+    assert words[-6:-2] == ["--runner", "dask", "--scheduler", ""]
+    done = subprocess.run(command, env=environment | {"RUNNER": "cuda"}, capture_output=True, text=True, check=True)
+    assert done.stdout.split("\n")[-5:-3] == ["--runner", "cuda"]
+
+
+@pytest.mark.parametrize(
+    "configured", [{"kind": "slurm", "cores": 8}, {"kind": "dask", "scheduler": "tcp://node7:8786"}]
+)
+def test_a_job_of_slurm_works_on_its_own_machine_whatever_runner_is_configured(configured):
+    runner = RunnerChoice(runner="dask", scheduler="", workers=4).changed(
+        RunnerSpec.of(configured.pop("kind"), **configured)
+    )
+    assert not runner.elsewhere
+    assert runner == RunnerSpec.of("dask", workers=4, scheduler="")
