@@ -7,7 +7,9 @@ import json
 import os
 import re
 import subprocess
+import sys
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
 
 import pytest
 import yaml
@@ -68,6 +70,24 @@ def test_a_manifest_becomes_a_cluster_of_a_run_s_own(tmp_path):
     selector = one["spec"]["scheduler"]["service"]["selector"]
     assert selector["dask.org/cluster-name"] == one["metadata"]["name"]
     assert RunnerSpec.of("kubernetes", manifest=str(path)).parallelism().at_once == 8
+
+
+@pytest.mark.parametrize("namespace", ["", "lab"])
+def test_kubernetes_is_asked_in_the_namespace_that_the_pods_will_be_in(namespace, monkeypatch):
+    asked = []
+
+    def refuse(what, namespace):
+        asked.append((what, namespace))
+        raise RuntimeError("no rights")
+
+    monkeypatch.setitem(sys.modules, "kr8s", SimpleNamespace(get=refuse))
+    monkeypatch.setitem(sys.modules, "dask_kubernetes", ModuleType("dask_kubernetes"))
+    monkeypatch.setitem(sys.modules, "dask_kubernetes.operator", SimpleNamespace(KubeCluster=None))
+    monkeypatch.setattr("affstore.flows.runners.kubernetes.require_package", lambda *_: None)
+    manifest = str(DEPLOY / "kubernetes" / "dask-cluster.yaml")
+    with pytest.raises(SpecError, match="no rights"):
+        RunnerSpec.of("kubernetes", manifest=manifest, namespace=namespace).start().__enter__()
+    assert asked == [("daskclusters", namespace or None)]
 
 
 def test_pods_of_a_command_that_was_killed_are_deleted_but_not_while_the_first_one_may_still_start(tmp_path):

@@ -65,7 +65,9 @@ class KubernetesRunner(RunnerKind[KubernetesOptions]):
 
         watching().step("asking Kubernetes for a Dask cluster")
         try:
-            list(kr8s.get("daskclusters"))  # a cluster that is half begun would be closed with a traceback
+            list(
+                kr8s.get("daskclusters", namespace=options.namespace or None)
+            )  # a cluster that is half begun would be closed with a traceback
             cluster = KubeCluster(
                 custom_cluster_spec=manifest,
                 namespace=options.namespace or None,
