@@ -42,8 +42,11 @@ def _verdict(incoming):
     return incoming.verdict
 
 
-def decided(store, *files, replace_existing=False, bad=()):
-    """What becomes of files `(path, sha256)`, in their own order, where those in `bad` turn out to be no videos."""
+def decided(store, *files, replace_existing=False, bad=(), late=()):
+    """What becomes of files `(path, sha256)`, in their own order, where those in `bad` turn out to be no videos.
+
+    Those in `late` are not begun, as the run's time is over.
+    """
     given = [
         IncomingFile(Path(path), video_name(Path(path).stem), sha, "unfit" if name_fault(Path(path).stem) else "new")
         for path, sha in files
@@ -51,7 +54,7 @@ def decided(store, *files, replace_existing=False, bad=()):
     rounds = IncomingFiles(store, given, IngestOptions(replace_existing))
     found = {}
     while now := rounds.next_round():
-        rounds.note(now, [incoming.file for incoming in now if incoming.file not in bad])
+        rounds.note(now, [incoming.file for incoming in now if incoming.file not in {*bad, *late}], bad)
         found |= {incoming.file: incoming for incoming in now}
     return [found[path] for path, _ in files]
 
@@ -139,6 +142,12 @@ def test_a_name_is_taken_by_the_first_file_that_is_a_video_and_bad_bytes_are_tri
     found = decided(store, *files, bad=("/t/talk.mp3", "/t/talk.wav"))
     assert [incoming.verdict for incoming in found] == ["new", "new", "name_conflict", "refused"]
     assert "'/t/talk.mpg'" in found[2].reason
+
+
+def test_a_copy_of_a_file_that_was_not_begun_is_not_said_to_be_bad(store):
+    files = [("/t/talk.mp4", "5" * 64), ("/u/talk.mp4", "5" * 64), ("/v/talk.mp4", "6" * 64)]
+    found = decided(store, *files, late=("/t/talk.mp4", "/u/talk.mp4"))
+    assert [incoming.verdict for incoming in found] == ["new", "new", "new"]
 
 
 def test_good_bytes_are_taken_in_although_a_copy_of_them_has_a_name_that_no_store_can_hold(store):

@@ -18,15 +18,17 @@ from affstore.flows.cli import call
 from affstore.flows.inputs import gather
 from affstore.flows.limits import RunLimits, Share
 from affstore.flows.request import RunResult
-from affstore.flows.runners.base import Runner
+from affstore.flows.runners.base import Runner, RunnerSpec
 from affstore.flows.server import Server
 from affstore.flows.stage import run_on
 from affstore.flows.stages.canary import canary
+from affstore.flows.stages.ingest import ingest
 from affstore.models.media.announced_size import announced
 from affstore.store.contract.errors import SpecError, StoreError
 from affstore.store.contract.records import Address, Artifact
 from affstore.tasks.extract.jobs import VideoJob
 from affstore.tasks.extract.videos import extract_video
+from affstore.tasks.ingest.incoming_files import IngestOptions
 from affstore.tasks.lineage.canary import canary_videos
 from affstore.tasks.outcomes import Outcome
 from affstore.tasks.prefect_task import as_state
@@ -207,6 +209,16 @@ def test_a_canary_that_is_gone_stops_the_run(films, whole, capsys):
     assert "The video '" in error
     assert "is not there any more" in error
     assert whole.newest().find(Address("source", video="newest")) is None
+
+
+def test_a_copy_of_a_video_that_is_postponed_is_postponed_too(tmp_path):
+    first = film(tmp_path / "one" / "x.mp4", 5)
+    (tmp_path / "two").mkdir()
+    shutil.copy(first, tmp_path / "two" / "x.mp4")
+    context = WorkerContext(FeatureStore.create(str(tmp_path / "store")).url, "run", tmp_path, ends_at=0.0)
+    with RunnerSpec.of("threads", workers=1).start() as threads, run_on(Server(""), threads):
+        outcomes = ingest(context, gather([str(tmp_path / "one"), str(tmp_path / "two")]), IngestOptions())
+    assert [(outcome.subject, outcome.status) for outcome in outcomes] == [("x", "postponed")] * 2
 
 
 class KilledWorker(Exception):

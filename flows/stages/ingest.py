@@ -17,6 +17,8 @@ from affstore.tasks.ingest.videos import ingest_video
 from affstore.tasks.outcomes import Outcome
 from affstore.tasks.specs import WorkerContext
 
+_OVER = ("done", "cached", "quarantined")
+
 
 @stage("ingest")
 def ingest(context: WorkerContext, inputs: Inputs, options: IngestOptions) -> list[Outcome]:
@@ -30,7 +32,8 @@ def ingest(context: WorkerContext, inputs: Inputs, options: IngestOptions) -> li
     rounds = IncomingFiles(context.store(), files, options)
     while decided := rounds.next_round():
         became = _ingest(context, decided)
-        rounds.note(decided, [outcome.file for outcome in became if outcome.status in ("done", "cached")])
+        files = {status: [one.file for one in became if one.status == status] for status in _OVER}
+        rounds.note(decided, [*files["done"], *files["cached"]], files["quarantined"])
         outcomes += became
     waiting = {outcome.subject for outcome in outcomes if outcome.status == "postponed"}
     return outcomes + _annotate(context, without(inputs, waiting).annotations)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from stat import S_ISREG
@@ -108,16 +108,24 @@ class IncomingFiles:
         self._waiting = later
         return now
 
-    def note(self, files_of_round: Iterable[IncomingFile], ingested: Sequence[str]) -> None:
+    def note(
+        self, files_of_round: Iterable[IncomingFile], ingested: Iterable[str], quarantined: Iterable[str] = ()
+    ) -> None:
         """Note the outcome of a round for later rounds.
+
+        A copy of a file that is neither is decided as if that file had not been there: nothing is known of its bytes.
 
         Args:
             files_of_round: those that were decided on.
             ingested: `file` of those that are in the store now.
+            quarantined: `file` of those that could not be used.
         """
-        files = set(ingested)
+        taken, refused = set(ingested), set(quarantined)
         for incoming in files_of_round:
-            self._known.note(incoming, incoming.file in files)
+            if incoming.file in taken:
+                self._known.note_taken(incoming)
+            elif incoming.file in refused:
+                self._known.note_refused(incoming)
 
 
 def incoming_files(
@@ -180,13 +188,14 @@ class _Known:
             return self._unknown(replace(incoming, name=self._video_of[holder]))
         return replace(incoming, verdict="name_conflict", reason=self._name_conflict(incoming))
 
-    def note(self, incoming: IncomingFile, ingested: bool) -> None:
-        """Note the outcome of a file."""
-        if not ingested:
-            if incoming.verdict in ("new", "unfit"):
-                reason = incoming.reason or "Another file of this call has the same bytes and could not be used."
-                self._refused[_refusal_key(incoming)] = reason
-            return
+    def note_refused(self, incoming: IncomingFile) -> None:
+        """Note that a file could not be used."""
+        if incoming.verdict in ("new", "unfit"):
+            reason = incoming.reason or "Another file of this call has the same bytes and could not be used."
+            self._refused[_refusal_key(incoming)] = reason
+
+    def note_taken(self, incoming: IncomingFile) -> None:
+        """Note that a file is in the store now."""
         name = video_name(incoming.name)
         if incoming.verdict == "new":
             before, _ = self._holder.get(name, ("", ""))
