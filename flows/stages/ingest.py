@@ -32,8 +32,8 @@ def ingest(context: WorkerContext, inputs: Inputs, options: IngestOptions) -> li
     rounds = IncomingFiles(context.store(), files, options)
     while decided := rounds.next_round():
         became = _ingest(context, decided)
-        files = {status: [one.file for one in became if one.status == status] for status in _OVER}
-        rounds.note(decided, [*files["done"], *files["cached"]], files["quarantined"])
+        over = {status: [one.file for one in became if one.status == status] for status in _OVER}
+        rounds.note(decided, [*over["done"], *over["cached"]], over["quarantined"])
         outcomes += became
     waiting = {outcome.subject for outcome in outcomes if outcome.status == "postponed"}
     return outcomes + _annotate(context, without(inputs, waiting).annotations)
