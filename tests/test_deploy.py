@@ -133,6 +133,29 @@ def test_what_compose_runs_writes_only_into_volumes_that_can_be_written():
     assert {source.split("/")[1] for source in config.sources} == {"data"}
 
 
+def test_the_secret_of_compose_s_database_may_hold_any_letter(monkeypatch):
+    from prefect.server.utilities.database import get_dialect
+    from prefect.settings.models.root import Settings
+    from sqlalchemy.engine import make_url
+
+    secret = "p@ss:w/rd%41#?"
+    (compose,) = documents("compose.yaml")
+    monkeypatch.delenv("PREFECT_API_DATABASE_CONNECTION_URL", raising=False)
+    for name, value in compose["services"]["prefect"]["environment"].items():
+        if "DATABASE" in name:
+            monkeypatch.setenv(name, value.replace("${DATABASE_SECRET}", secret))
+    url = Settings().server.database.connection_url.get_secret_value()
+    assert get_dialect(url).name == "postgresql"
+    found = make_url(url)
+    assert (found.username, found.password, found.host, found.port, found.database) == (
+        "prefect",
+        secret,
+        "database",
+        5432,
+        "prefect",
+    )
+
+
 def test_what_compose_runs_is_the_configuration_beside_it():
     written = [yaml.safe_load((DEPLOY / "configs" / name).read_text()) for name in ("affwild2.yaml", "compose.yaml")]
     for one in written:
