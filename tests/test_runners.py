@@ -78,6 +78,11 @@ def test_options_as_clusters_take_them_are_taken(kind, options):
     assert RunnerSpec.of(kind, **options).options.model_dump(exclude_unset=True) == options
 
 
+@pytest.mark.parametrize(("options", "processes"), [({"workers": 10}, 16), ({}, 8), ({"workers": 3, "gpus": 1}, 3)])
+def test_workers_of_slurm_are_whole_jobs(options, processes):
+    assert RunnerSpec.of("slurm", cores=8, **options).parallelism().at_once == processes
+
+
 @pytest.fixture(scope="module")
 def nothing_due(tmp_path_factory):
     """A configuration of a run that is up to date."""

@@ -39,7 +39,7 @@ _FOR_EVER = {
 class SlurmOptions(RunnerOptions):
     """What a configuration may say of SLURM; what is not named is as the cluster's administrators chose.
 
-    `workers` is how many tasks run at once; 0 for those of one job.
+    `workers` is how many tasks run at once, rounded up to whole jobs; 0 for those of one job.
 
     Attributes:
         partition: that jobs are submitted to.
@@ -80,7 +80,7 @@ class SlurmRunner(RunnerKind[SlurmOptions]):
 
     def parallelism(self, options: SlurmOptions) -> Parallelism:
         """A process for each task."""
-        return processes(options.workers or options.workers_a_job)
+        return processes(options.jobs * options.workers_a_job)
 
     @contextmanager
     def start(self, options: SlurmOptions) -> Iterator[Runner]:
