@@ -37,6 +37,7 @@ from affstore.tasks.lineage.verify import verify_place
 from affstore.tasks.outcomes import Outcome
 
 _LONGEST_S = 14 * 24 * 3600
+"""After so long Prefect ends a run."""
 _SETTLED_S = 60
 """A file that changed so recently may still be on its way into its folder."""
 _NAMED = 3
@@ -67,7 +68,7 @@ def reprocess(config: str, max_hours: float | None = None, canary: int = 0, gene
 
     Args:
         config: path of a YAML file.
-        max_hours: no video is begun any more after so many; the next run goes on there.
+        max_hours: no video is begun any more after so many, fewer than 336; the next run goes on there.
         canary: so many known videos are computed again first, and the run stops if their numbers are others.
         generation: that it writes to, and that readers see once somebody promotes it; empty for what they see.
 
@@ -76,6 +77,11 @@ def reprocess(config: str, max_hours: float | None = None, canary: int = 0, gene
         Quarantined, where inputs cannot be used as they are, or Partial, where the time was over; else Completed. Each
         names the run's report.
     """
+    if max_hours is not None and 3600 * max_hours >= _LONGEST_S:
+        raise SpecError(
+            f"`max_hours` is {max_hours:g}, and a deployment's run is ended after {_LONGEST_S // 3600} in any case. "
+            "Give fewer, or leave it out: the next run goes on where this one ends."
+        )
     limits = RunLimits.of(max_hours=max_hours, canary=canary)
     found = read_config(Path(config))
     return _ran(found, request_of(found, RunOptions(limits=limits, generation=generation)))
@@ -100,7 +106,7 @@ def add_videos(
             waits for `reprocess`, as the state then says.
         replace_existing: take a file whose bytes changed as the new version of its video: `affstore add --replace`.
     """
-    url, left = "", ()
+    url, left = "", tuple[NotCopied, ...]()
     if folder.startswith("s3://"):
         if not copies:
             raise SpecError(f"Videos are decoded from files: name a folder for copies of '{folder}' by `copies`.")

@@ -247,6 +247,12 @@ def test_an_audit_of_a_bucket_whose_server_is_not_there_says_so(config, monkeypa
     assert "the server does not answer" in state.message
 
 
+def test_more_hours_than_prefect_lets_a_run_have_are_refused(config):
+    state = reprocess(str(config), max_hours=336, return_state=True)
+    assert state.type == "FAILED"
+    assert "`max_hours` is 336, and a deployment's run is ended after 336" in state.message
+
+
 def test_a_wrong_parameter_is_one_sentence_in_the_state(config, tmp_path):
     state = reprocess(str(config), max_hours=-1.0, return_state=True)
     assert state.type == "FAILED"
