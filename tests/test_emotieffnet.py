@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
 from affstore.models.extractors import registry
@@ -19,14 +18,6 @@ from affstore.models.weights.calibration import pictures
 from affstore.models.weights.convert import read_published
 from affstore.models.weights.untrained import SEED
 from affstore.store.contract.errors import ArchitectureError, SpecError
-
-
-@pytest.fixture(scope="module", autouse=True)
-def two_threads():
-    before = torch.get_num_threads()
-    torch.set_num_threads(2)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

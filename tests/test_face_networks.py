@@ -31,8 +31,6 @@ from affstore.store.contract.errors import ArchitectureError, SpecError, Weights
 from affstore.store.contract.labels import AFFECTNET_8, AFFECTNET_8_NUMBERED, EXPR
 from tests.parameters import usually
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 SPECS = [
     spec
     for spec in map(registry.spec_of, registry.names())

@@ -509,7 +509,7 @@ fit(quick(epochs=20), train, options=TrainerOptions(checkpoints=Path(sys.argv[1]
 
 @pytest.mark.slow
 def test_a_killed_process_that_is_started_again_ends_with_the_same_bits(toy, tmp_path):
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     command = [sys.executable, "-c", KILLED, str(tmp_path)]
     assert subprocess.run(command, env=environment, check=False).returncode == -signal.SIGKILL
     again = Fragile(coloured(40, 0), -1, interrupt)

@@ -21,8 +21,6 @@ from affstore.models.extractors.untrained import resolve_weights
 from affstore.models.weights.folder import WeightsFolder
 from affstore.tasks.extract import networks
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 FACES = replace(registry.spec_of("emotieffnet_b0"), engine="openvino", precision="bfloat16")
 SMALL = replace(registry.spec_of("fer2013_mini_xception"), engine="openvino", precision="float32")
 QUICK = replace(registry.spec_of("mt_emotimobilefacenet"), engine="openvino", precision="bfloat16")

@@ -47,8 +47,6 @@ from affstore.store.contract.keys import digest_arrays, key_of
 from affstore.store.contract.windows import WindowSpec, window_starts
 from tests.factories import mean_ccc
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 CPU = torch.device("cpu")
 WIDTHS = (6, 3)
 
@@ -756,7 +754,7 @@ fit_sequence(tiny(epochs=30), train, videos(seed=1), TrainerOptions(checkpoints=
 @pytest.mark.slow
 def test_a_killed_process_that_is_started_again_ends_with_the_same_bits(tmp_path):
     tests = os.path.dirname(os.path.abspath(__file__))
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     command = [sys.executable, "-c", KILLED.format(tests=tests), str(tmp_path)]
     assert subprocess.run(command, env=environment, check=False).returncode == -signal.SIGKILL
     again = Fragile(videos(), -1, interrupt)

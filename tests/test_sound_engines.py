@@ -28,8 +28,6 @@ from affstore.store.engine.feature_store import FeatureStore
 from tests.factories import commit, source
 from tests.parameters import usually
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 RATE = 16_000
 CHOICES = candidates("cpu")[:-1]
 NAMES = ("wav2vec2_base_960h", "hubert_superb_er", "wav2vec2_large_msp_dim", "hubert_large_ls960")

@@ -31,8 +31,6 @@ from affstore.store.contract.errors import ArchitectureError, DeviceMemoryError,
 from tests.factories import odd_sounds
 from tests.parameters import usually
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 RATE = 16_000
 PINNED = [0.0007401971961371601, 0.009910309687256813, 0.0027475529350340366]
 DIRECTION = "encoder.pos_conv_embed.conv.parametrizations.weight.original1"
