@@ -154,7 +154,7 @@ class Server:
             self.http.socket = context.wrap_socket(self.http.socket, server_side=True)
             scheme = "https"
         self.url = f"{scheme}://127.0.0.1:{self.http.server_port}/file.pt"
-        threading.Thread(target=self.http.serve_forever, daemon=True).start()
+        threading.Thread(target=self.http.serve_forever, args=(0.01,), daemon=True).start()
         return self
 
     def __exit__(self, *_) -> None:

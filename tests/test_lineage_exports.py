@@ -187,7 +187,7 @@ def server():
             """Say nothing."""
 
     with HTTPServer(("127.0.0.1", 0), Taker) as started:
-        threading.Thread(target=started.serve_forever, daemon=True).start()
+        threading.Thread(target=started.serve_forever, args=(0.01,), daemon=True).start()
         yield f"http://127.0.0.1:{started.server_port}", taken
         started.shutdown()
 

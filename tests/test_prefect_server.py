@@ -84,7 +84,7 @@ def hook():
             pass
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Receiver)
-    Thread(target=server.serve_forever, daemon=True).start()
+    Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     yield f"http://127.0.0.1:{server.server_port}/hooks/secret", received
     server.shutdown()
     server.server_close()
