@@ -26,6 +26,7 @@ from affstore.tasks.analysis.frame_table import AnalysisNetworks, frame_table
 from affstore.tasks.analysis.summary import episodes, measures
 from tests.conftest import accessibility_faults
 from tests.factories import commit, source
+from tests.parameters import usually
 
 FRAMES = 40
 NETWORKS = AnalysisNetworks(expression="faces", affect="faces", speech="voices")
@@ -185,7 +186,7 @@ def test_pages_need_no_network_and_their_links_lead_to_files(written, tmp_path):
     assert {"one", "two", "nobody"} <= set(Page(pages[0]).words.split())
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("scheme", usually(["light", "dark"]))
 def test_pages_work_in_a_browser_at_any_width_and_have_no_serious_fault(written, tmp_path, browser, scheme):
     browser.execute_cdp_cmd(
         "Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": scheme}]}

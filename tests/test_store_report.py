@@ -16,6 +16,7 @@ from affstore.testing.artifacts import commit, source, visual
 from tests.conftest import accessibility_faults
 from tests.lineage_store import FRAMES, NAMES, prediction, whole_chain
 from tests.lineage_store import visual as embedding
+from tests.parameters import usually
 
 MOST_BYTES = 5_000_000
 HOSTILE = "<img src=x onerror=alert(1)>"
@@ -170,7 +171,7 @@ def test_the_graph_is_walked_by_clicking_and_by_keyboard(url, tmp_path, browser)
     assert [one for one in browser.get_log("browser") if one["level"] == "SEVERE"] == []
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("scheme", usually(["light", "dark"]))
 def test_the_page_has_no_serious_fault_of_accessibility(url, tmp_path, browser, scheme):
     page_of(url, tmp_path / "store.html")
     media = {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
