@@ -25,6 +25,7 @@ from affstore.models.extractors.untrained import resolve_weights
 from affstore.models.weights import architectures
 from affstore.models.weights.calibration import pictures
 from affstore.models.weights.convert import read_published
+from affstore.models.weights.entry import WeightsEntry
 from affstore.models.weights.folder import WeightsFolder
 from affstore.models.weights.untrained import SEED
 from affstore.store.contract.errors import ArchitectureError, SpecError, WeightsError, WeightsMissingError
@@ -402,7 +403,56 @@ def test_each_stage_can_be_traced_and_gives_the_same_numbers(name):
     assert len(staged.stages) >= 7
 
 
+def test_changing_one_corner_of_the_picture_changes_the_embedding():
+    network, crops, whole = untrained(LIGHT[1])
+    changed = crops[:1].copy()
+    changed[:, :20, :20] = 255 - changed[:, :20, :20]
+    assert np.abs(network.embed(changed).embedding[0] - whole.embedding[0]).max() > 1e-3
+
+
+def test_no_crops_give_no_rows():
+    network, _, _ = untrained(LIGHT[1])
+    found = network.embed(np.empty((0, 112, 112, 3), np.uint8))
+    assert (found.embedding.shape, found.logits.shape, found.valence_arousal.shape) == ((0, 512), (0, 8), (0, 2))
+
+
+def test_crops_of_another_size_or_type_are_refused():
+    network, _, _ = untrained(LIGHT[1])
+    for crops in (np.zeros((1, 224, 224, 3), np.uint8), np.zeros((1, 112, 112, 3), np.float32)):
+        with pytest.raises(SpecError, match="112, 112, 3"):
+            network.embed(crops)
+
+
+def test_options_that_cannot_be_run_are_refused():
+    spec, parameters = registry.spec_of(LIGHT[1]), untrained_parameters(LIGHT[1])
+    for change in ({"engine": "onnx"}, {"precision": "int8"}, {"width": 1280}, {"valence_arousal": False}):
+        with pytest.raises(SpecError, match=LIGHT[1]):
+            registry.build_face(dataclasses.replace(spec, **change), parameters)
+    for device in ("cuda:99", "abacus", "meta"):
+        with pytest.raises(SpecError, match=device):
+            registry.build_face(spec, parameters, device)
+
+
+@pytest.mark.slow
+def test_in_bfloat16_embeddings_point_the_same_way(shared):
+    spec, theirs = registry.spec_of("emotieffnet_b0"), REFERENCES["emotieffnet_b0"]
+    parameters = read_published(shared / "reference_outputs" / f"{theirs}.pt", entry_of(theirs))
+    network = registry.build_face(dataclasses.replace(spec, precision="bfloat16"), parameters)
+    found = network.embed(faces_of(shared, spec.size_px)).embedding
+    wanted = np.load(shared / "reference_outputs/emotiefflib_reference.npz")[f"{theirs}/embedding"]
+    assert found.dtype == np.float32
+    cosine = (found * wanted).sum(1) / np.linalg.norm(found, axis=1) / np.linalg.norm(wanted, axis=1)
+    assert cosine.min() > 0.995
+    assert not np.array_equal(found, wanted)
+
+
 # --- bad files ----------------------------------------------------------------------------------------------------
+
+
+def zeros(entry: WeightsEntry) -> dict[str, torch.Tensor]:
+    """Parameters of an entry's network that are all zero."""
+    slots = architectures.layout(entry.architecture, entry.outputs)
+    return {name: torch.zeros(slot.shape, dtype=getattr(torch, slot.dtype)) for name, slot in slots.items()}
 
 
 @pytest.fixture(scope="module")
@@ -411,9 +461,7 @@ def broken(tmp_path_factory):
     folder, number = tmp_path_factory.mktemp("broken"), count()
 
     def write(name: str, change) -> Path:
-        entry = entry_of(name)
-        slots = architectures.layout(entry.architecture, entry.outputs)
-        parameters = {n: torch.zeros(slot.shape, dtype=getattr(torch, slot.dtype)) for n, slot in slots.items()}
+        parameters = zeros(entry_of(name))
         change(parameters)
         path = folder / f"{next(number)}.pt"
         torch.save(parameters, path)
@@ -445,6 +493,12 @@ def test_another_networks_parameters_are_refused(broken, name):
     other = next(entry for entry in NEW if entry != name)
     with pytest.raises(ArchitectureError, match="are another network's parameters"):
         read_published(broken(other, lambda parameters: None), entry_of(name))
+
+
+def test_parameters_with_other_outputs_are_refused():
+    parameters = zeros(entry_of(registry.spec_of("emotieffnet_b0").weights.name))
+    with pytest.raises(ArchitectureError, match=r"classifier.weight is float32 \[8, 1280\], not float32 \[10, 1280\]"):
+        registry.build_face(registry.spec_of("mt_emotieffnet_b0"), parameters)
 
 
 def test_a_checkpoint_without_parameters_is_no_network(tmp_path):
