@@ -207,10 +207,20 @@ def with_prediction(store):
 
 
 @pytest.fixture(scope="module", autouse=True)
-def own_weights(tmp_path_factory):
-    """A folder of weights of its own: commands that are shown import some, which other tests know to be missing."""
+def own_weights(tmp_path_factory, weights_folder):
+    """Weights records of its own: commands that are shown import some, which other tests know to be missing.
+
+    Parameters and converted networks, whose names are their digests, are the session's.
+    """
+    folder = tmp_path_factory.mktemp("weights")
+    for part in ("parameters", "converted"):
+        (weights_folder / part).mkdir(exist_ok=True)
+        (folder / part).symlink_to(weights_folder / part)
+    (folder / "records").mkdir()
+    for record in weights_folder.glob("records/*.untrained-*.json"):
+        shutil.copy(record, folder / "records")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("AFFSTORE_WEIGHTS", str(tmp_path_factory.mktemp("weights")))
+        patch.setenv("AFFSTORE_WEIGHTS", str(folder))
         yield
 
 
@@ -289,8 +299,19 @@ def notebooks() -> Iterator[Any]:
         yield pytest.param("\n".join(code), id=path.name)
 
 
-@pytest.mark.parametrize("block", [*blocks("python", README, *PAGES.values()), *notebooks()])
+SHOWN = [*blocks("python", README, *PAGES.values()), *notebooks()]
+
+
+@pytest.mark.parametrize("block", SHOWN)
 def test_the_python_that_is_shown_runs(block, here, monkeypatch):
+    monkeypatch.setenv("MPLBACKEND", "Agg")
+    monkeypatch.chdir(here)
+    exec(block, {"__name__": "__main__"})
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("block", SHOWN)
+def test_the_python_that_is_shown_runs_in_a_process_of_its_own(block, here, monkeypatch):
     monkeypatch.setenv("MPLBACKEND", "Agg")
     done = subprocess.run([sys.executable, "-c", block], cwd=here, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
