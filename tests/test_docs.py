@@ -5,6 +5,7 @@ from __future__ import annotations
 import doctest
 import importlib
 import re
+import runpy
 import subprocess
 import sys
 from dataclasses import replace
@@ -88,8 +89,20 @@ def test_the_package_exports_what_it_can_give_and_nothing_else():
         affstore.video_reader  # noqa: B018
 
 
-@pytest.mark.parametrize("example", sorted(path.name for path in (ROOT / "examples").glob("*.py")))
-def test_every_example_runs(example, example_store):
+EXAMPLES = sorted(path.name for path in (ROOT / "examples").glob("*.py"))
+
+
+@pytest.mark.parametrize("example", EXAMPLES)
+def test_every_example_runs(example, example_store, monkeypatch, capsys):
+    path = str(ROOT / "examples" / example)
+    monkeypatch.setattr(sys, "argv", [path, example_store])
+    runpy.run_path(path, run_name="__main__")
+    assert "embedding" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("example", EXAMPLES)
+def test_every_example_runs_in_a_process_of_its_own(example, example_store):
     done = subprocess.run(
         [sys.executable, str(ROOT / "examples" / example), example_store], capture_output=True, text=True, check=False
     )
