@@ -86,9 +86,9 @@ def test_the_rows_of_a_video_are_counted_by_their_widths():
 
 def test_parameters_are_those_in_the_weights_folder(weights_folder):
     weights = default_folder()
-    ref = resolve_weights(weights, spec_of("ddamfn").weights, untrained=True)
+    ref = resolve_weights(weights, spec_of("fer2013_mini_xception").weights, untrained=True)
     (file,) = [path for path in (weights.root / "parameters").iterdir() if path.stem == ref.sha256]
-    spec = replace(spec_of("ddamfn"), weights=ref)
+    spec = replace(spec_of("fer2013_mini_xception"), weights=ref)
     need = memory_need(replace(profile(), extractors=(spec,)), weights.root, [FILM], HANDS)
     assert need.parameters == 2 * file.stat().st_size  # once, and once more while they are loaded
 
