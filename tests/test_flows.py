@@ -224,8 +224,8 @@ PIPELINE = {
     "extractors": [FACE],
     "experiments": [
         {"name": "expr-mlp", "task": "expr", "inputs": [FACE], "smooth_frames": 5, "epochs": 3},
-        {"name": "au-mlp", "task": "au", "inputs": [FACE], "thresholds": "tuned"},
-        {"name": "va-mlp", "task": "va", "inputs": [f"{FACE}.logits"]},
+        {"name": "au-mlp", "task": "au", "inputs": [FACE], "thresholds": "tuned", "epochs": 3},
+        {"name": "va-mlp", "task": "va", "inputs": [f"{FACE}.logits"], "epochs": 3},
     ],
 }
 

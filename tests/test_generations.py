@@ -24,10 +24,13 @@ from affstore.store.engine.places import translate_errors
 from affstore.tasks.lineage.repair import repair
 from affstore.tasks.lineage.verify import verify, verify_place
 from tests.factories import commit, source, visual
+from tests.parameters import usually
 from tests.test_damage import OLD_STORE
 
+PLACES = ["folder", "s3", "memory"]
 
-@pytest.fixture(params=["folder", "s3", "memory"])
+
+@pytest.fixture(params=usually(PLACES, lambda place: place != "s3"))
 def store(request, tmp_path) -> FeatureStore:
     """Two videos with embeddings."""
     urls = {"folder": str(tmp_path / "store"), "memory": f"memory:{tmp_path.name}"}
@@ -57,6 +60,7 @@ def see_whole(store: FeatureStore, *more: str) -> None:
     assert {one.state for one in found.objects} <= {"noted", "self-checked", *more}
 
 
+@pytest.mark.parametrize("store", PLACES, indirect=True)
 def test_readers_see_nothing_of_a_generation_until_it_is_promoted_and_all_of_it_then(store):
     before = content_digest(store)
     generation = commit(begin(store, "next"), visual("anna", seed=5))
