@@ -43,6 +43,7 @@ from affstore.tasks.lineage.run_record import run_record, write_run_record
 from affstore.tasks.outcomes import Outcome, refused
 from affstore.tasks.remarks import remarks_of
 from affstore.tasks.specs import HeadRun, WorkerContext
+from affstore.tasks.training.examples import otherwise_labelled
 from affstore.tasks.training.folds import cross_validated_name, folds_in_use, with_fixed_epochs
 
 
@@ -71,7 +72,11 @@ def pipeline(request: Request) -> RunResult:
         store.snapshot,
         tag,
         published,
-        remarks=(*remarks_of(store, about), *without_features(store, (*request.heads, *request.fitted_heads), videos)),
+        remarks=(
+            *remarks_of(store, about),
+            *without_features(store, (*request.heads, *request.fitted_heads), videos),
+            *otherwise_labelled(store, request.heads),
+        ),
     )
     names = {spec.name for spec in request.profile.extractors} | {head.name for head in request.heads}
     names |= {one.producer for one in request.experiments} | {*request.profile.required_faces}

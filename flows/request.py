@@ -237,7 +237,7 @@ def protocols_on(store: FeatureStore, experiment: Experiment, asked: Collection[
     """
     if "honest" not in asked or any("validation" in head.division.train for head in experiment.heads):
         return ("papers",)
-    return ("honest",) if scores_held_out(store, experiment.task) else ("papers", "honest")
+    return ("honest",) if scores_held_out(store, experiment.space) else ("papers", "honest")
 
 
 def heads_of_protocols(
@@ -253,8 +253,13 @@ def _folds(config: RunConfig) -> Folds:
     """The folds of `honest`.
 
     Raises:
-        SpecError: the groups cannot be read, or there are none to hold out.
+        SpecError: the groups cannot be read, there are none to hold out, or the protocol has no folds.
     """
+    if config.experiments and (config.groups or config.folds == "groups") and config.protocol != "honest":
+        raise SpecError(
+            "`groups` says which videos are in one fold, and only `protocol: honest` has folds. Add it, or leave the "
+            "groups out."
+        )
     groups = read_groups(config.groups) if config.groups else {}
     return Folds.by_group(groups) if config.folds == "groups" else Folds(config.folds, groups)
 

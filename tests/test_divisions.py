@@ -9,10 +9,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from affstore import FeatureStore
 from affstore.flows.commands.experiment import experiment
+from affstore.flows.config.run_config import checked
+from affstore.flows.request import request_of
 from affstore.models.heads.splits import Folds, check_leak, groups_of_videos, read_groups
 from affstore.store.contract.errors import AnnotationError, SpecError
 from affstore.store.contract.keys import key_of
+from affstore.store.contract.labels import space_of
+from affstore.tasks.training import examples
+from tests.factories import commit, labels_of, source
 
 VIDEOS = [f"{number}-30-1280x720" for number in range(23)]
 
@@ -153,3 +159,28 @@ def test_of_many_leaks_five_are_named_and_the_others_counted():
     both = [(video, video) for video in VIDEOS]
     with pytest.raises(AnnotationError, match="and 18 more"):
         check_leak({"train": both, "validation": both})
+
+
+def test_groups_without_the_protocol_that_has_folds_are_refused(tmp_path):
+    (tmp_path / "groups.csv").write_text("video,group\na,anna\n")
+    network, protocol = "emotieffnet_b0", {"groups": str(tmp_path / "groups.csv")}
+    experiments = [{"name": "faces", "task": "expr", "inputs": [network]}]
+    config = {"store": str(tmp_path / "store"), "extractors": [network], "weights": "untrained", **protocol}
+    for changes in ({}, {"folds": "groups"}):
+        with pytest.raises(SpecError, match="only `protocol: honest` has folds"):
+            request_of(checked({**config, **changes, "experiments": experiments}, tmp_path))
+    shared = checked({**config, "experiments": experiments}, tmp_path).without_training()
+    assert not request_of(shared).experiments
+
+
+def test_labels_that_were_read_by_another_definition_of_their_space_are_left_out(tmp_path):
+    then, now = (
+        space_of("mood", {"kind": "classes", "names": names}) for names in (["calm", "tense"], ["tense", "calm"])
+    )
+    store = commit(FeatureStore.create(str(tmp_path / "store")), *map(source, "ab"))
+    store = commit(store, labels_of(then, "a", [0] * 40), labels_of(now, "b", [1] * 40))
+    found = {
+        str(space.names): [one.address.video for one in examples.labels_of(store, space, ("train",))]
+        for space in (then, now)
+    }
+    assert found == {str(then.names): ["a"], str(now.names): ["b"]}

@@ -29,7 +29,7 @@ from affstore.models.heads.mlp.spec import default_mlp
 from affstore.models.weights.folder import default_folder
 from affstore.store.contract.errors import SpecError, UnknownNameError
 from affstore.store.contract.keys import key_of
-from affstore.store.contract.labels import EXPR
+from affstore.store.contract.labels import EXPR, space_of
 from affstore.store.contract.records import Address, Artifact
 from affstore.tasks import recipes
 from affstore.tasks.imported_inputs import features_called
@@ -421,7 +421,7 @@ def test_the_page_on_features_of_other_programs_is_run_as_it_stands_there(tmp_pa
 @pytest.mark.slow
 def test_a_name_that_no_video_has_is_not_known(store):
     assert features_called(store, GAZE) == ImportedFeatures(GAZE, 2, ("yaw", "pitch"))
-    assert labels_of(store, "tension", ("train",))
+    assert labels_of(store, space_of("tension", {"kind": "classes", "names": ["calm", "tense"]}), ("train",))
     with pytest.raises(UnknownNameError, match="Did you mean"):
         features_called(store, "imported/gazes")
 

@@ -104,8 +104,8 @@ def _result(
     heads = {head.name: _honest(head) if honest else head for head in experiment.heads}
     by_fold = _out_of_fold(store, experiment, folds) if honest else []
     held_out = [one for fold in by_fold for one in fold]
-    reports_held_out = honest and scores_held_out(store, experiment.task)
-    labels = labels_of(store, experiment.task, ("validation",))
+    reports_held_out = honest and scores_held_out(store, experiment.space)
+    labels = labels_of(store, experiment.space, ("validation",))
     subjects = held_out if reports_held_out else subject_outputs(store, heads, labels, experiment.requires)
     videos = [one.video for one in subjects]
     chooses = held_out if honest else subjects
@@ -137,7 +137,7 @@ def _result(
 
 def _by_chance(store: FeatureStore, experiment: Experiment, videos: Sequence[EvaluationVideo]) -> float | None:
     """What the best constant answer scores; None where there is nothing to choose it on, or classes are left out."""
-    train = [store.read(label.address) for label in labels_of(store, experiment.task, ("train",))]
+    train = [store.read(label.address) for label in labels_of(store, experiment.space, ("train",))]
     if not train or experiment.evaluation.without:
         return None
     value, known = (np.concatenate([getattr(video, name) for video in videos]) for name in ("value", "known"))
@@ -241,7 +241,7 @@ def _out_of_fold(store: FeatureStore, experiment: Experiment, folds: Folds) -> l
     A prediction that another cut into folds has left in the store is not counted.
     """
     found: list[list[SubjectOutputs]] = []
-    labels = labels_of(store, experiment.task, ("train",))
+    labels = labels_of(store, experiment.space, ("train",))
     for number in range(folds.count):
         heads = {head.name: folds_of(head, folds)[number] for head in experiment.heads}
         (fold, *_) = heads.values()

@@ -14,9 +14,11 @@ from affstore.models.extractor_specs import IMPORTED, ImportedFeatures
 from affstore.models.heads.splits import Folds
 from affstore.store.contract.errors import SpecError
 from affstore.store.contract.half_floats import to_float32
+from affstore.store.contract.labels import LabelSpace
 from affstore.store.contract.names import MAIN, SIDES, in_order, person_number
 from affstore.store.contract.records import Address, Record
 from affstore.tasks.imported_inputs import is_meant
+from affstore.tasks.remarks import Remark
 from affstore.tasks.specs import HeadRun, Input, most_subjects_of
 
 SplitName = Literal["train", "validation"]
@@ -49,7 +51,7 @@ def labelled(store: FeatureStore, experiment: HeadRun, part: SplitName) -> list[
     if part == "validation" and division.blind:
         return []
     splits = division.train if part == "train" or division.folds else division.validation
-    labels = labels_of(store, experiment.task, splits)
+    labels = labels_of(store, experiment.space, splits)
     if division.folds:
         labels = [one for one in labels if held_out(store, experiment, one.address.video) == (part == "validation")]
     return labelled_subjects(store, experiment, labels)
@@ -67,9 +69,34 @@ def labelled_subjects(store: FeatureStore, experiment: HeadRun, labels: Iterable
     return found
 
 
-def labels_of(store: FeatureStore, task: str, splits: Collection[str]) -> list[Record]:
-    """The labels of a task in some splits."""
-    return [r for r in store.records("label") if r.address.producer == task and r.attributes["split"] in splits]
+def labels_of(store: FeatureStore, space: LabelSpace, splits: Collection[str]) -> list[Record]:
+    """The labels of a space in some splits; those that were read by another definition of it are left out."""
+    return [
+        record
+        for record in store.records("label")
+        if record.address.producer == space.name and record.attributes["split"] in splits and is_read_as(record, space)
+    ]
+
+
+def is_read_as(label: Record, space: LabelSpace) -> bool:
+    """Whether labels were read by the definition that a space has now: by another, their numbers mean other names."""
+    now = space.definition()
+    return bool(label.attributes.get("space", now) == now)
+
+
+def otherwise_labelled(store: FeatureStore, heads: Iterable[HeadRun]) -> list[Remark]:
+    """The videos whose labels heads leave out, as they were read by another definition of their space."""
+    spaces = {head.task: head.space for head in heads}
+    return [
+        Remark(
+            label.address.video,
+            "labels",
+            f"Its labels of '{label.address.producer}' were read when that had another definition: heads leave them "
+            "out. Add its label file again.",
+        )
+        for label in (store.records("label") if spaces else ())
+        if label.address.producer in spaces and not is_read_as(label, spaces[label.address.producer])
+    ]
 
 
 def held_out(store: FeatureStore, experiment: HeadRun, video: str) -> bool:

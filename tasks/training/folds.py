@@ -9,6 +9,7 @@ from affstore import FeatureStore
 from affstore.models.heads.kinds import kind_of
 from affstore.models.heads.splits import Folds, SplitSpec, groups_of_videos
 from affstore.store.contract.errors import AnnotationError, NotFoundError
+from affstore.store.contract.labels import LabelSpace
 from affstore.store.contract.records import Address
 from affstore.tasks.specs import HeadRun
 from affstore.tasks.training.examples import fold_of, labels_of
@@ -35,7 +36,7 @@ def folds_in_use(store: FeatureStore, experiment: HeadRun, folds: Folds) -> tupl
     Raises:
         AnnotationError: fewer than two folds have a video, a video lacks its group, or a group is in both splits.
     """
-    labels = labels_of(store, experiment.task, experiment.division.train)
+    labels = labels_of(store, experiment.space, experiment.division.train)
     _check_groups(store, experiment, folds)
     videos = sorted({label.address.video for label in labels})
     in_use = {fold_of(store, folds, video) for video in videos}
@@ -45,15 +46,15 @@ def folds_in_use(store: FeatureStore, experiment: HeadRun, folds: Folds) -> tupl
             f"The {len(videos)} training videos with labels of the task '{experiment.task}' are in {len(found)} of "
             f"{folds.count} folds, and two at least are needed. Add videos or groups, or ask for more folds."
         )
-    if scores_held_out(store, experiment.task):
+    if scores_held_out(store, experiment.space):
         blind = kind_of(experiment.head).without_validation(experiment.head)
         return tuple(replace(fold, head=blind, division=replace(fold.division, blind=True)) for fold in found)
     return found
 
 
-def scores_held_out(store: FeatureStore, task: str) -> bool:
-    """Whether `honest` reports the held-out training videos: no validation video has labels of the task."""
-    return not labels_of(store, task, ("validation",))
+def scores_held_out(store: FeatureStore, space: LabelSpace) -> bool:
+    """Whether `honest` reports the held-out training videos: no validation video has labels of the space."""
+    return not labels_of(store, space, ("validation",))
 
 
 def _check_groups(store: FeatureStore, experiment: HeadRun, folds: Folds) -> None:
@@ -65,7 +66,7 @@ def _check_groups(store: FeatureStore, experiment: HeadRun, folds: Folds) -> Non
     found: dict[str, dict[str, str]] = {"train": {}, "validation": {}}
     of_videos = groups_of_videos(folds.groups)
     for split, groups in found.items():
-        for label in labels_of(store, experiment.task, (split,)):
+        for label in labels_of(store, experiment.space, (split,)):
             names = (
                 label.address.video,
                 *store.get(Address("source", video=label.address.video)).attributes["aliases"],

@@ -34,6 +34,6 @@ def side_by_side(store: FeatureStore, heads: Sequence[HeadRun]) -> list[list[Hea
 def fit_bytes(store: FeatureStore, head: HeadRun) -> int:
     """About how much memory fitting a head takes, from the labels and the widths of its inputs."""
     splits = {*head.division.train, *head.division.validation}
-    rows = sum(int(label.attributes["frames"]) for label in labels_of(store, head.task, splits))
+    rows = sum(int(label.attributes["frames"]) for label in labels_of(store, head.space, splits))
     width = sum(head.spec_of(part).width if part.array == "embedding" else 8 for part in head.inputs)
     return kind_of(head.head).memory_bytes(head.head, rows, width)
