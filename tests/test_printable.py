@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from affstore.flows.commands.options import print_json, print_table
+from affstore.flows.report.experiment_report import RunFacts
 from affstore.flows.report.face_pictures import Thumbnail
 from affstore.flows.report.faces import VideoFaces
 from affstore.flows.report.pages import Cell, Script, Table, render
@@ -55,20 +56,20 @@ def outcome():
 
 def page_of(text: str) -> str:
     table = Table.of([text], [[Cell(text, link=text, note=text)]])
-    lists = {name: [text] for name in ("notices", "published")}
-    texts = dict.fromkeys(("title", "store", "snapshot", "tag", "legend", "circumstances", "faces_note"), text)
     faces = (VideoFaces(text, (Thumbnail(text, 0.0, "data:image/jpeg;base64,"),)),)
+    run = RunFacts(text, text, text, text, {}, [text], {}, False, [], [text], table, text, faces)
     return render(
         "experiments.html",
+        title=text,
+        run=run,
         of_papers=True,
+        notices=[text],
         comparison=table,
+        legend=text,
         sections=[],
-        outcomes=table,
-        details=[(text, [text])],
-        faces=faces,
+        faces_note=text,
+        code=[text],
         script=Script.of("tables.js"),
-        **lists,
-        **texts,
     )
 
 
