@@ -13,6 +13,7 @@ import pytest
 from affstore import FeatureStore, content_digest
 from affstore.flows.cli import call
 from affstore.store.contract.errors import SpecError, StoreError
+from affstore.store.engine import copying
 from affstore.store.engine.copying import copy_store, plan_copy
 from affstore.store.engine.history import check_history
 from affstore.tasks.lineage.erasure import plan_erasure
@@ -139,3 +140,19 @@ def test_a_rolled_back_store_has_the_state_again_and_its_history_grows(original,
     assert call(["rollback", original.snapshot, "--store", original.url]) == 0
     assert "nothing to do" in capsys.readouterr().out
     assert call(["rollback", "never", "--store", original.url]) == 4
+
+
+def test_a_copy_that_waits_for_another_to_the_same_place_does_not_remove_it(tmp_path, monkeypatch):
+    first, second = (commit(FeatureStore.create(str(tmp_path / name)), source(name)) for name in ("one", "two"))
+    place, look = str(tmp_path / "copy"), copying.check_empty
+    waits = iter([True])
+
+    def meanwhile(url, original):
+        look(url, original)
+        if next(waits, False):  # the other one is finished between the look and the lock
+            copy_store(plan_copy(first), url)
+
+    monkeypatch.setattr(copying, "check_empty", meanwhile)
+    with pytest.raises(SpecError, match="there is one already"):
+        copy_store(plan_copy(second), place)
+    assert [one.video for one in FeatureStore(place).addresses()] == ["one"]

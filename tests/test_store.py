@@ -35,12 +35,14 @@ from affstore.store.contract.errors import (
     StoreUnreachableError,
     UnknownNameError,
 )
+from affstore.store.contract.files import locked
 from affstore.store.contract.records import Address
 from affstore.store.contract.windows import WindowSpec
 from affstore.store.engine import listing
 from affstore.store.engine.exporters.base import export
 from affstore.store.engine.handles import kept_open
 from affstore.store.engine.history import check_history
+from affstore.store.engine.writers import marked_as_writing
 from affstore.tasks.lineage.verify import verify
 from tests.factories import CODE, commit, source, visual
 from tests.parameters import usually
@@ -620,3 +622,33 @@ def test_a_relative_address_is_that_of_the_working_folder(tmp_path, monkeypatch)
     whole = str(tmp_path / "here" / "a-store")
     commit(kept_open(whole), visual("here"))  # which a handle with the address `a-store` would not find from there
     assert len(kept_open(whole).records()) == 2
+
+
+def test_a_store_is_written_where_shared_locks_need_a_file_that_can_be_read(tmp_path, monkeypatch):
+    """The rule of Linux's client of NFS version 4, in `nfs4_proc_lock`."""
+    lock = fcntl.flock
+
+    def of_nfs(file, kind):
+        mode = fcntl.fcntl(file, fcntl.F_GETFL) & os.O_ACCMODE
+        if mode == (os.O_WRONLY if kind & fcntl.LOCK_SH else os.O_RDONLY):
+            raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+        lock(file, kind)
+
+    monkeypatch.setattr(fcntl, "flock", of_nfs)
+    store = commit(FeatureStore.create(str(tmp_path / "store")), source("a"))
+    with marked_as_writing(store.url):
+        assert [one.video for one in commit(store, source("b")).addresses()] == ["a", "b"]
+
+
+def test_a_lock_is_let_go_though_a_process_that_was_forked_meanwhile_lives(tmp_path):
+    with locked(tmp_path / "lock"):
+        child = os.fork()
+        if not child:
+            signal.pause()
+            os._exit(0)
+    try:
+        with (tmp_path / "lock").open("ab") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)

@@ -17,6 +17,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from distributed import Client
+from distributed.comm.core import CommClosedError
 
 from affstore import FeatureStore
 from affstore.flows.config.run_config import checked
@@ -154,6 +155,18 @@ def test_workers_that_lack_something_are_each_named_before_the_run(scheduler, ne
         text = str(caught.value)
         assert text.count("The worker tcp://127.0.0.1:") == 2
         assert text.count("'/nowhere/a.mp4'") == text.count("(here 0)") == 2
+
+
+@pytest.mark.cluster
+@pytest.mark.parametrize("asked", ["run", "register_plugin"])
+def test_a_worker_that_goes_away_while_it_is_asked_is_one_sentence(asked, scheduler, needs, monkeypatch):
+    def lost(*_, **__):
+        raise CommClosedError("in <TCP (closed) ConnectionPool>: Stream is closed")
+
+    with on_scheduler(scheduler[0]) as runner:
+        monkeypatch.setattr(Client, asked, lost)
+        with pytest.raises(SpecError, match=r"^A worker, or the scheduler, went away .* begin the run again\.$"):
+            runner.check(replace(needs, versions={}))
 
 
 @pytest.mark.cluster

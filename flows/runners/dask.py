@@ -160,8 +160,10 @@ def on_scheduler(address: str, wait_s: float = _JOIN_S) -> Iterator[Runner]:
     from distributed import Client
     from distributed.versions import VersionMismatchWarning
 
-    # Of a scheduler that went away it logs tracebacks; each task that was not done says so in a sentence.
-    logging.getLogger("distributed.client").setLevel(logging.CRITICAL)
+    # Of a scheduler that went away, and of workers that it could not restart, they log tracebacks; each task that was
+    # not done says so in a sentence.
+    for name in ("distributed.client", "tornado.application"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     try:
         asyncio.run(_greeted(address))
         with warnings.catch_warnings(action="ignore", category=VersionMismatchWarning):  # it is refused below
@@ -276,7 +278,7 @@ def _check_workers(client: Any, run: ExitStack, needs: WorkerNeeds) -> None:
     """Ask every worker whether it has what a run needs, and until the run ends those that join too.
 
     Raises:
-        SpecError: one has not; the message names each that differs.
+        SpecError: one has not, or went away meanwhile; the message names each that differs.
     """
     from affstore.flows.late_workers import late_workers_checked
     from affstore.flows.worker_checks import WorkerFacts, facts_of_this_process, faults
@@ -290,18 +292,34 @@ def _check_workers(client: Any, run: ExitStack, needs: WorkerNeeds) -> None:
     for wanted in (needs, replace(needs, gpu=False)):
         alike = [address for address, its in needs_of.items() if its == wanted and address not in answers]
         if alike:
-            answers |= client.run(facts_of_this_process, wanted, workers=alike, on_error="return")
+            with _workers_stay():
+                answers |= client.run(facts_of_this_process, wanted, workers=alike, on_error="return")
     answered = time.time()
     found = []
     for address, facts in sorted(answers.items()):
         if isinstance(facts, WorkerFacts):
             wrong = list(faults(needs_of[address], facts, (asked, answered)))
             found += [f"The worker {address} on {facts.host} {'; it '.join(wrong)}."] if wrong else []
+        elif isinstance(facts, OSError):
+            found.append(f"The worker {address} went away ({one_line(facts)}); see what ended it, and begin again.")
         else:
             found.append(f"The worker {address} cannot answer ({one_line(facts)}); install affstore there as here.")
     if found:
         raise SpecError(" ".join(found))
-    run.enter_context(late_workers_checked(client, needs, declared))
+    with _workers_stay():
+        run.enter_context(late_workers_checked(client, needs, declared))
+
+
+@contextmanager
+def _workers_stay() -> Iterator[None]:
+    """Say what it means that a connection is lost while workers are asked: Dask's error names no file and no worker."""
+    try:
+        yield
+    except OSError as error:
+        raise SpecError(
+            f"A worker, or the scheduler, went away while the workers were asked what they have ({one_line(error)}). "
+            "See what ended it, as too little memory or a machine that is too busy to answer, and begin the run again."
+        ) from error
 
 
 def _declare_gpus(workers: Mapping[str, Any]) -> bool:

@@ -99,7 +99,10 @@ def locked(path: Path) -> Iterator[None]:
     """
     with path.open("ab") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+        try:
+            yield
+        finally:
+            fcntl.flock(file, fcntl.LOCK_UN)  # a process that was forked meanwhile has the file open too
 
 
 def lock_holds(path: Path) -> bool:
@@ -108,9 +111,9 @@ def lock_holds(path: Path) -> bool:
     Raises:
         OSError: the file cannot be opened, or nothing can be locked there.
     """
-    with path.open("ab") as one, path.open("ab") as other:
+    with path.open("a+b") as one, path.open("a+b") as other:
         try:
-            fcntl.flock(one, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(one, fcntl.LOCK_SH | fcntl.LOCK_NB)
             fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             return True  # another opening of the file, of this process or of another one, keeps it

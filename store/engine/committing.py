@@ -99,7 +99,7 @@ def _commit_merged(
 ) -> str:
     session = repository.writable_session(branch)
     tip: str = session.snapshot_id
-    full = (draft for draft in drafts if draft.records or draft.removed)
+    full = (draft for draft in drafts if draft.fork is not None and (draft.records or draft.removed))  # not released
     # Those that are still news: not what another run has stored with the same keys meanwhile.
     news = [draft for draft in full if draft.base == tip or not _is_overtaken(url, repository, draft, tip)]
     if not news:

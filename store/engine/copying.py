@@ -146,6 +146,7 @@ def copy_store(plan: Copy, url: str) -> Copy:
     check_empty(url, plan.states[-1].store.url)
     check_writable(url)
     with translate_errors(url, "Copying to"), committer_lock(url):
+        check_empty(url, plan.states[-1].store.url)  # another copy may have been finished while this one waited
         if exists(url):
             wipe(url)
         repository = icechunk.Repository.create(storage_of(url), settings())

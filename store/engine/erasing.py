@@ -86,7 +86,7 @@ def fold(store: FeatureStore, older_than: datetime.datetime) -> int:
         planned = _Fold.of(store, older_than)
     if planned.gone:
         _announce(store, planned.kept)
-        with translate_errors(store.url, "Letting go of the history of"):
+        with translate_errors(store.url, "Letting go of the history of"), committer_lock(store.url):
             repository = store.repository.reopen()
             repository.expire_snapshots(planned.older_than)
             note_update(store.url, repository)
@@ -141,17 +141,19 @@ def erase(store: FeatureStore, addresses: Collection[Address], tags: Iterable[st
         tip = _without(store, addresses)
         repository = store.repository.reopen()
         for tag in {*tags} & repository.list_tags():
-            repository.delete_tag(tag)
-            note_update(store.url, repository)
+            with committer_lock(store.url):
+                repository.delete_tag(tag)
+                note_update(store.url, repository)
         newest = store.newest()
         folded = fold(newest, repository.lookup_snapshot(tip).written_at)
         return _collect(store, datetime.datetime.now(datetime.UTC) + _SKEW, folded)
 
 
 def _collect(store: FeatureStore, older_than: datetime.datetime, folded: int) -> Garbage:
-    repository = store.repository.reopen()
-    found = repository.garbage_collect(older_than)
-    note_update(store.url, repository)
+    with committer_lock(store.url):  # a tag that is set meanwhile would be lost with the list of all that it rewrites
+        repository = store.repository.reopen()
+        found = repository.garbage_collect(older_than)
+        note_update(store.url, repository)
     logs = _remove_logs(store.url, repository) if is_local(store.url) else []
     return Garbage(folded, _objects(found) + len(logs), found.bytes_deleted + sum(logs))
 

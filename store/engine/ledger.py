@@ -18,6 +18,7 @@ from typing import Any
 
 import icechunk
 
+from affstore.store.contract.errors import AffstoreError
 from affstore.store.engine.objects import Objects, objects_of
 
 FOLDER = "ledger/"
@@ -34,7 +35,7 @@ def note_update(url: str, repository: icechunk.Repository, snapshot: str = "") -
 
     Where that fails the update stands all the same; `affstore verify` then says that nothing vouches for its objects.
     """
-    with suppress(OSError, icechunk.IcechunkError):
+    with suppress(OSError, icechunk.IcechunkError, AffstoreError):
         objects = objects_of(url)
         if objects is None:
             return

@@ -100,7 +100,8 @@ def _in_folder(folder: Path) -> Objects:
         for root, _, names in os.walk(folder):
             below = os.path.relpath(root, folder)
             for name in names:
-                found[name if below == "." else f"{below}/{name}"] = os.lstat(os.path.join(root, name)).st_size
+                with suppress(FileNotFoundError):  # it was written under another name meanwhile, or removed
+                    found[name if below == "." else f"{below}/{name}"] = os.lstat(os.path.join(root, name)).st_size
         return found
 
     return Objects(

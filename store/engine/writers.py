@@ -125,7 +125,7 @@ def _path(url: str) -> Path:
 
 def _opened(url: str) -> IO[bytes]:
     with translate_errors(url, "Writing to"):
-        return _path(url).open("ab")
+        return _path(url).open("a+b")  # NFS gives a shared lock only on what can be read
 
 
 def _alone(file: IO[bytes]) -> bool:
