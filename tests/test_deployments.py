@@ -94,10 +94,10 @@ def test_a_file_of_a_bucket_is_copied_once_and_again_when_it_changed(bucket, tmp
     url, put = bucket
     put("a/one.mp4", b"1")
     put("two.mp4", b"22")
-    assert copy_new(url, tmp_path) == ((tmp_path / "a" / "one.mp4", tmp_path / "two.mp4"), 2, ())
-    assert copy_new(url, tmp_path) == ((), 2, ())
+    assert copy_new(url, tmp_path) == ((tmp_path / "a" / "one.mp4", tmp_path / "two.mp4"), ())
+    assert copy_new(url, tmp_path) == ((), ())
     put("two.mp4", b"333")
-    assert copy_new(url, tmp_path) == ((tmp_path / "two.mp4",), 2, ())
+    assert copy_new(url, tmp_path) == ((tmp_path / "two.mp4",), ())
     assert {path.name: path.read_bytes() for path in tmp_path.rglob("*.*")} == {"one.mp4": b"1", "two.mp4": b"333"}
 
 
@@ -113,7 +113,7 @@ def test_a_full_disk_is_no_fault_of_the_bucket(tmp_path, monkeypatch):
     with pytest.raises(OSError, match=rf"No space left on device: '{copies / 'one.mp4'}'"):
         copy_new("s3://bucket", copies)
     assert not part.is_symlink()
-    assert copy_new("s3://bucket", copies).there == 1
+    assert copy_new("s3://bucket", copies).copied == (copies / "one.mp4",)
 
 
 def test_a_bucket_that_is_not_there_is_said(bucket, tmp_path, config, monkeypatch):

@@ -37,12 +37,10 @@ class Copied(NamedTuple):
 
     Attributes:
         copied: files that were new, or others than their copies.
-        there: files that the bucket has in all.
         left: those that could not be copied.
     """
 
     copied: tuple[Path, ...]
-    there: int
     left: tuple[NotCopied, ...] = ()
 
 
@@ -85,7 +83,7 @@ def copy_new(url: str, folder: Path) -> Copied:
             if error.errno not in _OF_A_NAME:
                 raise
             left.append(NotCopied(name, f"'{folder}' has no place for its name ({error.strerror})", unfit=True))
-    return Copied(tuple(copied), len(found), tuple(left))
+    return Copied(tuple(copied), tuple(left))
 
 
 def _is_of_a_file(name: str) -> bool:
