@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import functools
-import json
 import math
 import time
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -15,6 +14,7 @@ from prefect import State, flow
 from prefect.states import Completed, Failed
 
 from affstore import FeatureStore
+from affstore.flows.complaints import complaint, told_before, write_told
 from affstore.flows.config.run_config import RunConfig, read_config
 from affstore.flows.execution import run_pipeline
 from affstore.flows.file_kinds import is_video_by_name
@@ -26,15 +26,13 @@ from affstore.flows.request import Request, RunOptions, request_of, with_fitted
 from affstore.flows.watch import Watcher
 from affstore.models.weights.folder import default_folder
 from affstore.store.contract.errors import AffstoreError, SpecError, UnknownNameError
-from affstore.store.contract.files import replacing
 from affstore.store.contract.keys import key_of
 from affstore.store.contract.names import as_text
-from affstore.store.contract.printable import counted, printable
+from affstore.store.contract.printable import counted, printable, some
 from affstore.tasks.ingest.bucket import NotCopied, copy_new
 from affstore.tasks.ingest.incoming_files import IngestOptions
 from affstore.tasks.lineage.stored_heads import fitted_experiment
 from affstore.tasks.lineage.verify import verify_place
-from affstore.tasks.outcomes import Outcome
 
 _LONGEST_S = 14 * 24 * 3600
 """After so long Prefect ends a run."""
@@ -122,7 +120,8 @@ def add_videos(
     request = request_of(found, _NEW_ONLY) if retrain else _applying_request(found)
     request = replace(request, options=IngestOptions(replace_existing=replace_existing))
     request = replace(request, inputs=settled_part(request.inputs, time.time() - _SETTLED_S))
-    return _ran(found, with_files_left(request, url, Path(folder), left), told_once=True)
+    told = request.runs_folder / f"told-by-add-videos-{key_of(url or folder)[:8]}.json"
+    return _ran(found, with_files_left(request, url, Path(folder), left), told)
 
 
 def _applying_request(config: RunConfig) -> Request:
@@ -165,9 +164,9 @@ def with_files_left(request: Request, url: str, folder: Path, left: Sequence[Not
     refused = tuple(Refusal(as_text(f"{url}/{one.name}"), f"{one.reason}.") for one in videos if not one.unfit)
     inputs = request.inputs
     inputs = replace(inputs, videos=(*inputs.videos, *unfit), refused=(*inputs.refused, *refused))
-    notes = [f"'{one.name}' of '{url}' was not copied: {one.reason}." for one in others[:_NAMED]]
-    more = [f"{len(others)} files of '{url}' that are no videos were not copied."] if len(others) > _NAMED else []
-    return replace(request, inputs=inputs, notes=(*request.notes, *notes, *more))
+    named = some([f"'{one.name}', as {one.reason}" for one in others], _NAMED, "; ")
+    notes = [f"Of '{url}' was not copied, beside videos: {named}."] if others else []
+    return replace(request, inputs=inputs, notes=(*request.notes, *notes))
 
 
 def _within(name: str) -> str:
@@ -219,70 +218,21 @@ def audit(config: str) -> State[Any]:
     return Completed(message=f"{looked_at}: all as written, and nothing is due.")
 
 
-def _ran(config: RunConfig, request: Request, told_once: bool = False) -> State[Any]:
+def _ran(config: RunConfig, request: Request, told: Path | None = None) -> State[Any]:
     """Run, and say how it ended and what differs from what was asked.
 
     Args:
         config: where it runs.
         request: what is run.
-        told_once: only count what an earlier run has told of its files.
+        told: the file of the complaints that earlier runs have told, which are only counted; None to tell all.
     """
-    told = _Told.before(request) if told_once else _Told(frozenset(), frozenset())
+    known = told_before(told) if told else frozenset()
     result = run_pipeline(request, config.runner, Watcher())
-    new = tuple(outcome for outcome in result.outcomes if not told.has(outcome))
+    new = tuple(outcome for outcome in result.outcomes if complaint(outcome) not in known)
     state = state_of(replace(result, outcomes=new))
-    known = len(result.outcomes) - len(new)
-    counted_ones = [f"{counted(known, 'complaint', 'complaints')} of earlier runs still true."] if known else []
-    if told_once:
-        _Told.write(request, result.outcomes)
+    old = len(result.outcomes) - len(new)
+    counted_ones = [f"{counted(old, 'complaint', 'complaints')} of earlier runs still true."] if old else []
+    if told:
+        write_told(told, result.outcomes)
     said = " ".join((*map(printable, request.notes), state.message or "", *counted_ones))
     return state.model_copy(update={"message": said})
-
-
-@dataclass(frozen=True, slots=True)
-class _Told:
-    """What earlier runs of a deployment have told of files.
-
-    Attributes:
-        complaints: of the last run, by their digests: a file beside the reports of runs has them.
-        quarantined: stage, name and reason of what the store has in quarantine, also where that file was lost.
-    """
-
-    complaints: frozenset[str]
-    quarantined: frozenset[tuple[str, str, str]]
-
-    @classmethod
-    def before(cls, request: Request) -> _Told:
-        """What was told before a run."""
-        try:
-            found = json.loads(_Told._file(request).read_bytes())
-        except (OSError, ValueError):
-            found = []
-        records = request.context.store().records("quarantine")
-        notes = {(one.address.producer, one.attributes["name"], one.attributes["reason"]) for one in records}
-        return cls(frozenset(found), frozenset(notes))
-
-    @staticmethod
-    def write(request: Request, outcomes: Iterable[Outcome]) -> None:
-        """Write down what a run has told."""
-        with replacing(_Told._file(request)) as path:
-            path.write_text(json.dumps(sorted({_complaint(one) for one in outcomes if _is_of_a_file(one)})))
-
-    @staticmethod
-    def _file(request: Request) -> Path:
-        return request.runs_folder / "told-by-add-videos.json"
-
-    def has(self, outcome: Outcome) -> bool:
-        """Whether an outcome is a complaint that was told before."""
-        noted = (outcome.stage, outcome.subject, outcome.reason) in self.quarantined
-        return _is_of_a_file(outcome) and (noted or _complaint(outcome) in self.complaints)
-
-
-def _is_of_a_file(outcome: Outcome) -> bool:
-    """Whether an outcome says of a file that it cannot be used: it stays so until somebody changes the file."""
-    found = outcome.status == "failed" and outcome.stage == "ingest" and not outcome.fault
-    return found or outcome.status == "quarantined"
-
-
-def _complaint(outcome: Outcome) -> str:
-    return key_of([outcome.stage, outcome.file or outcome.subject, outcome.status, outcome.reason])

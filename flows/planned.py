@@ -53,16 +53,16 @@ class Planned:
 
 
 def plan_rows(request: Request, planned: Planned) -> Iterator[PlanRow]:
-    """The plan's rows for everything that a run would do; each once, those quick to compute first."""
+    """The plan's rows for all that a run would do: what is due and requested once, and first what is known quickly."""
     from affstore.tasks.ingest.incoming_files import incoming_files
     from affstore.tasks.planning.head_runs import plan_predictions, plan_with
     from affstore.tasks.planning.incoming_files import arrival_rows, named_videos, unmatched_crop_rows
 
     store, inputs = planned.store, request.inputs
+    known = {*planned.rows}
     if request.everything:
         yield from planned.rows
-        known = {*planned.rows}
-        yield from (row for row in plan_with(store, planned.rows, request.heads_on(store)) if row not in known)
+    yield from (row for row in plan_with(store, planned.rows, request.heads_on(store)) if row not in known)
     arriving = incoming_files(store, inputs.digests(request.options.rehash)[0], request.options)
     if not request.everything:
         named = named_videos(arriving, planned.crops) | {*request.videos}

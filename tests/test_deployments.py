@@ -126,16 +126,21 @@ def test_a_bucket_that_is_not_there_is_said(bucket, tmp_path, config, monkeypatc
         copy_new(url, tmp_path / "copies")
 
 
+def put_keys(url, keys):
+    """Objects whose keys are taken as they are, as no file system would."""
+    boto3 = pytest.importorskip("boto3", reason="needs moto[server]")
+    name, _, prefix = url.removeprefix("s3://").partition("/")
+    s3 = boto3.client("s3", endpoint_url=os.environ["AWS_ENDPOINT_URL"])
+    for key in keys:
+        s3.put_object(Bucket=name, Key=f"{prefix}/{key}", Body=b"1")
+
+
 @pytest.fixture
 def odd(bucket, tmp_path):
     """A bucket with one good video, names that no folder can have, and the mark of a folder as consoles make it."""
-    boto3 = pytest.importorskip("boto3", reason="needs moto[server]")
     url, _ = bucket
-    name, _, prefix = url.removeprefix("s3://").partition("/")
-    s3 = boto3.client("s3", endpoint_url=os.environ["AWS_ENDPOINT_URL"])
     names = ("a/b.mp4", "deep/../../out.mp4", "double//c.mp4", "folder/", "x" * 252 + ".mp4", "y" * 256, "z.mp4")
-    for key in names:
-        s3.put_object(Bucket=name, Key=f"{prefix}/{key}", Body=b"1")
+    put_keys(url, names)
     (tmp_path / "copies").mkdir()
     (tmp_path / "copies" / "a").write_bytes(b"1")  # of an object that is gone
     return url
@@ -185,7 +190,7 @@ def test_what_of_a_bucket_cannot_be_copied_is_quarantined_once_and_said(odd, con
     notes = list(FeatureStore(str(tmp_path / "store")).records("quarantine"))
     assert len(notes) == 5
     assert any("has no place for its name (File name too long)" in one.attributes["reason"] for one in notes)
-    assert f"'{'y' * 256}' of '{odd}' was not copied" in states[0].message
+    assert f"Of '{odd}' was not copied, beside videos: '{'y' * 256}', as " in states[0].message
 
 
 def test_a_bad_file_is_told_once_and_counted_from_then_on(config, tmp_path):
@@ -200,10 +205,37 @@ def test_a_bad_file_is_told_once_and_counted_from_then_on(config, tmp_path):
     assert [state.name for state in states] == ["Failed", "Completed"]
     assert "--replace" in states[0].message
     assert "complaints of earlier runs still true" in states[1].message
+    (folder / "bad.mp4").write_bytes(b"others that are no video" * 1000)
+    settled(folder / "bad.mp4")
+    state = add_videos(str(config), str(folder), return_state=True)
+    assert state.name == "Quarantined", "other bytes under the same name are another bad file"
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "bad.mp4").write_bytes(b"a third one" * 1000)
+    settled(tmp_path / "other" / "bad.mp4")
+    others = [add_videos(str(config), str(tmp_path / "other"), return_state=True).name for _ in range(2)]
+    assert others == ["Quarantined", "Completed"]
+    assert add_videos(str(config), str(folder), return_state=True).name == "Completed", "each folder has its own"
     taken = add_videos(str(config), str(folder), replace_existing=True, return_state=True)
     assert taken.name == "Completed"
     assert taken.message.startswith("1 done")
     assert FeatureStore(store).get(Address("source", video="one")).attributes["frames"] == 6
+
+
+def test_what_this_machine_lacks_is_no_fault_of_a_file_and_told_again(config, tmp_path, monkeypatch):
+    def no_memory(path):
+        raise MemoryError
+
+    settled(film(tmp_path / "incoming" / "one.mp4", 5, 1))
+    monkeypatch.setattr("affstore.models.media.video.probe", no_memory)
+    states = [add_videos(str(config), str(tmp_path / "incoming"), return_state=True).name for _ in range(2)]
+    assert states == ["Failed", "Failed"]
+
+
+def test_a_bucket_of_one_odd_object_is_told_before_anything_was_ever_copied(bucket, config, tmp_path):
+    url, _ = bucket
+    put_keys(url, ["deep/../out.mp4"])
+    state = add_videos(str(config), url, str(tmp_path / "no" / "copies"), return_state=True)
+    assert state.name == "Quarantined"
 
 
 def test_labels_wait_with_their_video_until_it_has_settled_and_a_file_that_vanished_waits(tmp_path):

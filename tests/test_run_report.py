@@ -146,6 +146,7 @@ def filmed(name, **facts):
             id="with a repaired timestamp",
         ),
         pytest.param(lambda folder: write_shades(folder / "a.avi", 12), id="without presentation times"),
+        pytest.param(lambda folder: write_shades(folder / "a.h264", 12), id="a stream that can only be read"),
     ],
 )
 def test_faces_are_cut_out_of_the_pictures_in_which_they_were_found(tmp_path, write):

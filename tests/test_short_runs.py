@@ -15,6 +15,7 @@ from affstore.flows.planned import Planned, plan_rows
 from affstore.flows.request import RunOptions, request_of
 from affstore.flows.runners.base import RunnerSpec
 from affstore.testing.artifacts import commit, source
+from tests.factories import AU_RUN
 from tests.test_limits import NETWORK, film
 
 WORK = {"extractors": ["mt_emotimobilefacenet"], "weights": "untrained", "engine": "torch", "precision": "float32"}
@@ -32,6 +33,13 @@ def test_what_is_due_is_in_the_plan_of_a_run_once(tmp_path):
     request = request_of(checked({"store": str(tmp_path / "store"), **WORK}, tmp_path))
     due = [row.address.path for row in plan_rows(request, Planned.of(request)) if row.due]
     assert due == ["source/known", "face/mtcnn/known", "visual/mt_emotimobilefacenet/known"]
+
+
+def test_a_head_that_a_run_fits_is_in_its_plan_also_where_only_some_videos_are_named(tmp_path):
+    commit(FeatureStore.create(str(tmp_path / "store")), source("known"))
+    request = request_of(checked(AU_RUN | {"store": str(tmp_path / "store")}, tmp_path), RunOptions(everything=False))
+    due = [row.address.path for row in plan_rows(request, Planned.of(request)) if row.due and row.requested]
+    assert due == [f"head/{head.name}" for head in request.heads]
 
 
 def test_a_minute_of_video_is_computed_without_a_prefect_server_and_more_with_one(tmp_path):

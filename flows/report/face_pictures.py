@@ -85,13 +85,18 @@ _EARLIER_S = (0.0, 2.0, None)
 def _decoded(video: Path, clock: FrameClock, frames: Sequence[int]) -> Iterator[tuple[int, VideoFrame]]:
     """Some frames of a video; those that cannot be found are left out."""
     for frame in frames:
-        try:
-            tries = (_frame_of(video, clock, frame, earlier_s) for earlier_s in _EARLIER_S)
-            decoded = next((one for one in tries if one is not None), None)
-        except (MediaError, OSError, ValueError):
-            return
+        tries = (_frame_or_none(video, clock, frame, earlier_s) for earlier_s in _EARLIER_S)
+        decoded = next((one for one in tries if one is not None), None)
         if decoded is not None:
             yield frame, decoded
+
+
+def _frame_or_none(video: Path, clock: FrameClock, frame: int, earlier_s: float | None) -> VideoFrame | None:
+    """See `_frame_of`; None where that fails too, as in a stream that has to be read from its beginning."""
+    try:
+        return _frame_of(video, clock, frame, earlier_s)
+    except (MediaError, OSError, ValueError):
+        return None
 
 
 def _frame_of(video: Path, clock: FrameClock, frame: int, earlier_s: float | None) -> VideoFrame | None:

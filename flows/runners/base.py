@@ -158,7 +158,7 @@ class RunnerSpec:
             raise SpecError(f"'{name_of_field}' is wrong: {why}. Runner: '{name}'.") from error
 
     def changed(self, name: str | None = None, **options: Any) -> RunnerSpec:
-        """This runner with other options; of another kind, only `workers` is kept."""
+        """This runner with other options; of another kind, what all kinds have is kept."""
         known = self.options.model_dump(exclude_unset=True)
         if name not in (None, self.kind.name):
             known = {option: value for option, value in known.items() if option in RunnerOptions.model_fields}

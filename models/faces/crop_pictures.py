@@ -15,6 +15,7 @@ from affstore.models.media.container import sentence
 from affstore.models.media.pictures import Decoded, decode
 from affstore.store.contract.errors import MediaError
 from affstore.store.contract.keys import digest_file
+from affstore.store.contract.printable import some
 
 _MOST_BYTES = 1 << 26
 _NAMED = 3
@@ -159,5 +160,4 @@ def _on_zero(numbers: tuple[int, int], first: int) -> str:
 
 
 def _fault(what: str, files: list[str]) -> str:
-    more = ", …" if len(files) > _NAMED else ""
-    return f"{what}: {len(files)} ({', '.join(files[:_NAMED])}{more})" if files else ""
+    return f"{what}: {len(files)} ({some(files, _NAMED)})" if files else ""

@@ -63,6 +63,7 @@ def copy_new(url: str, folder: Path) -> Copied:
     with _reading(url):
         system, place = s3_files(url)
         found = _files(system, place)
+    folder.mkdir(parents=True, exist_ok=True)
     for name, info in sorted(found.items()):
         if not _is_of_a_file(name):
             left.append(NotCopied(name, "its name is that of no file in a folder", unfit=True))

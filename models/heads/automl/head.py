@@ -29,6 +29,7 @@ from affstore.models.heads.frame_dataset import check_varied
 from affstore.store.contract.errors import HeadNotFittedError, SpecError
 from affstore.store.contract.extras import require_extra
 from affstore.store.contract.labels import task_space
+from affstore.store.contract.usable import usable_cores
 
 if TYPE_CHECKING:
     from affstore.models.heads.automl.model_bytes import Search
@@ -164,7 +165,7 @@ def _run(spec: AutoMlSpec, folder: Path) -> None:
     environment = os.environ | {
         "PYTHONPATH": os.pathsep.join(os.path.abspath(path) for path in sys.path),
         "PYTHONHASHSEED": "0",  # LightAutoML orders columns by it
-        "OMP_NUM_THREADS": str(min(spec.cpus, os.cpu_count() or 1)),
+        "OMP_NUM_THREADS": str(min(spec.cpus, usable_cores())),
         "HF_HUB_OFFLINE": "1",
     }
     command = [sys.executable, "-W", "ignore", "-m", "affstore.models.heads.automl.search", str(folder)]
@@ -195,7 +196,7 @@ def _summary(spec: AutoMlSpec, searches: list[dict[str, Any]]) -> dict[str, Any]
     tuned = any(name.endswith("_tuned") for name in spec.tried)  # tuned for as long as there is time
     return {
         "packages": {name: version(name) for name in _PACKAGES},
-        "threads": min(spec.cpus, os.cpu_count() or 1),
+        "threads": min(spec.cpus, usable_cores()),
         "not_for_this_search": [name for name in spec.algorithms if name not in spec.tried],
         "cut_by_time": cut,
         "depends_on_speed": cut or tuned,

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import re
 import signal
 import sys
@@ -23,6 +22,7 @@ from affstore.models.heads.automl.plans import Plan, plans_of
 from affstore.models.heads.automl.spec import AutoMlSpec
 from affstore.models.heads.examples import Examples
 from affstore.store.contract.labels import space_from_fields, task_space
+from affstore.store.contract.usable import usable_cores
 
 _COMPARED_ROWS = 256
 """How many rows the stored model is compared on with the one in memory."""
@@ -119,7 +119,7 @@ def _preset(spec: AutoMlSpec, plan: Plan) -> Any:
     from lightautoml.automl.presets.tabular_presets import TabularAutoML
     from lightautoml.tasks import Task
 
-    threads = min(spec.cpus, os.cpu_count() or 1)
+    threads = min(spec.cpus, usable_cores())
     return TabularAutoML(
         # Its own metric, AUC, would leave probabilities that .5 does not divide.
         Task(plan.task, metric="logloss" if plan.task == "binary" else None),
