@@ -62,7 +62,10 @@ def plan_rows(request: Request, planned: Planned) -> Iterator[PlanRow]:
     known = {*planned.rows}
     if request.everything:
         yield from planned.rows
-    yield from (row for row in plan_with(store, planned.rows, request.heads_on(store)) if row not in known)
+    for row in plan_with(store, planned.rows, request.heads_on(store)):
+        # Of all other videos, what a run of some does not extract may be lacking for predictions.
+        if row not in known and (request.everything or row.address.family == "head"):
+            yield row
     arriving = incoming_files(store, inputs.digests(request.options.rehash)[0], request.options)
     if not request.everything:
         named = named_videos(arriving, planned.crops) | {*request.videos}

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from affstore.store.contract.clock import SILENT, FrameClock, align
+from affstore.models.media.sound import Sound
+from affstore.store.contract.clock import FrameClock, on_one_base
 from affstore.store.contract.errors import SpecError
 
 RATES = st.sampled_from([25, 30, 50, Fraction(30_000, 1001), Fraction(24_000, 1001), Fraction(15), Fraction(1, 2)])
@@ -36,40 +37,23 @@ def instants(clock):
     return [int(p) * clock.time_base for p in clock.pts]
 
 
-@given(clocks(), clocks())
-def test_each_frame_gets_the_vector_that_plays_when_it_starts(source, target):
-    """Held to the definition, in exact fractions."""
-    starts, end = instants(source), source.end_pts * source.time_base
-    for instant, playing in zip(instants(target), align(source, target).tolist(), strict=True):
-        begun = [i for i, start in enumerate(starts) if start <= instant]
-        assert playing == (begun[-1] if begun and instant < end else SILENT)
+@given(clocks(), clocks(), st.integers(-(2**62), 2**62))
+def test_clocks_on_one_base_keep_their_distances_wherever_both_begin(a, b, start_ns):
+    late = [FrameClock(one.pts + start_ns, Fraction(1, 10**9), one.end_pts + start_ns) for one in (a, b)]
+    early = [FrameClock(one.pts, Fraction(1, 10**9), one.end_pts) for one in (a, b)]
+    for later, earlier in zip(on_one_base(*late), on_one_base(*early), strict=True):
+        np.testing.assert_array_equal(np.diff(later), np.diff(earlier))
 
 
-@given(clocks(least=1), clocks(least=1), SHIFTS)
-def test_moving_both_clocks_changes_nothing(source, target, shift):
-    np.testing.assert_array_equal(align(source, target), align(moved(source, shift), moved(target, shift)))
-
-
-@given(clocks(least=1), clocks(least=1))
-def test_time_never_runs_backwards(source, target):
-    heard = align(source, target)
-    assert np.all(np.diff(heard[heard != SILENT]) >= 0)
-
-
-@given(clocks(least=1), clocks(least=1), st.integers(1, 30))
-def test_more_sound_at_the_end_changes_no_earlier_frame(source, target, kept):
-    """Nothing is stretched: cutting the end off silences the end and moves nothing."""
-    kept = min(kept, len(source))
-    end = int(source.pts[kept]) if kept < len(source) else source.end_pts
-    cut = align(FrameClock(source.pts[:kept], source.time_base, end), target)
-    whole = align(source, target)
-    np.testing.assert_array_equal(cut, np.where(whole < kept, whole, SILENT))
-
-
-@given(RATES, st.integers(1, 200), SHIFTS)
-def test_a_clock_aligned_to_itself_is_itself(rate, samples, start):
-    clock = FrameClock.uniform(rate, samples, start)
-    np.testing.assert_array_equal(align(clock, clock), np.arange(samples))
+def test_a_camera_that_counts_nanoseconds_since_1970_keeps_its_sound():
+    """0.1 s of pictures before the sound, 1 s of sound, of which 0.6 s are a hole at an edge of 44.1 kHz."""
+    begins_ns = 1_700_000_000 * 10**9
+    frames = FrameClock(begins_ns + np.arange(30) * 40_000_000, Fraction(1, 10**9), begins_ns + 30 * 40_000_000)
+    start = Fraction(begins_ns, 10**9) + Fraction(1, 10)
+    hole = (start + Fraction(8_820, 44_100), start + Fraction(35_281, 44_100))
+    heard = Sound(np.zeros(44_100, np.float32), 44_100, start, holes=(hole,)).plays_at(frames)
+    times = [Fraction(int(one), 10**9) for one in frames.pts]
+    assert heard.tolist() == [start <= one < start + 1 and not hole[0] <= one < hole[1] for one in times]
 
 
 @given(RATES, st.integers(1, 200), SHIFTS)
@@ -78,11 +62,6 @@ def test_a_uniform_clock_is_exact(rate, samples, start):
     assert instants(clock) == [start + i / Fraction(rate) for i in range(samples)]
     assert clock.end_pts * clock.time_base == start + samples / Fraction(rate)
     assert clock == moved(clock, Fraction(0, 7))
-
-
-def test_at_25_frames_a_second_every_second_vector_of_50_is_heard():
-    heard = align(FrameClock.uniform(50, 100_000), FrameClock.uniform(25, 50_000))
-    np.testing.assert_array_equal(heard, 2 * np.arange(50_000))
 
 
 def test_clocks_that_cannot_be_are_refused():

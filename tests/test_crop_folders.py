@@ -320,6 +320,14 @@ def test_a_stray_picture_beside_crop_folders_hides_none_of_them_and_is_named(tmp
     assert ([folder.name for folder in alone.crops], alone.left_alone) == (["1"], ())
 
 
+def test_crops_of_one_video_keep_their_place_whatever_pictures_lie_in_a_folder_below_them(tmp_path):
+    pictures = {f"{number:05d}.jpg": b"x" for number in range(1, 5)}
+    write(tmp_path / "7", **pictures)
+    write(tmp_path / "7" / "aligned", **pictures)
+    assert [found.name for found in find_crops("c", tmp_path / "7")] == ["7"]
+    assert [found.name for found in find_crops("c", tmp_path)] == ["7"]
+
+
 # Whose face
 
 

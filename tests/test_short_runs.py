@@ -16,6 +16,7 @@ from affstore.flows.request import RunOptions, request_of
 from affstore.flows.runners.base import RunnerSpec
 from affstore.testing.artifacts import commit, source
 from tests.factories import AU_RUN
+from tests.lineage_store import face
 from tests.test_limits import NETWORK, film
 
 WORK = {"extractors": ["mt_emotimobilefacenet"], "weights": "untrained", "engine": "torch", "precision": "float32"}
@@ -36,7 +37,8 @@ def test_what_is_due_is_in_the_plan_of_a_run_once(tmp_path):
 
 
 def test_a_head_that_a_run_fits_is_in_its_plan_also_where_only_some_videos_are_named(tmp_path):
-    commit(FeatureStore.create(str(tmp_path / "store")), source("known"))
+    store = commit(FeatureStore.create(str(tmp_path / "store")), source("known"), source("other"))
+    commit(store, *(face(store, video) for video in ("known", "other")))
     request = request_of(checked(AU_RUN | {"store": str(tmp_path / "store")}, tmp_path), RunOptions(everything=False))
     due = [row.address.path for row in plan_rows(request, Planned.of(request)) if row.due and row.requested]
     assert due == [f"head/{head.name}" for head in request.heads]

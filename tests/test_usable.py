@@ -41,6 +41,8 @@ OLD_UNLIMITED = {
     "sys/fs/cgroup/cpu/cpu.cfs_quota_us": "-1\n",
 }
 
+ODD = {**POD, "proc/self/cgroup": "\nno group\n1:cpu\n0:://\n0::relative\n"}
+
 
 @pytest.fixture
 def node(monkeypatch):
@@ -59,6 +61,7 @@ def node(monkeypatch):
         (BATCH_JOB, 4, 8 * GIB),
         (OLD, 4, 8 * GIB),
         (OLD_UNLIMITED, CORES, MEMORY_BYTES),
+        (ODD, 4, 8 * GIB),
         ({}, CORES, MEMORY_BYTES),
     ],
 )

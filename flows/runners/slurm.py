@@ -19,6 +19,7 @@ from affstore.flows.runners.base import RUNNERS, Runner, RunnerKind, RunnerOptio
 from affstore.flows.runners.dask import PRELOAD, on_scheduler, one_line, processes
 from affstore.flows.watch import watching
 from affstore.store.contract.errors import SpecError, WorkersLostError
+from affstore.store.contract.printable import some
 
 if TYPE_CHECKING:
     from affstore.tasks.extract.memory_estimate import Parallelism
@@ -203,13 +204,13 @@ def _await_worker(cluster: Any, jobs: int) -> None:
             continue
         if submitted and not states:
             raise SpecError(
-                f"SLURM's jobs {', '.join([*submitted][:5])} ended before a worker of them had joined. "
+                f"SLURM's jobs {some([*submitted], 5)} ended before a worker of them had joined. "
                 f"{_last_words(submitted)}"
             )
         if submitted and all(reason in _FOR_EVER for reason in states.values()):
             reason = next(iter(states.values()))
             raise SpecError(
-                f"SLURM would let the jobs {', '.join([*submitted][:5])} wait for ever ({reason}), so they were "
+                f"SLURM would let the jobs {some([*submitted], 5)} wait for ever ({reason}), so they were "
                 "cancelled. Name another partition, account, walltime or memory by --runner-option."
             )
 
@@ -264,8 +265,11 @@ def _jobs_kept(cluster: Any, jobs: int) -> Iterator[None]:
     def keep() -> None:
         done, refused, failed = 0, "", ""
         while not over.wait(_LOOK_S):
+            if counter.done > done:
+                gone.clear()
+                done = counter.done
             try:
-                why, ended = _replace_ended(cluster, jobs)
+                why, ended = _replace_ended(cluster, jobs, gone)
             except Exception as error:  # noqa: BLE001 - without this thread, no job that ends would be replaced
                 if (fault := one_line(error)) != failed:
                     watching().notice(
@@ -276,10 +280,6 @@ def _jobs_kept(cluster: Any, jobs: int) -> Iterator[None]:
             if why and why != refused:
                 watching().notice(f"SLURM takes no further job ({why}); it is asked again every {_LOOK_S:g} s.")
             refused, failed = why, ""
-            if counter.done > done:
-                gone.clear()
-                done = counter.done
-            gone.extend(ended)
             if len(gone) >= max(_LEAST_IN_VAIN, 3 * jobs):
                 client_log.disabled = True  # the scheduler that is gone is this function's doing
                 cluster.loop.add_callback(cluster.scheduler.close)
@@ -305,10 +305,14 @@ def _jobs_kept(cluster: Any, jobs: int) -> Iterator[None]:
             )
 
 
-def _replace_ended(cluster: Any, jobs: int) -> tuple[str, list[str]]:
-    """Have as many jobs as before; gives why `sbatch` took one not, if so, and which jobs have ended."""
-    why = next(iter(_not_taken(cluster).values()), "")
-    ended = _forget_ended(cluster)
+def _replace_ended(cluster: Any, jobs: int, gone: list[str]) -> tuple[str, list[str]]:
+    """Have as many jobs as before; `gone` gets those that have ended, also where that fails.
+
+    Returns:
+        Why `sbatch` took a job not, if so; and those that have ended.
+    """
+    why, ended = next(iter(_not_taken(cluster).values()), ""), _forget_ended(cluster)
+    gone.extend(ended)
     cluster.scale(jobs=jobs)
     return why, ended
 

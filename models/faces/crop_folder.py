@@ -51,9 +51,11 @@ def counts_from(numbers: tuple[int, int], frames: int) -> int:
 
 
 def find_crops(kind: str, root: Path) -> Iterator[CropFolder]:
-    """Every crop folder in `root`, at most two levels down, or `root` itself; each directory is read once.
+    """Every crop folder in `root`, at most two levels down, or `root` itself.
 
-    Pictures that lie in `root` beside folders of pictures do not make it a crop folder: see `stray_pictures`.
+    Pictures that lie in `root` beside folders of pictures make it a crop folder only where they are more than the
+    folders and reach as far as the pictures there, as where crops of one video have others of theirs below; see
+    `stray_pictures`.
 
     Raises:
         OSError: a directory cannot be read.
@@ -79,7 +81,8 @@ def _found(kind: str, folder: Path, depth: int) -> Iterator[CropFolder]:
         yield own
         return
     below = [found for name in listing.folders for found in _found(kind, folder / name, depth + 1)]
-    yield from [own] if listing.pictures and all(found.numbers == _NO_NUMBERS for found in below) else below
+    several = len(listing.pictures) > max(1, len(below)) and all(one.numbers[1] <= own.numbers[1] for one in below)
+    yield from [own] if several or (listing.pictures and all(one.numbers == _NO_NUMBERS for one in below)) else below
 
 
 @dataclass(frozen=True, slots=True)

@@ -108,7 +108,7 @@ def labels_of(found: LabelFile, tiers: Tiers, space: LabelSpace, clock: FrameClo
             wrong += _fill(path, annotations[choice.tier].read(), space, clock, column_of)
     if not taken:
         there = some([*map(shortened, annotations)], _MOST_NAMED, "; ") or "none"
-        wanted = ", ".join(missing[:3])
+        wanted = some(missing)
         raise AnnotationError(f"'{path}' has no tier for '{space}' (expected {wanted}); its tiers are: {there}.")
     complaints = [f"It has no tier for {', '.join(missing)}."] if missing else []
     if wrong:

@@ -112,8 +112,10 @@ class Sound:
         """Whether it plays when each frame begins, `(frames,)`: not before it or after it, and not in its holes."""
         edges = (self.start_s, *chain(*self.holes), self.start_s + Fraction(len(self.samples), self.rate_hz))
         units = lcm(frames.time_base.denominator, *(edge.denominator for edge in edges))  # a second
-        instants = frames.pts * int(frames.time_base * units)
-        passed = np.searchsorted([int(edge * units) for edge in edges], instants, side="right")
+        zero = frames.pts[:1]  # counted from another zero, instants might not fit, as nanoseconds since 1970
+        begins = sum(zero.tolist()) * frames.time_base
+        instants = (frames.pts - zero) * int(frames.time_base * units)
+        passed = np.searchsorted([int((edge - begins) * units) for edge in edges], instants, side="right")
         return np.asarray(passed % 2 == 1)
 
 

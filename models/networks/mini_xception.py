@@ -17,7 +17,6 @@ from torch.nn import functional
 
 from affstore.models.networks.staged import Staged
 
-SIZE_PX = 64
 WIDTH = 9 * 128
 """128 channels at each of the nine places of a 3 × 3 kernel."""
 

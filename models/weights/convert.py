@@ -12,6 +12,7 @@ from affstore.models.weights.untrusted.archive import read_torch_file
 from affstore.models.weights.untrusted.keras_files import read_gzipped_keras, read_keras
 from affstore.models.weights.untrusted.safetensors_file import read_safetensors
 from affstore.store.contract.errors import ArchitectureError, WeightsError
+from affstore.store.contract.printable import some
 
 if TYPE_CHECKING:
     import torch
@@ -31,7 +32,7 @@ def read_published(path: Path, entry: WeightsEntry) -> dict[str, torch.Tensor]:
     check_layout(entry.name, parameters, entry.architecture, entry.outputs)
     odd = [n for n, tensor in parameters.items() if tensor.is_floating_point() and not tensor.isfinite().all()]
     if odd:
-        raise WeightsError(f"'{path.name}' holds NaN or infinity in {', '.join(odd[:3])}. It cannot be used.")
+        raise WeightsError(f"'{path.name}' holds NaN or infinity in {some(odd)}. It cannot be used.")
     return parameters
 
 

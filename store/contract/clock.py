@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from affstore.store.contract.errors import SpecError
 
 SILENT = -1
-"""What `align` gives where no sample plays."""
+"""Stands for the sample that plays where none does."""
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -88,23 +88,17 @@ class FrameClock:
 
 
 def on_one_base(a: FrameClock, b: FrameClock) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """The starts of both clocks as integers on a common time base."""
-    common = _common_base(a, b)
-    return a.pts * int(a.time_base / common), b.pts * int(b.time_base / common)
+    """The starts of both clocks as integers on a common time base, which count from the earliest of them.
 
-
-def align(source: FrameClock, target: FrameClock) -> NDArray[np.int64]:
-    """For each sample of `target`, the `source` sample that plays when it starts.
-
-    Returns:
-        `(len(target),)` int64 indices into `source`; `SILENT` (-1) before its first sample and from its end on.
+    Counted from the clocks' own zero they might not fit, as where a camera counts nanoseconds since 1970.
     """
-    if not len(source):
-        return np.full(len(target), SILENT, np.int64)
-    starts, instants = on_one_base(source, target)
-    end = source.end_pts * int(source.time_base / _common_base(source, target))
-    playing = np.searchsorted(starts, instants, side="right").astype(np.int64) - 1
-    return np.where(instants < end, playing, SILENT)
+    common = _common_base(a, b)
+    first = [int(clock.pts[0] if len(clock) else 0) * int(clock.time_base / common) for clock in (a, b)]
+    starts_of_a, starts_of_b = (
+        (clock.pts - clock.pts[:1]) * int(clock.time_base / common) + (begins - min(first))
+        for clock, begins in zip((a, b), first, strict=True)
+    )
+    return starts_of_a, starts_of_b
 
 
 def _common_base(a: FrameClock, b: FrameClock) -> Fraction:

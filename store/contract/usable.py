@@ -51,10 +51,10 @@ def _groups(controller: str, root: Path) -> Iterator[Path]:
     except OSError:  # another system than Linux
         return
     for line in lines:
-        _, controllers, name = line.split(":", 2)
-        if controllers and controller not in controllers.split(","):
+        _, controllers, name = [*line.split(":", 2), "", ""][:3]
+        if not name or (controllers and controller not in controllers.split(",")):
             continue
-        group = PurePosixPath(name)
+        group = PurePosixPath("/", name.lstrip("/"))
         for one in (group, *group.parents):
             yield (mounted / controller if controllers else mounted) / one.relative_to("/")
 
