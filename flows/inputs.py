@@ -115,6 +115,7 @@ class Inputs:
         left_alone: the other files that the folders held.
         crops: folders of face pictures.
         refused: files that were named and are no videos.
+        is_share: whether this is one of several shares, so that label files may hold more than `annotations` says.
     """
 
     videos: tuple[VideoFile, ...]
@@ -122,6 +123,7 @@ class Inputs:
     left_alone: tuple[LeftAlone, ...] = ()
     crops: tuple[CropFolder, ...] = ()
     refused: tuple[Refusal, ...] = ()
+    is_share: bool = False
 
     @property
     def brings_files(self) -> bool:

@@ -36,6 +36,7 @@ from affstore.store.contract.printable import printable
 from affstore.store.engine.reading import video_names
 from affstore.tasks.experiments import Experiment, ExperimentOutcome
 from affstore.tasks.imported_inputs import without_features
+from affstore.tasks.ingest.annotations import labelled_by
 from affstore.tasks.ingest.crop_assignment import match_crops_to_videos
 from affstore.tasks.lineage.machine import Machine
 from affstore.tasks.lineage.run_note import Circumstances
@@ -43,7 +44,7 @@ from affstore.tasks.lineage.run_record import run_record, write_run_record
 from affstore.tasks.outcomes import Outcome, refused
 from affstore.tasks.remarks import remarks_of
 from affstore.tasks.specs import HeadRun, WorkerContext
-from affstore.tasks.training.examples import otherwise_labelled
+from affstore.tasks.training.examples import labels_of_no_source, otherwise_labelled
 from affstore.tasks.training.folds import cross_validated_name, folds_in_use, with_fixed_epochs
 
 
@@ -76,6 +77,7 @@ def pipeline(request: Request) -> RunResult:
             *remarks_of(store, about),
             *without_features(store, (*request.heads, *request.fitted_heads), videos),
             *otherwise_labelled(store, request.heads),
+            *labels_of_no_source(store, request.heads, labelled_by(store, request.inputs.annotations)),
         ),
     )
     names = {spec.name for spec in request.profile.extractors} | {head.name for head in request.heads}

@@ -25,6 +25,7 @@ _SUMMARIES = {
     "labels": "with incomplete labels",
     "features": "without imported features that a head takes",
     "label table": "with a table of labels that was interpreted",
+    "other labels": "with labels that no source of this run brings",
 }
 """What is counted of a run, in this order."""
 
@@ -36,7 +37,7 @@ class Remark:
     Attributes:
         video: its name.
         kind: a key of what is counted: `damaged`, `sound`, `no sound`, `no face`, `crowd`, `crops`, `labels`,
-            `features` or `label table`.
+            `features`, `label table` or `other labels`.
         text: in words.
     """
 

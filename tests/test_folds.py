@@ -31,7 +31,7 @@ from affstore.tasks.planning.head_runs import plan_with
 from affstore.tasks.planning.plan import plan
 from affstore.tasks.predict.videos import store_predictions
 from affstore.tasks.specs import HeadRun, Input, Profile, WorkerContext
-from affstore.tasks.training.examples import fold_of, labelled
+from affstore.tasks.training.examples import fold_of, labelled, labels_of_no_source
 from affstore.tasks.training.folds import cross_validated, folds_in_use, with_fixed_epochs
 from affstore.tasks.training.train import head_recipe, train
 from tests.factories import commit, label, source
@@ -256,3 +256,10 @@ def test_chance_is_scored_on_the_frames_that_the_headline_is(tmp_path):
     head = HeadRun("ones", HEAD.inputs, replace(default_mlp(space), name="ones", task=space))
     row = Experiment("row", "Two units", "a test", (head,), EvaluationSpec(space, HeadOutput("ones")))
     assert _by_chance(store, row, [video]) == score(space, np.ones((10, 2), np.int8), video.value[10:]).value == 0.5
+
+
+def test_labels_that_no_source_of_a_run_brings_are_named_where_it_brings_others_of_that_space(grown):
+    brought = {Address("label", "expr", video, "main") for video in FIRST}
+    assert {one.video for one in labels_of_no_source(grown, [HEAD], brought)} == {*LATER, "judged"}
+    assert labels_of_no_source(grown, [HEAD], set()) == []
+    assert labels_of_no_source(grown, [], brought) == []

@@ -7,6 +7,8 @@ from pathlib import Path
 
 from affstore import FeatureStore
 from affstore.flows.cli import call
+from affstore.flows.inputs import Inputs, VideoFile
+from affstore.flows.limits import Share
 from affstore.models.labels.base import FORMATS
 from affstore.store.contract.labels import space_of
 from affstore.tasks.ingest.annotations import store_labels
@@ -73,3 +75,63 @@ def test_labels_of_a_video_that_is_called_as_its_file_name_their_file_and_the_vi
         "`affstore status` lists the videos.",
     ]
     assert all(str(tmp_path / "all.csv") in reason for reason in said)
+
+
+def test_labels_whose_rows_were_withdrawn_are_removed_and_others_stay(tmp_path, capsys):
+    store = commit(
+        FeatureStore.create(str(tmp_path / "store")), *(source(name, 20) for name in ("talk", "walk", "wait"))
+    )
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    folder.joinpath("all.csv").write_text("video,start,end,label\ntalk,0,1,Anger\nwalk,0,1,Anger\n")
+    folder.joinpath("wait.csv").write_text("start,end,label\n0,1,Fear\n")
+    given = ["--labels", f"timed_table:expr={folder}", "-e", "silero_vad", "--weights", "untrained"]
+
+    def labelled(status):
+        assert call(["add", "--store", store.url, *given]) == status
+        return {one.video for one in FeatureStore(store.url).addresses("label")}
+
+    assert labelled(0) == {"talk", "walk", "wait"}
+    folder.joinpath("all.csv").write_text("video,start,end,label\nwalk,0,1,Anger\n")
+    assert labelled(0) == {"walk", "wait"}
+    capsys.readouterr()
+    folder.joinpath("all.csv").write_text("video,start,end,label\n,0,1,Anger\n")
+    assert labelled(3) == {"wait"}, "of a table that is refused as a whole nothing is left"
+    folder.joinpath("all.csv").write_text("video,start,end,label\ntalk,0,1,Anger\nwalk,0,1,Anger\n")
+    assert labelled(0) == {"talk", "walk", "wait"}
+
+
+def test_the_rest_of_a_share_s_labels_is_not_withdrawn(tmp_path):
+    rows = "".join(f"{name},0,1,joy\n" for name in ("one", "two"))
+    (tmp_path / "all.csv").write_text(f"video,start,end,label\n{rows}")
+    files = FORMATS.get("timed_table").files_of(tmp_path / "all.csv", EMOTIONS)
+    videos = tuple(VideoFile(tmp_path / f"{name}.mp4", name) for name in ("one", "two"))
+    share = Share(1, 2).of(Inputs(videos, tuple(files)))
+    assert (len(share.annotations), share.is_share) == (1, True)
+
+
+def test_the_stored_label_of_a_file_that_is_refused_now_is_removed_unless_it_is_of_another_file(tmp_path):
+    store = commit(FeatureStore.create(str(tmp_path / "store")), source("talk", 10), source("walk", 10))
+    for folder, text in (("a", "start,end,label\n0,1,joy\n"), ("b", "start,end,label\n0,0,joy\n")):
+        (tmp_path / folder).mkdir()
+        for name in ("talk", "walk"):
+            (tmp_path / folder / f"{name}.csv").write_text(text)
+
+    def take_in(path):
+        (found,) = FORMATS.get("timed_table").files_of(path, EMOTIONS)
+        outcome = store_labels(WorkerContext(store.url, "run", tmp_path), found.name, [found])
+        FeatureStore(store.url).commit([outcome.draft], "labels")
+        return outcome
+
+    for name in ("talk", "walk"):
+        take_in(tmp_path / "a" / f"{name}.csv")
+    (tmp_path / "a" / "talk.csv").write_text("start,end,label\n0,0,joy\n")
+    outcome = take_in(tmp_path / "a" / "talk.csv")
+    assert outcome.status == "quarantined"
+    assert (
+        "Its stored labels of 'emotions', which are of an earlier version of the file, are removed." in outcome.reason
+    )
+    take_in(tmp_path / "b" / "walk.csv")
+    stored = FeatureStore(store.url)
+    assert {one.video for one in stored.addresses("label")} == {"walk"}
+    assert {one.attributes["name"] for one in stored.records("quarantine")} == {"talk.csv", "walk.csv"}

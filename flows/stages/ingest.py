@@ -10,7 +10,7 @@ from affstore.flows.inputs import Inputs, without
 from affstore.flows.stage import stage
 from affstore.flows.watch import watching
 from affstore.models.labels.base import LabelFile
-from affstore.tasks.ingest.annotations import annotate, stored_labels
+from affstore.tasks.ingest.annotations import annotate, stored_labels, withdraw, withdrawn_labels
 from affstore.tasks.ingest.incoming_files import IncomingFile, IncomingFiles, IngestOptions
 from affstore.tasks.ingest.videos import ingest as ingested
 from affstore.tasks.ingest.videos import ingest_video
@@ -22,7 +22,7 @@ _OVER = ("done", "cached", "quarantined")
 
 @stage("ingest")
 def ingest(context: WorkerContext, inputs: Inputs, options: IngestOptions) -> list[Outcome]:
-    """Every video's bytes, clock and labels into the store, one task a video."""
+    """Every video's bytes, clock and labels into the store, one task a video. What files of labels withdrew goes."""
     files, unread = inputs.digests(options.rehash)
     watching().stage("ingest", len(inputs.refused) + len(inputs.videos))
     outcomes = [
@@ -36,7 +36,8 @@ def ingest(context: WorkerContext, inputs: Inputs, options: IngestOptions) -> li
         rounds.note(decided, [*over["done"], *over["cached"]], over["quarantined"])
         outcomes += became
     waiting = {outcome.subject for outcome in outcomes if outcome.status == "postponed"}
-    return outcomes + _annotate(context, without(inputs, waiting).annotations)
+    outcomes += _annotate(context, without(inputs, waiting).annotations)
+    return outcomes if inputs.is_share else outcomes + _withdraw(context, inputs.annotations)
 
 
 def _ingest(context: WorkerContext, found: Sequence[IncomingFile]) -> list[Outcome]:
@@ -56,3 +57,12 @@ def _annotate(context: WorkerContext, found: Sequence[LabelFile]) -> list[Outcom
     units = {name: (context, name, by_name[name]) for name, outcome in stored.items() if outcome is None}
     unchanged = [show_outcome(outcome) for outcome in stored.values() if outcome is not None]
     return unchanged + commit_finished(context, annotate, units)
+
+
+def _withdraw(context: WorkerContext, found: Sequence[LabelFile]) -> list[Outcome]:
+    """Remove the labels that files had of a video and have no more, so that no head goes on training on them."""
+    withdrawn = withdrawn_labels(context.store(), found)
+    units = {video: (context, video, addresses) for video, addresses in sorted(withdrawn.items())}
+    if units:
+        watching().stage("annotate", len(units))
+    return commit_finished(context, withdraw, units) if units else []

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from pathlib import PurePath
 from typing import Any
 
@@ -31,7 +32,9 @@ from affstore.tasks.task import Task
 def store_labels(context: WorkerContext, name: str, found: Sequence[LabelFile]) -> Outcome:
     """Store annotation files as labels, unless they are in the store.
 
-    The outcome's reason counts them; its draft holds those that were new, and those that cannot be used.
+    The outcome's reason counts them; its draft holds those that were new, and those that cannot be used. Of
+    these, the labels that an earlier version of the file has left in the store are removed, so that no head is trained
+    on them.
 
     Args:
         context: where the run works.
@@ -53,9 +56,10 @@ def store_labels(context: WorkerContext, name: str, found: Sequence[LabelFile]) 
             _store_label(store, draft, annotation, recipe, (source, subject))
         except SourceError as error:
             raise_what_passes(error)
-            reasons.append(str(error))
+            dropped = _drop_earlier(store, draft, annotation, (source, subject))
+            reasons.append(f"{error}{dropped}")
             _note_unusable(store, draft, annotation, str(error))
-    written = draft if draft.records else None
+    written = draft if draft.records or draft.removed else None
     if reasons:
         return Outcome("annotate", name, "quarantined", " ".join(dict.fromkeys(reasons)), draft=written)
     if written is None:
@@ -102,6 +106,67 @@ annotate = Task("annotate", "annotate {name}", store_labels)
 """What `store_labels` does, as a task."""
 
 
+def labelled_by(store: FeatureStore, found: Iterable[LabelFile]) -> set[Address]:
+    """Where the labels of files are in the store, or would be; files of no video of the store are left out."""
+    names = video_names(store)
+    meant = ((str(one.task), *split_subject(one.name, names)) for one in found)
+    return {Address("label", task, names[video], subject) for task, video, subject in meant if video in names}
+
+
+def withdrawn_labels(store: FeatureStore, found: Sequence[LabelFile]) -> dict[str, list[Address]]:
+    """The stored labels, by video, that were read from some files which have nothing of them any more.
+
+    Args:
+        store: in which all that the files have now is stored already.
+        found: all that files of labels hold now. A file that cannot be read at this moment says nothing.
+    """
+    places: dict[tuple[PurePath, str], str] = {}
+    for one in found:
+        key = one.path, str(one.task)
+        if key not in places and _is_readable(one):
+            places[key] = place_of(one.path)
+    meant = {(task, place) for (_, task), place in places.items()}
+    kept = labelled_by(store, found) if meant else set()
+    withdrawn: dict[str, list[Address]] = defaultdict(list)
+    for label in store.records("label") if meant else ():
+        address = label.address
+        if (address.producer, label.attributes["location"]) in meant and address not in kept:
+            withdrawn[address.video].append(address)
+    return withdrawn
+
+
+def _is_readable(found: LabelFile) -> bool:
+    try:
+        digest_of_unchanged(found.path)
+    except (AffstoreError, OSError):
+        return False
+    return True
+
+
+def remove_labels(context: WorkerContext, name: str, withdrawn: Sequence[Address]) -> Outcome:
+    """Remove labels of a video that their files have withdrawn; earlier snapshots keep them.
+
+    Args:
+        context: where the run works.
+        name: of the video.
+        withdrawn: see `withdrawn_labels`.
+    """
+    store = context.store()
+    draft = store.draft(context.code, context.run_id)
+    stored = store.find_all(withdrawn)
+    for label in stored:
+        draft.remove(label.address)
+    files = " and ".join(dict.fromkeys(f"'{label.attributes['location']}'" for label in stored))
+    text = (
+        f"{counted(len(stored), 'label', 'labels')} removed: {files} has none of this video that can be used any more"
+    )
+    return Outcome("annotate", name, "done", text, draft=draft if draft.removed else None)
+
+
+withdraw = Task("annotate", "withdraw labels of {name}", remove_labels)
+"""What `remove_labels` does, as a task."""
+
+
 def _whose(store: FeatureStore, name: str) -> tuple[Record, str, str]:
     """The video and the subject that annotation files are of, and what a person should know of that choice.
 
@@ -143,6 +208,16 @@ def _take_back(store: FeatureStore, draft: Draft, found: LabelFile, address: Add
     stored = store.find(old) if old != address else None
     if stored is not None and stored.attributes["location"] == place_of(found.path):
         draft.remove(old)
+
+
+def _drop_earlier(store: FeatureStore, draft: Draft, found: LabelFile, whose: tuple[Record, str]) -> str:
+    """Remove what an earlier version of a file has left in the store; a text that says so, or an empty one."""
+    source, subject = whose
+    stored = store.find(Address("label", str(found.task), source.address.video, subject))
+    if stored is None or stored.attributes["location"] != place_of(found.path):
+        return ""
+    draft.remove(stored.address)
+    return f" Its stored labels of '{found.task}', which are of an earlier version of the file, are removed."
 
 
 def _note_unusable(store: FeatureStore, draft: Draft, found: LabelFile, reason: str) -> None:

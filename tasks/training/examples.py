@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from affstore import FeatureStore
 from affstore.models.extractor_specs import IMPORTED, ImportedFeatures
-from affstore.models.heads.splits import Folds
+from affstore.models.heads.splits import SPLITS, Folds
 from affstore.store.contract.errors import SpecError
 from affstore.store.contract.half_floats import to_float32
 from affstore.store.contract.labels import LabelSpace
@@ -96,6 +96,33 @@ def otherwise_labelled(store: FeatureStore, heads: Iterable[HeadRun]) -> list[Re
         )
         for label in (store.records("label") if spaces else ())
         if label.address.producer in spaces and not is_read_as(label, spaces[label.address.producer])
+    ]
+
+
+def labels_of_no_source(store: FeatureStore, heads: Iterable[HeadRun], brought: Collection[Address]) -> list[Remark]:
+    """The videos with labels that heads are trained on, and that no source of labels of a run brings.
+
+    They came from a file that has been deleted, or that another run took in. Of a space that no source of the run is
+    of, nothing is said: its labels are those of the store.
+
+    Args:
+        store: after the run has taken in its files.
+        heads: that are trained.
+        brought: where the labels are, or would be, that the run's sources hold.
+    """
+    producers = {address.producer for address in brought}
+    spaces = {head.task: head.space for head in heads if head.task in producers}
+    return [
+        Remark(
+            label.address.video,
+            "other labels",
+            f"Its labels of '{space.name}' ({label.address.subject}) come from '{label.attributes['location']}', which "
+            "no source of this run brings; heads are trained and judged on them all the same. Name that file among "
+            "the sources; or, to take them out, put it there again without any label of this video, and add it.",
+        )
+        for space in spaces.values()
+        for label in labels_of(store, space, SPLITS)
+        if label.address not in brought
     ]
 
 
