@@ -97,7 +97,7 @@ def _circumstances(request: Request) -> Circumstances:
 def _experiments(request: Request, stages: _Stages) -> list[ExperimentOutcome]:
     """Fit and apply the heads of all experiments, each once, and score the experiments."""
     context, store = request.context, request.context.store()
-    runs = [(one, protocols_on(store, one, request.protocols)) for one in request.experiments]
+    runs = [(one, protocols_on(store, one, request.protocols, request.folds)) for one in request.experiments]
     stages.did(_fitted(context, heads_of(one for one, protocols in runs if "papers" in protocols)))
     if "honest" in request.protocols and not stages.partial:
         stages.did(_fit_cross_validated(request, [one for one, protocols in runs if "honest" in protocols]))

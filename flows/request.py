@@ -26,7 +26,7 @@ from affstore.tasks.lineage.stored_heads import FittedExperiment
 from affstore.tasks.outcomes import Outcome
 from affstore.tasks.remarks import Remark
 from affstore.tasks.specs import HeadRun, Profile, WorkerContext
-from affstore.tasks.training.folds import cross_validated, scores_held_out
+from affstore.tasks.training.folds import cross_validated, scores_held_out, shares_groups
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,22 +229,26 @@ def _protocols(config: RunConfig) -> tuple[Protocol, ...]:
     return ("papers", "honest") if config.protocol == "honest" else ("papers",)
 
 
-def protocols_on(store: FeatureStore, experiment: Experiment, asked: Collection[Protocol]) -> tuple[Protocol, ...]:
+def protocols_on(
+    store: FeatureStore, experiment: Experiment, asked: Collection[Protocol], folds: Folds
+) -> tuple[Protocol, ...]:
     """The protocols of an experiment on a store.
 
-    `honest` is none of one whose heads are fitted on the validation videos; `papers` none where `honest` is asked and
-    nothing validates.
+    `honest` is none of one whose heads are fitted on the validation videos. `papers` is none where `honest` is asked
+    and nothing validates, or a group is both trained on and reported: its number would be of people whom it knows.
     """
     if "honest" not in asked or any("validation" in head.division.train for head in experiment.heads):
         return ("papers",)
-    return ("honest",) if scores_held_out(store, experiment.space) else ("papers", "honest")
+    if scores_held_out(store, experiment.space) or shares_groups(store, experiment.space, folds):
+        return ("honest",)
+    return ("papers", "honest")
 
 
 def heads_of_protocols(
     store: FeatureStore, experiments: Iterable[Experiment], asked: Collection[Protocol], folds: Folds
 ) -> list[HeadRun]:
     """Every head that experiments need on a store by their protocols, as far as it can be said before."""
-    runs = [(one, protocols_on(store, one, asked)) for one in experiments]
+    runs = [(one, protocols_on(store, one, asked, folds)) for one in experiments]
     honest = heads_of(one for one, protocols in runs if "honest" in protocols)
     return [*heads_of(one for one, protocols in runs if "papers" in protocols), *cross_validated(store, honest, folds)]
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from affstore import FeatureStore
+from affstore.flows.request import heads_of_protocols, protocols_on
 from affstore.models.ensembles.spec import HeadOutput, SearchedValue
 from affstore.models.evaluation.evaluate import EvaluationSpec, EvaluationVideo
 from affstore.models.evaluation.metrics import score
@@ -163,6 +164,14 @@ def test_a_group_that_is_trained_on_and_reported_is_refused(grown):
     groups = dict(zip([*FIRST, *LATER, "judged"], "aabcca", strict=True))
     with pytest.raises(AnnotationError, match=r"The group 'a' is trained on \('train.'\) and reported \('judged'\)"):
         folds_in_use(grown, HEAD, Folds.by_group(groups))
+
+
+def test_no_number_by_papers_stands_beside_the_refusal_of_a_group_that_is_trained_on_and_reported(grown):
+    known, new = (dict(zip([*FIRST, *LATER, "judged"], groups, strict=True)) for groups in ("aabcca", "aabccd"))
+    asked = ("papers", "honest")
+    assert protocols_on(grown, ROW, asked, Folds(3, known)) == ("honest",)
+    assert protocols_on(grown, ROW, asked, Folds(3, new)) == asked
+    assert HEAD not in heads_of_protocols(grown, [ROW], asked, Folds(3, known))
 
 
 def test_a_group_of_one_of_two_people_of_a_reported_video_must_not_be_trained_on(grown):

@@ -37,7 +37,7 @@ def folds_in_use(store: FeatureStore, experiment: HeadRun, folds: Folds) -> tupl
         AnnotationError: fewer than two folds have a video, a video lacks its group, or a group is in both splits.
     """
     labels = labels_of(store, experiment.space, experiment.division.train)
-    _check_groups(store, experiment, folds)
+    check_groups(store, experiment.space, folds)
     videos = sorted({label.address.video for label in labels})
     in_use = {fold_of(store, folds, video) for video in videos}
     found = tuple(fold for fold in folds_of(experiment, folds) if fold.division.held_out in in_use)
@@ -57,8 +57,13 @@ def scores_held_out(store: FeatureStore, space: LabelSpace) -> bool:
     return not labels_of(store, space, ("validation",))
 
 
-def _check_groups(store: FeatureStore, experiment: HeadRun, folds: Folds) -> None:
+def check_groups(store: FeatureStore, space: LabelSpace, folds: Folds) -> None:
     """See that no group is both trained on and reported.
+
+    Args:
+        store: an open store.
+        space: what is predicted.
+        folds: with the groups; maybe none.
 
     Raises:
         AnnotationError: one is.
@@ -66,7 +71,7 @@ def _check_groups(store: FeatureStore, experiment: HeadRun, folds: Folds) -> Non
     found: dict[str, dict[str, str]] = {"train": {}, "validation": {}}
     of_videos = groups_of_videos(folds.groups)
     for split, groups in found.items():
-        for label in labels_of(store, experiment.space, (split,)):
+        for label in labels_of(store, space, (split,)):
             names = (
                 label.address.video,
                 *store.get(Address("source", video=label.address.video)).attributes["aliases"],
@@ -80,6 +85,15 @@ def _check_groups(store: FeatureStore, experiment: HeadRun, folds: Folds) -> Non
             "of somebody new. Put a group's videos into one split, or have no validation videos: each fold is reported "
             "then."
         )
+
+
+def shares_groups(store: FeatureStore, space: LabelSpace, folds: Folds) -> bool:
+    """Whether a group is both trained on and reported; see `check_groups`."""
+    try:
+        check_groups(store, space, folds)
+    except AnnotationError:
+        return True
+    return False
 
 
 def with_fixed_epochs(store: FeatureStore, experiment: HeadRun, folds: Folds) -> HeadRun:
