@@ -153,7 +153,7 @@ class ExperimentResult:
         experiment: whose.
         protocol: under which.
         scores: on the validation videos.
-        interval: 95 %, of the headline, by drawing whole videos with replacement.
+        interval: 95 %, of the headline, by drawing whole videos with replacement, those of a group together.
         chosen: what was tuned or given: `smooth_frames`, `thresholds`, `weight`, `threshold`, `epochs` …
         videos: as predicted.
         curve: of an experiment with a sweep, x to its measure; empty else.
@@ -161,6 +161,7 @@ class ExperimentResult:
         provenance: of the least trusted network on the way; None without any.
         tuned: what was chosen, for the arithmetic.
         by_chance: what the best constant answer scores by the headline; None where that is not known.
+        drawn_together: the scored videos of each group that has several.
     """
 
     experiment: Experiment
@@ -174,6 +175,7 @@ class ExperimentResult:
     provenance: Provenance | None = None
     tuned: TunedParameters = field(default_factory=lambda: TunedParameters(HeadOutput(""), 0, None))
     by_chance: float | None = None
+    drawn_together: tuple[tuple[str, ...], ...] = ()
 
     @property
     def decisions_and_labels(self) -> tuple[NDArray[Any], NDArray[Any]]:

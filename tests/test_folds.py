@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from affstore import FeatureStore
+from affstore.flows.report.comparison import legend
 from affstore.flows.request import heads_of_protocols, protocols_on
 from affstore.models.ensembles.spec import HeadOutput, SearchedValue
 from affstore.models.evaluation.evaluate import EvaluationSpec, EvaluationVideo
@@ -25,7 +26,7 @@ from affstore.store.contract.labels import EXPR, space_of
 from affstore.store.contract.records import Address, Artifact
 from affstore.tasks import recipes
 from affstore.tasks.evaluation.experiment_scores import _by_chance, result_artifact
-from affstore.tasks.experiments import Experiment
+from affstore.tasks.experiments import Experiment, ExperimentOutcome
 from affstore.tasks.lineage.reproduce import reproduce
 from affstore.tasks.lineage.stored_heads import fitted_experiment
 from affstore.tasks.planning.head_runs import plan_with
@@ -272,3 +273,29 @@ def test_labels_that_no_source_of_a_run_brings_are_named_where_it_brings_others_
     assert {one.video for one in labels_of_no_source(grown, [HEAD], brought)} == {*LATER, "judged"}
     assert labels_of_no_source(grown, [HEAD], set()) == []
     assert labels_of_no_source(grown, [], brought) == []
+
+
+def test_an_interval_draws_the_videos_of_a_group_together_and_no_key_without_groups_moves(tmp_path):
+    videos = FIRST + LATER
+    store = commit(
+        FeatureStore.create(f"memory:{tmp_path}"), *(artifact for video in videos for artifact in filmed(video))
+    )
+    found = {}
+    for name, groups in {"people": "aabcc", "videos": "abcde"}.items():
+        folds = Folds.by_group(dict(zip(videos, groups, strict=True)))
+        store = fitted(store, folds_in_use(store, HEAD, folds))
+        store = fitted(store, [with_fixed_epochs(store, HEAD, folds)])
+        found[name] = result_artifact(store, ROW, "honest", folds)
+    (people, shown), (alone, _) = found["people"], found["videos"]
+    assert people.recipe["asked"]["drawn_together"] == [["train0", "train1"], ["train3", "train4"]]
+    assert shown.drawn_together == (("train0", "train1"), ("train3", "train4"))
+    assert "drawn_together" not in alone.recipe["asked"]
+    folds = Folds.by_group(dict(zip(videos, "aabcc", strict=True)))
+    store = fitted(store, folds_in_use(store, HEAD, folds))
+    store = fitted(store, [with_fixed_epochs(store, HEAD, folds)])
+    stored = commit(store, result_artifact(store, ROW, "honest", folds)[0])
+    (again,) = reproduce(stored, [people.address], Path("weights"))
+    assert (again.verdict, again.reason) == ("equal", "")
+    outcome = ExperimentOutcome(ROW, "done", "", (shown,))
+    assert "by drawing whole groups, as all videos of a person" in legend([outcome], brief=False)
+    assert "by drawing whole videos" in legend([replace(outcome, results=(found["videos"][1],))], brief=False)

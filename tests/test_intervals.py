@@ -10,6 +10,9 @@ from hypothesis import strategies as st
 from affstore.models.evaluation.bootstrap import LEVEL, bootstrap_interval, whole_videos
 from affstore.models.evaluation.metrics import score
 from affstore.store.contract.errors import AnnotationError, SpecError
+from affstore.store.contract.labels import space_of
+
+NOD = space_of("nod", {"kind": "units", "names": ["nod"]})
 
 seeds = st.integers(0, 2**32 - 1)
 
@@ -118,3 +121,26 @@ def test_what_cannot_be_drawn_is_refused():
         bootstrap_interval("va", [(said * np.nan, value, known)])
     with pytest.raises(SpecError, match="classes from 0 to 7"):
         bootstrap_interval("expr", [(np.full((2, 1), 9), np.zeros((2, 1), np.int8), np.ones((2, 1), bool))])
+
+
+def test_intervals_hold_the_true_score_as_often_as_they_say_where_videos_of_a_person_are_drawn_together():
+    """Each of 24 people is recognised in another share of the frames, in all of five videos: 24 facts, not 120."""
+    random, held = np.random.default_rng(5), {"people": 0, "videos": 0}
+    people, videos, frames, trials = 24, 5, 12, 150
+    true = 2 * 0.5 / (1 + 0.5)  # F1 where half of what is shown is found, and nothing else
+    names = [[f"p{person}v{video}" for video in range(videos)] for person in range(people)]
+    shown, known = np.ones((frames, 1), np.int8), np.ones((frames, 1), bool)
+    for trial in range(trials):
+        skill = random.beta(2, 2, people)
+        decided = [
+            (name, ((random.random((frames, 1)) < skill[person]).astype(np.int8), shown, known))
+            for person, group in enumerate(names)
+            for name in group
+        ]
+        for drawn, together in (("people", names), ("videos", [])):
+            whole = whole_videos(decided, (), together)
+            assert len(whole) == (people if drawn == "people" else people * videos)
+            low, high = bootstrap_interval(NOD, whole, draws=200, seed=trial)
+            held[drawn] += low <= true <= high
+    assert held["people"] >= 0.88 * trials
+    assert held["videos"] < 0.8 * trials

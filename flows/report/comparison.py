@@ -58,7 +58,7 @@ def comparison(outcomes: Sequence[ExperimentOutcome], brief: bool) -> Table:
 
 def legend(outcomes: Sequence[ExperimentOutcome], brief: bool) -> str:
     """How to read the table."""
-    sentences = ["In brackets: 95 % interval, by drawing whole videos with replacement."]
+    sentences = [f"In brackets: 95 % interval, by drawing {_drawn(outcomes)} with replacement."]
     results = [(one, result) for one in outcomes for result in one.results[:1]]
     if any(one.experiment.paper for one in outcomes):
         sentences.append("Difference: ours less the paper's.")
@@ -73,6 +73,13 @@ def legend(outcomes: Sequence[ExperimentOutcome], brief: bool) -> str:
             "the validation videos, so that no difference is given."
         )
     return " ".join(sentences)
+
+
+def _drawn(outcomes: Sequence[ExperimentOutcome]) -> str:
+    """What intervals are drawn from."""
+    if any(result.drawn_together for one in outcomes for result in one.results):
+        return "whole groups, as all videos of a person (a video without a group is one by itself),"
+    return "whole videos"
 
 
 def _rows(outcome: ExperimentOutcome, columns: _Columns, brief: bool) -> list[list[str | Cell]]:

@@ -1,8 +1,8 @@
-"""How far chance in the choice of videos moves a headline: the bootstrap over whole videos."""
+"""How far chance in the choice of videos, or of people, moves a headline: the bootstrap over whole ones."""
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -28,12 +28,13 @@ def bootstrap_interval(
 ) -> tuple[float, float]:
     """Where the headline of `metrics.score` lies in 95 % of the draws of as many videos, with replacement.
 
-    Frames of a video resemble each other, so videos are drawn, not frames; those without a scored frame are none. As in
-    the papers, a frame is scored where all of its columns are known.
+    Frames of a video resemble each other, so videos are drawn, not frames; those without a scored frame are none. So
+    do videos of one person, which are drawn as one where they are known. As in the papers, a frame is scored where all
+    of its columns are known.
 
     Args:
         task: what is predicted.
-        videos: of which the headline is reported, subjects of one video together (see `whole_videos`).
+        videos: of which the headline is reported, what is drawn together as one (see `whole_videos`).
         without: classes that do not count.
         draws: how many.
         seed: of the draws.
@@ -53,23 +54,30 @@ def bootstrap_interval(
     return float(low), float(high)
 
 
-def whole_videos(subjects: Iterable[tuple[str, Decided]], videos: Container[str] = ()) -> list[Decided]:
-    """Put subjects of one video, by their names (`12_left`, `12_right`), one after the other.
+def whole_videos(
+    subjects: Iterable[tuple[str, Decided]],
+    videos: Container[str] = (),
+    together: Iterable[Sequence[str]] = (),
+) -> list[Decided]:
+    """Put subjects of one video, by their names (`12_left`, `12_right`), and videos of one group one after the other.
 
     Args:
         subjects: of each, its name, and what was decided.
         videos: the names of all videos; without them, a name such as `12_person3` is a video's own.
+        together: the videos of each group, as all of one person; each video once at most.
     """
-    together: dict[str, list[Decided]] = {}
+    first: Mapping[str, str] = {video: group[0] for group in together for video in group}
+    drawn: dict[str, list[Decided]] = {}
     for name, decided in subjects:
-        together.setdefault(split_subject(name, videos)[0], []).append(decided)
+        video = split_subject(name, videos)[0]
+        drawn.setdefault(first.get(video, video), []).append(decided)
     return [
         (
             np.concatenate([decision for decision, _, _ in parts]),
             np.concatenate([value for _, value, _ in parts]),
             np.concatenate([known for _, _, known in parts]),
         )
-        for parts in together.values()
+        for parts in drawn.values()
     ]
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -48,7 +49,11 @@ class SubjectOutputs:
 
 
 def result_artifact(
-    store: FeatureStore, experiment: Experiment, protocol: Protocol, folds: Folds
+    store: FeatureStore,
+    experiment: Experiment,
+    protocol: Protocol,
+    folds: Folds,
+    together: Sequence[Sequence[str]] | None = None,
 ) -> tuple[Artifact, ExperimentResult]:
     """Score an experiment on the validation videos: its result as the store keeps it, and as it is shown.
 
@@ -58,13 +63,15 @@ def result_artifact(
         experiment: what is scored.
         protocol: what chooses thresholds, kernel and weights: the validation videos, or the folds of train.
         folds: of `honest`.
+        together: the scored videos of each group that has several, for the interval; None for those of `folds`.
 
     Raises:
         AnnotationError: there is no labelled frame to choose or to score on.
         NotFoundError: a head was not fitted.
         SpecError: parts of the method do not fit each other.
     """
-    result, used = _result(store, experiment, protocol, folds)
+    result, used = _result(store, experiment, protocol, folds, together)
+    asked = result_recipe_fields(experiment, protocol, folds, result.drawn_together)
     scores, space = result.scores, experiment.space
     arrays: dict[str, NDArray[Any]] = {}
     if result.curve:
@@ -74,7 +81,7 @@ def result_artifact(
         arrays["confusion_matrix"] = confusion_matrix(*result.decisions_and_labels, len(space)).astype(np.float32)
     artifact = Artifact(
         result_address(experiment, protocol),
-        recipes.result(result_recipe_fields(experiment, protocol, folds), [record.key for record in used]),
+        recipes.result(asked, [record.key for record in used]),
         arrays,
         {
             "row": experiment.name,
@@ -98,7 +105,11 @@ def result_address(experiment: Experiment, protocol: Protocol) -> Address:
 
 
 def _result(
-    store: FeatureStore, experiment: Experiment, protocol: Protocol, folds: Folds
+    store: FeatureStore,
+    experiment: Experiment,
+    protocol: Protocol,
+    folds: Folds,
+    together: Sequence[Sequence[str]] | None,
 ) -> tuple[ExperimentResult, tuple[Record, ...]]:
     evaluation, honest = experiment.evaluation, protocol == "honest"
     heads = {head.name: _honest(head) if honest else head for head in experiment.heads}
@@ -115,8 +126,11 @@ def _result(
     else:
         predictions = tuple(_prediction(evaluation, chosen, video) for video in videos)
     names = {address.video for address in store.addresses("source")}
-    by_video = whole_videos(((one.name, (one.label, one.value, one.known)) for one in predictions), names)
-    interval = bootstrap_interval(experiment.space, by_video, experiment.evaluation.without, draws=_DRAWS)
+    scored = {one.records[0].address.video for one in subjects}
+    groups = _videos_of_groups(store, folds, scored) if together is None else tuple(map(tuple, together))
+    decided = ((one.name, (one.label, one.value, one.known)) for one in predictions)
+    drawn = whole_videos(decided, names, groups)
+    interval = bootstrap_interval(experiment.space, drawn, experiment.evaluation.without, draws=_DRAWS)
     records = tuple(
         record for one in (*subjects, *(chooses if chooses is not subjects else ())) for record in one.records
     )
@@ -132,7 +146,18 @@ def _result(
         provenance=least_trusted(record.provenance for record in records),
         tuned=chosen,
         by_chance=_by_chance(store, experiment, videos),
+        drawn_together=groups,
     ), records
+
+
+def _videos_of_groups(store: FeatureStore, folds: Folds, videos: Collection[str]) -> tuple[tuple[str, ...], ...]:
+    """The videos of each group that has several of them; a video without a group, or of two, is one by itself."""
+    found: dict[str, list[str]] = {}
+    for video in sorted(videos) if folds.groups else ():
+        names = (video, *store.get(Address("source", video=video)).attributes["aliases"])
+        with suppress(AnnotationError):
+            found.setdefault(folds.group_of(names), []).append(video)
+    return tuple(sorted(tuple(group) for group in found.values() if len(group) > 1))
 
 
 def _by_chance(store: FeatureStore, experiment: Experiment, videos: Sequence[EvaluationVideo]) -> float | None:
@@ -290,8 +315,10 @@ def _with_measures(experiment: Experiment, scores: Scores, predictions: Sequence
     )
 
 
-def result_recipe_fields(experiment: Experiment, protocol: Protocol, folds: Folds) -> dict[str, Any]:
-    """What decides a result's numbers, beside predictions and labels."""
+def result_recipe_fields(
+    experiment: Experiment, protocol: Protocol, folds: Folds, together: Sequence[Sequence[str]] = ()
+) -> dict[str, Any]:
+    """What decides a result's numbers, beside predictions and labels; see `result_artifact`."""
     fields: dict[str, Any] = {
         "judging": experiment.evaluation,
         "sweep": experiment.sweep,
@@ -302,7 +329,8 @@ def result_recipe_fields(experiment: Experiment, protocol: Protocol, folds: Fold
     fields |= {"requires": experiment.requires} if experiment.requires else {}
     if protocol == "honest":
         fields |= {"folds": folds.count} | ({"each_group": True} if folds.each_group else {})
-    return fields
+    # Nor does the key of a result change whose videos are of one group each, or of none.
+    return fields | ({"drawn_together": [list(group) for group in together]} if together else {})
 
 
 def same(store: FeatureStore, artifact: Artifact) -> bool:

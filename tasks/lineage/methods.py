@@ -121,10 +121,11 @@ def _post_processing(store: FeatureStore, heads: Sequence[Record], predictions: 
 
 def _result(record: Record) -> str:
     scores, (low, high) = record.attributes["scores"], record.attributes["interval"]
+    drawn = "groups of videos" if record.recipe.get("asked", {}).get("drawn_together") else "videos"
     known = "; the head was trained on these videos: the number says nothing" if record.attributes["seen"] else ""
     return (
         f"{scores['headline']} by the protocol '{record.attributes['protocol']}' is {scores['value']:.3f} (95 % "
-        f"interval {low:.3f} to {high:.3f}, by drawing whole videos){known}."
+        f"interval {low:.3f} to {high:.3f}, by drawing whole {drawn}){known}."
     )
 
 

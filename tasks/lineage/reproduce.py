@@ -388,7 +388,8 @@ def _result(again: _Again) -> Mapping[str, NDArray[Any]]:
     evaluation = spec_from(asked["judging"])
     experiment = _experiment(again, evaluation, str(record.attributes["row"]), asked.get("requires", ""), sweep)
     folds = _folds_of(record, int(asked["folds"])) if "folds" in asked else Folds()
-    artifact, _ = result_artifact(again.scratch, experiment, record.attributes["protocol"], folds)
+    together = asked.get("drawn_together", ())
+    artifact, _ = result_artifact(again.scratch, experiment, record.attributes["protocol"], folds, together)
     found = _numbers_of(artifact.attributes)
     for name, value in _numbers_of(record.attributes).items():
         if repr(found.get(name)) != repr(value):
