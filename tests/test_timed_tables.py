@@ -64,6 +64,23 @@ def test_a_row_with_a_time_holds_until_the_next_and_the_last_as_long_as_the_one_
     assert of_frames(read("time,label\n0.4,joy\n")) == [-1] * 4 + [1] * 6
 
 
+def test_rows_of_a_steady_rate_do_not_hold_through_a_pause_of_the_rater(read):
+    clock = FrameClock.uniform(Fraction(10), 200)
+    times = [Fraction(n, 10) for n in (*range(20), *range(60, 80), 81, 83)]  # a pause of 4 s, and lost rows
+    rows = [f"{float(time)},{'joy' if time < 3 else 'calm'}" for time in times]
+    found = read("\n".join(["time,label", *rows]), clock=clock)
+    assert of_frames(found) == [1] * 22 + [-1] * 38 + [0] * 25 + [-1] * 115
+    assert found.note == (
+        "1 pause between rows of a steady rate, in line 21: a row holds for 0.3 s at most, and nothing is known after"
+    )
+    events = [0, 0.4, 3, 3.5, 9, 9.2, 12, 15, 15.1, 18]
+    found = read(
+        "\n".join(["time,label", *(f"{time},{'joy' if n % 2 else 'calm'}" for n, time in enumerate(events))]),
+        clock=clock,
+    )
+    assert found.known[:200].all(), "who logs changes means each until the next"
+
+
 def test_a_frame_s_own_time_rounded_to_the_millisecond_is_of_that_frame(read):
     clock = FrameClock.uniform(Fraction(30000, 1001), 90)
     rows = [f"{start:.3f},{frame % 3}" for frame, start in enumerate(clock.starts_s)]

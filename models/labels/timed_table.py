@@ -63,8 +63,9 @@ class TimedTable(LabelFormat):
 
     A frame has the label of the interval `[start, end)` that it begins in, where times may have been rounded to the
     millisecond; between intervals nothing is known. A row with a `time` holds until the next one, and the last as long
-    as the one before, so that rows may have another rate than the video: the rule is called hold. A row with a `frame`,
-    counted from 0, is of that frame of the video. `label` is the name of a class, or its number from 0; other spaces
+    as the one before, so that rows may have another rate than the video: the rule is called hold. Where rows come at a
+    steady rate, none holds longer than three steps of it: what comes after is a pause of the rater, and unknown. A row
+    with a `frame`, counted from 0, is of that frame of the video. `label` is the name of a class, or its number from 0; other spaces
     have a column for each of their names. What is empty, `NA`, `NaN` and the like, or the space's `unknown` is unknown,
     and so is what is no label of the space, with a complaint.
 
@@ -77,7 +78,9 @@ class TimedTable(LabelFormat):
 
     contract = 2
     name = "timed_table"
-    version = 2  # 2: classes that are called by numbers; an `unknown` that is written as another decimal
+    version = 3
+    """2: classes that are called by numbers, and an `unknown` that is written as another decimal. 3: rows of a steady
+    rate do not hold through a pause."""
     description = "CSV, TSV or Parquet: start,end or time in seconds, or frame, then label or a column for each name"
 
     def at(self, path: Path) -> LabelFile | None:
@@ -244,6 +247,23 @@ def _intervals(path: Path, records: Sequence[tuple[int, list[str]]]) -> list[Row
     return rows
 
 
+_FEWEST_STEPS, _STEADY, _MOST_STEPS = 8, 0.75, 3
+"""From how many steps on a table can have a steady rate: that many of its steps are within a half of the median one.
+Its rows hold for three steps at most, so that a lost row or two are bridged, and pauses are not. The times of changes
+alone, as somebody logs events, are not steady: there a row holds until the next, however late that is."""
+
+
+def _longest_hold(starts: Sequence[Fraction]) -> Fraction | None:
+    """For how many seconds a row holds at most; None where rows have no steady rate."""
+    steps = [after - before for before, after in pairwise(starts)]
+    if len(steps) < _FEWEST_STEPS:
+        return None
+    lengths = np.array(steps, np.float64)  # fractions are slow to sort
+    step = steps[int(np.argsort(lengths)[len(steps) // 2])]
+    steady = np.mean((lengths >= float(step) / 2) & (lengths <= float(step) * 3 / 2))
+    return _MOST_STEPS * step if steady >= _STEADY else None
+
+
 def _instants(path: Path, records: Sequence[tuple[int, list[str]]]) -> list[Row]:
     starts = [(line, _seconds(path, line, time)) for line, (time, *_) in records]
     for (one, before), (line, after) in pairwise(starts):
@@ -251,6 +271,11 @@ def _instants(path: Path, records: Sequence[tuple[int, list[str]]]) -> list[Row]
             raise fault(path, line, f"its time is not after that of line {one}; expected times that rise")
     ends: list[Fraction | None] = [start for _, start in starts[1:]]
     ends.append(2 * starts[-1][1] - starts[-2][1] if len(starts) > 1 else None)
+    longest = _longest_hold([start for _, start in starts])
+    if longest is not None:
+        ends = [
+            None if end is None else min(end, start + longest) for (_, start), end in zip(starts, ends, strict=True)
+        ]
     return [
         Row(line, start, end, tuple(cells[1:]))
         for (line, start), end, (_, cells) in zip(starts, ends, records, strict=True)
@@ -313,6 +338,15 @@ def _note(table: Table, video: str, read: tuple[LabelSpace, Sequence[Row]], cloc
         apart, frame = (float(np.median(np.diff(times))) for times in ([float(r.start) for r in rows], clock.starts_s))
         if abs(apart - frame) > _OTHER_RATE * frame:
             found.append(f"rows every {apart:.3g} s for frames every {frame:.3g} s: each row holds until the next")
+    pauses = (
+        [] if _TIME not in table.header else [a for a, b in pairwise(rows) if a.end is not None and a.end < b.start]
+    )
+    if pauses:
+        longest = f"{float(max(row.end - row.start for row in pauses if row.end is not None)):.3g} s"
+        found.append(
+            f"{counted(len(pauses), 'pause', 'pauses')} between rows of a steady rate, "
+            f"{_lines([row.line for row in pauses])}: a row holds for {longest} at most, and nothing is known after"
+        )
     if not all(row.is_frame for row in rows) and (late := said_of_late_begin(clock)):
         found.append(late)
     return "; ".join(found) or None
