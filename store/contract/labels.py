@@ -198,7 +198,8 @@ def space_of(name: str, written: Any) -> LabelSpace:
     names, unknown, limits = written.get("names"), written.get("unknown", ()), written.get("range")
     if not isinstance(names, list | tuple) or not all(isinstance(one, str) for one in names):
         raise SpecError(
-            f"The label space '{name}' needs `names`, a list of texts; found {excerpt(names)}. Quote yes and no."
+            f"The label space '{name}' needs `names`, a list of texts; found {excerpt(names)}. Put each name that is a "
+            "number, yes, no or a date into quotes, as names: ['1', '2']."
         )
     unknown = [unknown] if isinstance(unknown, str | int | float) else unknown
     if not isinstance(unknown, list | tuple):
