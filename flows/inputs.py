@@ -12,7 +12,7 @@ from typing import Literal
 from affstore import FeatureStore
 from affstore.flows.file_kinds import fault_of_named, is_video_by_name, why_left_alone
 from affstore.models.faces.crop_folder import CropFolder, find_crops, stray_pictures
-from affstore.models.labels.base import FORMATS, LabelFile, Split, check_labelled_once, label_file_at
+from affstore.models.labels.base import FORMATS, TEST_ROWS, LabelFile, Split, check_labelled_once, label_file_at
 from affstore.store.contract.errors import SpecError, UnknownNameError
 from affstore.store.contract.keys import key_of
 from affstore.store.contract.labels import Task
@@ -254,7 +254,9 @@ def gather(
     for folder in labels:
         place = Path(os.path.realpath(folder.folder))
         is_told = any(map(place.is_relative_to, places))  # what is left alone there, by another search
-        found.take_labels(folder.files(Leavings() if is_told else found.leavings))
+        own = Leavings()
+        found.take_labels(folder.files(own))
+        found.leavings.merge(own, why=TEST_ROWS if is_told else "")
         places.append(place)
     for path in paths:
         if path.is_dir():

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from affstore.flows.inputs import LabelFolder, gather
 from affstore.models.labels.base import FORMATS, check_labelled_once
 from affstore.models.labels.timed_table import _decimal_marks, read_rows
 from affstore.store.contract.clock import FrameClock
@@ -20,6 +21,7 @@ from affstore.store.contract.errors import AnnotationError
 from affstore.store.contract.keys import _digest_of, digest_of_unchanged
 from affstore.store.contract.labels import space_of
 from affstore.store.contract.table_files import _read_table, read_table
+from affstore.store.contract.walk import Leavings
 
 EMOTIONS = space_of("emotions", {"kind": "classes", "names": ["calm", "joy", "anger"], "unknown": ["?", "n/a"]})
 AFFECT = space_of("affect", {"kind": "values", "names": ["Valence", "Power"], "range": [0, 100]})
@@ -313,7 +315,8 @@ def test_a_table_that_writes_numbers_in_two_ways_is_refused(read, text, said):
             "talk,train\ntalk,val\n",
             "line 3: 'talk' is for validation, and for train in line 2. A video is in one split.",
         ),
-        ("talk,test\n", "line 2: found the split 'test', expected train or validation"),
+        ("talk,dev\n", "line 2: found the split 'dev', expected train or validation, or test for rows that are left"),
+        ("talk,test\ntalk,val\n", "line 3: 'talk' is for validation, and for test in line 2."),
     ],
 )
 def test_a_split_that_cannot_be_meant_is_the_fault_of_its_table_alone(tmp_path, rows, said):
@@ -322,6 +325,19 @@ def test_a_split_that_cannot_be_meant_is_the_fault_of_its_table_alone(tmp_path, 
     bad, good = TABLE.find(tmp_path)
     assert said in bad.fault
     assert (good.name, good.fault) == ("talk", "")
+
+
+def test_rows_of_test_videos_are_left_out_and_listed_and_the_others_are_read(tmp_path):
+    (tmp_path / "all.csv").write_text("video,split,time,label\ntalk,train,0,joy\nwalk,Test,0,joy\nwalk,test,1,joy\n")
+    leavings = Leavings()
+    (found,) = TABLE.find(tmp_path, leavings)
+    assert (found.name, found.split, found.fault) == ("talk", "train", "")
+    (left,) = leavings.found()
+    assert (left.count, left.why) == (1, "labels of test videos, which no head sees")
+    assert left.files == (f"{tmp_path / 'all.csv'}:walk",)
+    (tmp_path / "talk.mp4").touch()
+    inputs = gather([str(tmp_path)], labels=[LabelFolder(str(tmp_path), TABLE.name, EMOTIONS)])
+    assert inputs.left_alone == (left,), "also where the table lies beside the videos"
 
 
 def long_table(path, rows):

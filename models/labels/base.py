@@ -31,6 +31,10 @@ _SPLIT_FOLDERS: dict[str, Split] = {
 }
 
 
+TEST_ROWS = "labels of test videos, which no head sees"
+"""Why rows of a table are passed over."""
+
+
 class FrameLabels(NamedTuple):
     """Labels by 0-based frame; `complaint` is a sentence about what of the file could not be used, or None.
 

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from affstore.models.labels.base import (
     FORMATS,
+    TEST_ROWS,
     FrameLabels,
     LabelFile,
     LabelFormat,
@@ -32,6 +33,8 @@ from affstore.store.contract.walk import Leavings
 
 _SUFFIXES = (".csv", ".tsv", PARQUET)
 _START, _END, _TIME, _FRAME, _SPLIT = "start", "end", "time", "frame", "split"
+_TEST = ("test", "test_set", "testing")
+"""What tables call the split whose labels are for nobody to train on."""
 _WHOLE = re.compile(r"\d{1,9}(\.0+)?")
 _DECIMAL_COMMA = re.compile(r"[+-]?\d{0,12},\d{1,30}([eE][+-]?\d{1,2})?")
 _DECIMAL_POINT = re.compile(r"[+-]?\d{0,12}\.\d{1,30}([eE][+-]?\d{1,2})?")
@@ -65,15 +68,16 @@ class TimedTable(LabelFormat):
     millisecond; between intervals nothing is known. A row with a `time` holds until the next one, and the last as long
     as the one before, so that rows may have another rate than the video: the rule is called hold. Where rows come at a
     steady rate, none holds longer than three steps of it: what comes after is a pause of the rater, and unknown. A row
-    with a `frame`, counted from 0, is of that frame of the video. `label` is the name of a class, or its number from 0; other spaces
-    have a column for each of their names. What is empty, `NA`, `NaN` and the like, or the space's `unknown` is unknown,
-    and so is what is no label of the space, with a complaint.
+    with a `frame`, counted from 0, is of that frame of the video. `label` is the name of a class, or its number from 0;
+    other spaces have a column for each of their names. What is empty, `NA`, `NaN` and the like, or the space's
+    `unknown` is unknown, and so is what is no label of the space, with a complaint.
 
     Where several of these columns are there, `time` goes before `start,end`, and these before `frame`.
 
     A table is of the video that its file is called as, or of many: its column `video` says of which each row is, and a
-    column `split` may say what a video's frames are for. Tabs, semicolons, commas or vertical bars are between columns,
-    and numbers may have a decimal comma if all of them have; or it is a Parquet file. Other columns are not looked at.
+    column `split` may say what a video's frames are for; those of `test` are left out. Tabs, semicolons, commas or
+    vertical bars are between columns, and numbers may have a decimal comma if all of them have; or it is a Parquet
+    file. Other columns are not looked at.
     """
 
     contract = 2
@@ -89,7 +93,8 @@ class TimedTable(LabelFormat):
 
     def find(self, folder: Path, leavings: Leavings | None = None) -> list[LabelFile]:
         """See `LabelFormat.find`; a table of many videos is found once for each of them."""
-        return [one for found in super().find(folder, leavings) for one in _by_video(found)]
+        passed_over = Leavings() if leavings is None else leavings
+        return [one for found in super().find(folder, passed_over) for one in _by_video(found, passed_over)]
 
     def read(self, found: LabelFile, space: LabelSpace, clock: FrameClock) -> FrameLabels:
         """See `LabelFormat.read`."""
@@ -116,38 +121,45 @@ class TimedTable(LabelFormat):
 FORMATS.register(TimedTable.name, TimedTable())
 
 
-def _by_video(found: LabelFile) -> list[LabelFile]:
-    """A table once for each video that it has rows of; as it is without a column `video`, or with its fault."""
+def _by_video(found: LabelFile, leavings: Leavings) -> list[LabelFile]:
+    """A table once for each video that it has rows of; as it is without a column `video`, or with its fault.
+
+    Videos that it calls test videos are left out.
+    """
     try:
         table = read_table(found.path)
         splits = _splits(table, found.split) if VIDEO in table.header else {}
     except AnnotationError as error:
         return [replace(found, fault=str(error))]
-    return [found.of_video(name, split) for name, split in splits.items()] or [found]
+    for name, split in splits.items():
+        if split is None:
+            leavings.add(Path(f"{found.path}:{name}"), TEST_ROWS, found.path.suffix)
+    return [found.of_video(name, split) for name, split in splits.items() if split] if splits else [found]
 
 
-def _splits(table: Table, otherwise: Split) -> dict[str, Split]:
-    """The videos of a table of many, and what each is for.
+def _splits(table: Table, otherwise: Split) -> dict[str, Split | None]:
+    """The videos of a table of many, and what each is for; None of a video of the test set.
 
     Raises:
         AnnotationError: a row names no video, or a video is in two splits, or in none that is known.
     """
     at, split_at = table.column(VIDEO), table.column(_SPLIT) if _SPLIT in table.header else None
-    splits: dict[str, tuple[int, Split]] = {}
+    splits: dict[str, tuple[int, Split | None]] = {}
     for line, cells in table.records:
         if not cells[at]:
             raise fault(table.path, line, "found no video, expected whose row it is")
-        split = otherwise if split_at is None or not cells[split_at] else split_called(cells[split_at])
-        if split is None:
+        called = "" if split_at is None else cells[split_at]
+        split = split_called(called) if called else otherwise
+        if split is None and called.casefold() not in _TEST:
             raise AnnotationError(
-                f"'{table.path}', line {line}: found the split {shortened(cells[split_at or 0])}, expected train or "
-                "validation. Correct the file, or leave the column out."
+                f"'{table.path}', line {line}: found the split {shortened(called)}, expected train or validation, or "
+                "test for rows that are left out. Correct the file, or leave the column out."
             )
         first, before = splits.setdefault(cells[at], (line, split))
         if before != split:
             raise AnnotationError(
-                f"'{table.path}', line {line}: '{cells[at]}' is for {split}, and for {before} in line {first}. A video "
-                "is in one split. Correct the file."
+                f"'{table.path}', line {line}: '{cells[at]}' is for {split or 'test'}, and for {before or 'test'} in "
+                f"line {first}. A video is in one split. Correct the file."
             )
     return {name: split for name, (_, split) in splits.items()}
 
