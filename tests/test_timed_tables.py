@@ -340,6 +340,16 @@ def test_rows_of_test_videos_are_left_out_and_listed_and_the_others_are_read(tmp
     assert inputs.left_alone == (left,), "also where the table lies beside the videos"
 
 
+def test_values_that_are_unknown_by_the_space_are_counted_above_all_where_they_could_be_labels(read):
+    pain = space_of("pain", {"kind": "values", "names": ["pain"], "range": [0, 10], "unknown": [0, -9]})
+    found = read("start,end,pain\n0,0.2,0\n0.2,0.4,0.0\n0.4,0.6,-9\n0.6,0.8,3\n", pain)
+    assert found.known.ravel().tolist() == [False] * 6 + [True] * 2 + [False] * 2
+    assert found.note == (
+        "3 values that `unknown` of 'pain' names ('-9', '0', '0.0'; '0', '0.0' would be a label, if `unknown` did not "
+        "say so)"
+    )
+
+
 def long_table(path, rows):
     """A table of as many rows, 50 a video; each with a frame, a class and a value with a decimal point."""
     lines = [f"v{row // 50},{row % 50},{EMOTIONS.names[row % 3]},{row % 100}.5,7" for row in range(rows)]

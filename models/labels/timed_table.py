@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -346,6 +347,8 @@ def _note(table: Table, video: str, read: tuple[LabelSpace, Sequence[Row]], cloc
     if missing:
         ways = ", ".join(sorted({repr(cell) if cell else "empty" for cell in missing}))
         found.append(f"{counted(len(missing), 'missing value', 'missing values')} ({ways})")
+    if unknown := _said_of_unknown(space, rows):
+        found.append(unknown)
     if _TIME in table.header and len(rows) > 2 and len(clock) > 2:
         apart, frame = (float(np.median(np.diff(times))) for times in ([float(r.start) for r in rows], clock.starts_s))
         if abs(apart - frame) > _OTHER_RATE * frame:
@@ -362,6 +365,21 @@ def _note(table: Table, video: str, read: tuple[LabelSpace, Sequence[Row]], cloc
     if not all(row.is_frame for row in rows) and (late := said_of_late_begin(clock)):
         found.append(late)
     return "; ".join(found) or None
+
+
+def _said_of_unknown(space: LabelSpace, rows: Sequence[Row]) -> str:
+    """How many values are what a space calls unknown, above all where they could be labels too; or an empty text."""
+    number = space.class_of if space.kind is SpaceKind.CLASSES else number_of
+    cells = Counter(cell for row in rows for cell in row.cells)
+    unknown = {
+        cell: count for cell, count in cells.items() if cell.casefold() not in _MISSING and space.is_unknown(cell)
+    }
+    if not unknown:
+        return ""
+    count, ways = sum(unknown.values()), ", ".join(map(repr, sorted(unknown)))
+    inside = [cell for cell in sorted(unknown) if space.is_valid(np.array([number(cell)])).all()]
+    also = f"; {', '.join(map(repr, inside))} would be a label, if `unknown` did not say so" if inside else ""
+    return f"{counted(count, 'value', 'values')} that `unknown` of '{space}' names ({ways}{also})"
 
 
 def _complaints(
