@@ -6,11 +6,7 @@ import os
 import stat
 from pathlib import Path
 
-VIDEO_SUFFIXES = (
-    ".3gp", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".ogv", ".ts", ".webm",
-    ".wmv",
-)  # fmt: skip
-"""What is taken for a video when a folder is searched."""
+from affstore.store.contract.names import VIDEO_SUFFIXES
 
 _RARE_VIDEO_SUFFIXES = (
     ".asf", ".divx", ".dv", ".f4v", ".m2v", ".mjpeg", ".mpe", ".mxf", ".ogm", ".qt", ".rm", ".rmvb", ".vob", ".y4m",

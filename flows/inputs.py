@@ -16,7 +16,7 @@ from affstore.models.labels.base import FORMATS, TEST_ROWS, LabelFile, Split, ch
 from affstore.store.contract.errors import SpecError, UnknownNameError
 from affstore.store.contract.keys import key_of
 from affstore.store.contract.labels import Task
-from affstore.store.contract.names import as_text, name_fault, split_subject, video_name
+from affstore.store.contract.names import as_text, name_fault, split_subject, video_name, without_suffix
 from affstore.store.contract.walk import Leavings, LeftAlone, files_in
 from affstore.tasks.ingest.file_digests import FileDigests
 from affstore.tasks.ingest.incoming_files import IncomingFile
@@ -221,7 +221,7 @@ def without(inputs: Inputs, names: Set[str]) -> Inputs:
 
     return replace(
         inputs,
-        annotations=tuple(labels for labels in inputs.annotations if is_meant(labels.name)),
+        annotations=tuple(one for one in inputs.annotations if is_meant(without_suffix(one.name, known))),
         crops=tuple(folder for folder in inputs.crops if is_meant(folder.name)),
     )
 

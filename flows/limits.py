@@ -11,7 +11,7 @@ from affstore.flows.inputs import Inputs, VideoFile
 from affstore.models.media.announced_size import announced
 from affstore.store.contract.errors import SpecError
 from affstore.store.contract.moments import moment_of
-from affstore.store.contract.names import split_subject
+from affstore.store.contract.names import split_subject, without_suffix
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ class Share:
         return replace(
             inputs,
             videos=tuple(video for video in inputs.videos if share_of[video.name] == own),
-            annotations=tuple(labels for labels in inputs.annotations if is_own(labels.name)),
+            annotations=tuple(one for one in inputs.annotations if is_own(without_suffix(one.name, share_of))),
             crops=tuple(folder for folder in inputs.crops if is_own(folder.name)),
             left_alone=inputs.left_alone if own == 0 else (),
             refused=inputs.refused if own == 0 else (),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,8 +10,10 @@ from affstore import FeatureStore
 from affstore.flows.cli import call
 from affstore.flows.inputs import Inputs, VideoFile
 from affstore.flows.limits import Share
+from affstore.models.heads.splits import read_groups
 from affstore.models.labels.base import FORMATS
 from affstore.store.contract.labels import space_of
+from affstore.store.contract.video_columns import read_video_columns
 from affstore.tasks.ingest.annotations import store_labels
 from affstore.tasks.planning.incoming_files import arrival_rows
 from affstore.tasks.specs import WorkerContext
@@ -64,9 +67,36 @@ def test_a_plan_says_why_a_table_cannot_be_read(tmp_path):
     assert "line 2: found no video" in row.reason
 
 
-def test_labels_of_a_video_that_is_called_as_its_file_name_their_file_and_the_video(tmp_path):
+def test_labels_of_a_video_that_is_called_as_its_file_are_of_that_video(tmp_path, capsys):
+    store = commit(FeatureStore.create(str(tmp_path / "store")), *(source(name, 20) for name in ("a", "b", "b.mov")))
+    (tmp_path / "all.csv").write_text("video,start,end,label\na.mp4,0,1,Anger\na_left.MP4,0,1,Fear\nb.mov,0,1,Anger\n")
+    given = ["--labels", f"timed_table:expr={tmp_path / 'all.csv'}", "-e", "silero_vad", "--weights", "untrained"]
+    for status in ("done", "cached"):
+        assert call(["add", "--store", store.url, *given, "--json"]) == 0
+        document = json.loads(capsys.readouterr().out)
+        assert {one["status"] for one in document["outcomes"] if one["stage"] == "annotate"} == {status}
+        assert {one["video"] for one in document["remarks"]} == {"a", "b.mov"}
+    stored = {(one.video, one.subject) for one in FeatureStore(store.url).addresses("label")}
+    assert stored == {("a", "main"), ("a", "left"), ("b.mov", "main")}
+    files = FORMATS.get("timed_table").files_of(tmp_path / "all.csv", "expr")
+    assert arrival_rows(FeatureStore(store.url), [], files) == []
+    (tmp_path / "all.csv").write_text("video,start,end,label\na.mp4,0,1,Anger\na,1,2,Fear\n")
+    assert call(["add", "--store", store.url, *given]) == 3
+    twice = f"It has labels of 'expr' twice: 'a.mp4' of '{tmp_path / 'all.csv'}' and 'a' of '{tmp_path / 'all.csv'}'."
+    assert twice in " ".join(capsys.readouterr().out.split())
+
+
+def test_groups_and_columns_of_videos_may_call_them_as_their_files(tmp_path):
+    table = tmp_path / "people.csv"
+    table.write_text("video,person\na.mp4,p1\nb_left.avi,p2\n")
+    assert read_groups(table) == {"a.mp4": "p1", "a": "p1", "b_left.avi": "p2", "b_left": "p2", "b": "p2"}
+    assert read_video_columns(table, ["a", "b"]).of(["a"]) == ("p1",)
+    assert read_video_columns(table, ["a", "b"]).of(["b"], "left") == ("p2",)
+
+
+def test_labels_of_a_video_that_is_not_there_name_their_file_and_the_nearest_video(tmp_path):
     store = commit(FeatureStore.create(str(tmp_path / "store")), source("a", 10), source("interview", 10))
-    (tmp_path / "all.csv").write_text("video,start,end,label\na_left.mp4,0,1,joy\nintervew,0,1,joy\nother,0,1,joy\n")
+    (tmp_path / "all.csv").write_text("video,start,end,label\na_left.txt,0,1,joy\nintervew,0,1,joy\nother,0,1,joy\n")
     files = [replace(one, task=EMOTIONS) for one in FORMATS.get("timed_table").find(tmp_path / "all.csv")]
     said = [store_labels(WorkerContext(store.url, "run", tmp_path), one.name, [one]).reason for one in files]
     assert [reason.partition("on. ")[2] for reason in said] == [

@@ -10,6 +10,8 @@ from affstore.flows.inputs import Inputs, without
 from affstore.flows.stage import stage
 from affstore.flows.watch import watching
 from affstore.models.labels.base import LabelFile
+from affstore.store.contract.names import without_suffix
+from affstore.store.engine.reading import video_names
 from affstore.tasks.ingest.annotations import annotate, stored_labels, withdraw, withdrawn_labels
 from affstore.tasks.ingest.incoming_files import IncomingFile, IncomingFiles, IngestOptions
 from affstore.tasks.ingest.videos import ingest as ingested
@@ -49,10 +51,11 @@ def _ingest(context: WorkerContext, found: Sequence[IncomingFile]) -> list[Outco
 
 def _annotate(context: WorkerContext, found: Sequence[LabelFile]) -> list[Outcome]:
     by_name: dict[str, list[LabelFile]] = defaultdict(list)
-    for annotation in found:
-        by_name[annotation.name].append(annotation)
-    watching().stage("annotate", len(by_name))
     store = context.store()
+    names = video_names(store)
+    for annotation in found:
+        by_name[without_suffix(annotation.name, names)].append(annotation)
+    watching().stage("annotate", len(by_name))
     stored = {name: stored_labels(store, name, by_name[name]) for name in sorted(by_name)}
     units = {name: (context, name, by_name[name]) for name, outcome in stored.items() if outcome is None}
     unchanged = [show_outcome(outcome) for outcome in stored.values() if outcome is not None]

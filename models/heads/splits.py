@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from affstore.store.contract.errors import AnnotationError, SpecError
-from affstore.store.contract.names import split_subject
+from affstore.store.contract.names import split_subject, without_suffix
 from affstore.store.contract.printable import some
 from affstore.store.contract.table_files import VIDEO
 from affstore.store.contract.video_columns import rows_of_videos, table_with_columns
@@ -131,7 +131,7 @@ def read_groups(path: Path) -> dict[str, str]:
 
     A table is read as one of labels is: CSV with commas, semicolons or tabs, or Parquet; headers without regard to
     case. It may have other columns, and several rows of a video. A row of `12_left` is of a video of that name, and of
-    the video `12` if that has no row of its own.
+    the video `12` if that has no row of its own; so is one of `12.mp4`.
 
     Args:
         path: of the table; `FILE:COLUMN` names the column.
@@ -150,6 +150,8 @@ def read_groups(path: Path) -> dict[str, str]:
     for line, video, group in rows_of_videos(table, column):
         if groups.setdefault(video, group) != group:
             raise SpecError(f"'{table.path}', line {line}: '{video}' is in the group '{groups[video]}' already.")
+    for name in tuple(groups):  # a video that is itself called `12.mp4` keeps its row, and gives one to `12`
+        groups.setdefault(without_suffix(name), groups[name])
     return {name: min(found) for name, found in groups_of_videos(groups).items() if len(found) == 1}
 
 

@@ -75,10 +75,10 @@ class TimedTable(LabelFormat):
 
     Where several of these columns are there, `time` goes before `start,end`, and these before `frame`.
 
-    A table is of the video that its file is called as, or of many: its column `video` says of which each row is, and a
-    column `split` may say what a video's frames are for; those of `test` are left out. Tabs, semicolons, commas or
-    vertical bars are between columns, and numbers may have a decimal comma if all of them have; or it is a Parquet
-    file. Other columns are not looked at.
+    A table is of the video that its file is called as, or of many: its column `video` says of which each row is
+    (`12.mp4` is the video `12`), and a column `split` may say what a video's frames are for; those of `test` are left
+    out. Tabs, semicolons, commas or vertical bars are between columns, and numbers may have a decimal comma if all of
+    them have; or it is a Parquet file. Other columns are not looked at.
     """
 
     contract = 2

@@ -15,6 +15,12 @@ MAIN = "main"
 SIDES = ("left", "right")
 """Subjects named by their place in the picture, as Aff-Wild2's `_left` and `_right`."""
 
+VIDEO_SUFFIXES = (
+    ".3gp", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".ogv", ".ts", ".webm",
+    ".wmv",
+)  # fmt: skip
+"""What is taken for a video when a folder is searched."""
+
 _PERSON = re.compile(r"person([1-9][0-9]{0,3})")
 _OF_VIDEO = re.compile(rf"(.+)_({'|'.join(SIDES)}|{_PERSON.pattern})", re.DOTALL)
 _TAG = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -95,6 +101,18 @@ def split_subject(name: str, videos: Container[str] = ()) -> tuple[str, str]:
     video, subject = possible_subject(name)
     is_subject = subject in SIDES or video in videos
     return (video, subject) if is_subject and name not in videos else (name, MAIN)
+
+
+def without_suffix(name: str, videos: Container[str] = ()) -> str:
+    """A name as videos are called, where it is that of a file: `12.mp4` → `12`, unless a video is itself called so.
+
+    Args:
+        name: of a video, of one of its people, or of its file.
+        videos: the names of known videos.
+    """
+    video, dot, suffix = name.rpartition(".")
+    is_file = bool(video) and f"{dot}{suffix}".lower() in VIDEO_SUFFIXES
+    return video if is_file and split_subject(name, videos)[0] not in videos else name
 
 
 def possible_subject(name: str) -> tuple[str, str]:

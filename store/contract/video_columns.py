@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from affstore.store.contract.errors import AnnotationError, SpecError
-from affstore.store.contract.names import MAIN, split_subject, video_name
+from affstore.store.contract.names import MAIN, split_subject, video_name, without_suffix
 from affstore.store.contract.table_files import VIDEO, Table, read_table, shortened
 
 
@@ -37,7 +37,8 @@ class VideoColumns:
 def read_video_columns(table_and_columns: Path, videos: Iterable[str] = ()) -> VideoColumns:
     """Read what a table with a column `video` says of each video.
 
-    A video may have several rows, as long as they agree. A row of `12_left` is of the subject `left` of the video `12`.
+    A video may have several rows, as long as they agree. A row of `12_left` is of the subject `left` of the video `12`,
+    and one of `12.mp4` is of the video `12`.
 
     Args:
         table_and_columns: a CSV, TSV or Parquet file, for all its columns; `FILE:COLUMN` or `FILE:COLUMN,COLUMN` for
@@ -61,7 +62,7 @@ def read_video_columns(table_and_columns: Path, videos: Iterable[str] = ()) -> V
     for line, cells in table.records:
         if not cells[at[0]]:
             raise SpecError(f"'{table.path}', line {line}: found no video, expected whose row it is.")
-        key = split_subject(video_name(cells[at[0]]), known)
+        key = split_subject(without_suffix(video_name(cells[at[0]]), known), known)
         values = tuple(cells[i] or None for i in at[1:])
         before = found.setdefault(key, values)
         if values != before:

@@ -15,7 +15,7 @@ from affstore.store.contract.clock import FrameClock
 from affstore.store.contract.errors import AffstoreError, AnnotationError, NotFoundError, SourceError, nearest
 from affstore.store.contract.keys import digest_of_unchanged, key_of
 from affstore.store.contract.labels import task_space
-from affstore.store.contract.names import MAIN, possible_subject, split_subject
+from affstore.store.contract.names import MAIN, possible_subject, split_subject, without_suffix
 from affstore.store.contract.printable import counted
 from affstore.store.contract.records import Address, Artifact, Record
 from affstore.store.engine.draft import Draft
@@ -47,6 +47,8 @@ def store_labels(context: WorkerContext, name: str, found: Sequence[LabelFile]) 
         source, subject, note = _whose(store, name)
     except NotFoundError:
         return _without_video(context, name, found)
+    if twice := _said_of_two(found):
+        return Outcome("annotate", name, "failed", twice)
     due = [(one, recipe) for one in found if (recipe := _due(store, one, (source, subject))) is not None]
     if not due:
         return _cached(name, note)
@@ -67,6 +69,17 @@ def store_labels(context: WorkerContext, name: str, found: Sequence[LabelFile]) 
     return Outcome(
         "annotate", name, "done", f"{counted(len(draft.records), 'label file', 'label files')}{note}", draft=written
     )
+
+
+def _said_of_two(found: Sequence[LabelFile]) -> str:
+    """What is wrong where two files, or two names of one file, have labels of one task; else an empty text."""
+    first: dict[str, LabelFile] = {}
+    for one in found:
+        other = first.setdefault(str(one.task), one)
+        if other is not one:
+            places = " and ".join(f"'{each.within or each.path.name}' of '{each.path}'" for each in (other, one))
+            return f"It has labels of '{one.task}' twice: {places}. Call it in one way, in one file."
+    return ""
 
 
 def _without_video(context: WorkerContext, name: str, found: Sequence[LabelFile]) -> Outcome:
@@ -109,7 +122,7 @@ annotate = Task("annotate", "annotate {name}", store_labels)
 def labelled_by(store: FeatureStore, found: Iterable[LabelFile]) -> set[Address]:
     """Where the labels of files are in the store, or would be; files of no video of the store are left out."""
     names = video_names(store)
-    meant = ((str(one.task), *split_subject(one.name, names)) for one in found)
+    meant = ((str(one.task), *split_subject(without_suffix(one.name, names), names)) for one in found)
     return {Address("label", task, names[video], subject) for task, video, subject in meant if video in names}
 
 
@@ -170,11 +183,14 @@ withdraw = Task("annotate", "withdraw labels of {name}", remove_labels)
 def _whose(store: FeatureStore, name: str) -> tuple[Record, str, str]:
     """The video and the subject that annotation files are of, and what a person should know of that choice.
 
-    A video that is itself called `12_left` is meant before the left person of `12`.
+    A video that is itself called `12_left` is meant before the left person of `12`, and one that is called `12.mp4`
+    before the video `12`.
 
     Raises:
         NotFoundError: there is no such video.
     """
+    if without_suffix(name) != name:
+        name = without_suffix(name, video_names(store))
     if possible_subject(name)[1] == MAIN:
         return find_source(store, name), MAIN, ""
     names = video_names(store)

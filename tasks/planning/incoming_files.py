@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from affstore import FeatureStore
 from affstore.models.labels.base import LabelFile
 from affstore.store.contract.keys import digest_of_unchanged, key_of
-from affstore.store.contract.names import split_subject
+from affstore.store.contract.names import split_subject, without_suffix
 from affstore.store.contract.records import Address
 from affstore.store.engine.reading import video_names
 from affstore.tasks import recipes
@@ -40,7 +40,7 @@ def arrival_rows(
             rows.append(PlanRow(Address("source", video=incoming.name), "quarantined", incoming.reason))
     names = video_names(store)
     for found in annotations:
-        video, subject = split_subject(found.name, names)
+        video, subject = split_subject(without_suffix(found.name, names), names)
         source = store.find(Address("source", video=names.get(video, video)))
         address = Address("label", str(found.task), names.get(video, video), subject)
         if found.fault:
