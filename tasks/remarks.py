@@ -8,7 +8,7 @@ from typing import Any
 
 from affstore import FeatureStore
 from affstore.models.faces.specs import DetectorSpec
-from affstore.store.contract.printable import counted
+from affstore.store.contract.printable import counted, some
 from affstore.store.contract.records import Address, Record
 from affstore.tasks.specs import most_subjects_of
 
@@ -25,6 +25,7 @@ _SUMMARIES = {
     "labels": "with incomplete labels",
     "features": "without imported features that a head takes",
     "label table": "with a table of labels that was interpreted",
+    "partly labelled": "with frames that lack some of a label's columns",
     "other labels": "with labels that no source of this run brings",
 }
 """What is counted of a run, in this order."""
@@ -37,7 +38,7 @@ class Remark:
     Attributes:
         video: its name.
         kind: a key of what is counted: `damaged`, `sound`, `no sound`, `no face`, `crowd`, `crops`, `labels`,
-            `features`, `label table` or `other labels`.
+            `features`, `label table`, `partly labelled` or `other labels`.
         text: in words.
     """
 
@@ -140,3 +141,7 @@ def _of_labels(own: Sequence[Record]) -> Iterator[tuple[str, str]]:
             yield "labels", f"{record.address.producer}: {record.attributes['complaint']}"
         if record.address.family == "label" and record.attributes.get("note"):
             yield "label table", f"{record.address.producer}: {record.attributes['note']}."
+        if record.address.family == "label" and (lacking := record.attributes.get("lacking")):
+            frames = f"{lacking['frames']} of {counted(lacking['of'], 'labelled frame', 'labelled frames')}"
+            said = f"{record.address.producer}: {frames} without a value of {some(lacking['columns'])}"
+            yield "partly labelled", f"{said}. Heads leave such frames out: they take those that have all values."

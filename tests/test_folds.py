@@ -22,7 +22,7 @@ from affstore.models.heads.pretrained import PretrainedSpec
 from affstore.models.heads.splits import Folds, SplitSpec, read_groups
 from affstore.store.contract.errors import AnnotationError, SpecError
 from affstore.store.contract.keys import key_of
-from affstore.store.contract.labels import EXPR, space_of
+from affstore.store.contract.labels import EXPR, space_of, task_space
 from affstore.store.contract.records import Address, Artifact
 from affstore.tasks import recipes
 from affstore.tasks.evaluation.experiment_scores import _by_chance, result_artifact
@@ -33,9 +33,9 @@ from affstore.tasks.planning.head_runs import plan_with
 from affstore.tasks.planning.plan import plan
 from affstore.tasks.predict.videos import store_predictions
 from affstore.tasks.specs import HeadRun, Input, Profile, WorkerContext
-from affstore.tasks.training.examples import fold_of, labelled, labels_of_no_source
+from affstore.tasks.training.examples import LabelledSubject, fold_of, labelled, labels_of_no_source
 from affstore.tasks.training.folds import cross_validated, folds_in_use, with_fixed_epochs
-from affstore.tasks.training.train import head_recipe, train
+from affstore.tasks.training.train import _counts, head_recipe, train
 from tests.factories import commit, label, source
 
 FRAMES = 30
@@ -299,3 +299,19 @@ def test_an_interval_draws_the_videos_of_a_group_together_and_no_key_without_gro
     outcome = ExperimentOutcome(ROW, "done", "", (shown,))
     assert "by drawing whole groups, as all videos of a person" in legend([outcome], brief=False)
     assert "by drawing whole videos" in legend([replace(outcome, results=(found["videos"][1],))], brief=False)
+
+
+def test_a_head_counts_the_subjects_and_frames_that_it_is_fitted_on_and_not_those_that_lack_a_column(tmp_path):
+    whole, partly, never = (np.full((FRAMES, 2), 0.5) for _ in range(3))
+    partly[:7, 0], partly[9], never[:, 1] = np.nan, np.nan, np.nan
+    videos = {"whole": whole, "partly": partly, "never": never}
+    store = commit(
+        FeatureStore.create(f"memory:{tmp_path}"),
+        *(source(video, FRAMES) for video in videos),
+        *(label(video, task_space("va"), value) for video, value in videos.items()),
+    )
+    subjects = [LabelledSubject(record, ()) for record in store.records("label")]
+    counted = _counts(store, {"train": subjects, "validation": []})
+    lacking = {"train": 7 + FRAMES, "validation": 0}
+    assert counted == {"subjects": {"train": 2, "validation": 0}, "frames_lacking_a_column": lacking}
+    assert _counts(store, {"train": [], "validation": []}) == {"subjects": {"train": 0, "validation": 0}}

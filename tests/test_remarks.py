@@ -122,4 +122,9 @@ def test_labels_of_a_stored_video_are_remarked_on_without_its_file_and_nothing_i
         document = json.loads(capsys.readouterr().out)
         assert [(one["stage"], one["status"]) for one in document["outcomes"]] == [("annotate", status)]
         kinds = [(one["video"], one["kind"]) for one in document["remarks"]]
-        assert kinds == [("talk", "no sound"), ("talk", "labels"), ("talk", "label table")]
+        kinds_of_labels = ("labels", "label table", "partly labelled")
+        assert kinds == [("talk", "no sound"), *(("talk", kind) for kind in kinds_of_labels)]
+        assert document["remarks"][-1]["text"] == (
+            "va: 20 of 20 labelled frames without a value of valence. Heads leave such frames out: they take those "
+            "that have all values."
+        )

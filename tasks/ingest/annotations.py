@@ -8,13 +8,14 @@ from pathlib import PurePath
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from affstore import FeatureStore
 from affstore.models.labels.base import FORMATS, LabelFile
 from affstore.store.contract.clock import FrameClock
 from affstore.store.contract.errors import AffstoreError, AnnotationError, NotFoundError, SourceError, nearest
 from affstore.store.contract.keys import digest_of_unchanged, key_of
-from affstore.store.contract.labels import task_space
+from affstore.store.contract.labels import LabelSpace, task_space
 from affstore.store.contract.names import MAIN, possible_subject, split_subject, without_suffix
 from affstore.store.contract.printable import counted
 from affstore.store.contract.records import Address, Artifact, Record
@@ -260,6 +261,17 @@ def _label_artifact(
         "location": place_of(found.path),
         "complaint": labels.complaint,
         **({"note": labels.note} if labels.note else {}),
+        **_lacking_columns(space, labels.known),
     } | ({"space": space.definition()} if space is found.task else {})
     value = np.where(labels.known, labels.value, 0).astype(labels.value.dtype)
     return Artifact(address, recipe, {"value": value, "known": labels.known}, attributes, (source.as_parent(),))
+
+
+def _lacking_columns(space: LabelSpace, known: NDArray[np.bool_]) -> dict[str, Any]:
+    """How many of the labelled frames lack a column, and which columns they lack; nothing where none does."""
+    labelled = known.any(axis=1)
+    partly = labelled & ~known.all(axis=1)
+    if not partly.any():
+        return {}
+    columns = [name for name, lacks in zip(space.names, ~known[partly].all(axis=0), strict=True) if lacks]
+    return {"lacking": {"frames": int(partly.sum()), "of": int(labelled.sum()), "columns": columns}}

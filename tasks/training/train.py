@@ -18,6 +18,7 @@ from affstore.models.heads.splits import check_leak
 from affstore.store.contract.errors import AffstoreError, AnnotationError
 from affstore.store.contract.keys import key_of, plain
 from affstore.store.contract.labels import SpaceKind
+from affstore.store.contract.printable import counted
 from affstore.store.contract.records import Address, Artifact, Parent, Record, least_trusted
 from affstore.tasks import recipes
 from affstore.tasks.outcomes import Outcome, postponed, refused
@@ -26,6 +27,8 @@ from affstore.tasks.task import task
 from affstore.tasks.training.examples import LabelledSubject, SplitName, labelled
 from affstore.tasks.training.head_job import HeadJob
 
+LACKING = "frames_lacking_a_column"
+"""Where the record of a head says, by split, how many frames it left out that lack a column of the label."""
 HELD_OUT = "held_out"
 """Where the record of a fold's head names the videos that chose its epoch: its recipe has only their digest."""
 
@@ -53,6 +56,8 @@ def train(context: WorkerContext, experiment: HeadRun) -> Outcome:
     draft.put(artifact)
     scores = artifact.attributes["scores"]
     text = f"{scores['headline']} {scores['value']:.3f} frame by frame" if scores else "nothing to choose its epoch on"
+    if left_out := sum(artifact.made.get(LACKING, {}).values()):
+        text += f"; {counted(left_out, 'frame', 'frames')} left out, without a value in some columns of the label"
     return Outcome("train", experiment.name, "done", text, draft=draft)
 
 
@@ -105,8 +110,7 @@ def _fit(work: HeadJob, subjects: Mapping[SplitName, list[LabelledSubject]], rec
             feature.provenance for part in subjects.values() for subject in part for feature in subject.features
         ),
         "elapsed_s": round(time.perf_counter() - started, 3),
-        "subjects": {part: len(members) for part, members in subjects.items()},
-    }
+    } | _counts(work.store, subjects)
     if experiment.division.folds:
         facts[HELD_OUT] = sorted({subject.label.address.video for subject in subjects["validation"]})
     return Artifact(
@@ -122,6 +126,16 @@ def _fit(work: HeadJob, subjects: Mapping[SplitName, list[LabelledSubject]], rec
         _parents(subjects),
         facts,
     )
+
+
+def _counts(store: FeatureStore, subjects: Mapping[SplitName, list[LabelledSubject]]) -> dict[str, Any]:
+    """By split, how many subjects have a frame with all columns of a label, and how many frames lack some of them."""
+    known = {part: [store.read(one.label.address, ["known"])["known"] for one in of] for part, of in subjects.items()}
+    whole = {part: sum(bool(mask.all(axis=1).any()) for mask in masks) for part, masks in known.items()}
+    lacking = {
+        part: sum(int((mask.any(axis=1) & ~mask.all(axis=1)).sum()) for mask in masks) for part, masks in known.items()
+    }
+    return {"subjects": whole} | ({LACKING: lacking} if any(lacking.values()) else {})
 
 
 def _outputs_and_labels(
