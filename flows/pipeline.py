@@ -44,7 +44,7 @@ from affstore.tasks.lineage.run_record import run_record, write_run_record
 from affstore.tasks.outcomes import Outcome, refused
 from affstore.tasks.remarks import remarks_of
 from affstore.tasks.specs import HeadRun, WorkerContext
-from affstore.tasks.training.examples import labels_of_no_source, otherwise_labelled
+from affstore.tasks.training.examples import labels_of_no_source, otherwise_labelled, unmatched_labels
 from affstore.tasks.training.folds import cross_validated_name, folds_in_use, with_fixed_epochs
 
 
@@ -77,6 +77,7 @@ def pipeline(request: Request) -> RunResult:
             *remarks_of(store, about),
             *without_features(store, (*request.heads, *request.fitted_heads), videos),
             *otherwise_labelled(store, request.heads),
+            *(() if stages.partial else unmatched_labels(store, request.heads)),
             *labels_of_no_source(store, request.heads, labelled_by(store, request.inputs.annotations)),
         ),
     )

@@ -26,6 +26,7 @@ _SUMMARIES = {
     "features": "without imported features that a head takes",
     "label table": "with a table of labels that was interpreted",
     "partly labelled": "with frames that lack some of a label's columns",
+    "unmatched labels": "with labels of somebody whose features a head lacks",
     "other labels": "with labels that no source of this run brings",
 }
 """What is counted of a run, in this order."""
@@ -38,7 +39,7 @@ class Remark:
     Attributes:
         video: its name.
         kind: a key of what is counted: `damaged`, `sound`, `no sound`, `no face`, `crowd`, `crops`, `labels`,
-            `features`, `label table`, `partly labelled` or `other labels`.
+            `features`, `label table`, `partly labelled`, `unmatched labels` or `other labels`.
         text: in words.
     """
 

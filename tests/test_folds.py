@@ -33,7 +33,7 @@ from affstore.tasks.planning.head_runs import plan_with
 from affstore.tasks.planning.plan import plan
 from affstore.tasks.predict.videos import store_predictions
 from affstore.tasks.specs import HeadRun, Input, Profile, WorkerContext
-from affstore.tasks.training.examples import LabelledSubject, fold_of, labelled, labels_of_no_source
+from affstore.tasks.training.examples import LabelledSubject, fold_of, labelled, labels_of_no_source, unmatched_labels
 from affstore.tasks.training.folds import cross_validated, folds_in_use, with_fixed_epochs
 from affstore.tasks.training.train import _counts, head_recipe, train
 from tests.factories import commit, label, source
@@ -315,3 +315,20 @@ def test_a_head_counts_the_subjects_and_frames_that_it_is_fitted_on_and_not_thos
     lacking = {"train": 7 + FRAMES, "validation": 0}
     assert counted == {"subjects": {"train": 2, "validation": 0}, "frames_lacking_a_column": lacking}
     assert _counts(store, {"train": [], "validation": []}) == {"subjects": {"train": 0, "validation": 0}}
+
+
+def test_labels_of_a_person_whom_no_feature_matches_are_named_with_the_people_that_there_are(grown):
+    assert unmatched_labels(grown, [HEAD]) == []
+    store = commit(FeatureStore.create("memory:unmatched"), *filmed("talk"), source("blank", FRAMES))
+    value = np.zeros((FRAMES, 1))
+    store = commit(store, *(label(*of) for of in (("talk", EXPR, value, "person3"), ("blank", EXPR, value))))
+    by_pixels = replace(HEAD, name="other", inputs=(Input("mt_emotimobilevit@cropped"),))
+    found = [(one.video, one.kind, one.text) for one in unmatched_labels(store, [HEAD, by_pixels])]
+    left_out = "are left out by folded, other"
+    assert ("blank", "unmatched labels") in [one[:2] for one in found]
+    texts = [text for *_, text in found]
+    assert any(f"'expr' for 'person3' {left_out}: its people by 'cropped' are main. Name" in text for text in texts)
+    assert any(f"'expr' for 'main' {left_out}: it has no face." in text for text in texts)
+    lacks = "are left out by other: it lacks what the head takes of that person ("
+    assert any(f"{lacks}'mt_emotimobilevit" in t for t in texts)
+    assert len(found) == 3

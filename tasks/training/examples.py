@@ -16,8 +16,9 @@ from affstore.store.contract.errors import SpecError
 from affstore.store.contract.half_floats import to_float32
 from affstore.store.contract.labels import LabelSpace
 from affstore.store.contract.names import MAIN, SIDES, in_order, person_number
+from affstore.store.contract.printable import some
 from affstore.store.contract.records import Address, Record
-from affstore.tasks.imported_inputs import is_meant
+from affstore.tasks.imported_inputs import is_meant, lacks_features
 from affstore.tasks.remarks import Remark
 from affstore.tasks.specs import HeadRun, Input, most_subjects_of
 
@@ -97,6 +98,41 @@ def otherwise_labelled(store: FeatureStore, heads: Iterable[HeadRun]) -> list[Re
         for label in (store.records("label") if spaces else ())
         if label.address.producer in spaces and not is_read_as(label, spaces[label.address.producer])
     ]
+
+
+def unmatched_labels(store: FeatureStore, heads: Iterable[HeadRun]) -> list[Remark]:
+    """The labels that heads leave out, as no face is of the person whom they name, or an input of a head is missing.
+
+    Imported features that are missing have remarks of their own.
+    """
+    left_out: dict[tuple[Address, str], list[str]] = {}
+    for head in heads:
+        for label in labels_of(store, head.space, SPLITS):
+            if (reason := _why_unmatched(store, head, label.address)) and not lacks_features(
+                store, head, label.address.video
+            ):
+                left_out.setdefault((label.address, reason), []).append(head.name)
+    return [
+        Remark(
+            label.video,
+            "unmatched labels",
+            f"Its labels of '{label.producer}' for '{label.subject}' are left out by {some(names)}: {reason}",
+        )
+        for (label, reason), names in left_out.items()
+    ]
+
+
+def _why_unmatched(store: FeatureStore, experiment: HeadRun, label: Address) -> str:
+    """Why a label has not all inputs of a head; empty where it has."""
+    subject = subject_of(store, experiment, label, named_subjects(store, label.video))
+    if subject is None:
+        found = in_order(subjects_of(store, label.video, experiment))
+        people = f"its people by '{experiment.faces}' are {', '.join(found)}" if found else "it has no face"
+        return f"{people}. Name the person so in the labels, or find more people with --people all."
+    if features_of(store, label.video, subject, experiment) is not None:
+        return ""
+    inputs = " and ".join(dict.fromkeys(f"'{part.extractor}'" for part in experiment.inputs))
+    return f"it lacks what the head takes of that person ({inputs}). `affstore plan` says what is missing."
 
 
 def labels_of_no_source(store: FeatureStore, heads: Iterable[HeadRun], brought: Collection[Address]) -> list[Remark]:
