@@ -14,7 +14,7 @@ from affstore.models.heads.splits import read_groups
 from affstore.models.labels.base import FORMATS
 from affstore.store.contract.labels import space_of
 from affstore.store.contract.video_columns import read_video_columns
-from affstore.tasks.ingest.annotations import store_labels
+from affstore.tasks.ingest.annotations import store_labels, withdrawn_labels
 from affstore.tasks.planning.incoming_files import arrival_rows
 from affstore.tasks.specs import WorkerContext
 from tests.factories import commit, source
@@ -129,6 +129,20 @@ def test_labels_whose_rows_were_withdrawn_are_removed_and_others_stay(tmp_path, 
     assert labelled(3) == {"wait"}, "of a table that is refused as a whole nothing is left"
     folder.joinpath("all.csv").write_text("video,start,end,label\ntalk,0,1,Anger\nwalk,0,1,Anger\n")
     assert labelled(0) == {"talk", "walk", "wait"}
+
+
+def test_labels_by_another_link_to_the_same_file_are_not_withdrawn(tmp_path):
+    store = commit(FeatureStore.create(str(tmp_path / "store")), source("a", 10), source("b", 10))
+    (tmp_path / "calm").write_text("start,end,label\n0,1,calm\n")
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / f"{name}.csv").symlink_to(tmp_path / "calm")
+        files = FORMATS.get("timed_table").files_of(tmp_path / name, EMOTIONS)
+        outcome = store_labels(WorkerContext(store.url, "run", tmp_path), name, files)
+        FeatureStore(store.url).commit([outcome.draft], "labels")
+    stored = FeatureStore(store.url)
+    assert {one.video for one in stored.addresses("label")} == {"a", "b"}
+    assert withdrawn_labels(stored, files) == {}
 
 
 def test_the_rest_of_a_share_s_labels_is_not_withdrawn(tmp_path):

@@ -137,7 +137,7 @@ def withdrawn_labels(store: FeatureStore, found: Sequence[LabelFile]) -> dict[st
     places: dict[tuple[PurePath, str], str] = {}
     for one in found:
         key = one.path, str(one.task)
-        if key not in places and _is_readable(one):
+        if key not in places and _says_all(one) and _is_readable(one):
             places[key] = place_of(one.path)
     meant = {(task, place) for (_, task), place in places.items()}
     kept = labelled_by(store, found) if meant else set()
@@ -147,6 +147,11 @@ def withdrawn_labels(store: FeatureStore, found: Sequence[LabelFile]) -> dict[st
         if (address.producer, label.attributes["location"]) in meant and address not in kept:
             withdrawn[address.video].append(address)
     return withdrawn
+
+
+def _says_all(found: LabelFile) -> bool:
+    """Whether a file holds all labels that come from its place: links, called by their videos, may lead to one file."""
+    return bool(found.within or found.fault) or not found.path.is_symlink()
 
 
 def _is_readable(found: LabelFile) -> bool:
