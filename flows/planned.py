@@ -56,7 +56,7 @@ def plan_rows(request: Request, planned: Planned) -> Iterator[PlanRow]:
     """The plan's rows for all that a run would do: what is due and requested once, and first what is known quickly."""
     from affstore.tasks.ingest.incoming_files import incoming_files
     from affstore.tasks.planning.head_runs import plan_predictions, plan_with
-    from affstore.tasks.planning.incoming_files import arrival_rows, named_videos, unmatched_crop_rows
+    from affstore.tasks.planning.incoming_files import arrival_rows, named_videos, unmatched_crop_rows, withdrawn_rows
 
     store, inputs = planned.store, request.inputs
     known = {*planned.rows}
@@ -72,4 +72,6 @@ def plan_rows(request: Request, planned: Planned) -> Iterator[PlanRow]:
         yield from (row for row in planned.rows if row.address.video in named)
         yield from plan_predictions(store, request.fitted_heads, named)
     yield from arrival_rows(store, arriving, inputs.annotations, told_of_refused=request.everything)
+    if not inputs.is_share:
+        yield from withdrawn_rows(store, inputs.annotations)
     yield from unmatched_crop_rows(planned.crops, arriving)

@@ -15,7 +15,7 @@ from affstore.models.labels.base import FORMATS
 from affstore.store.contract.labels import space_of
 from affstore.store.contract.video_columns import read_video_columns
 from affstore.tasks.ingest.annotations import store_labels, withdrawn_labels
-from affstore.tasks.planning.incoming_files import arrival_rows
+from affstore.tasks.planning.incoming_files import arrival_rows, withdrawn_rows
 from affstore.tasks.specs import WorkerContext
 from tests.factories import commit, source
 
@@ -123,6 +123,8 @@ def test_labels_whose_rows_were_withdrawn_are_removed_and_others_stay(tmp_path, 
 
     assert labelled(0) == {"talk", "walk", "wait"}
     folder.joinpath("all.csv").write_text("video,start,end,label\nwalk,0,1,Anger\n")
+    (row,) = withdrawn_rows(FeatureStore(store.url), FORMATS.get("timed_table").files_of(folder, "expr"))
+    assert (row.address.video, row.status) == ("talk", "stale")
     assert labelled(0) == {"walk", "wait"}
     capsys.readouterr()
     folder.joinpath("all.csv").write_text("video,start,end,label\n,0,1,Anger\n")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from affstore import FeatureStore
 from affstore.models.labels.base import LabelFile
@@ -12,6 +12,7 @@ from affstore.store.contract.records import Address
 from affstore.store.engine.reading import video_names
 from affstore.tasks import recipes
 from affstore.tasks.extract.memory_estimate import VideoSize
+from affstore.tasks.ingest.annotations import withdrawn_labels
 from affstore.tasks.ingest.crop_assignment import CropAssignment
 from affstore.tasks.ingest.incoming_files import IncomingFile
 from affstore.tasks.plan_rows import PlanRow
@@ -51,6 +52,18 @@ def arrival_rows(
         if source is not None and (stored is None or stored.key != key) and not _unusable(store, found):
             rows.append(PlanRow(address, "missing" if stored is None else "stale", f"to read: {found.path}"))
     return rows
+
+
+def withdrawn_rows(store: FeatureStore, annotations: Sequence[LabelFile]) -> list[PlanRow]:
+    """Rows for the stored labels that a run would remove, as their files have nothing of them any more.
+
+    Args:
+        store: as it is now.
+        annotations: all that the run's files of labels hold.
+    """
+    withdrawn = withdrawn_labels(store, annotations)
+    reason = "its file has none of it any more: a run removes it"
+    return [PlanRow(address, "stale", reason) for video in sorted(withdrawn) for address in withdrawn[video]]
 
 
 def unmatched_crop_rows(given: CropAssignment, arriving: Iterable[IncomingFile]) -> list[PlanRow]:
