@@ -14,9 +14,9 @@ from affstore.tasks.outcomes import Outcome
 def complaint(outcome: Outcome) -> str:
     """The digest of what an outcome says of a file that stays unfit until somebody changes it; empty for all else.
 
-    Other bytes under the same name are another complaint, as the file's size and time are part of it.
+    A file of another size or time is another complaint, for videos and for labels.
     """
-    refused = outcome.status == "failed" and outcome.stage == "ingest" and outcome.file and not outcome.fault
+    refused = outcome.status == "failed" and outcome.file and not outcome.fault
     if not refused and outcome.status != "quarantined":
         return ""
     return key_of(

@@ -41,7 +41,7 @@ class Outcome:
         reason: why, in one sentence; or what was done.
         frames: how many frames were worked on.
         draft: what was written and waits for the committer.
-        file: path of the file that it was about; empty for what has none.
+        file: path of the file that it was about, of several the first; empty for what has none.
         refused: the note in quarantine of an input that left nothing else; the committer writes it. A draft for each
             would cost more the more of them wait.
         fault: the kind of fault that it failed by, where that may pass: see `tasks.retries`; else empty.

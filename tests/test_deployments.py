@@ -215,6 +215,14 @@ def test_a_bad_file_is_told_once_and_counted_from_then_on(config, tmp_path):
     others = [add_videos(str(config), str(tmp_path / "other"), return_state=True).name for _ in range(2)]
     assert others == ["Quarantined", "Completed"]
     assert add_videos(str(config), str(folder), return_state=True).name == "Completed", "each folder has its own"
+    labels = folder / "EXPR_Classification_Challenge" / "Train_Set" / "ghost.txt"
+    labels.parent.mkdir(parents=True)
+    for text in ("Neutral\n0\n", "Neutral\n0\n0\n"):
+        labels.write_text(text)
+        found = [add_videos(str(config), str(folder), return_state=True) for _ in range(2)]
+        assert [state.name for state in found] == ["Failed", "Completed"]
+        assert "There is no video 'ghost'" in found[0].message
+    labels.unlink()
     taken = add_videos(str(config), str(folder), replace_existing=True, return_state=True)
     assert taken.name == "Completed"
     assert taken.message.startswith("1 done")

@@ -128,7 +128,7 @@ def test_labels_whose_rows_were_withdrawn_are_removed_and_others_stay(tmp_path, 
     assert labelled(0) == {"walk", "wait"}
     capsys.readouterr()
     folder.joinpath("all.csv").write_text("video,start,end,label\n,0,1,Anger\n")
-    assert labelled(3) == {"wait"}, "of a table that is refused as a whole nothing is left"
+    assert labelled(3) == {"walk", "wait"}, "a table that is refused as a whole costs nothing that is there"
     folder.joinpath("all.csv").write_text("video,start,end,label\ntalk,0,1,Anger\nwalk,0,1,Anger\n")
     assert labelled(0) == {"talk", "walk", "wait"}
 
@@ -156,7 +156,7 @@ def test_the_rest_of_a_share_s_labels_is_not_withdrawn(tmp_path):
     assert (len(share.annotations), share.is_share) == (1, True)
 
 
-def test_the_stored_label_of_a_file_that_is_refused_now_is_removed_unless_it_is_of_another_file(tmp_path):
+def test_the_stored_label_of_a_file_that_is_refused_now_stays_which_is_said_unless_it_is_of_another_file(tmp_path):
     store = commit(FeatureStore.create(str(tmp_path / "store")), source("talk", 10), source("walk", 10))
     for folder, text in (("a", "start,end,label\n0,1,joy\n"), ("b", "start,end,label\n0,0,joy\n")):
         (tmp_path / folder).mkdir()
@@ -174,10 +174,8 @@ def test_the_stored_label_of_a_file_that_is_refused_now_is_removed_unless_it_is_
     (tmp_path / "a" / "talk.csv").write_text("start,end,label\n0,0,joy\n")
     outcome = take_in(tmp_path / "a" / "talk.csv")
     assert outcome.status == "quarantined"
-    assert (
-        "Its stored labels of 'emotions', which are of an earlier version of the file, are removed." in outcome.reason
-    )
-    take_in(tmp_path / "b" / "walk.csv")
+    assert "Its stored labels of 'emotions' are of an earlier version of the file, and stay." in outcome.reason
+    assert "stay" not in take_in(tmp_path / "b" / "walk.csv").reason
     stored = FeatureStore(store.url)
-    assert {one.video for one in stored.addresses("label")} == {"walk"}
+    assert {one.video for one in stored.addresses("label")} == {"talk", "walk"}
     assert {one.attributes["name"] for one in stored.records("quarantine")} == {"talk.csv", "walk.csv"}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import PurePath
 from typing import Any
 
@@ -33,15 +34,18 @@ from affstore.tasks.task import Task
 def store_labels(context: WorkerContext, name: str, found: Sequence[LabelFile]) -> Outcome:
     """Store annotation files as labels, unless they are in the store.
 
-    The outcome's reason counts them; its draft holds those that were new, and those that cannot be used. Of
-    these, the labels that an earlier version of the file has left in the store are removed, so that no head is trained
-    on them.
+    The outcome's reason counts them; its draft holds those that were new, and those that cannot be used. Of these,
+    the labels of an earlier version of the file stay in the store, and the reason says so.
 
     Args:
         context: where the run works.
         name: what the annotation files are called: a video, or one of its people as `12_left`.
         found: the files of that name, one a task.
     """
+    return replace(_stored(context, name, found), file=str(found[0].path))
+
+
+def _stored(context: WorkerContext, name: str, found: Sequence[LabelFile]) -> Outcome:
     store = context.store()
     reasons: list[str] = []
     try:
@@ -59,10 +63,9 @@ def store_labels(context: WorkerContext, name: str, found: Sequence[LabelFile]) 
             _store_label(store, draft, annotation, recipe, (source, subject))
         except SourceError as error:
             raise_what_passes(error)
-            dropped = _drop_earlier(store, draft, annotation, (source, subject))
-            reasons.append(f"{error}{dropped}")
+            reasons.append(f"{error}{_said_of_earlier(store, annotation, (source, subject))}")
             _note_unusable(store, draft, annotation, str(error))
-    written = draft if draft.records or draft.removed else None
+    written = draft if draft.records else None
     if reasons:
         return Outcome("annotate", name, "quarantined", " ".join(dict.fromkeys(reasons)), draft=written)
     if written is None:
@@ -132,12 +135,14 @@ def withdrawn_labels(store: FeatureStore, found: Sequence[LabelFile]) -> dict[st
 
     Args:
         store: in which all that the files have now is stored already.
-        found: all that files of labels hold now. A file that cannot be read at this moment says nothing.
+        found: all that files of labels hold now. A file that cannot be read at this moment, or is refused as a whole,
+            says nothing.
     """
     places: dict[tuple[PurePath, str], str] = {}
+    refused = {(one.path, str(one.task)) for one in found if one.fault}
     for one in found:
         key = one.path, str(one.task)
-        if key not in places and _says_all(one) and _is_readable(one):
+        if key not in places and key not in refused and _says_all(one) and _is_readable(one):
             places[key] = place_of(one.path)
     meant = {(task, place) for (_, task), place in places.items()}
     kept = labelled_by(store, found) if meant else set()
@@ -151,7 +156,7 @@ def withdrawn_labels(store: FeatureStore, found: Sequence[LabelFile]) -> dict[st
 
 def _says_all(found: LabelFile) -> bool:
     """Whether a file holds all labels that come from its place: links, called by their videos, may lead to one file."""
-    return bool(found.within or found.fault) or not found.path.is_symlink()
+    return bool(found.within) or not found.path.is_symlink()
 
 
 def _is_readable(found: LabelFile) -> bool:
@@ -176,9 +181,7 @@ def remove_labels(context: WorkerContext, name: str, withdrawn: Sequence[Address
     for label in stored:
         draft.remove(label.address)
     files = " and ".join(dict.fromkeys(f"'{label.attributes['location']}'" for label in stored))
-    text = (
-        f"{counted(len(stored), 'label', 'labels')} removed: {files} has none of this video that can be used any more"
-    )
+    text = f"{counted(len(stored), 'label', 'labels')} removed: {files} has none of this video any more"
     return Outcome("annotate", name, "done", text, draft=draft if draft.removed else None)
 
 
@@ -232,14 +235,13 @@ def _take_back(store: FeatureStore, draft: Draft, found: LabelFile, address: Add
         draft.remove(old)
 
 
-def _drop_earlier(store: FeatureStore, draft: Draft, found: LabelFile, whose: tuple[Record, str]) -> str:
-    """Remove what an earlier version of a file has left in the store; a text that says so, or an empty one."""
+def _said_of_earlier(store: FeatureStore, found: LabelFile, whose: tuple[Record, str]) -> str:
+    """That heads go on with what an earlier version of a file has left in the store; an empty text where it has not."""
     source, subject = whose
     stored = store.find(Address("label", str(found.task), source.address.video, subject))
     if stored is None or stored.attributes["location"] != place_of(found.path):
         return ""
-    draft.remove(stored.address)
-    return f" Its stored labels of '{found.task}', which are of an earlier version of the file, are removed."
+    return f" Its stored labels of '{found.task}' are of an earlier version of the file, and stay."
 
 
 def _note_unusable(store: FeatureStore, draft: Draft, found: LabelFile, reason: str) -> None:
