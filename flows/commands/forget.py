@@ -102,8 +102,10 @@ def _forget(store: FeatureStore, erasure: Erasure, document: dict[str, Any], as_
     runs = runs_folder(store.url)
     done = carry_out(store, erasure, runs)
     near = local_folder(store.url).parent
-    exports = exported_mentions(near, erasure) if is_local(store.url) else Exported()
+    exports = exported_mentions(near, done.erasure) if is_local(store.url) else Exported()
+    went = _what_goes(done.erasure)
     document |= {
+        **{name: value for name, value in went.items() if name in document},
         "done": not done.objects and not done.files,
         "bytes_removed": done.garbage.bytes,
         "left_in_store": list(done.objects),
@@ -111,7 +113,8 @@ def _forget(store: FeatureStore, erasure: Erasure, document: dict[str, Any], as_
         "published_copies": [str(path) for path in exports.copies],
         "exported_files": [str(path) for path in exports.files],
     }
-    answer(document, [*_result_lines(done, runs), *_export_lines(near, exports)], as_json)
+    more = _more_lines(went) if done.erasure.count != erasure.count else []
+    answer(document, [*more, *_result_lines(done, runs), *_export_lines(near, exports)], as_json)
     return 0 if document["done"] else _LEFT
 
 
@@ -150,17 +153,30 @@ def _document(store: FeatureStore, erasure: Erasure) -> dict[str, Any]:
     sizes = array_bytes(store)
     gone = sum(size for address, size in sizes.items() if address in now)
     return {
-        "sha256": sorted(erasure.digests),
-        "artifacts": erasure.families,
+        **_what_goes(erasure),
         "array_bytes": gone,
         "kept_bytes": sum(sizes.values()) - gone,
         "written_anew": is_rewritten(store, erasure),
-        "heads": list(erasure.heads),
-        "experiments": list(erasure.experiments),
-        "retracted": dict(erasure.tags or {}),
         "snapshots": len({info.id for info in store.history() if info.parent_id} - kept),
         "tags_kept": len(store.tags()) - len(lost),
     }
+
+
+def _what_goes(erasure: Erasure) -> dict[str, Any]:
+    return {
+        "sha256": sorted(erasure.digests),
+        "artifacts": erasure.families,
+        "heads": list(erasure.heads),
+        "experiments": list(erasure.experiments),
+        "retracted": dict(erasure.tags or {}),
+    }
+
+
+def _more_lines(went: dict[str, Any]) -> list[str]:
+    """What went, where that is not what was announced."""
+    kinds = ", ".join(f"{count} {family}" for family, count in went["artifacts"].items()) or "nothing"
+    heads = f"; heads to be trained again: {', '.join(went['heads'])}" if went["heads"] else ""
+    return [f"Another run committed meanwhile, so what went is: {kinds}{heads}."]
 
 
 def _result_lines(done: Forgotten, runs: Path) -> list[str]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import random
+import time
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import PurePosixPath
@@ -20,44 +22,67 @@ from affstore.store.engine.group_writing import add_groups
 from affstore.store.engine.ledger import note_update
 from affstore.store.engine.listing import Listing, changed_paths
 from affstore.store.engine.places import open_repository, translate_errors
-from affstore.store.engine.states import BRANCH, check_layout
+from affstore.store.engine.states import check_layout
 
-_MOST_RACES = 10
+_MOST_RACES = 20
+_LONGEST_WAIT_S = 2.0
+"""Between two tries to commit first, so that several who try do not meet again and again."""
 
 
-def session_at(url: str, repository: icechunk.Repository, snapshot: str) -> icechunk.Session:
-    """A session to write on top of a snapshot that is still what readers see.
+def until_first[Result](url: str, step: Callable[[], Result]) -> Result:
+    """Take a step that ends with a commit; if others commit first, begin it again from what they left.
+
+    Where no lock keeps other committers out, what was read before a commit may not hold any more when it is made. So a
+    step reads the newest state itself, and nothing is moved on top of a commit that it has not seen.
+
+    Args:
+        url: of the store.
+        step: reads the newest state, and commits by `commit_session`.
 
     Raises:
-        ConflictError: another run committed meanwhile.
+        ConflictError: others were first each time.
     """
-    session = repository.writable_session(BRANCH)
+    for number in range(_MOST_RACES):
+        with suppress(icechunk.ConflictError):
+            return step()
+        time.sleep(random.uniform(0, min(_LONGEST_WAIT_S, 0.02 * 2**number)))
+    raise ConflictError(
+        f"Nothing was committed to the store at '{url}': others commit there all the time, and were first "
+        f"{_MOST_RACES} times. Run the command again."
+    )
+
+
+def session_at(repository: icechunk.Repository, branch: str, snapshot: str) -> icechunk.Session:
+    """A session to write on top of a snapshot that is still the newest of its branch.
+
+    Raises:
+        icechunk.ConflictError: another run committed meanwhile.
+    """
+    session = repository.writable_session(branch)
     if session.snapshot_id != snapshot:
-        raise ConflictError(f"Another run committed to the store at '{url}' meanwhile. Run the command again.")
+        raise icechunk.ConflictError(snapshot, session.snapshot_id)
     return session
 
 
 def commit_session(url: str, repository: icechunk.Repository, session: icechunk.Session, content: Content) -> str:
-    """Commit a session, with its link of the chain, on top of the newest snapshot of its branch.
+    """Commit a session, with its link of the chain, on top of the snapshot that it is of.
 
-    Others may commit first on an object store, and then the link is that of the new parent; so the engine may not
-    rebase by itself. An error is looked into before: the answer may be lost, and the commit there.
+    An error is looked into: the answer may be lost, and the commit there.
+
+    Raises:
+        icechunk.ConflictError: another run committed meanwhile; see `until_first`.
     """
     own = uuid4().hex
     content = replace(content, metadata={**content.metadata, "commit": own})
-    for _ in range(_MOST_RACES):
-        branch, base = session.branch, session.snapshot_id  # once it has committed, it does not say so any more
-        try:
-            return commit_linked(url, repository, session, content)
-        except (icechunk.IcechunkError, OSError) as error:
-            committed = _committed_as(url, branch, base, own)
-            if not committed and not isinstance(error, icechunk.ConflictError):
-                raise
-        if committed:
-            note_update(url, repository, committed)
-            return committed
-        session.rebase(icechunk.ConflictDetector())
-    raise ConflictError(f"Others commit to the store at '{url}' all the time. Run the command again.")
+    branch, base = session.branch, session.snapshot_id  # once it has committed, it does not say so any more
+    try:
+        return commit_linked(url, repository, session, content)
+    except (icechunk.IcechunkError, OSError):
+        committed = _committed_as(url, branch, base, own)
+        if not committed:
+            raise
+    note_update(url, repository, committed)
+    return committed
 
 
 def _committed_as(url: str, branch: str | None, base: str, own: str) -> str:
@@ -76,7 +101,8 @@ def commit_drafts(
 ) -> str:
     """Commit drafts on top of the newest snapshot of a branch; gives the snapshot that has what they hold.
 
-    Where no lock keeps other committers out, one may have made the same groups meanwhile.
+    Where no lock keeps other committers out, one may have made the same groups meanwhile, or changed what a draft was
+    made from: all of it is looked at again then.
 
     Args:
         url: of the store.
@@ -88,10 +114,7 @@ def commit_drafts(
     Raises:
         ConflictError: another run changed an address of a draft since the draft was begun; nothing was committed.
     """
-    for _ in range(_MOST_RACES):
-        with suppress(icechunk.RebaseFailedError):
-            return _commit_merged(url, repository, branch, drafts, content)
-    return _commit_merged(url, repository, branch, drafts, content)
+    return until_first(url, lambda: _commit_merged(url, repository, branch, drafts, content))
 
 
 def _commit_merged(

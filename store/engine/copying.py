@@ -20,7 +20,7 @@ from affstore.store.contract.records import Address, Record
 from affstore.store.contract.schema import families
 from affstore.store.engine.catalogue import content_digest_of
 from affstore.store.engine.chain import Content, commit_linked
-from affstore.store.engine.committing import commit_session, session_at
+from affstore.store.engine.committing import commit_session, session_at, until_first
 from affstore.store.engine.feature_store import FeatureStore
 from affstore.store.engine.ledger import note_update
 from affstore.store.engine.listing import DOCUMENT, Listing, array_names
@@ -192,20 +192,28 @@ def check_was_seen(state: FeatureStore) -> None:
 def roll_back(store: FeatureStore, to: FeatureStore) -> str:
     """Commit a state of the history again, on top of all that came since; gives the new snapshot.
 
+    Where others commit meanwhile, it is done again on top of what they left.
+
     Args:
         store: the newest state.
         to: the same store, opened at the state that it shall have again; see `check_was_seen`.
 
     Raises:
-        ConflictError: another run committed meanwhile.
+        ConflictError: others commit all the time; nothing was changed.
+        NotFoundError: that state was let go meanwhile, as when a video of it was forgotten.
         StoreError: an artifact of that state is damaged, by its name; nothing was changed.
     """
-    before, wanted = (State(one, (), tuple(one.records())) for one in (store, to))
-    with translate_errors(store.url, "Committing to"), marked_as_writing(store.url), committer_lock(store.url):
-        session = session_at(store.url, store.repository, store.snapshot)
+
+    def committed() -> str:
+        newest = store.newest()
+        before, wanted = (State(one, (), tuple(one.records())) for one in (newest, newest.state(to.snapshot)))
+        session = session_at(newest.repository, newest.branch, newest.snapshot)
         content = write_state(session, wanted, before)
         content = replace(content, message=f"rollback: {len(content.written) + len(content.removed)}")
-        return commit_session(store.url, store.repository, session, content)
+        return commit_session(newest.url, newest.repository, session, content)
+
+    with translate_errors(store.url, "Committing to"), marked_as_writing(store.url), committer_lock(store.url):
+        return until_first(store.url, committed)
 
 
 def check_empty(url: str, original: str) -> None:

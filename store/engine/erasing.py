@@ -13,10 +13,11 @@ from pathlib import Path, PurePosixPath
 import icechunk
 import zarr
 
+from affstore.store.contract.errors import ConflictError
 from affstore.store.contract.records import Address
 from affstore.store.engine.accounting import decoded
 from affstore.store.engine.chain import Content, folding
-from affstore.store.engine.committing import commit_session, session_at
+from affstore.store.engine.committing import commit_session, session_at, until_first
 from affstore.store.engine.feature_store import FeatureStore
 from affstore.store.engine.ledger import note_update
 from affstore.store.engine.objects import objects_of
@@ -95,10 +96,14 @@ def fold(store: FeatureStore, older_than: datetime.datetime) -> int:
 
 def _announce(store: FeatureStore, kept: Sequence[str]) -> None:
     """Commit that what is older than some snapshots is let go on purpose; see `_Fold.kept`."""
-    with translate_errors(store.url, "Committing to"), committer_lock(store.url):
+    content = Content("older history is let go", folding(store.repository, kept))
+
+    def committed() -> str:
         session = store.repository.writable_session(store.branch)
-        content = Content("older history is let go", folding(store.repository, kept))
-        commit_session(store.url, store.repository, session, content)
+        return commit_session(store.url, store.repository, session, content)
+
+    with translate_errors(store.url, "Committing to"), committer_lock(store.url):
+        until_first(store.url, committed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,10 +140,16 @@ def erase(store: FeatureStore, addresses: Collection[Address], tags: Iterable[st
     Whoever is killed can call it again. Nobody else may write meanwhile.
 
     Raises:
-        ConflictError: another run committed meanwhile.
+        ConflictError: another run committed since the state was opened; nothing was changed.
     """
     with translate_errors(store.url, "Writing to"):
-        tip = _without(store, addresses)
+        try:
+            tip = _without(store, addresses)
+        except icechunk.ConflictError as error:
+            raise ConflictError(
+                f"Another run committed to the store at '{store.url}' meanwhile, and may have computed more that has "
+                "to go. Run the command again."
+            ) from error
         repository = store.repository.reopen()
         for tag in {*tags} & repository.list_tags():
             with committer_lock(store.url):
@@ -176,7 +187,7 @@ def _without(store: FeatureStore, addresses: Collection[Address]) -> str:
     """Commit the newest state without artifacts, and without the groups above them that nothing is below any more."""
     with committer_lock(store.url):
         repository = store.repository.reopen()
-        session = session_at(store.url, repository, store.snapshot)
+        session = session_at(repository, store.branch, store.snapshot)
         if not addresses:
             return store.snapshot
         root = zarr.open_group(session.store, mode="a")

@@ -13,7 +13,7 @@ from affstore.store.contract.names import tag_fault
 from affstore.store.contract.printable import excerpt
 from affstore.store.contract.records import Address, Record
 from affstore.store.contract.schema import layout_version
-from affstore.store.engine.committing import commit_session
+from affstore.store.engine.committing import commit_session, session_at
 from affstore.store.engine.copying import State, write_state
 from affstore.store.engine.feature_store import FeatureStore
 from affstore.store.engine.history import ChangedArtifacts, changed_between
@@ -207,9 +207,10 @@ def promote(store: FeatureStore, name: str) -> Promotion:
     with translate_errors(store.url, "Committing to"), alone_in(store.url), committer_lock(store.url):
         for _ in range(_TRIES):
             plan, generation = _planned(store, name)
-            plan = plan if plan.snapshot else _taken_over(plan, generation)
-            if _moved(plan):
-                return plan
+            with suppress(icechunk.ConflictError):  # others committed to the generation
+                plan = plan if plan.snapshot else _taken_over(plan, generation)
+                if _moved(plan):
+                    return plan
     raise ConflictError(
         f"The generation '{name}' was not promoted: others commit to the store at '{store.url}' all the time. Run the "
         "command again when they have ended."
@@ -319,11 +320,12 @@ def _taken_over(plan: Promotion, generation: FeatureStore) -> Promotion:
     """The same, once what is to be taken over is committed to the generation, and which snapshot it takes the place of.
 
     Raises:
+        icechunk.ConflictError: another run committed to the generation meanwhile.
         NotFoundError: the generation was promoted or dropped meanwhile.
     """
     name, before = plan.generation.name, plan.before
     try:
-        session = generation.repository.writable_session(generation.branch)
+        session = session_at(generation.repository, generation.branch, generation.snapshot)
         wanted = State(before, (), tuple(plan.after.values()))
         content = write_state(session, wanted, State(generation, (), tuple(generation.records())))
         counts = len(content.written) + len(content.removed)

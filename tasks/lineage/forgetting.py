@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from affstore import FeatureStore
-from affstore.store.contract.errors import SpecError
+from affstore.store.contract.errors import ConflictError, SpecError
 from affstore.store.engine.copying import Copy, plan_copy
 from affstore.store.engine.erasing import Garbage, erase, find_in_objects
 from affstore.store.engine.generations import check_none_open
@@ -16,8 +17,10 @@ from affstore.store.engine.rewriting import remove_rest, rewrite
 from affstore.store.engine.tombstones import Tombstones
 from affstore.store.engine.writers import alone_in
 from affstore.tasks.ingest.file_digests import FileDigests
-from affstore.tasks.lineage.erasure import Erasure
+from affstore.tasks.lineage.erasure import Erasure, plan_erasure
 from affstore.tasks.lineage.mentions import mentioning, needles, remove_mentions
+
+_TRIES = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,11 +28,13 @@ class Forgotten:
     """What became of a deletion.
 
     Attributes:
+        erasure: what had to go; more than was planned, if others committed meanwhile.
         garbage: what was let go and removed from the store.
         objects: what of the store names the video all the same; none, or the deletion is not whole.
         files: files beside the store that name it and could not be removed.
     """
 
+    erasure: Erasure
     garbage: Garbage
     objects: tuple[str, ...]
     files: tuple[Path, ...]
@@ -58,32 +63,51 @@ def forget(store: FeatureStore, erasure: Erasure, runs: Path) -> Forgotten:
         runs: the folder of the store's runs.
 
     Raises:
-        ConflictError: another run is writing, or a generation is open; nothing was changed.
+        ConflictError: another run is writing, or a generation is open, and nothing was changed; or others commit to a
+            bucket all the time.
     """
     with alone_in(store.url):
         check_no_generation(store)
-        if is_local(store.url):
-            remove_rest(store.url)
-        counts, addresses = erasure.tags or {}, erasure.addresses or {}
-        lost = {*counts, *erasure.named_tags}
-        unnamed = {tag: count for tag, count in counts.items() if tag not in erasure.named_tags}
-        # First of all, so that whoever is killed after this can be told from whoever never began.
-        Tombstones.of(store).with_forgotten(erasure.digests, unnamed).write(store)
-        # Before the store itself, for as long as it has the videos it knows by what names to look for them.
-        files = remove_mentions(runs, mentioning(runs, erasure), erasure.heads) if runs.is_dir() else []
-        with FileDigests() as known:
-            known.forget(erasure.digests)
-        if rewritten := is_rewritten(store, erasure):
-            garbage = rewrite(store, addresses, store.tags().keys() - lost)
-        else:
-            garbage = erase(store, addresses.get(store.snapshot, frozenset()), lost)
-        files += drop_lists(store.url)
-        now = FeatureStore(store.url)
-        found = find_in_objects(store.url, needles(erasure), needles(erasure, in_text=False))
-        objects = (*(f"the tag {tag}" for tag in erasure.named_tags if not rewritten), *found)
-        if not objects and not files:
-            Tombstones.of(now).finished().write(now)
-    return Forgotten(garbage, objects, tuple(files))
+        for _ in range(_TRIES):
+            now = store.newest()
+            if now.snapshot != store.snapshot:  # more may have been computed from the videos, or less be left of them
+                store, erasure = now, _again(now, erasure)
+            with suppress(ConflictError):
+                return _carried_out(store, erasure, runs)
+    raise ConflictError(
+        f"Nothing was erased from the store at '{store.url}' yet: others commit there all the time. Run the command "
+        "again when they have ended; the deletion counts as begun."
+    )
+
+
+def _again(store: FeatureStore, erasure: Erasure) -> Erasure:
+    """A deletion planned anew; one of which only names are left to look for stays as it is."""
+    return plan_erasure(store, sorted(erasure.digests)) if erasure.digests else erasure
+
+
+def _carried_out(store: FeatureStore, erasure: Erasure, runs: Path) -> Forgotten:
+    if is_local(store.url):
+        remove_rest(store.url)
+    counts, addresses = erasure.tags or {}, erasure.addresses or {}
+    lost = {*counts, *erasure.named_tags}
+    unnamed = {tag: count for tag, count in counts.items() if tag not in erasure.named_tags}
+    # First of all, so that whoever is killed after this can be told from whoever never began.
+    Tombstones.of(store).with_forgotten(erasure.digests, unnamed).write(store)
+    # Before the store itself, for as long as it has the videos it knows by what names to look for them.
+    files = remove_mentions(runs, mentioning(runs, erasure), erasure.heads) if runs.is_dir() else []
+    with FileDigests() as known:
+        known.forget(erasure.digests)
+    if rewritten := is_rewritten(store, erasure):
+        garbage = rewrite(store, addresses, store.tags().keys() - lost)
+    else:
+        garbage = erase(store, addresses.get(store.snapshot, frozenset()), lost)
+    files += drop_lists(store.url)
+    now = FeatureStore(store.url)
+    found = find_in_objects(store.url, needles(erasure), needles(erasure, in_text=False))
+    objects = (*(f"the tag {tag}" for tag in erasure.named_tags if not rewritten), *found)
+    if not objects and not files:
+        Tombstones.of(now).finished().write(now)
+    return Forgotten(erasure, garbage, objects, tuple(files))
 
 
 def plan_copy_without(store: FeatureStore, erasure: Erasure) -> Copy:

@@ -1,0 +1,119 @@
+"""Several coordinators commit to one store in a bucket, where no lock keeps them apart: what each read still holds."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import icechunk
+import pytest
+
+from affstore import FeatureStore, content_digest
+from affstore.store.contract.errors import ConflictError
+from affstore.store.contract.records import Address
+from affstore.store.engine import committing
+from affstore.store.engine.copying import roll_back
+from affstore.store.engine.generations import begin, promote
+from affstore.store.engine.history import check_history
+from affstore.tasks.lineage.erasure import plan_erasure
+from affstore.tasks.lineage.forgetting import forget
+from tests.factories import CODE, commit, source, visual
+
+
+@pytest.fixture
+def store(s3_url):
+    return commit(FeatureStore.create(s3_url), source("a"), source("b"))
+
+
+@pytest.fixture
+def before_the_commit(monkeypatch):
+    """Let others do something in the moment before the next commit is made; so many times."""
+
+    def others_do(what, times=1):
+        real, done = committing.commit_linked, []
+
+        def linked(*arguments):
+            if len(done) < times:
+                done.append(None)
+                what()
+            return real(*arguments)
+
+        monkeypatch.setattr(committing, "commit_linked", linked)
+        monkeypatch.setattr(committing, "_LONGEST_WAIT_S", 0)
+        return done
+
+    return others_do
+
+
+def videos(store):
+    return [address.video for address in store.newest().addresses("source")]
+
+
+def draft_of(store, *artifacts):
+    draft = store.draft(CODE, "ours")
+    for artifact in artifacts:
+        draft.put(artifact)
+    return draft
+
+
+def of_other_bytes(video):
+    return replace(source(video), recipe={"bytes": "others"})
+
+
+def test_what_others_commit_meanwhile_stays_and_so_does_the_own(store, before_the_commit):
+    draft = draft_of(store, visual("a"))
+    before_the_commit(lambda: commit(store, visual("b"), source("c")))
+    store.commit([draft], "ours")
+    assert [one.path for one in store.newest().addresses("visual")] == ["visual/toy/a/main", "visual/toy/b/main"]
+    assert videos(store) == ["a", "b", "c"]
+    assert {one.state for one in check_history(store.newest())} == {"whole"}
+
+
+def test_nothing_is_committed_of_what_was_made_from_a_video_that_others_replaced_meanwhile(store, before_the_commit):
+    parent = store.get(Address("source", video="a")).as_parent()
+    draft = draft_of(store, replace(visual("a"), parents=(parent,)))
+    before_the_commit(lambda: commit(store, of_other_bytes("a")))
+    with pytest.raises(ConflictError, match="Another run changed 'source/a' while this one worked with it"):
+        store.commit([draft], "ours")
+    assert store.newest().addresses("visual") == []
+
+
+def test_a_rollback_takes_back_what_others_committed_meanwhile_too(store, before_the_commit):
+    wanted = store.newest()
+    later = commit(store, source("c"))
+    before_the_commit(lambda: commit(store, source("d"), of_other_bytes("a")))
+    roll_back(later, wanted)
+    assert content_digest(store.newest()) == content_digest(wanted)
+    assert {one.state for one in check_history(store.newest())} == {"whole"}
+
+
+def test_what_others_compute_meanwhile_from_a_video_is_forgotten_with_it(store, before_the_commit, tmp_path):
+    erasure = plan_erasure(store, ["a"])
+    before_the_commit(lambda: commit(store, visual("a"), source("c")))
+    done = forget(store, erasure, tmp_path / "runs")
+    assert done.objects == ()
+    assert (erasure.families, done.erasure.families) == ({"source": 1}, {"source": 1, "visual": 1})
+    assert [one.path for one in store.newest().addresses()] == ["source/b", "source/c"]
+
+
+def test_a_promotion_looks_again_at_what_a_run_commits_to_the_generation_meanwhile(store, before_the_commit):
+    commit(begin(store, "next"), source("c"))
+    commit(store, source("b", 30))  # which the promotion takes over by a commit of its own
+    before_the_commit(lambda: commit(store.state("next"), source("e"), visual("a"), visual("b", 40)))
+    promote(store, "next")
+    assert videos(store) == ["a", "b", "c", "e"]
+    assert [one.video for one in store.newest().addresses("visual")] == ["a"], "the other has rows of other frames"
+
+
+def test_whoever_is_never_first_is_told_so(store, before_the_commit, monkeypatch):
+    monkeypatch.setattr(committing, "_MOST_RACES", 3)
+    session = icechunk.Repository.writable_session
+
+    def others_commit():
+        session(store.repository.reopen(), "main").commit("others", allow_empty=True)
+
+    done = before_the_commit(others_commit, times=9)
+    draft = draft_of(store, source("c"))
+    with pytest.raises(ConflictError, match=r"Nothing was committed .* were first 3 times\. Run the command again"):
+        store.commit([draft], "ours")
+    assert len(done) == 3
+    assert videos(store) == ["a", "b"]
