@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import pickle
 from dataclasses import replace
+from datetime import timedelta
 
 import icechunk
 import pytest
@@ -12,6 +14,7 @@ from affstore.store.contract.errors import ConflictError
 from affstore.store.contract.records import Address
 from affstore.store.engine import committing
 from affstore.store.engine.copying import roll_back
+from affstore.store.engine.erasing import collect_garbage
 from affstore.store.engine.generations import begin, promote
 from affstore.store.engine.history import check_history
 from affstore.tasks.lineage.erasure import plan_erasure
@@ -75,6 +78,52 @@ def test_nothing_is_committed_of_what_was_made_from_a_video_that_others_replaced
     with pytest.raises(ConflictError, match="Another run changed 'source/a' while this one worked with it"):
         store.commit([draft], "ours")
     assert store.newest().addresses("visual") == []
+
+
+def let_go_of_the_history(store):
+    assert collect_garbage(store.newest(), timedelta(days=1), timedelta(0)).snapshots
+
+
+@pytest.mark.parametrize("kind", ["new", "replaced", "removed"])
+def test_a_draft_is_committed_also_when_the_snapshot_that_it_began_with_was_let_go(store, kind):
+    draft = draft_of(store, *{"new": [source("c"), visual("a")], "replaced": [of_other_bytes("a")]}.get(kind, []))
+    if kind == "removed":
+        draft.remove(Address("source", video="a"))
+    commit(store, source("d"))
+    let_go_of_the_history(store)
+    FeatureStore(store.url).commit([pickle.loads(pickle.dumps(draft))], "ours")
+    FeatureStore(store.url).commit([draft], "ours, as when the first try was interrupted")
+    wanted = {"new": ["a", "b", "c", "d"], "removed": ["b", "d"]}.get(kind, ["a", "b", "d"])
+    assert videos(store) == wanted
+    assert bool(store.newest().addresses("visual")) == (kind == "new")
+    assert kind != "replaced" or store.newest().get(source("a").address).recipe == {"bytes": "others"}
+    assert {one.state for one in check_history(store.newest())} <= {"whole", "folded"}
+
+
+def test_what_others_changed_before_they_let_go_of_the_history_is_not_overwritten(store):
+    parent = store.get(Address("source", video="a")).as_parent()
+    of_a, at_b = draft_of(store, replace(visual("a"), parents=(parent,))), draft_of(store, source("b", 30))
+    note = draft_of(store, source("b", aliases=["mine"]))
+    commit(store, of_other_bytes("a"), source("b", aliases=["theirs"]))
+    let_go_of_the_history(store)
+    with pytest.raises(ConflictError, match="Another run changed 'source/a'"):
+        store.commit([of_a], "ours")
+    with pytest.raises(ConflictError, match="Another run changed what is noted of 'source/b'"):
+        store.commit([note], "ours")
+    store.commit([at_b], "ours")
+    assert store.newest().get(source("b").address).attributes["aliases"] == ["theirs"]
+
+
+def test_the_history_is_let_go_in_the_moment_before_a_commit(store, before_the_commit):
+    draft = draft_of(store, source("c"))
+
+    def others_do():
+        commit(store, source("d"))
+        let_go_of_the_history(store)
+
+    before_the_commit(others_do)
+    store.commit([draft], "ours")
+    assert videos(store) == ["a", "b", "c", "d"]
 
 
 def test_a_rollback_takes_back_what_others_committed_meanwhile_too(store, before_the_commit):

@@ -20,7 +20,7 @@ from affstore.store.engine.chain import Content, commit_linked
 from affstore.store.engine.draft import Draft
 from affstore.store.engine.group_writing import add_groups
 from affstore.store.engine.ledger import note_update
-from affstore.store.engine.listing import Listing, changed_paths
+from affstore.store.engine.listing import Listing, node_id
 from affstore.store.engine.places import open_repository, translate_errors
 from affstore.store.engine.states import check_layout
 
@@ -77,9 +77,12 @@ def commit_session(url: str, repository: icechunk.Repository, session: icechunk.
     branch, base = session.branch, session.snapshot_id  # once it has committed, it does not say so any more
     try:
         return commit_linked(url, repository, session, content)
-    except (icechunk.IcechunkError, OSError):
+    except (icechunk.IcechunkError, OSError) as error:
         committed = _committed_as(url, branch, base, own)
         if not committed:
+            gone = isinstance(error, icechunk.SnapshotNotFoundError)
+            if gone and (tip := open_repository(url).lookup_branch(str(branch))) != base:  # with the older history
+                raise icechunk.ConflictError(base, tip) from error
             raise
     note_update(url, repository, committed)
     return committed
@@ -124,7 +127,7 @@ def _commit_merged(
     tip: str = session.snapshot_id
     full = (draft for draft in drafts if draft.fork is not None and (draft.records or draft.removed))  # not released
     # Those that are still news: not what another run has stored with the same keys meanwhile.
-    news = [draft for draft in full if draft.base == tip or not _is_overtaken(url, repository, draft, tip)]
+    news = [draft for draft in full if draft.base == tip or not _is_overtaken(url, repository, draft, session)]
     if not news:
         return tip
     root = zarr.open_group(session.store, mode="a")
@@ -136,22 +139,23 @@ def _commit_merged(
     return commit_session(url, repository, session, replace(content, written=written, removed=removed))
 
 
-def _is_overtaken(url: str, repository: icechunk.Repository, draft: Draft, tip: str) -> bool:
-    """Whether another run stored the same artifacts first."""
-    changed = changed_paths(repository, draft.base, tip)
+def _is_overtaken(url: str, repository: icechunk.Repository, draft: Draft, session: icechunk.Session) -> bool:
+    """Whether another run stored the same artifacts first, by what a draft found and what is there now.
+
+    Its base is not asked: older history may be let go while a run works.
+    """
     own = {record.address.path: record for record in draft.records}
     touched = {parent.path: parent.key for record in draft.records for parent in record.parents}
     touched |= {address.path: "" for address in draft.removed} | {path: record.key for path, record in own.items()}
-    contested = [path for path in touched if path in changed]
-    now, before = (_records(url, repository, snapshot, contested) for snapshot in (tip, draft.base))
+    contested = [path for path in touched if node_id(session, path) != draft.found.get(path)]
+    now = _records(url, repository, session.snapshot_id, contested)
     for path in contested:
         if (now[path].key if path in now else "") != touched[path]:
             raise ConflictError(f"Another run changed '{path}' while this one worked with it. Run the command again.")
     done = [path for path in own if path in contested]
     for path in done:
         # A draft may only note something about an artifact, as another name.
-        is_note = path in before and (before[path].key, before[path].digest) == (own[path].key, own[path].digest)
-        if is_note and now[path].attributes != own[path].attributes:
+        if path in draft.noted and now[path].attributes != own[path].attributes:
             raise ConflictError(f"Another run changed what is noted of '{path}' meanwhile. Run the command again.")
     if done and len(done) < len(own):
         raise ConflictError(f"Another run stored '{min(done)}' while this one computed it. Run the command again.")

@@ -14,7 +14,7 @@ from affstore.store.contract.keys import digest_arrays
 from affstore.store.contract.records import Address, Arrays, Artifact, Record, record_of
 from affstore.store.contract.schema import check_finite, family
 from affstore.store.engine.group_writing import Part, remove_group, write_group
-from affstore.store.engine.listing import read_attributes
+from affstore.store.engine.listing import node_id, read_attributes
 from affstore.store.engine.places import check_there, translate_errors
 from affstore.store.engine.writers import WriterMark
 
@@ -25,9 +25,11 @@ class Draft:
     It can be pickled and handed to another process; only `FeatureStore.commit` makes it readable, whole.
 
     Attributes:
-        base: the snapshot it was forked from.
+        base: the snapshot it was forked from; its history may be let go before the draft is committed.
         records: what it holds.
         removed: addresses it takes away.
+        found: what was there when it was begun, as the engine's ids, of all that it writes, takes away and stands on.
+        noted: of what it writes, the paths where the same numbers stood: only what is said of them is new.
         mark: keeps others from removing what it has written; it is let go with the commit.
     """
 
@@ -36,6 +38,8 @@ class Draft:
         self.base: str = fork.snapshot_id
         self.records: list[Record] = []
         self.removed: list[Address] = []
+        self.found: dict[str, str] = {}
+        self.noted: set[str] = set()
         self._fork = fork
         self._code = dict(code)
         self._run_id = run_id
@@ -70,6 +74,7 @@ class Draft:
     def remove(self, address: Address) -> None:
         """Take an artifact away when the draft is committed; earlier snapshots keep it."""
         with translate_errors(self.url, "Writing to"):
+            self._look_at(address.path)
             if sync(remove_group(self._fork.store, address.path)):
                 self.records = [kept for kept in self.records if kept.address != address]
                 self.removed.append(address)
@@ -100,9 +105,20 @@ class Draft:
             version: of its family.
         """
         check_there(self.url)
-        schema = family(record.address.family)
+        schema, path = family(record.address.family), record.address.path
+        there = node_id(self._fork, path)
+        if there and self._look_at(path) == there:  # not what the draft itself wrote
+            before = read_attributes(self._fork, [path])[path].get("affstore") or {}
+            if (before.get("key"), before.get("digest")) == (record.key, record.digest):
+                self.noted.add(path)
+        for touched in (path, *(parent.path for parent in record.parents)):
+            self._look_at(touched)
         parts = [Part(name, schema.array(name), arrays[name]) for name in sorted(arrays)]
-        write_group(self._fork.store, record.address.path, record.to_attributes(version), parts)
+        write_group(self._fork.store, path, record.to_attributes(version), parts)
+
+    def _look_at(self, path: str) -> str:
+        """Remember what was at a path before the draft wrote anything there."""
+        return self.found.setdefault(path, node_id(self._fork, path))
 
     def _check_frames(self, artifact: Artifact) -> None:
         """Frame-aligned is a property of the store: every array has as many rows as its video has frames."""

@@ -22,10 +22,6 @@ from affstore.store.engine.kept_lists import keep_list, kept_list
 DOCUMENT = "zarr.json"
 """Where Zarr keeps what it must know of a group or an array."""
 
-_MOST_CHANGES = 10_000
-_changes: dict[str, frozenset[str]] = {}
-"""What snapshots changed, by their ids; the oldest are forgotten."""
-
 
 @dataclass(frozen=True, slots=True)
 class Known:
@@ -212,46 +208,6 @@ def array_names(repository: icechunk.Repository, snapshot: str) -> dict[str, lis
         group, _, name = path.rpartition("/")
         found.setdefault(group, []).append(name)
     return found
-
-
-def changed_paths(repository: icechunk.Repository, before: str, after: str) -> set[str]:
-    """The paths of groups that were added, replaced or removed by the snapshots after `before`, up to `after`.
-
-    Where that does not come before `after`, those that either changed, and more.
-
-    They are looked up one snapshot at a time and kept: a run asks again at each of its commits, and asked at once the
-    engine would read every snapshot between the two anew, each by a thread of its own.
-    """
-    found: set[str] = set()
-    ids: set[str] = set()
-    for info in repository.ancestry(snapshot_id=after):
-        if info.id == before:
-            return found
-        ids.add(info.id)
-        if info.parent_id is not None:
-            found |= _changed_by(repository, info.id, info.parent_id)
-    # `before` is what readers saw before a promotion, which is on another branch: more than what changed is no harm.
-    for info in repository.ancestry(snapshot_id=before):
-        if info.id in ids:
-            break
-        if info.parent_id is not None:
-            found |= _changed_by(repository, info.id, info.parent_id)
-    return found
-
-
-def _changed_by(repository: icechunk.Repository, snapshot: str, parent: str) -> frozenset[str]:
-    """What one snapshot changed; its id is drawn at random, so that it is the same in every store of this process."""
-    if snapshot not in _changes:
-        if len(_changes) >= _MOST_CHANGES:
-            _changes.pop(next(iter(_changes)), None)
-        _changes[snapshot] = frozenset(_between(repository, parent, snapshot))
-    return _changes[snapshot]
-
-
-def _between(repository: icechunk.Repository, before: str, after: str) -> set[str]:
-    diff = repository.diff(from_snapshot_id=before, to_snapshot_id=after)
-    groups: Iterable[str] = {*diff.new_groups, *diff.deleted_groups, *diff.updated_groups}
-    return {path.strip("/") for path in groups}
 
 
 def read_attributes(session: icechunk.Session, paths: Sequence[str]) -> dict[str, dict[str, Any]]:
