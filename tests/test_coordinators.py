@@ -1,8 +1,9 @@
-"""Several coordinators commit to one store in a bucket, where no lock keeps them apart: what each read still holds."""
+"""Several write to one store, most of all in a bucket, where no lock keeps them apart: what each read still holds."""
 
 from __future__ import annotations
 
 import pickle
+import threading
 from dataclasses import replace
 from datetime import timedelta
 
@@ -11,12 +12,16 @@ import pytest
 
 from affstore import FeatureStore, content_digest
 from affstore.store.contract.errors import ConflictError
+from affstore.store.contract.keys import key_of
 from affstore.store.contract.records import Address
 from affstore.store.engine import committing
 from affstore.store.engine.copying import roll_back
 from affstore.store.engine.erasing import collect_garbage
 from affstore.store.engine.generations import begin, promote
 from affstore.store.engine.history import check_history
+from affstore.store.engine.kept_lists import drop_lists
+from affstore.store.engine.tombstones import Tombstones
+from affstore.tasks.lineage import forgetting
 from affstore.tasks.lineage.erasure import plan_erasure
 from affstore.tasks.lineage.forgetting import forget
 from tests.factories import CODE, commit, source, visual
@@ -166,3 +171,43 @@ def test_whoever_is_never_first_is_told_so(store, before_the_commit, monkeypatch
         store.commit([draft], "ours")
     assert len(done) == 3
     assert videos(store) == ["a", "b"]
+
+
+@pytest.mark.parametrize("place", ["folder", "s3"])
+def test_of_two_that_change_what_was_forgotten_at_once_neither_change_is_lost(place, tmp_path, request, monkeypatch):
+    url = str(tmp_path / "store") if place == "folder" else request.getfixturevalue("s3_url")
+    store, wrote, real = FeatureStore.create(url), threading.Event(), icechunk.Repository.update_metadata
+    Tombstones.change(store, lambda known: known.with_forgotten(["a"], {}))
+
+    def and_tells(*words):
+        real(*words)
+        wrote.set()
+
+    def forget_b():
+        Tombstones.change(FeatureStore(url), lambda known: known.with_forgotten(["b"], {"first": 1}))
+
+    monkeypatch.setattr(icechunk.Repository, "update_metadata", and_tells)
+    other = threading.Thread(target=forget_b)
+
+    def allow_a(known):
+        if other.ident is None:  # once it has read, and before it writes
+            other.start()
+            wrote.wait(0.5 if place == "folder" else 20)
+        return known.without("a")
+
+    Tombstones.change(store, allow_a)
+    other.join()
+    now = Tombstones.of(FeatureStore(url))
+    assert (bool(now.date_of("a")), bool(now.date_of("b"))) == (False, True)
+    assert now.began_with(["a", "b"]) == ["b"]
+    assert [one.tag for one in now.retracted] == ["first"]
+
+
+def test_a_deletion_that_ends_leaves_one_that_was_begun_meanwhile(store, tmp_path, monkeypatch):
+    def and_others_begin(*words):
+        Tombstones.change(store, lambda known: known.with_forgotten(["others"], {}))
+        return drop_lists(*words)
+
+    monkeypatch.setattr(forgetting, "drop_lists", and_others_begin)
+    forget(store, plan_erasure(store, ["a"]), tmp_path / "runs")
+    assert Tombstones.of(store).began_with([key_of("a"), "others"]) == ["others"]

@@ -238,7 +238,7 @@ def _allow(store: FeatureStore, what: str, dry_run: bool, as_json: bool) -> int:
     if dry_run:
         answer({"allowed": False}, [f"'{what}' would be allowed to be added again.", "Nothing was changed."], as_json)
         return 0
-    known.without(digest).write(store)
+    Tombstones.change(store, lambda known: known.without(digest))
     answer({"allowed": True}, [f"'{what}' may be added again."], as_json)
     return 0
 

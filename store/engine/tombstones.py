@@ -10,18 +10,22 @@ from __future__ import annotations
 import datetime
 import hashlib
 import secrets
-from collections.abc import Iterable, Mapping
+import time
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import icechunk
 
-from affstore.store.contract.errors import StoreError
+from affstore.store.contract.errors import ConflictError, StoreError
 from affstore.store.engine.feature_store import FeatureStore
 from affstore.store.engine.ledger import note_update
-from affstore.store.engine.places import committer_lock, translate_errors
+from affstore.store.engine.places import committer_lock, is_local, is_memory, translate_errors
 
 _NAME = "affstore"
+_TRIES = 10
+_SETTLED_S = 1.0
+"""After which it is looked at again: much longer than anybody takes between reading and writing."""
 _COST = {"n": 1 << 14, "r": 8, "p": 1}
 
 
@@ -89,9 +93,9 @@ class Tombstones:
         dates = {found: date for found, date in self.dates.items() if found != own}
         return Tombstones(self.salt, dates, self.retracted, self.unfinished - {own})
 
-    def finished(self) -> Tombstones:
-        """The same, once nothing is left of what was forgotten."""
-        return replace(self, unfinished=frozenset())
+    def finished(self, ended: Collection[str]) -> Tombstones:
+        """The same, once nothing is left of what some deletions were about, by their hashes."""
+        return replace(self, unfinished=self.unfinished.difference(ended))
 
     def as_metadata(self) -> dict[str, Any]:
         """The same as a repository's metadata has it."""
@@ -103,21 +107,43 @@ class Tombstones:
         }
         return {_NAME: document}
 
-    def write(self, store: FeatureStore) -> None:
-        """Make them those of a store.
+    @classmethod
+    def change(cls, store: FeatureStore, how: Callable[[Tombstones], Tombstones]) -> Tombstones:
+        """Change those of a store, as they are at that moment; gives what is stored then.
+
+        In a bucket, which has no lock, two may change them at once, and what one wrote may be written over. So it is
+        looked at again a moment later, and changed again until the change is there.
+
+        Args:
+            store: whose they are.
+            how: gives the changed ones; of what is changed already, the same.
 
         Raises:
             StoreError: the store is of a format that cannot hold them.
+            ConflictError: others change them all the time.
         """
         if store.repository.spec_version < icechunk.SpecVersion.current():
             raise StoreError(
                 f"The store at '{store.url}' is of an older format, which has no place for what was forgotten. Run "
                 "`affstore upgrade` first; nothing was changed."
             )
+        is_locked = is_local(store.url) or is_memory(store.url)
         with translate_errors(store.url, "Writing to"), committer_lock(store.url):
-            repository = store.repository.reopen()
-            repository.update_metadata(self.as_metadata())
-            note_update(store.url, repository)
+            for _ in range(_TRIES):
+                before = cls.of(store)
+                after = how(before)
+                if after == before:
+                    return before
+                repository = store.repository.reopen()
+                repository.update_metadata(after.as_metadata())
+                note_update(store.url, repository)
+                if is_locked:
+                    return after
+                time.sleep(_SETTLED_S)
+        raise ConflictError(
+            f"What the store at '{store.url}' remembers of what was forgotten could not be changed: others change it "
+            "all the time. Run the command again."
+        )
 
     def _hash(self, sha256: str) -> str:
         return hashlib.scrypt(sha256.encode(), salt=bytes.fromhex(self.salt), dklen=32, **_COST).hex()

@@ -92,7 +92,7 @@ def _carried_out(store: FeatureStore, erasure: Erasure, runs: Path) -> Forgotten
     lost = {*counts, *erasure.named_tags}
     unnamed = {tag: count for tag, count in counts.items() if tag not in erasure.named_tags}
     # First of all, so that whoever is killed after this can be told from whoever never began.
-    Tombstones.of(store).with_forgotten(erasure.digests, unnamed).write(store)
+    begun = Tombstones.change(store, lambda known: known.with_forgotten(erasure.digests, unnamed)).unfinished
     # Before the store itself, for as long as it has the videos it knows by what names to look for them.
     files = remove_mentions(runs, mentioning(runs, erasure), erasure.heads) if runs.is_dir() else []
     with FileDigests() as known:
@@ -106,7 +106,7 @@ def _carried_out(store: FeatureStore, erasure: Erasure, runs: Path) -> Forgotten
     found = find_in_objects(store.url, needles(erasure), needles(erasure, in_text=False))
     objects = (*(f"the tag {tag}" for tag in erasure.named_tags if not rewritten), *found)
     if not objects and not files:
-        Tombstones.of(now).finished().write(now)
+        Tombstones.change(now, lambda known: known.finished(begun))
     return Forgotten(erasure, garbage, objects, tuple(files))
 
 
@@ -123,5 +123,6 @@ def plan_copy_without(store: FeatureStore, erasure: Erasure) -> Copy:
         raise SpecError(f"The store has a tag '{taken}' already, which the copy needs for what is left of another.")
     retracted = {tag: count for tag, count in counts.items() if tag in tags}
     plan = plan_copy(store, erasure.addresses, tags)
-    tombstones = plan.tombstones.with_forgotten(erasure.digests, retracted).finished()
+    tombstones = plan.tombstones.with_forgotten(erasure.digests, retracted)
+    tombstones = tombstones.finished(tombstones.unfinished)
     return replace(plan, tombstones=tombstones) if erasure.digests else plan
