@@ -17,7 +17,7 @@ from affstore.store.contract.records import Address
 from affstore.store.engine import committing
 from affstore.store.engine.copying import roll_back
 from affstore.store.engine.erasing import collect_garbage
-from affstore.store.engine.generations import begin, promote
+from affstore.store.engine.generations import begin, drop, generations, promote
 from affstore.store.engine.history import check_history
 from affstore.store.engine.kept_lists import drop_lists
 from affstore.store.engine.tombstones import Tombstones
@@ -211,3 +211,27 @@ def test_a_deletion_that_ends_leaves_one_that_was_begun_meanwhile(store, tmp_pat
     monkeypatch.setattr(forgetting, "drop_lists", and_others_begin)
     forget(store, plan_erasure(store, ["a"]), tmp_path / "runs")
     assert Tombstones.of(store).began_with([key_of("a"), "others"]) == ["others"]
+
+
+@pytest.mark.parametrize("verb", ["promote", "drop"])
+def test_what_a_run_commits_to_a_generation_in_the_moment_of_its_deletion_is_not_lost(store, verb, monkeypatch):
+    run = commit(begin(store, "next"), source("c"))
+    draft, real = draft_of(run, source("late")), icechunk.Repository.delete_branch
+
+    def delete(*words):
+        run.commit([draft], "late")
+        real(*words)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(icechunk.Repository, "delete_branch", delete)
+        if verb == "promote":
+            promote(store, "next")
+        else:
+            with pytest.raises(ConflictError, match=r"'next' .* was not dropped: a run committed to it meanwhile"):
+                drop(store, "next")
+    assert videos(store) == (["a", "b", "c"] if verb == "promote" else ["a", "b"])
+    assert videos(run) == ["a", "b", "c", "late"]
+    promote(store, "next")
+    assert videos(store) == ["a", "b", "c", "late"]
+    assert generations(store) == []
+    assert {one.state for one in check_history(store.newest())} == {"whole"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
@@ -229,10 +230,7 @@ def _moved(plan: Promotion) -> bool:
             note_update(url, repository)
     except (icechunk.ConflictError, icechunk.AlreadyExistsError):
         return False
-    branch = branch_of(plan.generation.name)
-    # Else a run in a bucket goes on with it.
-    if branch in repository.list_branches() and repository.lookup_branch(branch) in plan.ends:
-        _delete(url, repository, plan.generation.name)
+    _delete(url, repository, plan.generation.name, plan.ends)  # else a run in a bucket goes on with it
     return True
 
 
@@ -241,14 +239,18 @@ def drop(store: FeatureStore, name: str) -> Generation:
 
     Raises:
         NotFoundError: there is no such generation.
-        ConflictError: a run is writing.
+        ConflictError: a run is writing; the generation is as that left it.
     """
     with translate_errors(store.url, "Writing to"), alone_in(store.url), committer_lock(store.url):
         repository = store.repository.reopen()
         found = _found(store, repository, name)
         note_dropped(repository, name)
         note_update(store.url, repository)
-        _delete(store.url, repository, name)
+        if not _delete(store.url, repository, name, (found.snapshot,)):
+            raise ConflictError(
+                f"The generation '{name}' of the store at '{store.url}' was not dropped: a run committed to it "
+                "meanwhile. Wait until it has ended, and run the command again."
+            )
     return found
 
 
@@ -337,9 +339,33 @@ def _taken_over(plan: Promotion, generation: FeatureStore) -> Promotion:
         raise
 
 
-def _delete(url: str, repository: icechunk.Repository, name: str) -> None:
-    repository.delete_branch(branch_of(name))
+def _delete(url: str, repository: icechunk.Repository, name: str, ends: Collection[str]) -> bool:
+    """Delete the branch of a generation if it ends with one of some snapshots; whether it is gone.
+
+    The engine deletes a branch wherever it ends. What it ended with is told by the engine's own list of updates: if a
+    run in a bucket committed between the look and the deletion, the branch is put back as that left it.
+    """
+    branch, repository = branch_of(name), repository.reopen()
+    if branch not in repository.list_branches():
+        return True
+    if repository.lookup_branch(branch) not in ends:
+        return False
+    repository.delete_branch(branch)
+    last = _end_of_deleted(repository.reopen(), branch)
+    if last and last not in ends:
+        with suppress(icechunk.AlreadyExistsError):  # another process began a generation of that name meanwhile
+            repository.create_branch(branch, last)
     note_update(url, repository)
+    return not last or last in ends
+
+
+def _end_of_deleted(repository: icechunk.Repository, branch: str) -> str:
+    """The snapshot that a branch ended with when it was deleted last; empty if the engine does not say so any more."""
+    for update in repository.inspect_repo_info()["latest_updates"]:
+        what = update["update_type"]
+        if what["type"] == "BranchDeletedUpdate" and what["name"] == branch:
+            return str(what["previous_snap_id"])
+    return ""
 
 
 def _tag_before(name: str) -> str:
