@@ -14,9 +14,9 @@ from affstore import FeatureStore, content_digest
 from affstore.store.contract.errors import ConflictError
 from affstore.store.contract.keys import key_of
 from affstore.store.contract.records import Address
-from affstore.store.engine import committing
+from affstore.store.engine import committing, erasing
 from affstore.store.engine.copying import roll_back
-from affstore.store.engine.erasing import collect_garbage
+from affstore.store.engine.erasing import collect_garbage, plan_garbage
 from affstore.store.engine.generations import begin, drop, generations, promote
 from affstore.store.engine.history import check_history
 from affstore.store.engine.kept_lists import drop_lists
@@ -235,3 +235,33 @@ def test_what_a_run_commits_to_a_generation_in_the_moment_of_its_deletion_is_not
     assert videos(store) == ["a", "b", "c", "late"]
     assert generations(store) == []
     assert {one.state for one in check_history(store.newest())} == {"whole"}
+
+
+def test_a_dry_run_of_gc_goes_on_while_others_commit(tmp_path, monkeypatch):
+    store = commit(FeatureStore.create(str(tmp_path / "store")), source("a"))
+    for seed in range(3):
+        store = commit(store, visual("a", seed=seed))
+    alone, real, done = plan_garbage(store, timedelta(0), timedelta(0)), erasing.objects_of, []
+
+    def others_write():
+        if len(done) < 20:
+            done.append(commit(store, source(f"b{len(done)}")))
+
+    def beside_others(url):
+        objects = real(url)
+
+        def listed():
+            found = objects.sizes() | {"snapshots/.gone.partial": 9}
+            others_write()
+            return found
+
+        def read(key):
+            others_write()
+            return objects.read(key)
+
+        return replace(objects, sizes=listed, read=read)
+
+    monkeypatch.setattr(erasing, "objects_of", beside_others)
+    found = plan_garbage(store, timedelta(0), timedelta(0))
+    assert done
+    assert found.snapshots >= alone.snapshots

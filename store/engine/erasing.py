@@ -7,6 +7,7 @@ import os
 import re
 import tempfile
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -19,8 +20,9 @@ from affstore.store.engine.accounting import decoded
 from affstore.store.engine.chain import Content, folding
 from affstore.store.engine.committing import commit_session, session_at, until_first
 from affstore.store.engine.feature_store import FeatureStore
-from affstore.store.engine.ledger import note_update
-from affstore.store.engine.objects import objects_of
+from affstore.store.engine.ledger import FOLDER as LEDGER
+from affstore.store.engine.ledger import STATE, note_update
+from affstore.store.engine.objects import Objects, objects_of
 from affstore.store.engine.places import committer_lock, is_local, local_folder, translate_errors
 from affstore.store.engine.states import open_generations, tips, where_parted
 
@@ -226,17 +228,30 @@ def find_in_objects(url: str, in_lists: re.Pattern[bytes], in_chunks: re.Pattern
 
 
 def _copy_without_content(url: str, folder: Path) -> None:
-    """Copy a repository, its chunks as empty files of their length; of a local one with the time of each object."""
+    """Copy a repository, its chunks as empty files of their length; of a local one with the time of each object.
+
+    What names the newest snapshots is copied first: all that it needs is there, whatever others write meanwhile.
+    """
     objects = objects_of(url)
-    for key, size in objects.sizes().items() if objects else ():
-        if objects and not key.startswith(("ledger/", "overwritten/")):
-            copy = folder / key
-            copy.parent.mkdir(parents=True, exist_ok=True)
-            copy.write_bytes(b"" if key.startswith("chunks/") else objects.read(key))
-            os.truncate(copy, size)
-            if is_local(url):
-                then = (local_folder(url) / key).stat()
-                os.utime(copy, ns=(then.st_atime_ns, then.st_mtime_ns))
+    if objects is None:
+        return
+    for names_others in (True, False):
+        for key, size in objects.sizes().items():
+            changes = key == STATE or key.startswith("refs/")  # the latter in stores of older formats
+            if changes == names_others and not key.startswith((LEDGER, "overwritten/")):
+                with suppress(FileNotFoundError):  # it was written under another name meanwhile
+                    _copy_object(url, objects, key, size, folder / key)
+
+
+def _copy_object(url: str, objects: Objects, key: str, size: int, copy: Path) -> None:
+    then = (local_folder(url) / key).stat() if is_local(url) else None
+    content = b"" if key.startswith("chunks/") else objects.read(key)
+    copy.parent.mkdir(parents=True, exist_ok=True)
+    copy.write_bytes(content)
+    if key.startswith("chunks/"):
+        os.truncate(copy, size)
+    if then:
+        os.utime(copy, ns=(then.st_atime_ns, then.st_mtime_ns))
 
 
 def _objects(found: icechunk.GCSummary) -> int:
