@@ -19,12 +19,13 @@ import zarr
 
 from affstore import FeatureStore, FrameWindows, content_digest
 from affstore.flows.cli import call
-from affstore.store.contract.errors import SchemaError, StoreError
+from affstore.store.contract.errors import ConflictError, SchemaError, StoreError
 from affstore.store.contract.records import Address
 from affstore.store.contract.schema import layout_version
 from affstore.store.contract.windows import WindowSpec
 from affstore.store.engine.exporters.base import export
 from affstore.store.engine.upgrade import plan_upgrade, upgrade
+from affstore.store.engine.writers import marked_as_writing
 from tests.factories import commit, source, visual
 
 OLD_STORE = Path(__file__).parent / "fixtures" / "store_layout1.tar.xz"
@@ -253,6 +254,18 @@ def test_a_damaged_chunk_of_an_old_store_is_found_when_it_is_read_whole(old_url)
     assert FeatureStore(old_url).layout == 1
 
 
+def test_no_store_is_upgraded_under_a_run(old_url, capsys):
+    with marked_as_writing(old_url):
+        assert call(["upgrade", old_url]) == 4
+    assert "Another run is writing to the store" in capsys.readouterr().err
+    assert plan_upgrade(old_url).is_needed
+    draft = FeatureStore(old_url).draft({}, "run")
+    with pytest.raises(ConflictError, match="Wait until it has ended"):
+        upgrade(old_url)
+    draft.release()
+    assert call(["upgrade", old_url]) == 0
+
+
 def test_an_upgrade_keeps_every_number_key_and_tag_and_gives_every_chunk_a_checksum(old_url, capsys):
     before = FeatureStore(old_url)
     numbers = {record.address: before.read(record.address) for record in before.records()}
@@ -284,11 +297,10 @@ def test_an_upgrade_keeps_every_number_key_and_tag_and_gives_every_chunk_a_check
 KILLED = """
 import os, signal, sys
 from affstore.store.engine import upgrade
-from affstore.store.engine.draft import Draft
 import icechunk
 
 moment, url = sys.argv[1:]
-owner, name = {"writing": (Draft, "write"), "committed": (icechunk.Session, "commit")}[moment]
+owner, name = {"writing": (upgrade, "write_record"), "committed": (icechunk.Session, "commit")}[moment]
 real, calls = getattr(owner, name), []
 
 def until_killed(*arguments, **options):

@@ -10,7 +10,8 @@ def upgrade(store: str = DEFAULT_STORE, /, *, dry_run: DryRun = False, json: Jso
     """Bring a store that an older affstore wrote to today's format, in which every chunk has a checksum.
 
     Keys, digests and numbers stay; tags and earlier snapshots stay as they are. It is one commit: killed, it leaves the
-    old state or the new one. Stores of the older format can be used without it. Nobody else may write meanwhile.
+    old state or the new one. Stores of the older format can be used without it. Nobody else may write meanwhile;
+    in a local store it is seen that nobody does, and the exit code is 4 if somebody does.
 
     Example: affstore upgrade affstore-data --dry-run
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import icechunk
+from zarr.abc.store import Store
 from zarr.core.sync import sync
 
 from affstore.store.contract.errors import SchemaError
@@ -105,7 +106,7 @@ class Draft:
             version: of its family.
         """
         check_there(self.url)
-        schema, path = family(record.address.family), record.address.path
+        path = record.address.path
         there = node_id(self._fork, path)
         if there and self._look_at(path) == there:  # not what the draft itself wrote
             before = read_attributes(self._fork, [path])[path].get("affstore") or {}
@@ -113,8 +114,7 @@ class Draft:
                 self.noted.add(path)
         for touched in (path, *(parent.path for parent in record.parents)):
             self._look_at(touched)
-        parts = [Part(name, schema.array(name), arrays[name]) for name in sorted(arrays)]
-        write_group(self._fork.store, path, record.to_attributes(version), parts)
+        write_record(self._fork.store, record, arrays, version)
 
     def _look_at(self, path: str) -> str:
         """Remember what was at a path before the draft wrote anything there."""
@@ -133,3 +133,17 @@ class Draft:
         expected = found[source].get("frames")
         if frames != expected:
             raise SchemaError(f"'{address}' has {frames} rows, but its video has {expected} frames.")
+
+
+def write_record(store: Store, record: Record, arrays: Arrays, version: int) -> None:
+    """Write a record and its arrays, in place of what is at its address.
+
+    Args:
+        store: of a session.
+        record: where to, and the record.
+        arrays: the artifact's.
+        version: of its family.
+    """
+    schema = family(record.address.family)
+    parts = [Part(name, schema.array(name), arrays[name]) for name in sorted(arrays)]
+    write_group(store, record.address.path, record.to_attributes(version), parts)

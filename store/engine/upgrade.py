@@ -11,11 +11,12 @@ import zarr
 from affstore.store.contract.schema import layout_version
 from affstore.store.engine.chain import Content
 from affstore.store.engine.committing import commit_session, session_at, until_first
-from affstore.store.engine.draft import Draft
+from affstore.store.engine.draft import write_record
 from affstore.store.engine.feature_store import FeatureStore
 from affstore.store.engine.generations import check_none_open
 from affstore.store.engine.ledger import note_update
 from affstore.store.engine.places import committer_lock, open_repository, translate_errors
+from affstore.store.engine.writers import alone_in
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,10 +66,11 @@ def upgrade(url: str) -> Upgrade:
 
     Raises:
         StoreError: an artifact is damaged, by its name; nothing was changed.
-        ConflictError: others commit all the time, or a generation is open; nothing was changed.
+        ConflictError: a run is writing, others commit to a bucket all the time, or a generation is open; nothing was
+            changed.
     """
     todo = plan_upgrade(url)
-    with translate_errors(url, "Upgrading"), committer_lock(url):
+    with translate_errors(url, "Upgrading"), alone_in(url), committer_lock(url):
         until_first(url, lambda: _rewritten(url))
         if todo.engine_format:
             icechunk.upgrade_icechunk_repository(open_repository(url), dry_run=False)
@@ -81,10 +83,9 @@ def _rewritten(url: str) -> None:
     store = FeatureStore(url)
     if store.layout < layout_version():
         session = session_at(store.repository, store.branch, store.snapshot)
-        draft = Draft(url, session, {}, "")
         for record in store.records():
             own = cast(dict[str, Any], store.group(record.address).attrs["affstore"])
-            draft.write(record, store.read(record.address), own["version"])
+            write_record(session.store, record, store.read(record.address), own["version"])
         zarr.open_group(session.store, mode="a").attrs["affstore"] = {"layout": layout_version()}
         written = frozenset(address.path for address in store.addresses())
         commit_session(url, store.repository, session, Content(f"layout {layout_version()}", written=written))
