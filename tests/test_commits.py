@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 from dataclasses import replace
 from io import FileIO
@@ -173,3 +174,59 @@ def test_a_unit_that_conflicts_fails_alone_and_keeps_nobody_from_removing(tmp_pa
     assert [(one.subject, one.status) for one in became] == [("a", "failed"), ("b", "done")]
     with alone_in(url):
         assert {one.video for one in FeatureStore(url).addresses("source")} == {"a", "b"}
+
+
+FORKING = """
+import os, sys
+from affstore.store.contract.errors import ConflictError, SpecError
+from affstore.store.engine.writers import WriterMark, alone_in
+
+url, order = sys.argv[1:]
+mark, (told, tells) = WriterMark(url), os.pipe()
+
+def is_marked():
+    try:
+        with alone_in(url):
+            return False
+    except ConflictError:
+        return True
+
+child = os.fork()
+if not child:
+    if order == "child first":
+        mark.release()  # the child's own view of it
+    try:
+        WriterMark(url)
+    except SpecError as error:
+        print("forked from" in str(error), flush=True)
+    if order == "child last":
+        os.close(tells)
+        os.read(told, 1)  # until the parent has ended
+    os._exit(0)
+if order == "child first":
+    os.waitpid(child, 0)
+    print(is_marked(), flush=True)
+mark.release()
+print(is_marked(), flush=True)
+with alone_in(url):
+    another = os.fork()
+    if not another:
+        os.close(tells)
+        os.read(told, 1)
+        os._exit(0)
+print(is_marked(), flush=True)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
+@pytest.mark.parametrize(
+    ("order", "said"), [("child first", "True True False False"), ("child last", "True False False")]
+)
+def test_a_forked_child_neither_keeps_a_mark_nor_lets_go_of_it(tmp_path, order, said):
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", FORKING, str(tmp_path / "store"), order],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert (sorted(done.stdout.split()), done.stderr) == (sorted(said.split()), "")

@@ -20,15 +20,27 @@ class _SharedLock:
     """A shared lock on `STORE.writers`, let go when no mark of this process holds it any more."""
 
     def __init__(self, file: IO[bytes]) -> None:
-        self._file = file
-        finalize(self, file.close)  # while a `__del__` runs, another thread could still find this in `_held`
+        self._file, self._process = file, os.getpid()
+        finalize(self, _let_go, file, self._process)  # not `__del__`: another thread could still find this in `_held`
 
     def is_at(self, path: Path) -> bool:
-        """Whether the file is still the one at that path, where others look for it."""
+        """Whether it is of this process, and the file still the one at that path, where others look for it."""
         try:
-            return os.path.samestat(os.fstat(self._file.fileno()), path.stat())
+            same = os.path.samestat(os.fstat(self._file.fileno()), path.stat())
         except OSError:
             return False
+        return same and self._process == os.getpid()
+
+
+def _let_go(file: IO[bytes], process: int) -> None:
+    """Unlock a file that a process has locked, and close it.
+
+    A child that was forked meanwhile has the file open too, so that closing it here would leave it locked until the
+    child ends; the child itself must not unlock what is its parent's.
+    """
+    with file:
+        if process == os.getpid():
+            fcntl.flock(file, fcntl.LOCK_UN)
 
 
 _held: WeakValueDictionary[Path, _SharedLock] = WeakValueDictionary()
@@ -99,12 +111,16 @@ def alone_in(url: str) -> Iterator[None]:
         yield
         return
     with _opened(url) as file:
+        process = os.getpid()
         if not _alone(file):
             raise ConflictError(
                 f"Another run is writing to the store at '{url}', and what it has not committed must stay. "
                 "Wait until it has ended, and run the command again; nothing was changed."
             )
-        yield
+        try:
+            yield
+        finally:
+            _let_go(file, process)
 
 
 def sees_a_writer(url: str) -> bool:
@@ -115,7 +131,9 @@ def sees_a_writer(url: str) -> bool:
     if not is_local(url):
         return True
     with _opened(url) as file:
-        return not _locked(file, fcntl.LOCK_EX)
+        alone = _locked(file, fcntl.LOCK_EX)
+        _let_go(file, os.getpid())
+    return not alone
 
 
 def _path(url: str) -> Path:
