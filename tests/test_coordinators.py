@@ -265,3 +265,30 @@ def test_a_dry_run_of_gc_goes_on_while_others_commit(tmp_path, monkeypatch):
     found = plan_garbage(store, timedelta(0), timedelta(0))
     assert done
     assert found.snapshots >= alone.snapshots
+
+
+def test_a_tag_that_is_set_while_garbage_is_collected_waits_and_stays(tmp_path, monkeypatch):
+    store, real = commit(FeatureStore.create(str(tmp_path / "store")), source("a")), icechunk.Repository.garbage_collect
+    tagging = threading.Thread(target=FeatureStore(store.url).tag, args=("meanwhile",))
+
+    def collect(*words):
+        tagging.start()
+        tagging.join(0.5)
+        assert tagging.is_alive(), "the engine would write the list of tags that it had read before"
+        return real(*words)
+
+    monkeypatch.setattr(icechunk.Repository, "garbage_collect", collect)
+    collect_garbage(store, timedelta(0))
+    tagging.join()
+    assert store.newest().tags() == {"meanwhile": store.snapshot}
+
+
+def test_a_draft_that_was_released_is_committed_once(tmp_path):
+    store = commit(FeatureStore.create(str(tmp_path / "store")), source("a"))
+    adding, removing = draft_of(store, source("b")), store.draft(CODE, "ours")
+    removing.remove(source("a").address)
+    snapshot = store.commit([adding, removing], "ours")
+    for draft in (adding, removing):
+        draft.release()
+    assert store.commit([adding, removing], "ours, as when a commit that was interrupted is made once more") == snapshot
+    assert videos(store) == ["b"]

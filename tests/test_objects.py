@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import hashlib
+import os
 import shutil
 import subprocess
 import sys
@@ -18,10 +19,13 @@ import pytest
 from affstore import FeatureStore
 from affstore.flows.cli import call
 from affstore.models.weights.folder import WeightsFolder
+from affstore.store.contract.errors import StoreUnavailableError
 from affstore.store.contract.keys import digest_arrays, key_of
 from affstore.store.contract.records import Address, Parent
+from affstore.store.engine import ledger
 from affstore.store.engine.accounting import account_for
 from affstore.store.engine.ledger import with_bit_turned_back
+from affstore.store.engine.objects import objects_of
 from affstore.tasks.lineage.repair import repair
 from affstore.tasks.lineage.verify import verify, verify_place
 from tests.factories import CODE, commit, source
@@ -119,6 +123,39 @@ def test_a_commit_that_was_killed_before_its_note_is_not_called_damage(copy, mon
     monkeypatch.undo()
     store = commit(store, source("later"))
     assert "repo" not in {one.key for one in verify(store).objects_of("not vouched for")}
+
+
+@pytest.mark.parametrize("fault", [OSError(5, "Input/output error"), StoreUnavailableError("the server refuses")])
+def test_a_commit_stands_whose_note_cannot_be_written(copy, monkeypatch, fault):
+    def may_not(*_):
+        raise fault
+
+    real = ledger.objects_of
+    with monkeypatch.context() as patch:
+        patch.setattr(ledger, "objects_of", lambda url: replace(real(url), write=may_not))
+        store = commit(FeatureStore(str(copy)), source("late"))
+        store.tag("late")
+    assert [one.video for one in FeatureStore(str(copy), "late").addresses("source")][-1] == "late"
+    found = verify(store.newest())
+    assert found.findings == ()
+    assert found.objects_of("not vouched for")
+
+
+def test_objects_are_listed_while_one_is_put_in_its_place(tmp_path, monkeypatch):
+    """An object is written under another name first, and may be listed by that, and gone from it then."""
+    objects, real = objects_of(str(tmp_path)), os.lstat
+    objects.write("ledger/a", b"12345")
+    partial = tmp_path / "ledger" / ".b.partial"
+    partial.write_bytes(b"123")
+
+    def once_it_is_renamed(path):
+        if Path(path) == partial and partial.exists():
+            partial.rename(tmp_path / "ledger" / "b")
+        return real(path)
+
+    monkeypatch.setattr(os, "lstat", once_it_is_renamed)
+    assert objects.sizes() == {"ledger/a": 5}
+    assert objects.sizes() == {"ledger/a": 5, "ledger/b": 3}
 
 
 def test_an_older_list_of_snapshots_put_back_is_found(copy):
