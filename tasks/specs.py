@@ -268,7 +268,7 @@ class HeadRun:
     """A head on features, and what is done to its outputs.
 
     Attributes:
-        name: the experiment's name in the store.
+        name: the head's name in the store.
         inputs: what the head sees, side by side (or as streams).
         head: what is fitted; it knows its task.
         finish: what is done to its outputs.

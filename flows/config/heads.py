@@ -82,7 +82,7 @@ def head_run_of(config: HeadConfig, task: Task, place: Place) -> HeadRun:
     return named(HeadRun("", inputs, spec, division=division))
 
 
-def named(experiment: HeadRun) -> HeadRun:
+def named(head_run: HeadRun) -> HeadRun:
     """A head under the name that everything that decides it gives: inputs, spec, division and finish.
 
     Names that it and its spec had are no part of that, nor are resolved networks.
@@ -90,19 +90,19 @@ def named(experiment: HeadRun) -> HeadRun:
     Raises:
         SpecError: its inputs' names are too long.
     """
-    spec: Any = experiment.head
+    spec: Any = head_run.head
     decides = {
         "head": replace(spec, name=""),
-        "inputs": experiment.inputs,
-        "division": experiment.division,
-        "finish": experiment.finish,
+        "inputs": head_run.inputs,
+        "division": head_run.division,
+        "finish": head_run.finish,
     }
-    scope = "-all" if set(experiment.division.train) == set(SPLITS) else ""
-    name = f"{spec.task}-{spec.KIND}-{_inputs_in_name(experiment.inputs)}{scope}-{key_of(decides)[:8]}"
+    scope = "-all" if set(head_run.division.train) == set(SPLITS) else ""
+    name = f"{spec.task}-{spec.KIND}-{_inputs_in_name(head_run.inputs)}{scope}-{key_of(decides)[:8]}"
     fault = name_fault(name)
     if fault:
         raise SpecError(f"No head can be called {name!r}: {fault}.")
-    return replace(experiment, name=name, head=replace(spec, name=name))
+    return replace(head_run, name=name, head=replace(spec, name=name))
 
 
 def _spec(config: HeadConfig, kind: HeadKind[Any, Any, Any], task: Task, place: Place) -> Any:

@@ -13,12 +13,10 @@ from affstore.tasks.specs import HeadRun, WorkerContext
 
 
 @stage("predict")
-def predict(
-    context: WorkerContext, experiments: Sequence[HeadRun], among: Collection[str] | None = None
-) -> list[Outcome]:
-    """One task a video, for all experiments; for every video of the store, or for some."""
+def predict(context: WorkerContext, heads: Sequence[HeadRun], among: Collection[str] | None = None) -> list[Outcome]:
+    """One task a video, for all heads; for every video of the store, or for some."""
     videos = [address.video for address in context.store().addresses("source")]
     videos = videos if among is None else [video for video in videos if video in among]
     watching().stage("predict", len(videos))
-    units = {video: (context, video, tuple(experiments)) for video in videos}
+    units = {video: (context, video, tuple(heads)) for video in videos}
     return commit_finished(context, predict_video, units)

@@ -1,4 +1,4 @@
-"""What of an experiment is fresh, missing or stale: its head, and its prediction for every subject."""
+"""What of heads is fresh, missing or stale: themselves, and their prediction for every subject."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from affstore.tasks.training.examples import features_of, subjects_of
 from affstore.tasks.training.train import head_recipe
 
 
-def plan_with(store: FeatureStore, rows: Iterable[PlanRow], experiments: Iterable[HeadRun]) -> list[PlanRow]:
-    """The plan of a store's artifacts, with what the experiments want in it.
+def plan_with(store: FeatureStore, rows: Iterable[PlanRow], heads: Iterable[HeadRun]) -> list[PlanRow]:
+    """The plan of a store's artifacts, with what heads want in it.
 
     Where a row says already that an artifact is stale because of what it came from, that reason stays.
     """
     found = {row.address.path: row for row in rows}
-    for experiment in experiments:
-        head = Address("head", experiment.name)
-        _want(found, store, head, head_recipe(store, experiment))
+    for head_run in heads:
+        head = Address("head", head_run.name)
+        _want(found, store, head, head_recipe(store, head_run))
         for source in store.records("source"):
-            for subject in subjects_of(store, source.address.video, experiment):
-                if judges(store, experiment, source.address.video):
-                    _want_prediction(found, store, experiment, source, subject)
+            for subject in subjects_of(store, source.address.video, head_run):
+                if judges(store, head_run, source.address.video):
+                    _want_prediction(found, store, head_run, source, subject)
     return list(found.values())
 
 
@@ -48,18 +48,18 @@ def plan_predictions(store: FeatureStore, heads: Iterable[HeadRun], videos: Coll
 
 
 def _want_prediction(
-    found: dict[str, PlanRow], store: FeatureStore, experiment: HeadRun, source: Record, subject: str
+    found: dict[str, PlanRow], store: FeatureStore, head_run: HeadRun, source: Record, subject: str
 ) -> None:
-    address = Address("prediction", experiment.name, source.address.video, subject)
-    head = store.find(Address("head", experiment.name))
-    features = features_of(store, address.video, address.subject, experiment)
+    address = Address("prediction", head_run.name, source.address.video, subject)
+    head = store.find(Address("head", head_run.name))
+    features = features_of(store, address.video, address.subject, head_run)
     frames = int(source.attributes["frames"])
     if head is None or features is None:
         # What nobody imported is no work that a run could do.
-        lacks = lacks_features(store, experiment, address.video)
+        lacks = lacks_features(store, head_run, address.video)
         found[address.path] = PlanRow(address, "missing", lacks or "not computed yet", frames, requested=not lacks)
         return
-    _want(found, store, address, prediction_recipe(experiment, head, features), frames)
+    _want(found, store, address, prediction_recipe(head_run, head, features), frames)
 
 
 def _want(found: dict[str, PlanRow], store: FeatureStore, address: Address, recipe: Any, frames: int = 0) -> None:

@@ -26,22 +26,22 @@ from affstore.tasks.training.head_job import HeadJob
 
 
 @task("predict", "predict {video}")
-def predict_video(context: WorkerContext, video: str, experiments: Sequence[HeadRun]) -> Outcome:
+def predict_video(context: WorkerContext, video: str, heads: Sequence[HeadRun]) -> Outcome:
     """Predict a video with every head, unless the run's time is over."""
-    return postponed(context, "predict", video) or store_predictions(context, video, experiments)
+    return postponed(context, "predict", video) or store_predictions(context, video, heads)
 
 
-def store_predictions(context: WorkerContext, video: str, experiments: Sequence[HeadRun]) -> Outcome:
+def store_predictions(context: WorkerContext, video: str, heads: Sequence[HeadRun]) -> Outcome:
     """Store every head's predictions for a video, unless they are in the store."""
     store = context.store()
     draft = store.draft(context.code, context.run_id)
     try:
-        for experiment in experiments:
-            if not judges(store, experiment, video):
+        for head_run in heads:
+            if not judges(store, head_run, video):
                 continue
-            for subject in subjects_of(store, video, experiment):
-                address = Address("prediction", experiment.name, video, subject)
-                _store_prediction(HeadJob(store, context, experiment), draft, address)
+            for subject in subjects_of(store, video, head_run):
+                address = Address("prediction", head_run.name, video, subject)
+                _store_prediction(HeadJob(store, context, head_run), draft, address)
     except AffstoreError as error:
         return refused("predict", video, error)
     if not draft.records:
@@ -60,33 +60,33 @@ def judges(store: FeatureStore, head: HeadRun, video: str) -> bool:
 
 
 def _store_prediction(work: HeadJob, draft: Draft, address: Address) -> None:
-    store, experiment = work.store, work.experiment
-    features = features_of(store, address.video, address.subject, experiment)
-    head = store.find(Address("head", experiment.name))
+    store, head_run = work.store, work.head_run
+    features = features_of(store, address.video, address.subject, head_run)
+    head = store.find(Address("head", head_run.name))
     if features is None or head is None:
         return
-    recipe, parents = prediction_recipe(experiment, head, features), (head, *features)
+    recipe, parents = prediction_recipe(head_run, head, features), (head, *features)
     stored = store.find(address)
     if stored is None or not stored.is_of(recipe, [parent.as_parent() for parent in parents]):
         draft.put(_prediction(work, address, recipe, parents))
 
 
-def prediction_recipe(experiment: HeadRun, head: Record, features: Sequence[Record]) -> dict[str, Any]:
+def prediction_recipe(head_run: HeadRun, head: Record, features: Sequence[Record]) -> dict[str, Any]:
     """What a prediction depends on."""
-    finish = experiment.chosen.as_recipe() if experiment.chosen else experiment.finish
+    finish = head_run.chosen.as_recipe() if head_run.chosen else head_run.finish
     return recipes.prediction(finish, head.key, [record.key for record in features])
 
 
 def _prediction(work: HeadJob, address: Address, recipe: Any, parents: tuple[Record, ...]) -> Artifact:
-    experiment = work.experiment
+    head_run = work.head_run
     head = stored_head(work.store, parents[0])
     outputs, present = work.predict(head.fitted, parents[1:])
     raw = fill_gaps(outputs, present, fallback=head.prior)
     return Artifact(
         address,
         recipe,
-        _arrays(experiment, raw, present, head.thresholds),
-        {"frames": len(raw), "task": experiment.task, "labels": list(experiment.space.names)},
+        _arrays(head_run, raw, present, head.thresholds),
+        {"frames": len(raw), "task": head_run.task, "labels": list(head_run.space.names)},
         tuple(parent.as_parent() for parent in parents),
         {
             "engine": "numpy",
@@ -98,12 +98,12 @@ def _prediction(work: HeadJob, address: Address, recipe: Any, parents: tuple[Rec
 
 
 def _arrays(
-    experiment: HeadRun, raw: NDArray[np.float32], present: NDArray[np.bool_], thresholds: NDArray[Any] | None
+    head_run: HeadRun, raw: NDArray[np.float32], present: NDArray[np.bool_], thresholds: NDArray[Any] | None
 ) -> dict[str, NDArray[Any]]:
     """A prediction's arrays: the same as the experiment's that chose smoothing and thresholds, or by the head alone."""
-    if experiment.chosen:
-        evaluation, tuned = experiment.chosen.evaluation, experiment.chosen.tuned
+    if head_run.chosen:
+        evaluation, tuned = head_run.chosen.evaluation, head_run.chosen.tuned
         return prediction_arrays(evaluation, tuned, dict.fromkeys(heads_of(tuned.method), raw), present)
-    smoothed = box_smooth(raw, experiment.finish.smooth_frames)
-    decision = decide(experiment.space, smoothed, None if thresholds is None else thresholds.astype(np.float64))
+    smoothed = box_smooth(raw, head_run.finish.smooth_frames)
+    decision = decide(head_run.space, smoothed, None if thresholds is None else thresholds.astype(np.float64))
     return {"raw": raw, "smoothed": smoothed, "prediction": decision, "present": present}

@@ -38,33 +38,33 @@ class LabelledSubject:
     features: tuple[Record, ...]
 
 
-def labelled(store: FeatureStore, experiment: HeadRun, part: SplitName) -> list[LabelledSubject]:
-    """Every labelled subject that an experiment's head is fitted on, or that chooses its epoch.
+def labelled(store: FeatureStore, head_run: HeadRun, part: SplitName) -> list[LabelledSubject]:
+    """Every labelled subject that a head is fitted on, or that chooses its epoch.
 
     Those that lack an input, as a face that was never found, are left out.
 
     Args:
         store: an open store.
-        experiment: its division says which videos are meant.
+        head_run: its division says which videos are meant.
         part: `train` or `validation`.
     """
-    division = experiment.division
+    division = head_run.division
     if part == "validation" and division.blind:
         return []
     splits = division.train if part == "train" or division.folds else division.validation
-    labels = labels_of(store, experiment.space, splits)
+    labels = labels_of(store, head_run.space, splits)
     if division.folds:
-        labels = [one for one in labels if held_out(store, experiment, one.address.video) == (part == "validation")]
-    return labelled_subjects(store, experiment, labels)
+        labels = [one for one in labels if held_out(store, head_run, one.address.video) == (part == "validation")]
+    return labelled_subjects(store, head_run, labels)
 
 
-def labelled_subjects(store: FeatureStore, experiment: HeadRun, labels: Iterable[Record]) -> list[LabelledSubject]:
+def labelled_subjects(store: FeatureStore, head_run: HeadRun, labels: Iterable[Record]) -> list[LabelledSubject]:
     """Labels with the features of their subjects; those that lack an input are left out."""
     found = []
     for label in labels:
         video = label.address.video
-        subject = subject_of(store, experiment, label.address, named_subjects(store, video))
-        features = features_of(store, video, subject, experiment) if subject else None
+        subject = subject_of(store, head_run, label.address, named_subjects(store, video))
+        features = features_of(store, video, subject, head_run) if subject else None
         if features is not None:
             found.append(LabelledSubject(label, features))
     return found
@@ -122,16 +122,16 @@ def unmatched_labels(store: FeatureStore, heads: Iterable[HeadRun]) -> list[Rema
     ]
 
 
-def _why_unmatched(store: FeatureStore, experiment: HeadRun, label: Address) -> str:
+def _why_unmatched(store: FeatureStore, head_run: HeadRun, label: Address) -> str:
     """Why a label has not all inputs of a head; empty where it has."""
-    subject = subject_of(store, experiment, label, named_subjects(store, label.video))
+    subject = subject_of(store, head_run, label, named_subjects(store, label.video))
     if subject is None:
-        found = in_order(subjects_of(store, label.video, experiment))
-        people = f"its people by '{experiment.faces}' are {', '.join(found)}" if found else "it has no face"
+        found = in_order(subjects_of(store, label.video, head_run))
+        people = f"its people by '{head_run.faces}' are {', '.join(found)}" if found else "it has no face"
         return f"{people}. Name the person so in the labels, or find more people with --people all."
-    if features_of(store, label.video, subject, experiment) is not None:
+    if features_of(store, label.video, subject, head_run) is not None:
         return ""
-    inputs = " and ".join(dict.fromkeys(f"'{part.extractor}'" for part in experiment.inputs))
+    inputs = " and ".join(dict.fromkeys(f"'{part.extractor}'" for part in head_run.inputs))
     return f"it lacks what the head takes of that person ({inputs}). `affstore plan` says what is missing."
 
 
@@ -162,13 +162,13 @@ def labels_of_no_source(store: FeatureStore, heads: Iterable[HeadRun], brought: 
     ]
 
 
-def held_out(store: FeatureStore, experiment: HeadRun, video: str) -> bool:
-    """Whether an experiment's fold holds out a video; False without folds.
+def held_out(store: FeatureStore, head_run: HeadRun, video: str) -> bool:
+    """Whether a head's fold holds out a video; False without folds.
 
     Raises:
         AnnotationError: folds are made of groups, and the video has none.
     """
-    division = experiment.division
+    division = head_run.division
     return division.folds is not None and fold_of(store, division.folds, video) == division.held_out
 
 
@@ -182,18 +182,18 @@ def fold_of(store: FeatureStore, folds: Folds, video: str) -> int:
     return folds.fold_of((video, *source["aliases"]), source["sha256"])
 
 
-def subjects_of(store: FeatureStore, video: str, experiment: HeadRun) -> list[str]:
-    """The people of a video that an experiment speaks of; of sound alone there is one prediction."""
-    if not experiment.faces:
+def subjects_of(store: FeatureStore, video: str, head_run: HeadRun) -> list[str]:
+    """The people of a video that a head speaks of; of sound alone there is one prediction."""
+    if not head_run.faces:
         return [MAIN]
-    return _subjects_at(store, people_at(experiment.faces, video))
+    return _subjects_at(store, people_at(head_run.faces, video))
 
 
-def subject_of(store: FeatureStore, experiment: HeadRun, meant: Address, named: Iterable[str]) -> str | None:
-    """Which of an experiment's subjects is meant by the video and subject of an address; see `face_of`."""
-    if not experiment.faces:
+def subject_of(store: FeatureStore, head_run: HeadRun, meant: Address, named: Iterable[str]) -> str | None:
+    """Which of a head's subjects is meant by the video and subject of an address; see `face_of`."""
+    if not head_run.faces:
         return MAIN
-    return face_of(store, people_at(experiment.faces, meant.video, meant.subject), named)
+    return face_of(store, people_at(head_run.faces, meant.video, meant.subject), named)
 
 
 def people_at(producer: str, video: str, subject: str = MAIN) -> Address:
@@ -206,37 +206,37 @@ def _subjects_at(store: FeatureStore, people: Address) -> list[str]:
     return [address.subject for address in found if address.producer == people.producer]
 
 
-def features_of(store: FeatureStore, video: str, subject: str, experiment: HeadRun) -> tuple[Record, ...] | None:
-    """The records of an experiment's inputs for one of its subjects; None when one is missing, or not what is meant.
+def features_of(store: FeatureStore, video: str, subject: str, head_run: HeadRun) -> tuple[Record, ...] | None:
+    """The records of a head's inputs for one of its subjects; None when one is missing, or not what is meant.
 
     Where its inputs take their faces from several places, the subject is looked for in each.
     """
-    people = subjects_of(store, video, experiment)
+    people = subjects_of(store, video, head_run)
     found = []
-    for part in experiment.inputs:
-        at = _subject_of_input(store, experiment, part, (video, subject), people)
-        family = "visual" if experiment.faces_of(part) else "audio"
+    for part in head_run.inputs:
+        at = _subject_of_input(store, head_run, part, (video, subject), people)
+        family = "visual" if head_run.faces_of(part) else "audio"
         record = None if at is None else store.find(Address(family, part.extractor, video, at))
-        if record is None or not is_meant(store, experiment, part, record):
+        if record is None or not is_meant(store, head_run, part, record):
             return None
         found.append(record)
     return tuple(found)
 
 
 def _subject_of_input(
-    store: FeatureStore, experiment: HeadRun, part: Input, of: tuple[str, str], people: Collection[str]
+    store: FeatureStore, head_run: HeadRun, part: Input, of: tuple[str, str], people: Collection[str]
 ) -> str | None:
-    """As whom an input knows one of an experiment's subjects of a video; nobody, an empty text, for sound."""
-    (video, subject), producer = of, experiment.faces_of(part)
+    """As whom an input knows one of a head's subjects of a video; nobody, an empty text, for sound."""
+    (video, subject), producer = of, head_run.faces_of(part)
     if not producer:
         return ""
-    if isinstance(experiment.spec_of(part), ImportedFeatures) and producer != experiment.faces:
+    if isinstance(head_run.spec_of(part), ImportedFeatures) and producer != head_run.faces:
         # Whoever imported them named people as annotations do, and not by the faces that were found.
         named = _subjects_at(store, people_at(producer, video))
         return next(
-            (one for one in named if subject_of(store, experiment, people_at("", video, one), named) == subject), None
+            (one for one in named if subject_of(store, head_run, people_at("", video, one), named) == subject), None
         )
-    return same_face(store, people_at(experiment.faces, video, subject), producer, people)
+    return same_face(store, people_at(head_run.faces, video, subject), producer, people)
 
 
 def same_face(store: FeatureStore, face: Address, producer: str, named: Iterable[str]) -> str | None:

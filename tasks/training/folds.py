@@ -15,19 +15,19 @@ from affstore.tasks.specs import HeadRun
 from affstore.tasks.training.examples import fold_of, labels_of
 
 
-def folds_of(experiment: HeadRun, folds: Folds) -> tuple[HeadRun, ...]:
-    """An experiment once for each fold: fitted on the other folds of its training videos, judged on that one."""
+def folds_of(head_run: HeadRun, folds: Folds) -> tuple[HeadRun, ...]:
+    """A head once for each fold: fitted on the other folds of its training videos, judged on that one."""
     return tuple(
         replace(
-            experiment,
-            name=f"{experiment.name}-fold{i + 1}of{folds.count}",
-            division=SplitSpec(experiment.division.train, (), folds, i),
+            head_run,
+            name=f"{head_run.name}-fold{i + 1}of{folds.count}",
+            division=SplitSpec(head_run.division.train, (), folds, i),
         )
         for i in range(folds.count)
     )
 
 
-def folds_in_use(store: FeatureStore, experiment: HeadRun, folds: Folds) -> tuple[HeadRun, ...]:
+def folds_in_use(store: FeatureStore, head_run: HeadRun, folds: Folds) -> tuple[HeadRun, ...]:
     """Those of `folds_of` that hold out a labelled video; of few videos a fold may be empty.
 
     Without labelled validation videos the held-out ones are what is reported: then nothing is chosen on them, and each
@@ -36,18 +36,18 @@ def folds_in_use(store: FeatureStore, experiment: HeadRun, folds: Folds) -> tupl
     Raises:
         AnnotationError: fewer than two folds have a video, a video lacks its group, or a group is in both splits.
     """
-    labels = labels_of(store, experiment.space, experiment.division.train)
-    check_groups(store, experiment.space, folds)
+    labels = labels_of(store, head_run.space, head_run.division.train)
+    check_groups(store, head_run.space, folds)
     videos = sorted({label.address.video for label in labels})
     in_use = {fold_of(store, folds, video) for video in videos}
-    found = tuple(fold for fold in folds_of(experiment, folds) if fold.division.held_out in in_use)
+    found = tuple(fold for fold in folds_of(head_run, folds) if fold.division.held_out in in_use)
     if len(found) < 2:
         raise AnnotationError(
-            f"The {len(videos)} training videos with labels of the task '{experiment.task}' are in {len(found)} of "
+            f"The {len(videos)} training videos with labels of the task '{head_run.task}' are in {len(found)} of "
             f"{folds.count} folds, and two at least are needed. Add videos or groups, or ask for more folds."
         )
-    if scores_held_out(store, experiment.space):
-        blind = kind_of(experiment.head).without_validation(experiment.head)
+    if scores_held_out(store, head_run.space):
+        blind = kind_of(head_run.head).without_validation(head_run.head)
         return tuple(replace(fold, head=blind, division=replace(fold.division, blind=True)) for fold in found)
     return found
 
@@ -96,8 +96,8 @@ def shares_groups(store: FeatureStore, space: LabelSpace, folds: Folds) -> bool:
     return False
 
 
-def with_fixed_epochs(store: FeatureStore, experiment: HeadRun, folds: Folds) -> HeadRun:
-    """An experiment fitted on all of its training videos, for as many epochs as its folds' heads found best.
+def with_fixed_epochs(store: FeatureStore, head_run: HeadRun, folds: Folds) -> HeadRun:
+    """A head fitted on all of its training videos, for as many epochs as its folds' heads found best.
 
     The middle one of the folds' best epochs is taken; the lower of two.
 
@@ -107,9 +107,9 @@ def with_fixed_epochs(store: FeatureStore, experiment: HeadRun, folds: Folds) ->
     """
     best = [
         int(store.get(Address("head", fold.name)).attributes["head"]["best_epoch"]) + 1
-        for fold in folds_in_use(store, experiment, folds)
+        for fold in folds_in_use(store, head_run, folds)
     ]
-    return _fixed(experiment, sorted(best)[(len(best) - 1) // 2])
+    return _fixed(head_run, sorted(best)[(len(best) - 1) // 2])
 
 
 def cross_validated(store: FeatureStore, heads: Iterable[HeadRun], folds: Folds) -> list[HeadRun]:
@@ -138,15 +138,15 @@ def cross_validated_name(head: str) -> str:
     return f"{head}-honest"
 
 
-def _fixed(experiment: HeadRun, epochs: int) -> HeadRun:
-    division = replace(experiment.division, validation=())
-    head = kind_of(experiment.head).without_validation(experiment.head, epochs)
-    return replace(experiment, name=cross_validated_name(experiment.name), head=head, division=division)
+def _fixed(head_run: HeadRun, epochs: int) -> HeadRun:
+    division = replace(head_run.division, validation=())
+    head = kind_of(head_run.head).without_validation(head_run.head, epochs)
+    return replace(head_run, name=cross_validated_name(head_run.name), head=head, division=division)
 
 
-def shortened(experiment: HeadRun) -> HeadRun:
-    """An experiment whose training is cut short, only to see that it runs; the name of its head says so."""
-    head = kind_of(experiment.head).shortened(experiment.head)
-    if head == experiment.head:
-        return experiment
-    return replace(experiment, name=f"{experiment.name}-brief", head=head)
+def shortened(head_run: HeadRun) -> HeadRun:
+    """A head whose training is cut short, only to see that it runs; its name says so."""
+    head = kind_of(head_run.head).shortened(head_run.head)
+    if head == head_run.head:
+        return head_run
+    return replace(head_run, name=f"{head_run.name}-brief", head=head)

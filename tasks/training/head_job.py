@@ -36,26 +36,26 @@ class HeadJob:
     Attributes:
         store: the snapshot.
         context: where the run works.
-        experiment: the head, with its inputs.
+        head_run: the head, with its inputs.
         key: of the head; its checkpoints are kept under it.
     """
 
     store: FeatureStore
     context: WorkerContext
-    experiment: HeadRun
+    head_run: HeadRun
     key: str = ""
 
     @property
     def kind(self) -> HeadKind[Any, Any, Any]:
         """The head's kind."""
-        return kind_of(self.experiment.head)
+        return kind_of(self.head_run.head)
 
     @cached_property
     def options(self) -> TrainerOptions:
         """How a training is carried out: on the run's device, with checkpoints beside the store."""
         if self.context.trainings is None or not self.key:
             return TrainerOptions(self.context.device)
-        folder = self.context.trainings / f"{self.experiment.name}-{self.key[:12]}"
+        folder = self.context.trainings / f"{self.head_run.name}-{self.key[:12]}"
         return TrainerOptions(self.context.device, folder / "checkpoints", every_steps=200)
 
     def fit(self, train: Sequence[LabelledSubject], validation: Sequence[LabelledSubject]) -> Fitted:
@@ -65,7 +65,7 @@ class HeadJob:
             AffstoreError: the data cannot be read, or the head cannot be fitted on it.
         """
         with self._dataset(train) as learnt, self._dataset(validation) as chooses:
-            return self.kind.fit(self.experiment.head, learnt, chooses, self.options)
+            return self.kind.fit(self.head_run.head, learnt, chooses, self.options)
 
     def predict(self, fitted: Fitted, features: Sequence[Record]) -> FramePredictions:
         """Apply the fitted head to the features of a subject.
@@ -78,7 +78,7 @@ class HeadJob:
     @contextmanager
     def _dataset(self, subjects: Sequence[LabelledSubject]) -> Iterator[Any]:
         """What the kind of head takes of labelled subjects; None without any."""
-        takes, inputs = self.kind.takes, self.experiment.inputs
+        takes, inputs = self.kind.takes, self.head_run.inputs
         if takes == "nothing" or not subjects:
             yield None
         elif takes == "frames":
@@ -97,33 +97,33 @@ class HeadJob:
         Raises:
             NotFoundError: it is not among the run's networks.
         """
-        part = self.experiment.inputs[0]
-        found = next((spec for spec in self.experiment.extractors if spec.name == part.extractor), None)
+        part = self.head_run.inputs[0]
+        found = next((spec for spec in self.head_run.extractors if spec.name == part.extractor), None)
         if not isinstance(found, FaceExtractorSpec):
             raise NotFoundError(
-                f"'{self.experiment.name}' takes crops of '{part.extractor}', which is no face network of this run."
+                f"'{self.head_run.name}' takes crops of '{part.extractor}', which is no face network of this run."
             )
         return found
 
     def outputs(self, fitted: Fitted, features: Any) -> NDArray[np.float32]:
         """What the kind of head predicts."""
-        found: NDArray[np.float32] = self.kind.predict(self.experiment.head, fitted, features, self.context.device)
+        found: NDArray[np.float32] = self.kind.predict(self.head_run.head, fitted, features, self.context.device)
         return found
 
 
 def _on_frames(job: HeadJob, fitted: Fitted, features: Sequence[Record]) -> FramePredictions:
     """The outputs where every input is present."""
-    values, present = read_features(job.store, features, job.experiment.inputs)
+    values, present = read_features(job.store, features, job.head_run.inputs)
     classes = features[0].attributes.get("classes") or ()
-    outputs = np.zeros((len(values), job.experiment.head.outputs), np.float32)
+    outputs = np.zeros((len(values), job.head_run.head.outputs), np.float32)
     outputs[present] = job.outputs(fitted, FrameFeatures(values[present], tuple(classes)))
     return outputs, present
 
 
 def _on_sequences(job: HeadJob, fitted: Fitted, features: Sequence[Record]) -> FramePredictions:
     """The outputs of all frames."""
-    streams = streams_of(job.store, features, job.experiment.inputs)
-    faces = [i for i, part in enumerate(job.experiment.inputs) if job.experiment.faces_of(part)]
+    streams = streams_of(job.store, features, job.head_run.inputs)
+    faces = [i for i, part in enumerate(job.head_run.inputs) if job.head_run.faces_of(part)]
     # A face alone decides whether a frame counts: the papers score frames that have one.
     rule, streams_that_count = (np.logical_and, faces) if faces else (np.logical_or, slice(None))
     present: NDArray[np.bool_] = rule.reduce(streams.present[:, streams_that_count], axis=1)
@@ -133,7 +133,7 @@ def _on_sequences(job: HeadJob, fitted: Fitted, features: Sequence[Record]) -> F
 def _on_crops(job: HeadJob, fitted: Fitted, features: Sequence[Record]) -> FramePredictions:
     """The outputs of the frames that have a crop."""
     present = job.store.read(features[0].address, ["present"])["present"]
-    outputs = np.zeros((len(present), job.experiment.head.outputs), np.float32)
+    outputs = np.zeros((len(present), job.head_run.head.outputs), np.float32)
     rows, batches = crops_of(job.store, features[0], job.face_network)
     outputs[rows] = job.outputs(fitted, CropFeatures(job.face_network, batches))
     return outputs, present

@@ -33,43 +33,43 @@ HELD_OUT = "held_out"
 """Where the record of a fold's head names the videos that chose its epoch: its recipe has only their digest."""
 
 
-@task("train", "train {experiment.name}")
-def train_head(context: WorkerContext, experiment: HeadRun) -> Outcome:
+@task("train", "train {head_run.name}")
+def train_head(context: WorkerContext, head_run: HeadRun) -> Outcome:
     """Train a head, unless the run's time is over."""
-    return postponed(context, "train", experiment.name) or train(context, experiment)
+    return postponed(context, "train", head_run.name) or train(context, head_run)
 
 
-def train(context: WorkerContext, experiment: HeadRun) -> Outcome:
+def train(context: WorkerContext, head_run: HeadRun) -> Outcome:
     """Fit a head on today's embeddings and labels, unless that is in the store."""
     store = context.store()
     try:
-        subjects = _subjects(store, experiment)
-        recipe = _recipe(experiment, subjects)
-        address = Address("head", experiment.name)
+        subjects = _subjects(store, head_run)
+        recipe = _recipe(head_run, subjects)
+        address = Address("head", head_run.name)
         stored = store.find(address)
         if stored is not None and stored.is_of(recipe, _parents(subjects)):
-            return Outcome("train", experiment.name, "cached", "its head is in the store")
-        artifact = _fit(HeadJob(store, context, experiment, key_of(recipe)), subjects, recipe)
+            return Outcome("train", head_run.name, "cached", "its head is in the store")
+        artifact = _fit(HeadJob(store, context, head_run, key_of(recipe)), subjects, recipe)
     except AffstoreError as error:
-        return refused("train", experiment.name, error)
+        return refused("train", head_run.name, error)
     draft = store.draft(context.code, context.run_id)
     draft.put(artifact)
     scores = artifact.attributes["scores"]
     text = f"{scores['headline']} {scores['value']:.3f} frame by frame" if scores else "nothing to choose its epoch on"
     if left_out := sum(artifact.made.get(LACKING, {}).values()):
         text += f"; {counted(left_out, 'frame', 'frames')} left out, without a value in some columns of the label"
-    return Outcome("train", experiment.name, "done", text, draft=draft)
+    return Outcome("train", head_run.name, "done", text, draft=draft)
 
 
-def head_recipe(store: FeatureStore, experiment: HeadRun) -> dict[str, Any]:
-    """What an experiment's head would depend on if it were fitted now."""
-    return _recipe(experiment, _subjects(store, experiment))
+def head_recipe(store: FeatureStore, head_run: HeadRun) -> dict[str, Any]:
+    """What a head would depend on if it were fitted now."""
+    return _recipe(head_run, _subjects(store, head_run))
 
 
-def _subjects(store: FeatureStore, experiment: HeadRun) -> dict[SplitName, list[LabelledSubject]]:
+def _subjects(store: FeatureStore, head_run: HeadRun) -> dict[SplitName, list[LabelledSubject]]:
     """The subjects that fit a head, and those that choose its epoch; no video is among both."""
     found: dict[SplitName, list[LabelledSubject]] = {
-        part: labelled(store, experiment, part) for part in get_args(SplitName)
+        part: labelled(store, head_run, part) for part in get_args(SplitName)
     }
     check_leak({part: [_bytes_of(store, subject.label) for subject in members] for part, members in found.items()})
     return found
@@ -81,23 +81,23 @@ def _bytes_of(store: FeatureStore, label: Record) -> tuple[str, str]:
     return video, str(store.get(Address("source", video=video)).attributes["sha256"])
 
 
-def _recipe(experiment: HeadRun, subjects: Mapping[SplitName, list[LabelledSubject]]) -> dict[str, Any]:
-    return recipes.head(fit_of(experiment), _keys(subjects["train"]), _keys(subjects["validation"]))
+def _recipe(head_run: HeadRun, subjects: Mapping[SplitName, list[LabelledSubject]]) -> dict[str, Any]:
+    return recipes.head(fit_of(head_run), _keys(subjects["train"]), _keys(subjects["validation"]))
 
 
 def _fit(work: HeadJob, subjects: Mapping[SplitName, list[LabelledSubject]], recipe: Any) -> Artifact:
     started = time.perf_counter()
-    experiment = work.experiment
+    head_run = work.head_run
     if not subjects["train"]:
         raise AnnotationError(
-            f"No video of {' or '.join(experiment.division.train)} has labels of the task '{experiment.task}' and all "
-            f"inputs of '{experiment.name}'. Add annotations, or videos that have them."
+            f"No video of {' or '.join(head_run.division.train)} has labels of the task '{head_run.task}' and all "
+            f"inputs of '{head_run.name}'. Add annotations, or videos that have them."
         )
     head = work.fit(subjects["train"], subjects["validation"])
     if work.options.checkpoints is not None:
         shutil.rmtree(work.options.checkpoints, ignore_errors=True)  # it is trained: there is nothing to go on from
     outputs, value = _outputs_and_labels(work, head, subjects["validation"] or subjects["train"])
-    thresholds = _thresholds(experiment, outputs, value) if subjects["validation"] else None
+    thresholds = _thresholds(head_run, outputs, value) if subjects["validation"] else None
     arrays = head_arrays(head)
     arrays["parameter_prior"] = outputs.mean(axis=0, dtype=np.float64).astype(np.float32)
     if thresholds is not None:
@@ -111,17 +111,17 @@ def _fit(work: HeadJob, subjects: Mapping[SplitName, list[LabelledSubject]], rec
         ),
         "elapsed_s": round(time.perf_counter() - started, 3),
     } | _counts(work.store, subjects)
-    if experiment.division.folds:
+    if head_run.division.folds:
         facts[HELD_OUT] = sorted({subject.label.address.video for subject in subjects["validation"]})
     return Artifact(
-        Address("head", experiment.name),
+        Address("head", head_run.name),
         recipe,
         arrays,
         {
-            "task": experiment.task,
-            "labels": list(experiment.space.names),
-            "head": plain(fit_of(experiment)) | {"best_epoch": head.best_epoch, "report": dict(head.report)},
-            "scores": _scores(experiment, outputs, value, thresholds) if subjects["validation"] else None,
+            "task": head_run.task,
+            "labels": list(head_run.space.names),
+            "head": plain(fit_of(head_run)) | {"best_epoch": head.best_epoch, "report": dict(head.report)},
+            "scores": _scores(head_run, outputs, value, thresholds) if subjects["validation"] else None,
         },
         _parents(subjects),
         facts,
@@ -151,7 +151,7 @@ def _outputs_and_labels(
         values.append(label["value"][rows])
     if not sum(map(len, values)):
         raise AnnotationError(
-            f"No frame that could judge '{work.experiment.name}' has a label and all inputs. Add annotations."
+            f"No frame that could judge '{work.head_run.name}' has a label and all inputs. Add annotations."
         )
     return np.concatenate(outputs), np.concatenate(values)
 
@@ -163,29 +163,29 @@ def head_arrays(head: Fitted) -> dict[str, NDArray[Any]]:
     return arrays | ({"blob_model": head.blob} if len(head.blob) else {})
 
 
-def fit_of(experiment: HeadRun) -> dict[str, Any]:
+def fit_of(head_run: HeadRun) -> dict[str, Any]:
     """What decides a head's numbers, beside its data."""
     return {
-        "head": experiment.head,
-        "inputs": experiment.inputs,
-        "thresholds": experiment.finish.thresholds,
+        "head": head_run.head,
+        "inputs": head_run.inputs,
+        "thresholds": head_run.finish.thresholds,
     }
 
 
-def _thresholds(experiment: HeadRun, outputs: NDArray[np.float32], value: NDArray[Any]) -> NDArray[np.float64] | None:
+def _thresholds(head_run: HeadRun, outputs: NDArray[np.float32], value: NDArray[Any]) -> NDArray[np.float64] | None:
     """The papers' thresholds: tuned on unsmoothed validation frames, then used on smoothed ones (notebooks)."""
-    if experiment.space.kind is not SpaceKind.UNITS or experiment.finish.thresholds == "half":
+    if head_run.space.kind is not SpaceKind.UNITS or head_run.finish.thresholds == "half":
         return None
     return best_thresholds(outputs, value, np.ones(value.shape, bool))
 
 
 def _scores(
-    experiment: HeadRun,
+    head_run: HeadRun,
     outputs: NDArray[np.float32],
     value: NDArray[Any],
     thresholds: NDArray[np.float64] | None,
 ) -> dict[str, Any]:
-    scores = score(experiment.space, decide(experiment.space, outputs, thresholds), value)
+    scores = score(head_run.space, decide(head_run.space, outputs, thresholds), value)
     return {"headline": scores.headline, "value": scores.value, "frames": scores.frames} | dict(scores.details)
 
 
