@@ -112,7 +112,7 @@ def stored_labels(store: FeatureStore, name: str, found: Sequence[LabelFile]) ->
             return None
     except (AffstoreError, OSError):  # the task meets it again and says so; the other files' labels go on
         return None
-    return _cached(name, note)
+    return replace(_cached(name, note), file=str(found[0].path))
 
 
 def _cached(name: str, note: str) -> Outcome:
