@@ -105,13 +105,16 @@ def unmatched_labels(store: FeatureStore, heads: Iterable[HeadRun]) -> list[Rema
 
     Imported features that are missing have remarks of their own.
     """
-    left_out: dict[tuple[Address, str], list[str]] = {}
+    by_inputs: dict[tuple[Any, ...], list[HeadRun]] = {}
     for head in heads:
+        by_inputs.setdefault((head.task, head.inputs, head.extractors, head.imported), []).append(head)
+    left_out: dict[tuple[Address, str], list[str]] = {}
+    for alike in by_inputs.values():
+        head = alike[0]
         for label in labels_of(store, head.space, SPLITS):
-            if (reason := _why_unmatched(store, head, label.address)) and not lacks_features(
-                store, head, label.address.video
-            ):
-                left_out.setdefault((label.address, reason), []).append(head.name)
+            reason = _why_unmatched(store, head, label.address)
+            if reason and not lacks_features(store, head, label.address.video):
+                left_out.setdefault((label.address, reason), []).extend(one.name for one in alike)
     return [
         Remark(
             label.video,
