@@ -96,8 +96,8 @@ def add_videos(
 
     Args:
         config: path of a YAML file, whose own sources are not looked at.
-        folder: that new videos are put into; a file that changed within the last minute is left for the next time. Or
-            `s3://bucket/prefix`.
+        folder: that new videos are put into; a file of a video or of labels that changed within the last minute is left
+            for the next time. Or `s3://bucket/prefix`.
         copies: of a bucket's files: a folder that the workers see under the same path. They are kept there.
         retrain: train again what labels in the folder change, and what was never trained. Else predictions are by the
             heads that the store has, whatever labels came since they were trained; an experiment that it has none for
@@ -181,9 +181,12 @@ def _within(name: str) -> str:
 
 
 def settled_part(inputs: Inputs, before: float) -> Inputs:
-    """The videos whose files changed last before a time, and what else is given for no video that waits."""
+    """The videos and labels whose files changed last before a time, and what else is given for no video that waits."""
     videos = tuple(video for video in inputs.videos if _changed_s(video.path) < before)
-    return without(replace(inputs, videos=videos), {video.name for video in set(inputs.videos) - set(videos)})
+    annotations = tuple(one for one in inputs.annotations if _changed_s(one.path) < before)
+    waits = len(videos) < len(inputs.videos) or len(annotations) < len(inputs.annotations)
+    settled = replace(inputs, videos=videos, annotations=annotations, is_part=inputs.is_part or waits)
+    return without(settled, {video.name for video in set(inputs.videos) - set(videos)})
 
 
 def _changed_s(path: Path) -> float:

@@ -12,7 +12,15 @@ from typing import Literal
 from affstore import FeatureStore
 from affstore.flows.file_kinds import fault_of_named, is_video_by_name, why_left_alone
 from affstore.models.faces.crop_folder import CropFolder, find_crops, stray_pictures
-from affstore.models.labels.base import FORMATS, TEST_ROWS, LabelFile, Split, check_labelled_once, label_file_at
+from affstore.models.labels.base import (
+    FORMATS,
+    TEST_ROWS,
+    LabelFile,
+    Split,
+    check_labelled_once,
+    label_file_at,
+    split_called,
+)
 from affstore.store.contract.errors import SpecError, UnknownNameError
 from affstore.store.contract.keys import key_of
 from affstore.store.contract.labels import Task
@@ -94,7 +102,15 @@ class LabelFolder:
         found = form.files_of(Path(self.folder), self.task, leavings)
         if not found:
             raise SpecError(f"'{self.folder}' holds no labels of the format '{self.format}' ({form.description}).")
-        return [replace(one, split=self.split or one.split) for one in found]
+        return [replace(one, split=self._split_of(one)) for one in found]
+
+    def _split_of(self, found: LabelFile) -> Split:
+        """What a file is for: a folder of that name, the one that is given or one below it, says `test`."""
+        if found.split == "test" or self.split is not None:
+            return "test" if found.split == "test" else self.split or found.split
+        root = Path(self.folder).resolve()
+        below = found.path.parent.relative_to(root).parts if root in found.path.parents else ()
+        return "test" if "test" in map(split_called, (root.name, *below)) else found.split
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +131,8 @@ class Inputs:
         left_alone: the other files that the folders held.
         crops: folders of face pictures.
         refused: files that were named and are no videos.
-        is_share: whether this is one of several shares, so that label files may hold more than `annotations` says.
+        test_labels: files of labels, and rows of tables, that are passed over.
+        is_part: whether label files may hold more than `annotations` says, as of a share, or while some files wait.
     """
 
     videos: tuple[VideoFile, ...]
@@ -123,12 +140,13 @@ class Inputs:
     left_alone: tuple[LeftAlone, ...] = ()
     crops: tuple[CropFolder, ...] = ()
     refused: tuple[Refusal, ...] = ()
-    is_share: bool = False
+    test_labels: tuple[LabelFile, ...] = ()
+    is_part: bool = False
 
     @property
     def brings_files(self) -> bool:
         """Whether there is anything to take in, or to say of a file that was named."""
-        return bool(self.videos or self.annotations or self.refused)
+        return bool(self.videos or self.annotations or self.test_labels or self.refused)
 
     def digests(self, anew: bool = False) -> tuple[list[IncomingFile], list[Refusal]]:
         """Each video with the digest of its bytes; and the files that cannot be read.
@@ -160,6 +178,7 @@ class _Found:
     label_paths: set[Path] = field(default_factory=set)
     leavings: Leavings = field(default_factory=Leavings)
     refused: list[Refusal] = field(default_factory=list)
+    test_labels: list[LabelFile] = field(default_factory=list)
 
     def take_file(self, path: Path) -> None:
         """Take a file that was named: it is an annotation by its place, cannot be a video, or may be one."""
@@ -200,8 +219,13 @@ class _Found:
         self.leavings.merge(own)
 
     def take_labels(self, found: list[LabelFile]) -> None:
-        """Take files of labels."""
-        self.annotations |= {(one.path, one.within, str(one.task)): one for one in found}
+        """Take files of labels; those of test videos are passed over, and noted."""
+        kept = [one for one in found if one.split != "test"]
+        self.annotations |= {(one.path, one.within, str(one.task)): one for one in kept}
+        for one in found:
+            if one.split == "test":
+                self.test_labels.append(one)
+                self.leavings.add(Path(f"{one.path}:{one.within}") if one.within else one.path, TEST_ROWS)
         self.label_paths |= {annotation.path for annotation in found}
 
     def _name(self, path: Path, root: Path) -> str:
@@ -254,9 +278,7 @@ def gather(
     for folder in labels:
         place = Path(os.path.realpath(folder.folder))
         is_told = any(map(place.is_relative_to, places))  # what is left alone there, by another search
-        own = Leavings()
-        found.take_labels(folder.files(own))
-        found.leavings.merge(own, why=TEST_ROWS if is_told else "")
+        found.take_labels(folder.files(Leavings() if is_told else found.leavings))
         places.append(place)
     for path in paths:
         if path.is_dir():
@@ -273,6 +295,7 @@ def gather(
         found.leavings.found(),
         folders,
         tuple(found.refused),
+        tuple(found.test_labels),
     )
 
 

@@ -56,7 +56,7 @@ class Share:
             crops=tuple(folder for folder in inputs.crops if is_own(folder.name)),
             left_alone=inputs.left_alone if own == 0 else (),
             refused=inputs.refused if own == 0 else (),
-            is_share=True,
+            is_part=True,
         )
 
     def _balanced(self, videos: Iterable[VideoFile]) -> list[list[VideoFile]]:

@@ -31,7 +31,7 @@ from affstore.flows.stages.publish import (
 from affstore.flows.stages.score import score
 from affstore.flows.stages.train import train
 from affstore.store.contract.errors import AnnotationError
-from affstore.store.contract.names import split_subject, video_name, without_suffix
+from affstore.store.contract.names import subject_called, video_name
 from affstore.store.contract.printable import printable
 from affstore.store.engine.reading import video_names
 from affstore.tasks.experiments import Experiment, ExperimentOutcome
@@ -78,7 +78,11 @@ def pipeline(request: Request) -> RunResult:
             *without_features(store, (*request.heads, *request.fitted_heads), videos),
             *otherwise_labelled(store, request.heads),
             *(() if stages.partial else unmatched_labels(store, request.heads)),
-            *labels_of_no_source(store, request.heads, labelled_by(store, request.inputs.annotations)),
+            *(
+                ()
+                if request.inputs.is_part
+                else labels_of_no_source(store, request.heads, labelled_by(store, request.inputs.annotations))
+            ),
         ),
     )
     names = {spec.name for spec in request.profile.extractors} | {head.name for head in request.heads}
@@ -240,5 +244,5 @@ def named_videos(store: FeatureStore, request: Request, outcomes: Sequence[Outco
 def _labelled_videos(store: FeatureStore, outcomes: Sequence[Outcome]) -> set[str]:
     """The stored videos whose labels a run looked at: something may be to know of them, but nothing to extract."""
     names = video_names(store)
-    called = (split_subject(without_suffix(o.subject, names), names)[0] for o in outcomes if o.stage == "annotate")
+    called = (subject_called(o.subject, names)[0] for o in outcomes if o.stage == "annotate")
     return {names[video_name(name)] for name in called if video_name(name) in names}

@@ -55,23 +55,22 @@ class Planned:
 def plan_rows(request: Request, planned: Planned) -> Iterator[PlanRow]:
     """The plan's rows for all that a run would do: what is due and requested once, and first what is known quickly."""
     from affstore.tasks.ingest.incoming_files import incoming_files
-    from affstore.tasks.planning.head_runs import plan_predictions, plan_with
+    from affstore.tasks.planning.head_runs import plan_heads, plan_predictions, plan_with
     from affstore.tasks.planning.incoming_files import arrival_rows, named_videos, unmatched_crop_rows, withdrawn_rows
 
     store, inputs = planned.store, request.inputs
     known = {*planned.rows}
     if request.everything:
         yield from planned.rows
-    for row in plan_with(store, planned.rows, request.heads_on(store)):
-        # Of all other videos, what a run of some does not extract may be lacking for predictions.
-        if row not in known and (request.everything or row.address.family == "head"):
-            yield row
+    # Of all other videos, what a run of some does not extract may be lacking for predictions.
+    wanted = (plan_with if request.everything else plan_heads)(store, planned.rows, request.heads_on(store))
+    yield from (row for row in wanted if row not in known)
     arriving = incoming_files(store, inputs.digests(request.options.rehash)[0], request.options)
     if not request.everything:
         named = named_videos(arriving, planned.crops) | {*request.videos}
         yield from (row for row in planned.rows if row.address.video in named)
         yield from plan_predictions(store, request.fitted_heads, named)
     yield from arrival_rows(store, arriving, inputs.annotations, told_of_refused=request.everything)
-    if not inputs.is_share:
-        yield from withdrawn_rows(store, inputs.annotations)
+    if not inputs.is_part:
+        yield from withdrawn_rows(store, inputs.annotations, inputs.test_labels)
     yield from unmatched_crop_rows(planned.crops, arriving)

@@ -15,7 +15,7 @@ from affstore.flows.request import heads_asked
 from affstore.flows.runnable import runnable
 from affstore.models.weights.folder import default_folder
 from affstore.store.contract.errors import NotFoundError, WeightsMissingError
-from affstore.store.contract.names import split_subject, without_suffix
+from affstore.store.contract.names import subject_called
 from affstore.store.contract.records import Provenance
 from affstore.store.engine.reading import video_names
 from affstore.tasks.extract.memory_estimate import MemoryNeed, memory_need
@@ -108,7 +108,7 @@ def plan_of_run(
     extracted = extraction_rows(profile, arriving, {video.video: video for video in videos})
     every = [
         *arrival_rows(store, arriving, inputs.annotations, told_of_refused=not named_only),
-        *(() if inputs.is_share else withdrawn_rows(store, inputs.annotations)),
+        *(() if inputs.is_part else withdrawn_rows(store, inputs.annotations, inputs.test_labels)),
         *unmatched_crop_rows(planned.crops, arriving),
         *priced(extracted, planned.records, profile, device),
         *rows,
@@ -146,7 +146,7 @@ def _labels_without_row(
     videos: dict[str, set[str]] = {}  # a table may be of several
     for one in inputs.annotations:
         if not one.fault:
-            videos.setdefault(str(one.path), set()).add(split_subject(without_suffix(one.name, there), there)[0])
+            videos.setdefault(str(one.path), set()).add(subject_called(one.name, there)[0])
     later = [path for path, of in videos.items() if of & (coming - known.keys())]
     return later, [path for path, of in videos.items() if not of & there]
 

@@ -9,8 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from affstore.models.extractors.audio.align import heard_by_time
+from affstore.models.extractors.audio.wav2vec2 import WAV2VEC2_BASE_960H
 from affstore.models.media.sound import Sound
-from affstore.store.contract.clock import FrameClock, on_one_base
+from affstore.store.contract.clock import SILENT, FrameClock, on_one_base
 from affstore.store.contract.errors import SpecError
 
 RATES = st.sampled_from([25, 30, 50, Fraction(30_000, 1001), Fraction(24_000, 1001), Fraction(15), Fraction(1, 2)])
@@ -37,12 +39,23 @@ def instants(clock):
     return [int(p) * clock.time_base for p in clock.pts]
 
 
-@given(clocks(), clocks(), st.integers(-(2**62), 2**62))
-def test_clocks_on_one_base_keep_their_distances_wherever_both_begin(a, b, start_ns):
-    late = [FrameClock(one.pts + start_ns, Fraction(1, 10**9), one.end_pts + start_ns) for one in (a, b)]
-    early = [FrameClock(one.pts, Fraction(1, 10**9), one.end_pts) for one in (a, b)]
-    for later, earlier in zip(on_one_base(*late), on_one_base(*early), strict=True):
-        np.testing.assert_array_equal(np.diff(later), np.diff(earlier))
+@given(clocks(least=1), clocks(least=1), st.integers(0, 60).map(lambda years: 31_557_600 * years))
+def test_clocks_on_one_base_keep_their_distances_wherever_both_begin(a, b, start_s):
+    """Held to exact fractions: all distances are counted in one unit."""
+    late = [moved(one, Fraction(start_s)) for one in (a, b)]
+    counted = [int(one) for starts in on_one_base(*late) for one in starts]
+    exact = [one for clock in late for one in instants(clock)]
+    far = max(range(len(exact)), key=lambda one: abs(exact[one] - exact[0]))
+    for count, instant in zip(counted, exact, strict=True):
+        ours, theirs = count - counted[0], counted[far] - counted[0]
+        assert ours * (exact[far] - exact[0]) == theirs * (instant - exact[0])
+
+
+def test_clocks_of_which_one_counts_since_1970_and_the_other_from_its_file_s_begin_never_meet():
+    camera = FrameClock(1_700_000_000 * 10**9 + np.arange(3), Fraction(1, 10**9), 1_700_000_000 * 10**9 + 3)
+    sound = FrameClock.uniform(44_100, 3)
+    for starts, others in (on_one_base(camera, sound), on_one_base(sound, camera)[::-1]):
+        assert starts.min() > others.max()
 
 
 def test_a_camera_that_counts_nanoseconds_since_1970_keeps_its_sound():
@@ -51,7 +64,10 @@ def test_a_camera_that_counts_nanoseconds_since_1970_keeps_its_sound():
     frames = FrameClock(begins_ns + np.arange(30) * 40_000_000, Fraction(1, 10**9), begins_ns + 30 * 40_000_000)
     start = Fraction(begins_ns, 10**9) + Fraction(1, 10)
     hole = (start + Fraction(8_820, 44_100), start + Fraction(35_281, 44_100))
-    heard = Sound(np.zeros(44_100, np.float32), 44_100, start, holes=(hole,)).plays_at(frames)
+    sound = Sound(np.zeros(44_100, np.float32), 44_100, start, holes=(hole,))
+    heard = sound.plays_at(frames)
+    by_time = heard_by_time(WAV2VEC2_BASE_960H, sound, 50, frames)
+    assert ((by_time != SILENT) == heard).all()
     times = [Fraction(int(one), 10**9) for one in frames.pts]
     assert heard.tolist() == [start <= one < start + 1 and not hole[0] <= one < hole[1] for one in times]
 

@@ -20,11 +20,18 @@ from affstore.store.engine.erasing import collect_garbage, plan_garbage
 from affstore.store.engine.generations import begin, drop, generations, promote
 from affstore.store.engine.history import check_history
 from affstore.store.engine.kept_lists import drop_lists
+from affstore.store.engine.states import dropped_snapshots
 from affstore.store.engine.tombstones import Tombstones
 from affstore.tasks.lineage import forgetting
 from affstore.tasks.lineage.erasure import plan_erasure
 from affstore.tasks.lineage.forgetting import forget
 from tests.factories import CODE, commit, source, visual
+
+
+@pytest.fixture(autouse=True)
+def soon(monkeypatch):
+    """Tombstones in a bucket are looked at again at once, and not after two seconds."""
+    monkeypatch.setattr("affstore.store.engine.tombstones._SETTLED_S", 0.3)
 
 
 @pytest.fixture
@@ -189,8 +196,11 @@ def test_of_two_that_change_what_was_forgotten_at_once_neither_change_is_lost(pl
     monkeypatch.setattr(icechunk.Repository, "update_metadata", and_tells)
     other = threading.Thread(target=forget_b)
 
+    looks = []
+
     def allow_a(known):
-        if other.ident is None:  # once it has read, and before it writes
+        looks.append(known)
+        if len(looks) == 2:  # once it has read what it writes, and before it does
             other.start()
             wrote.wait(0.5 if place == "folder" else 20)
         return known.without("a")
@@ -229,12 +239,22 @@ def test_what_a_run_commits_to_a_generation_in_the_moment_of_its_deletion_is_not
         else:
             with pytest.raises(ConflictError, match=r"'next' .* was not dropped: a run committed to it meanwhile"):
                 drop(store, "next")
+            assert not dropped_snapshots(store.repository.reopen())
     assert videos(store) == (["a", "b", "c"] if verb == "promote" else ["a", "b"])
     assert videos(run) == ["a", "b", "c", "late"]
     promote(store, "next")
     assert videos(store) == ["a", "b", "c", "late"]
     assert generations(store) == []
     assert {one.state for one in check_history(store.newest())} == {"whole"}
+
+
+def test_a_deletion_that_was_begun_while_another_was_being_confirmed_is_carried_out_with_it(store, tmp_path):
+    planned = plan_erasure(store, ["a"])
+    Tombstones.change(store, lambda known: known.with_forgotten([key_of("b")], {}))  # whoever began it was killed
+    done = forget(store, planned, tmp_path / "runs")
+    assert done.erasure.digests == {key_of("a"), key_of("b")}
+    assert videos(store) == []
+    assert not Tombstones.of(store).unfinished
 
 
 def test_a_dry_run_of_gc_goes_on_while_others_commit(tmp_path, monkeypatch):

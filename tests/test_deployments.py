@@ -219,6 +219,8 @@ def test_a_bad_file_is_told_once_and_counted_from_then_on(config, tmp_path):
     labels.parent.mkdir(parents=True)
     for text in ("Neutral\n0\n", "Neutral\n0\n0\n"):
         labels.write_text(text)
+        assert add_videos(str(config), str(folder), return_state=True).name == "Completed", "it may still be written"
+        settled(labels)
         found = [add_videos(str(config), str(folder), return_state=True) for _ in range(2)]
         assert [state.name for state in found] == ["Failed", "Completed"]
         assert "There is no video 'ghost'" in found[0].message
@@ -246,18 +248,37 @@ def test_a_bucket_of_one_odd_object_is_told_before_anything_was_ever_copied(buck
     assert state.name == "Quarantined"
 
 
+def test_a_video_that_waits_loses_none_of_its_labels_in_a_table_of_many(server, tmp_path):
+    folder, table = tmp_path / "incoming", tmp_path / "labels" / "all.csv"
+    table.parent.mkdir()
+    table.write_text("video,start,end,label\none,0,1,Anger\ntwo,0,1,Fear\n")
+    config = tmp_path / "run.yaml"
+    labels = f"labels: [{{folder: {table.parent}, format: timed_table, space: expr}}]"
+    config.write_text(f"store: {tmp_path / 'store'}\nextractors: []\n{labels}\n")
+    for number, name in enumerate(("one", "two")):
+        settled(film(folder / f"{name}.mp4", 5 + number, number))
+    settled(table)
+    for _ in range(2):
+        assert add_videos(str(config), str(folder), return_state=True).name == "Completed"
+        stored = FeatureStore(str(tmp_path / "store")).addresses("label")
+        assert {one.video for one in stored} == {"one", "two"}
+        (folder / "two.mp4").touch()
+
+
 def test_labels_wait_with_their_video_until_it_has_settled_and_a_file_that_vanished_waits(tmp_path):
     for name in ("old", "new", "gone"):
         (tmp_path / f"{name}.mp4").write_bytes(b"")
         labels = tmp_path / "EXPR_Classification_Challenge" / "Train_Set" / f"{name}_left.txt"
         labels.parent.mkdir(parents=True, exist_ok=True)
         labels.write_text("Neutral\n0\n")
-    settled(tmp_path / "old.mp4")
+    for path in tmp_path.rglob("old*"):
+        settled(path)
     found = gather([str(tmp_path)])
     (tmp_path / "gone.mp4").unlink()
     part = settled_part(found, time.time() - 60)
     assert [video.name for video in part.videos] == ["old"]
     assert [labels.name for labels in part.annotations] == ["old_left"]
+    assert part.is_part
 
 
 @pytest.mark.slow

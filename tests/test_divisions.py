@@ -84,6 +84,13 @@ def test_videos_whose_own_names_end_in_a_side_have_groups_of_their_own(tmp_path)
         folds.group_of(["conv"])
 
 
+def test_two_names_of_one_video_in_different_groups_are_refused(tmp_path):
+    for rows, video in (("12.mp4,A\n12.avi,B\n", "12"), ("12,A\n12.mp4,B\n", "12")):
+        (tmp_path / "groups.csv").write_text("video,group\n" + rows)
+        with pytest.raises(SpecError, match=rf"'{video}' is in the group 'A', and '12\.\w+' in 'B'"):
+            read_groups(tmp_path / "groups.csv")
+
+
 @pytest.mark.parametrize("header", ["video;Participant", "Video;participant", "VIDEO;PARTICIPANT"])
 def test_headers_of_a_table_of_groups_are_read_without_regard_to_case(tmp_path, header):
     table = tmp_path / "groups.csv"

@@ -20,7 +20,7 @@ from affstore.models.faces.specs import DetectorSpec, TrackingSpec
 from affstore.models.heads.mlp.spec import default_mlp
 from affstore.models.heads.pretrained import PretrainedSpec
 from affstore.models.heads.splits import Folds, SplitSpec, read_groups
-from affstore.store.contract.errors import AnnotationError, SpecError
+from affstore.store.contract.errors import AnnotationError, ConflictError, SpecError
 from affstore.store.contract.keys import key_of
 from affstore.store.contract.labels import EXPR, space_of, task_space
 from affstore.store.contract.records import Address, Artifact
@@ -35,7 +35,7 @@ from affstore.tasks.predict.videos import store_predictions
 from affstore.tasks.specs import HeadRun, Input, Profile, WorkerContext
 from affstore.tasks.training.examples import LabelledSubject, fold_of, labelled, labels_of_no_source, unmatched_labels
 from affstore.tasks.training.folds import cross_validated, folds_in_use, with_fixed_epochs
-from affstore.tasks.training.train import _counts, head_recipe, train
+from affstore.tasks.training.train import _counts, _fit, head_recipe, train
 from tests.factories import commit, label, source
 
 FRAMES = 30
@@ -116,6 +116,21 @@ def grown(tmp_path_factory):
     store = stored(tmp_path_factory.mktemp("grown") / "store", FIRST)
     honest(store, Folds(2))
     return commit(store, *(artifact for video in LATER for artifact in filmed(video)))
+
+
+def test_a_head_of_a_video_that_is_replaced_while_it_is_fitted_is_not_stored(tmp_path, monkeypatch):
+    store = stored(tmp_path / "store", FIRST)
+
+    def slowly(*given):
+        artifact = _fit(*given)
+        changed = replace(filmed(FIRST[0])[2], recipe={"of": "other bytes"})
+        commit(store, changed)
+        return artifact
+
+    monkeypatch.setattr("affstore.tasks.training.train._fit", slowly)
+    outcome = train(WorkerContext(store.url, "run", Path("weights")), HEAD)
+    with pytest.raises(ConflictError, match=f"changed 'visual/emotieffnet_b0@cropped/{FIRST[0]}/main'"):
+        store.commit([outcome.draft], "heads")
 
 
 @pytest.mark.slow

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from affstore.models.evaluation.metrics import accuracy
 from affstore.models.evaluation.thresholds import decide
-from affstore.models.heads.checkpoints import read_checkpoint
+from affstore.models.heads.checkpoints import Progress, read_checkpoint, save_checkpoint
 from affstore.models.heads.class_weights import class_weights
 from affstore.models.heads.contract import last_epoch
 from affstore.models.heads.examples import Examples
@@ -775,3 +775,13 @@ def test_a_checkpoint_of_another_training_or_a_damaged_one_is_refused(tmp_path):
     with pytest.raises(WeightsError, match="is damaged"):
         fit_sequence(tiny(), videos(), videos(seed=1), options)
     assert read_checkpoint(tmp_path / "none", "") is None
+
+
+def test_a_checkpoint_has_every_array_as_it_was(tmp_path):
+    """Keras has numbers without any axis; a view of another array lies in other bytes than it is read."""
+    arrays = {"rate": np.array(0.5, np.float32), "turned": np.arange(6, dtype=np.float32).reshape(2, 3).T}
+    save_checkpoint(tmp_path, "of this", arrays, Progress())
+    found, _ = read_checkpoint(tmp_path, "of this")
+    assert {name: one.shape for name, one in found.items()} == {name: one.shape for name, one in arrays.items()}
+    for name, one in arrays.items():
+        np.testing.assert_array_equal(found[name], one)

@@ -129,8 +129,14 @@ def test_labels_whose_rows_were_withdrawn_are_removed_and_others_stay(tmp_path, 
     capsys.readouterr()
     folder.joinpath("all.csv").write_text("video,start,end,label\n,0,1,Anger\n")
     assert labelled(3) == {"walk", "wait"}, "a table that is refused as a whole costs nothing that is there"
-    folder.joinpath("all.csv").write_text("video,start,end,label\ntalk,0,1,Anger\nwalk,0,1,Anger\n")
+    assert "Its 1 stored label of 'expr', of an earlier version of the file, stay." in " ".join(
+        capsys.readouterr().out.split()
+    )
+    folder.joinpath("all.csv").write_text("video,start,end,label\ntalk,0,1,Anger\nwalk ,0,1,Anger\n")
     assert labelled(0) == {"talk", "walk", "wait"}
+    assert labelled(0) == {"talk", "walk", "wait"}, "a blank in a name is no other video"
+    folder.joinpath("all.csv").write_text("video,start,end,label,split\ntalk,0,1,Anger,test\nwalk,0,1,Anger,test\n")
+    assert labelled(0) == {"wait"}, "labels of test videos are in no store"
 
 
 def test_labels_by_another_link_to_the_same_file_are_not_withdrawn(tmp_path):
@@ -153,7 +159,7 @@ def test_the_rest_of_a_share_s_labels_is_not_withdrawn(tmp_path):
     files = FORMATS.get("timed_table").files_of(tmp_path / "all.csv", EMOTIONS)
     videos = tuple(VideoFile(tmp_path / f"{name}.mp4", name) for name in ("one", "two"))
     share = Share(1, 2).of(Inputs(videos, tuple(files)))
-    assert (len(share.annotations), share.is_share) == (1, True)
+    assert (len(share.annotations), share.is_part) == (1, True)
 
 
 def test_the_stored_label_of_a_file_that_is_refused_now_stays_which_is_said_unless_it_is_of_another_file(tmp_path):

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from affstore.flows.inputs import LabelFolder, gather
-from affstore.models.labels.base import FORMATS, check_labelled_once
+from affstore.models.labels.base import FORMATS, TEST_ROWS, check_labelled_once
 from affstore.models.labels.timed_table import _decimal_marks, read_rows
 from affstore.store.contract.clock import FrameClock
 from affstore.store.contract.errors import AnnotationError
@@ -306,6 +306,27 @@ def test_a_parquet_file_is_a_table_like_any_other(tmp_path):
 def test_a_table_that_writes_numbers_in_two_ways_is_refused(read, text, said):
     with pytest.raises(AnnotationError, match=said):
         read(text, AFFECT)
+
+
+def test_a_table_of_one_video_says_its_split_too(tmp_path):
+    for name, split in (("talk", "val"), ("quiz", "test"), ("walk", "maybe")):
+        (tmp_path / f"{name}.csv").write_text(f"time,label,split\n0,joy,{split}\n1,calm,{split}\n")
+    found = {one.name: one for one in TABLE.find(tmp_path)}
+    assert {name: (one.split, bool(one.fault)) for name, one in found.items()} == {
+        "quiz": ("test", False),
+        "talk": ("validation", False),
+        "walk": ("train", True),
+    }
+
+
+@pytest.mark.parametrize(("below", "split", "taken"), [("test/a", None, 0), ("test/a", "train", 1), ("a/b", None, 1)])
+def test_labels_in_a_folder_of_test_videos_are_left_out_unless_their_split_is_given(tmp_path, below, split, taken):
+    (tmp_path / "test" / "mine" / below).mkdir(parents=True)
+    (tmp_path / "test" / "mine" / below / "talk.csv").write_text("time,label\n0,joy\n")
+    folder = LabelFolder(str(tmp_path / "test" / "mine"), "timed_table", EMOTIONS, split)
+    given = gather([], labels=[folder])
+    assert (len(given.annotations), len(given.test_labels)) == (taken, 1 - taken)
+    assert [kind.why for kind in given.left_alone] == [TEST_ROWS] * (1 - taken)
 
 
 @pytest.mark.parametrize(

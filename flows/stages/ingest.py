@@ -24,7 +24,7 @@ _OVER = ("done", "cached", "quarantined")
 
 @stage("ingest")
 def ingest(context: WorkerContext, inputs: Inputs, options: IngestOptions) -> list[Outcome]:
-    """Every video's bytes, clock and labels into the store, one task a video. What files of labels withdrew goes."""
+    """Every video's bytes, clock and labels into the store, one task a video. Labels that files withdrew leave it."""
     files, unread = inputs.digests(options.rehash)
     watching().stage("ingest", len(inputs.refused) + len(inputs.videos))
     outcomes = [
@@ -39,7 +39,7 @@ def ingest(context: WorkerContext, inputs: Inputs, options: IngestOptions) -> li
         outcomes += became
     waiting = {outcome.subject for outcome in outcomes if outcome.status == "postponed"}
     outcomes += _annotate(context, without(inputs, waiting).annotations)
-    return outcomes if inputs.is_share else outcomes + _withdraw(context, inputs.annotations)
+    return outcomes if inputs.is_part else outcomes + _withdraw(context, inputs)
 
 
 def _ingest(context: WorkerContext, found: Sequence[IncomingFile]) -> list[Outcome]:
@@ -62,9 +62,9 @@ def _annotate(context: WorkerContext, found: Sequence[LabelFile]) -> list[Outcom
     return unchanged + commit_finished(context, annotate, units)
 
 
-def _withdraw(context: WorkerContext, found: Sequence[LabelFile]) -> list[Outcome]:
+def _withdraw(context: WorkerContext, inputs: Inputs) -> list[Outcome]:
     """Remove the labels that files had of a video and have no more, so that no head goes on training on them."""
-    withdrawn = withdrawn_labels(context.store(), found)
+    withdrawn = withdrawn_labels(context.store(), inputs.annotations, inputs.test_labels)
     units = {video: (context, video, addresses) for video, addresses in sorted(withdrawn.items())}
     if units:
         watching().stage("annotate", len(units))

@@ -63,7 +63,7 @@ def save_checkpoint(folder: Path, key: str, arrays: Mapping[str, NDArray[Any]], 
     metadata = {_FIELD: json.dumps({"key": key, "progress": asdict(progress)})}
     try:
         with replacing(folder / _NAME) as new:
-            save_file({name: np.ascontiguousarray(one) for name, one in arrays.items()}, new, metadata)
+            save_file({name: np.asarray(one, order="C") for name, one in arrays.items()}, new, metadata)
     except (OSError, SafetensorError) as error:
         raise StoreUnavailableError(f"No checkpoint can be written to '{folder}': {error}. Make room there.") from error
 

@@ -150,8 +150,11 @@ def read_groups(path: Path) -> dict[str, str]:
     for line, video, group in rows_of_videos(table, column):
         if groups.setdefault(video, group) != group:
             raise SpecError(f"'{table.path}', line {line}: '{video}' is in the group '{groups[video]}' already.")
-    for name in tuple(groups):  # a video that is itself called `12.mp4` keeps its row, and gives one to `12`
-        groups.setdefault(without_suffix(name), groups[name])
+    # One that is itself called `12.mp4` keeps its row, and gives one to `12`.
+    for name, group in tuple(groups.items()):
+        video = without_suffix(name)
+        if groups.setdefault(video, group) != group:
+            raise SpecError(f"'{table.path}': '{video}' is in the group '{groups[video]}', and '{name}' in '{group}'.")
     return {name: min(found) for name, found in groups_of_videos(groups).items() if len(found) == 1}
 
 

@@ -18,7 +18,8 @@ from affstore.store.contract.names import split_subject, video_name
 from affstore.store.contract.registry import Registry
 from affstore.store.contract.walk import Leavings, files_in
 
-Split = Literal["train", "validation"]
+Split = Literal["train", "validation", "test"]
+"""What labels are for; those of `test` are in no store, as no head may see them."""
 
 _SPLIT_FOLDERS: dict[str, Split] = {
     "train_set": "train",
@@ -30,9 +31,10 @@ _SPLIT_FOLDERS: dict[str, Split] = {
     "val": "validation",
 }
 
+_TEST = ("test", "test_set", "testing")
 
 TEST_ROWS = "labels of test videos, which no head sees"
-"""Why rows of a table are passed over."""
+"""Why files, or rows of a table, are passed over."""
 
 
 class FrameLabels(NamedTuple):
@@ -183,7 +185,8 @@ def split_by_folders(path: Path) -> Split | None:
 
 def split_called(text: str) -> Split | None:
     """The split that a table calls so; None where that is none."""
-    return _SPLIT_FOLDERS.get(text.strip().lower())
+    called = text.strip().lower()
+    return "test" if called in _TEST else _SPLIT_FOLDERS.get(called)
 
 
 def check_labelled_once(found: Iterable[LabelFile]) -> None:

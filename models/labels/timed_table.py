@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 
 from affstore.models.labels.base import (
     FORMATS,
-    TEST_ROWS,
     FrameLabels,
     LabelFile,
     LabelFormat,
@@ -34,8 +33,6 @@ from affstore.store.contract.walk import Leavings
 
 _SUFFIXES = (".csv", ".tsv", PARQUET)
 _START, _END, _TIME, _FRAME, _SPLIT = "start", "end", "time", "frame", "split"
-_TEST = ("test", "test_set", "testing")
-"""What tables call the split whose labels are for nobody to train on."""
 _WHOLE = re.compile(r"\d{1,9}(\.0+)?")
 _DECIMAL_COMMA = re.compile(r"[+-]?\d{0,12},\d{1,30}([eE][+-]?\d{1,2})?")
 _DECIMAL_POINT = re.compile(r"[+-]?\d{0,12}\.\d{1,30}([eE][+-]?\d{1,2})?")
@@ -84,7 +81,7 @@ class TimedTable(LabelFormat):
     contract = 2
     name = "timed_table"
     version = 3
-    """2: classes that are called by numbers, and an `unknown` that is written as another decimal. 3: rows of a steady
+    """Since 2, classes may be called by numbers, and `unknown` be written as another decimal; since 3, rows of a steady
     rate do not hold through a pause."""
     description = "CSV, TSV or Parquet: start,end or time in seconds, or frame, then label or a column for each name"
 
@@ -94,8 +91,7 @@ class TimedTable(LabelFormat):
 
     def find(self, folder: Path, leavings: Leavings | None = None) -> list[LabelFile]:
         """See `LabelFormat.find`; a table of many videos is found once for each of them."""
-        passed_over = Leavings() if leavings is None else leavings
-        return [one for found in super().find(folder, passed_over) for one in _by_video(found, passed_over)]
+        return [one for found in super().find(folder, leavings) for one in _by_video(found)]
 
     def read(self, found: LabelFile, space: LabelSpace, clock: FrameClock) -> FrameLabels:
         """See `LabelFormat.read`."""
@@ -122,44 +118,41 @@ class TimedTable(LabelFormat):
 FORMATS.register(TimedTable.name, TimedTable())
 
 
-def _by_video(found: LabelFile, leavings: Leavings) -> list[LabelFile]:
-    """A table once for each video that it has rows of; as it is without a column `video`, or with its fault.
-
-    Videos that it calls test videos are left out.
-    """
+def _by_video(found: LabelFile) -> list[LabelFile]:
+    """A table once for each video that it has rows of; as it is without a column `video`, or with its fault."""
     try:
         table = read_table(found.path)
-        splits = _splits(table, found.split) if VIDEO in table.header else {}
+        splits = _splits(table, found)
     except AnnotationError as error:
         return [replace(found, fault=str(error))]
-    for name, split in splits.items():
-        if split is None:
-            leavings.add(Path(f"{found.path}:{name}"), TEST_ROWS, found.path.suffix)
-    return [found.of_video(name, split) for name, split in splits.items() if split] if splits else [found]
+    if VIDEO in table.header:
+        return [found.of_video(name, split) for name, split in splits.items()] or [found]
+    return [replace(found, split=split) for split in splits.values()] or [found]
 
 
-def _splits(table: Table, otherwise: Split) -> dict[str, Split | None]:
-    """The videos of a table of many, and what each is for; None of a video of the test set.
+def _splits(table: Table, of: LabelFile) -> dict[str, Split]:
+    """The videos of a table, and what each is for.
 
     Raises:
         AnnotationError: a row names no video, or a video is in two splits, or in none that is known.
     """
-    at, split_at = table.column(VIDEO), table.column(_SPLIT) if _SPLIT in table.header else None
-    splits: dict[str, tuple[int, Split | None]] = {}
+    at, split_at = (table.column(name) if name in table.header else None for name in (VIDEO, _SPLIT))
+    splits: dict[str, tuple[int, Split]] = {}
     for line, cells in table.records:
-        if not cells[at]:
+        video = of.name if at is None else cells[at]
+        if not video:
             raise fault(table.path, line, "found no video, expected whose row it is")
         called = "" if split_at is None else cells[split_at]
-        split = split_called(called) if called else otherwise
-        if split is None and called.casefold() not in _TEST:
+        split = split_called(called) if called else of.split
+        if split is None:
             raise AnnotationError(
                 f"'{table.path}', line {line}: found the split {shortened(called)}, expected train or validation, or "
                 "test for rows that are left out. Correct the file, or leave the column out."
             )
-        first, before = splits.setdefault(cells[at], (line, split))
+        first, before = splits.setdefault(video, (line, split))
         if before != split:
             raise AnnotationError(
-                f"'{table.path}', line {line}: '{cells[at]}' is for {split or 'test'}, and for {before or 'test'} in "
+                f"'{table.path}', line {line}: '{video}' is for {split}, and for {before} in "
                 f"line {first}. A video is in one split. Correct the file."
             )
     return {name: split for name, (_, split) in splits.items()}

@@ -94,8 +94,9 @@ def on_one_base(a: FrameClock, b: FrameClock) -> tuple[NDArray[np.int64], NDArra
     """
     common = _common_base(a, b)
     first = [int(clock.pts[0] if len(clock) else 0) * int(clock.time_base / common) for clock in (a, b)]
+    farthest = 2**62  # of clocks that are this far apart, neither plays while the other does
     starts_of_a, starts_of_b = (
-        (clock.pts - clock.pts[:1]) * int(clock.time_base / common) + (begins - min(first))
+        (clock.pts - clock.pts[:1]) * int(clock.time_base / common) + min(begins - min(first), farthest)
         for clock, begins in zip((a, b), first, strict=True)
     )
     return starts_of_a, starts_of_b

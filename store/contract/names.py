@@ -115,6 +115,11 @@ def without_suffix(name: str, videos: Container[str] = ()) -> str:
     return video if is_file and split_subject(name, videos)[0] not in videos else name
 
 
+def subject_called(name: str, videos: Container[str] = ()) -> tuple[str, str]:
+    """The video and the subject that a row of a table, or a file of labels, names: `12_left.mp4` → (`12`, `left`)."""
+    return split_subject(without_suffix(video_name(name), videos), videos)
+
+
 def possible_subject(name: str) -> tuple[str, str]:
     """The video and the subject that a name may be meant as, by its form alone: `12_person3` → (`12`, `person3`)."""
     found = _OF_VIDEO.fullmatch(name)

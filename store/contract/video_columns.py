@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from affstore.store.contract.errors import AnnotationError, SpecError
-from affstore.store.contract.names import MAIN, split_subject, video_name, without_suffix
+from affstore.store.contract.names import MAIN, subject_called, video_name
 from affstore.store.contract.table_files import VIDEO, Table, read_table, shortened
 
 
@@ -62,7 +62,7 @@ def read_video_columns(table_and_columns: Path, videos: Iterable[str] = ()) -> V
     for line, cells in table.records:
         if not cells[at[0]]:
             raise SpecError(f"'{table.path}', line {line}: found no video, expected whose row it is.")
-        key = split_subject(without_suffix(video_name(cells[at[0]]), known), known)
+        key = subject_called(cells[at[0]], known)
         values = tuple(cells[i] or None for i in at[1:])
         before = found.setdefault(key, values)
         if values != before:

@@ -55,11 +55,9 @@ class Leavings:
         if len(named) < _MOST_NAMED:
             named.append(as_text(str(path)))
 
-    def merge(self, other: Leavings, why: str = "") -> None:
-        """Note what another search left, or what of it was left for one reason."""
+    def merge(self, other: Leavings) -> None:
+        """Note what another search left."""
         for kind, count in other._counts.items():
-            if why and kind[0] != why:
-                continue
             self._counts[kind] = self._counts.get(kind, 0) + count
             self._kinds[kind] = (self._kinds.get(kind, []) + other._kinds[kind])[:_MOST_NAMED]
 

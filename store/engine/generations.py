@@ -27,6 +27,7 @@ from affstore.store.engine.states import (
     branch_of,
     forebears,
     note_dropped,
+    note_kept,
     open_generations,
     where_parted,
 )
@@ -244,9 +245,11 @@ def drop(store: FeatureStore, name: str) -> Generation:
     with translate_errors(store.url, "Writing to"), alone_in(store.url), committer_lock(store.url):
         repository = store.repository.reopen()
         found = _found(store, repository, name)
-        note_dropped(repository, name)
+        noted = note_dropped(repository, name)
         note_update(store.url, repository)
         if not _delete(store.url, repository, name, (found.snapshot,)):
+            note_kept(repository.reopen(), noted)
+            note_update(store.url, repository.reopen())
             raise ConflictError(
                 f"The generation '{name}' of the store at '{store.url}' was not dropped: a run committed to it "
                 "meanwhile. Wait until it has ended, and run the command again."

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import suppress
 from typing import Any
 
@@ -181,11 +181,18 @@ def dropped_snapshots(repository: icechunk.Repository) -> set[str]:
     return set(metadata_of(repository).get(_DROPPED, ()))
 
 
-def note_dropped(repository: icechunk.Repository, generation: str) -> None:
-    """Write down that the snapshots of a generation are let go."""
+def note_dropped(repository: icechunk.Repository, generation: str) -> set[str]:
+    """Write down that the snapshots of a generation are let go; gives those that were not noted before."""
     shared = forebears(repository, repository.lookup_branch(BRANCH))
     own = {info.id for info in repository.ancestry(branch=branch_of(generation))} - shared
-    repository.update_metadata({_DROPPED: sorted(dropped_snapshots(repository) | own)})
+    before = dropped_snapshots(repository)
+    repository.update_metadata({_DROPPED: sorted(before | own)})
+    return own - before
+
+
+def note_kept(repository: icechunk.Repository, snapshots: Collection[str]) -> None:
+    """Take back that some snapshots are let go."""
+    repository.update_metadata({_DROPPED: sorted(dropped_snapshots(repository).difference(snapshots))})
 
 
 def metadata_of(repository: icechunk.Repository) -> dict[str, Any]:

@@ -13,6 +13,7 @@ import secrets
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
+from functools import lru_cache
 from typing import Any
 
 import icechunk
@@ -24,9 +25,15 @@ from affstore.store.engine.places import committer_lock, is_local, is_memory, tr
 
 _NAME = "affstore"
 _TRIES = 10
-_SETTLED_S = 1.0
+_SETTLED_S = 2.0
 """After which it is looked at again: much longer than anybody takes between reading and writing."""
 _COST = {"n": 1 << 14, "r": 8, "p": 1}
+
+
+@lru_cache(maxsize=10_000)
+def _hashed(sha256: str, salt: str) -> str:
+    """Takes 0.1 s; what is changed again within `Tombstones.change` must not take that again."""
+    return hashlib.scrypt(sha256.encode(), salt=bytes.fromhex(salt), dklen=32, **_COST).hex()
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +136,7 @@ class Tombstones:
             )
         is_locked = is_local(store.url) or is_memory(store.url)
         with translate_errors(store.url, "Writing to"), committer_lock(store.url):
+            how(cls.of(store))  # so that all hashes are known, and little time passes between reading and writing
             for _ in range(_TRIES):
                 before = cls.of(store)
                 after = how(before)
@@ -146,4 +154,4 @@ class Tombstones:
         )
 
     def _hash(self, sha256: str) -> str:
-        return hashlib.scrypt(sha256.encode(), salt=bytes.fromhex(self.salt), dklen=32, **_COST).hex()
+        return _hashed(sha256, self.salt)

@@ -83,8 +83,9 @@ def _shared(url: str) -> _SharedLock | None:
             lock = _SharedLock(file)
             if not _locked(file, fcntl.LOCK_SH):
                 raise ConflictError(
-                    f"Nothing can be written to the store at '{url}' now: `affstore forget`, `affstore gc` or "
-                    "`affstore generation` is at work there. Run the command again when it has ended."
+                    f"Nothing can be written to the store at '{url}' now: `affstore forget`, `affstore gc`, "
+                    "`affstore generation` or `affstore upgrade` is at work there. Run the command again when it has "
+                    "ended."
                 )
             _held[path] = lock
         return lock

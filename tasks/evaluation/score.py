@@ -30,6 +30,7 @@ class Scored:
 def score_experiment(context: WorkerContext, experiment: Experiment, protocol: Protocol, folds: Folds) -> Scored:
     """Score an experiment under a protocol."""
     store, about = context.store(), f"{experiment.name}@{protocol}"
+    draft = store.draft(context.code, context.run_id)  # first, so that what is replaced meanwhile is noticed
     try:
         artifact, result = result_artifact(store, experiment, protocol, folds)
     except AffstoreError as error:
@@ -37,6 +38,5 @@ def score_experiment(context: WorkerContext, experiment: Experiment, protocol: P
     text = f"{result.scores.headline} {result.scores.value:.3f}"
     if same(store, artifact):
         return Scored(Outcome("score", about, "cached", text), result)
-    draft = store.draft(context.code, context.run_id)
     draft.put(artifact)
     return Scored(Outcome("score", about, "done", text, draft=draft), result)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -52,6 +52,10 @@ def keep_videos(videos: int) -> Outcome:
 
 def extract(context: WorkerContext, job: VideoJob, profile: Profile) -> Outcome:
     """Compute what is due of a video into a draft; a fault of one part does not stop the others."""
+    return replace(_extracted(context, job, profile), file=job.location)
+
+
+def _extracted(context: WorkerContext, job: VideoJob, profile: Profile) -> Outcome:
     parts = [PartOutcome("quarantined", job.refused)] if job.refused else []
     parts += [PartOutcome("failed", f"{job.lacking}.")] if job.lacking else []
     if not job.due:

@@ -17,7 +17,7 @@ from affstore.store.contract.clock import FrameClock
 from affstore.store.contract.errors import AffstoreError, AnnotationError, NotFoundError, SourceError, nearest
 from affstore.store.contract.keys import digest_of_unchanged, key_of
 from affstore.store.contract.labels import LabelSpace, task_space
-from affstore.store.contract.names import MAIN, possible_subject, split_subject, without_suffix
+from affstore.store.contract.names import MAIN, possible_subject, split_subject, subject_called, without_suffix
 from affstore.store.contract.printable import counted
 from affstore.store.contract.records import Address, Artifact, Record
 from affstore.store.engine.draft import Draft
@@ -94,7 +94,8 @@ def _without_video(context: WorkerContext, name: str, found: Sequence[LabelFile]
         for one in found:
             if one.fault:
                 _note_unusable(store, draft, one, one.fault)
-        return Outcome("annotate", name, "quarantined", " ".join(faults), draft=draft if draft.records else None)
+        reasons = " ".join([*faults, *_said_of_table(store, found)])
+        return Outcome("annotate", name, "quarantined", reasons, draft=draft if draft.records else None)
     names, stem = video_names(store), PurePath(name).stem
     near = stem if split_subject(stem, names)[0] in names else nearest(name, sorted(names))
     files = " and ".join(dict.fromkeys(f"'{one.path}'" for one in found))
@@ -124,23 +125,33 @@ annotate = Task("annotate", "annotate {name}", store_labels)
 
 
 def labelled_by(store: FeatureStore, found: Iterable[LabelFile]) -> set[Address]:
-    """Where the labels of files are in the store, or would be; files of no video of the store are left out."""
+    """Where the labels of files are in the store, or would be; files of no video of the store are left out.
+
+    Of a file that is refused, those that an earlier version of it has left there.
+    """
     names = video_names(store)
-    meant = ((str(one.task), *split_subject(without_suffix(one.name, names), names)) for one in found)
-    return {Address("label", task, names[video], subject) for task, video, subject in meant if video in names}
+    called = [(str(one.task), *subject_called(one.name, names)) for one in found if not one.fault]
+    refused = {(str(one.task), place_of(one.path)) for one in found if one.fault}
+    earlier = store.records("label") if refused else ()
+    return {Address("label", task, names[video], subject) for task, video, subject in called if video in names} | {
+        one.address for one in earlier if (one.address.producer, one.attributes["location"]) in refused
+    }
 
 
-def withdrawn_labels(store: FeatureStore, found: Sequence[LabelFile]) -> dict[str, list[Address]]:
+def withdrawn_labels(
+    store: FeatureStore, found: Sequence[LabelFile], of_test: Sequence[LabelFile] = ()
+) -> dict[str, list[Address]]:
     """The stored labels, by video, that were read from some files which have nothing of them any more.
 
     Args:
         store: in which all that the files have now is stored already.
         found: all that files of labels hold now. A file that cannot be read at this moment, or is refused as a whole,
             says nothing.
+        of_test: what these files hold of test videos, which is in no store.
     """
     places: dict[tuple[PurePath, str], str] = {}
     refused = {(one.path, str(one.task)) for one in found if one.fault}
-    for one in found:
+    for one in (*found, *of_test):
         key = one.path, str(one.task)
         if key not in places and key not in refused and _says_all(one) and _is_readable(one):
             places[key] = place_of(one.path)
@@ -181,7 +192,9 @@ def remove_labels(context: WorkerContext, name: str, withdrawn: Sequence[Address
     for label in stored:
         draft.remove(label.address)
     files = " and ".join(dict.fromkeys(f"'{label.attributes['location']}'" for label in stored))
-    text = f"{counted(len(stored), 'label', 'labels')} removed: {files} has none of this video any more"
+    text = (
+        f"{counted(len(stored), 'label', 'labels')} removed: none of this video for training or validation in {files}"
+    )
     return Outcome("annotate", name, "done", text, draft=draft if draft.removed else None)
 
 
@@ -242,6 +255,22 @@ def _said_of_earlier(store: FeatureStore, found: LabelFile, whose: tuple[Record,
     if stored is None or stored.attributes["location"] != place_of(found.path):
         return ""
     return f" Its stored labels of '{found.task}' are of an earlier version of the file, and stay."
+
+
+def _said_of_table(store: FeatureStore, found: Sequence[LabelFile]) -> list[str]:
+    """That heads go on with what earlier versions of tables that are refused as a whole have left in the store."""
+    said = []
+    for one in found:
+        place = place_of(one.path)
+        stored = [
+            label
+            for label in store.records("label")
+            if label.address.producer == str(one.task) and label.attributes["location"] == place
+        ]
+        if one.fault and stored:
+            labels = counted(len(stored), "stored label", "stored labels")
+            said.append(f"Its {labels} of '{one.task}', of an earlier version of the file, stay.")
+    return said
 
 
 def _note_unusable(store: FeatureStore, draft: Draft, found: LabelFile, reason: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,7 +18,7 @@ from affstore.store.engine.rewriting import remove_rest, rewrite
 from affstore.store.engine.tombstones import Tombstones
 from affstore.store.engine.writers import alone_in
 from affstore.tasks.ingest.file_digests import FileDigests
-from affstore.tasks.lineage.erasure import Erasure, plan_erasure
+from affstore.tasks.lineage.erasure import Erasure, interrupted, plan_erasure
 from affstore.tasks.lineage.mentions import mentioning, needles, remove_mentions
 
 _TRIES = 5
@@ -70,8 +71,9 @@ def forget(store: FeatureStore, erasure: Erasure, runs: Path) -> Forgotten:
         check_no_generation(store)
         for _ in range(_TRIES):
             now = store.newest()
-            if now.snapshot != store.snapshot:  # more may have been computed from the videos, or less be left of them
-                store, erasure = now, _again(now, erasure)
+            more = {*interrupted(now)} - {*erasure.digests}  # of another deletion, begun since this one was planned
+            if more or now.snapshot != store.snapshot:  # or others computed more from the videos
+                store, erasure = now, _again(now, {*erasure.digests, *more}, erasure)
             with suppress(ConflictError):
                 return _carried_out(store, erasure, runs)
     raise ConflictError(
@@ -80,9 +82,9 @@ def forget(store: FeatureStore, erasure: Erasure, runs: Path) -> Forgotten:
     )
 
 
-def _again(store: FeatureStore, erasure: Erasure) -> Erasure:
+def _again(store: FeatureStore, digests: Collection[str], planned: Erasure) -> Erasure:
     """A deletion planned anew; one of which only names are left to look for stays as it is."""
-    return plan_erasure(store, sorted(erasure.digests)) if erasure.digests else erasure
+    return plan_erasure(store, sorted(digests)) if digests else planned
 
 
 def _carried_out(store: FeatureStore, erasure: Erasure, runs: Path) -> Forgotten:

@@ -1,4 +1,4 @@
-"""What of heads is fresh, missing or stale: themselves, and their prediction for every subject."""
+"""Which heads, and which of their predictions, are fresh, missing or stale."""
 
 from __future__ import annotations
 
@@ -24,12 +24,19 @@ def plan_with(store: FeatureStore, rows: Iterable[PlanRow], heads: Iterable[Head
     """
     found = {row.address.path: row for row in rows}
     for head_run in heads:
-        head = Address("head", head_run.name)
-        _want(found, store, head, head_recipe(store, head_run))
+        _want_head(found, store, head_run)
         for source in store.records("source"):
             for subject in subjects_of(store, source.address.video, head_run):
                 if judges(store, head_run, source.address.video):
                     _want_prediction(found, store, head_run, source, subject)
+    return list(found.values())
+
+
+def plan_heads(store: FeatureStore, rows: Iterable[PlanRow], heads: Iterable[HeadRun]) -> list[PlanRow]:
+    """The heads that are missing or stale; see `plan_with`."""
+    found = {row.address.path: row for row in rows if row.address.family == "head"}
+    for head_run in heads:
+        _want_head(found, store, head_run)
     return list(found.values())
 
 
@@ -45,6 +52,10 @@ def plan_predictions(store: FeatureStore, heads: Iterable[HeadRun], videos: Coll
                     address = Address("prediction", head.name, video, subject)
                     _want(found, store, address, prediction_recipe(head, fitted, features))
     return list(found.values())
+
+
+def _want_head(found: dict[str, PlanRow], store: FeatureStore, head_run: HeadRun) -> None:
+    _want(found, store, Address("head", head_run.name), head_recipe(store, head_run))
 
 
 def _want_prediction(

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from affstore import FeatureStore
 from affstore.models.labels.base import LabelFile
 from affstore.store.contract.keys import digest_of_unchanged, key_of
-from affstore.store.contract.names import split_subject, without_suffix
+from affstore.store.contract.names import split_subject, subject_called
 from affstore.store.contract.records import Address
 from affstore.store.engine.reading import video_names
 from affstore.tasks import recipes
@@ -41,7 +41,7 @@ def arrival_rows(
             rows.append(PlanRow(Address("source", video=incoming.name), "quarantined", incoming.reason))
     names = video_names(store)
     for found in annotations:
-        video, subject = split_subject(without_suffix(found.name, names), names)
+        video, subject = subject_called(found.name, names)
         source = store.find(Address("source", video=names.get(video, video)))
         address = Address("label", str(found.task), names.get(video, video), subject)
         if found.fault:
@@ -54,14 +54,17 @@ def arrival_rows(
     return rows
 
 
-def withdrawn_rows(store: FeatureStore, annotations: Sequence[LabelFile]) -> list[PlanRow]:
+def withdrawn_rows(
+    store: FeatureStore, annotations: Sequence[LabelFile], of_test: Sequence[LabelFile] = ()
+) -> list[PlanRow]:
     """Rows for the stored labels that a run would remove, as their files have nothing of them any more.
 
     Args:
         store: as it is now.
         annotations: all that the run's files of labels hold.
+        of_test: what of them is passed over.
     """
-    withdrawn = withdrawn_labels(store, annotations)
+    withdrawn = withdrawn_labels(store, annotations, of_test)
     reason = "its file has none of it any more: a run removes it"
     return [PlanRow(address, "stale", reason) for video in sorted(withdrawn) for address in withdrawn[video]]
 

@@ -42,6 +42,7 @@ def train_head(context: WorkerContext, head_run: HeadRun) -> Outcome:
 def train(context: WorkerContext, head_run: HeadRun) -> Outcome:
     """Fit a head on today's embeddings and labels, unless that is in the store."""
     store = context.store()
+    draft = store.draft(context.code, context.run_id)  # before the fit, so that a video replaced meanwhile is noticed
     try:
         subjects = _subjects(store, head_run)
         recipe = _recipe(head_run, subjects)
@@ -52,7 +53,6 @@ def train(context: WorkerContext, head_run: HeadRun) -> Outcome:
         artifact = _fit(HeadJob(store, context, head_run, key_of(recipe)), subjects, recipe)
     except AffstoreError as error:
         return refused("train", head_run.name, error)
-    draft = store.draft(context.code, context.run_id)
     draft.put(artifact)
     scores = artifact.attributes["scores"]
     text = f"{scores['headline']} {scores['value']:.3f} frame by frame" if scores else "nothing to choose its epoch on"
