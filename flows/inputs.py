@@ -225,7 +225,8 @@ class _Found:
         for one in found:
             if one.split == "test":
                 self.test_labels.append(one)
-                self.leavings.add(Path(f"{one.path}:{one.within}") if one.within else one.path, TEST_ROWS)
+                place = Path(f"{one.path}:{one.within}") if one.within else one.path
+                self.leavings.add(place, TEST_ROWS, one.path.suffix.lower())
         self.label_paths |= {annotation.path for annotation in found}
 
     def _name(self, path: Path, root: Path) -> str:

@@ -21,7 +21,6 @@ from affstore.store.contract.errors import AnnotationError
 from affstore.store.contract.keys import _digest_of, digest_of_unchanged
 from affstore.store.contract.labels import space_of
 from affstore.store.contract.table_files import _read_table, read_table
-from affstore.store.contract.walk import Leavings
 
 EMOTIONS = space_of("emotions", {"kind": "classes", "names": ["calm", "joy", "anger"], "unknown": ["?", "n/a"]})
 AFFECT = space_of("affect", {"kind": "values", "names": ["Valence", "Power"], "range": [0, 100]})
@@ -350,15 +349,13 @@ def test_a_split_that_cannot_be_meant_is_the_fault_of_its_table_alone(tmp_path, 
 
 def test_rows_of_test_videos_are_left_out_and_listed_and_the_others_are_read(tmp_path):
     (tmp_path / "all.csv").write_text("video,split,time,label\ntalk,train,0,joy\nwalk,Test,0,joy\nwalk,test,1,joy\n")
-    leavings = Leavings()
-    (found,) = TABLE.find(tmp_path, leavings)
-    assert (found.name, found.split, found.fault) == ("talk", "train", "")
-    (left,) = leavings.found()
-    assert (left.count, left.why) == (1, "labels of test videos, which no head sees")
-    assert left.files == (f"{tmp_path / 'all.csv'}:walk",)
-    (tmp_path / "talk.mp4").touch()
-    inputs = gather([str(tmp_path)], labels=[LabelFolder(str(tmp_path), TABLE.name, EMOTIONS)])
-    assert inputs.left_alone == (left,), "also where the table lies beside the videos"
+    (tmp_path / "talk.mp4").touch()  # beside the table, whose folder is searched for videos too
+    for sources in ([], [str(tmp_path)]):
+        given = gather(sources, labels=[LabelFolder(str(tmp_path), TABLE.name, EMOTIONS)])
+        assert [(one.name, one.split, one.fault) for one in given.annotations] == [("talk", "train", "")]
+        (left,) = given.left_alone
+        assert (left.suffix, left.count, left.why) == (".csv", 1, TEST_ROWS)
+        assert left.files == (f"{tmp_path / 'all.csv'}:walk",)
 
 
 def test_values_that_are_unknown_by_the_space_are_counted_above_all_where_they_could_be_labels(read):
