@@ -184,6 +184,9 @@ from affstore.store.engine.writers import WriterMark, alone_in
 url, order = sys.argv[1:]
 mark, (told, tells) = WriterMark(url), os.pipe()
 
+def tell(what):
+    os.write(1, f"{what}\\n".encode())  # in one piece, as two processes write
+
 def is_marked():
     try:
         with alone_in(url):
@@ -198,23 +201,23 @@ if not child:
     try:
         WriterMark(url)
     except SpecError as error:
-        print("forked from" in str(error), flush=True)
+        tell("forked from" in str(error))
     if order == "child last":
         os.close(tells)
         os.read(told, 1)  # until the parent has ended
     os._exit(0)
 if order == "child first":
     os.waitpid(child, 0)
-    print(is_marked(), flush=True)
+    tell(is_marked())
 mark.release()
-print(is_marked(), flush=True)
+tell(is_marked())
 with alone_in(url):
     another = os.fork()
     if not another:
         os.close(tells)
         os.read(told, 1)
         os._exit(0)
-print(is_marked(), flush=True)
+tell(is_marked())
 """
 
 
