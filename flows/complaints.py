@@ -16,7 +16,8 @@ def complaint(outcome: Outcome) -> str:
 
     A file of another size or time is another complaint, for videos and for labels.
     """
-    refused = outcome.status == "failed" and outcome.file and not outcome.fault
+    taken_in = outcome.stage in ("ingest", "annotate")  # other stages fail by what this machine lacks too
+    refused = outcome.status == "failed" and taken_in and outcome.file and not outcome.fault
     if not refused and outcome.status != "quarantined":
         return ""
     return key_of(

@@ -182,11 +182,15 @@ def _within(name: str) -> str:
 
 def settled_part(inputs: Inputs, before: float) -> Inputs:
     """The videos and labels whose files changed last before a time, and what else is given for no video that waits."""
-    videos = tuple(video for video in inputs.videos if _changed_s(video.path) < before)
-    annotations = tuple(one for one in inputs.annotations if _changed_s(one.path) < before)
-    waits = len(videos) < len(inputs.videos) or len(annotations) < len(inputs.annotations)
-    settled = replace(inputs, videos=videos, annotations=annotations, is_part=inputs.is_part or waits)
-    return without(settled, {video.name for video in set(inputs.videos) - set(videos)})
+    given = {one.path for one in (*inputs.videos, *inputs.annotations, *inputs.test_labels)}
+    waits = {path for path in given if _changed_s(path) >= before}
+    settled = replace(
+        inputs,
+        videos=tuple(one for one in inputs.videos if one.path not in waits),
+        annotations=tuple(one for one in inputs.annotations if one.path not in waits),
+        is_part=inputs.is_part or bool(waits),
+    )
+    return without(settled, {video.name for video in inputs.videos if video.path in waits})
 
 
 def _changed_s(path: Path) -> float:

@@ -6,12 +6,14 @@ import json
 import os
 import shutil
 import time
+from dataclasses import replace
 
 import pyarrow.parquet as parquet
 import pytest
 from pyarrow import fs
 
 from affstore import FeatureStore
+from affstore.flows.complaints import complaint
 from affstore.flows.deployment import add_videos, audit, reprocess, settled_part
 from affstore.flows.inputs import gather
 from affstore.models.demo.corpus import CorpusSpec, write_corpus
@@ -21,6 +23,7 @@ from affstore.store.contract.records import Address
 from affstore.store.engine.objects import s3_files
 from affstore.tasks.ingest import bucket as bucket_module
 from affstore.tasks.ingest.bucket import copy_new
+from affstore.tasks.outcomes import Outcome
 from tests.conftest import free_port
 from tests.factories import AU_RUN
 from tests.test_limits import film
@@ -239,6 +242,15 @@ def test_what_this_machine_lacks_is_no_fault_of_a_file_and_told_again(config, tm
     monkeypatch.setattr("affstore.models.media.video.probe", no_memory)
     states = [add_videos(str(config), str(tmp_path / "incoming"), return_state=True).name for _ in range(2)]
     assert states == ["Failed", "Failed"]
+
+
+def test_only_a_file_that_is_refused_or_quarantined_is_told_once():
+    told = Outcome("extract", "one", "quarantined", "no picture", file="one.mp4")
+    assert complaint(told)
+    assert complaint(replace(told, stage="annotate", status="failed", file="one.csv"))
+    assert not complaint(replace(told, status="failed", reason="its network is not here"))
+    assert not complaint(replace(told, stage="ingest", status="failed", fault="the store does not answer"))
+    assert not complaint(replace(told, status="done"))
 
 
 def test_a_bucket_of_one_odd_object_is_told_before_anything_was_ever_copied(bucket, config, tmp_path):

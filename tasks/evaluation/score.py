@@ -30,8 +30,8 @@ class Scored:
 def score_experiment(context: WorkerContext, experiment: Experiment, protocol: Protocol, folds: Folds) -> Scored:
     """Score an experiment under a protocol."""
     store, about = context.store(), f"{experiment.name}@{protocol}"
-    draft = store.draft(context.code, context.run_id)  # first, so that what is replaced meanwhile is noticed
     try:
+        draft = store.draft(context.code, context.run_id)  # first, so that what is replaced meanwhile is noticed
         artifact, result = result_artifact(store, experiment, protocol, folds)
     except AffstoreError as error:
         return Scored(refused("score", about, error))

@@ -42,8 +42,8 @@ def train_head(context: WorkerContext, head_run: HeadRun) -> Outcome:
 def train(context: WorkerContext, head_run: HeadRun) -> Outcome:
     """Fit a head on today's embeddings and labels, unless that is in the store."""
     store = context.store()
-    draft = store.draft(context.code, context.run_id)  # before the fit, so that a video replaced meanwhile is noticed
     try:
+        draft = store.draft(context.code, context.run_id)  # first, so that a video replaced meanwhile is noticed
         subjects = _subjects(store, head_run)
         recipe = _recipe(head_run, subjects)
         address = Address("head", head_run.name)
