@@ -182,15 +182,16 @@ def _within(name: str) -> str:
 
 def settled_part(inputs: Inputs, before: float) -> Inputs:
     """The videos and labels whose files changed last before a time, and what else is given for no video that waits."""
-    given = {one.path for one in (*inputs.videos, *inputs.annotations, *inputs.test_labels)}
+    videos, labels = inputs.videos, (*inputs.annotations, *inputs.test_labels)
+    given = {video.path for video in videos} | {one.path for one in labels}
     waits = {path for path in given if _changed_s(path) >= before}
     settled = replace(
         inputs,
-        videos=tuple(one for one in inputs.videos if one.path not in waits),
+        videos=tuple(video for video in videos if video.path not in waits),
         annotations=tuple(one for one in inputs.annotations if one.path not in waits),
         is_part=inputs.is_part or bool(waits),
     )
-    return without(settled, {video.name for video in inputs.videos if video.path in waits})
+    return without(settled, {video.name for video in videos if video.path in waits})
 
 
 def _changed_s(path: Path) -> float:
