@@ -9,6 +9,7 @@ from typing import Any, Literal
 from affstore import FeatureStore
 from affstore.flows.watch import watching
 from affstore.models.engines.base import ENGINES, Choice, EngineName
+from affstore.models.engines.gpu import has_gpu
 from affstore.models.extractor_specs import ExtractorSpec, Precision, Stored
 from affstore.models.extractors.registry import engines_of
 from affstore.models.faces.specs import DetectorSpec, resolve
@@ -136,11 +137,7 @@ def _choice(
 
 def _is_here(device: str) -> bool:
     """Whether a device is one of this machine."""
-    if device == "cpu":
-        return True
-    import torch
-
-    return torch.cuda.is_available()
+    return device == "cpu" or has_gpu()
 
 
 def _stored_choice(spec: ExtractorSpec, store: FeatureStore) -> Choice | None:
@@ -177,9 +174,7 @@ def chosen_device(name: str) -> str:
     """
     if name == "cpu":
         return "cpu"
-    import torch
-
-    available = torch.cuda.is_available()
+    available = has_gpu()
     if name == "cuda" and not available:
         raise SpecError("The device cuda was asked for, but torch finds no GPU here. Use --device cpu or auto.")
     return "cuda" if available else "cpu"

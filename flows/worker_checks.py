@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from affstore.models.engines.gpu import has_gpu
 from affstore.store.contract.errors import AffstoreError
 from affstore.store.engine.places import is_local
 from affstore.tasks.specs import OPTIONAL_PACKAGES, installed_versions, package_versions
@@ -82,7 +83,7 @@ def facts_of_this_process(needs: WorkerNeeds) -> WorkerFacts:
         _store_fault(needs),
         _not_here(needs.files),
         _not_here(needs.weights),
-        not needs.gpu or _has_gpu(),
+        not needs.gpu or has_gpu(),
         time.time(),
     )
 
@@ -150,9 +151,3 @@ def _store_fault(needs: WorkerNeeds) -> str:
 
 def _not_here(paths: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(path for path in paths if not Path(path).exists())
-
-
-def _has_gpu() -> bool:
-    import torch
-
-    return bool(torch.cuda.is_available())

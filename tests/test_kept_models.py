@@ -43,7 +43,7 @@ folder = WeightsFolder(Path({root!r}))
 spec = replace(spec, weights=resolve_weights(folder, spec.weights, True))
 build = networks.face_network if hasattr(spec, "size_px") else networks.sound_network
 network = build(spec, folder.root, "cpu")
-print(*sorted({{"timm", "transformers", "torchvision", {builder!r}}} & sys.modules.keys()))
+print(*sorted({{"torch", "timm", "transformers", {builder!r}}} & sys.modules.keys()))
 """
 
 

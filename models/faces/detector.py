@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from affstore.models.engines.torch_network import device_of
-from affstore.models.faces.boxes import area, shared
+from affstore.models.faces.boxes import area, best, shared
 from affstore.models.faces.detections import Detections
-from affstore.models.faces.operators import operators
 from affstore.models.faces.passes import load_passes
 from affstore.models.faces.pyramid import CELL_PX, Pyramid
 from affstore.models.faces.specs import DetectorSpec, resolve
@@ -33,13 +30,11 @@ class FaceDetector:
 
         Raises:
             WeightsError: the parameters are missing, damaged or not those that the spec names.
-            SpecError: the spec's engine does not run on the device.
+            SpecError: there is no such device here, or the spec's engine does not run on it.
         """
         self.spec = resolve(spec)
-        self._device = device_of(device)
-        self._proposal, self._refinement, self._output = load_passes(self.spec, self._device)
+        self._proposal, self._refinement, self._output = load_passes(self.spec, device)
 
-    @torch.inference_mode()
     def detect(self, image: NDArray[np.uint8]) -> Detections:
         """Find the faces of an upright RGB picture `(h, w, 3)`."""
         pyramid = self._pyramid(image)
@@ -47,9 +42,8 @@ class FaceDetector:
         offset, score = self._refinement(pyramid.cut(box, 24))
         passed = score > self.spec.thresholds[1]
         box, score = _moved(box, offset)[passed], score[passed]
-        return self._faces(pyramid, _squared(box[_best(box, score, _SAME_FACE)]))
+        return self._faces(pyramid, _squared(box[best(box, score, _SAME_FACE)]))
 
-    @torch.inference_mode()
     def refine(self, image: NDArray[np.uint8], box: Boxes) -> Detections:
         """The faces near boxes `(faces, 4)`, those of the frame before; nothing is searched for elsewhere."""
         pyramid = self._pyramid(image)
@@ -60,7 +54,7 @@ class FaceDetector:
     def _pyramid(self, image: NDArray[np.uint8]) -> Pyramid:
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
             raise SpecError(f"Faces are found in (h, w, 3) uint8 pictures; found {image.shape} {image.dtype}.")
-        return Pyramid(image, self.spec, self._device)
+        return Pyramid(image, self.spec)
 
     def _proposals(self, pyramid: Pyramid) -> Boxes:
         """Candidate boxes `(n, 4)` of P-Net."""
@@ -71,11 +65,12 @@ class FaceDetector:
             corner = _STRIDE_PX * np.stack([column, row], axis=1)
             cell = np.concatenate([corner, corner + CELL_PX], axis=1).astype(np.float32)
             box = np.divide(cell + CELL_PX * offset[row, column], np.tile(pyramid.per_px(level), 2), dtype=np.float32)
-            best = _best(box, score[row, column], _SAME_FACE_ON_LEVEL)
-            boxes.append(box[best])
-            scores.append(score[row, column][best])
+            score = score[row, column]
+            kept = best(box, score, _SAME_FACE_ON_LEVEL)
+            boxes.append(box[kept])
+            scores.append(score[kept])
         box = np.concatenate(boxes)
-        return box[_best(box, np.concatenate(scores), _SAME_FACE)]
+        return box[best(box, np.concatenate(scores), _SAME_FACE)]
 
     def _faces(self, pyramid: Pyramid, box: Boxes) -> Detections:
         """What O-Net makes of square candidates."""
@@ -86,12 +81,6 @@ class FaceDetector:
         found = Detections(moved, landmark, score)
         order = np.argsort(-score, kind="stable")
         return _distinct(found.take(order[score[order] > self.spec.thresholds[2]]))
-
-
-def _best(box: Boxes, score: NDArray[np.float32], most_shared: float) -> NDArray[np.int64]:
-    """The boxes without those that share more than so much of their union with a better one; the best come first."""
-    best: NDArray[np.int64] = operators().nms(torch.from_numpy(box), torch.from_numpy(score), most_shared).numpy()
-    return best
 
 
 def _squared(box: Boxes) -> Boxes:

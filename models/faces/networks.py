@@ -1,80 +1,116 @@
-"""The three networks of MTCNN (Zhang et al. 2016, https://arxiv.org/abs/1604.02878) as torch modules."""
+"""The three networks of MTCNN (Zhang et al. 2016, https://arxiv.org/abs/1604.02878): their layers and parameters."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
 
 from affstore.store.contract.errors import ArchitectureError
 
 
-def _convolution(channels_in: int, channels_out: int, kernel: int) -> list[nn.Module]:
-    return [nn.Conv2d(channels_in, channels_out, kernel), nn.PReLU(channels_out)]
+@dataclass(frozen=True, slots=True)
+class Convolution:
+    """A convolution without padding, and a PReLU with a slope for each channel."""
+
+    channels_in: int
+    channels_out: int
+    kernel_px: int
 
 
-def _pool(kernel: int, partial: bool) -> nn.Module:
-    """Max pooling by two; `partial` keeps the last, incomplete window."""
-    return nn.MaxPool2d(kernel, 2, ceil_mode=partial)
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """Max pooling by two.
+
+    Attributes:
+        kernel_px: side of its windows.
+        partial: whether the last, incomplete window counts.
+    """
+
+    kernel_px: int
+    partial: bool
 
 
-class ProposalNet(nn.Module):
-    """P-Net: slides a 12 px window with stride 2 over a picture."""
+@dataclass(frozen=True, slots=True)
+class Dense:
+    """A linear layer, and a PReLU with a slope for each output; the first of them sees all maps in one row."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        first = [*_convolution(3, 10, 3), _pool(2, partial=True)]
-        self.trunk = nn.Sequential(*first, *_convolution(10, 16, 3), *_convolution(16, 32, 3))
-        # The 1×1 convolutions of the paper as linear layers: as convolutions their last bits follow the thread count.
-        self.heads = nn.ModuleList([nn.Linear(32, 4), nn.Linear(32, 2)])
-
-    def forward(self, picture: Tensor) -> tuple[Tensor, Tensor]:
-        """From `(1, 3, h, w)` to offsets `(rows, columns, 4)` and scores `(rows, columns)`."""
-        features = self.trunk(picture)[0].permute(1, 2, 0)
-        return self.heads[0](features), self.heads[1](features).softmax(2)[:, :, 1]
+    inputs: int
+    outputs: int
 
 
-class RefinementNet(nn.Module):
-    """R-Net: judges 24 px candidates."""
+@dataclass(frozen=True, slots=True)
+class FaceNetwork:
+    """One network of the cascade. All that it says is linear in what its last layer gives.
 
-    def __init__(self) -> None:
-        super().__init__()
-        first = [*_convolution(3, 28, 3), _pool(3, partial=True)]
-        second = [*_convolution(28, 48, 3), _pool(3, partial=False)]
-        dense = [nn.Flatten(), nn.Linear(576, 128), nn.PReLU(128)]
-        self.trunk = nn.Sequential(*first, *second, *_convolution(48, 64, 2), *dense)
-        self.heads = nn.ModuleList([nn.Linear(128, 4), nn.Linear(128, 2)])
+    Attributes:
+        name: that the paper gives it.
+        side_px: of the patches that it judges; None where it slides over pictures of any size.
+        layers: one after the other.
+        width: of the last layer.
+        places: how many numbers it says of where a face is, each by a linear layer of its own; two scores come last,
+            whose softmax is the probability of a face.
+    """
 
-    def forward(self, patches: Tensor) -> tuple[Tensor, Tensor]:
-        """From `(n, 3, 24, 24)` to offsets `(n, 4)` and scores `(n,)`."""
-        features = self.trunk(patches)
-        return self.heads[0](features), self.heads[1](features).softmax(1)[:, 1]
+    name: str
+    side_px: int | None
+    layers: tuple[Convolution | Pool | Dense, ...]
+    width: int
+    places: tuple[int, ...]
 
-
-class OutputNet(nn.Module):
-    """O-Net: judges 48 px candidates and places five landmarks."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        first = [*_convolution(3, 32, 3), _pool(3, partial=True)]
-        second = [*_convolution(32, 64, 3), _pool(3, partial=False)]
-        third = [*_convolution(64, 64, 3), _pool(2, partial=True)]
-        dense = [nn.Flatten(), nn.Linear(1152, 256), nn.PReLU(256)]
-        self.trunk = nn.Sequential(*first, *second, *third, *_convolution(64, 128, 2), *dense)
-        self.heads = nn.ModuleList([nn.Linear(256, 4), nn.Linear(256, 10), nn.Linear(256, 2)])
-
-    def forward(self, patches: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """From `(n, 3, 48, 48)` to offsets `(n, 4)`, landmarks `(n, 10)` (five x, five y) and scores `(n,)`."""
-        features = self.trunk(patches)
-        return self.heads[0](features), self.heads[1](features), self.heads[2](features).softmax(1)[:, 1]
+    @property
+    def shapes(self) -> Iterator[tuple[int, ...]]:
+        """Of the parameters, in their order: each layer's weight, bias and slopes, then weight and bias of the ends."""
+        for layer in self.layers:
+            if isinstance(layer, Convolution):
+                yield layer.channels_out, layer.channels_in, layer.kernel_px, layer.kernel_px
+                yield from ((layer.channels_out,), (layer.channels_out,))
+            elif isinstance(layer, Dense):
+                yield layer.outputs, layer.inputs
+                yield from ((layer.outputs,), (layer.outputs,))
+        for outputs in (*self.places, 2):
+            yield outputs, self.width
+            yield (outputs,)
 
 
-def load(network: nn.Module, file: Path) -> None:
-    """Fill a network with the arrays of a weight file of `mtcnn`, whose digest has been checked.
+# The 1×1 convolutions of the paper are linear layers: as convolutions their last bits follow the thread count.
+PROPOSAL = FaceNetwork(
+    "P-Net",
+    None,
+    (Convolution(3, 10, 3), Pool(2, partial=True), Convolution(10, 16, 3), Convolution(16, 32, 3)),
+    width=32,
+    places=(4,),
+)
+REFINEMENT = FaceNetwork(
+    "R-Net",
+    24,
+    (
+        *(Convolution(3, 28, 3), Pool(3, partial=True)),
+        *(Convolution(28, 48, 3), Pool(3, partial=False)),
+        *(Convolution(48, 64, 2), Dense(576, 128)),
+    ),
+    width=128,
+    places=(4,),
+)
+OUTPUT = FaceNetwork(
+    "O-Net",
+    48,
+    (
+        *(Convolution(3, 32, 3), Pool(3, partial=True)),
+        *(Convolution(32, 64, 3), Pool(3, partial=False)),
+        *(Convolution(64, 64, 3), Pool(2, partial=True)),
+        *(Convolution(64, 128, 2), Dense(1152, 256)),
+    ),
+    width=256,
+    places=(4, 10),  # five x, five y
+)
+
+
+def parameters(network: FaceNetwork, file: Path) -> list[NDArray[np.float32]]:
+    """A network's parameters from a weight file of `mtcnn`, whose digest has been checked, in the network's order.
 
     Raises:
         ArchitectureError: the arrays are another network's.
@@ -82,19 +118,19 @@ def load(network: nn.Module, file: Path) -> None:
     import joblib
 
     arrays: Sequence[NDArray[np.float32]] = joblib.load(file)
-    state = network.state_dict()
+    shapes = list(network.shapes)
     # Each layer keeps its parameters in the order in which Keras lists them.
-    if len(arrays) != len(state):
-        raise ArchitectureError(f"{file.name} holds {len(arrays)} arrays, {type(network).__name__} needs {len(state)}.")
-    for (name, ours), theirs in zip(state.items(), arrays, strict=True):
-        array = _from_keras(theirs, tuple(ours.shape))
-        if array.shape != tuple(ours.shape):
-            raise ArchitectureError(f"{file.name}: '{name}' is {theirs.shape}, which does not fit {tuple(ours.shape)}.")
-        ours.copy_(torch.from_numpy(array))
+    if len(arrays) != len(shapes):
+        raise ArchitectureError(f"{file.name} holds {len(arrays)} arrays, {network.name} needs {len(shapes)}.")
+    read = [_from_keras(array, shape) for array, shape in zip(arrays, shapes, strict=True)]
+    for array, shape in zip(read, shapes, strict=True):
+        if array.shape != shape:
+            raise ArchitectureError(f"{file.name} holds an array {array.shape} where {network.name} has {shape}.")
+    return read
 
 
 def _from_keras(array: NDArray[np.float32], shape: tuple[int, ...]) -> NDArray[np.float32]:
-    """An array of Keras's layout (channels last) in torch's (channels first)."""
+    """An array of Keras's layout (channels last) with channels first."""
     if len(shape) == 4:
         return np.ascontiguousarray(array.transpose(3, 2, 0, 1))
     if len(shape) == 1:
@@ -103,7 +139,7 @@ def _from_keras(array: NDArray[np.float32], shape: tuple[int, ...]) -> NDArray[n
 
 
 def _dense_from_keras(array: NDArray[np.float32]) -> NDArray[np.float32]:
-    """A dense layer. Those after a convolution were trained on (column, row, channel), the reverse of torch's order."""
+    """A dense layer. Those after a convolution were trained on (column, row, channel), the reverse of our order."""
     array = array.reshape(-1, array.shape[-1])
     inputs, outputs = array.shape
     channels = {576: 64, 1152: 128}.get(inputs)

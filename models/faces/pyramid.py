@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from affstore.models.faces.operators import operators
 from affstore.models.faces.specs import DetectorSpec
 
 CELL_PX = 12
@@ -31,7 +29,7 @@ class Pyramid:
         searched: the levels that P-Net slides over; in the first of them the smallest face measures `CELL_PX`.
     """
 
-    def __init__(self, image: NDArray[np.uint8], spec: DetectorSpec, device: torch.device) -> None:
+    def __init__(self, image: NDArray[np.uint8], spec: DetectorSpec) -> None:
         height, width = image.shape[:2]
         short = min(height, width)
         first = CELL_PX / max(spec.smallest_px, spec.smallest_share * short)
@@ -40,13 +38,13 @@ class Pyramid:
         self.size_px = (width, height)
         self.searched = range(finer, finer + max(0, coarser))
         self._coarsest = max(1, self.searched.stop) - 1
-        self._factor, self._largest, self._device = spec.pyramid_factor, first / spec.pyramid_factor**finer, device
+        self._factor, self._largest = spec.pyramid_factor, first / spec.pyramid_factor**finer
         self._halved = [image]
         self._images: dict[int, NDArray[np.uint8]] = {}
 
-    def level(self, level: int) -> Tensor:
-        """`(1, 3, h, w)` float32 in about [-1, 1], channels last."""
-        return self._as_tensor(self._image(level))
+    def level(self, level: int) -> NDArray[np.float32]:
+        """`(1, 3, h, w)` in about [-1, 1]."""
+        return _scaled(self._image(level))[None]
 
     def per_px(self, level: int) -> NDArray[np.float32]:
         """`(2,)`: what x and y of the picture are multiplied with to lie on a level."""
@@ -55,28 +53,19 @@ class Pyramid:
         whole_height, whole_width = self._halved[halvings].shape[:2]
         return np.array([width / (whole_width << halvings), height / (whole_height << halvings)], np.float32)
 
-    def cut(self, box: NDArray[np.float32], side_px: int) -> Tensor:
+    def cut(self, box: NDArray[np.float32], side_px: int) -> NDArray[np.float32]:
         """What lies in square boxes `(n, 4)`, as `(n, 3, side_px, side_px)`; grey outside the picture.
 
         Each box is cut from the coarsest level that still has `side_px` pixels along it.
         """
-        patches = torch.empty(len(box), 3, side_px, side_px, device=self._device)
+        patches = np.empty((len(box), 3, side_px, side_px), np.float32)
         scale = side_px / ((box[:, 2] - box[:, 0]) * self._largest)
         level = np.clip(np.floor(np.log(scale) / math.log(self._factor)), 0, self._coarsest).astype(int)
         for index in np.unique(level).tolist():
             here = np.flatnonzero(level == index)
             on_level = box[here] * np.tile(self.per_px(index), 2)
             part, corner = _surroundings(self._image(index), on_level)
-            rows = np.concatenate([np.zeros((len(here), 1), np.float32), on_level - np.tile(corner, 2)], axis=1)
-            patches[torch.from_numpy(here)] = operators().roi_align(
-                self._as_tensor(part),
-                torch.from_numpy(rows).to(self._device),
-                1.0,  # rows are in pixels of the part
-                side_px,
-                side_px,
-                1,  # one sample a cell
-                True,  # pixels are looked at in their middles
-            )
+            patches[here] = _sampled(_scaled(part), on_level - np.tile(corner, 2), side_px)
         return patches
 
     def _halvings(self, level: int) -> int:
@@ -93,9 +82,57 @@ class Pyramid:
             self._images[level] = np.asarray(shrunk, np.uint8)
         return self._images[level]
 
-    def _as_tensor(self, pixels: NDArray[np.uint8]) -> Tensor:
-        on_device = torch.from_numpy(pixels).to(self._device).permute(2, 0, 1).unsqueeze(0)
-        return (on_device.float() - 127.5) / 128
+
+def _scaled(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """A picture `(h, w, 3)` as networks see it, `(3, h, w)`."""
+    planes = pixels.transpose(2, 0, 1).astype(np.float32, order="C")
+    return (planes - np.float32(127.5)) / np.float32(128)
+
+
+def _sampled(picture: NDArray[np.float32], box: NDArray[np.float32], side_px: int) -> NDArray[np.float32]:
+    """Square boxes `(n, 4)` of a picture `(3, h, w)`, as `(n, 3, side_px, side_px)`; 0 outside the picture.
+
+    One bilinear sample in the middle of each cell, where pixels have their values in their middles, too: torchvision's
+    `roi_align`, to the bit.
+    """
+    height, width = picture.shape[1:]
+    across, down = _samples(box[:, 0::2], width, side_px), _samples(box[:, 1::2], height, side_px)
+    seen = down.inside[:, :, None] & across.inside[:, None]
+    pixels, patches = picture.reshape(3, -1), np.zeros((3, *seen.shape), np.float32)
+    for row, its_share in ((down.before, 1 - down.share), (down.after, down.share)):
+        for column, share in ((across.before, 1 - across.share), (across.after, across.share)):
+            weight = np.where(seen, its_share[:, :, None] * share[:, None], np.float32(0))
+            patches += weight * pixels.take(width * row[:, :, None] + column[:, None], axis=1)
+    return patches.swapaxes(0, 1)
+
+
+@dataclass(frozen=True, slots=True)
+class _Samples:
+    """Places along one axis of a picture, `(boxes, samples)`.
+
+    Attributes:
+        before: the pixel whose middle is not behind the place.
+        after: the next one.
+        share: of the next one in the place's value.
+        inside: whether the place is in the picture.
+    """
+
+    before: NDArray[np.int64]
+    after: NDArray[np.int64]
+    share: NDArray[np.float32]
+    inside: NDArray[np.bool_]
+
+
+def _samples(ends: NDArray[np.float32], length: int, side_px: int) -> _Samples:
+    """`side_px` places in each of the boxes between `ends`, `(n, 2)` px, along an axis of `length` pixels."""
+    half = np.float32(0.5)
+    start = ends[:, :1] - half
+    step = (ends[:, 1:] - half - start) / np.float32(side_px)
+    place = start + np.arange(side_px, dtype=np.float32) * step + half * step
+    before = np.clip(place, 0, length - 1).astype(np.int64)
+    after = np.minimum(before + 1, length - 1)
+    share = np.where(after > before, np.maximum(place, 0) - before, 0).astype(np.float32)
+    return _Samples(before, after, share, (place >= -1) & (place <= length))
 
 
 def _half(image: NDArray[np.uint8]) -> NDArray[np.uint8]:

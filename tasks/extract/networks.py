@@ -7,6 +7,7 @@ video's thread.
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -37,16 +38,22 @@ def _built_once[**P, T](build: Callable[P, T]) -> Callable[P, T]:
     def built(*args: P.args, **kwargs: P.kwargs) -> T:
         with lock:
             _one_thread_a_pass()
-            return kept(*args, **kwargs)
+            network = kept(*args, **kwargs)
+            _one_thread_a_pass()  # building it may have been what brought torch
+            return network
 
     return built
 
 
 def _one_thread_a_pass() -> None:
-    """Give torch one thread, whenever a network is asked for: other users of torch restore what was there before."""
-    import torch
+    """Give torch one thread, whenever a network is asked for: other users of torch restore what was there before.
 
-    torch.set_num_threads(1)
+    Networks that were converted for OpenVINO need no torch, so that it may not be here.
+    """
+    if "torch" in sys.modules:
+        import torch  # not from the modules: another thread may be loading it
+
+        torch.set_num_threads(1)
 
 
 @cache

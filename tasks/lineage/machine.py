@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from affstore.models.engines.gpu import has_gpu
 from affstore.store.contract.printable import counted
 from affstore.store.contract.usable import usable_cores
 
@@ -65,6 +66,8 @@ def _processor() -> str:
 
 
 def _gpu() -> str:
+    if not has_gpu():
+        return ""
     import torch
 
-    return str(torch.cuda.get_device_name()) if torch.cuda.is_available() else ""
+    return str(torch.cuda.get_device_name())
