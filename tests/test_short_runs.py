@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -70,3 +72,23 @@ def test_a_run_that_shall_have_no_pages_leaves_a_server_that_the_user_names_alon
     assert call(arguments) == 2
     assert "no Prefect server answers" in capsys.readouterr().err
     assert call([*arguments, "--runner-option", "pages=never"]) == 0
+
+
+def test_a_video_is_added_without_torch_where_its_networks_were_converted_before(tmp_path):
+    network = [
+        "-e",
+        "mt_emotimobilefacenet",
+        "--weights",
+        "untrained",
+        "--engine",
+        "openvino",
+        "--precision",
+        "float32",
+    ]
+    arguments = ["--store", str(tmp_path / "store"), *network]
+    assert call(["add", str(film(tmp_path / "first.mp4", 5, 1)), *arguments]) == 0
+    program = "import sys; from affstore.flows.cli import call; print(call(sys.argv[1:]), 'torch' in sys.modules)"
+    command = [sys.executable, "-c", program, "add", str(film(tmp_path / "second.mp4", 5, 2)), *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.stdout.split()[-2:] == ["0", "False"], done.stderr
+    assert len(FeatureStore(str(tmp_path / "store")).records("visual")) == 2
