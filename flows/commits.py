@@ -113,7 +113,7 @@ def _finished(
     try:
         while due:
             left = len(due)
-            for ended in results(task, due, gpu):
+            for ended in results(task, due, gpu, alone=due is not units):
                 waiting += tries.over(ended)
                 left -= len(ended)
                 if not left or pace.is_due():

@@ -23,8 +23,9 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from affstore.flows.current_run import Attempt, Run, as_they_end, runs
 from affstore.flows.interrupts import Interrupted
 from affstore.store.contract.printable import printable
+from affstore.tasks.groups import Group
 from affstore.tasks.outcomes import Outcome
-from affstore.tasks.prefect_task import Unit, prefect_task, titled
+from affstore.tasks.prefect_task import Shown, prefect_task, titled
 from affstore.tasks.task import Task
 
 _BAD = ("failed", "postponed", "quarantined")
@@ -125,44 +126,48 @@ def _waiting(run: Run) -> Any:
 
 
 def shown(
-    run: Run, task: Task, units: Mapping[str, tuple[Any, ...]], do: Callable[[tuple[Any, ...]], Any]
+    run: Run, task: Task, groups: Mapping[str, Group], do: Callable[[Group], list[Any]]
 ) -> Iterator[list[tuple[str, Any]]]:
-    """Show units of work as Prefect's tasks while they are done; see `affstore.flows.stage.results`.
+    """Show groups of units of work as Prefect's tasks while they are done; see `affstore.flows.stage.results`.
 
-    A unit that Prefect did not let begin, because its server went away, is not among what is given.
+    A group that Prefect did not let begin, because its server went away, is not among what is given.
 
     Args:
         run: that shows it.
-        task: what is done with each.
-        units: the task's arguments, by what they are about.
-        do: has workers do a unit.
+        task: what is done with each unit.
+        groups: by the first that each is about.
+        do: has workers do a group.
+
+    Yields:
+        What ended since the last time: its first, and what its units gave or the error that took them along.
     """
-    as_task, work = prefect_task(task), {about: Unit(do, arguments) for about, arguments in units.items()}
-    futures = {about: as_task.submit(titled(task, unit.arguments), unit) for about, unit in work.items()}
+    as_task, work = prefect_task(task), {first: Shown(do, group) for first, group in groups.items()}
+    futures = {first: as_task.submit(titled(task, shown.group), shown) for first, shown in work.items()}
     for now in as_they_end(futures):
         _ended[str(flow_run.id)] += len(now)
         given = []
-        for about, future in now:
+        for first, future in now:
             try:
                 found = future.result(raise_on_failure=False)
             except Exception as error:
                 if interrupted := Interrupted.behind(error):
                     raise interrupted from error
                 found = error
-            if work[about].began:  # whatever Prefect made of its end must not cost the work
-                given.append((about, work[about].found))
+            if work[first].began:  # whatever Prefect made of its end must not cost the work
+                given.append((first, work[first].found))
             elif run.server.ping():
-                given.append((about, found))
+                given.append((first, found))
         yield given
 
 
 def shown_here(task: Task, arguments: tuple[Any, ...]) -> Any:
     """Do one unit of work in this thread, and show it as a task."""
-    unit = Unit(lambda arguments: task.do(*arguments), arguments)
-    prefect_task(task)(titled(task, arguments), unit, return_state=True)
-    if isinstance(unit.found, BaseException):
-        raise unit.found
-    return unit.found if unit.began else task.do(*arguments)
+    group = Group.of_one(("", arguments))
+    shown = Shown(lambda _: [task.do(*arguments)], group)
+    prefect_task(task)(titled(task, group), shown, return_state=True)
+    if isinstance(shown.found, BaseException):
+        raise shown.found
+    return shown.found[0] if shown.began else task.do(*arguments)
 
 
 def lose(run: Run, why: object) -> None:

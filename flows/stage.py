@@ -21,6 +21,7 @@ from affstore.flows.server import Server
 from affstore.flows.watch import watching
 from affstore.store.contract.printable import printable
 from affstore.tasks.cancellation import request_cancellation
+from affstore.tasks.groups import Group, groups_of, in_turn
 from affstore.tasks.outcomes import Outcome
 from affstore.tasks.task import Task
 
@@ -70,19 +71,24 @@ def _plainly[T](run: Run, work: Callable[[], T]) -> T:
         run.attempts = attempts
 
 
-def results(task: Task, units: Mapping[str, tuple[Any, ...]], gpu: bool = False) -> Iterator[list[tuple[str, Any]]]:
-    """Do units of work side by side, each as a task.
+def results(
+    task: Task, units: Mapping[str, tuple[Any, ...]], gpu: bool = False, alone: bool = False
+) -> Iterator[list[tuple[str, Any]]]:
+    """Do units of work side by side, each as a task, or in groups where they are short.
 
     Args:
         task: what is done with each.
         units: the task's arguments, by what they are about.
         gpu: whether each unit needs a GPU of its own.
+        alone: whether also short units are tasks of their own, as one may be what ended a worker.
 
     Yields:
         Whatever ended since the last time: what it is about and what it gave; an error is given like any other result.
         Nothing, every few seconds in which nothing ended.
     """
-    run, left = runs[-1], dict(units)
+    run = runs[-1]
+    groups = groups_of(task, units, run.runner.workers) if not alone else map(Group.of_one, units.items())
+    left = {group.about[0]: group for group in groups}
     try:
         with run.runner.executor() as pool:
             handed = _Handed(run.runner, pool, task, gpu)
@@ -90,13 +96,11 @@ def results(task: Task, units: Mapping[str, tuple[Any, ...]], gpu: bool = False)
                 if run.in_prefect:
                     from affstore.flows.prefect_stage import shown
 
-                    for now in shown(run, task, units, handed.done):
-                        for about, _ in now:
-                            del left[about]
-                        yield now
-                futures = {about: handed.over(arguments) for about, arguments in left.items()}
+                    for now in shown(run, task, left, handed.done):
+                        yield [one for first, given in now for one in left.pop(first).over(given)]
+                futures = {first: handed.over(group) for first, group in left.items()}
                 for ended in as_they_end(futures):
-                    yield [(about, _given(future)) for about, future in ended]
+                    yield [one for first, future in ended for one in left[first].over(_given(future))]
             except BaseException:  # within the pool, which would wait for what is at work
                 request_cancellation()
                 handed.cancel()
@@ -111,21 +115,21 @@ class _Handed:
 
     def __init__(self, runner: Runner, pool: Executor, task: Task, gpu: bool) -> None:
         self._runner, self._pool, self._gpu, self._do = runner, pool, gpu, task.carried_out()
-        self._futures: list[Future[Any]] = []
+        self._futures: list[Future[list[Any]]] = []
         self._cancelled = False
 
-    def over(self, arguments: tuple[Any, ...]) -> Future[Any]:
-        """Hand a unit of work over to the workers."""
+    def over(self, group: Group) -> Future[list[Any]]:
+        """Hand units of work over to the workers."""
         with self._runner.asking_for(self._gpu):
-            future: Future[Any] = self._pool.submit(self._do, *arguments)
+            future = self._pool.submit(in_turn, self._do, group.arguments)
         self._futures.append(future)
         if self._cancelled:
             future.cancel()
         return future
 
-    def done(self, arguments: tuple[Any, ...]) -> Any:
-        """What a unit of work gives, once workers have done it."""
-        return self.over(arguments).result()
+    def done(self, group: Group) -> list[Any]:
+        """What units of work give, once workers have done them."""
+        return self.over(group).result()
 
     def cancel(self) -> None:
         """Let go of what is not begun, and of what was lost with workers that are gone."""
@@ -135,7 +139,7 @@ class _Handed:
 
 
 def _given(future: Future[Any]) -> Any:
-    """What a unit of work gave, or the error that it ended with."""
+    """What units of work gave, or the error that took them along."""
     try:
         return future.exception() or future.result()
     except CancelledError as error:  # a Dask scheduler that goes away cancels what it was to do

@@ -117,7 +117,7 @@ def test_the_earlier_of_two_ends_counts():
 def test_a_video_is_not_begun_once_the_time_is_over():
     job = VideoJob("v", "/nowhere/v.mp4", "0" * 64, True, (), 10)
     late = extract_video.do(WorkerContext("memory:late", "run", Path(), ends_at=time.time()), job, None)
-    assert (as_state(late).name, late.status) == ("Postponed", "postponed")
+    assert (as_state([late]).name, late.status) == ("Postponed", "postponed")
     assert not RunResult(None, (Outcome("extract", "v", "done"),)).partial
     result = RunResult(None, (Outcome("extract", "v", "done"), late))
     assert result.partial

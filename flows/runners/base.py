@@ -63,6 +63,7 @@ class Runner:
             has not; None where tasks run in this process.
         gpus: whether workers declare the resource GPU, so that work for a GPU asks for one.
         answers: whether work can be given to workers; asked after some work was lost.
+        workers: how many units they do side by side, as far as that is known before.
     """
 
     executor: Callable[[], AbstractContextManager[Executor]]
@@ -70,6 +71,7 @@ class Runner:
     check: Callable[[WorkerNeeds], None] | None = None
     gpus: bool = False
     answers: Callable[[], bool] = lambda: True
+    workers: int = 64
 
     def asking_for(self, gpu: bool) -> AbstractContextManager[Any]:
         """What is submitted within this context goes to a worker with a GPU, where that is wanted and declared."""

@@ -176,12 +176,14 @@ def on_scheduler(address: str, wait_s: float = _JOIN_S) -> Iterator[Runner]:
     with client, ExitStack() as run:
         _check_scheduler(client, address)
         workers = _workers(client, address, wait_s)
+        side_by_side = sum(worker["nthreads"] for worker in workers.values())
         yield Runner(
             lambda: nullcontext(_Workers(client)),
-            max(_AT_ONCE, 2 * sum(worker["nthreads"] for worker in workers.values())),
+            max(_AT_ONCE, 2 * side_by_side),
             partial(_check_workers, client, run),
             _declare_gpus(workers),
             partial(_answers, client, address, wait_s),
+            side_by_side,
         )
 
 

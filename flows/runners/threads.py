@@ -31,7 +31,7 @@ class ThreadsRunner(RunnerKind[RunnerOptions]):
     def start(self, options: RunnerOptions) -> Iterator[Runner]:
         """A pool of threads for each stage."""
         workers = workers_of(options)
-        yield Runner(lambda: _threads(workers), workers)
+        yield Runner(lambda: _threads(workers), workers, workers=workers)
 
 
 @contextmanager

@@ -37,7 +37,11 @@ from affstore.tasks.task import task
 _NO_SOUND = np.empty(0, np.float32)
 
 
-@task("extract", "extract {job.video}")
+_GROUP_FRAMES = 250
+"""Of how many frames together short videos are worked on as one unit: ten seconds of them."""
+
+
+@task("extract", "extract {job.video}", share=lambda _context, job, _profile: job.passing_frames / _GROUP_FRAMES)
 def extract_video(context: WorkerContext, job: VideoJob, profile: Profile) -> Outcome:
     """Extract the faces and embeddings that a video lacks in the store, unless the run's time is over."""
     late = postponed(context, "extract", job.video)

@@ -120,7 +120,7 @@ def _cached(name: str, note: str) -> Outcome:
     return Outcome("annotate", name, "cached", f"its labels are in the store{note}")
 
 
-annotate = Task("annotate", "annotate {name}", store_labels)
+annotate = Task("annotate", "annotate {name}", store_labels, lambda *_: 0)
 """What `store_labels` does, as a task."""
 
 
@@ -198,7 +198,7 @@ def remove_labels(context: WorkerContext, name: str, withdrawn: Sequence[Address
     return Outcome("annotate", name, "done", text, draft=draft if draft.removed else None)
 
 
-withdraw = Task("annotate", "withdraw labels of {name}", remove_labels)
+withdraw = Task("annotate", "withdraw labels of {name}", remove_labels, lambda *_: 0)
 """What `remove_labels` does, as a task."""
 
 
