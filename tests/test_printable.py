@@ -16,6 +16,7 @@ from affstore.flows.report.faces import VideoFaces
 from affstore.flows.report.pages import Cell, Script, Table, render
 from affstore.flows.watch import Screen, to_terminal
 from affstore.store.contract.printable import printable, printable_json
+from affstore.tasks.groups import Group
 from affstore.tasks.outcomes import Outcome
 from affstore.tasks.prefect_task import as_state, titled
 from affstore.tasks.task import task
@@ -79,6 +80,9 @@ def test_no_text_of_a_page_is_taken_for_html():
     assert page.count("&lt;script&gt;alert(&#39;&#34;&#39;)&lt;/script&gt;&amp;") == 22
 
 
+INGEST = task("ingest", "ingest {name}")(lambda name: None)
+
+
 @pytest.mark.parametrize(
     "show",
     [
@@ -87,8 +91,10 @@ def test_no_text_of_a_page_is_taken_for_html():
         lambda: print_json({FORGED: FORGED}),
         lambda: Screen().outcome(outcome()),
         lambda: sys.stdout.write(page_of(FORGED)),
-        lambda: sys.stdout.write(str(as_state(outcome()).message)),
-        lambda: sys.stdout.write(titled(task("ingest", "ingest {name}")(lambda name: None), (FORGED,))),
+        lambda: sys.stdout.write(str(as_state([outcome()]).message)),
+        lambda: sys.stdout.write(
+            titled(task("ingest", "ingest {name}")(lambda name: None), Group.of_one(("", (FORGED,))))
+        ),
     ],
     ids=["line", "table", "json", "screen", "page", "state", "name of a task's run"],
 )
