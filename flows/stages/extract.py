@@ -1,4 +1,4 @@
-"""Extract from every video what it still lacks, one job a video."""
+"""Extract from every video what it still lacks, one job a video; those of short videos are done in groups."""
 
 from __future__ import annotations
 

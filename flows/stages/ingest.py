@@ -24,7 +24,10 @@ _OVER = ("done", "cached", "quarantined")
 
 @stage("ingest")
 def ingest(context: WorkerContext, inputs: Inputs, options: IngestOptions) -> list[Outcome]:
-    """Every video's bytes, clock and labels into the store, one task a video. Labels that files withdrew leave it."""
+    """Every video's bytes, clock and labels into the store, one task a video; those of small files are done in groups.
+
+    Labels that files withdrew leave it.
+    """
     files, unread = inputs.digests(options.rehash)
     watching().stage("ingest", len(inputs.refused) + len(inputs.videos))
     outcomes = [
