@@ -100,7 +100,7 @@ def probe(path: Path) -> VideoFacts:
     sound = sound_facts(path)
     with opened(path) as container:
         stream = best_video(container, path.name)
-        reel = _Reel(Decoding(container, stream), stream)
+        reel = _Reel(Decoding(container, stream, looked_at=False), stream)
         for _ in reel:
             pass
         if reel.first is None:
