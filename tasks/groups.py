@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import pickle
+import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from affstore.store.contract.errors import AffstoreError
 from affstore.tasks.cancellation import report_frames
 from affstore.tasks.task import Task
 
@@ -69,7 +71,10 @@ def groups_of(task: Task, units: Mapping[str, Arguments], workers: int) -> Itera
 
 
 def in_turn(do: Callable[..., Any], units: Sequence[Arguments]) -> list[Any]:
-    """What each unit gives, or the error that it ends with: the others are done all the same."""
+    """What each unit gives, or the error that it ends with: the others are done all the same.
+
+    An error that nobody expected holds a note of where it was raised.
+    """
     return [_given(do, arguments) for arguments in units]
 
 
@@ -78,7 +83,10 @@ def _given(do: Callable[..., Any], arguments: Arguments) -> Any:
         report_frames(0)  # the run may have been interrupted since the unit before
         return do(*arguments)
     except Exception as error:  # noqa: BLE001 - whatever the unit raised is handed back
-        return _as_it_travels(error)
+        given = _as_it_travels(error)
+        if not isinstance(error, AffstoreError):
+            given.add_note("".join(traceback.format_exception(error)))
+        return given.with_traceback(None)  # whose frames hold what the unit had in memory
 
 
 def _as_it_travels(error: Exception) -> Exception:

@@ -58,7 +58,11 @@ def prefect_task(task: Task) -> prefect.Task[[str, Shown], Any]:
     """The task that shows units of work under a title. Prefect caches nothing: the store says what is fresh."""
 
     def shown(title: str, units: Shown) -> Any:
-        return as_state(units.carry_out())
+        found = units.carry_out()
+        for error in found:
+            for where in getattr(error, "__notes__", ()):
+                prefect.get_run_logger().error("%s", "\n".join(map(printable, where.splitlines())))
+        return as_state(found)
 
     name = cast("TaskRunNameCallbackWithParameters", lambda parameters: parameters["title"])
     return prefect.task(name=task.name, task_run_name=name, cache_policy=NO_CACHE, persist_result=False)(shown)

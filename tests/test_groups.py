@@ -72,6 +72,9 @@ def test_the_error_of_one_unit_costs_the_others_nothing_and_travels():
     assert (first, last) == ("done", "done")
     assert isinstance(media, MediaError)
     assert (type(odd), str(odd)) == (RuntimeError, "StubbornError: odd")
+    (where,) = odd.__notes__
+    assert "in fails" in where
+    assert not hasattr(media, "__notes__"), "its sentence says all"
 
 
 def test_no_unit_of_a_group_is_begun_once_the_run_was_interrupted():
