@@ -109,19 +109,20 @@ def _finished(
             del waiting[: len(batch)]  # only now: if this was interrupted, it is committed again, which changes nothing
             yield from zip(batch, map(show_outcome, outcomes), strict=True)
 
-    due = units
+    rounds = [list(units)]
     try:
-        while due:
+        while rounds:
+            due = {about: units[about] for about in rounds.pop(0)}
             left = len(due)
-            for ended in results(task, due, gpu, alone=due is not units):
+            for ended in results(task, due, gpu):
                 waiting += tries.over(ended)
                 left -= len(ended)
                 if not left or pace.is_due():
                     yield from commit_waiting()
-            again, given_up = tries.due_again()
-            waiting += given_up
-            yield from commit_waiting()
-            due = {about: units[about] for about in again}
+            if not rounds:
+                rounds, given_up = tries.due_again()
+                waiting += given_up
+                yield from commit_waiting()
     except BaseException:  # also Ctrl-C: the threads at work must not first finish their videos
         request_cancellation()
         with suppress(AffstoreError):

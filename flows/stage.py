@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import inspect
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError, Executor, Future
 from contextlib import contextmanager
 from typing import Any
@@ -71,24 +71,37 @@ def _plainly[T](run: Run, work: Callable[[], T]) -> T:
         run.attempts = attempts
 
 
-def results(
-    task: Task, units: Mapping[str, tuple[Any, ...]], gpu: bool = False, alone: bool = False
-) -> Iterator[list[tuple[str, Any]]]:
+def results(task: Task, units: Mapping[str, tuple[Any, ...]], gpu: bool = False) -> Iterator[list[tuple[str, Any]]]:
     """Do units of work side by side, each as a task, or in groups where they are short.
+
+    A group that is lost with its worker is done again unit by unit, so that what ended the worker costs no other.
 
     Args:
         task: what is done with each.
         units: the task's arguments, by what they are about.
         gpu: whether each unit needs a GPU of its own.
-        alone: whether also short units are tasks of their own, as one may be what ended a worker.
 
     Yields:
         Whatever ended since the last time: what it is about and what it gave; an error is given like any other result.
         Nothing, every few seconds in which nothing ended.
     """
-    run = runs[-1]
-    groups = groups_of(task, units, run.runner.workers) if not alone else map(Group.of_one, units.items())
-    left = {group.about[0]: group for group in groups}
+    groups = list(groups_of(task, units, runs[-1].runner.workers))
+    while groups:
+        lost: list[Group] = []
+        for now in _side_by_side(task, groups, gpu):
+            lost += [group for group, given in now if _was_lost(group, given)]
+            yield [one for group, given in now if not _was_lost(group, given) for one in group.over(given)]
+        groups = [unit for group in lost for unit in group.alone()]
+
+
+def _was_lost(group: Group, given: Any) -> bool:
+    """Whether an error took several units along, and there may still be workers that do them."""
+    return len(group.about) > 1 and isinstance(given, Exception) and not isinstance(given, CancelledError)
+
+
+def _side_by_side(task: Task, groups: Sequence[Group], gpu: bool) -> Iterator[list[tuple[Group, Any]]]:
+    """Hand groups over to workers, and give what ended; the error that took a group along is given like a result."""
+    run, left = runs[-1], {group.about[0]: group for group in groups}
     try:
         with run.runner.executor() as pool:
             handed = _Handed(run.runner, pool, task, gpu)
@@ -97,10 +110,10 @@ def results(
                     from affstore.flows.prefect_stage import shown
 
                     for now in shown(run, task, left, handed.done):
-                        yield [one for first, given in now for one in left.pop(first).over(given)]
+                        yield [(left.pop(first), given) for first, given in now]
                 futures = {first: handed.over(group) for first, group in left.items()}
                 for ended in as_they_end(futures):
-                    yield [one for first, future in ended for one in left[first].over(_given(future))]
+                    yield [(left[first], _given(future)) for first, future in ended]
             except BaseException:  # within the pool, which would wait for what is at work
                 request_cancellation()
                 handed.cancel()
@@ -114,14 +127,14 @@ class _Handed:
     """What the workers of a runner are given to do."""
 
     def __init__(self, runner: Runner, pool: Executor, task: Task, gpu: bool) -> None:
-        self._runner, self._pool, self._gpu, self._do = runner, pool, gpu, task.carried_out()
+        self._runner, self._pool, self._gpu, self._do = runner, pool, gpu, in_turn(task.carried_out())
         self._futures: list[Future[list[Any]]] = []
         self._cancelled = False
 
     def over(self, group: Group) -> Future[list[Any]]:
         """Hand units of work over to the workers."""
         with self._runner.asking_for(self._gpu):
-            future = self._pool.submit(in_turn, self._do, group.arguments)
+            future = self._pool.submit(self._do, *group.arguments)
         self._futures.append(future)
         if self._cancelled:
             future.cancel()

@@ -63,8 +63,12 @@ class Tries:
         self._not_before = max(self._not_before, time.monotonic() + pause_s)
         return None
 
-    def due_again(self) -> tuple[list[str], list[Ended]]:
-        """The units that are done again, once their pause is over; and those that no worker is left to do again."""
+    def due_again(self) -> tuple[list[list[str]], list[Ended]]:
+        """The units that are done again, once their pause is over; and those that no worker is left to do again.
+
+        Side by side are those of one list: what was lost with a worker is done by itself, as Dask blames what waits
+        beside it as well.
+        """
         again, self._again = self._again, {}
         if not again:
             return [], []
@@ -74,7 +78,9 @@ class Tries:
         time.sleep(max(0.0, self._not_before - time.monotonic()))
         if any(one.outcome.fault == "worker" for one in again.values()) and not workers_answer():
             return [], [self._with_tries(one) for one in again.values()]
-        return list(again), []
+        lost = [about for about, one in again.items() if one.outcome.fault == "worker"]
+        others = [about for about in again if about not in lost]
+        return [*([others] if others else []), *([about] for about in lost)], []
 
     def _with_tries(self, ended: Ended) -> Ended:
         tried = self._tried[ended.about]

@@ -27,10 +27,19 @@ def report_frames(frames: int = 1) -> None:
     Raises:
         StoppedError: the run was interrupted.
     """
-    if _stopping.is_set():
-        raise StoppedError("The run was interrupted. Run the command again to go on.")
+    stop_if_asked()
     for listener in _listeners:
         listener(frames)
+
+
+def stop_if_asked() -> None:
+    """Stop here if the run was interrupted.
+
+    Raises:
+        StoppedError: it was.
+    """
+    if _stopping.is_set():
+        raise StoppedError("The run was interrupted. Run the command again to go on.")
 
 
 def request_cancellation() -> None:

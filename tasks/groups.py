@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import pickle
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from affstore.store.contract.errors import AffstoreError
-from affstore.tasks.cancellation import report_frames
+from affstore.tasks.cancellation import stop_if_asked
+from affstore.tasks.retries import noting_fault, passing_fault
 from affstore.tasks.task import Task
 
 _MOST = 16
@@ -42,10 +44,14 @@ class Group:
         """What each unit is about and what it gave, or the error that it ended with.
 
         Args:
-            given: by `in_turn`; or the error that took all of them along.
+            given: by what `in_turn` makes; or the error that took all of them along.
         """
         each = given if isinstance(given, list) else [given] * len(self.about)
         return list(zip(self.about, each, strict=True))
+
+    def alone(self) -> Iterator[Group]:
+        """Its units as groups of one."""
+        return map(Group.of_one, zip(self.about, self.arguments, strict=True))
 
 
 def groups_of(task: Task, units: Mapping[str, Arguments], workers: int) -> Iterator[Group]:
@@ -70,29 +76,41 @@ def groups_of(task: Task, units: Mapping[str, Arguments], workers: int) -> Itera
         yield Group(tuple(group), tuple(group.values()))
 
 
-def in_turn(do: Callable[..., Any], units: Sequence[Arguments]) -> list[Any]:
-    """What each unit gives, or the error that it ends with: the others are done all the same.
+def in_turn(do: Callable[..., Any]) -> Callable[..., list[Any]]:
+    """What a worker calls for a group: it gives what each unit does, or the error that one ends with.
 
-    An error that nobody expected holds a note of where it was raised.
+    The others are done all the same. An error knows whether it may pass, and one that nobody expected holds a note of
+    where it was raised.
     """
-    return [_given(do, arguments) for arguments in units]
+
+    @functools.wraps(do)
+    def each(*units: Arguments) -> list[Any]:
+        return [_given(do, arguments) for arguments in units]
+
+    return each
 
 
 def _given(do: Callable[..., Any], arguments: Arguments) -> Any:
     try:
-        report_frames(0)  # the run may have been interrupted since the unit before
+        stop_if_asked()  # since the unit before
         return do(*arguments)
     except Exception as error:  # noqa: BLE001 - whatever the unit raised is handed back
-        given = _as_it_travels(error)
-        if not isinstance(error, AffstoreError):
-            given.add_note("".join(traceback.format_exception(error)))
-        return given.with_traceback(None)  # whose frames hold what the unit had in memory
+        return _as_it_travels(error)
 
 
 def _as_it_travels(error: Exception) -> Exception:
-    """The error, or another in its words where it cannot be sent to another process."""
+    """The error without its causes and frames, which hold what the unit had in memory and do not reach all processes.
+
+    One that cannot be sent to another process becomes one in its words.
+    """
+    fault = passing_fault(error)
+    where = "" if isinstance(error, AffstoreError) else "".join(traceback.format_exception(error))
+    error.__cause__ = error.__context__ = None
+    given = error.with_traceback(None)
     try:
-        pickle.loads(pickle.dumps(error))
+        pickle.loads(pickle.dumps(given))
     except Exception:  # noqa: BLE001 - errors of libraries fail in many ways here
-        return RuntimeError(f"{type(error).__name__}: {error}")
-    return error
+        given = RuntimeError(f"{type(error).__name__}: {error}")
+    if where:
+        given.add_note(where)
+    return noting_fault(given, fault)

@@ -49,12 +49,20 @@ LOST_WORK: Mapping[str, str] = {
     "--workers, and run the command again",
 }
 """What Dask's errors of work that was lost mean, by their names: these modules do without Dask."""
+_NOTED = "passing_fault"
 _GPU_FAULTS = ("CUDA error", "CUDA out of memory", "CUBLAS_STATUS", "CUDNN_STATUS", "cuDNN error")
+
+
+def noting_fault[E: Exception](error: E, fault: str) -> E:
+    """The error, which keeps the kind of fault that it comes from where its causes get lost."""
+    vars(error)[_NOTED] = fault
+    return error
 
 
 def passing_fault(error: object) -> str:
     """The kind of fault that an error comes from, one of `FAULTS`; empty where it does not pass."""
-    return next((kind for one in _causes(error) if (kind := _kind(one))), "")
+    noted = getattr(error, _NOTED, None)
+    return noted if isinstance(noted, str) else next((kind for one in _causes(error) if (kind := _kind(one))), "")
 
 
 def raise_what_passes(error: BaseException) -> None:

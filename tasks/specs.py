@@ -44,7 +44,7 @@ OPTIONAL_PACKAGES = ("catboost", "lightautoml", "lightgbm", "tensorflow")
 
 _PACKAGES = (
     *("affstore", "av", "icechunk", "keras", "numpy", "pillow", "timm", "torch", "transformers", "zarr"),
-    # engines of networks; what finds, cuts and reads faces; the spectra of sound
+    # engines of networks; what cuts, reads and embeds faces; the spectra of sound
     *("openvino", "opencv-python-headless", "simplejpeg", "torchvision", "scipy"),
     *OPTIONAL_PACKAGES,
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import pickle
 import time
 
@@ -20,6 +21,7 @@ from affstore.tasks.cancellation import StoppedError, request_cancellation, rese
 from affstore.tasks.groups import _MOST, groups_of, in_turn
 from affstore.tasks.outcomes import Outcome
 from affstore.tasks.prefect_task import as_state, titled
+from affstore.tasks.retries import passing_fault
 from affstore.tasks.specs import WorkerContext
 from affstore.tasks.task import Task, task
 from tests.dask_cluster import dask_cluster
@@ -68,7 +70,7 @@ def fails(how):
 
 def test_the_error_of_one_unit_costs_the_others_nothing_and_travels():
     units = [(None,), (MediaError("It is not what it claims to be."),), (StubbornError("odd"),), (None,)]
-    first, media, odd, last = pickle.loads(pickle.dumps(in_turn(fails, units)))
+    first, media, odd, last = pickle.loads(pickle.dumps(in_turn(fails)(*units)))
     assert (first, last) == ("done", "done")
     assert isinstance(media, MediaError)
     assert (type(odd), str(odd)) == (RuntimeError, "StubbornError: odd")
@@ -77,13 +79,25 @@ def test_the_error_of_one_unit_costs_the_others_nothing_and_travels():
     assert not hasattr(media, "__notes__"), "its sentence says all"
 
 
+def test_an_error_keeps_the_kind_of_fault_that_it_came_from_and_nothing_of_what_was_in_memory():
+    def reads():
+        try:
+            raise OSError(errno.EIO, "Input/output error")
+        except OSError as error:
+            raise MediaError("'a.mp4' cannot be read.") from error
+
+    (found,) = pickle.loads(pickle.dumps(in_turn(reads)(())))
+    assert passing_fault(found) == "files"
+    assert (found.__cause__, found.__context__, found.__traceback__) == (None, None, None)
+
+
 def test_no_unit_of_a_group_is_begun_once_the_run_was_interrupted():
     def interrupts():
         request_cancellation()
         return "the first"
 
     try:
-        first, second = in_turn(interrupts, [(), ()])
+        first, second = in_turn(interrupts)((), ())
     finally:
         reset_cancellation()
     assert first == "the first"
@@ -95,12 +109,12 @@ def done(tmp_path, monkeypatch):
     """Write sources by a run, each of which fails a few times: the outcomes, and how often each was tried."""
     monkeypatch.setattr("affstore.tasks.retries._LONGEST_PAUSE_S", 0.2)
 
-    def run(fault, times, runner=None, server=None):
+    def run(fault, times, runner=None, server=None, retries=2):
         reset_cancellation()
         url = str(tmp_path / "store")
         FeatureStore.create(url)
         units = {name: (url, name, tmp_path, count, fault) for name, count in times.items()}
-        context = WorkerContext(url, "run", tmp_path, retries=2)
+        context = WorkerContext(url, "run", tmp_path, retries=retries)
         at_work = stage("flaky")(lambda context: commit_finished(context, SHORT, units))
         with (
             runner or RunnerSpec.of("threads", workers=2).start() as workers,
@@ -164,8 +178,13 @@ def test_a_group_s_state_is_that_of_its_worst_unit_which_it_names():
 
 @pytest.mark.slow
 @pytest.mark.cluster
-def test_a_unit_that_ends_its_workers_takes_none_of_its_group_along(done, tmp_path):
+@pytest.mark.parametrize("retries", [0, 2])
+def test_a_unit_that_ends_its_workers_takes_none_of_its_group_along(retries, done, tmp_path):
     with dask_cluster(tmp_path, (), ()) as (address, _):
-        outcomes, _ = done("dies", TIMES | {"v03": 99, "v40": 0}, on_scheduler(address))
-    assert [name for name, one in outcomes.items() if one.status != "done"] == ["v03"]
-    assert "it was tried 2 times" in outcomes["v03"].reason
+        outcomes, _ = done("dies", TIMES | {"v03": 99, "v40": 0}, on_scheduler(address), retries=retries)
+    failed = [name for name, one in outcomes.items() if one.status != "done"]
+    assert "v03" in failed
+    if retries:
+        assert failed == ["v03"]
+    else:  # Dask blames what waited beside it as well, which a second try would tell apart
+        assert len(failed) <= 2

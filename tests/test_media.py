@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from affstore.models.media.container import Decoding
 from affstore.models.media.sound import SOUND, read_sound, read_sounds, sound_facts
 from affstore.models.media.video import DECODE, frames, probe
 from affstore.store.contract.clock import FrameClock
@@ -491,3 +492,33 @@ def test_the_recipes_can_go_into_keys_and_cannot_be_chosen():
     assert (plain(DECODE)["version"], plain(SOUND)["version"]) == (3, 4)
     with pytest.raises(TypeError):
         type(DECODE)(version=3)
+
+
+@pytest.mark.parametrize(("codec", "ending"), [("libx264", "mp4"), ("libx265", "mp4"), ("libvpx-vp9", "webm")])
+def test_a_video_is_said_to_hold_the_same_whether_its_pictures_are_smoothed_or_not(
+    codec, ending, tmp_path, monkeypatch
+):
+    noise = np.random.default_rng(0)
+    pictures = [noise.integers(0, 255, (96, 128, 3), np.uint8) // 4 + 3 * number for number in range(40)]
+    whole = write_video(tmp_path / f"whole.{ending}", pictures, codec=codec).read_bytes()
+    films = [tmp_path / f"whole.{ending}"]
+    for number in range(12):
+        turned = np.frombuffer(whole, np.uint8).copy()
+        turned[noise.integers(len(whole) // 4, len(whole), 20)] ^= 0x55
+        films.append(tmp_path / f"{number}.{ending}")
+        films[-1].write_bytes(turned[: len(whole) - 97 * number * (number % 2)].tobytes())
+    quick = [said_of(film) for film in films]
+    begun = Decoding.__init__
+    monkeypatch.setattr(
+        Decoding, "__init__", lambda self, container, stream, looked_at=True: begun(self, container, stream)
+    )
+    assert [said_of(film) for film in films] == quick
+    assert len(set(quick)) > 1, "the damage shows"
+
+
+def said_of(film):
+    try:
+        facts = probe(film)
+    except MediaError as error:
+        return str(error)
+    return facts.clock.pts.tobytes(), facts.width, facts.height, facts.declared_frames, facts.complaint

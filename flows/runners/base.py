@@ -58,12 +58,13 @@ class Runner:
 
     Attributes:
         executor: opens the workers for the units of a stage.
-        at_once: how many units are handed to them at a time: at least as many as they can do side by side.
+        at_once: how many tasks are handed to them at a time: at least as many as they can do side by side.
         check: asks each worker whether it has what a run needs, and raises SpecError with a sentence for each that
             has not; None where tasks run in this process.
         gpus: whether workers declare the resource GPU, so that work for a GPU asks for one.
         answers: whether work can be given to workers; asked after some work was lost.
-        workers: how many units they do side by side, as far as that is known before.
+        workers: how many tasks they do side by side, as far as that is known; the fewer, the more short videos are one
+            task. Too many costs little, too few leaves some with nothing to do.
     """
 
     executor: Callable[[], AbstractContextManager[Executor]]

@@ -31,8 +31,9 @@ _ANSWER_S = 30
 """How long a scheduler may take to answer."""
 _JOIN_S = 60
 """How long the first worker of a running cluster may take to join."""
-_AT_ONCE = 512
-"""How many units a running cluster is handed at a time at least: it may grow while a stage is under way."""
+_AT_ONCE, _WORKERS = 512, 64
+"""How many tasks a running cluster is handed at a time, and how many workers it is taken to have, at least: it may grow
+while a stage is under way."""
 _SELDOM = {
     "distributed.admin.tick.interval": "1s",
     "distributed.admin.system-monitor.interval": "5s",
@@ -43,7 +44,7 @@ _SELDOM = {
 """How often the processes of a cluster of this machine look at themselves, for a dashboard that it does not have. By
 Dask's own settings that takes 14 % of a core with two workers that have nothing to do, and 2 % by these."""
 _SYNC_S = 60
-"""How often a cluster of this machine asks its scheduler which workers it has; it starts them itself."""
+"""How often a cluster of this machine writes down in its scheduler what it is, which nobody asks for."""
 _ANY_PORT = "127.0.0.1:0"
 """Where the scheduler of this machine is asked how it is: without a dashboard it listens all the same, on port 8787 and
 to every machine unless told otherwise."""
@@ -105,7 +106,7 @@ class DaskRunner(RunnerKind[DaskOptions]):
             _of_this_machine(workers) as address,
             on_scheduler(address) as runner,
         ):
-            yield replace(runner, at_once=2 * workers)
+            yield replace(runner, at_once=2 * workers, workers=workers)
 
     def elsewhere(self, options: DaskOptions) -> bool:
         """Whether the scheduler is not known to be on this machine."""
@@ -180,7 +181,7 @@ def on_scheduler(address: str, wait_s: float = _JOIN_S) -> Iterator[Runner]:
     with client, ExitStack() as run:
         _check_scheduler(client, address)
         workers = _workers(client, address, wait_s)
-        side_by_side = sum(worker["nthreads"] for worker in workers.values())
+        side_by_side = max(_WORKERS, sum(worker["nthreads"] for worker in workers.values()))
         yield Runner(
             lambda: nullcontext(_Workers(client)),
             max(_AT_ONCE, 2 * side_by_side),

@@ -82,6 +82,7 @@ def converted(part: nn.Module, examples: Sequence[Tensor], shapes: Sequence[Sequ
 
     inputs = tuple(examples)
     with _TRACING, torch.inference_mode(), warnings.catch_warnings():
+        torch.set_num_threads(1)  # as for every pass: see tasks/extract/networks.py
         warnings.simplefilter("ignore")  # tracing is deprecated in torch, but what OpenVINO's front end is best at
         traced = torch.jit.trace(part, inputs, check_trace=False)  # type: ignore[no-untyped-call]
     front_end = FrontEndManager().load_by_framework("pytorch")

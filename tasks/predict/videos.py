@@ -24,10 +24,8 @@ from affstore.tasks.task import task
 from affstore.tasks.training.examples import features_of, held_out, subjects_of
 from affstore.tasks.training.head_job import HeadJob
 
-_GROUP_VIDEOS = 8
 
-
-@task("predict", "predict {video}", share=lambda *_: 1 / _GROUP_VIDEOS)
+@task("predict", "predict {video}")
 def predict_video(context: WorkerContext, video: str, heads: Sequence[HeadRun]) -> Outcome:
     """Predict a video with every head, unless the run's time is over."""
     return postponed(context, "predict", video) or store_predictions(context, video, heads)
