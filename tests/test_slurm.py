@@ -131,7 +131,7 @@ def test_a_job_array_whose_one_task_is_cancelled_gives_the_store_of_threads(corp
     [
         ({"partition": "nowhere"}, "partition nowhere.*nvalid partition"),
         ({"cores": 500}, "500 cores.*not available"),
-        ({"walltime": "never"}, "never.*nvalid"),
+        ({"walltime": "never"}, "walltime' is wrong.*never"),
         ({"memory": "900TB"}, "900TB"),
     ],
 )
