@@ -9,9 +9,9 @@ from __future__ import annotations
 import functools
 import inspect
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError, Executor, Future
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import Any
 
 from affstore.flows.current_run import Run, as_they_end, runs
@@ -88,9 +88,10 @@ def results(task: Task, units: Mapping[str, tuple[Any, ...]], gpu: bool = False)
     groups = list(groups_of(task, units, runs[-1].runner.workers))
     while groups:
         lost: list[Group] = []
-        for now in _side_by_side(task, groups, gpu):
-            lost += [group for group, given in now if _was_lost(group, given)]
-            yield [one for group, given in now if not _was_lost(group, given) for one in group.over(given)]
+        with closing(_side_by_side(task, groups, gpu)) as ended:
+            for now in ended:
+                lost += [group for group, given in now if _was_lost(group, given)]
+                yield [one for group, given in now if not _was_lost(group, given) for one in group.over(given)]
         groups = [unit for group in lost for unit in group.alone()]
 
 
@@ -99,7 +100,7 @@ def _was_lost(group: Group, given: Any) -> bool:
     return len(group.about) > 1 and isinstance(given, Exception) and not isinstance(given, CancelledError)
 
 
-def _side_by_side(task: Task, groups: Sequence[Group], gpu: bool) -> Iterator[list[tuple[Group, Any]]]:
+def _side_by_side(task: Task, groups: Sequence[Group], gpu: bool) -> Generator[list[tuple[Group, Any]]]:
     """Hand groups over to workers, and give what ended; the error that took a group along is given like a result."""
     run, left = runs[-1], {group.about[0]: group for group in groups}
     try:
