@@ -11,8 +11,11 @@ from typing import Any
 from affstore.flows.stage import note, workers_answer
 from affstore.store.contract.errors import AffstoreError
 from affstore.tasks.outcomes import Outcome
-from affstore.tasks.retries import LOST_WORK, passing_fault, pause_before_retry
+from affstore.tasks.retries import LOST_WORK, ended_its_workers, passing_fault, pause_before_retry
 from affstore.tasks.specs import WorkerContext
+
+_FEW = 16
+"""Units that are done again one after the other at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +69,8 @@ class Tries:
     def due_again(self) -> tuple[list[list[str]], list[Ended]]:
         """The units that are done again, once their pause is over; and those that no worker is left to do again.
 
-        Side by side are those of one list: what was lost with a worker is done by itself, as Dask blames what waits
-        beside it as well.
+        Side by side are those of one list. What is said to have ended its workers is done by itself, unless it is much,
+        which is another fault than that of one video: Dask blames what waits beside it as well.
         """
         again, self._again = self._again, {}
         if not again:
@@ -78,9 +81,11 @@ class Tries:
         time.sleep(max(0.0, self._not_before - time.monotonic()))
         if any(one.outcome.fault == "worker" for one in again.values()) and not workers_answer():
             return [], [self._with_tries(one) for one in again.values()]
-        lost = [about for about, one in again.items() if one.outcome.fault == "worker"]
-        others = [about for about in again if about not in lost]
-        return [*([others] if others else []), *([about] for about in lost)], []
+        blamed = {about for about, one in again.items() if ended_its_workers(one.found)}
+        if len(blamed) > _FEW:
+            return [list(again)], []
+        others = [about for about in again if about not in blamed]
+        return [*([others] if others else []), *([about] for about in again if about in blamed)], []
 
     def _with_tries(self, ended: Ended) -> Ended:
         tried = self._tried[ended.about]

@@ -41,11 +41,12 @@ FAULTS: Mapping[str, PassingFault] = {
 """The kinds of faults that may pass. A unit that ended its worker is tried once more: Dask gives it four workers each
 time before it says so, and blames those that waited beside it as well."""
 
+_KILLED = "KilledWorker"
 _SCHEDULER_GONE = "the Dask scheduler went away before it was done; start one, and run the command again"
 LOST_WORK: Mapping[str, str] = {
     "CancelledError": _SCHEDULER_GONE,
     "FutureCancelledError": _SCHEDULER_GONE,
-    "KilledWorker": "each worker process that began it died, as when memory runs out; give each more, with fewer "
+    _KILLED: "each worker process that began it died, as when memory runs out; give each more, with fewer "
     "--workers, and run the command again",
 }
 """What Dask's errors of work that was lost mean, by their names: these modules do without Dask."""
@@ -63,6 +64,11 @@ def passing_fault(error: object) -> str:
     """The kind of fault that an error comes from, one of `FAULTS`; empty where it does not pass."""
     noted = getattr(error, _NOTED, None)
     return noted if isinstance(noted, str) else next((kind for one in _causes(error) if (kind := _kind(one))), "")
+
+
+def ended_its_workers(error: object) -> bool:
+    """Whether workers died with a unit of work, as Dask says, and it did not only go away with a scheduler."""
+    return type(error).__name__ == _KILLED
 
 
 def raise_what_passes(error: BaseException) -> None:

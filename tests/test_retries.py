@@ -27,6 +27,7 @@ from affstore.flows.runners.base import RunnerSpec
 from affstore.flows.runners.dask import on_scheduler
 from affstore.flows.server import Server
 from affstore.flows.stage import run_on, stage
+from affstore.flows.tries import Tries
 from affstore.flows.watch import Watcher, using_watcher
 from affstore.store.contract.errors import (
     ConflictError,
@@ -127,6 +128,26 @@ def tried(tmp_path, monkeypatch):
 
     yield run
     reset_cancellation()
+
+
+def done_again(errors):
+    tries = Tries(WorkerContext("memory:tries", "run", Path(), retries=2), "extract")
+    assert tries.over(errors.items()) == []
+    return tries.due_again()[0]
+
+
+def test_what_is_said_to_have_ended_its_workers_is_done_again_by_itself_and_all_else_side_by_side(monkeypatch):
+    monkeypatch.setattr("affstore.tasks.retries._LONGEST_PAUSE_S", 0)
+    monkeypatch.setattr("affstore.flows.tries.workers_answer", lambda: True)
+    gone = {name: CancelledError() for name in "abc"}
+    assert done_again(gone) == [["a", "b", "c"]], "a scheduler that came back has all its workers"
+    assert done_again(gone | {"d": system("EIO"), "b": KilledWorker(), "c": KilledWorker()}) == [
+        ["a", "d"],
+        ["b"],
+        ["c"],
+    ]
+    many = {str(number): KilledWorker() for number in range(100)}
+    assert done_again(many) == [list(many)], "that is not one video's fault"
 
 
 @pytest.mark.parametrize("in_prefect", [False, pytest.param(True, marks=pytest.mark.slow)])
