@@ -59,6 +59,16 @@ def test_a_table_that_cannot_be_read_stops_no_other_file_and_leaves_quarantine_o
     assert {one.video for one in FeatureStore(url).addresses("label")} == {"talk", "walk"}
 
 
+def test_labels_whose_place_does_not_say_what_they_are_of_are_not_tried_again_as_a_video(tmp_path, capsys):
+    store = commit(FeatureStore.create(str(tmp_path / "store")), source("talk", 20))
+    (tmp_path / "all.csv").write_text("video,start,end,label\n,0,1,Anger\n")
+    given = ["--labels", f"timed_table:expr={tmp_path / 'all.csv'}", "-e", "silero_vad", "--weights", "untrained"]
+    assert call(["add", "--store", store.url, *given]) == 3
+    capsys.readouterr()
+    assert call(["quarantine", "retry", "--all", "--store", store.url]) == 2
+    assert "--labels FORMAT:SPACE=FOLDER" in capsys.readouterr().err
+
+
 def test_a_plan_says_why_a_table_cannot_be_read(tmp_path):
     store = commit(FeatureStore.create(str(tmp_path / "store")), source("talk", 10))
     (tmp_path / "all.csv").write_text("video,start,end,label\n,0,1,joy\n")

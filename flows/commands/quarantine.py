@@ -199,8 +199,9 @@ def _inputs_of(entries: Sequence[Record]) -> dict[str, Any]:
     """What a run is to take in to try entries again.
 
     Raises:
-        SpecError: one was called by its folders.
+        SpecError: one was called by its folders, or holds labels of which its place does not say what they are.
     """
+    from affstore.models.labels.base import label_file_at
     from affstore.store.contract.names import video_name
     from affstore.tasks.recipes import crop_kind
 
@@ -214,6 +215,11 @@ def _inputs_of(entries: Sequence[Record]) -> dict[str, Any]:
         if entry.address.producer == "ingest" and entry.attributes["name"] != video_name(Path(location).stem):
             raise SpecError(
                 f"'{location}' was added with --names folder. Add its folder again with --names folder --retry."
+            )
+        if entry.address.producer == "annotate" and label_file_at(Path(location)) is None:
+            raise SpecError(
+                f"'{location}' does not say by its place what its labels are of. Run the configuration that names it "
+                "again, or `affstore add --labels FORMAT:SPACE=FOLDER`: its labels are then read again."
             )
         sources.append(location)
     return {"sources": tuple(dict.fromkeys(sources)), "crops": crops}
