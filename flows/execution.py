@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import importlib
 import os
-import threading
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext, suppress
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from affstore.flows.loading import Loading
 from affstore.flows.request import Request, RunResult
 from affstore.flows.runners.base import RunnerSpec
 from affstore.flows.server import Server, prefect_server
@@ -22,7 +23,7 @@ from affstore.store.engine.writers import marked_as_writing
 from affstore.tasks.cancellation import reset_cancellation
 from affstore.tasks.lineage.machine import Machine
 from affstore.tasks.lineage.run_note import Ending, noted
-from affstore.tasks.specs import Profile, WorkerContext
+from affstore.tasks.specs import Profile
 
 if TYPE_CHECKING:
     from affstore.flows.planned import Planned
@@ -49,8 +50,11 @@ def run_pipeline(request: Request, runner: RunnerSpec, watcher: Watcher, planned
     runner.check_options()
     with _noted(request, not runner.kind.in_process) as ending:
         planned = planned or _planned(request)
-        if idle := not request.options.retry and not request.limits.canary and nothing_to_do(request, planned):
+        due = None if request.options.retry or request.limits.canary else videos_due(request, planned)
+        if idle := due == 0:
             runner = RunnerSpec.of(pages=runner.options.pages)  # threads will do, as nothing is computed
+        elif due and not request.experiments:
+            runner = runner.for_units(due)
         if idle and not _server_is_named(runner):
             result = _without_server(request, watcher)
         else:
@@ -93,14 +97,16 @@ def _planned(request: Request) -> Planned | None:
         return None
 
 
-def nothing_to_do(request: Request, planned: Planned | None) -> bool:
-    """Whether the store has all that a run would compute; the run then only looks, scores and publishes."""
+def videos_due(request: Request, planned: Planned | None) -> int | None:
+    """How many videos, and other things that are made, a run has something to compute for; None where nobody knows."""
     from affstore.flows.planned import plan_rows
 
+    if planned is None:
+        return None
     try:
-        return planned is not None and not any(row.due and row.requested for row in plan_rows(request, planned))
+        return len({row.address.video for row in plan_rows(request, planned) if row.due and row.requested})
     except AffstoreError:  # the run says of what, and goes on with the rest
-        return False
+        return None
 
 
 def with_server_and_runner[T](
@@ -126,16 +132,16 @@ def with_server_and_runner[T](
         raise SpecError(
             f"A store in memory lives in one process; workers of '{runner.kind.name}' need a folder or s3://bucket/prefix."
         )
-    due = work_due_of(request, planned)
+    profile, videos = work_due_of(request, planned)
+    loading = Loading(request.context, profile if videos else replace(profile, extractors=()))
     if runner.kind.in_process:
-        arguments = (request.context, *due)
-        threading.Thread(target=_load_networks, args=arguments, daemon=True, name="loading").start()
+        loading.begin()
     with (
         marked_as_writing(request.context.store_url),
         using_watcher(watcher),
-        _server(request, runner, due[1]) as server,
+        _server(request, runner, videos) as server,
     ):
-        return _call(server, runner, work, request)
+        return _call(server, runner, work, request, loading)
 
 
 def work_due_of(request: Request, planned: Planned | None) -> tuple[Profile, list[VideoSize]]:
@@ -175,20 +181,9 @@ def has_pages(request: Request, runner: RunnerSpec, due: Sequence[VideoSize]) ->
     return sum(size.frames for size in due) > _FEW_FRAMES
 
 
-def _load_networks(context: WorkerContext, profile: Profile, videos: Sequence[VideoSize]) -> None:
-    """Build the networks that something is due from, while the server comes up; a task that wants one waits for it."""
-    from affstore.models.extractor_specs import faces_among, sounds_among
-    from affstore.tasks.extract.networks import detector, face_network, sound_network
-
-    with suppress(Exception):  # each video that wants it will say so
-        for face in faces_among(profile.extractors if videos else ()):
-            detector(profile.detector, context.device)
-            face_network(face, context.weights, context.device)
-        for sound in sounds_among(profile.extractors if videos else ()):
-            sound_network(sound, context.weights, context.device)
-
-
-def _call[T](server: Server, runner: RunnerSpec, work: Callable[[], T], request: Request) -> T:
+def _call[T](
+    server: Server, runner: RunnerSpec, work: Callable[[], T], request: Request, loading: Loading | None = None
+) -> T:
     """Call `work` on a runner, shown by a server if there is one, once its workers have what they need."""
     reset_cancellation()
     with runner.start() as started:  # its workers, and what is imported here, come up while the server does
@@ -198,6 +193,8 @@ def _call[T](server: Server, runner: RunnerSpec, work: Callable[[], T], request:
             importlib.import_module("affstore.flows.prefect_stage")  # a second or two, in which others come up
         if started.check is not None:
             started.check(needs_of(request))
+        if started.everywhere is not None and loading is not None:
+            started.everywhere(loading.begin)
         server.wait()
         if server.answers:
             watching().server(server.url, server.secret_file)

@@ -83,6 +83,26 @@ def test_workers_of_slurm_are_whole_jobs(options, processes):
     assert RunnerSpec.of("slurm", cores=8, **options).parallelism().at_once == processes
 
 
+@pytest.mark.parametrize(
+    ("runner", "units", "workers"),
+    [
+        (RunnerSpec.of("dask", workers=8), 3, 3),
+        (RunnerSpec.of("dask", workers=8), 9, 8),
+        (RunnerSpec.of("slurm", workers=40), 3, 3),
+        (RunnerSpec.of("threads", workers=8), 3, 8),
+    ],
+)
+def test_a_run_starts_no_more_worker_processes_than_it_has_work_for(runner, units, workers):
+    assert runner.for_units(units) == runner.changed(workers=workers)
+
+
+def test_where_nobody_says_how_many_workers_the_work_decides_too(monkeypatch):
+    monkeypatch.setattr("affstore.flows.runners.base.usable_cores", lambda: 64)
+    monkeypatch.setattr("affstore.flows.runners.base.usable_memory_bytes", lambda: 1 << 40)
+    assert RunnerSpec.of("dask").for_units(1).parallelism().processes == 1
+    assert RunnerSpec.of("dask").for_units(100) == RunnerSpec.of("dask")
+
+
 @pytest.fixture(scope="module")
 def nothing_due(tmp_path_factory):
     """A configuration of a run that is up to date."""

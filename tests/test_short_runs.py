@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,10 +15,12 @@ from affstore import FeatureStore
 from affstore.flows.cli import call
 from affstore.flows.config.run_config import checked
 from affstore.flows.execution import has_pages
+from affstore.flows.loading import Loading
 from affstore.flows.memory_needs import work_of
 from affstore.flows.planned import Planned, plan_rows
 from affstore.flows.request import RunOptions, request_of
 from affstore.flows.runners.base import RunnerSpec
+from affstore.tasks.extract import networks
 from affstore.testing.artifacts import commit, source
 from tests.factories import AU_RUN
 from tests.lineage_store import face
@@ -64,6 +69,38 @@ def test_a_command_on_a_short_video_starts_no_server_unless_it_is_asked_for(tmp_
     asked = [*arguments, "--runner-option", "pages=always"]
     assert call(["add", str(film(tmp_path / "second.mp4", 5, 2)), *asked]) == 0
     assert "Prefect's pages of this run" in capsys.readouterr().err
+
+
+def test_for_one_new_video_one_worker_process_is_started_and_loads_its_networks(tmp_path, monkeypatch):
+    started, loaded = [], []
+
+    @contextmanager
+    def start(self):
+        started.append(self.options.workers)
+        with RunnerSpec.of().kind.start(self.options) as runner:
+            yield replace(runner, everywhere=loaded.append)
+
+    monkeypatch.setattr(RunnerSpec, "start", start)
+    store = str(tmp_path / "store")
+    for number, due in ((1, 1), (2, 2)):
+        for film_of_two in range(due):
+            film(tmp_path / "films" / f"{number}_{film_of_two}.mp4", 5, 2 * number + film_of_two)
+        asked = ["add", str(tmp_path / "films"), "--store", store, *NETWORK, "--runner", "dask", "--workers", "8"]
+        assert call(asked) == 0
+    assert started == [1, 2]
+    assert [[one.name for one in begin.__self__.profile.extractors] for begin in loaded] == [[NETWORK[1]]] * 2
+
+
+def test_networks_are_built_before_the_first_video_asks_for_them(tmp_path, monkeypatch):
+    built, done = [], threading.Event()
+    for name in ("detector", "face_network"):
+        monkeypatch.setattr(networks, name, lambda spec, *_: built.append(spec))
+    monkeypatch.setattr(networks, "sound_network", lambda spec, *_: (built.append(spec), done.set()))
+    config = checked(WORK | {"store": str(tmp_path / "store"), "extractors": [NETWORK[1], "silero_vad"]}, tmp_path)
+    request = request_of(config, RunOptions(everything=False))
+    Loading(request.context, request.profile).begin()
+    assert done.wait(60)
+    assert built == [request.profile.detector, *request.profile.extractors]
 
 
 def test_a_run_that_shall_have_no_pages_leaves_a_server_that_the_user_names_alone(tmp_path, capsys, monkeypatch):

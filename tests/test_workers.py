@@ -11,6 +11,7 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -35,7 +36,7 @@ from affstore.tasks.retries import passing_fault
 from affstore.tasks.specs import WorkerContext
 from affstore.testing.artifacts import commit, source
 from tests.dask_cluster import dask_cluster, joined
-from tests.tasks_of_tests import fill, has_gpu
+from tests.tasks_of_tests import fill, has_gpu, tell_process
 
 
 @pytest.fixture
@@ -209,6 +210,15 @@ def test_one_process_may_run_on_a_dask_cluster_of_its_own_again(tmp_path):
     script = tmp_path / "twice.py"
     script.write_text(_TWICE)
     subprocess.run([sys.executable, str(script)], check=True, timeout=120)
+
+
+@pytest.mark.cluster
+def test_each_worker_process_of_a_run_s_own_is_told_and_none_that_others_use(scheduler, tmp_path):
+    with RunnerSpec.of("dask", workers=2).start() as runner:
+        runner.everywhere(partial(tell_process, tmp_path))
+    assert len(list(tmp_path.iterdir())) == 2
+    with RunnerSpec.of("dask", scheduler=scheduler[0]).start() as runner:
+        assert runner.everywhere is None
 
 
 @pytest.mark.cluster

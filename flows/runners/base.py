@@ -65,6 +65,8 @@ class Runner:
         answers: whether work can be given to workers; asked after some work was lost.
         workers: how many tasks they do side by side, as far as that is known; the fewer, the more short videos are one
             task. Too many costs little, too few leaves some with nothing to do.
+        everywhere: has each worker process that there is now call something short; None where tasks run in this
+            process, or on workers that others may use too.
     """
 
     executor: Callable[[], AbstractContextManager[Executor]]
@@ -73,6 +75,7 @@ class Runner:
     gpus: bool = False
     answers: Callable[[], bool] = lambda: True
     workers: int = 64
+    everywhere: Callable[[Callable[[], None]], None] | None = None
 
     def asking_for(self, gpu: bool) -> AbstractContextManager[Any]:
         """What is submitted within this context goes to a worker with a GPU, where that is wanted and declared."""
@@ -166,6 +169,12 @@ class RunnerSpec:
         if name not in (None, self.kind.name):
             known = {option: value for option, value in known.items() if option in RunnerOptions.model_fields}
         return RunnerSpec.of(name or self.kind.name, **known | options)
+
+    def for_units(self, units: int) -> RunnerSpec:
+        """This runner with no more worker processes than there are units of work: each takes seconds to start."""
+        if self.kind.in_process or self.kind.parallelism(self.options).processes <= units:
+            return self
+        return replace(self, options=self.options.model_copy(update={"workers": units}))
 
     @property
     def elsewhere(self) -> bool:

@@ -95,7 +95,7 @@ class DaskRunner(RunnerKind[DaskOptions]):
         """The scheduler that is named, or a cluster that is stopped at the end."""
         if options.scheduler:
             with on_scheduler(options.scheduler) as runner:
-                yield runner
+                yield replace(runner, everywhere=None)
             return
         import dask
         import distributed  # noqa: F401 - its defaults would be lost with the setting below, were they read within it
@@ -189,6 +189,7 @@ def on_scheduler(address: str, wait_s: float = _JOIN_S) -> Iterator[Runner]:
             _declare_gpus(workers),
             partial(_answers, client, address, wait_s),
             side_by_side,
+            partial(client.run, on_error="ignore"),
         )
 
 
