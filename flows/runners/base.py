@@ -41,7 +41,8 @@ class RunnerOptions(BaseModel):
     """What a configuration may say of a runner; a kind that knows more options subclasses this.
 
     Attributes:
-        workers: how many tasks run at once; 0 to choose by the cores and memory of the machine or the container.
+        workers: how many tasks run at once; 0 to choose by the cores and memory of the machine or the container. A run
+            with less to do than that starts fewer processes.
         pages: whether a Prefect server shows the run: `always`; `never`, not even that of `PREFECT_API_URL`; or where
             that names one or more than a minute of video is due.
     """
