@@ -122,6 +122,7 @@ def s3_files(url: str) -> tuple[Any, str]:
         region=options["region"],
         connect_timeout=_TIMEOUT_S,
         request_timeout=_TIMEOUT_S,
+        allow_delayed_open=True,  # a small object is there by one request, and not by three that a deletion may part
         retry_strategy=fs.AwsStandardS3RetryStrategy(max_attempts=_ATTEMPTS),
         **({"endpoint_override": urlparse(endpoint).netloc, "scheme": urlparse(endpoint).scheme} if endpoint else {}),
     )
