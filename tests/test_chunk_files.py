@@ -5,13 +5,16 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import icechunk
 import numpy as np
 import pytest
 
 from affstore import FeatureStore
+from affstore.store.contract.errors import StoreError
 from affstore.store.engine import chunk_files
 from affstore.store.engine.accounting import id_bytes, id_text
 from affstore.store.engine.chunk_files import ChunkFiles
+from affstore.store.engine.row_reader import RowReader
 from affstore.tasks.lineage.verify import verify
 from tests.factories import commit, source, visual
 from tests.test_damage import old_url  # noqa: F401
@@ -108,6 +111,50 @@ def test_a_store_of_an_older_layout_and_one_in_memory_are_read_as_well(old_url):
     for store in (FeatureStore(old_url), memory):
         files = ChunkFiles(store)
         assert None not in [files.read_as_written(record) for record in store.records()]
+
+
+PIECES = [(0, 0, 300), (0, 7, 9), (0, 1000, 2500), (1, 0, 2500), (1, 1020, 1030), (2, 1000, 1100), (2, 5, 9), (3, 0, 2)]
+
+
+def rows_of(store: FeatureStore, *pieces: tuple[int, int, int]) -> list[np.ndarray]:
+    records = [store.get(visual(name).address) for name in ("a", "b", "c", "short")]
+    return RowReader(store, records, "embedding").read_many(pieces)
+
+
+def test_rows_are_read_from_files_as_the_engine_gives_them_without_asking_it(store, monkeypatch):
+    asked = []
+    get = icechunk.IcechunkStore.get
+
+    async def counted(self, key, *more, **named):
+        asked.append(key)
+        return await get(self, key, *more, **named)
+
+    monkeypatch.setattr(icechunk.IcechunkStore, "get", counted)
+    found = rows_of(store, *PIECES)
+    by_files = [key for key in asked if "/embedding/c/" in key]
+    monkeypatch.setattr(FeatureStore, "chunk_places", None)
+    for mine, expected in zip(found, rows_of(FeatureStore(store.url), *PIECES), strict=True):
+        np.testing.assert_array_equal(mine, expected, strict=True)
+    assert set(by_files) == {"visual/toy/c/main/embedding/c/0/0"}, "a chunk of zeros is in no file"
+    assert len([key for key in asked if "/embedding/c/" in key]) > len(by_files) + len(PIECES)
+
+
+@pytest.mark.parametrize("damage", ["a bit", "cut", "gone", "cut lists"])
+def test_rows_that_files_do_not_give_as_written_are_told_in_the_engine_s_words(store, damage, monkeypatch):
+    folder = Path(store.url)
+    for file in (folder / ("manifests" if damage == "cut lists" else "chunks")).iterdir():
+        content = bytearray(file.read_bytes())
+        content[len(content) // 2] ^= 1
+        file.write_bytes(content if damage == "a bit" else content[: len(content) // 2])
+        if damage == "gone":
+            file.unlink()
+    said = []
+    for places in (FeatureStore.chunk_places, None):
+        monkeypatch.setattr(FeatureStore, "chunk_places", places)
+        with pytest.raises(StoreError) as caught:
+            rows_of(FeatureStore(store.url), (0, 400, 800))
+        said.append(str(caught.value))
+    assert said[0] == said[1]
 
 
 def test_an_id_is_written_as_the_engine_writes_it(store):

@@ -231,7 +231,7 @@ def test_ranges_are_the_rows_that_zarr_reads_however_they_are_packed(codec, shap
         for start, length in asked
     ]
     read_ranges(ranges)
-    for _, start, found in ranges:
+    for _, start, found, _ in ranges:
         np.testing.assert_array_equal(found, whole[start : start + len(found)])
 
 

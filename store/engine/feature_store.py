@@ -23,6 +23,7 @@ from affstore.store.contract.printable import excerpt
 from affstore.store.contract.records import Address, Record
 from affstore.store.contract.schema import address_of, families, family
 from affstore.store.engine.chain import Content
+from affstore.store.engine.chunk_places import ChunkPlaces
 from affstore.store.engine.committing import commit_drafts
 from affstore.store.engine.creating import create_repository
 from affstore.store.engine.draft import Draft
@@ -354,6 +355,11 @@ class FeatureStore:
     def session(self) -> icechunk.Session:
         """The engine's read-only session, for plain `zarr` and `xarray`."""
         return self.repository.readonly_session(snapshot_id=self.snapshot)
+
+    @cached_property
+    def chunk_places(self) -> ChunkPlaces | None:
+        """Where the chunks of this state lie; None unless the store is a folder."""
+        return ChunkPlaces(local_folder(self.url), self.repository, self.snapshot) if is_local(self.url) else None
 
     @cached_property
     def _root(self) -> zarr.Group:

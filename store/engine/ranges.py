@@ -1,12 +1,14 @@
 """Ranges of rows of many arrays, fetched side by side straight into where they stay.
 
 zarr fetches whole chunks into a buffer of its own. Of a chunk in blocks a store can give the bytes of the blocks that
-hold the rows that are wanted, and each block is checked; any other array, zarr reads.
+hold the rows that are wanted, and each block is checked; any other array, zarr reads. A chunk whose file is known is
+read from it, and through the engine only where that does not give what it should.
 """
 
 from __future__ import annotations
 
 import asyncio
+import struct
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple, cast
@@ -22,12 +24,34 @@ from affstore.store.contract.errors import StoreError
 from affstore.store.contract.records import Record
 from affstore.store.contract.schema import family
 from affstore.store.engine.blocks import Blocks, is_marked
+from affstore.store.engine.chunk_places import ChunkPlace, ChunkPlaces
 
 _AT_ONCE = 16
 """Requests: enough that none waits for Python, few enough that what is under way stays small (a chunk of
 1,280 numbers a frame has 5.2 MB)."""
 
 _OTHERWISE = "Restore the store from a copy, or extract it anew into another one."
+
+
+class ArrayFiles(NamedTuple):
+    """Where the chunks of an array lie.
+
+    Attributes:
+        reader: of their bytes.
+        places: by their numbers along the first axis.
+    """
+
+    reader: ChunkPlaces
+    places: Mapping[int, ChunkPlace]
+
+    @classmethod
+    def of(cls, reader: ChunkPlaces | None, array: zarr.Array[Any]) -> ArrayFiles | None:
+        """The files of an array; None where the lists do not say which."""
+        try:
+            places = reader.of(array.path) if reader is not None else None
+        except (OSError, ValueError, LookupError, struct.error):  # the engine says what is wrong with them
+            return None
+        return cls(reader, places) if reader is not None and places is not None else None
 
 
 class RowRange(NamedTuple):
@@ -37,11 +61,13 @@ class RowRange(NamedTuple):
         array: from which; cut along its first axis alone.
         start: the first row.
         into: where the rows go, as many as it has, which exist; contiguous.
+        files: read instead of the engine where they have what is wanted.
     """
 
     array: zarr.Array[Any]
     start: int
     into: NDArray[Any]
+    files: ArrayFiles | None = None
 
 
 class _Part(NamedTuple):
@@ -54,6 +80,7 @@ class _Part(NamedTuple):
         skip: rows that come before them in these bytes.
         into: where the rows go.
         blocks: how the chunk is built.
+        files: of the array, if they are known.
     """
 
     array: zarr.Array[Any]
@@ -62,6 +89,7 @@ class _Part(NamedTuple):
     skip: int
     into: NDArray[Any]
     blocks: Blocks
+    files: ArrayFiles | None = None
 
 
 def read_rows(array: zarr.Array[Any], rows: slice = slice(None)) -> NDArray[Any]:
@@ -149,6 +177,8 @@ async def _read(ranges: Sequence[RowRange]) -> None:
 
     async def fetch(part: _Part) -> None:
         async with free:
+            if part.files is not None and await asyncio.to_thread(_fill_from_file, part, part.files):
+                return
             array = part.array
             key = array.metadata.encode_chunk_key((part.number, *(0 for _ in array.shape[1:])))
             found = await (array.store_path / key).get(default_buffer_prototype(), part.bytes)
@@ -187,7 +217,7 @@ def _parts_in_blocks(rows: RowRange, blocks: Blocks) -> Iterator[_Part]:
         begin, end = first // blocks.rows * blocks.length, blocks.count(last) * blocks.length
         # A whole chunk is fetched with its index, which is checked as well.
         where = None if (first, last) == (0, in_chunk) else RangeByteRequest(begin, end)
-        yield _Part(rows.array, number, where, first % blocks.rows, into, blocks)
+        yield _Part(rows.array, number, where, first % blocks.rows, into, blocks, rows.files)
 
 
 def _by_chunk(wanted: RowRange, rows: int) -> Iterator[tuple[int, int, int, NDArray[Any]]]:
@@ -206,3 +236,16 @@ def _fill(part: _Part, found: NDArray[np.uint8] | None) -> None:
         part.into[...] = 0
     else:
         raise ValueError(f"its chunk {part.number} is missing")
+
+
+def _fill_from_file(part: _Part, files: ArrayFiles) -> bool:
+    """Fill the rows of a part from the chunk's file; whether that could be done."""
+    place = files.places.get(part.number)
+    if place is None:
+        return False
+    try:
+        wanted = (part.bytes.start, part.bytes.end) if part.bytes else ()
+        part.blocks.decode(files.reader.read(place, *wanted), part.skip, part.into)
+    except (OSError, ValueError):  # the engine says what is wrong
+        return False
+    return True

@@ -15,7 +15,7 @@ from affstore.store.contract.records import Record
 from affstore.store.contract.schema import family
 from affstore.store.engine.feature_store import FeatureStore
 from affstore.store.engine.places import translate_errors
-from affstore.store.engine.ranges import RowRange, read_ranges
+from affstore.store.engine.ranges import ArrayFiles, RowRange, read_ranges
 
 
 class RowReader:
@@ -39,6 +39,7 @@ class RowReader:
         self.records = tuple(records)
         self._store, self._array = store, array
         self._arrays: dict[int, zarr.Array[Any]] = {}
+        self._files: dict[int, ArrayFiles | None] = {}
 
     def shape(self, index: int) -> tuple[int, ...]:
         """The shape of the array of the record at `index`.
@@ -75,7 +76,7 @@ class RowReader:
             place = np.empty((max(count, least_rows), *array.shape[1:]), array.dtype)
             place[count:] = 0
             places.append(place)
-            ranges.append(RowRange(array, start, place[:count]))
+            ranges.append(RowRange(array, start, place[:count], self._files[index]))
         with translate_errors(self._store.url, "Reading"):
             read_ranges(ranges)
         for number, place in enumerate(places):  # one after the other: a piece is not there twice for long
@@ -93,5 +94,7 @@ class RowReader:
                 array = cast(zarr.Array[Any], group[self._array])
             frames = self.records[index].attributes.get("frames")
             family(address.family).check_kinds({self._array: cast(Any, array)}, frames)  # it is not read yet
+            with translate_errors(self._store.url, "Reading"):
+                self._files[index] = ArrayFiles.of(self._store.chunk_places, array)
             self._arrays[index] = array
         return self._arrays[index]
