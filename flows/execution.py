@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import importlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
+from itertools import chain, repeat
 from typing import TYPE_CHECKING
 
 from affstore.flows.loading import Loading
@@ -50,11 +51,12 @@ def run_pipeline(request: Request, runner: RunnerSpec, watcher: Watcher, planned
     runner.check_options()
     with _noted(request, not runner.kind.in_process) as ending:
         planned = planned or _planned(request)
-        due = None if request.options.retry or request.limits.canary else videos_due(request, planned)
-        if idle := due == 0:
+        due = units_due(request, planned)
+        first = next(due, None)
+        if idle := first is None:
             runner = RunnerSpec.of(pages=runner.options.pages)  # threads will do, as nothing is computed
-        elif due and not request.experiments:
-            runner = runner.for_units(due)
+        elif not request.experiments:
+            runner = runner.for_units(chain((first,), due))
         if idle and not _server_is_named(runner):
             result = _without_server(request, watcher)
         else:
@@ -97,16 +99,24 @@ def _planned(request: Request) -> Planned | None:
         return None
 
 
-def videos_due(request: Request, planned: Planned | None) -> int | None:
-    """How many videos, and other things that are made, a run has something to compute for; None where nobody knows."""
+def units_due(request: Request, planned: Planned | None) -> Iterator[str]:
+    """Each video, or other thing that is made, that a run has something to compute for; without end if nobody knows.
+
+    They are looked for one by one, as files are digested for it.
+    """
     from affstore.flows.planned import plan_rows
 
-    if planned is None:
-        return None
+    if planned is None or request.options.retry or request.limits.canary:
+        yield from repeat("")
+        return
+    found: set[str] = set()
     try:
-        return len({row.address.video for row in plan_rows(request, planned) if row.due and row.requested})
+        for row in plan_rows(request, planned):
+            if row.due and row.requested and row.address.video not in found:
+                found.add(row.address.video)
+                yield row.address.video
     except AffstoreError:  # the run says of what, and goes on with the rest
-        return None
+        yield from repeat("")
 
 
 def with_server_and_runner[T](

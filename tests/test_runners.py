@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from itertools import count
 
 import pytest
 
@@ -93,14 +94,21 @@ def test_workers_of_slurm_are_whole_jobs(options, processes):
     ],
 )
 def test_a_run_starts_no_more_worker_processes_than_it_has_work_for(runner, units, workers):
-    assert runner.for_units(units) == runner.changed(workers=workers)
+    assert runner.for_units(range(units)) == runner.changed(workers=workers)
 
 
 def test_where_nobody_says_how_many_workers_the_work_decides_too(monkeypatch):
     monkeypatch.setattr("affstore.flows.runners.base.usable_cores", lambda: 64)
     monkeypatch.setattr("affstore.flows.runners.base.usable_memory_bytes", lambda: 1 << 40)
-    assert RunnerSpec.of("dask").for_units(1).parallelism().processes == 1
-    assert RunnerSpec.of("dask").for_units(100) == RunnerSpec.of("dask")
+    assert RunnerSpec.of("dask").for_units("a").parallelism().processes == 1
+    assert RunnerSpec.of("dask").for_units(count()) == RunnerSpec.of("dask"), "nobody knows how many there are"
+
+
+def test_work_is_counted_only_as_far_as_there_are_processes_for_it():
+    units = count()
+    RunnerSpec.of("threads", workers=8).for_units(units)
+    RunnerSpec.of("dask", workers=3).for_units(units)
+    assert next(units) == 3, "files are digested to find more"
 
 
 @pytest.fixture(scope="module")

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Executor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
@@ -171,11 +172,17 @@ class RunnerSpec:
             known = {option: value for option, value in known.items() if option in RunnerOptions.model_fields}
         return RunnerSpec.of(name or self.kind.name, **known | options)
 
-    def for_units(self, units: int) -> RunnerSpec:
-        """This runner with no more worker processes than there are units of work: each takes seconds to start."""
-        if self.kind.in_process or self.kind.parallelism(self.options).processes <= units:
+    def for_units(self, units: Iterable[object]) -> RunnerSpec:
+        """This runner with no more worker processes than there are units of work: each takes seconds to start.
+
+        Args:
+            units: looked at only as far as there are processes for them.
+        """
+        if self.kind.in_process:
             return self
-        return replace(self, options=self.options.model_copy(update={"workers": units}))
+        processes = self.kind.parallelism(self.options).processes
+        count = sum(1 for _ in islice(units, processes))
+        return self if count == processes else replace(self, options=self.options.model_copy(update={"workers": count}))
 
     @property
     def elsewhere(self) -> bool:
