@@ -102,7 +102,7 @@ def _planned(request: Request) -> Planned | None:
 def units_due(request: Request, planned: Planned | None) -> Iterator[str]:
     """Each video, or other thing that is made, that a run has something to compute for; without end if nobody knows.
 
-    They are looked for one by one, as files are digested for it.
+    As few are looked for as are asked for: new files are digested for it.
     """
     from affstore.flows.planned import plan_rows
 
@@ -151,7 +151,9 @@ def with_server_and_runner[T](
         using_watcher(watcher),
         _server(request, runner, videos) as server,
     ):
-        return _call(server, runner, work, request, loading)
+        # With fewer videos than processes, which of them will need networks is not known yet.
+        is_for_all = len(videos) >= runner.parallelism().processes
+        return _call(server, runner, work, request, loading if is_for_all else None)
 
 
 def work_due_of(request: Request, planned: Planned | None) -> tuple[Profile, list[VideoSize]]:

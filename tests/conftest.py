@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import absl.logging
 import pytest
 from hypothesis import settings
 
@@ -29,6 +30,9 @@ prepare()
 # One thread for torch, as in every run: the last bits of some kernels change with the number of threads, and where the
 # suite's workers share the cores, threads wait for one another. It is set before torch is imported and inherited.
 os.environ["OMP_NUM_THREADS"] = "1"
+# TensorFlow's logger keeps the stderr that it finds when it is imported, and closes it when another library sets up
+# logging, as Prefect does: that was pytest's own file.
+absl.logging.get_absl_handler().python_handler.stream = sys.__stderr__
 # A busy machine is slow, not wrong.
 settings.register_profile("affstore", deadline=None)
 settings.load_profile("affstore")

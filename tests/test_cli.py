@@ -12,11 +12,11 @@ import pytest
 
 from affstore import FeatureStore
 from affstore.flows.cli import call, whole_app
-from affstore.flows.commands import doctor
 from affstore.flows.yaml_files import read_yaml
 from affstore.store.contract.errors import SpecError
 from affstore.store.contract.keys import key_of
 from affstore.store.contract.records import Address
+from affstore.tasks import specs
 from affstore.tasks.ingest.sources import quarantine_artifact
 from affstore.tasks.lineage.reproduce import addresses_named
 from tests.factories import commit, source, visual
@@ -374,9 +374,14 @@ def test_doctor_finds_this_machine_fit(url, capsys):
 
 
 def test_doctor_names_packages_of_another_version_than_affstore_needs(url, capsys, monkeypatch):
-    real = doctor._version
+    real = specs.installed_versions
     here = {"zarr": "3.1.3", "lightautoml": None, "icechunk": None, "dask": "2025.1.0"}
-    monkeypatch.setattr(doctor, "_version", lambda package: here[package] if package in here else real(package))
+
+    def installed(packages):
+        found = real(packages) | {name: here[name] for name in packages if name in here}
+        return {name: version for name, version in found.items() if version}
+
+    monkeypatch.setattr(specs, "installed_versions", installed)
     findings = {one["check"]: one for one in json.loads(output(capsys, "doctor", "--store", url, "--json", code=1).out)}
     said = findings["packages"]["text"]
     assert not findings["packages"]["healthy"]

@@ -89,6 +89,9 @@ def test_for_one_new_video_one_worker_process_is_started_and_loads_its_networks(
         assert call(asked) == 0
     assert started == [1, 2]
     assert [[one.name for one in begin.__self__.profile.extractors] for begin in loaded] == [[NETWORK[1]]] * 2
+    film(tmp_path / "films" / "one more.mp4", 5, 9)
+    assert call([*asked, "--canary", "1", "--runner-option", "pages=never"]) == 0
+    assert (started[2], len(loaded)) == (8, 2), "which of eight will get the one video is not known"
 
 
 def test_networks_are_built_before_the_first_video_asks_for_them(tmp_path, monkeypatch):

@@ -30,7 +30,7 @@ from affstore.store.engine.group_writing import Part, write_group
 from affstore.store.engine.ranges import RowRange, read_ranges, read_rows
 from affstore.store.engine.row_reader import RowReader
 from affstore.tasks.specs import Input
-from affstore.tasks.training.examples import LabelledSubject, read_features
+from affstore.tasks.training.examples import LabelledSubject
 from affstore.tasks.training.frame_dataset import StoreFrames
 from affstore.tasks.training.sequence_dataset import StoreSequences, streams_of
 from tests.factories import commit, source, visual
@@ -98,10 +98,9 @@ def read_at_once(store, subjects):
     """The labelled frames that have all inputs, without blocks."""
     x, y = [], []
     for subject in subjects:
-        values, present = read_features(store, subject.features, INPUTS)
-        label = store.read(subject.label.address)
-        rows = present & label["known"].all(axis=1)
-        x.append(values[rows])
+        label, inputs = store.read(subject.label.address), [store.read(one.address) for one in subject.features]
+        rows = np.logical_and.reduce([label["known"].all(axis=1), *(one["present"] for one in inputs)])
+        x.append(np.concatenate([one[part.array] for one, part in zip(inputs, INPUTS, strict=True)], axis=1)[rows])
         y.append(label["value"][rows])
     return Examples(np.concatenate(x), np.concatenate(y))
 

@@ -18,6 +18,7 @@ from affstore.tasks.ingest.annotations import store_labels, withdrawn_labels
 from affstore.tasks.planning.incoming_files import arrival_rows, withdrawn_rows
 from affstore.tasks.specs import WorkerContext
 from tests.factories import commit, source
+from tests.test_limits import NETWORK, film
 
 EMOTIONS = space_of("emotions", {"kind": "classes", "names": ["calm", "joy"]})
 
@@ -59,14 +60,23 @@ def test_a_table_that_cannot_be_read_stops_no_other_file_and_leaves_quarantine_o
     assert {one.video for one in FeatureStore(url).addresses("label")} == {"talk", "walk"}
 
 
-def test_labels_whose_place_does_not_say_what_they_are_of_are_not_tried_again_as_a_video(tmp_path, capsys):
+def test_labels_whose_place_does_not_say_what_they_are_of_are_not_tried_again_as_a_video(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("affstore.flows.execution.has_pages", lambda *_: False)
     store = commit(FeatureStore.create(str(tmp_path / "store")), source("talk", 20))
     (tmp_path / "all.csv").write_text("video,start,end,label\n,0,1,Anger\n")
-    given = ["--labels", f"timed_table:expr={tmp_path / 'all.csv'}", "-e", "silero_vad", "--weights", "untrained"]
-    assert call(["add", "--store", store.url, *given]) == 3
+    assert call(["add", "--store", store.url, *NETWORK, "--labels", f"timed_table:expr={tmp_path / 'all.csv'}"]) == 3
+    for asked in ("all.csv", "--all"):
+        capsys.readouterr()
+        assert call(["quarantine", "retry", asked, "--store", store.url]) == 2
+        assert "--labels FORMAT:SPACE=FOLDER" in capsys.readouterr().err
+    bad = tmp_path / "bad.mp4"
+    bad.write_bytes(b"no video")
+    assert call(["add", str(bad), "--store", store.url, *NETWORK]) == 3
+    film(bad, 5)
     capsys.readouterr()
-    assert call(["quarantine", "retry", "--all", "--store", store.url]) == 2
-    assert "--labels FORMAT:SPACE=FOLDER" in capsys.readouterr().err
+    assert call(["quarantine", "retry", "--all", "--store", store.url, *NETWORK]) == 3
+    assert "not tried: " in capsys.readouterr().err
+    assert {one.video for one in FeatureStore(store.url).addresses("source")} == {"talk", "bad"}
 
 
 def test_a_plan_says_why_a_table_cannot_be_read(tmp_path):

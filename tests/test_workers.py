@@ -22,9 +22,10 @@ from distributed.comm.core import CommClosedError
 
 from affstore import FeatureStore
 from affstore.flows.config.run_config import checked
+from affstore.flows.loading import Loading
 from affstore.flows.request import request_of
 from affstore.flows.runners.base import RunnerSpec
-from affstore.flows.runners.dask import on_scheduler
+from affstore.flows.runners.dask import _told, on_scheduler
 from affstore.flows.server import Server
 from affstore.flows.stage import results, run_on, stage
 from affstore.flows.watch import Watcher, using_watcher
@@ -36,7 +37,8 @@ from affstore.tasks.retries import passing_fault
 from affstore.tasks.specs import WorkerContext
 from affstore.testing.artifacts import commit, source
 from tests.dask_cluster import dask_cluster, joined
-from tests.tasks_of_tests import fill, has_gpu, tell_process
+from tests.tasks_of_tests import fill, has_gpu, note_loading
+from tests.test_short_runs import WORK
 
 
 @pytest.fixture
@@ -213,12 +215,25 @@ def test_one_process_may_run_on_a_dask_cluster_of_its_own_again(tmp_path):
 
 
 @pytest.mark.cluster
-def test_each_worker_process_of_a_run_s_own_is_told_and_none_that_others_use(scheduler, tmp_path):
+def test_each_worker_process_of_a_run_s_own_loads_networks_and_none_that_others_use(scheduler, tmp_path):
+    request, noted = request_of(checked({**WORK, "store": str(tmp_path / "store")}, tmp_path)), tmp_path / "noted"
+    noted.mkdir()
     with RunnerSpec.of("dask", workers=2).start() as runner:
-        runner.everywhere(partial(tell_process, tmp_path))
-    assert len(list(tmp_path.iterdir())) == 2
+        runner.everywhere(partial(note_loading, Loading(request.context, request.profile), noted))
+        end = time.monotonic() + 60
+        while len(list(noted.iterdir())) < 2 and time.monotonic() < end:
+            time.sleep(0.05)
+    assert len(list(noted.iterdir())) == 2
+    assert {path.name.split()[1] for path in noted.iterdir()} == {"mt_emotimobilefacenet"}
     with RunnerSpec.of("dask", scheduler=scheduler[0]).start() as runner:
         assert runner.everywhere is None
+
+
+def test_that_the_scheduler_is_gone_when_workers_are_told_is_left_to_the_work_itself_to_say():
+    def run(what, on_error):
+        raise CommClosedError("ConnectionPool closing.")
+
+    _told(SimpleNamespace(run=run), has_gpu)
 
 
 @pytest.mark.cluster

@@ -47,6 +47,8 @@ def _packages(store: str) -> Iterator[Finding]:
     from packaging.requirements import Requirement
     from packaging.specifiers import SpecifierSet
 
+    from affstore.tasks.specs import installed_versions
+
     own = importlib.metadata.metadata("affstore")
     python = ".".join(map(str, sys.version_info[:3]))
     wanted = SpecifierSet(own["Requires-Python"])
@@ -56,7 +58,7 @@ def _packages(store: str) -> Iterator[Finding]:
     wrong = []
     for text in own.get_all("Requires-Dist") or ():
         requirement = Requirement(text)
-        marker, here = requirement.marker, _version(requirement.name)
+        marker, here = requirement.marker, installed_versions([requirement.name]).get(requirement.name)
         needed = marker is None or marker.evaluate({"extra": ""})
         # What an extra asks for counts where it is installed.
         if here is not None and not requirement.specifier.contains(here, prereleases=True):
@@ -160,13 +162,6 @@ def _attempt(check: str, attempt: Callable[[], str]) -> Finding:
 def _existing(path: Path) -> Path:
     """The path, or its nearest parent that exists."""
     return path if path.exists() else _existing(path.parent)
-
-
-def _version(package: str) -> str | None:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return None
 
 
 _CHECKS = (_packages, _plugins, _gpu, _detector, _weights, _store, _disk, _server)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -24,6 +25,7 @@ from affstore.flows.commands.options import (
     print_table,
 )
 from affstore.store.contract.errors import NotFoundError, SourceError, SpecError
+from affstore.store.contract.printable import printable
 
 if TYPE_CHECKING:
     from affstore import FeatureStore
@@ -127,9 +129,16 @@ def retry(
     if not meant:
         return _nothing(json)
     files, videos = _apart(opened, meant)
+    left_out = {entry.address: reason for entry in files if (reason := _not_known_how(entry))}
+    if left_out and (entries or len(left_out) == len(files) + len(videos)):
+        raise SpecError(next(iter(left_out.values())))
+    for reason in left_out.values():
+        sys.stderr.write(f"affstore: not tried: {printable(reason)}\n")
+    files = [entry for entry in files if entry.address not in left_out]
     config = checked({"store": store, **_inputs_of(files), "extractors": extractors, **asdict(networks)}, "quarantine")
     options = RunOptions(IngestOptions(retry=True), everything=False, videos=tuple(videos))
-    return run_and_tell(config, json, options).exit_code
+    exit_code = run_and_tell(config, json, options).exit_code
+    return exit_code or (SourceError.exit_code if left_out else 0)
 
 
 def _nothing(as_json: bool) -> int:
@@ -196,13 +205,7 @@ def _apart(store: FeatureStore, entries: Sequence[Record]) -> tuple[list[Record]
 
 
 def _inputs_of(entries: Sequence[Record]) -> dict[str, Any]:
-    """What a run is to take in to try entries again.
-
-    Raises:
-        SpecError: one was called by its folders, or holds labels of which its place does not say what they are.
-    """
-    from affstore.models.labels.base import label_file_at
-    from affstore.store.contract.names import video_name
+    """What a run is to take in to try entries again."""
     from affstore.tasks.recipes import crop_kind
 
     sources: list[str] = []
@@ -211,18 +214,25 @@ def _inputs_of(entries: Sequence[Record]) -> dict[str, Any]:
         location, kind = entry.attributes["location"], crop_kind(entry.address.producer)
         if kind:
             crops[kind] = (*crops.get(kind, ()), location)
-            continue
-        if entry.address.producer == "ingest" and entry.attributes["name"] != video_name(Path(location).stem):
-            raise SpecError(
-                f"'{location}' was added with --names folder. Add its folder again with --names folder --retry."
-            )
-        if entry.address.producer == "annotate" and label_file_at(Path(location)) is None:
-            raise SpecError(
-                f"'{location}' does not say by its place what its labels are of. Run the configuration that names it "
-                "again, or `affstore add --labels FORMAT:SPACE=FOLDER`: its labels are then read again."
-            )
-        sources.append(location)
+        else:
+            sources.append(location)
     return {"sources": tuple(dict.fromkeys(sources)), "crops": crops}
+
+
+def _not_known_how(entry: Record) -> str:
+    """Why it cannot be told from an entry alone how it was taken in; empty where it can."""
+    from affstore.models.labels.base import label_file_at
+    from affstore.store.contract.names import video_name
+
+    location, stage = entry.attributes["location"], entry.address.producer
+    if stage == "ingest" and entry.attributes["name"] != video_name(Path(location).stem):
+        return f"'{location}' was added with --names folder. Add its folder again with --names folder --retry."
+    if stage == "annotate" and label_file_at(Path(location)) is None:
+        return (
+            f"'{location}' does not say by its place what its labels are of. Run the configuration that names it "
+            "again, or `affstore add --labels FORMAT:SPACE=FOLDER`: its labels are then read again."
+        )
+    return ""
 
 
 COMMANDS.register("quarantine", Command(app))

@@ -189,7 +189,7 @@ def on_scheduler(address: str, wait_s: float = _JOIN_S) -> Iterator[Runner]:
             _declare_gpus(workers),
             partial(_answers, client, address, wait_s),
             side_by_side,
-            partial(client.run, on_error="ignore"),
+            partial(_told, client),
         )
 
 
@@ -328,6 +328,14 @@ def _workers_stay() -> Iterator[None]:
             f"A worker, or the scheduler, went away while the workers were asked what they have ({one_line(error)}). "
             "See what ended it, as too little memory or a machine that is too busy to answer, and begin the run again."
         ) from error
+
+
+def _told(client: Any, what: Callable[[], None]) -> None:
+    """Have every worker begin with something; whatever has become of workers or scheduler, the work itself will say."""
+    from distributed.client import ClosedClientError
+
+    with suppress(OSError, ClosedClientError):
+        client.run(what, on_error="ignore")
 
 
 def _declare_gpus(workers: Mapping[str, Any]) -> bool:

@@ -23,7 +23,7 @@ from affstore.store.contract.printable import excerpt
 from affstore.store.contract.records import Address, Record
 from affstore.store.contract.schema import address_of, families, family
 from affstore.store.engine.chain import Content
-from affstore.store.engine.chunk_places import ChunkPlaces
+from affstore.store.engine.chunk_places import ChunkPlaces, chunk_places
 from affstore.store.engine.committing import commit_drafts
 from affstore.store.engine.creating import create_repository
 from affstore.store.engine.draft import Draft
@@ -39,7 +39,7 @@ from affstore.store.engine.places import (
     open_repository,
     translate_errors,
 )
-from affstore.store.engine.ranges import check_whole, read_rows
+from affstore.store.engine.ranges import ArrayFiles, check_whole, read_rows
 from affstore.store.engine.states import (
     IDENTITY,
     branch_named,
@@ -240,7 +240,7 @@ class FeatureStore:
             opened = dict(self.group(address).arrays()) if arrays is None else {}
             for name, stored in sorted(present.items()):
                 array: Any = opened[stored] if opened else self._root[f"{address.path}/{stored}"]
-                found[name] = read_rows(array, rows)
+                found[name] = read_rows(array, rows, ArrayFiles.of(self.chunk_places, array))
         if rows == slice(None) and arrays is None:
             check_whole(record, found)
         else:
@@ -359,7 +359,7 @@ class FeatureStore:
     @cached_property
     def chunk_places(self) -> ChunkPlaces | None:
         """Where the chunks of this state lie; None unless the store is a folder."""
-        return ChunkPlaces(local_folder(self.url), self.repository, self.snapshot) if is_local(self.url) else None
+        return chunk_places(local_folder(self.url), self.snapshot) if is_local(self.url) else None
 
     @cached_property
     def _root(self) -> zarr.Group:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import struct
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple, cast
 
@@ -46,12 +46,14 @@ class ArrayFiles(NamedTuple):
 
     @classmethod
     def of(cls, reader: ChunkPlaces | None, array: zarr.Array[Any]) -> ArrayFiles | None:
-        """The files of an array; None where the lists do not say which."""
+        """The files of an array; None where the lists do not say which, or its rows cannot be read alone."""
+        if reader is None or Blocks.of(array) is None:
+            return None
         try:
-            places = reader.of(array.path) if reader is not None else None
+            places = reader.of(array.path)
         except (OSError, ValueError, LookupError, struct.error):  # the engine says what is wrong with them
             return None
-        return cls(reader, places) if reader is not None and places is not None else None
+        return None if places is None else cls(reader, places)
 
 
 class RowRange(NamedTuple):
@@ -92,8 +94,13 @@ class _Part(NamedTuple):
     files: ArrayFiles | None = None
 
 
-def read_rows(array: zarr.Array[Any], rows: slice = slice(None)) -> NDArray[Any]:
+def read_rows(array: zarr.Array[Any], rows: slice = slice(None), files: ArrayFiles | None = None) -> NDArray[Any]:
     """Rows of one array, whatever its axes.
+
+    Args:
+        array: from which.
+        rows: all of them, unless given.
+        files: of the array, if they are known.
 
     Raises:
         StoreError: a chunk is damaged.
@@ -103,7 +110,7 @@ def read_rows(array: zarr.Array[Any], rows: slice = slice(None)) -> NDArray[Any]
             return np.asarray(_strict(array)[rows] if array.ndim else _strict(array)[...])
     start, stop, _ = rows.indices(array.shape[0])
     found = np.empty((max(0, stop - start), *array.shape[1:]), array.dtype)
-    read_ranges([RowRange(array, start, found)])
+    read_ranges([RowRange(array, start, found, files)])
     return found
 
 
@@ -136,24 +143,15 @@ def damage(what: object, reason: str) -> StoreError:
     return StoreError(f"'{what}' is damaged: {reason.rstrip('.')}. {_OTHERWISE}")
 
 
-def read_whole(
-    record: Record,
-    arrays: Mapping[str, zarr.Array[Any]],
-    read: Callable[[zarr.Array[Any]], NDArray[Any]] = read_rows,
-) -> dict[str, NDArray[Any]]:
-    """Read all arrays of an artifact and compare them with its record.
-
-    Args:
-        record: the artifact's.
-        arrays: by their names as stored.
-        read: how one is read.
+def read_whole(record: Record, arrays: Mapping[str, zarr.Array[Any]]) -> dict[str, NDArray[Any]]:
+    """Read all arrays of an artifact, by their names as stored, and compare them with its record.
 
     Raises:
         SchemaError: what is there breaks `schema.yaml`.
         StoreError: what is there is damaged.
     """
     schema = family(record.address.family)
-    found = {schema.name_of(name): read(arrays[name]) for name in sorted(arrays)}
+    found = {schema.name_of(name): read_rows(arrays[name]) for name in sorted(arrays)}
     check_whole(record, found)
     return found
 
@@ -240,12 +238,9 @@ def _fill(part: _Part, found: NDArray[np.uint8] | None) -> None:
 
 def _fill_from_file(part: _Part, files: ArrayFiles) -> bool:
     """Fill the rows of a part from the chunk's file; whether that could be done."""
-    place = files.places.get(part.number)
-    if place is None:
-        return False
+    place, wanted = files.places.get(part.number), (part.bytes.start, part.bytes.end) if part.bytes else ()
     try:
-        wanted = (part.bytes.start, part.bytes.end) if part.bytes else ()
-        part.blocks.decode(files.reader.read(place, *wanted), part.skip, part.into)
+        _fill(part, None if place is None else files.reader.read(place, *wanted))
     except (OSError, ValueError):  # the engine says what is wrong
         return False
     return True

@@ -27,7 +27,6 @@ from affstore.store.engine.accounting import (
     missing_objects,
 )
 from affstore.store.engine.chain import LinkState
-from affstore.store.engine.chunk_files import ChunkFiles
 from affstore.store.engine.history import CheckedCommit, check_history
 from affstore.store.engine.places import translate_errors
 from affstore.store.engine.tombstones import Tombstones
@@ -146,12 +145,11 @@ def _read_all(store: FeatureStore, findings: list[Finding]) -> dict[str, Checked
         addresses = store.addresses()
         with suppress(StoreError):  # of a damaged one; each is looked at below
             store.records()  # at once, and kept: asked for one by one they take half of the time
-        files = ChunkFiles(store)
     except StoreError as error:
         findings.append(_unreadable(f"snapshot {store.snapshot}", error))
         return {}
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as threads:
-        checked = threads.map(lambda address: check_artifact(store, address, files=files), addresses)
+        checked = threads.map(lambda address: check_artifact(store, address), addresses)
         return dict(zip((address.path for address in addresses), checked, strict=True))
 
 
@@ -253,17 +251,12 @@ class CheckedArtifact:
     finding: Finding | None = None
 
 
-def check_artifact(
-    store: FeatureStore, address: Address, when: str = "", files: ChunkFiles | None = None
-) -> CheckedArtifact:
-    """One artifact read whole: its record against its checksum, its key, and its arrays against their digest.
-
-    From its chunk files it is read fast; where that does not give what was written, the engine says what is wrong.
-    """
+def check_artifact(store: FeatureStore, address: Address, when: str = "") -> CheckedArtifact:
+    """One artifact read whole: its record against its checksum, its key, and its arrays against their digest."""
     record = None
     try:
         record = store.get(address)
-        arrays = (files.read_as_written(record) if files else None) or store.read(address)
+        arrays = store.read(address)
     except AffstoreError as error:
         return CheckedArtifact(record, 0, _unreadable(f"{address.path}{when}", error))
     size = sum(array.nbytes for array in arrays.values())

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
-
-import numpy as np
-from numpy.typing import NDArray
 
 from affstore import FeatureStore
 from affstore.models.extractor_specs import IMPORTED, ImportedFeatures
 from affstore.models.heads.splits import SPLITS, Folds
-from affstore.store.contract.errors import SpecError
-from affstore.store.contract.half_floats import to_float32
 from affstore.store.contract.labels import LabelSpace
 from affstore.store.contract.names import MAIN, SIDES, in_order, person_number
 from affstore.store.contract.printable import some
@@ -334,24 +329,3 @@ def _side_of(store: FeatureStore, face: Record) -> str | None:
     boxes = arrays["box"][arrays["present"]]
     width = store.get(Address("source", video=face.address.video)).attributes["width"]
     return SIDES[0] if not len(boxes) or boxes[:, [0, 2]].mean() < width / 2 else SIDES[1]
-
-
-def read_features(
-    store: FeatureStore, features: Sequence[Record], inputs: Sequence[Input]
-) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """A subject's inputs side by side.
-
-    Returns:
-        `(frames, width)` float32, and `(frames,)` bool: frames where every input is present.
-
-    Raises:
-        SpecError: an extractor does not give the array that is asked for.
-    """
-    columns, masks = [], []
-    for record, part in zip(features, inputs, strict=True):
-        if part.array not in store.group(record.address):
-            raise SpecError(f"'{part.extractor}' gives no {part.array}. Choose another input for this head.")
-        arrays: dict[str, Any] = store.read(record.address, [part.array, "present"])
-        columns.append(to_float32(arrays[part.array]))
-        masks.append(arrays["present"])
-    return np.concatenate(columns, axis=1), np.logical_and.reduce(masks)

@@ -21,7 +21,7 @@ from affstore.store.contract.errors import NotFoundError
 from affstore.store.contract.records import Record
 from affstore.tasks.specs import HeadRun, WorkerContext
 from affstore.tasks.training.crop_dataset import crops_of, store_crops
-from affstore.tasks.training.examples import LabelledSubject, read_features
+from affstore.tasks.training.examples import LabelledSubject
 from affstore.tasks.training.frame_dataset import StoreFrames
 from affstore.tasks.training.sequence_dataset import StoreSequences, streams_of
 
@@ -113,7 +113,8 @@ class HeadJob:
 
 def _on_frames(job: HeadJob, fitted: Fitted, features: Sequence[Record]) -> FramePredictions:
     """The outputs where every input is present."""
-    values, present = read_features(job.store, features, job.head_run.inputs)
+    streams = streams_of(job.store, features, job.head_run.inputs)
+    values, present = np.concatenate(streams.values, axis=1), streams.present.all(axis=1)
     classes = features[0].attributes.get("classes") or ()
     outputs = np.zeros((len(values), job.head_run.head.outputs), np.float32)
     outputs[present] = job.outputs(fitted, FrameFeatures(values[present], tuple(classes)))
