@@ -13,7 +13,9 @@ from affstore import FeatureStore
 from affstore.store.contract.errors import StoreError
 from affstore.store.contract.keys import digest_arrays
 from affstore.store.contract.records import Address
+from affstore.store.engine import chunk_places, ranges
 from affstore.store.engine.accounting import id_bytes, id_text
+from affstore.store.engine.chunk_places import ChunkPlaces
 from affstore.store.engine.listing import array_paths
 from affstore.store.engine.row_reader import RowReader
 from affstore.tasks.lineage.verify import verify
@@ -167,6 +169,17 @@ def test_rows_are_read_from_files_as_the_engine_gives_them_without_asking_it(sto
     assert len(asked) > len(PIECES)
 
 
+def test_any_rows_are_those_of_the_whole_array_wherever_blocks_and_chunks_begin(store, asked):
+    edges = [0, 1, 7, 8, 9, 1016, 1023, 1024, 1025, 2047, 2048, 2499, 2500]
+    drawn = np.random.default_rng(0).integers(0, FRAMES, (300, 2)).tolist()
+    for name, expected in (("a", long_visual("a", 1)), ("b", long_visual("b", 2, np.float16))):
+        whole = expected.arrays["embedding"]
+        for start, stop in [*((a, b) for a in edges for b in edges if a < b), *map(sorted, drawn)]:
+            rows = store.read(visual(name).address, ["embedding"], slice(start, stop))["embedding"]
+            np.testing.assert_array_equal(rows, whole[start:stop], strict=True)
+    assert not asked
+
+
 @pytest.mark.parametrize("damage", ["a bit", "cut", "gone", "cut lists"])
 def test_rows_that_files_do_not_give_as_written_are_told_in_the_engine_s_words(store, engine, damage):
     folder = Path(store.url)
@@ -184,11 +197,31 @@ def test_rows_that_files_do_not_give_as_written_are_told_in_the_engine_s_words(s
     assert said[0] == said[1]
 
 
-@pytest.mark.parametrize("length", [1 << 33, 1 << 62, (1 << 64) - 1])
-def test_a_chunk_that_seems_to_have_more_bytes_than_its_file_is_not_read(store, length):
-    places = store.chunk_places.of("visual/toy/a/main/embedding")
-    with pytest.raises(ValueError, match="shorter"):
-        store.chunk_places.read(places[0]._replace(length=length))
+@pytest.mark.parametrize(
+    "wrong", [{"length": 10}, {"length": 1 << 62}, {"offset": 8}, {"offset": 1 << 62}, {"offset": (1 << 64) - 1}]
+)
+def test_a_list_that_names_another_place_in_a_file_gives_no_wrong_row(store, monkeypatch, wrong):
+    of = ChunkPlaces.of
+
+    def misplaced(self, path):
+        return {number: place._replace(**wrong) for number, place in of(self, path).items()}
+
+    monkeypatch.setattr(ChunkPlaces, "of", misplaced)
+    for expected in (long_visual("a", 1), long_visual("b", 2, np.float16)):
+        found = store.read(expected.address)["embedding"]
+        np.testing.assert_array_equal(found, expected.arrays["embedding"], strict=True)
+    (rows,) = rows_of(store, (0, 1000, 1100))
+    np.testing.assert_array_equal(rows, long_visual("a", 1).arrays["embedding"][1000:1100])
+
+
+def test_long_reads_by_several_threads_give_the_rows_of_short_ones(store, monkeypatch, asked):
+    short = rows_of(store, *PIECES)
+    monkeypatch.setattr(ranges, "_LONG_BYTES", 1)
+    monkeypatch.setattr(ranges, "usable_cores", lambda: 3)
+    monkeypatch.setattr(chunk_places, "_MOST_PIECES", 5)
+    for mine, expected in zip(rows_of(store, *PIECES), short, strict=True):
+        np.testing.assert_array_equal(mine, expected, strict=True)
+    assert not asked
 
 
 def test_an_id_is_written_as_the_engine_writes_it(store):

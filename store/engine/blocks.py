@@ -7,7 +7,7 @@ Zarr reader checks them. Ours needs no index to find a row, because a chunk hold
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -81,31 +81,39 @@ class Blocks:
         blocks = np.concatenate([padded, sums.view(np.uint8).reshape(count, -1)], axis=1)
         return np.concatenate([blocks.reshape(-1), self._index(count)])
 
-    def decode(self, found: Bytes, skip: int, into: NDArray[Any]) -> None:
-        """Fill `into` with rows out of whole blocks, the first `skip` rows left out.
+    @property
+    def index_length(self) -> int:
+        """Bytes of a chunk's index of its blocks, and its checksum."""
+        return 16 * self.blocks + _CHECKSUM_BYTES
+
+    def decode(self, fetch: Callable[[Sequence[Bytes]], int], skip: int, into: NDArray[Any], is_whole: bool) -> None:
+        """Fill `into` with rows of whole blocks, the first `skip` rows left out, where they stay: nothing is copied.
+
+        Args:
+            fetch: fills pieces with bytes that follow one another, and says how many there were.
+            skip: rows of the first block that are not wanted.
+            into: where the rows go; contiguous.
+            is_whole: whether these are all rows of a chunk, so that its index follows and is checked as well.
 
         Raises:
             ValueError: a checksum differs, or bytes are missing or too many.
         """
-        count = self.count(skip + len(into))
-        if len(found) > count * self.length:
-            self._check_index(found[count * self.length :], count)
-        elif len(found) != count * self.length:
-            raise ValueError(f"it gave {len(found)} bytes where {count * self.length} were asked for")
-        blocks = found[: count * self.length].reshape(count, self.length)
-        data, sums = blocks[:, :-_CHECKSUM_BYTES], blocks[:, -_CHECKSUM_BYTES:].tobytes()
-        if [google_crc32c.value(block) for block in data] != np.frombuffer(sums, "<u4").tolist():
+        count, size, target = self.count(skip + len(into)), self.rows * self.row_bytes, into.reshape(-1).view(np.uint8)
+        places = range(-skip * self.row_bytes, len(target), size)
+        # Of the first and the last block only some rows may be wanted: these are read elsewhere.
+        data = [target[at : at + size] if 0 <= at <= len(target) - size else np.empty(size, np.uint8) for at in places]
+        sums, index = np.empty((count, _CHECKSUM_BYTES), np.uint8), np.empty(is_whole * self.index_length, np.uint8)
+        found = fetch([piece for pair in zip(data, sums, strict=True) for piece in pair] + [index] * is_whole)
+        if found != count * self.length + len(index):
+            raise ValueError(f"it gave {found} bytes where {count * self.length + len(index)} were asked for")
+        if is_whole:
+            self._check_index(index, count)
+        if [google_crc32c.value(block) for block in data] != sums.view("<u4").reshape(-1).tolist():
             raise ValueError("the checksum of its bytes differs")
-        target, begin = into.reshape(-1).view(np.uint8), skip * self.row_bytes
-        of_first = min(len(target), data.shape[1] - begin)
-        target[:of_first] = data[0, begin : begin + of_first]
-        # Whole blocks are copied at once, during which other threads may work.
-        rest = target[of_first:]
-        whole = len(rest) // data.shape[1]
-        end = whole * data.shape[1]
-        rest[:end].reshape(whole, data.shape[1])[...] = data[1 : whole + 1]
-        if end < len(rest):
-            rest[end:] = data[whole + 1, : len(rest) - end]
+        for at, block in zip(places, data, strict=True):
+            if not 0 <= at <= len(target) - size:
+                rows = target[max(0, at) : at + size]
+                rows[...] = block[max(0, -at) :][: len(rows)]
 
     def _check_index(self, found: Bytes, count: int) -> None:
         if not np.array_equal(found, self._index(count)):

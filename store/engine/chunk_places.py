@@ -8,11 +8,14 @@ found, the engine has to tell.
 
 from __future__ import annotations
 
+import os
 import struct
 from bisect import bisect_left
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from io import BytesIO, FileIO
+from itertools import batched
 from pathlib import Path
 from threading import Lock
 from typing import NamedTuple
@@ -24,6 +27,10 @@ from affstore.store.engine.accounting import decoded, id_text
 
 _NODE_ID, _OBJECT_ID = 8, 12
 """Bytes of an array's id, and of those of lists and chunks."""
+
+
+_MOST_PIECES = os.sysconf("SC_IOV_MAX")
+"""That the system fills by one call."""
 
 
 class ChunkPlace(NamedTuple):
@@ -60,18 +67,36 @@ class ChunkPlaces:
         places = (self._arrays_of(id_text(one.fixed(0, _OBJECT_ID))).get(id, {}) for one in lists)
         return {number: place for found in places for number, place in found.items()}
 
-    def read(self, place: ChunkPlace, begin: int = 0, end: int | None = None) -> NDArray[np.uint8]:
-        """The bytes `[begin, end)` of a chunk, or as many of them as there are.
+    def announce(self, place: ChunkPlace, begin: int, end: int) -> None:
+        """Have the system read the bytes `[begin, end)` of a chunk while others are waited for.
+
+        Raises:
+            OSError: its file cannot be read.
+        """
+        if place.inline is None:
+            with self._file(place) as file:
+                _read_ahead(file, place.offset + begin, end - begin)
+
+    def fetch(self, place: ChunkPlace, begin: int, pieces: Sequence[NDArray[np.uint8]]) -> int:
+        """Fill pieces with the bytes of a chunk from `begin` on, one after another; how many there were.
 
         Raises:
             OSError, ValueError: its file cannot be read so.
         """
         if place.inline is not None:
-            return np.frombuffer(place.inline[begin:end], np.uint8)
-        file, end = self._folder / "chunks" / place.file, place.length if end is None else min(end, place.length)
-        if place.offset + end > file.stat().st_size:
-            raise ValueError("its file is shorter than the engine's list says")
-        return np.fromfile(file, np.uint8, end - begin, offset=place.offset + begin)
+            held = BytesIO(place.inline[begin:])
+            return sum(map(held.readinto, pieces))
+        wanted, found = sum(map(len, pieces)), 0
+        if begin + wanted > place.length:
+            raise ValueError("it is shorter than its rows")
+        with self._file(place) as file:
+            _read_ahead(file, place.offset + begin, wanted)
+            for some in batched(pieces, _MOST_PIECES):
+                found += os.preadv(file.fileno(), some, place.offset + begin + found)
+        return found
+
+    def _file(self, place: ChunkPlace) -> FileIO:
+        return open(f"{self._folder}/chunks/{place.file}", "rb", buffering=0)
 
     @cached_property
     def _nodes(self) -> tuple[bytes, range]:
@@ -82,6 +107,12 @@ class ChunkPlaces:
     def _read_list(self, manifest: str) -> Mapping[str, Mapping[int, ChunkPlace]]:
         """By an array's id and a chunk's number along the first axis, where that chunk is."""
         return dict(_arrays(decoded(Path(self._folder, "manifests", manifest).read_bytes())))
+
+
+def _read_ahead(file: FileIO, begin: int, length: int) -> None:
+    """Ask the system for all that will be read, of which it would else read a little at a time."""
+    if hasattr(os, "posix_fadvise"):
+        os.posix_fadvise(file.fileno(), begin, length, os.POSIX_FADV_WILLNEED)
 
 
 @lru_cache(maxsize=2)

@@ -10,7 +10,10 @@ from __future__ import annotations
 import asyncio
 import struct
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, nullcontext, suppress
+from functools import partial
+from itertools import batched
 from typing import Any, NamedTuple, cast
 
 import numpy as np
@@ -23,12 +26,16 @@ from zarr.core.sync import sync
 from affstore.store.contract.errors import StoreError
 from affstore.store.contract.records import Record
 from affstore.store.contract.schema import family
+from affstore.store.contract.usable import usable_cores
 from affstore.store.engine.blocks import Blocks, is_marked
 from affstore.store.engine.chunk_places import ChunkPlace, ChunkPlaces
 
 _AT_ONCE = 16
 """Requests: enough that none waits for Python, few enough that what is under way stays small (a chunk of
 1,280 numbers a frame has 5.2 MB)."""
+
+_LONG_BYTES = 8 << 20
+"""From where on several threads are worth their start."""
 
 _OTHERWISE = "Restore the store from a copy, or extract it anew into another one."
 
@@ -39,21 +46,23 @@ class ArrayFiles(NamedTuple):
     Attributes:
         reader: of their bytes.
         places: by their numbers along the first axis.
+        blocks: how they are built.
     """
 
     reader: ChunkPlaces
     places: Mapping[int, ChunkPlace]
+    blocks: Blocks
 
     @classmethod
     def of(cls, reader: ChunkPlaces | None, array: zarr.Array[Any]) -> ArrayFiles | None:
         """The files of an array; None where the lists do not say which, or its rows cannot be read alone."""
-        if reader is None or Blocks.of(array) is None:
+        if reader is None or (blocks := Blocks.of(array)) is None:
             return None
         try:
             places = reader.of(array.path)
         except (OSError, ValueError, LookupError, struct.error):  # the engine says what is wrong with them
             return None
-        return None if places is None else cls(reader, places)
+        return None if places is None else cls(reader, places, blocks)
 
 
 class RowRange(NamedTuple):
@@ -82,7 +91,6 @@ class _Part(NamedTuple):
         skip: rows that come before them in these bytes.
         into: where the rows go.
         blocks: how the chunk is built.
-        files: of the array, if they are known.
     """
 
     array: zarr.Array[Any]
@@ -91,7 +99,6 @@ class _Part(NamedTuple):
     skip: int
     into: NDArray[Any]
     blocks: Blocks
-    files: ArrayFiles | None = None
 
 
 def read_rows(array: zarr.Array[Any], rows: slice = slice(None), files: ArrayFiles | None = None) -> NDArray[Any]:
@@ -120,9 +127,9 @@ def read_ranges(ranges: Sequence[RowRange]) -> None:
     Raises:
         StoreError: a chunk is damaged.
     """
-    filled = [one for one in ranges if len(one.into)]
-    if filled:
-        sync(_read(filled))
+    left = _not_in_files([one for one in ranges if len(one.into)])
+    if left:
+        sync(_read(left))
 
 
 @contextmanager
@@ -175,8 +182,6 @@ async def _read(ranges: Sequence[RowRange]) -> None:
 
     async def fetch(part: _Part) -> None:
         async with free:
-            if part.files is not None and await asyncio.to_thread(_fill_from_file, part, part.files):
-                return
             array = part.array
             key = array.metadata.encode_chunk_key((part.number, *(0 for _ in array.shape[1:])))
             found = await (array.store_path / key).get(default_buffer_prototype(), part.bytes)
@@ -215,7 +220,7 @@ def _parts_in_blocks(rows: RowRange, blocks: Blocks) -> Iterator[_Part]:
         begin, end = first // blocks.rows * blocks.length, blocks.count(last) * blocks.length
         # A whole chunk is fetched with its index, which is checked as well.
         where = None if (first, last) == (0, in_chunk) else RangeByteRequest(begin, end)
-        yield _Part(rows.array, number, where, first % blocks.rows, into, blocks, rows.files)
+        yield _Part(rows.array, number, where, first % blocks.rows, into, blocks)
 
 
 def _by_chunk(wanted: RowRange, rows: int) -> Iterator[tuple[int, int, int, NDArray[Any]]]:
@@ -229,18 +234,59 @@ def _by_chunk(wanted: RowRange, rows: int) -> Iterator[tuple[int, int, int, NDAr
 
 def _fill(part: _Part, found: NDArray[np.uint8] | None) -> None:
     if found is not None:
-        part.blocks.decode(found, part.skip, part.into)
+        part.blocks.decode(partial(_copy, found), part.skip, part.into, part.bytes is None)
     elif part.number in part.blocks.empty:
         part.into[...] = 0
     else:
         raise ValueError(f"its chunk {part.number} is missing")
 
 
-def _fill_from_file(part: _Part, files: ArrayFiles) -> bool:
+def _copy(found: NDArray[np.uint8], pieces: Sequence[NDArray[np.uint8]]) -> int:
+    """Fill pieces with bytes, one after another; how many there are."""
+    at = 0
+    for piece in pieces:
+        held = found[at : at + len(piece)]
+        piece[: len(held)] = held
+        at += len(piece)
+    return len(found)
+
+
+def _not_in_files(ranges: Sequence[RowRange]) -> list[RowRange]:
+    """Fill the ranges that files give as they were written; the others."""
+    left = {number for number, wanted in enumerate(ranges) if wanted.files is None}
+    parts = [
+        (part, wanted.files, number)
+        for number, wanted in enumerate(ranges)
+        if wanted.files is not None
+        for part in _parts_in_blocks(wanted, wanted.files.blocks)
+    ]
+    # New memory costs more than what is read into it, and the system gives it to several threads at once.
+    threads = usable_cores() if sum(part.into.nbytes for part, *_ in parts) >= _LONG_BYTES else 1
+    with ThreadPoolExecutor(threads, "ranges") if threads > 1 else nullcontext() as pool:
+        for some in batched(parts, _AT_ONCE):
+            for part, files, _ in some[1:]:
+                _announce(part, files)
+            filled = (pool.map if pool else map)(lambda one: _filled(*one[:2]), some)
+            left |= {number for (*_, number), is_filled in zip(some, filled, strict=True) if not is_filled}
+    return [ranges[number] for number in sorted(left)]
+
+
+def _announce(part: _Part, files: ArrayFiles) -> None:
+    """Have the system read a part's bytes ahead."""
+    place = files.places.get(part.number)
+    if place is not None:
+        begin = part.bytes.start if part.bytes else 0
+        with suppress(OSError, OverflowError):  # whoever reads them finds out
+            files.reader.announce(place, begin, begin + part.into.nbytes)
+
+
+def _filled(part: _Part, files: ArrayFiles) -> bool:
     """Fill the rows of a part from the chunk's file; whether that could be done."""
-    place, wanted = files.places.get(part.number), (part.bytes.start, part.bytes.end) if part.bytes else ()
-    try:
-        _fill(part, None if place is None else files.reader.read(place, *wanted))
-    except (OSError, ValueError):  # the engine says what is wrong
-        return False
-    return True
+    place, begin = files.places.get(part.number), part.bytes.start if part.bytes else 0
+    if place is None:
+        part.into[...] = 0
+        return part.number in part.blocks.empty
+    with suppress(OSError, ValueError, OverflowError):  # the engine says what is wrong
+        part.blocks.decode(partial(files.reader.fetch, place, begin), part.skip, part.into, part.bytes is None)
+        return True
+    return False
