@@ -17,6 +17,7 @@ from affstore.store.engine import chunk_places, ranges
 from affstore.store.engine.accounting import id_bytes, id_text
 from affstore.store.engine.chunk_places import ChunkPlaces
 from affstore.store.engine.listing import array_paths
+from affstore.store.engine.ranges import ArrayFiles, read_rows
 from affstore.store.engine.row_reader import RowReader
 from affstore.tasks.lineage.verify import verify
 from tests.factories import commit, source, visual
@@ -167,6 +168,33 @@ def test_rows_are_read_from_files_as_the_engine_gives_them_without_asking_it(sto
     for mine, expected in zip(found, rows_of(engine(store), *PIECES), strict=True):
         np.testing.assert_array_equal(mine, expected, strict=True)
     assert len(asked) > len(PIECES)
+
+
+def test_of_an_array_that_is_read_row_after_row_the_next_rows_are_asked_for_ahead(store, monkeypatch):
+    announced = []
+    monkeypatch.setattr(ArrayFiles, "announce_rows", lambda self, start, stop: announced.append((start, stop)))
+    reader = RowReader(store, [store.get(visual(name).address) for name in "ab"], "embedding")
+    for index, start in ((0, 0), (0, 200), (0, 400), (1, 500), (0, 2000), (0, 2200)):
+        reader.read(index, start, start + 300)
+    assert announced == [(500, 800), (700, 1000), (2500, 2500)]
+
+
+def test_what_is_asked_for_ahead_are_the_bytes_that_are_read(store, monkeypatch):
+    ahead, read = [], []
+    monkeypatch.setattr(ChunkPlaces, "announce", lambda self, place, *among: ahead.append((place.file, *among)))
+    fetch = ChunkPlaces.fetch
+
+    def noted(self, place, begin, pieces):
+        read.append((place.file, begin, begin + sum(map(len, pieces))))
+        return fetch(self, place, begin, pieces)
+
+    monkeypatch.setattr(ChunkPlaces, "fetch", noted)
+    array = store.array(visual("a").address, "embedding")
+    files = ArrayFiles.of(store.chunk_places, array)
+    for start, stop in ((0, 30), (7, 9), (10, 40), (1000, 1004)):
+        files.announce_rows(start, stop)
+        read_rows(array, slice(start, stop), files)
+    assert ahead == read
 
 
 def test_any_rows_are_those_of_the_whole_array_wherever_blocks_and_chunks_begin(store, asked):

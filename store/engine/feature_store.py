@@ -233,13 +233,10 @@ class FeatureStore:
             schema, there = family(address.family), self._listing.children(address.path)
             names = [schema.name_of(stored) for stored in there] if arrays is None else arrays
             present = {name: schema.stored_name(name, there) for name in names}
-            unknown = [name for name, stored in present.items() if stored not in there]
-            if unknown:
-                raise NotFoundError(f"'{address}' has no array '{unknown[0]}'; it has {there}.")
             # All of them are opened at once; of some, only those.
             opened = dict(self.group(address).arrays()) if arrays is None else {}
             for name, stored in sorted(present.items()):
-                array: Any = opened[stored] if opened else self._root[f"{address.path}/{stored}"]
+                array = opened[stored] if opened else self.array(address, stored)
                 found[name] = read_rows(array, rows, ArrayFiles.of(self.chunk_places, array))
         if rows == slice(None) and arrays is None:
             check_whole(record, found)
@@ -263,6 +260,20 @@ class FeatureStore:
         self.get(address)
         with translate_errors(self.url, "Reading"):
             return cast(zarr.Group, self._root[address.path])
+
+    def array(self, address: Address, name: str) -> zarr.Array[Any]:
+        """One array of an artifact, as plain Zarr; nothing of it is read yet.
+
+        Raises:
+            NotFoundError: nothing is there, or it has no such array.
+        """
+        self.get(address)
+        with translate_errors(self.url, "Reading"):
+            try:
+                return cast(zarr.Array[Any], self._root[f"{address.path}/{name}"])
+            except KeyError:
+                there = self._listing.children(address.path)
+                raise NotFoundError(f"'{address}' has no array '{name}'; it has {there}.") from None
 
     def holds(self, address: Address, version: str) -> bool:
         """Whether what is at an address is the version of this id of the engine's; each write has a new one."""

@@ -64,6 +64,20 @@ class ArrayFiles(NamedTuple):
             return None
         return None if places is None else cls(reader, places, blocks)
 
+    def announce(self, number: int, begin: int, end: int) -> None:
+        """Have the system read the bytes `[begin, end)` of a chunk ahead."""
+        place = self.places.get(number)
+        if place is not None:
+            with suppress(OSError, OverflowError):  # whoever reads them finds out
+                self.reader.announce(place, begin, end)
+
+    def announce_rows(self, start: int, stop: int) -> None:
+        """Have the system read the rows `[start, stop)` ahead."""
+        rows, of_blocks = self.blocks.rows, self.blocks.rows * self.blocks.blocks
+        for number in range(start // of_blocks, -(-stop // of_blocks)):
+            first, last = max(0, start - number * of_blocks), min(of_blocks, stop - number * of_blocks)
+            self.announce(number, first // rows * self.blocks.length, self.blocks.count(last) * self.blocks.length)
+
 
 class RowRange(NamedTuple):
     """Rows to read.
@@ -265,19 +279,11 @@ def _not_in_files(ranges: Sequence[RowRange]) -> list[RowRange]:
     with ThreadPoolExecutor(threads, "ranges") if threads > 1 else nullcontext() as pool:
         for some in batched(parts, _AT_ONCE):
             for part, files, _ in some[1:]:
-                _announce(part, files)
+                begin = part.bytes.start if part.bytes else 0
+                files.announce(part.number, begin, begin + part.into.nbytes)
             filled = (pool.map if pool else map)(lambda one: _filled(*one[:2]), some)
             left |= {number for (*_, number), is_filled in zip(some, filled, strict=True) if not is_filled}
     return [ranges[number] for number in sorted(left)]
-
-
-def _announce(part: _Part, files: ArrayFiles) -> None:
-    """Have the system read a part's bytes ahead."""
-    place = files.places.get(part.number)
-    if place is not None:
-        begin = part.bytes.start if part.bytes else 0
-        with suppress(OSError, OverflowError):  # whoever reads them finds out
-            files.reader.announce(place, begin, begin + part.into.nbytes)
 
 
 def _filled(part: _Part, files: ArrayFiles) -> bool:

@@ -9,7 +9,6 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 
-from affstore.store.contract.errors import NotFoundError
 from affstore.store.contract.half_floats import to_float32
 from affstore.store.contract.records import Record
 from affstore.store.contract.schema import family
@@ -40,6 +39,7 @@ class RowReader:
         self._store, self._array = store, array
         self._arrays: dict[int, zarr.Array[Any]] = {}
         self._files: dict[int, ArrayFiles | None] = {}
+        self._last = ("", 0, 0)
 
     def shape(self, index: int) -> tuple[int, ...]:
         """The shape of the array of the record at `index`.
@@ -79,19 +79,25 @@ class RowReader:
             ranges.append(RowRange(array, start, place[:count], self._files[index]))
         with translate_errors(self._store.url, "Reading"):
             read_ranges(ranges)
+        if ranges:
+            self._announce_next(ranges)
         for number, place in enumerate(places):  # one after the other: a piece is not there twice for long
             places[number] = to_float32(place)
         return places
 
+    def _announce_next(self, ranges: Sequence[RowRange]) -> None:
+        """Of who goes through the rows of an array, have the system read as many again while others work."""
+        first, last = ranges[0], ranges[-1]
+        path, begin, end = self._last
+        if last.files is not None and first.array.path == path and begin < first.start <= end:
+            stop, count = last.start + len(last.into), sum(len(one.into) for one in ranges)
+            last.files.announce_rows(stop, min(stop + count, last.array.shape[0]))
+        self._last = (last.array.path, last.start, last.start + len(last.into))
+
     def _open(self, index: int) -> zarr.Array[Any]:
         if index not in self._arrays:
             address = self.records[index].address
-            group = self._store.group(address)
-            with translate_errors(self._store.url, "Reading"):
-                if self._array not in group:
-                    names = sorted(group.array_keys())
-                    raise NotFoundError(f"'{address}' has no array '{self._array}'; it has {names}.")
-                array = cast(zarr.Array[Any], group[self._array])
+            array = self._store.array(address, self._array)
             frames = self.records[index].attributes.get("frames")
             family(address.family).check_kinds({self._array: cast(Any, array)}, frames)  # it is not read yet
             with translate_errors(self._store.url, "Reading"):
