@@ -12,6 +12,7 @@ import json
 import platform
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -220,6 +221,7 @@ def _faces(size_px: int) -> NDArray[np.uint8]:
     return np.concatenate([faces, faces[:, :, ::-1], nearer, (_DARKER * faces).astype(np.uint8)])
 
 
+@cache
 def _computes_in_bfloat16() -> bool:
     """Whether the processor does, rather than emulate it."""
     import openvino
@@ -227,6 +229,7 @@ def _computes_in_bfloat16() -> bool:
     return "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
+@cache
 def _processor() -> str:
     import openvino
 
