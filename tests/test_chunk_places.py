@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +12,7 @@ import numpy as np
 import pytest
 
 from affstore import FeatureStore
-from affstore.store.contract.errors import StoreError
+from affstore.store.contract.errors import NotFoundError, StoreError
 from affstore.store.contract.keys import digest_arrays
 from affstore.store.contract.records import Address
 from affstore.store.engine import chunk_places, ranges
@@ -59,16 +61,15 @@ def asked(monkeypatch) -> list[str]:
     return found
 
 
+class ByEngine(FeatureStore):
+    """A store that is read through the engine alone."""
+
+    chunk_places = None
+
+
 @pytest.fixture
-def engine(monkeypatch):
-    """Opens a store that is read through the engine alone."""
-
-    def opened(store: FeatureStore) -> FeatureStore:
-        other = FeatureStore(store.url)
-        vars(other)["chunk_places"] = None
-        return other
-
-    return opened
+def engine():
+    return lambda store: ByEngine(store.url)
 
 
 def assert_same(mine: dict[str, np.ndarray], expected: dict[str, np.ndarray]) -> None:
@@ -174,9 +175,12 @@ def test_of_an_array_that_is_read_row_after_row_the_next_rows_are_asked_for_ahea
     announced = []
     monkeypatch.setattr(ArrayFiles, "announce_rows", lambda self, start, stop: announced.append((start, stop)))
     reader = RowReader(store, [store.get(visual(name).address) for name in "ab"], "embedding")
-    for index, start in ((0, 0), (0, 200), (0, 400), (1, 500), (0, 2000), (0, 2200)):
+    for index, start in ((0, 0), (0, 200), (1, 500), (0, 400), (0, 2000), (0, 2200)):
         reader.read(index, start, start + 300)
     assert announced == [(500, 800), (700, 1000), (2500, 2500)]
+    for start in (100, 200):
+        reader.read_many([(0, start, start + 50), (1, start, start + 100), (0, start + 50, start + 100)])
+    assert announced[3:] == [(300, 400), (300, 400)]
 
 
 def test_what_is_asked_for_ahead_are_the_bytes_that_are_read(store, monkeypatch):
@@ -195,6 +199,28 @@ def test_what_is_asked_for_ahead_are_the_bytes_that_are_read(store, monkeypatch)
         files.announce_rows(start, stop)
         read_rows(array, slice(start, stop), files)
     assert ahead == read
+
+
+def test_what_is_known_of_a_snapshot_is_freed_at_once_but_for_the_last_two(store):
+    opened, known = [], []
+    gc.disable()
+    try:
+        for number in range(5):
+            store = commit(store, long_visual("a", number))
+            store.read(visual("a").address)
+            opened.append(store)  # as a repair keeps every state of the history
+            known.append(weakref.ref(store.chunk_places))
+        assert [one() is not None for one in known] == [False, False, False, True, True]
+    finally:
+        gc.enable()
+
+
+def test_a_name_that_no_array_has_is_no_damage(store):
+    for name in ("", ".", "smile", "../main/embedding", "../../b/main/embedding"):
+        with pytest.raises(NotFoundError, match="has no array"):
+            store.read(visual("a").address, [name])
+        with pytest.raises(NotFoundError, match="has no array"):
+            store.array(visual("a").address, name)
 
 
 def test_any_rows_are_those_of_the_whole_array_wherever_blocks_and_chunks_begin(store, asked):

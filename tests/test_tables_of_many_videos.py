@@ -75,8 +75,15 @@ def test_labels_whose_place_does_not_say_what_they_are_of_are_not_tried_again_as
     film(bad, 5)
     capsys.readouterr()
     assert call(["quarantine", "retry", "--all", "--store", store.url, *NETWORK]) == 3
-    assert "not tried: " in capsys.readouterr().err
+    assert "not tried: " in capsys.readouterr().out
     assert {one.video for one in FeatureStore(store.url).addresses("source")} == {"talk", "bad"}
+    bad.write_bytes(b"no video")
+    assert call(["add", str(bad), "--store", store.url, *NETWORK, "--replace"]) == 3
+    capsys.readouterr()
+    film(bad, 6)
+    assert call(["quarantine", "retry", "--all", "--store", store.url, *NETWORK, "--json"]) == 3
+    document = json.loads(capsys.readouterr().out)
+    assert (document["exit_code"], len(document["not_tried"])) == (3, 1)
 
 
 def test_a_plan_says_why_a_table_cannot_be_read(tmp_path):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -25,7 +24,6 @@ from affstore.flows.commands.options import (
     print_table,
 )
 from affstore.store.contract.errors import NotFoundError, SourceError, SpecError
-from affstore.store.contract.printable import printable
 
 if TYPE_CHECKING:
     from affstore import FeatureStore
@@ -119,9 +117,10 @@ def retry(
         A face or sound network for what can be used now; may be given several times.
     """
     from affstore import FeatureStore
-    from affstore.flows.commands.running import run_and_tell
+    from affstore.flows.commands.running import as_document, run, tell
     from affstore.flows.config.run_config import checked
     from affstore.flows.request import RunOptions
+    from affstore.flows.watch import to_terminal
     from affstore.tasks.ingest.incoming_files import IngestOptions
 
     opened = FeatureStore(store)
@@ -132,13 +131,17 @@ def retry(
     left_out = {entry.address: reason for entry in files if (reason := _not_known_how(entry))}
     if left_out and (entries or len(left_out) == len(files) + len(videos)):
         raise SpecError(next(iter(left_out.values())))
-    for reason in left_out.values():
-        sys.stderr.write(f"affstore: not tried: {printable(reason)}\n")
     files = [entry for entry in files if entry.address not in left_out]
     config = checked({"store": store, **_inputs_of(files), "extractors": extractors, **asdict(networks)}, "quarantine")
     options = RunOptions(IngestOptions(retry=True), everything=False, videos=tuple(videos))
-    exit_code = run_and_tell(config, json, options).exit_code
-    return exit_code or (SourceError.exit_code if left_out else 0)
+    result = run(config, json, options)
+    exit_code = result.exit_code or (SourceError.exit_code if left_out else 0)
+    if json:
+        print_json(as_document(result) | {"exit_code": exit_code, "not_tried": list(left_out.values())})
+    else:
+        tell(result)
+        to_terminal(*(f"not tried: {reason}" for reason in left_out.values()))
+    return exit_code
 
 
 def _nothing(as_json: bool) -> int:

@@ -87,7 +87,7 @@ class Blocks:
         return 16 * self.blocks + _CHECKSUM_BYTES
 
     def decode(self, fetch: Callable[[Sequence[Bytes]], int], skip: int, into: NDArray[Any], is_whole: bool) -> None:
-        """Fill `into` with rows of whole blocks, the first `skip` rows left out, where they stay: nothing is copied.
+        """Fill `into` with rows of blocks, the first `skip` left out; blocks that are wanted whole are not copied.
 
         Args:
             fetch: fills pieces with bytes that follow one another, and says how many there were.
@@ -96,7 +96,7 @@ class Blocks:
             is_whole: whether these are all rows of a chunk, so that its index follows and is checked as well.
 
         Raises:
-            ValueError: a checksum differs, or bytes are missing or too many.
+            ValueError: a checksum differs, or `fetch` gave more or fewer bytes.
         """
         count, size, target = self.count(skip + len(into)), self.rows * self.row_bytes, into.reshape(-1).view(np.uint8)
         places = range(-skip * self.row_bytes, len(target), size)

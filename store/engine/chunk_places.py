@@ -13,7 +13,7 @@ import struct
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property, lru_cache, partial
 from io import BytesIO, FileIO
 from itertools import batched
 from pathlib import Path
@@ -48,7 +48,9 @@ class ChunkPlaces:
     def __init__(self, folder: Path, snapshot: str) -> None:
         """Say which snapshot of which store; nothing is read yet."""
         self._folder, self._snapshot, self._lock = folder, snapshot, Lock()
-        self._arrays_of = lru_cache(maxsize=64)(self._read_list)
+        # Of a list, by its arrays' ids and their chunks' numbers along the first axis, where the chunks are. The cache
+        # does not know this object, which is freed at once when nobody uses it any more.
+        self._arrays_of = lru_cache(maxsize=64)(partial(_read_list, folder))
 
     def of(self, path: str) -> Mapping[int, ChunkPlace] | None:
         """Where an array's chunks are, by their numbers along the first axis; None of an array that there is not.
@@ -104,10 +106,6 @@ class ChunkPlaces:
         content = decoded(Path(self._folder, "snapshots", self._snapshot).read_bytes())
         return content, _Table.behind(content, 0).places(2, 4)
 
-    def _read_list(self, manifest: str) -> Mapping[str, Mapping[int, ChunkPlace]]:
-        """By an array's id and a chunk's number along the first axis, where that chunk is."""
-        return dict(_arrays(decoded(Path(self._folder, "manifests", manifest).read_bytes())))
-
 
 def _read_ahead(file: FileIO, begin: int, length: int) -> None:
     """Ask the system for all that will be read, of which it would else read a little at a time."""
@@ -115,10 +113,17 @@ def _read_ahead(file: FileIO, begin: int, length: int) -> None:
         os.posix_fadvise(file.fileno(), begin, length, os.POSIX_FADV_WILLNEED)
 
 
-@lru_cache(maxsize=2)
 def chunk_places(folder: Path, snapshot: str) -> ChunkPlaces:
-    """The chunks of a snapshot, whose list this process reads once: each task opens the newest state for itself."""
-    return ChunkPlaces(folder, snapshot)
+    """The chunks of a snapshot, the last two of which are kept: each task opens the newest state for itself."""
+    with _ASKING:  # threads that ask at once get the same
+        return _kept(folder, snapshot)
+
+
+_ASKING, _kept = Lock(), lru_cache(maxsize=2)(ChunkPlaces)
+
+
+def _read_list(folder: Path, name: str) -> Mapping[str, Mapping[int, ChunkPlace]]:
+    return dict(_arrays(decoded(Path(folder, "manifests", name).read_bytes())))
 
 
 @dataclass(frozen=True, slots=True)

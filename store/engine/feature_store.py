@@ -233,6 +233,8 @@ class FeatureStore:
             schema, there = family(address.family), self._listing.children(address.path)
             names = [schema.name_of(stored) for stored in there] if arrays is None else arrays
             present = {name: schema.stored_name(name, there) for name in names}
+            for stored in present.values():
+                self._check_array(address, stored)
             # All of them are opened at once; of some, only those.
             opened = dict(self.group(address).arrays()) if arrays is None else {}
             for name, stored in sorted(present.items()):
@@ -269,11 +271,13 @@ class FeatureStore:
         """
         self.get(address)
         with translate_errors(self.url, "Reading"):
-            try:
-                return cast(zarr.Array[Any], self._root[f"{address.path}/{name}"])
-            except KeyError:
-                there = self._listing.children(address.path)
-                raise NotFoundError(f"'{address}' has no array '{name}'; it has {there}.") from None
+            self._check_array(address, name)
+            return cast(zarr.Array[Any], self._root[f"{address.path}/{name}"])
+
+    def _check_array(self, address: Address, name: str) -> None:
+        there = self._listing.children(address.path)
+        if name not in there:
+            raise NotFoundError(f"'{address}' has no array '{name}'; it has {there}.")
 
     def holds(self, address: Address, version: str) -> bool:
         """Whether what is at an address is the version of this id of the engine's; each write has a new one."""
@@ -367,7 +371,7 @@ class FeatureStore:
         """The engine's read-only session, for plain `zarr` and `xarray`."""
         return self.repository.readonly_session(snapshot_id=self.snapshot)
 
-    @cached_property
+    @property
     def chunk_places(self) -> ChunkPlaces | None:
         """Where the chunks of this state lie; None unless the store is a folder."""
         return chunk_places(local_folder(self.url), self.snapshot) if is_local(self.url) else None

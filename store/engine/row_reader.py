@@ -39,7 +39,7 @@ class RowReader:
         self._store, self._array = store, array
         self._arrays: dict[int, zarr.Array[Any]] = {}
         self._files: dict[int, ArrayFiles | None] = {}
-        self._last = ("", 0, 0)
+        self._last: dict[str, tuple[int, int]] = {}
 
     def shape(self, index: int) -> tuple[int, ...]:
         """The shape of the array of the record at `index`.
@@ -79,20 +79,22 @@ class RowReader:
             ranges.append(RowRange(array, start, place[:count], self._files[index]))
         with translate_errors(self._store.url, "Reading"):
             read_ranges(ranges)
-        if ranges:
-            self._announce_next(ranges)
+        self._announce_next(ranges)
         for number, place in enumerate(places):  # one after the other: a piece is not there twice for long
             places[number] = to_float32(place)
         return places
 
     def _announce_next(self, ranges: Sequence[RowRange]) -> None:
-        """Of who goes through the rows of an array, have the system read as many again while others work."""
-        first, last = ranges[0], ranges[-1]
-        path, begin, end = self._last
-        if last.files is not None and first.array.path == path and begin < first.start <= end:
-            stop, count = last.start + len(last.into), sum(len(one.into) for one in ranges)
-            last.files.announce_rows(stop, min(stop + count, last.array.shape[0]))
-        self._last = (last.array.path, last.start, last.start + len(last.into))
+        """Of arrays whose rows are read in order, have the system read as many again while others work."""
+        by_array: dict[str, list[RowRange]] = {}
+        for one in ranges:
+            by_array.setdefault(one.array.path, []).append(one)
+        for path, those in by_array.items():
+            first, last, (begin, end) = those[0], those[-1], self._last.get(path, (0, 0))
+            stop, count = last.start + len(last.into), sum(len(one.into) for one in those)
+            if last.files is not None and begin < first.start <= end:
+                last.files.announce_rows(stop, min(stop + count, last.array.shape[0]))
+            self._last[path] = last.start, stop
 
     def _open(self, index: int) -> zarr.Array[Any]:
         if index not in self._arrays:
