@@ -80,6 +80,8 @@ def test_labels_whose_place_does_not_say_what_they_are_of_are_not_tried_again_as
     bad.write_bytes(b"no video")
     assert call(["add", str(bad), "--store", store.url, *NETWORK, "--replace"]) == 3
     capsys.readouterr()
+    assert call(["quarantine", "retry", "--all", "--store", store.url, *NETWORK]) == 3
+    assert "\nnext      affstore" in capsys.readouterr().out
     film(bad, 6)
     assert call(["quarantine", "retry", "--all", "--store", store.url, *NETWORK, "--json"]) == 3
     document = json.loads(capsys.readouterr().out)

@@ -117,6 +117,7 @@ def retry(
         A face or sound network for what can be used now; may be given several times.
     """
     from affstore import FeatureStore
+    from affstore.flows.commands.next_steps import tell_next_of
     from affstore.flows.commands.running import as_document, run, tell
     from affstore.flows.config.run_config import checked
     from affstore.flows.request import RunOptions
@@ -141,6 +142,7 @@ def retry(
     else:
         tell(result)
         to_terminal(*(f"not tried: {reason}" for reason in left_out.values()))
+        tell_next_of(result, ())
     return exit_code
 
 

@@ -233,12 +233,11 @@ class FeatureStore:
             schema, there = family(address.family), self._listing.children(address.path)
             names = [schema.name_of(stored) for stored in there] if arrays is None else arrays
             present = {name: schema.stored_name(name, there) for name in names}
-            for stored in present.values():
-                self._check_array(address, stored)
-            # All of them are opened at once; of some, only those.
+            # Of all, which is one question to the engine, or of some; before any is read.
             opened = dict(self.group(address).arrays()) if arrays is None else {}
+            opened |= {stored: self.array(address, stored) for stored in present.values() if stored not in opened}
             for name, stored in sorted(present.items()):
-                array = opened[stored] if opened else self.array(address, stored)
+                array = opened[stored]
                 found[name] = read_rows(array, rows, ArrayFiles.of(self.chunk_places, array))
         if rows == slice(None) and arrays is None:
             check_whole(record, found)
@@ -271,13 +270,10 @@ class FeatureStore:
         """
         self.get(address)
         with translate_errors(self.url, "Reading"):
-            self._check_array(address, name)
+            there = self._listing.children(address.path)
+            if name not in there:
+                raise NotFoundError(f"'{address}' has no array '{name}'; it has {there}.")
             return cast(zarr.Array[Any], self._root[f"{address.path}/{name}"])
-
-    def _check_array(self, address: Address, name: str) -> None:
-        there = self._listing.children(address.path)
-        if name not in there:
-            raise NotFoundError(f"'{address}' has no array '{name}'; it has {there}.")
 
     def holds(self, address: Address, version: str) -> bool:
         """Whether what is at an address is the version of this id of the engine's; each write has a new one."""
